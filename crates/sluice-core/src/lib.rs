@@ -1,0 +1,7 @@
+//! The pure core of sluice: everything between validated configuration and a plan.
+//!
+//! No I/O, no clock, no randomness: the same input gives the same plan.
+
+#![forbid(unsafe_code)]
+
+pub mod model;

@@ -1,0 +1,52 @@
+//! What serves.
+
+use std::net::IpAddr;
+
+use super::{BackendName, Ports};
+
+/// Largest weight of a backend.
+pub const MAX_WEIGHT: u16 = 256;
+
+/// One server of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    /// Unique in its service; defaults to `address:port`.
+    pub name: BackendName,
+    /// Where it is.
+    pub address: IpAddr,
+    /// How the listener's port becomes its port.
+    pub port: BackendPort,
+    /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new flows.
+    pub weight: u16,
+}
+
+/// How a backend's port follows from the listener's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BackendPort {
+    /// No port named: the port the client used.
+    Keep,
+    /// A single port, whatever the client used.
+    One(u16),
+    /// A range as large as the listener's: the same offset within it.
+    Range(Ports),
+}
+
+impl BackendPort {
+    /// The port a connection to `port` of a listener on `ports` reaches.
+    pub fn translate(self, ports: Ports, port: u16) -> u16 {
+        match self {
+            BackendPort::Keep => port,
+            BackendPort::One(one) => one,
+            BackendPort::Range(range) => range.first + (port - ports.first),
+        }
+    }
+
+    /// Whether connections to a listener on `ports` keep their port.
+    pub fn keeps(self, ports: Ports) -> bool {
+        match self {
+            BackendPort::Keep => true,
+            BackendPort::One(one) => ports.as_single() == Some(one),
+            BackendPort::Range(range) => range == ports,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Where a service is reached.
+
+use std::fmt;
+use std::net::IpAddr;
+
+/// Transport protocol of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, what a listener without a suffix means.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The IP protocol number.
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        }
+    }
+
+    /// `tcp` or `udp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Destination address of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// `*`: any local address, or with an interface any unicast destination arriving there.
+    Any,
+    /// Exactly this one.
+    Exact(IpAddr),
+}
+
+/// Inclusive range of ports; one port when both ends are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ports {
+    /// First port, at least 1.
+    pub first: u16,
+    /// Last port, not below `first`.
+    pub last: u16,
+}
+
+impl Ports {
+    /// Every port, written `*`.
+    pub const ALL: Ports = Ports { first: 1, last: u16::MAX };
+
+    /// One port.
+    pub fn single(port: u16) -> Self {
+        Ports { first: port, last: port }
+    }
+
+    /// The port, when it is only one.
+    pub fn as_single(self) -> Option<u16> {
+        (self.first == self.last).then_some(self.first)
+    }
+
+    /// Number of ports.
+    pub fn count(self) -> u32 {
+        u32::from(self.last) - u32::from(self.first) + 1
+    }
+
+    /// Whether the two share a port.
+    pub fn overlaps(self, other: Ports) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Ports::ALL => f.write_str("*"),
+            Ports { first, last } if first == last => write!(f, "{first}"),
+            Ports { first, last } => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// Address, protocol and ports a service answers on: `ADDRESS:PORT[-PORT][/tcp|/udp]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listener {
+    /// Destination address.
+    pub address: Address,
+    /// Destination ports.
+    pub ports: Ports,
+    /// Transport protocol.
+    pub protocol: Protocol,
+}
+
+/// The way it is written in the file, protocol always spelled out: `203.0.113.10:80/tcp`.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Address::Any => write!(f, "*:{}/{}", self.ports, self.protocol),
+            Address::Exact(IpAddr::V4(a)) => write!(f, "{a}:{}/{}", self.ports, self.protocol),
+            Address::Exact(IpAddr::V6(a)) => write!(f, "[{a}]:{}/{}", self.ports, self.protocol),
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the administrator asked for, after validation. Vocabulary: docs/architecture.md.
+
+mod backend;
+mod listener;
+mod name;
+mod service;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use backend::{Backend, BackendPort, MAX_WEIGHT};
+pub use listener::{Address, Listener, Ports, Protocol};
+pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
+pub use service::{HashOn, Scheduler, Service, Source};
+
+/// A whole validated configuration file, includes merged and defaults applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What to do about IP forwarding.
+    pub forwarding: Forwarding,
+    /// What `SIGTERM` leaves behind.
+    pub on_stop: OnStop,
+    /// Directory for what must survive the daemon: old sysctl values.
+    pub state: PathBuf,
+    /// Full read-back even without a trigger; `None`: never.
+    pub refresh: Option<Duration>,
+    /// The control socket.
+    pub control: Control,
+    /// Services by name.
+    pub services: BTreeMap<ServiceName, Service>,
+}
+
+/// Whether sluice switches IP forwarding on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Switch on the families in use and remember the old value.
+    #[default]
+    Manage,
+    /// Refuse to start if a family in use has it off.
+    Require,
+    /// Leave it alone.
+    Ignore,
+}
+
+/// What stays in the kernel after an orderly stop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStop {
+    /// Remove the table and put forwarding back.
+    #[default]
+    Remove,
+    /// Leave everything; traffic goes on.
+    Keep,
+}
+
+/// Where the daemon listens for `sluice`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// Group that may use it; `None`: root only.
+    pub group: Option<String>,
+}

@@ -1,0 +1,261 @@
+//! What a rule can read of a packet or its connection, and how a slot is computed from it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ip {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Ip {
+    /// Both versions, in the order sluice programs them.
+    pub const ALL: [Ip; 2] = [Ip::V4, Ip::V6];
+
+    /// Version of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Ip::V4 } else { Ip::V6 }
+    }
+
+    /// nft's keyword for the header: `ip` or `ip6`.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Ip::V4 => "ip",
+            Ip::V6 => "ip6",
+        }
+    }
+
+    /// `4` or `6`, the suffix of our set and chain names.
+    pub fn digit(self) -> char {
+        match self {
+            Ip::V4 => '4',
+            Ip::V6 => '6',
+        }
+    }
+
+    /// `NFPROTO_IPV4` or `NFPROTO_IPV6`.
+    pub fn nfproto(self) -> u8 {
+        match self {
+            Ip::V4 => 2,
+            Ip::V6 => 10,
+        }
+    }
+}
+
+/// A value of fixed width that the kernel loads into a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Field {
+    /// `ip saddr`, 4 or 16 bytes, network order.
+    Saddr(Ip),
+    /// `ip daddr`, 4 or 16 bytes, network order.
+    Daddr(Ip),
+    /// `th sport`, 2 bytes, network order.
+    Sport,
+    /// `th dport`, 2 bytes, network order.
+    Dport,
+    /// `meta l4proto`, 1 byte.
+    L4proto,
+    /// `meta nfproto`, 1 byte.
+    Nfproto,
+    /// `iifname`, 16 bytes, zero-padded.
+    Iifname,
+    /// `fib daddr type`, 4 bytes, host order; see [`Field::LOCAL`].
+    FibDaddrType,
+    /// `ct status`, 4 bytes, host order; see [`Field::DNAT`].
+    CtStatus,
+    /// `ct original ip daddr`, 4 or 16 bytes, network order.
+    CtOriginalDaddr(Ip),
+    /// `ct original proto-dst`, 2 bytes, network order.
+    CtOriginalDport,
+}
+
+impl Field {
+    /// [`Field::FibDaddrType`] of the host's own addresses (`RTN_LOCAL`).
+    pub const LOCAL: u32 = 2;
+    /// [`Field::FibDaddrType`] of broadcast addresses (`RTN_BROADCAST`).
+    pub const BROADCAST: u32 = 3;
+    /// [`Field::FibDaddrType`] of multicast addresses (`RTN_MULTICAST`).
+    pub const MULTICAST: u32 = 5;
+    /// The bit of [`Field::CtStatus`] that destination NAT sets (`IPS_DST_NAT`).
+    pub const DNAT: u32 = 1 << 5;
+
+    /// Width in bytes, before padding.
+    pub fn width(self) -> usize {
+        match self {
+            Field::Saddr(Ip::V4) | Field::Daddr(Ip::V4) | Field::CtOriginalDaddr(Ip::V4) => 4,
+            Field::Saddr(Ip::V6) | Field::Daddr(Ip::V6) | Field::CtOriginalDaddr(Ip::V6) => 16,
+            Field::Sport | Field::Dport | Field::CtOriginalDport => 2,
+            Field::L4proto | Field::Nfproto => 1,
+            Field::Iifname => 16,
+            Field::FibDaddrType | Field::CtStatus => 4,
+        }
+    }
+
+    /// Whether it lies in the transport header.
+    pub fn is_port(self) -> bool {
+        matches!(self, Field::Sport | Field::Dport)
+    }
+
+    /// The IP header it lies in, if any.
+    pub fn header(self) -> Option<Ip> {
+        match self {
+            Field::Saddr(ip) | Field::Daddr(ip) => Some(ip),
+            _ => None,
+        }
+    }
+
+    /// Prints a value of this field as nft does.
+    pub(crate) fn write_value(self, f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
+        let host = |v: &[u8]| v.try_into().map(u32::from_ne_bytes).ok();
+        match (self, value) {
+            (Field::L4proto, [6]) => f.write_str("tcp"),
+            (Field::L4proto, [17]) => f.write_str("udp"),
+            (Field::L4proto, [other]) => write!(f, "{other}"),
+            (Field::Nfproto, [2]) => f.write_str("ipv4"),
+            (Field::Nfproto, [10]) => f.write_str("ipv6"),
+            (Field::Iifname, name) => {
+                let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
+                write!(f, "\"{}\"", name[..end].escape_ascii())
+            }
+            (Field::FibDaddrType, v) => match host(v) {
+                Some(Field::LOCAL) => f.write_str("local"),
+                Some(Field::BROADCAST) => f.write_str("broadcast"),
+                Some(Field::MULTICAST) => f.write_str("multicast"),
+                _ => write!(f, "{}", v.escape_ascii()),
+            },
+            (Field::CtStatus, v) if host(v) == Some(Field::DNAT) => f.write_str("dnat"),
+            (_, v) => match v.len() {
+                2 => write!(f, "{}", u16::from_be_bytes([v[0], v[1]])),
+                4 => write!(f, "{}", Ipv4Addr::from([v[0], v[1], v[2], v[3]])),
+                16 => write!(f, "{}", Ipv6Addr::from(<[u8; 16]>::try_from(v).unwrap_or_default())),
+                _ => write!(f, "0x{}", v.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Saddr(ip) => write!(f, "{} saddr", ip.keyword()),
+            Field::Daddr(ip) => write!(f, "{} daddr", ip.keyword()),
+            Field::Sport => f.write_str("th sport"),
+            Field::Dport => f.write_str("th dport"),
+            Field::L4proto => f.write_str("meta l4proto"),
+            Field::Nfproto => f.write_str("meta nfproto"),
+            Field::Iifname => f.write_str("iifname"),
+            Field::FibDaddrType => f.write_str("fib daddr type"),
+            Field::CtStatus => f.write_str("ct status"),
+            Field::CtOriginalDaddr(ip) => write!(f, "ct original {} daddr", ip.keyword()),
+            Field::CtOriginalDport => f.write_str("ct original proto-dst"),
+        }
+    }
+}
+
+/// Computes a slot number: a `u32` in host order, `offset` to `offset + modulus - 1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pick {
+    /// `numgen inc`: a counter of the rule's own.
+    Inc {
+        /// Number of slots.
+        modulus: u32,
+        /// First slot.
+        offset: u32,
+    },
+    /// `numgen random`.
+    Random {
+        /// Number of slots.
+        modulus: u32,
+        /// First slot.
+        offset: u32,
+    },
+    /// `jhash` of concatenated fields.
+    Jhash {
+        /// What is hashed, each field padded to four bytes.
+        on: Vec<Field>,
+        /// Number of slots.
+        modulus: u32,
+        /// Initial value; fixed, so that two machines agree.
+        seed: u32,
+        /// First slot.
+        offset: u32,
+    },
+}
+
+impl Pick {
+    /// Number of slots and the first one.
+    pub fn range(&self) -> (u32, u32) {
+        match *self {
+            Pick::Inc { modulus, offset }
+            | Pick::Random { modulus, offset }
+            | Pick::Jhash { modulus, offset, .. } => (modulus, offset),
+        }
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, names: &dyn Fn(Field) -> String) -> fmt::Result {
+        match self {
+            Pick::Inc { modulus, .. } => write!(f, "numgen inc mod {modulus}")?,
+            Pick::Random { modulus, .. } => write!(f, "numgen random mod {modulus}")?,
+            Pick::Jhash { on, modulus, seed, .. } => {
+                let on = on.iter().map(|field| names(*field)).collect::<Vec<_>>().join(" . ");
+                write!(f, "jhash {on} mod {modulus} seed 0x{seed:x}")?;
+            }
+        }
+        match self.range() {
+            (_, 0) => Ok(()),
+            (_, offset) => write!(f, " offset {offset}"),
+        }
+    }
+}
+
+/// One part of a concatenated key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Operand {
+    /// Read from the packet or its connection.
+    Field(Field),
+    /// A slot number.
+    Pick(Pick),
+}
+
+impl Operand {
+    /// Width in bytes, before padding.
+    pub fn width(&self) -> usize {
+        match self {
+            Operand::Field(field) => field.width(),
+            Operand::Pick(_) => 4,
+        }
+    }
+
+    /// The fields it reads.
+    pub fn fields(&self) -> &[Field] {
+        match self {
+            Operand::Field(field) => std::slice::from_ref(field),
+            Operand::Pick(Pick::Jhash { on, .. }) => on,
+            Operand::Pick(_) => &[],
+        }
+    }
+
+    pub(crate) fn write(&self, f: &mut fmt::Formatter<'_>, names: &dyn Fn(Field) -> String) -> fmt::Result {
+        match self {
+            Operand::Field(field) => f.write_str(&names(*field)),
+            Operand::Pick(pick) => pick.write(f, names),
+        }
+    }
+
+    pub(crate) fn write_value(&self, f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
+        match self {
+            Operand::Field(field) => field.write_value(f, value),
+            Operand::Pick(_) => write!(f, "{}", u32::from_ne_bytes(value.try_into().unwrap_or_default())),
+        }
+    }
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|field| field.to_string())
+    }
+}

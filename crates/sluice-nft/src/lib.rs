@@ -1,0 +1,27 @@
+//! nftables objects as data.
+//!
+//! Tables, chains, maps and rules of the shapes sluice uses, their one text form (nft syntax, by
+//! `Display`), the verbs that change them, a fake kernel that refuses what the kernel refuses, and
+//! a trace that runs virtual packets through a ruleset. Pure: no I/O.
+
+#![forbid(unsafe_code)]
+
+mod chain;
+mod dataplane;
+mod field;
+mod name;
+mod octets;
+mod rule;
+mod set;
+mod step;
+mod table;
+
+pub use chain::{Base, Chain, Hook};
+pub use dataplane::{CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot};
+pub use field::{Field, Ip, Operand, Pick};
+pub use name::{ChainName, SetName};
+pub use octets::Octets;
+pub use rule::{Rule, Statement, Test};
+pub use set::{Data, Element, Key, Origin, Set, SetType};
+pub use step::{ElementsOf, Step};
+pub use table::Table;

@@ -1,0 +1,212 @@
+//! Rules as statements, one for one what the kernel runs.
+
+use std::fmt;
+
+use crate::{ChainName, Field, Ip, Octets, Operand, SetName};
+
+/// How a field is compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Test {
+    /// Equal to a value of the field's width.
+    Is(Octets<16>),
+    /// Not equal to it.
+    IsNot(Octets<16>),
+    /// Its leading bytes differ from these; a prefix that ends on a byte.
+    NotUnder(Octets<16>),
+    /// Between the two, inclusive.
+    Between(Octets<16>, Octets<16>),
+    /// Has a bit of this mask set; fields of four bytes in host order.
+    Has(u32),
+}
+
+/// One statement of a rule. Implied matches (`meta nfproto` before an IP address, `meta l4proto`
+/// before a port) are statements of their own here, because the kernel runs them; the text form
+/// leaves them out where nft puts them back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Statement {
+    /// Goes on only if the test holds.
+    Match(Field, Test),
+    /// Goes on only if the key is in the set.
+    InSet(Vec<Operand>, SetName),
+    /// Takes the verdict the map holds for the key, goes on if there is none.
+    VerdictMap(Vec<Operand>, SetName),
+    /// Translates the destination to what the map holds for the key, goes on if there is none.
+    Dnat {
+        /// Version of the new address.
+        ip: Ip,
+        /// Looked up.
+        key: Vec<Operand>,
+        /// Map to addresses, or to address and port.
+        map: SetName,
+        /// Whether the map's data holds a port.
+        port: bool,
+    },
+    /// Translates the source to the address of the outgoing interface, at a random port.
+    Masquerade,
+    /// Counts packets and bytes. The numbers are no part of the rule.
+    Counter,
+    /// Drops the packet.
+    Drop,
+    /// Answers a TCP packet with a reset.
+    RejectReset,
+    /// Answers with port unreachable.
+    RejectPort,
+    /// Ends evaluation of the base chain: the packet passes.
+    Accept,
+    /// Continues in another chain and does not come back.
+    Goto(ChainName),
+    /// Continues in another chain and comes back.
+    Jump(ChainName),
+    /// Something sluice never writes, as the kernel describes it.
+    Foreign(String),
+}
+
+impl Statement {
+    /// `field == value`.
+    pub fn is(field: Field, value: &[u8]) -> Self {
+        Statement::Match(field, Test::Is(octets(value)))
+    }
+
+    /// `field != value`.
+    pub fn is_not(field: Field, value: &[u8]) -> Self {
+        Statement::Match(field, Test::IsNot(octets(value)))
+    }
+
+    fn operands(&self) -> &[Operand] {
+        match self {
+            Statement::InSet(key, _) | Statement::VerdictMap(key, _) | Statement::Dnat { key, .. } => key,
+            _ => &[],
+        }
+    }
+
+    fn reads(&self, wanted: impl Fn(Field) -> bool) -> bool {
+        match self {
+            Statement::Match(field, _) => wanted(*field),
+            other => other.operands().iter().flat_map(Operand::fields).any(|field| wanted(*field)),
+        }
+    }
+}
+
+/// Padded or not, a compared value fits sixteen bytes: the widest field is an IPv6 address or a name.
+fn octets(value: &[u8]) -> Octets<16> {
+    Octets::new(value).expect("no field is wider than sixteen bytes")
+}
+
+/// A list of statements.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rule(pub Vec<Statement>);
+
+impl Rule {
+    /// Whether nft, reading the text, puts this match back by itself.
+    fn is_implied(&self, at: usize) -> bool {
+        let later = &self.0[at + 1..];
+        match &self.0[at] {
+            Statement::Match(Field::Nfproto, Test::Is(value)) => later
+                .iter()
+                .any(|s| s.reads(|f| f.header().is_some_and(|ip| value.as_slice() == [ip.nfproto()]))),
+            Statement::Match(Field::L4proto, Test::Is(_)) => later.iter().any(|s| s.reads(Field::is_port)),
+            _ => false,
+        }
+    }
+
+    /// The protocol that a match before statement `at` fixed, if it has a name in nft.
+    fn transport(&self, at: usize) -> Option<&'static str> {
+        self.0[..at].iter().find_map(|s| match s {
+            Statement::Match(Field::L4proto, Test::Is(value)) => match value.as_slice() {
+                [6] => Some("tcp"),
+                [17] => Some("udp"),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (at, statement) in self.0.iter().enumerate().filter(|(at, _)| !self.is_implied(*at)) {
+            f.write_str(separator)?;
+            separator = " ";
+            let transport = self.transport(at).unwrap_or("th");
+            let name = |field: Field| match field {
+                Field::Sport => format!("{transport} sport"),
+                Field::Dport => format!("{transport} dport"),
+                other => other.to_string(),
+            };
+            write_statement(f, statement, &name)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_statement(
+    f: &mut fmt::Formatter<'_>,
+    statement: &Statement,
+    name: &dyn Fn(Field) -> String,
+) -> fmt::Result {
+    let key = |f: &mut fmt::Formatter<'_>, key: &[Operand]| {
+        key.iter().enumerate().try_for_each(|(n, part)| {
+            f.write_str(if n > 0 { " . " } else { "" })?;
+            part.write(f, name)
+        })
+    };
+    match statement {
+        Statement::Match(field, test) => {
+            f.write_str(&name(*field))?;
+            write_test(f, *field, test)
+        }
+        Statement::InSet(parts, set) => {
+            key(f, parts)?;
+            write!(f, " @{set}")
+        }
+        Statement::VerdictMap(parts, map) => {
+            key(f, parts)?;
+            write!(f, " vmap @{map}")
+        }
+        Statement::Dnat { ip, key: parts, map, .. } => {
+            write!(f, "dnat {} to ", ip.keyword())?;
+            key(f, parts)?;
+            write!(f, " map @{map}")
+        }
+        Statement::Masquerade => f.write_str("masquerade fully-random"),
+        Statement::Counter => f.write_str("counter"),
+        Statement::Drop => f.write_str("drop"),
+        Statement::RejectReset => f.write_str("reject with tcp reset"),
+        Statement::RejectPort => f.write_str("reject"),
+        Statement::Accept => f.write_str("accept"),
+        Statement::Goto(chain) => write!(f, "goto {chain}"),
+        Statement::Jump(chain) => write!(f, "jump {chain}"),
+        Statement::Foreign(text) => f.write_str(text),
+    }
+}
+
+fn write_test(f: &mut fmt::Formatter<'_>, field: Field, test: &Test) -> fmt::Result {
+    match test {
+        Test::Is(value) => {
+            f.write_str(" ")?;
+            field.write_value(f, value.as_slice())
+        }
+        Test::IsNot(value) => {
+            f.write_str(" != ")?;
+            field.write_value(f, value.as_slice())
+        }
+        Test::NotUnder(prefix) => {
+            let mut network = prefix.as_slice().to_vec();
+            network.resize(field.width(), 0);
+            f.write_str(" != ")?;
+            field.write_value(f, &network)?;
+            write!(f, "/{}", 8 * prefix.as_slice().len())
+        }
+        Test::Between(first, last) => {
+            f.write_str(" ")?;
+            field.write_value(f, first.as_slice())?;
+            f.write_str("-")?;
+            field.write_value(f, last.as_slice())
+        }
+        Test::Has(mask) => {
+            f.write_str(" ")?;
+            field.write_value(f, &mask.to_ne_bytes())
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Sets and maps, and their elements.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::{ChainName, Octets, Operand};
+
+/// A concatenated key: each part zero-padded to four bytes, as in the kernel's registers.
+pub type Key = Octets<40>;
+
+impl Key {
+    /// Appends an address in network order.
+    #[must_use]
+    pub fn address(self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(a) => self.with(&a.octets()),
+            IpAddr::V6(a) => self.with(&a.octets()),
+        }
+    }
+
+    /// Appends an IP protocol number.
+    #[must_use]
+    pub fn protocol(self, number: u8) -> Self {
+        self.with(&[number])
+    }
+
+    /// Appends a port in network order.
+    #[must_use]
+    pub fn port(self, port: u16) -> Self {
+        self.with(&port.to_be_bytes())
+    }
+
+    /// Appends a slot number, in host order as `numgen` and `jhash` leave it.
+    #[must_use]
+    pub fn slot(self, slot: u32) -> Self {
+        self.with(&slot.to_ne_bytes())
+    }
+}
+
+/// What a set holds: `typeof KEY` or `typeof KEY : DATA`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SetType {
+    /// A plain set.
+    Set,
+    /// A map to concatenated values.
+    Map(Vec<Operand>),
+    /// A map to verdicts.
+    Verdicts,
+}
+
+/// A named set or map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Parts of the key.
+    pub key: Vec<Operand>,
+    /// What a key leads to.
+    pub data: SetType,
+    /// Whether each element counts its hits.
+    pub counter: bool,
+    /// Members in key order.
+    pub elements: BTreeMap<Key, Element>,
+}
+
+impl Set {
+    /// An empty plain set.
+    pub fn set(key: Vec<Operand>) -> Self {
+        Set { key, data: SetType::Set, counter: false, elements: BTreeMap::new() }
+    }
+
+    /// An empty map to verdicts.
+    pub fn verdicts(key: Vec<Operand>) -> Self {
+        Set { data: SetType::Verdicts, ..Set::set(key) }
+    }
+
+    /// An empty map to values whose elements count their hits.
+    pub fn counted_map(key: Vec<Operand>, data: Vec<Operand>) -> Self {
+        Set { data: SetType::Map(data), counter: true, ..Set::set(key) }
+    }
+
+    /// Whether both were declared alike, whatever they hold.
+    pub fn same_declaration(&self, other: &Set) -> bool {
+        self.key == other.key && self.data == other.data && self.counter == other.counter
+    }
+
+    /// `map` or `set`, nft's keyword.
+    pub fn keyword(&self) -> &'static str {
+        match self.data {
+            SetType::Set => "set",
+            SetType::Map(_) | SetType::Verdicts => "map",
+        }
+    }
+
+    /// Writes the properties of the declaration, each preceded by `before` and followed by `after`.
+    pub(crate) fn write_declaration(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        before: &str,
+        after: &str,
+    ) -> fmt::Result {
+        write!(f, "{before}typeof {}", concatenation(&self.key))?;
+        match &self.data {
+            SetType::Set => {}
+            SetType::Map(data) => write!(f, " : {}", concatenation(data))?,
+            SetType::Verdicts => f.write_str(" : verdict")?,
+        }
+        f.write_str(after)?;
+        if self.counter { write!(f, "{before}counter{after}") } else { Ok(()) }
+    }
+
+    /// The declaration on one line: `{ typeof ip daddr : verdict; }`.
+    pub(crate) fn declaration(&self) -> impl fmt::Display + '_ {
+        fmt::from_fn(|f| {
+            f.write_str("{")?;
+            self.write_declaration(f, " ", ";")?;
+            f.write_str(" }")
+        })
+    }
+
+    /// Prints one element of this set as nft does, without its counter.
+    pub fn element<'a>(&'a self, key: &'a Key, data: &'a Data) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| {
+            write_value(f, &self.key, key.as_slice())?;
+            match (data, &self.data) {
+                (Data::None, _) => Ok(()),
+                (Data::Goto(chain), _) => write!(f, " : goto {chain}"),
+                (Data::Value(value), SetType::Map(parts)) => {
+                    f.write_str(" : ")?;
+                    write_value(f, parts, value.as_slice())
+                }
+                (Data::Value(value), _) => write!(f, " : {value:?}"),
+            }
+        })
+    }
+}
+
+/// What one key leads to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Data {
+    /// Nothing: the element of a plain set.
+    None,
+    /// Concatenated values, padded like a key.
+    Value(Octets<20>),
+    /// `goto CHAIN`.
+    Goto(ChainName),
+}
+
+/// Why an element is there, a number that means something only to whoever built the ruleset. It is
+/// not part of what the kernel holds, so two elements that differ only here are equal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin(pub u32);
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
+
+/// A member of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// What its key leads to.
+    pub data: Data,
+    /// Why it is there.
+    pub origin: Origin,
+}
+
+fn concatenation(parts: &[Operand]) -> String {
+    parts.iter().map(Operand::to_string).collect::<Vec<_>>().join(" . ")
+}
+
+fn write_value(f: &mut fmt::Formatter<'_>, parts: &[Operand], mut value: &[u8]) -> fmt::Result {
+    for (n, part) in parts.iter().enumerate() {
+        if n > 0 {
+            f.write_str(" . ")?;
+        }
+        let (field, rest) = value.split_at(part.width().min(value.len()));
+        part.write_value(f, field)?;
+        let padding = part.width().next_multiple_of(4) - part.width();
+        value = &rest[padding.min(rest.len())..];
+    }
+    Ok(())
+}

@@ -1,0 +1,50 @@
+//! The table: everything sluice has in the kernel.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::{Chain, ChainName, Set, SetName};
+
+/// Table `inet sluice`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Sets and maps by name.
+    pub sets: BTreeMap<SetName, Set>,
+    /// Chains by name.
+    pub chains: BTreeMap<ChainName, Chain>,
+}
+
+impl Table {
+    /// Family and name, as nft writes them.
+    pub const NAME: &'static str = "inet sluice";
+}
+
+/// Text that `nft -f` loads; it reads like `nft list table inet sluice` without the counts.
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "table {} {{", Table::NAME)?;
+        let mut separator = "";
+        for (name, set) in &self.sets {
+            writeln!(f, "{separator}\t{} {name} {{", set.keyword())?;
+            set.write_declaration(f, "\t\t", "\n")?;
+            for (n, (key, element)) in set.elements.iter().enumerate() {
+                f.write_str(if n == 0 { "\t\telements = { " } else { ",\n\t\t\t     " })?;
+                write!(f, "{}", set.element(key, &element.data))?;
+            }
+            f.write_str(if set.elements.is_empty() { "\t}\n" } else { " }\n\t}\n" })?;
+            separator = "\n";
+        }
+        for (name, chain) in &self.chains {
+            writeln!(f, "{separator}\tchain {name} {{")?;
+            if let Some(base) = chain.base {
+                writeln!(f, "\t\t{base}")?;
+            }
+            for rule in &chain.rules {
+                writeln!(f, "\t\t{rule}")?;
+            }
+            writeln!(f, "\t}}")?;
+            separator = "\n";
+        }
+        writeln!(f, "}}")
+    }
+}
