@@ -1,1 +1,50 @@
-//! See Cargo.toml.
+//! The control socket: what `sluiced` answers and `sluice` asks.
+//!
+//! HTTP/1.1 with JSON over a Unix socket, so that `curl --unix-socket` works too. Keys are only
+//! ever added within a version of the path.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+pub use client::{Client, ClientError};
+pub use jiff::Timestamp;
+pub use status::{
+    Admin, BackendStatus, DaemonStatus, Health, ReloadStatus, ServiceState, ServiceStatus, Status,
+    TableStatus,
+};
+
+/// Where the control socket is unless the configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
+
+/// `GET`: answers [`Status`].
+pub const STATUS_PATH: &str = "/api/v1/status";
+
+/// `POST`: reads the configuration again and answers [`ReloadReply`] when the kernel has it: 200,
+/// or 422 when the old configuration stays in force.
+pub const RELOAD_PATH: &str = "/api/v1/reload";
+
+/// What came of a reload.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadReply {
+    /// Whether the file is in force now.
+    pub ok: bool,
+    /// Why not, one line each: `FILE:LINE:COL: error: WHAT (FIX)`, or what the kernel refused.
+    pub problems: Vec<String>,
+    /// What the file could do better, in the same form.
+    pub warnings: Vec<String>,
+    /// One line for people: what changed in the kernel, or that nothing did.
+    pub summary: String,
+}
+
+/// Body of every answer that is neither 200 nor 422.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorReply {
+    /// What went wrong.
+    pub error: String,
+    /// What to do about it.
+    pub hint: String,
+}

@@ -1,0 +1,205 @@
+//! The asking side.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::header::HOST;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::{ErrorReply, RELOAD_PATH, ReloadReply, STATUS_PATH, Status};
+
+/// How long an answer may take: a round over a large configuration takes seconds, never this long.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Talks to a running daemon. Each request is a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// A request without an answer to show. [`ClientError::hint`] says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("sluiced is not running, or its socket is elsewhere: connect {}", .0.display())]
+    NotRunning(PathBuf, #[source] io::Error),
+    /// The socket's mode keeps us out.
+    #[error("not allowed to talk to sluiced: connect {}", .0.display())]
+    NotAllowed(PathBuf, #[source] io::Error),
+    /// Any other failure to connect.
+    #[error("connect {}", .0.display())]
+    Connect(PathBuf, #[source] io::Error),
+    /// The connection broke.
+    #[error("{0} {path} at {socket}", path = .1, socket = .2.display())]
+    Exchange(Method, &'static str, PathBuf, #[source] hyper::Error),
+    /// No answer in time.
+    #[error("no answer to {0} {1} within {limit} s", limit = TIMEOUT.as_secs())]
+    TimedOut(Method, &'static str),
+    /// An answer that this version does not understand.
+    #[error("unexpected answer to {0} {1}")]
+    Answer(Method, &'static str, #[source] serde_json::Error),
+    /// The daemon says no.
+    #[error("{}", .0.error)]
+    Refused(ErrorReply),
+}
+
+impl ClientError {
+    /// What to do about it.
+    pub fn hint(&self) -> &str {
+        match self {
+            ClientError::NotRunning(..) => "start it, or name the socket with --socket",
+            ClientError::NotAllowed(..) => "be root, or join the group that control.group names",
+            ClientError::Connect(..) => "name the control socket of sluiced with --socket",
+            ClientError::Exchange(..) => "see the log of sluiced, and try again",
+            ClientError::TimedOut(..) => "sluiced is busy or stuck: see its log",
+            ClientError::Answer(..) => "use sluice and sluiced of the same version",
+            ClientError::Refused(reply) => &reply.hint,
+        }
+    }
+}
+
+impl Client {
+    /// A client of the daemon that listens on `socket`. Does not connect yet.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Client { socket: socket.into() }
+    }
+
+    /// The socket it talks to.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// State of the daemon, with connection counts read from the kernel now.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.request(Method::GET, STATUS_PATH).await
+    }
+
+    /// Has the daemon read its configuration again, and waits until the kernel has it. A file that
+    /// was not taken is an answer too, with `ok` false.
+    pub async fn reload(&self) -> Result<ReloadReply, ClientError> {
+        self.request(Method::POST, RELOAD_PATH).await
+    }
+
+    async fn request<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &'static str,
+    ) -> Result<T, ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(error))?;
+        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, &method, path))
+            .await
+            .map_err(|_| ClientError::TimedOut(method.clone(), path))?
+            .map_err(|error| ClientError::Exchange(method.clone(), path, self.socket.clone(), error))?;
+        let unexpected = |error| ClientError::Answer(method, path, error);
+        match status {
+            StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY => {
+                serde_json::from_slice(&body).map_err(unexpected)
+            }
+            _ => Err(serde_json::from_slice(&body).map_or_else(unexpected, ClientError::Refused)),
+        }
+    }
+
+    fn no_connection(&self, error: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::NotRunning(socket, error)
+            }
+            io::ErrorKind::PermissionDenied => ClientError::NotAllowed(socket, error),
+            _ => ClientError::Connect(socket, error),
+        }
+    }
+}
+
+async fn exchange(
+    stream: UnixStream,
+    method: &Method,
+    path: &'static str,
+) -> Result<(StatusCode, Bytes), hyper::Error> {
+    let request =
+        Request::builder().method(method).uri(path).header(HOST, "sluice").body(Empty::<Bytes>::new());
+    let request = request.expect("method, path and host are valid by construction");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let answer = async move {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        Ok((status, response.into_body().collect().await?.to_bytes()))
+    };
+    // The connection moves the bytes; it ends when the sender is dropped, after the answer.
+    tokio::try_join!(answer, connection).map(|(answer, ())| answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// Answers one connection with `response`, whatever is asked, and returns what was asked.
+    async fn ask_a_daemon_that_says(response: &'static str) -> (Result<ReloadReply, ClientError>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let daemon = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(response.as_bytes()).await.unwrap();
+            String::from_utf8(request[..length].to_vec()).unwrap()
+        };
+        let client = Client::new(&socket);
+        tokio::join!(client.reload(), daemon)
+    }
+
+    #[tokio::test]
+    async fn reload_answered_with_422_is_a_reply_not_an_error() {
+        let body = r#"{"ok":false,"problems":["x.yaml:1:1: error: bad (fix)"],"warnings":[],"summary":"s"}"#;
+        let response = format!(
+            "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let (reply, asked) = ask_a_daemon_that_says(response.leak()).await;
+        assert_eq!(reply.unwrap().problems, ["x.yaml:1:1: error: bad (fix)"]);
+        assert!(asked.starts_with("POST /api/v1/reload HTTP/1.1\r\nhost: sluice\r\n"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn answer_with_an_error_body_carries_its_hint() {
+        let (reply, _) = ask_a_daemon_that_says(
+            "HTTP/1.1 503 x\r\nconnection: close\r\n\r\n{\"error\":\"busy\",\"hint\":\"wait\"}",
+        )
+        .await;
+        let error = reply.unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.hint()), ("busy", "wait"));
+    }
+
+    #[tokio::test]
+    async fn answer_that_is_no_json_or_breaks_off_is_an_error_with_the_request() {
+        let (reply, _) = ask_a_daemon_that_says("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello").await;
+        assert_eq!(reply.unwrap_err().to_string(), "unexpected answer to POST /api/v1/reload");
+        let (reply, _) = ask_a_daemon_that_says("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").await;
+        assert!(reply.unwrap_err().to_string().starts_with("POST /api/v1/reload at /"));
+    }
+
+    #[tokio::test]
+    async fn connect_without_a_daemon_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("sock");
+        for _ in 0..2 {
+            let error = Client::new(&socket).status().await.unwrap_err();
+            assert!(matches!(error, ClientError::NotRunning(..)), "{error:?}");
+            assert_eq!(error.hint(), "start it, or name the socket with --socket");
+            // The second time: the file is there, nobody listens.
+            drop(std::os::unix::net::UnixListener::bind(&socket));
+        }
+        let error = Client::new(dir.path()).status().await.unwrap_err();
+        assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+    }
+}

@@ -1,0 +1,192 @@
+//! The state of the daemon, its services and what it has in the kernel.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Everything `sluice status` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Services by name.
+    pub services: Vec<ServiceStatus>,
+    /// What came of the last reload, or of the start.
+    pub reload: ReloadStatus,
+    /// What is in the kernel.
+    pub table: TableStatus,
+    /// Who answers.
+    pub daemon: DaemonStatus,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is reached: `203.0.113.10:80/tcp`.
+    pub listeners: Vec<String>,
+    /// `round-robin`, `random` or `source-hash`.
+    pub scheduler: String,
+    /// What a new connection meets.
+    pub state: ServiceState,
+    /// Who serves, in file order.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// What a new connection to a service meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// A backend.
+    Up,
+    /// A reject, for want of an eligible backend.
+    Empty,
+    /// Nothing of ours: as if the service were absent.
+    Disabled,
+}
+
+/// One backend of a service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its name, unique in the service.
+    pub name: String,
+    /// `address:port` as in the file; the address alone when it keeps the listener's port.
+    pub address: String,
+    /// What was observed.
+    pub health: Health,
+    /// What is wanted.
+    pub admin: Admin,
+    /// Whether health and admin state let it take new flows.
+    pub eligible: bool,
+    /// Weight in force.
+    pub weight: u16,
+    /// Fraction of its IP version's new connections it gets, 0 to 1.
+    pub share: f64,
+    /// New connections since the daemon started, over all listeners; never goes backwards.
+    pub connections_total: u64,
+    /// Live connections; `null`: not counted.
+    pub active: Option<u64>,
+    /// When health, admin state or eligibility last changed.
+    pub since: Timestamp,
+    /// The last probe; `null`: there was none.
+    pub last_probe: Option<serde_json::Value>,
+    /// What an operator changed at run time; `null`: nothing.
+    #[serde(rename = "override")]
+    pub overridden: Option<serde_json::Value>,
+}
+
+/// Observed state of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// Not probed.
+    Unknown,
+    /// Its probes succeed.
+    Healthy,
+    /// Its probes fail.
+    Unhealthy,
+}
+
+/// Wanted state of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Admin {
+    /// Takes new flows.
+    Enabled,
+    /// No new flows, established ones finish.
+    Drain,
+    /// As if it were not there.
+    Disabled,
+}
+
+/// What came of the last time the configuration was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// When.
+    pub at: Timestamp,
+    /// Whether that file is in force; if not, the one before it is.
+    pub ok: bool,
+    /// Why not, one line each.
+    pub problems: Vec<String>,
+    /// What the file could do better, one line each.
+    pub warnings: Vec<String>,
+    /// One line for people.
+    pub summary: String,
+    /// How often the configuration was read, the start included.
+    pub generation: u64,
+}
+
+/// What is in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// Family and name, as nft writes them.
+    pub name: String,
+    /// Whether it exists.
+    pub present: bool,
+    /// Whether the last round ended with the kernel equal to the configuration.
+    pub synced: bool,
+    /// Why not.
+    pub error: Option<String>,
+    /// When the next attempt is due, while not synced.
+    pub retry_at: Option<Timestamp>,
+    /// Enabled services in force.
+    pub services: usize,
+    /// Sets and maps.
+    pub sets: usize,
+    /// Chains.
+    pub chains: usize,
+    /// Elements of all sets.
+    pub elements: usize,
+    /// When we last changed it; `null`: not since the daemon started.
+    pub last_commit: Option<Timestamp>,
+    /// Rounds since the daemon started.
+    pub rounds: u64,
+}
+
+/// The daemon that answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Timestamp,
+    /// The configuration file.
+    pub config: PathBuf,
+    /// The control socket.
+    pub socket: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backend_status_in_json_has_the_promised_keys_and_null_for_the_unknown() {
+        let backend = BackendStatus {
+            name: "web2".into(),
+            address: "10.0.2.12:8080".into(),
+            health: Health::Unknown,
+            admin: Admin::Enabled,
+            eligible: true,
+            weight: 3,
+            share: 0.75,
+            connections_total: 42,
+            active: None,
+            since: "2025-01-02T03:04:05Z".parse().unwrap(),
+            last_probe: None,
+            overridden: None,
+        };
+        let json = serde_json::to_value(&backend).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "name": "web2", "address": "10.0.2.12:8080", "health": "unknown", "admin": "enabled",
+                "eligible": true, "weight": 3, "share": 0.75, "connections_total": 42, "active": null,
+                "since": "2025-01-02T03:04:05Z", "last_probe": null, "override": null,
+            })
+        );
+        assert_eq!(serde_json::from_value::<BackendStatus>(json).unwrap(), backend);
+    }
+}
