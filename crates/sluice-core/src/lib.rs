@@ -4,4 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod diff;
 pub mod model;
+pub mod origin;
+pub mod plan;
+pub mod render;
+pub mod report;
+pub mod slots;
+pub mod tally;

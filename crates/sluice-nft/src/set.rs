@@ -9,7 +9,7 @@ use crate::{ChainName, Octets, Operand};
 /// A concatenated key: each part zero-padded to four bytes, as in the kernel's registers.
 pub type Key = Octets<40>;
 
-impl Key {
+impl<const N: usize> Octets<N> {
     /// Appends an address in network order.
     #[must_use]
     pub fn address(self, address: IpAddr) -> Self {
@@ -64,18 +64,18 @@ pub struct Set {
 
 impl Set {
     /// An empty plain set.
-    pub fn set(key: Vec<Operand>) -> Self {
+    pub fn plain(key: Vec<Operand>) -> Self {
         Set { key, data: SetType::Set, counter: false, elements: BTreeMap::new() }
     }
 
     /// An empty map to verdicts.
     pub fn verdicts(key: Vec<Operand>) -> Self {
-        Set { data: SetType::Verdicts, ..Set::set(key) }
+        Set { data: SetType::Verdicts, ..Set::plain(key) }
     }
 
     /// An empty map to values whose elements count their hits.
     pub fn counted_map(key: Vec<Operand>, data: Vec<Operand>) -> Self {
-        Set { data: SetType::Map(data), counter: true, ..Set::set(key) }
+        Set { data: SetType::Map(data), counter: true, ..Set::plain(key) }
     }
 
     /// Whether both were declared alike, whatever they hold.
@@ -147,8 +147,15 @@ pub enum Data {
 
 /// Why an element is there, a number that means something only to whoever built the ruleset. It is
 /// not part of what the kernel holds, so two elements that differ only here are equal.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Origin(pub u32);
+
+/// Unknown, as for what was read from the kernel.
+impl Default for Origin {
+    fn default() -> Self {
+        Origin(u32::MAX)
+    }
+}
 
 impl PartialEq for Origin {
     fn eq(&self, _: &Self) -> bool {

@@ -1,0 +1,359 @@
+//! Services as text for `iptables-restore` and `ip6tables-restore`: the classic recipe, corrected.
+//!
+//! The daemon never loads it. It is there to compare with, to learn from, and for hosts without
+//! nftables. Options: iptables-extensions(8), `addrtype`, `conntrack`, `statistic`, `DNAT`,
+//! `MASQUERADE` and `REJECT`.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use sluice_nft::Ip;
+
+use crate::model::{Address, Backend, BackendPort, Ports, Protocol, Scheduler, Service, ServiceName, Source};
+use crate::render::entry::{Entry, entries};
+use crate::slots::slots;
+
+/// A service that iptables has no rules for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("render service {service} for iptables: {reason}")]
+pub struct Unsupported {
+    /// The service.
+    pub service: ServiceName,
+    /// What iptables lacks.
+    pub reason: &'static str,
+}
+
+/// Renders all enabled services of one IP version.
+///
+/// The text loads with `iptables-restore --noflush` (`ip6tables-restore` for [`Ip::V6`]), and without
+/// `--noflush` where no other rules need to stay. Fails on the first service that has no iptables form.
+pub fn render(services: &BTreeMap<ServiceName, Service>, ip: Ip) -> Result<String, Unsupported> {
+    let mut entries: Vec<_> = entries(services).into_iter().filter(|entry| entry.ip == ip).collect();
+    entries.sort_by_key(Entry::rank);
+    entries.iter().try_for_each(check_supported)?;
+
+    let mut text = header(ip);
+    text.push_str(&nat(&entries));
+    text.push_str(&filter(&entries));
+    Ok(text)
+}
+
+fn check_supported(entry: &Entry<'_>) -> Result<(), Unsupported> {
+    let refuse = |reason| Err(Unsupported { service: entry.name.clone(), reason });
+    if let Scheduler::SourceHash(_) = entry.service.scheduler {
+        return refuse(
+            "source-hash has no iptables form: `statistic` picks by count or by chance, and HMARK would \
+             overwrite packet marks (use round-robin or random)",
+        );
+    }
+    match &entry.service.interface {
+        Some(name) if name.as_str().ends_with('+') => {
+            refuse("iptables takes an interface name that ends in '+' for a prefix (rename the interface)")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn header(ip: Ip) -> String {
+    let (version, command, sysctl) = match ip {
+        Ip::V4 => ("IPv4", "iptables-restore", "net.ipv4.ip_forward"),
+        Ip::V6 => ("IPv6", "ip6tables-restore", "net.ipv6.conf.all.forwarding"),
+    };
+    format!(
+        "\
+# {version} services of sluice. Load with: {command} --noflush
+# (without --noflush it replaces every other rule of the tables below). Needs {sysctl}=1.
+"
+    )
+}
+
+fn nat(entries: &[Entry<'_>]) -> String {
+    let mut hooks = Hooks::default();
+    let mut picks = Chains::default();
+    for entry in entries {
+        hooks.dispatch(entry);
+        if !entry.backends.is_empty() {
+            picks.declare(&pick_chain(entry));
+            pick(&mut picks.rules, entry);
+        }
+    }
+    hooks.masquerade(entries);
+
+    let mut chains = Chains::default();
+    chains.hook(
+        "PREROUTING",
+        "sluice-prerouting",
+        "Who is a new connection for? The first match takes it: an address and port beat an interface,\n\
+         # that beats *, and that beats a range. (Later packets never get here: conntrack knows them.)",
+        &hooks.prerouting,
+    );
+    chains.hook(
+        "OUTPUT",
+        "sluice-output",
+        "Clients on this host never pass PREROUTING. An interface is nothing they arrive on.",
+        &hooks.output,
+    );
+    chains.hook(
+        "POSTROUTING",
+        "sluice-postrouting",
+        "Replies must come back through this host. Only what was translated above is masqueraded,\n\
+         # told by the destination the client asked for; the host's other traffic is left alone.",
+        &hooks.postrouting,
+    );
+    if !picks.rules.is_empty() {
+        chains.declarations.push_str(&picks.declarations);
+        chains.rules.push_str(
+            "\n# The picks. A rule sees only the connections that the rules before it left, so n equal shares\n\
+             # are every n, n-1, ... 1; by chance, a probability of share / what is left.\n",
+        );
+        chains.rules.push_str(&picks.rules);
+    }
+    chains.table("nat")
+}
+
+/// Refuses what has no backend. A nat table cannot, so that these packets pass untranslated and meet
+/// a filter rule on whichever way routing sends them.
+fn filter(entries: &[Entry<'_>]) -> String {
+    let mut rules = String::new();
+    for entry in entries.iter().filter(|entry| entry.backends.is_empty()) {
+        let matches = match entry.service.interface {
+            None => local(entry),
+            Some(_) => arriving(entry),
+        };
+        let how = match entry.listener.protocol {
+            Protocol::Tcp => " --reject-with tcp-reset",
+            Protocol::Udp => "",
+        };
+        let new = "-m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT";
+        line(&mut rules, format_args!("-A {NO_BACKEND} {matches} {new} -j REJECT{how}"));
+    }
+    if rules.is_empty() {
+        return rules;
+    }
+    let mut chains = Chains::default();
+    chains.declare(NO_BACKEND);
+    for hook in ["INPUT", "FORWARD", "OUTPUT"] {
+        line(&mut chains.rules, format_args!("-A {hook} -j {NO_BACKEND}"));
+    }
+    chains.rules.push_str("\n# Without a backend: refuse new connections, which a nat table cannot.\n");
+    chains.rules.push_str(&rules);
+    format!("\n{}", chains.table("filter"))
+}
+
+const NO_BACKEND: &str = "sluice-no-backend";
+
+/// Rules of the three hooks.
+#[derive(Default)]
+struct Hooks {
+    prerouting: String,
+    output: String,
+    postrouting: String,
+}
+
+impl Hooks {
+    /// Leads new connections to the pick chain, or past the listeners that would be next if there is
+    /// no backend.
+    fn dispatch(&mut self, entry: &Entry<'_>) {
+        let target = match entry.backends.is_empty() {
+            true => "RETURN".to_owned(),
+            false => pick_chain(entry),
+        };
+        line(&mut self.prerouting, format_args!("-A sluice-prerouting {} -j {target}", arriving(entry)));
+        if entry.service.interface.is_none() {
+            line(&mut self.output, format_args!("-A sluice-output {} -j {target}", local(entry)));
+        }
+    }
+
+    /// In order of precedence. A listener that preserves the source stands here only where its
+    /// connections would be taken for those of a later one.
+    fn masquerade(&mut self, entries: &[Entry<'_>]) {
+        let masquerades =
+            |entry: &Entry<'_>| entry.service.source == Source::Masquerade && !entry.backends.is_empty();
+        for (n, entry) in entries.iter().enumerate() {
+            let translated = original(entry);
+            let mut rule = |to: &str, target| {
+                line(&mut self.postrouting, format_args!("-A sluice-postrouting {translated}{to} -j {target}"));
+            };
+            const MASQUERADE: &str = "MASQUERADE --random-fully";
+            match (entry.service.source, entry.listener.address) {
+                _ if entry.backends.is_empty() => {}
+                (Source::Preserve, _) => {
+                    if entries[n + 1..].iter().any(|later| masquerades(later) && entry.overlaps(later)) {
+                        rule("", "RETURN");
+                    }
+                }
+                (Source::Masquerade, Address::Exact(_)) => rule("", MASQUERADE),
+                // Somebody else may translate the same port of another address, so ask for the backend too.
+                (Source::Masquerade, Address::Any) => {
+                    for backend in &entry.backends {
+                        rule(&reached(entry, backend), MASQUERADE);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The cascade: each rule takes its share of what the ones before it left.
+fn pick(rules: &mut String, entry: &Entry<'_>) {
+    let Entry { name, service, listener, backends, .. } = entry;
+    line(rules, format_args!("# {name}, {listener}: {}", service.scheduler.as_str()));
+
+    let weights: Vec<_> = backends.iter().map(|backend| backend.weight).collect();
+    let shares: Vec<(usize, u32)> = match service.scheduler {
+        Scheduler::Random => weights.iter().map(|weight| u32::from(*weight)).enumerate().collect(),
+        _ => slots(&weights).into_iter().map(|backend| (backend, 1)).collect(),
+    };
+    let mut left: u32 = shares.iter().map(|(_, share)| share).sum();
+    for (backend, share) in shares {
+        let condition = match service.scheduler {
+            _ if share == left => "-m comment --comment \"all that is left\"".to_owned(),
+            Scheduler::Random => format!(
+                "-m comment --comment \"{share} of {left} left\" -m statistic --mode random --probability {:.10}",
+                f64::from(share) / f64::from(left)
+            ),
+            _ => format!("-m comment --comment \"1 of {left} left\" -m statistic --mode nth --every {left} --packet 0"),
+        };
+        let to = translation(entry, backends[backend]);
+        line(
+            rules,
+            format_args!(
+                "-A {} -p {} {condition} -j DNAT --to-destination {to}",
+                pick_chain(entry),
+                listener.protocol
+            ),
+        );
+        left -= share;
+    }
+}
+
+/// What `DNAT` rewrites to: the address alone where the port stays.
+fn translation(entry: &Entry<'_>, backend: &Backend) -> String {
+    let ports = entry.listener.ports;
+    let address = backend.address;
+    let port = match backend.port {
+        port if port.keeps(ports) => return address.to_string(),
+        BackendPort::Range(Ports { first, last }) if first < last => format!("{first}-{last}/{}", ports.first),
+        port => port.translate(ports, ports.first).to_string(),
+    };
+    match address {
+        IpAddr::V4(address) => format!("{address}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}"),
+    }
+}
+
+/// Matches packets that arrive.
+fn arriving(entry: &Entry<'_>) -> String {
+    let address = match (entry.listener.address, &entry.service.interface, entry.ip) {
+        (Address::Exact(address), ..) => format!("-d {address}"),
+        (Address::Any, None, _) => "-m addrtype --dst-type LOCAL".to_owned(),
+        (Address::Any, Some(_), Ip::V4) => "-m addrtype ! --dst-type BROADCAST,MULTICAST".to_owned(),
+        (Address::Any, Some(_), Ip::V6) => "-m addrtype ! --dst-type MULTICAST".to_owned(),
+    };
+    format!("{}{address} {}", interface(entry), transport(entry))
+}
+
+/// Matches packets of local processes. `*` leaves loopback destinations alone: translated, their
+/// source address would have no way back.
+fn local(entry: &Entry<'_>) -> String {
+    let address = match (entry.listener.address, entry.ip) {
+        (Address::Exact(address), _) => format!("-d {address}"),
+        (Address::Any, Ip::V4) => "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL".to_owned(),
+        (Address::Any, Ip::V6) => "! -d ::1 -m addrtype --dst-type LOCAL".to_owned(),
+    };
+    format!("{address} {}", transport(entry))
+}
+
+/// Matches translated connections by the destination that the client asked for. `-i` is known at
+/// postrouting since Linux 5.7; iptables takes it in chains of our own only.
+fn original(entry: &Entry<'_>) -> String {
+    let mut text = format!("{}-p {} -m conntrack --ctstate DNAT", interface(entry), entry.listener.protocol);
+    if let Address::Exact(address) = entry.listener.address {
+        text += &format!(" --ctorigdst {address}");
+    }
+    text + &ports(" --ctorigdstport ", entry.listener.ports)
+}
+
+/// Matches what `backend` receives.
+fn reached(entry: &Entry<'_>, backend: &Backend) -> String {
+    format!(" -d {}{}", backend.address, ports(" --dport ", entry.backend_ports(backend)))
+}
+
+fn interface(entry: &Entry<'_>) -> String {
+    entry.service.interface.as_ref().map(|name| format!("-i {name} ")).unwrap_or_default()
+}
+
+fn transport(entry: &Entry<'_>) -> String {
+    format!("-p {}{}", entry.listener.protocol, ports(" --dport ", entry.listener.ports))
+}
+
+fn ports(option: &str, ports: Ports) -> String {
+    match ports {
+        Ports::ALL => String::new(),
+        Ports { first, last } if first == last => format!("{option}{first}"),
+        Ports { first, last } => format!("{option}{first}:{last}"),
+    }
+}
+
+/// Chain of one listener: `tcp/web/203.0.113.10/80`, or with a hash in place of the address where
+/// that has more than the 28 characters iptables allows. Only characters that nft reads too.
+fn pick_chain(entry: &Entry<'_>) -> String {
+    const LONGEST: usize = 28;
+    let Entry { name, listener, .. } = entry;
+    let address = match listener.address {
+        Address::Any => "any".to_owned(),
+        Address::Exact(address) => address.to_string().replace(':', "-"),
+    };
+    let ports = match listener.ports {
+        Ports::ALL => "any".to_owned(),
+        ports => ports.to_string(),
+    };
+    let full = format!("{}/{name}/{address}/{ports}", listener.protocol);
+    if full.len() <= LONGEST {
+        return full;
+    }
+    // 48 bits: among 50,000 listeners two share a name once in 200,000 files.
+    let hash = fnv1a(full.as_bytes()) >> 16;
+    format!("{}/{:.11}/{hash:012x}", listener.protocol, name)
+}
+
+/// FNV-1a, 64 bits (RFC 9923): the same on every machine and in every release.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Chains of one table.
+#[derive(Default)]
+struct Chains {
+    declarations: String,
+    rules: String,
+}
+
+impl Chains {
+    fn declare(&mut self, chain: &str) {
+        line(&mut self.declarations, format_args!(":{chain} - [0:0]"));
+    }
+
+    /// A chain of our own that a built-in one jumps to, if it has any rules.
+    fn hook(&mut self, built_in: &str, chain: &str, why: &str, rules: &str) {
+        if !rules.is_empty() {
+            self.declare(chain);
+            line(&mut self.rules, format_args!("\n# {why}\n-A {built_in} -j {chain}"));
+            self.rules.push_str(rules);
+        }
+    }
+
+    fn table(self, name: &str) -> String {
+        format!("*{name}\n{}{}COMMIT\n", self.declarations, self.rules)
+    }
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("writing to a string does not fail");
+}

@@ -1,0 +1,136 @@
+//! Base chains that see new flows first: which listener is this packet for?
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use sluice_nft::{
+    Base, Chain, ChainName, Data, Element, Field, Ip, Key, Octets, Operand, Rule, Set, Statement, Table, Test,
+};
+
+use super::entry::Entry;
+use super::{Rendered, names};
+use crate::model::{Address, InterfaceName, Ports};
+
+/// Adds an exact listener to the verdict map.
+pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>, chain: &ChainName) {
+    let Some((address, port)) = entry.exact() else { return };
+    let map =
+        rendered.table.sets.entry(names::services(entry.ip)).or_insert_with(|| Set::verdicts(key(entry.ip)));
+    let key = Key::EMPTY.address(address).protocol(entry.protocol()).port(port);
+    let origin = rendered.origins.add(entry.flow(None));
+    map.elements.insert(key, Element { data: Data::Goto(chain.clone()), origin });
+}
+
+/// Adds the base chains: the verdict maps first, then every other listener in order of precedence.
+pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
+    let mut prerouting = Vec::new();
+    let mut output = Vec::new();
+    for ip in Ip::ALL.into_iter().filter(|ip| table.sets.contains_key(&names::services(*ip))) {
+        let rule = Rule(vec![
+            Statement::is(Field::Nfproto, &[ip.nfproto()]),
+            Statement::VerdictMap(key(ip), names::services(ip)),
+        ]);
+        prerouting.push(rule.clone());
+        output.push(rule);
+    }
+    let mut others: Vec<_> = entries.iter().filter(|entry| entry.exact().is_none()).collect();
+    others.sort_by_key(|entry| entry.rank());
+    for entry in others {
+        let chain = match entry.backends.is_empty() {
+            true => names::no_backend(),
+            false => names::private_pick(entry),
+        };
+        prerouting.push(arriving(entry, &chain));
+        if entry.service.interface.is_none() {
+            output.push(local(entry, &chain));
+        }
+    }
+    for (name, base, rules) in
+        [("prerouting", Base::PREROUTING, prerouting), ("output", Base::OUTPUT, output)]
+    {
+        if !rules.is_empty() {
+            table.chains.insert(name.into(), Chain { base: Some(base), rules });
+        }
+    }
+}
+
+fn key(ip: Ip) -> Vec<Operand> {
+    [Field::Daddr(ip), Field::L4proto, Field::Dport].map(Operand::Field).to_vec()
+}
+
+/// Packets that arrive. `*` means the host's own addresses, or with an interface whatever unicast
+/// destination arrives there.
+fn arriving(entry: &Entry<'_>, chain: &ChainName) -> Rule {
+    let mut rule = vec![];
+    if let Some(interface) = &entry.service.interface {
+        rule.push(Statement::is(Field::Iifname, &interface_octets(interface)));
+    }
+    match (entry.listener.address, &entry.service.interface) {
+        (Address::Exact(_), _) => rule.extend(destination(entry)),
+        (Address::Any, Some(_)) => {
+            for kind in [Field::BROADCAST, Field::MULTICAST] {
+                rule.push(Statement::is_not(Field::FibDaddrType, &kind.to_ne_bytes()));
+            }
+            rule.push(Statement::is(Field::Nfproto, &[entry.ip.nfproto()]));
+        }
+        (Address::Any, None) => {
+            rule.push(Statement::is(Field::Nfproto, &[entry.ip.nfproto()]));
+            rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
+        }
+    }
+    finish(rule, entry, chain)
+}
+
+/// Packets of local processes. `*` leaves loopback destinations alone: translated, their source
+/// address would have no way back.
+fn local(entry: &Entry<'_>, chain: &ChainName) -> Rule {
+    let mut rule = vec![];
+    match entry.listener.address {
+        Address::Exact(_) => rule.extend(destination(entry)),
+        Address::Any => {
+            rule.push(Statement::is(Field::Nfproto, &[entry.ip.nfproto()]));
+            rule.push(match entry.ip {
+                Ip::V4 => {
+                    let network = Octets::new(&Ipv4Addr::LOCALHOST.octets()[..1]).expect("one byte fits");
+                    Statement::Match(Field::Daddr(Ip::V4), Test::NotUnder(network))
+                }
+                Ip::V6 => Statement::is_not(Field::Daddr(Ip::V6), &Ipv6Addr::LOCALHOST.octets()),
+            });
+            rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
+        }
+    }
+    finish(rule, entry, chain)
+}
+
+fn destination(entry: &Entry<'_>) -> Vec<Statement> {
+    let Address::Exact(address) = entry.listener.address else { return vec![] };
+    let value = Key::EMPTY.address(address);
+    vec![
+        Statement::is(Field::Nfproto, &[entry.ip.nfproto()]),
+        Statement::is(Field::Daddr(entry.ip), value.as_slice()),
+    ]
+}
+
+fn finish(mut rule: Vec<Statement>, entry: &Entry<'_>, chain: &ChainName) -> Rule {
+    rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
+    rule.extend(ports(Field::Dport, entry.listener.ports));
+    rule.push(Statement::Goto(chain.clone()));
+    Rule(rule)
+}
+
+/// A match on a port field, none for `*`.
+pub(super) fn ports(field: Field, ports: Ports) -> Option<Statement> {
+    let octets = |port: u16| Octets::new(&port.to_be_bytes()).expect("a port has two bytes");
+    let test = match ports {
+        Ports::ALL => return None,
+        Ports { first, last } if first == last => Test::Is(octets(first)),
+        Ports { first, last } => Test::Between(octets(first), octets(last)),
+    };
+    Some(Statement::Match(field, test))
+}
+
+/// An interface name as the kernel compares it.
+pub(super) fn interface_octets(interface: &InterfaceName) -> [u8; 16] {
+    let mut octets = [0; 16];
+    octets[..interface.as_str().len()].copy_from_slice(interface.as_str().as_bytes());
+    octets
+}

@@ -1,0 +1,120 @@
+//! One listener of one service for one IP version: the unit everything is rendered for.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use sluice_nft::Ip;
+
+use crate::model::{Address, Backend, Listener, Ports, Service, ServiceName};
+use crate::origin::Flow;
+
+/// What a packet can enter by.
+pub(super) struct Entry<'a> {
+    pub(super) name: &'a ServiceName,
+    pub(super) service: &'a Service,
+    pub(super) listener: Listener,
+    pub(super) ip: Ip,
+    /// Backends of this IP version that take new flows, in file order.
+    pub(super) backends: Vec<&'a Backend>,
+}
+
+/// All entries of enabled services, by service name, listener and IP version.
+pub(super) fn entries(services: &BTreeMap<ServiceName, Service>) -> Vec<Entry<'_>> {
+    let mut entries = Vec::new();
+    for (name, service) in services.iter().filter(|(_, service)| service.enabled) {
+        for listener in &service.listeners {
+            for ip in Ip::ALL.into_iter().filter(|ip| service.takes(listener, *ip)) {
+                let backends =
+                    service.backends.iter().filter(|b| Ip::of(b.address) == ip && b.weight > 0).collect();
+                entries.push(Entry { name, service, listener: *listener, ip, backends });
+            }
+        }
+    }
+    entries
+}
+
+/// Precedence of an entry: where two match a packet, the lower one gets it. Exact beats interface
+/// beats wildcard beats range; within each, named ports beat `*` and an address beats `*`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    Exact,
+    Interface(Breadth),
+    Wildcard,
+    Range(Breadth),
+}
+
+/// Ports, then address, the narrower first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Breadth {
+    ports: u8,
+    any_address: bool,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn rank(&self) -> Rank {
+        let Listener { address, ports, .. } = self.listener;
+        let breadth = Breadth {
+            ports: if ports.as_single().is_some() { 0 } else { 1 + u8::from(ports == Ports::ALL) },
+            any_address: address == Address::Any,
+        };
+        match (&self.service.interface, breadth) {
+            (Some(_), breadth) => Rank::Interface(breadth),
+            (None, Breadth { ports: 0, any_address: false }) => Rank::Exact,
+            (None, Breadth { ports: 0, any_address: true }) => Rank::Wildcard,
+            (None, breadth) => Rank::Range(breadth),
+        }
+    }
+
+    /// Address and port, when the entry is one that the exact map holds.
+    pub(super) fn exact(&self) -> Option<(IpAddr, u16)> {
+        match (self.rank(), self.listener.address, self.listener.ports.as_single()) {
+            (Rank::Exact, Address::Exact(address), Some(port)) => Some((address, port)),
+            _ => None,
+        }
+    }
+
+    /// Address, when the entry has one address and one port, on whatever interface.
+    pub(super) fn exact_destination(&self) -> Option<IpAddr> {
+        match (self.listener.address, self.listener.ports.as_single()) {
+            (Address::Exact(address), Some(_)) => Some(address),
+            _ => None,
+        }
+    }
+
+    pub(super) fn protocol(&self) -> u8 {
+        self.listener.protocol.number()
+    }
+
+    pub(super) fn flow(&self, backend: Option<&Backend>) -> Flow {
+        Flow {
+            service: self.name.clone(),
+            listener: self.listener,
+            backend: backend.map(|backend| backend.name.clone()),
+        }
+    }
+
+    /// The ports of `backend` that this entry leads to.
+    pub(super) fn backend_ports(&self, backend: &Backend) -> Ports {
+        let ports = self.listener.ports;
+        let translate = |port| backend.port.translate(ports, port);
+        Ports { first: translate(ports.first), last: translate(ports.last) }
+    }
+
+    /// Whether one packet could match both, leaving precedence aside.
+    pub(super) fn overlaps(&self, other: &Entry<'_>) -> bool {
+        let address = |entry: &Entry<'_>| match entry.listener.address {
+            Address::Any => None,
+            Address::Exact(address) => Some(address),
+        };
+        self.ip == other.ip
+            && self.listener.protocol == other.listener.protocol
+            && self.listener.ports.overlaps(other.listener.ports)
+            && compatible(address(self), address(other))
+            && compatible(self.service.interface.as_ref(), other.service.interface.as_ref())
+    }
+}
+
+/// Whether two requirements can hold at once; `None` requires nothing.
+fn compatible<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+    a.is_none() || b.is_none() || a == b
+}

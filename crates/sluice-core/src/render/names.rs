@@ -1,0 +1,63 @@
+//! Names of our chains and sets. All begin with a letter and hold only what nft 1.0.6 reads as one
+//! word; none is a keyword of nft.
+
+use sluice_nft::{ChainName, Ip, SetName};
+
+use super::entry::Entry;
+use crate::model::{Address, HashOn, Ports, Scheduler};
+
+/// The verdict map of exact listeners.
+pub(super) fn services(ip: Ip) -> SetName {
+    format!("services{}", ip.digit()).into()
+}
+
+/// What postrouting masquerades by the constant rule.
+pub(super) fn masquerade(ip: Ip) -> SetName {
+    format!("masquerade{}", ip.digit()).into()
+}
+
+/// Where new flows of a service go that has no backend for them.
+pub(super) fn no_backend() -> ChainName {
+    "no-backend".into()
+}
+
+/// Where postrouting looks for flows that the constant rule can't tell apart.
+pub(super) fn source() -> ChainName {
+    "source".into()
+}
+
+/// Chain and map shared by all exact listeners of one scheduler with one number of slots.
+pub(super) fn shared_pick(scheduler: Scheduler, ip: Ip, slots: usize) -> String {
+    let kind = match scheduler {
+        Scheduler::RoundRobin => "round-robin",
+        Scheduler::Random => "random",
+        Scheduler::SourceHash(HashOn::Address) => "hash",
+        Scheduler::SourceHash(HashOn::AddressAndPort) => "hash-port",
+    };
+    format!("{kind}{}-{slots}", ip.digit())
+}
+
+/// Prefix of the chains that belong to one listener.
+pub(super) const PRIVATE: &str = "pick/";
+
+/// Chain of one listener that cannot share: `pick/web/tcp/203.0.113.10/80`.
+pub(super) fn private_pick(entry: &Entry<'_>) -> ChainName {
+    format!("{PRIVATE}{}", path(entry)).into()
+}
+
+/// Chain and set of one listener at postrouting: `source/web/tcp/any4/80`.
+pub(super) fn private_source(entry: &Entry<'_>) -> String {
+    format!("source/{}", path(entry))
+}
+
+fn path(entry: &Entry<'_>) -> String {
+    let address = match entry.listener.address {
+        Address::Any => format!("any{}", entry.ip.digit()),
+        Address::Exact(address) => address.to_string().replace(':', "-"),
+    };
+    let ports = match entry.listener.ports {
+        Ports::ALL => "any".to_owned(),
+        ports => ports.to_string(),
+    };
+    format!("{}/{}/{address}/{ports}", entry.name, entry.listener.protocol)
+}

@@ -1,0 +1,183 @@
+//! Pick chains: where a new flow gets its backend.
+
+use sluice_nft::{
+    Chain, ChainName, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Rule, Set, SetName, Statement,
+};
+
+use super::entry::Entry;
+use super::layout::{self, Form, Layout, Places};
+use super::{Rendered, names};
+use crate::model::{BackendPort, HashOn, Scheduler};
+use crate::slots::{MAX_SLOTS, slots};
+
+/// Initial value of the hash: the same file picks the same backend for a client after a restart and
+/// on a second machine. ASCII "slui".
+pub(super) const HASH_SEED: u32 = 0x736c_7569;
+
+/// Renders where new flows of `entry` go and returns that chain.
+pub(super) fn render(
+    rendered: &mut Rendered,
+    entry: &Entry<'_>,
+    layout: &Layout,
+    places: &mut Places,
+) -> ChainName {
+    let weights: Vec<u16> = entry.backends.iter().map(|backend| backend.weight).collect();
+    let slots = slots(&weights);
+    if slots.is_empty() {
+        return no_backend(rendered);
+    }
+    // A numgen counter lives in its rule: services that alternate on a shared one would each always
+    // reach the same backend. Round robin therefore has a rule for each listener.
+    match entry.exact() {
+        Some(_) if entry.service.scheduler != Scheduler::RoundRobin => shared(rendered, entry, &slots),
+        _ => private(rendered, entry, &slots, layout, places),
+    }
+}
+
+fn no_backend(rendered: &mut Rendered) -> ChainName {
+    let name = names::no_backend();
+    rendered.table.chains.entry(name.clone()).or_insert_with(|| Chain {
+        base: None,
+        rules: vec![
+            Rule(vec![Statement::is(Field::L4proto, &[6]), Statement::RejectReset]),
+            Rule(vec![Statement::RejectPort]),
+        ],
+    });
+    name
+}
+
+/// One rule for all listeners of a scheduler and slot count: the map's key holds the listener.
+fn shared(rendered: &mut Rendered, entry: &Entry<'_>, slots: &[usize]) -> ChainName {
+    let Entry { ip, service, .. } = entry;
+    let name = names::shared_pick(service.scheduler, *ip, slots.len());
+    let count = slots.len() as u32;
+    let key = |pick| {
+        let fields = [Field::Daddr(*ip), Field::L4proto, Field::Dport];
+        fields.map(Operand::Field).into_iter().chain([Operand::Pick(pick)]).collect::<Vec<_>>()
+    };
+    let chain = ChainName::from(&name);
+    let set = SetName::from(&name);
+    rendered.table.chains.entry(chain.clone()).or_insert_with(|| Chain {
+        base: None,
+        rules: vec![
+            Rule(vec![
+                Statement::is(Field::Nfproto, &[ip.nfproto()]),
+                Statement::Dnat {
+                    ip: *ip,
+                    key: key(pick(service.scheduler, *ip, count, 0)),
+                    map: set.clone(),
+                    port: true,
+                },
+            ]),
+            miss(),
+        ],
+    });
+    let map = rendered.table.sets.entry(set).or_insert_with(|| {
+        Set::counted_map(key(Pick::Random { modulus: count, offset: 0 }), address_and_port(*ip))
+    });
+    let (address, port) = entry.exact().expect("only exact listeners share");
+    let listener = Key::EMPTY.address(address).protocol(entry.protocol()).port(port);
+    for (slot, backend) in (0..).zip(slots) {
+        let backend = entry.backends[*backend];
+        let data =
+            Octets::EMPTY.address(backend.address).port(backend.port.translate(entry.listener.ports, port));
+        let origin = rendered.origins.add(entry.flow(Some(backend)));
+        map.elements.insert(listener.slot(slot), Element { data: Data::Value(data), origin });
+    }
+    chain
+}
+
+/// A rule of the listener's own, slots in a stripe of a map that 64 such listeners share.
+fn private(
+    rendered: &mut Rendered,
+    entry: &Entry<'_>,
+    slots: &[usize],
+    layout: &Layout,
+    places: &mut Places,
+) -> ChainName {
+    let Entry { ip, service, listener, .. } = entry;
+    let chain = names::private_pick(entry);
+    let form = form(entry);
+    let prefix = layout::prefix(form, *ip);
+    let count = slots.len() as u32;
+    let place = layout.keep(&chain, &prefix, count).unwrap_or_else(|| places.take(&prefix));
+
+    let mut key = vec![Operand::Pick(pick(service.scheduler, *ip, count, place.base))];
+    let mut declared = vec![Operand::Pick(Pick::Inc { modulus: MAX_SLOTS, offset: 0 })];
+    if form == Form::Ports {
+        key.insert(0, Operand::Field(Field::Dport));
+        declared.insert(0, Operand::Field(Field::Dport));
+    }
+    let data = match form {
+        Form::Addresses => vec![Operand::Field(Field::Daddr(*ip))],
+        Form::Slots | Form::Ports => address_and_port(*ip),
+    };
+    // nft refuses to set a port in a rule that does not say whose port it is. A hash of the client
+    // reads the IP header, which nft precedes by a match on the IP version.
+    let mut rule = match service.scheduler {
+        Scheduler::SourceHash(_) => vec![Statement::is(Field::Nfproto, &[ip.nfproto()])],
+        Scheduler::RoundRobin | Scheduler::Random => vec![],
+    };
+    rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
+    rule.push(Statement::Dnat { ip: *ip, key, map: place.map.clone(), port: form != Form::Addresses });
+    rendered.table.chains.insert(chain.clone(), Chain { base: None, rules: vec![Rule(rule), miss()] });
+
+    let map = rendered.table.sets.entry(place.map).or_insert_with(|| Set::counted_map(declared, data));
+    for (slot, backend) in (place.base..).zip(slots) {
+        let backend = entry.backends[*backend];
+        let origin = rendered.origins.add(entry.flow(Some(backend)));
+        let address = Octets::EMPTY.address(backend.address);
+        let mut add = |key: Key, data| {
+            map.elements.insert(key, Element { data: Data::Value(data), origin });
+        };
+        match form {
+            Form::Addresses => add(Key::EMPTY.slot(slot), address),
+            Form::Slots => {
+                let port = backend.port.translate(listener.ports, listener.ports.first);
+                add(Key::EMPTY.slot(slot), address.port(port));
+            }
+            Form::Ports => (listener.ports.first..=listener.ports.last).for_each(|port| {
+                let translated = backend.port.translate(listener.ports, port);
+                add(Key::EMPTY.port(port).slot(slot), address.port(translated));
+            }),
+        }
+    }
+    chain
+}
+
+/// The cheapest map that says what these backends do with the port.
+fn form(entry: &Entry<'_>) -> Form {
+    let ports = entry.listener.ports;
+    let all = |test: &dyn Fn(BackendPort) -> bool| entry.backends.iter().all(|backend| test(backend.port));
+    if ports.as_single().is_some() || all(&|port| matches!(port, BackendPort::One(_))) {
+        Form::Slots
+    } else if all(&|port| port.keeps(ports)) {
+        Form::Addresses
+    } else {
+        Form::Ports
+    }
+}
+
+fn pick(scheduler: Scheduler, ip: Ip, modulus: u32, offset: u32) -> Pick {
+    match scheduler {
+        Scheduler::RoundRobin => Pick::Inc { modulus, offset },
+        Scheduler::Random => Pick::Random { modulus, offset },
+        Scheduler::SourceHash(on) => {
+            let on = match on {
+                HashOn::Address => vec![Field::Saddr(ip)],
+                HashOn::AddressAndPort => vec![Field::Saddr(ip), Field::Sport],
+            };
+            Pick::Jhash { on, modulus, seed: HASH_SEED, offset }
+        }
+    }
+}
+
+fn address_and_port(ip: Ip) -> Vec<Operand> {
+    vec![Operand::Field(Field::Daddr(ip)), Operand::Field(Field::Dport)]
+}
+
+/// A slot that is not found (kernels before 2025 may miss one that is being replaced) must not let
+/// the packet leave untranslated: dropped, the client sends it again.
+fn miss() -> Rule {
+    Rule(vec![Statement::Counter, Statement::Drop])
+}

@@ -1,0 +1,120 @@
+//! A plan as a person reads it: what changes, as nft text, and why.
+
+use std::fmt;
+
+use sluice_nft::{Data, ElementsOf, Key, Step, Table};
+
+use crate::plan::{Change, Plan, Reason, Why};
+
+/// Elements of one step that are printed one by one; the rest is counted.
+const ELEMENTS_SHOWN: usize = 16;
+
+/// Prints a plan with a gutter of `+`, `-` and `~`; `colour` adds ANSI colours.
+pub fn report(plan: &Plan, colour: bool) -> impl fmt::Display + '_ {
+    fmt::from_fn(move |f| {
+        if plan.is_empty() {
+            return f.write_str("nothing to do\n");
+        }
+        writeln!(f, "{}", plan.summary())?;
+        for (title, changes) in [
+            ("first commit: add what is new and switch to it", &plan.make),
+            ("second commit: remove what nothing leads to any more", &plan.retire),
+        ] {
+            if !changes.is_empty() {
+                writeln!(f, "\n{title}")?;
+            }
+            let mut writer = Writer { f, colour };
+            changes.iter().try_for_each(|change| writer.change(change))?;
+        }
+        Ok(())
+    })
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(service) = &self.service {
+            write!(f, "{service}: ")?;
+        }
+        match &self.why {
+            Why::Missing => f.write_str("not in the kernel"),
+            Why::Differs(_) => f.write_str("differs in the kernel"),
+            Why::Unneeded => f.write_str("nothing needs it"),
+            Why::Incompatible(what) => write!(f, "{what}, so the table is replaced"),
+        }
+    }
+}
+
+struct Writer<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    colour: bool,
+}
+
+impl Writer<'_, '_> {
+    fn change(&mut self, Change { step, reason }: &Change) -> fmt::Result {
+        match (step, &reason.why) {
+            // Shown with what takes their place.
+            (Step::DeleteElements(..), Why::Differs(_)) => Ok(()),
+            (Step::AddElements(of, new), Why::Differs(Some(old))) => {
+                self.line('~', &format!("element {} {}", Table::NAME, of.name), Some(reason))?;
+                self.elements('~', new.len(), |n| {
+                    format!("{} (was {})", of.declaration.element(&new[n].0, &new[n].1), held(of, &old[n]))
+                })
+            }
+            (Step::AddElements(of, elements), _) => self.listed('+', "add", of, elements, reason),
+            (Step::DeleteElements(of, elements), _) => self.listed('-', "delete", of, elements, reason),
+            (Step::FlushChain(_) | Step::AddRule(..), Why::Differs(_)) => {
+                self.line('~', &step.to_string(), Some(reason))
+            }
+            (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
+                self.line('+', &step.to_string(), Some(reason))
+            }
+            (Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_) | Step::FlushChain(_), _) => {
+                self.line('-', &step.to_string(), Some(reason))
+            }
+        }
+    }
+
+    fn listed(
+        &mut self,
+        gutter: char,
+        verb: &str,
+        of: &ElementsOf,
+        elements: &[(Key, Data)],
+        reason: &Reason,
+    ) -> fmt::Result {
+        self.line(gutter, &format!("{verb} element {} {}", Table::NAME, of.name), Some(reason))?;
+        self.elements(gutter, elements.len(), |n| {
+            of.declaration.element(&elements[n].0, &elements[n].1).to_string()
+        })
+    }
+
+    fn elements(&mut self, gutter: char, count: usize, text: impl Fn(usize) -> String) -> fmt::Result {
+        for n in 0..count.min(ELEMENTS_SHOWN) {
+            self.line(gutter, &format!("    {}", text(n)), None)?;
+        }
+        match count.saturating_sub(ELEMENTS_SHOWN) {
+            0 => Ok(()),
+            more => self.line(gutter, &format!("    ... and {more} more"), None),
+        }
+    }
+
+    fn line(&mut self, gutter: char, text: &str, reason: Option<&Reason>) -> fmt::Result {
+        let (on, dim, off) = match (self.colour, gutter) {
+            (false, _) => ("", "", ""),
+            (true, '+') => ("\x1b[32m", "\x1b[2m", "\x1b[0m"),
+            (true, '-') => ("\x1b[31m", "\x1b[2m", "\x1b[0m"),
+            (true, _) => ("\x1b[33m", "\x1b[2m", "\x1b[0m"),
+        };
+        write!(self.f, "{on}{gutter} {text}{off}")?;
+        match reason {
+            None => writeln!(self.f),
+            Some(reason) => writeln!(self.f, "  {dim}# {reason}{off}"),
+        }
+    }
+}
+
+/// What an element led to.
+fn held(of: &ElementsOf, (key, data): &(Key, Data)) -> String {
+    let text = of.declaration.element(key, data).to_string();
+    text.split_once(" : ").map_or(text.clone(), |(_, data)| data.to_owned())
+}
