@@ -1,0 +1,86 @@
+//! Clients: who answered, and whom did they see?
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::str::FromStr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// How long a client waits for an answer. Long enough for a busy machine and a lost SYN, short enough that a
+/// black hole fails the test rather than the job.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a backend said to a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Name of the host that answered.
+    pub backend: String,
+    /// The client as the backend sees it.
+    pub peer: SocketAddr,
+    /// Port the backend was reached on.
+    pub port: u16,
+}
+
+impl FromStr for Answer {
+    type Err = io::Error;
+
+    fn from_str(line: &str) -> Result<Self, io::Error> {
+        let parse = || {
+            let mut words = line.split_whitespace();
+            let backend = words.next()?.to_owned();
+            Some(Answer { backend, peer: words.next()?.parse().ok()?, port: words.next()?.parse().ok()? })
+        };
+        parse().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("no greeting: {line:?}")))
+    }
+}
+
+/// A TCP connection that stays open.
+#[derive(Debug)]
+pub struct Conversation {
+    /// How the backend greeted.
+    pub answer: Answer,
+    stream: BufReader<TcpStream>,
+}
+
+impl Conversation {
+    /// Connects in the namespace of the calling thread and waits for the greeting.
+    pub(crate) fn open(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+        if let Some(from) = from {
+            socket.set_reuse_address(true)?;
+            socket.bind(&SockAddr::from(from))?;
+        }
+        socket.connect_timeout(&to.into(), TIMEOUT)?;
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        let mut stream = BufReader::new(stream);
+        Ok(Conversation { answer: read_line(&mut stream)?.parse()?, stream })
+    }
+
+    /// Sends a line and returns what comes back.
+    pub fn echo(&mut self, line: &str) -> io::Result<String> {
+        writeln!(self.stream.get_mut(), "{line}")?;
+        Ok(read_line(&mut self.stream)?.trim_end().to_owned())
+    }
+}
+
+/// Sends one datagram from the namespace of the calling thread and waits for the answer.
+pub(crate) fn ask_udp(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Answer> {
+    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(from.unwrap_or(any))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.connect(to)?;
+    socket.send(b"who are you?\n")?;
+    let mut datagram = [0; 512];
+    let length = socket.recv(&mut datagram)?;
+    String::from_utf8_lossy(&datagram[..length]).parse()
+}
+
+fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {
+    let mut line = String::new();
+    match stream.read_line(&mut line)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(line),
+    }
+}

@@ -1,0 +1,189 @@
+//! The programs under test, run on the lab's balancer.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{Lab, eventually, program};
+
+/// A program that ran to its end.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// The same, having checked the exit code.
+    ///
+    /// # Panics
+    /// If it is another one, with everything the program said.
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
+        self
+    }
+}
+
+impl Lab {
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.path("sluice.yaml")
+    }
+
+    /// Writes the configuration file: this text, and a control socket in the lab's directory.
+    pub fn configure(&self, yaml: &str) {
+        let text = format!("{yaml}\ncontrol: {{socket: {}}}\n", self.path("sluice.sock").display());
+        fs::write(self.config(), text).expect("write the configuration");
+    }
+
+    /// Writes the configuration file, starts the daemon and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it ends instead, with its log.
+    pub fn start(&self, yaml: &str) -> Daemon<'_> {
+        self.configure(yaml);
+        Daemon::start(self)
+    }
+
+    /// Runs the daemon with these arguments to its end: for starts that must fail.
+    pub fn sluiced(&self, arguments: &[&str]) -> Finished {
+        self.finish(Command::new(program("sluiced")).args(arguments))
+    }
+
+    /// Runs the command line with the lab's configuration file and control socket.
+    pub fn sluice(&self, arguments: &[&str]) -> Finished {
+        self.finish(
+            Command::new(program("sluice"))
+                .args(arguments)
+                .env("SLUICE_CONFIG", self.config())
+                .env("SLUICE_SOCKET", self.path("sluice.sock")),
+        )
+    }
+
+    /// Runs a program on the balancer to its end.
+    pub fn finish(&self, command: &mut Command) -> Finished {
+        let output = self.balancer.try_feed(command, "");
+        Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The nftables ruleset of the balancer, as `nft list ruleset` prints it, without counts.
+    pub fn ruleset(&self) -> String {
+        self.balancer.sh("nft --stateless list ruleset")
+    }
+}
+
+/// A running `sluiced` on the balancer. It is killed when this is dropped, and by the kernel when the thread
+/// that started it ends in any other way.
+pub struct Daemon<'a> {
+    lab: &'a Lab,
+    child: Child,
+    notify: UnixDatagram,
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts the daemon with the configuration file as it is and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it ends instead, with its log.
+    pub fn start(lab: &'a Lab) -> Self {
+        let notify_path = lab.path("notify.sock");
+        // A daemon before this one had a socket of the same name.
+        let _ = fs::remove_file(&notify_path);
+        let notify = UnixDatagram::bind(&notify_path).expect("bind the notify socket");
+        notify.set_read_timeout(Some(Duration::from_millis(20))).expect("set a timeout");
+        let log = OpenOptions::new().create(true).append(true).open(log_path(lab)).expect("open the log");
+
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program("sluiced")).arg("-c").arg(lab.config());
+        command.env("NOTIFY_SOCKET", &notify_path).env_remove("RUST_LOG");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = lab.balancer.run(|| command.spawn()).expect("start setpriv");
+        let mut daemon = Daemon { lab, child, notify };
+        daemon.wait_for("READY=1");
+        daemon
+    }
+
+    /// Sends `SIGHUP` and waits until the daemon is done, whatever came of it.
+    pub fn hang_up(&mut self) {
+        self.signal(Signal::SIGHUP);
+        self.wait_for("RELOADING=1");
+        self.wait_for("READY=1");
+    }
+
+    /// Writes the configuration file, sends `SIGHUP` and waits until the daemon is done.
+    pub fn reload(&mut self, yaml: &str) {
+        self.lab.configure(yaml);
+        self.hang_up();
+    }
+
+    /// Sends `SIGTERM` and waits for the end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        eventually("sluiced ends after SIGTERM", || self.child.try_wait().expect("wait for sluiced"))
+    }
+
+    /// Kills it, as a crash would.
+    pub fn crash(self) {
+        drop(self);
+    }
+
+    /// Everything it and its predecessors in the lab have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(log_path(self.lab)).expect("read the log")
+    }
+
+    /// Number of lines in the log that contain a text.
+    pub fn logged(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    /// Its process id, for looking at it from outside.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("process ids are small"));
+        kill(pid, signal).unwrap_or_else(|e| panic!("{signal} to sluiced: {e}"));
+    }
+
+    /// Waits for a message to the service manager.
+    fn wait_for(&mut self, message: &str) {
+        let mut datagram = [0; 4096];
+        eventually(&format!("{message} from sluiced"), || {
+            if let Some(status) = self.child.try_wait().expect("wait for sluiced") {
+                panic!("sluiced ended with {status} before {message}");
+            }
+            let length = self.notify.recv(&mut datagram).ok()?;
+            String::from_utf8_lossy(&datagram[..length]).lines().any(|line| line == message).then_some(())
+        });
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of sluiced\n{}---", self.log());
+        }
+    }
+}
+
+fn log_path(lab: &Lab) -> PathBuf {
+    lab.path("sluiced.log")
+}

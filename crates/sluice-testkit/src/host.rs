@@ -1,0 +1,121 @@
+//! A machine of the lab.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+
+use crate::client::{Answer, Conversation, ask_udp};
+use crate::server::Server;
+use crate::{Namespace, Shares};
+
+/// A machine of the lab: a namespace with a name, its addresses and its servers.
+///
+/// Addresses of connections are written as text, `203.0.113.10:80` or `[2001:db8::10]:80`.
+pub struct Host {
+    namespace: Namespace,
+    name: Arc<str>,
+    addresses: Vec<IpAddr>,
+    servers: Mutex<Vec<Server>>,
+}
+
+impl Host {
+    pub(crate) fn new(name: &str, namespace: Namespace, addresses: Vec<IpAddr>) -> Self {
+        Host { namespace, name: name.into(), addresses, servers: Mutex::default() }
+    }
+
+    /// What its servers call themselves.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its addresses, IPv4 before IPv6.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Serves TCP and UDP on a port of all its addresses, until it is dropped or [silent](Self::silence).
+    pub fn serve(&self, port: u16) {
+        for address in &self.addresses {
+            self.serve_on(&SocketAddr::new(*address, port).to_string());
+        }
+    }
+
+    /// Serves TCP and UDP on one address and port.
+    pub fn serve_on(&self, address: &str) {
+        let server = self.run(|| Server::start(&self.name, parse(address)));
+        let server = server.unwrap_or_else(|e| panic!("serve on {address} of {}: {e}", self.name));
+        self.servers.lock().expect("no thread panics with it").push(server);
+    }
+
+    /// Stops all its servers and closes their connections.
+    pub fn silence(&self) {
+        self.servers.lock().expect("no thread panics with it").clear();
+    }
+
+    /// One TCP connection: who answers?
+    pub fn tcp(&self, to: &str) -> io::Result<Answer> {
+        Ok(self.open(to)?.answer)
+    }
+
+    /// One TCP connection from an address of this host; port 0 is any.
+    pub fn tcp_from(&self, from: &str, to: &str) -> io::Result<Answer> {
+        Ok(self.run(|| Conversation::open(Some(parse(from)), parse(to)))?.answer)
+    }
+
+    /// A TCP connection that stays open.
+    pub fn open(&self, to: &str) -> io::Result<Conversation> {
+        self.run(|| Conversation::open(None, parse(to)))
+    }
+
+    /// One datagram from a new port: who answers?
+    pub fn udp(&self, to: &str) -> io::Result<Answer> {
+        self.run(|| ask_udp(None, parse(to)))
+    }
+
+    /// One datagram from an address of this host; port 0 is any.
+    pub fn udp_from(&self, from: &str, to: &str) -> io::Result<Answer> {
+        self.run(|| ask_udp(Some(parse(from)), parse(to)))
+    }
+
+    /// The answers to `count` TCP connections, one after the other.
+    ///
+    /// # Panics
+    /// If one of them fails.
+    pub fn tcp_times(&self, count: u32, to: &str) -> Vec<Answer> {
+        self.times(count, |host| host.tcp(to), to)
+    }
+
+    /// The answers to `count` datagrams, each from a port of its own.
+    ///
+    /// # Panics
+    /// If one of them gets none.
+    pub fn udp_times(&self, count: u32, to: &str) -> Vec<Answer> {
+        self.times(count, |host| host.udp(to), to)
+    }
+
+    /// Who gets how many of `count` TCP connections.
+    ///
+    /// # Panics
+    /// If one of them fails.
+    pub fn tcp_shares(&self, count: u32, to: &str) -> Shares {
+        Shares::of(&self.tcp_times(count, to))
+    }
+
+    fn times(&self, count: u32, ask: impl Fn(&Self) -> io::Result<Answer>, to: &str) -> Vec<Answer> {
+        let one = |n| ask(self).unwrap_or_else(|e| panic!("{} to {to}, number {n} of {count}: {e}", self.name));
+        (1..=count).map(one).collect()
+    }
+}
+
+impl Deref for Host {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        &self.namespace
+    }
+}
+
+fn parse(address: &str) -> SocketAddr {
+    address.parse().unwrap_or_else(|e| panic!("{address}: {e}"))
+}

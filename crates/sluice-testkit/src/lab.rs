@@ -1,0 +1,134 @@
+//! The recipe's machines: a client, a balancer, backends.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::{Host, Namespace, Shares, eventually};
+
+/// The address services listen on in IPv4: routed to the balancer, on none of its interfaces.
+pub const VIP4: &str = "203.0.113.10";
+/// The address services listen on in IPv6.
+pub const VIP6: &str = "2001:db8::10";
+
+/// One client, one balancer, any number of backends, each in a network namespace:
+///
+/// ```text
+///  client        10.0.1.2 --- 10.0.1.1   balancer   10.0.2.1 ---+--- 10.0.2.11   b1
+///  198.51.100.0/24 .2         .1 eth0            eth1 .1        +--- 10.0.2.12   b2
+///  2001:db8:c::/64  fd00:1::/64                  fd00:2::/64    :
+/// ```
+///
+/// The client is the rest of the world: it owns every address of 198.51.100.0/24 and 2001:db8:c::/64, and the
+/// balancer's default route leads to it. The client and the backends have the balancer as theirs. Forwarding
+/// is off everywhere: switching it on is sluice's work.
+pub struct Lab {
+    /// Where connections come from.
+    pub client: Host,
+    /// Where sluice runs: `eth0` towards the client, `eth1` towards the backends.
+    pub balancer: Host,
+    /// `b1`, `b2`, ...: 10.0.2.11, 10.0.2.12, ... and fd00:2::11, fd00:2::12, ...
+    pub backends: Vec<Host>,
+    /// The wire between balancer and backends.
+    _switch: Namespace,
+    dir: TempDir,
+}
+
+impl Lab {
+    /// Client, balancer and four backends that serve TCP and UDP on port 8080.
+    pub fn new() -> Self {
+        let lab = Self::with_backends(4);
+        lab.serve(8080);
+        lab
+    }
+
+    /// Client, balancer and this many backends (at most 80) that serve nothing yet.
+    pub fn with_backends(count: usize) -> Self {
+        let switch = Namespace::new();
+        switch.ip("link add name switch type bridge mcast_snooping 0\nlink set switch up");
+        let client = host("client", "10.0.1.2", "fd00:1::2");
+        let balancer = host("balancer", "10.0.1.1", "fd00:1::1");
+        let backends: Vec<Host> = (1..=count).map(|n| backend(&switch, n)).collect();
+
+        balancer.ip(&format!(
+            "link add eth0 type veth peer name eth0 netns {}\nlink add eth1 type veth peer name balancer netns {}",
+            client.path(),
+            switch.path()
+        ));
+        switch.ip("link set balancer master switch up");
+        client.ip(&join("eth0", "10.0.1.2/24", "fd00:1::2/64", Some(("10.0.1.1", "fd00:1::1"))));
+        client.ip("route add local 198.51.100.0/24 dev lo\nroute add local 2001:db8:c::/64 dev lo");
+        // Without it IPv6 does not let a program bind to an address of that route.
+        client.set_sysctl("net/ipv6/ip_nonlocal_bind", "1");
+        balancer.ip(&join("eth0", "10.0.1.1/24", "fd00:1::1/64", Some(("10.0.1.2", "fd00:1::2"))));
+        balancer.ip(&join("eth1", "10.0.2.1/24", "fd00:2::1/64", None));
+
+        let dir = tempfile::Builder::new().prefix("sluice-lab-").tempdir().expect("make a temporary directory");
+        let lab = Lab { client, balancer, backends, _switch: switch, dir };
+        lab.wait_for_wires();
+        lab
+    }
+
+    /// Makes every backend serve TCP and UDP on a port.
+    pub fn serve(&self, port: u16) {
+        self.backends.iter().for_each(|backend| backend.serve(port));
+    }
+
+    /// A path in the lab's own temporary directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The lab's own temporary directory, gone with it.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What each backend got when all got the same: `even(100)` of four is 100 for b1, b2, b3 and b4.
+    pub fn even(&self, each: u32) -> Shares {
+        Shares(self.backends.iter().map(|backend| (backend.name().to_owned(), each)).collect())
+    }
+
+    /// A wire takes a moment until it carries packets; what is sent before is lost.
+    fn wait_for_wires(&self) {
+        for host in self.backends.iter().chain([&self.client, &self.balancer]) {
+            eventually("every interface is up", || {
+                let links: serde_json::Value = serde_json::from_str(&host.sh("ip -json link")).expect("JSON");
+                let mut wires = links.as_array()?.iter().filter(|link| link["ifname"] != "lo");
+                wires.all(|link| link["operstate"] == "UP").then_some(())
+            });
+        }
+    }
+}
+
+impl Default for Lab {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn host(name: &str, v4: &str, v6: &str) -> Host {
+    let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+    Host::new(name, Namespace::new(), vec![address(v4), address(v6)])
+}
+
+/// A backend, wired to the switch.
+fn backend(switch: &Namespace, number: usize) -> Host {
+    let (v4, v6) = (format!("10.0.2.{}", 10 + number), format!("fd00:2::{}", 10 + number));
+    let host = host(&format!("b{number}"), &v4, &v6);
+    switch.ip(&format!("link add b{number} type veth peer name eth0 netns {}", host.path()));
+    switch.ip(&format!("link set b{number} master switch up"));
+    host.ip(&join("eth0", &format!("{v4}/24"), &format!("{v6}/64"), Some(("10.0.2.1", "fd00:2::1"))));
+    host
+}
+
+/// The commands that bring an interface up.
+fn join(device: &str, v4: &str, v6: &str, gateway: Option<(&str, &str)>) -> String {
+    let mut commands =
+        format!("link set {device} up\naddr add {v4} dev {device}\naddr add {v6} dev {device} nodad\n");
+    if let Some((v4, v6)) = gateway {
+        commands += &format!("route add default via {v4}\nroute add default via {v6}\n");
+    }
+    commands
+}

@@ -1,0 +1,147 @@
+//! Anonymous network namespaces.
+
+use std::fs::{self, File};
+use std::marker::PhantomData;
+use std::os::fd::AsRawFd;
+use std::process::{Command, Output, Stdio};
+use std::{io::Write, process, thread};
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+/// A network of its own, held by a file descriptor and gone with the last user.
+#[derive(Debug)]
+pub struct Namespace(File);
+
+impl Namespace {
+    /// A new one: loopback up, no duplicate address detection (addresses work at once), no forwarding, and
+    /// frames on bridges left alone by the firewall.
+    ///
+    /// # Panics
+    /// Without the right to make namespaces; the message says so.
+    pub fn new() -> Self {
+        let made = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET)
+                .unwrap_or_else(|e| panic!("unshare network: {e} (the labs need root; see `make test`)"));
+            current()
+        });
+        let namespace = Namespace(made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        for (key, value) in [
+            ("net/ipv4/ip_forward", "0"),
+            ("net/ipv4/conf/default/rp_filter", "0"),
+            ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv6/conf/default/accept_dad", "0"),
+            ("net/ipv6/conf/default/router_solicitations", "0"),
+        ] {
+            namespace.set_sysctl(key, value);
+        }
+        // Present only where br_netfilter is loaded, and then on in every new namespace.
+        namespace.run(|| {
+            for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+                let path = format!("/proc/sys/net/bridge/{key}");
+                if fs::exists(&path).unwrap_or(false) {
+                    fs::write(&path, "0").unwrap_or_else(|e| panic!("write {path}: {e}"));
+                }
+            }
+        });
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Runs `work` with the calling thread inside; sockets made and processes started there stay there.
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _inside = Entered::new(&self.0);
+        work()
+    }
+
+    /// Runs `ip` commands inside, one a line.
+    pub fn ip(&self, commands: &str) {
+        self.feed(Command::new("ip").args(["-batch", "-"]), commands);
+    }
+
+    /// Runs a shell command inside and returns what it printed.
+    ///
+    /// # Panics
+    /// If it fails, with what it wrote to standard error.
+    pub fn sh(&self, command: &str) -> String {
+        self.feed(Command::new("sh").args(["-ec", command]), "")
+    }
+
+    /// Runs a command inside with `input` on its standard input and returns what it printed.
+    ///
+    /// # Panics
+    /// If it fails, with what it wrote to standard error.
+    pub fn feed(&self, command: &mut Command, input: &str) -> String {
+        let Output { status, stdout, stderr } = self.try_feed(command, input);
+        let stdout = String::from_utf8_lossy(&stdout).into_owned();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(status.success(), "{command:?}: {status}\n{stderr}{stdout}given:\n{input}");
+        stdout
+    }
+
+    /// Runs a command inside with `input` on its standard input, whatever comes of it.
+    pub fn try_feed(&self, command: &mut Command, input: &str) -> Output {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            self.run(|| command.spawn()).unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let mut stdin = child.stdin.take().expect("it was piped");
+        thread::scope(|scope| {
+            // A program may exit without reading: its status tells more than our broken pipe.
+            scope.spawn(move || stdin.write_all(input.as_bytes()));
+            child.wait_with_output().unwrap_or_else(|e| panic!("wait for {command:?}: {e}"))
+        })
+    }
+
+    /// Reads a sysctl, `net/ipv4/ip_forward`.
+    pub fn sysctl(&self, key: &str) -> String {
+        let path = format!("/proc/sys/{key}");
+        let read = self.run(|| fs::read_to_string(&path));
+        read.unwrap_or_else(|e| panic!("read {path}: {e}")).trim().to_owned()
+    }
+
+    /// Writes a sysctl.
+    pub fn set_sysctl(&self, key: &str, value: &str) {
+        let path = format!("/proc/sys/{key}");
+        self.run(|| fs::write(&path, value)).unwrap_or_else(|e| panic!("write {value} to {path}: {e}"));
+    }
+
+    /// Where `ip` finds it: a path good for as long as the value lives.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The calling thread is in another namespace until this is dropped; it must not leave the thread.
+struct Entered {
+    home: File,
+    _stay: PhantomData<*const ()>,
+}
+
+impl Entered {
+    fn new(namespace: &File) -> Self {
+        let home = current();
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap_or_else(|e| panic!("enter namespace: {e}"));
+        Entered { home, _stay: PhantomData }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Err(e) = setns(&self.home, CloneFlags::CLONE_NEWNET) {
+            // Whatever ran next would meet the wrong network.
+            eprintln!("return from namespace: {e}");
+            process::abort();
+        }
+    }
+}
+
+/// The calling thread's network namespace.
+fn current() -> File {
+    let path = "/proc/thread-self/ns/net";
+    File::open(path).unwrap_or_else(|e| panic!("open {path}: {e}"))
+}

@@ -1,0 +1,79 @@
+//! Backends that tell who they are and whom they see.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::{JoinHandle, JoinSet};
+
+/// Runs every server of the process. Sockets stay in the namespace they were made in, so it does not matter
+/// which thread serves them.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Builder::new_multi_thread().worker_threads(1).enable_io().build().expect("start a runtime for servers")
+});
+
+/// A TCP and a UDP server on one address, until dropped.
+///
+/// Both answer with `NAME PEER LOCAL_PORT\n`: TCP as soon as it accepts, then it echoes lines; UDP to every
+/// datagram.
+pub(crate) struct Server([JoinHandle<()>; 2]);
+
+impl Server {
+    /// Binds both in the namespace of the calling thread.
+    pub(crate) fn start(name: &Arc<str>, address: SocketAddr) -> io::Result<Self> {
+        let (tcp, udp) = (std::net::TcpListener::bind(address)?, std::net::UdpSocket::bind(address)?);
+        tcp.set_nonblocking(true)?;
+        udp.set_nonblocking(true)?;
+        let _runtime = RUNTIME.enter();
+        let (tcp, udp) = (TcpListener::from_std(tcp)?, UdpSocket::from_std(udp)?);
+        Ok(Server([
+            RUNTIME.spawn(serve_tcp(name.clone(), tcp, address.port())),
+            RUNTIME.spawn(serve_udp(name.clone(), udp, address.port())),
+        ]))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+async fn serve_tcp(name: Arc<str>, listener: TcpListener, port: u16) {
+    let mut connections = JoinSet::new();
+    loop {
+        // A failed accept concerns one client only, who notices.
+        let Ok((stream, peer)) = listener.accept().await else { continue };
+        connections.spawn(converse(stream, greeting(&name, peer, port)));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn converse(stream: TcpStream, greeting: String) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    write.write_all(greeting.as_bytes()).await?;
+    let mut lines = BufReader::new(read);
+    let mut line = String::new();
+    while lines.read_line(&mut line).await? > 0 {
+        write.write_all(line.as_bytes()).await?;
+        line.clear();
+    }
+    Ok(())
+}
+
+async fn serve_udp(name: Arc<str>, socket: UdpSocket, port: u16) {
+    let mut datagram = [0; 512];
+    loop {
+        // Errors are ICMP answers to what we sent before.
+        if let Ok((_, peer)) = socket.recv_from(&mut datagram).await {
+            let _ = socket.send_to(greeting(&name, peer, port).as_bytes(), peer).await;
+        }
+    }
+}
+
+fn greeting(name: &str, peer: SocketAddr, port: u16) -> String {
+    format!("{name} {peer} {port}\n")
+}

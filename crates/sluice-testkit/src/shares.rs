@@ -1,0 +1,97 @@
+//! Who got how many.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::Answer;
+
+/// Connections by backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shares(pub BTreeMap<String, u32>);
+
+impl Shares {
+    /// Counts answers.
+    pub fn of<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Self {
+        let mut shares = Shares::default();
+        for answer in answers {
+            *shares.0.entry(answer.backend.clone()).or_default() += 1;
+        }
+        shares
+    }
+
+    /// All connections together.
+    pub fn total(&self) -> u32 {
+        self.0.values().sum()
+    }
+
+    /// Whether they are within what independent picks by these weights give in 999 of 1,000 runs (Pearson's
+    /// chi-square test). Whoever is not named in `weights` must have got nothing.
+    pub fn fit(&self, weights: &[(&str, u32)]) -> bool {
+        let of = |name: &str| self.0.get(name).copied().unwrap_or_default();
+        let named: u32 = weights.iter().map(|(name, _)| of(name)).sum();
+        let counts: Vec<_> = weights.iter().map(|&(name, weight)| (of(name), weight)).collect();
+        named == self.total() && !chi_square_exceeds(&counts)
+    }
+}
+
+impl<S: Into<String>, const N: usize> From<[(S, u32); N]> for Shares {
+    fn from(shares: [(S, u32); N]) -> Self {
+        Shares(shares.into_iter().map(|(name, count)| (name.into(), count)).collect())
+    }
+}
+
+impl fmt::Display for Shares {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, count) in &self.0 {
+            write!(f, "{separator}{name} {count}")?;
+            separator = ", ";
+        }
+        Ok(())
+    }
+}
+
+/// Upper 0.1 % points of the chi-square distribution for 1, 2, ... degrees of freedom (NIST/SEMATECH e-Handbook
+/// of Statistical Methods, 1.3.6.7.4).
+const CRITICAL: [f64; 8] = [10.828, 13.816, 16.266, 18.467, 20.515, 22.458, 24.322, 26.125];
+
+/// Whether counts are too far from their weights to be chance: `(count, weight)` of each, at p = 0.001.
+///
+/// # Panics
+/// With fewer than two or more than nine of them.
+pub fn chi_square_exceeds(counts: &[(u32, u32)]) -> bool {
+    let total: f64 = counts.iter().map(|&(count, _)| f64::from(count)).sum();
+    let weights: f64 = counts.iter().map(|&(_, weight)| f64::from(weight)).sum();
+    let statistic: f64 = counts
+        .iter()
+        .map(|&(count, weight)| {
+            let expected = total * f64::from(weight) / weights;
+            (f64::from(count) - expected).powi(2) / expected
+        })
+        .sum();
+    statistic > CRITICAL[counts.len() - 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chi_square_of_likely_counts_passes() {
+        assert!(!chi_square_exceeds(&[(110, 1), (92, 1), (105, 1), (93, 1)]));
+        assert!(!chi_square_exceeds(&[(260, 5), (95, 2), (45, 1)]));
+    }
+
+    #[test]
+    fn chi_square_of_unlikely_counts_exceeds() {
+        assert!(chi_square_exceeds(&[(140, 1), (70, 1), (105, 1), (85, 1)]));
+        // What four rules with a probability of .25 each give.
+        assert!(chi_square_exceeds(&[(100, 1), (75, 1), (56, 1), (42, 1)]));
+    }
+
+    #[test]
+    fn shares_with_a_stranger_do_not_fit() {
+        let shares = Shares::from([("b1", 50), ("b2", 50), ("b3", 1)]);
+        assert!(!shares.fit(&[("b1", 1), ("b2", 1)]));
+    }
+}
