@@ -176,7 +176,10 @@ impl Hooks {
         for (n, entry) in entries.iter().enumerate() {
             let translated = original(entry);
             let mut rule = |to: &str, target| {
-                line(&mut self.postrouting, format_args!("-A sluice-postrouting {translated}{to} -j {target}"));
+                line(
+                    &mut self.postrouting,
+                    format_args!("-A sluice-postrouting {translated}{to} -j {target}"),
+                );
             };
             const MASQUERADE: &str = "MASQUERADE --random-fully";
             match (entry.service.source, entry.listener.address) {
@@ -216,7 +219,9 @@ fn pick(rules: &mut String, entry: &Entry<'_>) {
                 "-m comment --comment \"{share} of {left} left\" -m statistic --mode random --probability {:.10}",
                 f64::from(share) / f64::from(left)
             ),
-            _ => format!("-m comment --comment \"1 of {left} left\" -m statistic --mode nth --every {left} --packet 0"),
+            _ => format!(
+                "-m comment --comment \"1 of {left} left\" -m statistic --mode nth --every {left} --packet 0"
+            ),
         };
         let to = translation(entry, backends[backend]);
         line(
@@ -237,7 +242,9 @@ fn translation(entry: &Entry<'_>, backend: &Backend) -> String {
     let address = backend.address;
     let port = match backend.port {
         port if port.keeps(ports) => return address.to_string(),
-        BackendPort::Range(Ports { first, last }) if first < last => format!("{first}-{last}/{}", ports.first),
+        BackendPort::Range(Ports { first, last }) if first < last => {
+            format!("{first}-{last}/{}", ports.first)
+        }
         port => port.translate(ports, ports.first).to_string(),
     };
     match address {
@@ -321,7 +328,7 @@ fn pick_chain(entry: &Entry<'_>) -> String {
     format!("{}/{:.11}/{hash:012x}", listener.protocol, name)
 }
 
-/// FNV-1a, 64 bits (RFC 9923): the same on every machine and in every release.
+/// FNV-1a, 64 bits: the same on every machine and in every release.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod diff;
+pub mod iptables;
 pub mod model;
 pub mod origin;
 pub mod plan;

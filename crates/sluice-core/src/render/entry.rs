@@ -9,17 +9,17 @@ use crate::model::{Address, Backend, Listener, Ports, Service, ServiceName};
 use crate::origin::Flow;
 
 /// What a packet can enter by.
-pub(super) struct Entry<'a> {
-    pub(super) name: &'a ServiceName,
-    pub(super) service: &'a Service,
-    pub(super) listener: Listener,
-    pub(super) ip: Ip,
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a ServiceName,
+    pub(crate) service: &'a Service,
+    pub(crate) listener: Listener,
+    pub(crate) ip: Ip,
     /// Backends of this IP version that take new flows, in file order.
-    pub(super) backends: Vec<&'a Backend>,
+    pub(crate) backends: Vec<&'a Backend>,
 }
 
 /// All entries of enabled services, by service name, listener and IP version.
-pub(super) fn entries(services: &BTreeMap<ServiceName, Service>) -> Vec<Entry<'_>> {
+pub(crate) fn entries(services: &BTreeMap<ServiceName, Service>) -> Vec<Entry<'_>> {
     let mut entries = Vec::new();
     for (name, service) in services.iter().filter(|(_, service)| service.enabled) {
         for listener in &service.listeners {
@@ -36,7 +36,7 @@ pub(super) fn entries(services: &BTreeMap<ServiceName, Service>) -> Vec<Entry<'_
 /// Precedence of an entry: where two match a packet, the lower one gets it. Exact beats interface
 /// beats wildcard beats range; within each, named ports beat `*` and an address beats `*`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Rank {
+pub(crate) enum Rank {
     Exact,
     Interface(Breadth),
     Wildcard,
@@ -45,13 +45,13 @@ pub(super) enum Rank {
 
 /// Ports, then address, the narrower first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Breadth {
+pub(crate) struct Breadth {
     ports: u8,
     any_address: bool,
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn rank(&self) -> Rank {
+    pub(crate) fn rank(&self) -> Rank {
         let Listener { address, ports, .. } = self.listener;
         let breadth = Breadth {
             ports: if ports.as_single().is_some() { 0 } else { 1 + u8::from(ports == Ports::ALL) },
@@ -66,7 +66,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Address and port, when the entry is one that the exact map holds.
-    pub(super) fn exact(&self) -> Option<(IpAddr, u16)> {
+    pub(crate) fn exact(&self) -> Option<(IpAddr, u16)> {
         match (self.rank(), self.listener.address, self.listener.ports.as_single()) {
             (Rank::Exact, Address::Exact(address), Some(port)) => Some((address, port)),
             _ => None,
@@ -74,18 +74,18 @@ impl<'a> Entry<'a> {
     }
 
     /// Address, when the entry has one address and one port, on whatever interface.
-    pub(super) fn exact_destination(&self) -> Option<IpAddr> {
+    pub(crate) fn exact_destination(&self) -> Option<IpAddr> {
         match (self.listener.address, self.listener.ports.as_single()) {
             (Address::Exact(address), Some(_)) => Some(address),
             _ => None,
         }
     }
 
-    pub(super) fn protocol(&self) -> u8 {
+    pub(crate) fn protocol(&self) -> u8 {
         self.listener.protocol.number()
     }
 
-    pub(super) fn flow(&self, backend: Option<&Backend>) -> Flow {
+    pub(crate) fn flow(&self, backend: Option<&Backend>) -> Flow {
         Flow {
             service: self.name.clone(),
             listener: self.listener,
@@ -94,14 +94,14 @@ impl<'a> Entry<'a> {
     }
 
     /// The ports of `backend` that this entry leads to.
-    pub(super) fn backend_ports(&self, backend: &Backend) -> Ports {
+    pub(crate) fn backend_ports(&self, backend: &Backend) -> Ports {
         let ports = self.listener.ports;
         let translate = |port| backend.port.translate(ports, port);
         Ports { first: translate(ports.first), last: translate(ports.last) }
     }
 
     /// Whether one packet could match both, leaving precedence aside.
-    pub(super) fn overlaps(&self, other: &Entry<'_>) -> bool {
+    pub(crate) fn overlaps(&self, other: &Entry<'_>) -> bool {
         let address = |entry: &Entry<'_>| match entry.listener.address {
             Address::Any => None,
             Address::Exact(address) => Some(address),

@@ -3,7 +3,7 @@
 //! The shape is explained chain by chain in docs/ruleset.md; why it is this one, in docs/adr/.
 
 mod dispatch;
-mod entry;
+pub(crate) mod entry;
 mod layout;
 mod names;
 mod pick;
