@@ -100,41 +100,31 @@ fn elements(make: &mut Vec<Change>, name: &SetName, current: Option<&Set>, desir
         delete_unneeded(make, name, current, desired);
     }
 
-    let mut added = Groups::default();
-    let mut moved = Groups::default();
+    let mut added = Groups::new();
+    let mut moved = Groups::new();
     for (key, element) in &desired.elements {
-        match held(key) {
-            Some(held) if held.data == element.data => {}
-            Some(_) => moved.push(service(element, origins), key, element),
-            None => added.push(service(element, origins), key, element),
-        }
+        let group = match held(key) {
+            Some(held) if held.data == element.data => continue,
+            Some(_) => &mut moved,
+            None => &mut added,
+        };
+        group.entry(service(element, origins)).or_default().push((*key, element.data.clone()));
     }
-    for (service, new) in moved.0 {
+    for (service, mut new) in moved {
+        new.sort_by_key(|(key, _)| desired.sort_key(key));
         let old: Vec<_> = new.iter().filter_map(|(key, _)| Some((*key, held(key)?.data.clone()))).collect();
         let why = Why::Differs(Some(old.clone()));
         make.push(change(Step::DeleteElements(of.clone(), old), service.clone(), why.clone()));
         make.push(change(Step::AddElements(of.clone(), new), service, why));
     }
-    for (service, new) in added.0 {
+    for (service, mut new) in added {
+        new.sort_by_key(|(key, _)| desired.sort_key(key));
         make.push(change(Step::AddElements(of.clone(), new), service, Why::Missing));
     }
 }
 
-/// Elements of one set by service; neighbours that serve the same one stay together.
-#[derive(Default)]
-struct Groups(Vec<Group>);
-
-type Group = (Option<ServiceName>, Vec<(Key, Data)>);
-
-impl Groups {
-    fn push(&mut self, service: Option<ServiceName>, key: &Key, element: &Element) {
-        let entry = (*key, element.data.clone());
-        match self.0.last_mut() {
-            Some((last, group)) if *last == service => group.push(entry),
-            _ => self.0.push((service, vec![entry])),
-        }
-    }
-}
+/// Elements of one set by the service they are for.
+type Groups = BTreeMap<Option<ServiceName>, Vec<(Key, Data)>>;
 
 fn service(element: &Element, origins: &Origins) -> Option<ServiceName> {
     origins.get(element.origin).map(|flow| flow.service.clone())
@@ -164,10 +154,11 @@ fn retire(retire: &mut Vec<Change>, current: &Table, desired: &Table) {
 }
 
 fn delete_unneeded(changes: &mut Vec<Change>, name: &SetName, current: &Set, desired: &Set) {
-    let unneeded: Vec<_> = absent(&current.elements, &desired.elements)
+    let mut unneeded: Vec<_> = absent(&current.elements, &desired.elements)
         .map(|(key, element)| (*key, element.data.clone()))
         .collect();
     if !unneeded.is_empty() {
+        unneeded.sort_by_key(|(key, _)| current.sort_key(key));
         let of = ElementsOf { name: name.clone(), declaration: Arc::new(declaration_of(current)) };
         changes.push(change(Step::DeleteElements(of, unneeded), None, Why::Unneeded));
     }

@@ -117,6 +117,22 @@ impl Set {
         })
     }
 
+    /// A key that sorts as people count: slot numbers, which the kernel keeps in host order, turned
+    /// around so that they sort by value.
+    pub fn sort_key(&self, key: &Key) -> Key {
+        let mut rest = key.as_slice();
+        let mut sorted = Key::EMPTY;
+        for part in &self.key {
+            let (value, tail) = rest.split_at(part.width().next_multiple_of(4).min(rest.len()));
+            sorted = match (part, value.try_into()) {
+                (Operand::Pick(_), Ok(slot)) => sorted.with(&u32::from_ne_bytes(slot).to_be_bytes()),
+                _ => sorted.with(value),
+            };
+            rest = tail;
+        }
+        sorted
+    }
+
     /// Prints one element of this set as nft does, without its counter.
     pub fn element<'a>(&'a self, key: &'a Key, data: &'a Data) -> impl fmt::Display + 'a {
         fmt::from_fn(move |f| {

@@ -27,7 +27,9 @@ impl fmt::Display for Table {
         for (name, set) in &self.sets {
             writeln!(f, "{separator}\t{} {name} {{", set.keyword())?;
             set.write_declaration(f, "\t\t", "\n")?;
-            for (n, (key, element)) in set.elements.iter().enumerate() {
+            let mut elements: Vec<_> = set.elements.iter().collect();
+            elements.sort_by_key(|(key, _)| set.sort_key(key));
+            for (n, (key, element)) in elements.into_iter().enumerate() {
                 f.write_str(if n == 0 { "\t\telements = { " } else { ",\n\t\t\t     " })?;
                 write!(f, "{}", set.element(key, &element.data))?;
             }

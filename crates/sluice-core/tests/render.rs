@@ -1,0 +1,238 @@
+//! What the ruleset looks like, rule by rule. Whole rulesets are in the goldens.
+
+mod common;
+
+use common::{Services, With, service, services};
+use sluice_core::model::{HashOn, Scheduler};
+use sluice_core::render::{Layout, render};
+use sluice_nft::{ChainName, Table};
+
+fn fresh(services: &Services) -> Table {
+    render(services, &Layout::default()).table
+}
+
+fn rules(table: &Table, chain: &str) -> Vec<String> {
+    table
+        .chains
+        .get(&ChainName::from(chain))
+        .map_or(vec![], |c| c.rules.iter().map(|r| r.to_string()).collect())
+}
+
+fn elements(table: &Table, set: &str) -> Vec<String> {
+    let set = &table.sets[&set.into()];
+    let mut elements: Vec<_> = set.elements.iter().collect();
+    elements.sort_by_key(|(key, _)| set.sort_key(key));
+    elements.into_iter().map(|(key, element)| set.element(key, &element.data).to_string()).collect()
+}
+
+#[test]
+fn random_services_with_equal_slot_counts_share_one_rule() {
+    let random = |listen, backends: &[&str]| service(&[listen], backends).scheduler(Scheduler::Random);
+    let table = fresh(&services([
+        ("a", random("203.0.113.10:80", &["10.0.2.11:8080", "10.0.2.12:8080"])),
+        ("b", random("203.0.113.11:80", &["10.0.2.13:8080*2", "10.0.2.14:8080*2"])),
+    ]));
+    assert_eq!(
+        rules(&table, "random4-2"),
+        [
+            "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @random4-2",
+            "counter drop"
+        ]
+    );
+    assert_eq!(
+        elements(&table, "services4"),
+        ["203.0.113.10 . tcp . 80 : goto random4-2", "203.0.113.11 . tcp . 80 : goto random4-2"]
+    );
+    assert_eq!(table.sets[&"random4-2".into()].elements.len(), 4);
+}
+
+#[test]
+fn round_robin_listeners_each_have_a_counter_and_a_stripe() {
+    let table = fresh(&services([(
+        "a",
+        service(&["203.0.113.10:80", "203.0.113.10:81"], &["10.0.2.11:8080", "10.0.2.12:8080"]),
+    )]));
+    assert_eq!(
+        rules(&table, "pick/a/tcp/203.0.113.10/81"),
+        ["meta l4proto tcp dnat ip to numgen inc mod 2 offset 65536 map @slots4-0", "counter drop"]
+    );
+    assert_eq!(
+        elements(&table, "slots4-0"),
+        [
+            "0 : 10.0.2.11 . 8080",
+            "1 : 10.0.2.12 . 8080",
+            "65536 : 10.0.2.11 . 8080",
+            "65537 : 10.0.2.12 . 8080"
+        ]
+    );
+}
+
+#[test]
+fn sixty_four_listeners_share_a_map_and_the_next_one_opens_another() {
+    let listen: Vec<String> = (1..=65).map(|port| format!("203.0.113.10:{port}")).collect();
+    let listen: Vec<&str> = listen.iter().map(String::as_str).collect();
+    let table = fresh(&services([("a", service(&listen, &["10.0.2.11:8080"]))]));
+    let sizes: Vec<_> = ["slots4-0", "slots4-1"].map(|map| table.sets[&map.into()].elements.len()).into();
+    assert_eq!(sizes, [64, 1]);
+}
+
+#[test]
+fn stripe_when_the_slot_count_changes_moves_and_otherwise_stays() {
+    let before = services([
+        ("a", service(&["203.0.113.10:80"], &["10.0.2.11:8080"])),
+        ("b", service(&["203.0.113.11:80"], &["10.0.2.11:8080", "10.0.2.12:8080"])),
+    ]);
+    let after = services([
+        ("a", service(&["203.0.113.10:80"], &["10.0.2.11:8080*2", "10.0.2.12:8080"])),
+        ("b", service(&["203.0.113.11:80"], &["10.0.2.11:8080", "10.0.2.13:8080"])),
+    ]);
+    let first = fresh(&before);
+    let second = render(&after, &Layout::of(Some(&first))).table;
+    assert_eq!(
+        rules(&second, "pick/a/tcp/203.0.113.10/80")[0],
+        "meta l4proto tcp dnat ip to numgen inc mod 3 offset 131072 map @slots4-0"
+    );
+    assert_eq!(rules(&second, "pick/b/tcp/203.0.113.11/80"), rules(&first, "pick/b/tcp/203.0.113.11/80"));
+}
+
+#[test]
+fn layout_of_a_rendered_table_renders_the_same_table() {
+    let services = services([
+        ("a", service(&["203.0.113.10:80", "*:81"], &["10.0.2.11:8080", "10.0.2.12:8080"])),
+        ("b", service(&["203.0.113.10:1000-1009"], &["10.0.2.11:2000-2009", "10.0.2.12:80"])),
+        ("c", service(&["203.0.113.10:*"], &["10.0.2.11"]).interface("eth0")),
+    ]);
+    let table = fresh(&services);
+    assert_eq!(render(&services, &Layout::of(Some(&table))).table, table);
+}
+
+#[test]
+fn listeners_that_are_not_exact_stand_in_order_of_precedence() {
+    let table = fresh(&services([
+        ("a-range", service(&["203.0.113.10:80-90"], &["10.0.2.11"])),
+        ("b-any-port", service(&["203.0.113.10:*"], &["10.0.2.11"])),
+        ("c-wildcard", service(&["*:80"], &["10.0.2.11"])),
+        ("d-interface-wide", service(&["*:80"], &["10.0.2.11"]).interface("eth0")),
+        ("e-interface", service(&["203.0.113.10:80"], &["10.0.2.11"]).interface("eth1")),
+        ("f-exact", service(&["203.0.113.10:80"], &["10.0.2.11"])),
+    ]));
+    assert_eq!(
+        rules(&table, "prerouting"),
+        [
+            "ip daddr . meta l4proto . th dport vmap @services4",
+            "iifname \"eth1\" ip daddr 203.0.113.10 tcp dport 80 goto pick/e-interface/tcp/203.0.113.10/80",
+            "iifname \"eth0\" fib daddr type != broadcast fib daddr type != multicast meta nfproto ipv4 \
+             tcp dport 80 goto pick/d-interface-wide/tcp/any4/80",
+            "meta nfproto ipv4 fib daddr type local tcp dport 80 goto pick/c-wildcard/tcp/any4/80",
+            "ip daddr 203.0.113.10 tcp dport 80-90 goto pick/a-range/tcp/203.0.113.10/80-90",
+            "ip daddr 203.0.113.10 meta l4proto tcp goto pick/b-any-port/tcp/203.0.113.10/any",
+        ]
+    );
+    assert_eq!(
+        rules(&table, "output"),
+        [
+            "ip daddr . meta l4proto . th dport vmap @services4",
+            "ip daddr != 127.0.0.0/8 fib daddr type local tcp dport 80 goto pick/c-wildcard/tcp/any4/80",
+            "ip daddr 203.0.113.10 tcp dport 80-90 goto pick/a-range/tcp/203.0.113.10/80-90",
+            "ip daddr 203.0.113.10 meta l4proto tcp goto pick/b-any-port/tcp/203.0.113.10/any",
+        ]
+    );
+}
+
+#[test]
+fn port_ranges_use_the_cheapest_map_that_says_what_happens_to_the_port() {
+    let table = fresh(&services([
+        ("keep", service(&["203.0.113.10:1000-1009"], &["10.0.2.11", "10.0.2.12:1000-1009"])),
+        ("one", service(&["203.0.113.10:2000-2009"], &["10.0.2.11:80"])),
+        ("shift", service(&["203.0.113.10:3000-3001"], &["10.0.2.11:4000-4001", "10.0.2.12"])),
+    ]));
+    assert_eq!(elements(&table, "addresses4-0"), ["0 : 10.0.2.11", "1 : 10.0.2.12"]);
+    assert_eq!(elements(&table, "slots4-0"), ["0 : 10.0.2.11 . 80"]);
+    assert_eq!(
+        elements(&table, "ports4-0"),
+        [
+            "3000 . 0 : 10.0.2.11 . 4000",
+            "3000 . 1 : 10.0.2.12 . 3000",
+            "3001 . 0 : 10.0.2.11 . 4001",
+            "3001 . 1 : 10.0.2.12 . 3001"
+        ]
+    );
+}
+
+#[test]
+fn hash_reads_what_the_file_says_with_a_fixed_seed() {
+    let hash = |on| service(&["[2001:db8::10]:80"], &["[fd00::11]:80"]).scheduler(Scheduler::SourceHash(on));
+    let table = fresh(&services([("a", hash(HashOn::AddressAndPort))]));
+    assert_eq!(
+        rules(&table, "hash-port6-1")[0],
+        "dnat ip6 to ip6 daddr . meta l4proto . th dport . \
+         jhash ip6 saddr . th sport mod 1 seed 0x736c7569 map @hash-port6-1"
+    );
+}
+
+#[test]
+fn service_without_backends_leads_to_the_answer_for_empty_pools() {
+    let table = fresh(&services([
+        ("none", service(&["203.0.113.10:80"], &[])),
+        ("weightless", service(&["203.0.113.11:80"], &["10.0.2.11:80*0"])),
+    ]));
+    assert_eq!(
+        elements(&table, "services4"),
+        ["203.0.113.10 . tcp . 80 : goto no-backend", "203.0.113.11 . tcp . 80 : goto no-backend"]
+    );
+    assert_eq!(rules(&table, "no-backend"), ["meta l4proto tcp reject with tcp reset", "reject"]);
+}
+
+#[test]
+fn disabled_service_leaves_an_empty_table() {
+    let mut off = service(&["203.0.113.10:80"], &["10.0.2.11:80"]);
+    off.enabled = false;
+    assert_eq!(fresh(&services([("off", off)])), Table::default());
+}
+
+#[test]
+fn masquerade_is_one_rule_and_preserve_needs_none() {
+    let table = fresh(&services([
+        ("a", service(&["203.0.113.10:80"], &["10.0.2.11:8080"])),
+        ("b", service(&["203.0.113.11:80"], &["10.0.2.11:8080"]).preserve()),
+    ]));
+    assert_eq!(
+        rules(&table, "postrouting"),
+        ["ct status dnat ct original ip daddr . meta l4proto . ip daddr . th dport @masquerade4 \
+          masquerade fully-random"]
+    );
+    assert_eq!(elements(&table, "masquerade4"), ["203.0.113.10 . tcp . 10.0.2.11 . 8080"]);
+}
+
+#[test]
+fn services_that_differ_only_in_port_and_source_are_compared_one_by_one() {
+    let table = fresh(&services([
+        ("http", service(&["203.0.113.10:80"], &["10.0.2.11:8080", "10.0.2.12:8080"])),
+        ("https", service(&["203.0.113.10:443"], &["10.0.2.11:8080"]).preserve()),
+    ]));
+    assert_eq!(elements(&table, "masquerade4"), ["203.0.113.10 . tcp . 10.0.2.12 . 8080"]);
+    assert_eq!(
+        rules(&table, "source"),
+        ["meta l4proto tcp ct original ip daddr 203.0.113.10 ct original proto-dst 80 \
+          jump source/http/tcp/203.0.113.10/80"]
+    );
+    assert_eq!(
+        rules(&table, "source/http/tcp/203.0.113.10/80"),
+        ["ip daddr . th dport @source/http/tcp/203.0.113.10/80 masquerade fully-random"]
+    );
+}
+
+#[test]
+fn exact_listener_that_preserves_is_kept_apart_from_a_wildcard_that_masquerades() {
+    let table = fresh(&services([
+        ("any", service(&["*:80"], &["10.0.2.11:8080"])),
+        ("exact", service(&["203.0.113.10:80"], &["10.0.2.11:8080"]).preserve()),
+    ]));
+    assert_eq!(
+        rules(&table, "source"),
+        [
+            "meta l4proto tcp ct original ip daddr 203.0.113.10 ct original proto-dst 80 accept",
+            "meta nfproto ipv4 meta l4proto tcp ct original proto-dst 80 jump source/any/tcp/any4/80",
+        ]
+    );
+}
