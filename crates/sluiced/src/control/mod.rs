@@ -1,0 +1,7 @@
+//! The control socket: HTTP/1.1 with JSON for `sluice` and `curl --unix-socket`.
+
+mod server;
+mod socket;
+
+pub(crate) use server::serve;
+pub use socket::{ControlSocket, SocketError};

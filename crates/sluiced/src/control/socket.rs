@@ -1,0 +1,188 @@
+//! The socket file: one owner, and only those may talk to it who should.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use sluice_core::model::Control;
+use tokio::net::UnixListener;
+use tracing::warn;
+
+/// A listening control socket; the file goes when this is dropped.
+#[derive(Debug)]
+pub struct ControlSocket {
+    file: SocketFile,
+    listener: UnixListener,
+}
+
+/// Removes the file when dropped.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+/// The control socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Somebody answers there.
+    #[error("another sluiced answers on {}", .0.display())]
+    Live(PathBuf),
+    /// There is a file of another kind.
+    #[error("{} exists and is no socket", .0.display())]
+    NoSocket(PathBuf),
+    /// The system refused.
+    #[error("{0} {path}", path = .1.display())]
+    Io(&'static str, PathBuf, #[source] io::Error),
+}
+
+impl SocketError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            SocketError::Live(_) => "stop it, or name another socket in control.socket",
+            SocketError::NoSocket(_) => "move it away, or name another path in control.socket",
+            SocketError::Io(..) => "check the path in control.socket and the rights to its directory",
+        }
+    }
+}
+
+impl ControlSocket {
+    /// Listens where the configuration says. Takes the place of a socket that nobody listens on any
+    /// more, and of nothing else.
+    pub fn bind(control: &Control) -> Result<Self, SocketError> {
+        let path = &control.socket;
+        let failed = |operation, path: &Path| {
+            let path = path.to_owned();
+            move |error| SocketError::Io(operation, path, error)
+        };
+        remove_stale(path)?;
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(directory).map_err(failed("create directory", directory))?;
+        }
+        let listener = UnixListener::bind(path).map_err(failed("listen on", path))?;
+        let file = SocketFile(path.clone());
+        let group = control.group.as_deref().is_some_and(|group| give_to_group(path, group));
+        let mode = if group { 0o660 } else { 0o600 };
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("change mode of", path))?;
+        Ok(ControlSocket { file, listener })
+    }
+
+    /// The file, which lives until the end, and what listens on it.
+    pub(crate) fn split(self) -> (SocketFile, UnixListener) {
+        (self.file, self.listener)
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            warn!("remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let failed = |operation| move |error| SocketError::Io(operation, path.to_owned(), error);
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("look at")(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(SocketError::NoSocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::Live(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed("remove stale socket"))
+        }
+        Err(error) => Err(failed("connect to")(error)),
+    }
+}
+
+/// Lets a group use the socket, if there is one of that name and we may.
+fn give_to_group(path: &Path, name: &str) -> bool {
+    let given = match Group::from_name(name) {
+        Ok(Some(group)) => chown(path, None, Some(group.gid.as_raw())).map_err(|error| error.to_string()),
+        Ok(None) => Err("no such group".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    given
+        .inspect_err(|error| {
+            warn!("control.group {name}: {error} (only root may use {} until a restart)", path.display());
+        })
+        .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    fn control(directory: &Path, group: Option<&str>) -> Control {
+        Control { socket: directory.join("run/sluice.sock"), group: group.map(str::to_owned) }
+    }
+
+    #[tokio::test]
+    async fn socket_with_a_group_is_for_owner_and_group() {
+        let directory = tempfile::tempdir().unwrap();
+        // A group that exists everywhere and that the test may give files to: its own.
+        let own = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap();
+        let control = control(directory.path(), Some(&own.name));
+        let socket = ControlSocket::bind(&control).unwrap();
+        let metadata = fs::metadata(&control.socket).unwrap();
+        assert_eq!((metadata.mode() & 0o777, metadata.gid()), (0o660, own.gid.as_raw()));
+        drop(socket);
+        assert!(!control.socket.exists());
+    }
+
+    #[tokio::test]
+    async fn socket_without_a_group_or_with_an_unknown_one_is_for_its_owner() {
+        for group in [None, Some("no-such-group")] {
+            let directory = tempfile::tempdir().unwrap();
+            let control = control(directory.path(), group);
+            let _socket = ControlSocket::bind(&control).unwrap();
+            assert_eq!(fs::metadata(&control.socket).unwrap().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[tokio::test]
+    async fn socket_left_by_a_crash_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = control(directory.path(), None);
+        fs::create_dir(control.socket.parent().unwrap()).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&control.socket).unwrap());
+        let _socket = ControlSocket::bind(&control).unwrap();
+        UnixStream::connect(&control.socket).unwrap();
+    }
+
+    #[tokio::test]
+    async fn socket_that_is_live_is_refused_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = control(directory.path(), None);
+        let _socket = ControlSocket::bind(&control).unwrap();
+        let error = ControlSocket::bind(&control).unwrap_err();
+        assert_eq!(error.to_string(), format!("another sluiced answers on {}", control.socket.display()));
+        UnixStream::connect(&control.socket).unwrap();
+    }
+
+    #[tokio::test]
+    async fn file_in_place_of_the_socket_is_refused_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control { socket: directory.path().join("precious"), group: None };
+        fs::write(&control.socket, "data").unwrap();
+        let error = ControlSocket::bind(&control).unwrap_err();
+        assert!(matches!(error, SocketError::NoSocket(_)), "{error:?}");
+        assert_eq!(fs::read_to_string(&control.socket).unwrap(), "data");
+    }
+
+    #[tokio::test]
+    async fn socket_path_that_is_too_long_is_an_error_with_the_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = Control { socket: directory.path().join("x".repeat(120)), group: None };
+        let error = ControlSocket::bind(&control).unwrap_err().to_string();
+        assert_eq!(error, format!("listen on {}", control.socket.display()));
+    }
+}

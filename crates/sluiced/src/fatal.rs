@@ -1,0 +1,73 @@
+//! What ends the daemon, and with which exit code.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+
+use sluice_config::Problem;
+
+/// Exit codes, those of `sysexits.h` where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Something failed while running.
+    Runtime = 1,
+    /// The kernel lacks a feature (`EX_UNAVAILABLE`).
+    KernelFeature = 69,
+    /// `CAP_NET_ADMIN` is missing (`EX_NOPERM`).
+    Permission = 77,
+    /// The configuration is bad (`EX_CONFIG`).
+    Config = 78,
+}
+
+/// Why the daemon cannot go on. `Display` is one line a problem, each with what to do about it.
+#[derive(Debug)]
+pub enum Fatal {
+    /// The configuration is bad; all problems in file order.
+    Config(Vec<Problem>),
+    /// An operation failed.
+    Failed {
+        /// Code to exit with.
+        exit: Exit,
+        /// Operation, object and address, with its causes.
+        error: Box<dyn Error + Send + Sync>,
+        /// What to do.
+        hint: Cow<'static, str>,
+    },
+}
+
+impl Fatal {
+    /// A failed operation and what to do about it.
+    pub fn new(
+        exit: Exit,
+        error: impl Into<Box<dyn Error + Send + Sync>>,
+        hint: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Fatal::Failed { exit, error: error.into(), hint: hint.into() }
+    }
+
+    /// The code to exit with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Fatal::Config(_) => Exit::Config,
+            Fatal::Failed { exit, .. } => *exit,
+        }
+    }
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fatal::Config(problems) => {
+                f.write_str(&problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))
+            }
+            Fatal::Failed { error, hint, .. } => write!(f, "{} ({hint})", chain(&**error)),
+        }
+    }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
