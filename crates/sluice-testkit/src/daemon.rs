@@ -31,6 +31,14 @@ impl Finished {
         assert_eq!(self.code, Some(code), "stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
         self
     }
+
+    /// What it printed, as JSON.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}\n{}{}", self.stderr, self.stdout))
+    }
 }
 
 impl Lab {

@@ -103,7 +103,8 @@ impl Host {
     }
 
     fn times(&self, count: u32, ask: impl Fn(&Self) -> io::Result<Answer>, to: &str) -> Vec<Answer> {
-        let one = |n| ask(self).unwrap_or_else(|e| panic!("{} to {to}, number {n} of {count}: {e}", self.name));
+        let one =
+            |n| ask(self).unwrap_or_else(|e| panic!("{} to {to}, number {n} of {count}: {e}", self.name));
         (1..=count).map(one).collect()
     }
 }

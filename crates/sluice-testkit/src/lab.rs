@@ -64,7 +64,8 @@ impl Lab {
         balancer.ip(&join("eth0", "10.0.1.1/24", "fd00:1::1/64", Some(("10.0.1.2", "fd00:1::2"))));
         balancer.ip(&join("eth1", "10.0.2.1/24", "fd00:2::1/64", None));
 
-        let dir = tempfile::Builder::new().prefix("sluice-lab-").tempdir().expect("make a temporary directory");
+        let dir =
+            tempfile::Builder::new().prefix("sluice-lab-").tempdir().expect("make a temporary directory");
         let lab = Lab { client, balancer, backends, _switch: switch, dir };
         lab.wait_for_wires();
         lab

@@ -81,8 +81,7 @@ impl Namespace {
     /// Runs a command inside with `input` on its standard input, whatever comes of it.
     pub fn try_feed(&self, command: &mut Command, input: &str) -> Output {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child =
-            self.run(|| command.spawn()).unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let mut child = self.run(|| command.spawn()).unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         let mut stdin = child.stdin.take().expect("it was piped");
         thread::scope(|scope| {
             // A program may exit without reading: its status tells more than our broken pipe.

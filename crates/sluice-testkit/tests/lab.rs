@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use sluice_testkit::{Lab, Namespace, Shares};
+use sluice_testkit::{Lab, Monitor, Namespace, Shares};
 
 /// The recipe, corrected, by hand.
 const RECIPE: &str = "
@@ -42,7 +42,9 @@ fn lab_balanced_by_hand_shares_exactly() {
 #[test]
 fn client_of_the_lab_connects_from_any_of_its_addresses() {
     let lab = by_hand();
-    for (from, to) in [("198.51.100.7:4007", "203.0.113.10:80"), ("[2001:db8:c::7]:4007", "[2001:db8::10]:80")] {
+    for (from, to) in
+        [("198.51.100.7:4007", "203.0.113.10:80"), ("[2001:db8:c::7]:4007", "[2001:db8::10]:80")]
+    {
         assert_eq!(lab.client.tcp_from(from, to).unwrap().peer.to_string(), from);
         assert_eq!(lab.client.udp_from(from, to).unwrap().peer.to_string(), from);
     }
@@ -74,4 +76,14 @@ fn namespace_after_its_end_leaves_the_thread_at_home() {
     let panicked = std::panic::catch_unwind(|| Namespace::new().run(|| panic!("inside")));
     assert!(panicked.is_err());
     assert_eq!(links(), before);
+}
+
+#[test]
+fn monitor_tells_what_others_change_and_nothing_else() {
+    let lab = Lab::with_backends(0);
+    let mut monitor = Monitor::start(&lab);
+    assert_eq!(monitor.changes(), "");
+    lab.balancer.sh("nft 'add table inet other; add chain inet other empty'");
+    assert_eq!(monitor.changes(), "add table inet other\nadd chain inet other empty");
+    assert_eq!(monitor.changes(), "");
 }

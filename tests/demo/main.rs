@@ -1,0 +1,2 @@
+//! Shows sluice at work.
+fn main() {}

@@ -1,0 +1,27 @@
+//! Real connections through a running `sluiced`, in network namespaces. Needs root; `make test` runs it.
+//!
+//! One module per story, one lab per test: nothing is shared, nothing is left behind.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod empty;
+mod iptables;
+mod lifecycle;
+mod listeners;
+mod local;
+mod neighbours;
+mod reload;
+mod shares;
+mod source;
+mod startup;
+
+/// All four backends of a lab, IPv4.
+const FOUR: &str = "[10.0.2.11:8080, 10.0.2.12:8080, 10.0.2.13:8080, 10.0.2.14:8080]";
+/// All four backends of a lab, IPv6.
+const FOUR6: &str = r#"["[fd00:2::11]:8080", "[fd00:2::12]:8080", "[fd00:2::13]:8080", "[fd00:2::14]:8080"]"#;
+
+/// One service `web` on 203.0.113.10:80 with all four backends.
+fn web() -> String {
+    format!("services: {{web: {{listen: 203.0.113.10:80, backends: {FOUR}}}}}")
+}
