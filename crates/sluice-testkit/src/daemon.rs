@@ -126,6 +126,8 @@ impl<'a> Daemon<'a> {
 
     /// Sends `SIGHUP` and waits until the daemon is done, whatever came of it.
     pub fn hang_up(&mut self) {
+        // What it said before is about earlier reloads.
+        while self.notify.recv(&mut []).is_ok() {}
         self.signal(Signal::SIGHUP);
         self.wait_for("RELOADING=1");
         self.wait_for("READY=1");

@@ -1,0 +1,25 @@
+# The first two work on a fresh Debian 12 with git, make and a Rust toolchain, as root or with sudo. All that
+# touches a network does so in network namespaces of its own: this machine's network is left alone.
+
+export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
+# tests/setup/isolated runs what needs root through sudo when we are not root.
+ROOT := SLUICE_SUDO=1
+
+.PHONY: demo test soak setup
+
+demo: setup            ## client, balancer and four backends on this machine, step by step
+	cargo build --bins
+	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
+
+test: setup            ## every test: unit, property, golden, then real connections in namespaces
+	cargo build --workspace --bins
+	cargo test --workspace --lib --bins
+	cargo test --workspace --doc
+	$(ROOT) cargo test --workspace --test '*'
+
+soak: setup            ## property tests with many more cases
+	PROPTEST_CASES=4096 cargo test --workspace --lib --bins
+	PROPTEST_CASES=4096 $(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
+
+setup:
+	@tests/setup/install
