@@ -40,6 +40,28 @@ pub trait Dataplane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
+/// What the kernel says of a refused step. The numbers are those of x86, ARM and RISC-V.
+impl Errno {
+    /// Something it refers to, or is to delete, does not exist.
+    pub const ENOENT: Errno = Errno(2);
+    /// Something refers to it, or it holds rules.
+    pub const EBUSY: Errno = Errno(16);
+    /// It exists already.
+    pub const EEXIST: Errno = Errno(17);
+    /// Key or data are not of the set's type.
+    pub const EINVAL: Errno = Errno(22);
+    /// Chains lead to each other in a circle, or too deep.
+    pub const EMLINK: Errno = Errno(31);
+    /// A number or name is out of bounds.
+    pub const ERANGE: Errno = Errno(34);
+    /// A rule reads more of a key or an address than it loaded.
+    pub const ENODATA: Errno = Errno(61);
+    /// A slot number can exceed 32 bits.
+    pub const EOVERFLOW: Errno = Errno(75);
+    /// A statement has no meaning at a hook that leads to it, or a base chain is led to.
+    pub const EOPNOTSUPP: Errno = Errno(95);
+}
+
 impl std::fmt::Display for Errno {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         std::io::Error::from_raw_os_error(self.0).fmt(f)

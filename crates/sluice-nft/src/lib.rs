@@ -8,13 +8,18 @@
 
 mod chain;
 mod dataplane;
+pub mod fake;
 mod field;
+pub mod jhash;
+#[doc(hidden)]
+pub mod manners;
 mod name;
 mod octets;
 mod rule;
 mod set;
 mod step;
 mod table;
+pub mod trace;
 
 pub use chain::{Base, Chain, Hook};
 pub use dataplane::{CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot};

@@ -1,0 +1,149 @@
+//! What the kernel refuses when it looks at one object, and when it follows where chains lead.
+//!
+//! Source: nf_tables_api.c, and the `init` and `validate` functions of the expressions (nft_lookup.c, nft_nat.c,
+//! nft_masq.c, nft_reject.c, nft_numgen.c, nft_hash.c) in net/netfilter.
+
+use std::collections::HashSet;
+
+use crate::{
+    Base, ChainName, Data, Errno, Hook, Key, Operand, Pick, Rule, Set, SetName, SetType, Statement, Table,
+};
+
+/// Bytes in a name, without the closing zero.
+const NAME: usize = 255;
+
+/// Conntrack's priority (`NF_IP_PRI_CONNTRACK`); translation comes after it.
+const CONNTRACK: i32 = -200;
+
+/// How deep chains may lead into each other (`NFT_JUMP_STACK_SIZE`).
+const DEPTH: usize = 16;
+
+pub(super) fn name(name: &str) -> Result<(), Errno> {
+    if name.len() > NAME { Err(Errno::ERANGE) } else { Ok(()) }
+}
+
+pub(super) fn base(base: Base) -> Result<(), Errno> {
+    if base.priority <= CONNTRACK { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+}
+
+pub(super) fn key(set: &Set, key: &Key) -> Result<(), Errno> {
+    if key.as_slice().len() == width(&set.key) { Ok(()) } else { Err(Errno::EINVAL) }
+}
+
+pub(super) fn element(table: &Table, set: &Set, key: &Key, data: &Data) -> Result<(), Errno> {
+    self::key(set, key)?;
+    match (&set.data, data) {
+        (SetType::Set, Data::None) => Ok(()),
+        (SetType::Map(parts), Data::Value(value)) if value.as_slice().len() == width(parts) => Ok(()),
+        (SetType::Verdicts, Data::Goto(chain)) => target(table, chain),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// Checks a rule on its own, statement by statement, wherever its chain is called from.
+pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
+    for statement in &rule.0 {
+        match statement {
+            // A map will do as a set: what it holds is ignored.
+            Statement::InSet(parts, set) => lookup(table, parts, set).map(|_| ())?,
+            Statement::VerdictMap(parts, map) => match lookup(table, parts, map)?.data {
+                SetType::Verdicts => {}
+                _ => return Err(Errno::EINVAL),
+            },
+            Statement::Dnat { ip, key, map, port } => {
+                let SetType::Map(data) = &lookup(table, key, map)?.data else { return Err(Errno::EINVAL) };
+                let address = if *ip == crate::Ip::V4 { 4 } else { 16 };
+                if width(data) < address + if *port { 4 } else { 0 } {
+                    return Err(Errno::ENODATA);
+                }
+            }
+            Statement::Goto(chain) | Statement::Jump(chain) => target(table, chain)?,
+            Statement::Foreign(_) => return Err(Errno::EOPNOTSUPP),
+            Statement::Match(..)
+            | Statement::Masquerade
+            | Statement::Counter
+            | Statement::Drop
+            | Statement::RejectReset
+            | Statement::RejectPort
+            | Statement::Accept => {}
+        }
+    }
+    Ok(())
+}
+
+/// Follows every base chain to all it leads to.
+pub(super) fn reach(table: &Table) -> Result<(), Errno> {
+    for (name, chain) in &table.chains {
+        if let Some(base) = chain.base {
+            walk(table, base.hook, name, 0, &mut HashSet::new())?;
+        }
+    }
+    Ok(())
+}
+
+fn walk<'a>(
+    table: &'a Table,
+    hook: Hook,
+    name: &'a ChainName,
+    depth: usize,
+    known: &mut HashSet<(&'a ChainName, usize)>,
+) -> Result<(), Errno> {
+    if depth == DEPTH {
+        return Err(Errno::EMLINK);
+    }
+    if !known.insert((name, depth)) {
+        return Ok(());
+    }
+    let rules = table.chains.get(name).map_or(&[][..], |chain| &chain.rules);
+    for statement in rules.iter().flat_map(|rule| &rule.0) {
+        match statement {
+            Statement::Goto(chain) | Statement::Jump(chain) => walk(table, hook, chain, depth + 1, known)?,
+            Statement::VerdictMap(_, map) => {
+                for element in table.sets.get(map).into_iter().flat_map(|set| set.elements.values()) {
+                    if let Data::Goto(chain) = &element.data {
+                        walk(table, hook, chain, depth + 1, known)?;
+                    }
+                }
+            }
+            Statement::Masquerade if hook != Hook::Postrouting => return Err(Errno::EOPNOTSUPP),
+            Statement::Dnat { .. } | Statement::RejectReset | Statement::RejectPort
+                if hook == Hook::Postrouting =>
+            {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The set a rule looks into, if the rule loads all of its key. More than that does no harm.
+fn lookup<'a>(table: &'a Table, parts: &[Operand], set: &SetName) -> Result<&'a Set, Errno> {
+    for part in parts {
+        if let Operand::Pick(pick) = part {
+            self::pick(pick)?;
+        }
+    }
+    let set = table.sets.get(set).ok_or(Errno::ENOENT)?;
+    if width(parts) < width(&set.key) { Err(Errno::ENODATA) } else { Ok(set) }
+}
+
+fn pick(pick: &Pick) -> Result<(), Errno> {
+    let (modulus, offset) = pick.range();
+    match modulus.checked_sub(1) {
+        None => Err(Errno::ERANGE),
+        Some(last) => offset.checked_add(last).map(|_| ()).ok_or(Errno::EOVERFLOW),
+    }
+}
+
+fn target(table: &Table, chain: &ChainName) -> Result<(), Errno> {
+    match table.chains.get(chain).ok_or(Errno::ENOENT)?.base {
+        None => Ok(()),
+        Some(_) => Err(Errno::EOPNOTSUPP),
+    }
+}
+
+/// Bytes of a concatenation in the kernel's registers.
+fn width(parts: &[Operand]) -> usize {
+    parts.iter().map(|part| part.width().next_multiple_of(4)).sum()
+}

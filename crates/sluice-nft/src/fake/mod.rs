@@ -1,0 +1,122 @@
+//! A ruleset in memory with the kernel's manners: it refuses what the kernel refuses, for the same reason, and
+//! carries out a commit wholly or not at all. As of Linux 6.18; `manners` holds both to it.
+
+mod check;
+mod transaction;
+
+use std::collections::BTreeMap;
+
+use crate::trace::{Host, Packet, Trace, Tracer};
+use crate::{CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot, Step, Table};
+
+/// A [`Dataplane`] for tests.
+#[derive(Clone, Debug, Default)]
+pub struct FakeKernel {
+    state: State,
+    generation: u32,
+    tracer: Tracer,
+    commits: Vec<Vec<Step>>,
+    /// Errors to come, by how many commits are tried before them.
+    faults: BTreeMap<usize, Errno>,
+    tried: usize,
+}
+
+/// What a commit changes.
+#[derive(Clone, Debug, Default)]
+struct State {
+    table: Option<Table>,
+    counters: Counters,
+}
+
+impl FakeKernel {
+    /// An empty kernel on a host with these addresses.
+    pub fn new(host: Host) -> Self {
+        FakeKernel { tracer: Tracer::new(host), ..Self::default() }
+    }
+
+    /// A kernel that already holds a table.
+    pub fn with_table(table: Table) -> Self {
+        let mut kernel = Self::default();
+        kernel.edit(|held| *held = Some(table));
+        kernel
+    }
+
+    /// The table as it is.
+    pub fn table(&self) -> Option<&Table> {
+        self.state.table.as_ref()
+    }
+
+    /// Lets somebody else change the table. Nothing is checked; elements that stay keep their counts.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Option<Table>)) {
+        change(&mut self.state.table);
+        self.generation += 1;
+        self.state.counters = counters_of(self.state.table.as_ref(), &self.state.counters);
+    }
+
+    /// Runs the first packet of a flow through the ruleset and counts it at the elements it hits.
+    pub fn send(&mut self, packet: &Packet) -> Trace {
+        let nothing = Table::default();
+        let trace = self.tracer.trace(self.state.table.as_ref().unwrap_or(&nothing), packet);
+        for (set, key) in trace.visits.iter().filter_map(|visit| visit.element.as_ref()) {
+            if let Some(counter) = self.state.counters.get_mut(set).and_then(|set| set.get_mut(key)) {
+                counter.packets += 1;
+                counter.bytes += packet.length();
+            }
+        }
+        trace
+    }
+
+    /// What packets meet, with its round-robin counters, for tracing without counting.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// All commits that were carried out, first to last. Empty ones are none.
+    pub fn commits(&self) -> &[Vec<Step>] {
+        &self.commits
+    }
+
+    /// Makes the `nth` commit from now fail, 0 being the next; empty ones don't count.
+    pub fn fail_commit(&mut self, nth: usize, errno: Errno) {
+        self.faults.insert(self.tried + nth, errno);
+    }
+}
+
+impl Dataplane for FakeKernel {
+    fn read(&mut self) -> Result<Snapshot, ReadError> {
+        let State { table, counters } = self.state.clone();
+        Ok(Snapshot { table, counters, generation: self.generation })
+    }
+
+    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.tried += 1;
+        if let Some(errno) = self.faults.remove(&(self.tried - 1)) {
+            return Err(CommitError { operation: "commit".to_owned(), errno });
+        }
+        let done = transaction::run(&self.state, steps)?;
+        self.state = done.state;
+        done.rewritten.iter().for_each(|chain| self.tracer.forget(chain));
+        self.generation += u32::from(done.changed);
+        self.commits.push(steps.to_vec());
+        Ok(())
+    }
+}
+
+/// A counter for each counted element: what it has already, else zero.
+fn counters_of(table: Option<&Table>, known: &Counters) -> Counters {
+    let counted = table.into_iter().flat_map(|table| &table.sets).filter(|(_, set)| set.counter);
+    counted
+        .map(|(name, set)| {
+            let known = known.get(name);
+            let counter = |key| known.and_then(|known| known.get(key)).copied().unwrap_or_default();
+            (
+                name.clone(),
+                set.elements.keys().map(|key| (*key, counter(key))).collect::<BTreeMap<_, Counter>>(),
+            )
+        })
+        .filter(|(_, counters)| !counters.is_empty())
+        .collect()
+}

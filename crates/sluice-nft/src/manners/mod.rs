@@ -1,0 +1,103 @@
+//! One test body for the fake and the kernel, so that the fake can't drift: what is refused, why and at which
+//! step, and that nothing remains of a refused commit. As of Linux 6.18.
+
+mod cases;
+mod objects;
+mod walk;
+
+use crate::fake::FakeKernel;
+use crate::{CommitError, Dataplane, Errno, Snapshot, Step};
+
+/// What [`manners`] tries.
+struct Case {
+    name: &'static str,
+    /// Committed first.
+    before: Vec<Step>,
+    /// Tried then.
+    steps: Vec<Step>,
+    /// Which of them is refused, and why; `None`: none is.
+    refused: Option<(usize, Errno)>,
+}
+
+/// Tries every case on a dataplane that nobody else uses. What it holds goes.
+///
+/// # Panics
+/// If it behaves otherwise than the kernel, with the name of the case.
+pub fn manners(dataplane: &mut impl Dataplane) {
+    for case in cases::all() {
+        check(dataplane, &case);
+    }
+    clear(dataplane);
+}
+
+/// Commits random batches to a dataplane that nobody else uses and to a fake, which have to answer alike and to
+/// hold the same afterwards. What it holds goes.
+///
+/// # Panics
+/// At the first difference, with the batch that shows it.
+pub fn agree(dataplane: &mut impl Dataplane, seed: u64) {
+    clear(dataplane);
+    let mut fake = FakeKernel::default();
+    let mut held = [read(dataplane), read(&mut fake)];
+    for batch in walk(seed) {
+        let answers = [dataplane.commit(&batch), fake.commit(&batch)].map(|answer| answer.map_err(describe));
+        let now = [read(dataplane), read(&mut fake)];
+        let text = batch.iter().map(|step| format!("{step}\n")).collect::<String>();
+        assert_eq!(answers[0], answers[1], "seed {seed}, the fake (right) answers otherwise to:\n{text}");
+        assert_eq!(now[0].table, now[1].table, "seed {seed}, the fake (right) differs after:\n{text}");
+        assert_eq!(
+            now[0].counters, now[1].counters,
+            "seed {seed}, the fake (right) counts otherwise:\n{text}"
+        );
+        let commits = |n: usize| now[n].generation.wrapping_sub(held[n].generation);
+        assert_eq!(commits(0), commits(1), "seed {seed}, commits counted by each after:\n{text}");
+        held = now;
+    }
+    clear(dataplane);
+}
+
+/// Random batches over few names, so that they often get in each other's way.
+pub fn walk(seed: u64) -> Vec<Vec<Step>> {
+    walk::batches(seed)
+}
+
+fn check(dataplane: &mut impl Dataplane, case: &Case) {
+    let name = case.name;
+    clear(dataplane);
+    let mut fake = FakeKernel::default();
+    for prepared in [dataplane.commit(&case.before), fake.commit(&case.before)] {
+        prepared.map_err(describe).unwrap_or_else(|error| panic!("{name}: preparing: {error:?}"));
+    }
+    let before = read(dataplane);
+    assert_eq!(before.table.as_ref(), fake.table(), "{name}: prepared");
+
+    let answer = dataplane.commit(&case.steps).map_err(describe);
+    let after = read(dataplane);
+    match case.refused {
+        Some((at, errno)) => {
+            assert_eq!(answer, Err((case.steps[at].to_string(), errno)), "{name}");
+            assert_eq!(after, before, "{name}: nothing remains of a refused commit");
+        }
+        None => {
+            assert_eq!(answer, Ok(()), "{name}");
+            fake.commit(&case.steps).map_err(describe).unwrap_or_else(|e| panic!("{name}: the fake: {e:?}"));
+            assert_eq!(after.table.as_ref(), fake.table(), "{name}: result");
+            let generation = before.generation.wrapping_add(1);
+            assert_eq!(after.generation, generation, "{name}: a commit is counted");
+        }
+    }
+}
+
+fn clear(dataplane: &mut impl Dataplane) {
+    if read(dataplane).table.is_some() {
+        dataplane.commit(&[Step::DeleteTable]).map_err(describe).expect("a table can be deleted");
+    }
+}
+
+fn read(dataplane: &mut impl Dataplane) -> Snapshot {
+    dataplane.read().unwrap_or_else(|e| panic!("{e}: {}", e.errno))
+}
+
+fn describe(CommitError { operation, errno }: CommitError) -> (String, Errno) {
+    (operation, errno)
+}

@@ -1,0 +1,103 @@
+//! What fields hold for a packet at a hook, and how a rule compares them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Entry;
+use super::packet::{Host, Packet};
+use crate::jhash::{jhash, reciprocal_scale};
+use crate::{Field, Ip, Octets, Test};
+
+/// A packet on its way.
+pub(super) struct View<'a> {
+    pub(super) host: &'a Host,
+    pub(super) packet: &'a Packet,
+    /// Where it goes by now.
+    pub(super) destination: SocketAddr,
+}
+
+impl View<'_> {
+    /// The value of a field, of its width; `None` where the kernel leaves the rule.
+    pub(super) fn load(&self, field: Field) -> Option<Octets<16>> {
+        let original = self.packet.destination;
+        match field {
+            Field::Saddr(Ip::V4) => self.header(12, 4),
+            Field::Daddr(Ip::V4) => self.header(16, 4),
+            Field::Saddr(Ip::V6) => self.header(8, 16),
+            Field::Daddr(Ip::V6) => self.header(24, 16),
+            Field::Sport => Octets::new(&self.packet.source.port().to_be_bytes()),
+            Field::Dport => Octets::new(&self.destination.port().to_be_bytes()),
+            Field::L4proto => Octets::new(&[self.packet.protocol]),
+            Field::Nfproto => Octets::new(&[self.packet.ip().nfproto()]),
+            Field::Iifname => self.interface(),
+            Field::FibDaddrType => Octets::new(&self.host.address_type(self.destination.ip()).to_ne_bytes()),
+            Field::CtStatus => {
+                // Translation to the address and port it already has leaves no trace.
+                let status = if self.destination == original { 0 } else { Field::DNAT };
+                Octets::new(&status.to_ne_bytes())
+            }
+            Field::CtOriginalDaddr(ip) => match original.ip() {
+                IpAddr::V4(address) if ip == Ip::V4 => Octets::new(&address.octets()),
+                IpAddr::V6(address) if ip == Ip::V6 => Octets::new(&address.octets()),
+                _ => None,
+            },
+            Field::CtOriginalDport => Octets::new(&original.port().to_be_bytes()),
+        }
+    }
+
+    /// `jhash` over fields, in `0..modulus`.
+    pub(super) fn hash(&self, on: &[Field], modulus: u32, seed: u32) -> Option<u32> {
+        let values: Vec<_> = on.iter().map(|field| self.load(*field)).collect::<Option<_>>()?;
+        let bytes = match &values[..] {
+            [alone] => alone.as_slice().to_vec(),
+            many => many.iter().flat_map(|value| padded(value.as_slice())).collect(),
+        };
+        Some(reciprocal_scale(jhash(&bytes, seed), modulus))
+    }
+
+    /// Bytes of the packet from the start of its IP header. Which version that header has is the rule's
+    /// business: an IPv4 address read from an IPv6 packet is a piece of something else.
+    fn header(&self, offset: usize, length: usize) -> Option<Octets<16>> {
+        let mut bytes = match (self.packet.source.ip(), self.destination.ip()) {
+            (IpAddr::V6(source), IpAddr::V6(destination)) => [
+                &[0x60, 0, 0, 0, 0, 0, self.packet.protocol, 64][..],
+                &source.octets(),
+                &destination.octets(),
+            ]
+            .concat(),
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let start = [0x45, 0, 0, 0, 0, 0, 0, 0, 64, self.packet.protocol, 0, 0];
+                [&start[..], &source.octets(), &destination.octets()].concat()
+            }
+            (source, destination) => panic!("no packet goes from {source} to {destination}"),
+        };
+        bytes.extend(self.packet.source.port().to_be_bytes());
+        bytes.extend(self.destination.port().to_be_bytes());
+        bytes.resize(64, 0);
+        Octets::new(&bytes[offset..offset + length])
+    }
+
+    fn interface(&self) -> Option<Octets<16>> {
+        let mut name = match &self.packet.entry {
+            Entry::Arriving(interface) => interface.clone().into_bytes(),
+            Entry::Local => vec![],
+        };
+        name.resize(16, 0);
+        Octets::new(&name)
+    }
+}
+
+/// Whether a value passes a test.
+pub(super) fn holds(value: &[u8], test: &Test) -> bool {
+    match test {
+        Test::Is(wanted) => value == wanted.as_slice(),
+        Test::IsNot(unwanted) => value != unwanted.as_slice(),
+        Test::NotUnder(prefix) => !value.starts_with(prefix.as_slice()),
+        Test::Between(first, last) => first.as_slice() <= value && value <= last.as_slice(),
+        Test::Has(mask) => value.try_into().is_ok_and(|value| u32::from_ne_bytes(value) & mask != 0),
+    }
+}
+
+fn padded(value: &[u8]) -> impl Iterator<Item = u8> {
+    let padding = value.len().next_multiple_of(4) - value.len();
+    value.iter().copied().chain(std::iter::repeat_n(0, padding))
+}

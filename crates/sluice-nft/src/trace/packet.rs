@@ -1,0 +1,86 @@
+//! What a packet is and what it meets.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::{Field, Ip};
+
+/// The first packet of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// How it comes to the host.
+    pub entry: Entry,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Address and port it comes from.
+    pub source: SocketAddr,
+    /// Address and port it was sent to; of the same IP version.
+    pub destination: SocketAddr,
+    /// What the kernel's random number generator says while the packet is processed.
+    pub random: u32,
+}
+
+/// How a packet comes to the host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// Through an interface of this name.
+    Arriving(String),
+    /// From a local process.
+    Local,
+}
+
+impl Packet {
+    /// A packet that arrives through interface `eth0`.
+    pub fn arriving(protocol: u8, source: SocketAddr, destination: SocketAddr) -> Self {
+        Packet { entry: Entry::Arriving("eth0".to_owned()), ..Packet::local(protocol, source, destination) }
+    }
+
+    /// A packet of a local process.
+    pub fn local(protocol: u8, source: SocketAddr, destination: SocketAddr) -> Self {
+        Packet { entry: Entry::Local, protocol, source, destination, random: 0 }
+    }
+
+    /// Its IP version.
+    pub fn ip(&self) -> Ip {
+        Ip::of(self.destination.ip())
+    }
+
+    /// Length in bytes without options and payload.
+    pub fn length(&self) -> u64 {
+        let network = match self.ip() {
+            Ip::V4 => 20,
+            Ip::V6 => 40,
+        };
+        network + if self.protocol == Packet::TCP { 20 } else { 8 }
+    }
+
+    /// Protocol number of TCP.
+    pub const TCP: u8 = 6;
+    /// Protocol number of UDP.
+    pub const UDP: u8 = 17;
+}
+
+/// Addresses of the host that packets run through; loopback and multicast addresses need not be listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Its own addresses.
+    pub local: BTreeSet<IpAddr>,
+    /// Broadcast addresses of its networks.
+    pub broadcast: BTreeSet<IpAddr>,
+}
+
+impl Host {
+    /// What `fib daddr type` says of an address (`RTN_*`).
+    pub(super) fn address_type(&self, address: IpAddr) -> u32 {
+        const UNICAST: u32 = 1;
+        if address.is_loopback() || self.local.contains(&address) {
+            Field::LOCAL
+        } else if address.is_multicast() {
+            Field::MULTICAST
+        } else if address == Ipv4Addr::BROADCAST || self.broadcast.contains(&address) {
+            Field::BROADCAST
+        } else {
+            UNICAST
+        }
+    }
+}

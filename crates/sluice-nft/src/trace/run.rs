@@ -1,0 +1,263 @@
+//! One packet through its hooks.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::load::{View, holds};
+use super::{Counters, Entry, Outcome, Packet, Trace, Tracer, Visit};
+use crate::jhash::reciprocal_scale;
+use crate::{ChainName, Data, Element, Field, Hook, Ip, Key, Operand, Pick, Rule, SetName, Statement, Table};
+
+/// Chains that may be entered one from the other (`NFT_JUMP_STACK_SIZE`).
+const DEPTH: usize = 16;
+
+pub(super) struct Run<'a> {
+    view: View<'a>,
+    counters: &'a mut Counters,
+    /// Rulesets of successive generations.
+    tables: &'a [&'a Table],
+    /// The one in force.
+    now: usize,
+    advance: &'a mut dyn FnMut() -> usize,
+    translated: bool,
+    masqueraded: bool,
+    visits: Vec<Visit>,
+}
+
+/// Where a rule stands.
+struct Place<'a> {
+    chain: &'a ChainName,
+    index: usize,
+    rule: &'a Rule,
+}
+
+/// What a statement does.
+enum Effect<'a> {
+    /// The next statement.
+    Next,
+    /// The next rule.
+    Leave,
+    /// Another chain, for good.
+    Goto(&'a ChainName),
+    /// Another chain, and back.
+    Jump(&'a ChainName),
+    /// The end of the base chain.
+    End(Verdict),
+}
+
+type Verdict = Result<(), Outcome>;
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        tracer: &'a mut Tracer,
+        tables: &'a [&'a Table],
+        packet: &'a Packet,
+        advance: &'a mut dyn FnMut() -> usize,
+    ) -> Self {
+        let view = View { host: &tracer.host, packet, destination: packet.destination };
+        Run {
+            view,
+            counters: &mut tracer.counters,
+            tables,
+            now: 0,
+            advance,
+            translated: false,
+            masqueraded: false,
+            visits: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Trace {
+        let outcome = match self.hooks() {
+            Err(end) => end,
+            Ok(()) if self.translated => {
+                Outcome::Translated { to: self.view.destination, masqueraded: self.masqueraded }
+            }
+            Ok(()) => Outcome::Untranslated { masqueraded: self.masqueraded },
+        };
+        Trace { outcome, visits: self.visits }
+    }
+
+    fn hooks(&mut self) -> Verdict {
+        match self.view.packet.entry {
+            Entry::Local => self.hook(Hook::Output)?,
+            Entry::Arriving(_) => {
+                self.hook(Hook::Prerouting)?;
+                let kind = self.view.host.address_type(self.view.destination.ip());
+                if matches!(kind, Field::LOCAL | Field::BROADCAST | Field::MULTICAST) {
+                    return Ok(());
+                }
+            }
+        }
+        self.hook(Hook::Postrouting)
+    }
+
+    /// Calls the base chains of a hook until one has translated.
+    fn hook(&mut self, hook: Hook) -> Verdict {
+        let mut start = self.read();
+        let mut chains: Vec<_> = self.tables[start]
+            .chains
+            .iter()
+            .filter_map(|(name, chain)| {
+                chain.base.filter(|base| base.hook == hook).map(|base| (base.priority, name))
+            })
+            .collect();
+        chains.sort();
+        for (n, (_, chain)) in chains.into_iter().enumerate() {
+            if n > 0 {
+                start = self.read();
+            }
+            self.chain(chain, start, 0).unwrap_or(Ok(()))?;
+            let done = if hook == Hook::Postrouting { self.masqueraded } else { self.translated };
+            if done {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a chain for a base chain that began in generation `start`; `None` at its end.
+    fn chain(&mut self, name: &'a ChainName, start: usize, depth: usize) -> Option<Verdict> {
+        if depth == DEPTH {
+            return Some(Err(Outcome::Dropped));
+        }
+        let now = self.read();
+        // Each commit writes the copy that the one before it did not: this packet's was last written by the
+        // latest commit that is an even number of commits after `start`.
+        let copy = self.tables[now - (now - start) % 2];
+        let rules = copy.chains.get(name).map_or(&[][..], |chain| &chain.rules);
+        for (index, rule) in rules.iter().enumerate() {
+            match self.rule(&Place { chain: name, index, rule }) {
+                Effect::Next | Effect::Leave => {}
+                Effect::Goto(chain) => return self.chain(chain, start, depth + 1),
+                Effect::Jump(chain) => {
+                    if let Some(verdict) = self.chain(chain, start, depth + 1) {
+                        return Some(verdict);
+                    }
+                }
+                Effect::End(verdict) => return Some(verdict),
+            }
+        }
+        None
+    }
+
+    fn rule(&mut self, place: &Place<'a>) -> Effect<'a> {
+        for (at, statement) in place.rule.0.iter().enumerate() {
+            let mut element = None;
+            let effect = self.statement(place, statement, &mut element);
+            if !matches!(effect, Effect::Leave) {
+                let chain = place.chain.clone();
+                self.visits.push(Visit { chain, rule: place.index, statement: at, element });
+            }
+            if !matches!(effect, Effect::Next) {
+                return effect;
+            }
+        }
+        Effect::Next
+    }
+
+    fn statement(
+        &mut self,
+        place: &Place<'a>,
+        statement: &'a Statement,
+        found: &mut Option<(SetName, Key)>,
+    ) -> Effect<'a> {
+        let mut look_up = |run: &mut Self, parts: &[Operand], set: &SetName| {
+            let (key, element) = run.look_up(place, parts, set)?;
+            *found = Some((set.clone(), key));
+            Some(element)
+        };
+        match statement {
+            Statement::Match(field, test) => match self.view.load(*field) {
+                Some(value) if holds(value.as_slice(), test) => Effect::Next,
+                _ => Effect::Leave,
+            },
+            Statement::InSet(parts, set) => match look_up(self, parts, set) {
+                Some(_) => Effect::Next,
+                None => Effect::Leave,
+            },
+            Statement::VerdictMap(parts, map) => match look_up(self, parts, map).map(|element| &element.data)
+            {
+                Some(Data::Goto(chain)) => Effect::Goto(chain),
+                _ => Effect::Leave,
+            },
+            Statement::Dnat { ip, key, map, port } => {
+                match look_up(self, key, map).map(|element| &element.data) {
+                    Some(Data::Value(value)) => self.dnat(*ip, *port, value.as_slice()),
+                    _ => Effect::Leave,
+                }
+            }
+            Statement::Masquerade => {
+                self.masqueraded = true;
+                Effect::End(Ok(()))
+            }
+            Statement::Counter => Effect::Next,
+            Statement::Drop => Effect::End(Err(Outcome::Dropped)),
+            // There is no reset for anything else, but the packet goes all the same.
+            Statement::RejectReset if self.view.packet.protocol != Packet::TCP => {
+                Effect::End(Err(Outcome::Dropped))
+            }
+            Statement::RejectReset => Effect::End(Err(Outcome::Reset)),
+            Statement::RejectPort => Effect::End(Err(Outcome::Unreachable)),
+            Statement::Accept => Effect::End(Ok(())),
+            Statement::Goto(chain) => Effect::Goto(chain),
+            Statement::Jump(chain) => Effect::Jump(chain),
+            Statement::Foreign(_) => Effect::Leave,
+        }
+    }
+
+    fn dnat(&mut self, ip: Ip, port: bool, value: &[u8]) -> Effect<'a> {
+        if ip != self.view.packet.ip() {
+            return Effect::Next;
+        }
+        let (address, rest) = value.split_at(if ip == Ip::V4 { 4 } else { 16 });
+        let address = match ip {
+            Ip::V4 => IpAddr::from(<[u8; 4]>::try_from(address).expect("split there")),
+            Ip::V6 => IpAddr::from(<[u8; 16]>::try_from(address).expect("split there")),
+        };
+        let port = if port { u16::from_be_bytes([rest[0], rest[1]]) } else { self.view.destination.port() };
+        self.view.destination = SocketAddr::new(address, port);
+        self.translated = true;
+        Effect::End(Ok(()))
+    }
+
+    fn look_up(&mut self, place: &Place<'_>, parts: &[Operand], set: &SetName) -> Option<(Key, &'a Element)> {
+        let mut key = Key::EMPTY;
+        for part in parts {
+            key = match part {
+                Operand::Field(field) => key.with(self.view.load(*field)?.as_slice()),
+                Operand::Pick(pick) => key.slot(self.pick(place, pick)?),
+            };
+        }
+        let now = self.read();
+        let element = self.tables[now].sets.get(set)?.elements.get(&key)?;
+        Some((key, element))
+    }
+
+    fn pick(&mut self, place: &Place<'_>, pick: &Pick) -> Option<u32> {
+        let (modulus, offset) = pick.range();
+        let number = match pick {
+            Pick::Inc { .. } => self.count(place, modulus),
+            Pick::Random { .. } => reciprocal_scale(self.view.packet.random, modulus),
+            Pick::Jhash { on, seed, .. } => self.view.hash(on, modulus, *seed)?,
+        };
+        Some(offset + number)
+    }
+
+    /// The next number of a rule's counter, 0 for its first packet.
+    fn count(&mut self, place: &Place<'_>, modulus: u32) -> u32 {
+        let at = (place.chain.clone(), place.index);
+        let number = match self.counters.get(&at) {
+            Some((rule, last)) if rule == place.rule && last + 1 < modulus => last + 1,
+            _ => 0,
+        };
+        self.counters.insert(at, (place.rule.clone(), number));
+        number
+    }
+
+    /// What generation is in force by now.
+    fn read(&mut self) -> usize {
+        let last = self.tables.len() - 1;
+        self.now = (self.now + (self.advance)()).min(last);
+        self.now
+    }
+}

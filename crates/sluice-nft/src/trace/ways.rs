@@ -1,0 +1,54 @@
+//! All ways in which commits can fall between the reads of one packet.
+
+/// Calls `run` once for each way to spread up to `commits` commits over its calls of `advance`, and collects
+/// what it returns.
+///
+/// The ways are the leaves of a tree of choices, walked in depth: the choices made so far are replayed, the last
+/// that can be raised is raised, and what follows starts again with "no commit yet".
+pub(super) fn every_way<T>(commits: usize, run: impl Fn(&mut dyn FnMut() -> usize) -> T) -> Vec<T> {
+    let mut results = Vec::new();
+    let mut choices: Vec<Choice> = Vec::new();
+    loop {
+        let (mut asked, mut left) = (0, commits);
+        results.push(run(&mut || {
+            if left == 0 {
+                return 0;
+            }
+            if asked == choices.len() {
+                choices.push(Choice { taken: 0, most: left });
+            }
+            let taken = choices[asked].taken;
+            asked += 1;
+            left -= taken;
+            taken
+        }));
+        choices.truncate(asked);
+        while choices.pop_if(|choice| choice.taken == choice.most).is_some() {}
+        match choices.last_mut() {
+            Some(choice) => choice.taken += 1,
+            None => return results,
+        }
+    }
+}
+
+/// How many commits happened before one read, and how many could have.
+struct Choice {
+    taken: usize,
+    most: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::every_way;
+
+    #[test]
+    fn every_way_of_two_commits_over_two_reads_is_visited_once() {
+        let ways = every_way(2, |advance| (advance(), advance()));
+        assert_eq!(ways, [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]);
+    }
+
+    #[test]
+    fn every_way_without_commits_is_one() {
+        assert_eq!(every_way(0, |advance| advance()), [0]);
+    }
+}
