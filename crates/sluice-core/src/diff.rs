@@ -7,24 +7,21 @@ use sluice_nft::{Chain, Data, Element, ElementsOf, Key, Set, SetName, SetType, S
 
 use crate::model::ServiceName;
 use crate::origin::Origins;
-use crate::plan::{Change, Plan, Reason, Why};
+use crate::plan::{Batch, Change, Plan, Purpose, Reason, Why};
 
 /// The plan that makes `current` equal to `desired`; empty when they are equal.
 ///
 /// `origins` names the services behind the desired elements.
 pub fn diff(current: Option<&Table>, desired: Option<&Table>, origins: &Origins) -> Plan {
-    let (current, desired) = match (current, desired) {
-        (None, None) => return Plan::default(),
-        (Some(_), None) => {
-            return Plan { make: vec![change(Step::DeleteTable, None, Why::Unneeded)], retire: vec![] };
-        }
-        (current, Some(desired)) => (current, desired),
+    let Some(desired) = desired else {
+        let gone = current.map(|_| change(Step::DeleteTable, None, Why::Unneeded));
+        return plan(vec![], gone.into_iter().collect(), vec![]);
     };
     let nothing = Table::default();
-    let mut plan = Plan::default();
+    let (mut add, mut switch, mut retire) = (vec![], vec![], vec![]);
     let current = match current {
         None => {
-            plan.make.push(change(Step::AddTable, None, Why::Missing));
+            add.push(change(Step::AddTable, None, Why::Missing));
             &nothing
         }
         Some(current) => match incompatible(current, desired) {
@@ -32,15 +29,43 @@ pub fn diff(current: Option<&Table>, desired: Option<&Table>, origins: &Origins)
             // A declaration cannot be changed in place: one commit replaces the table.
             Some(what) => {
                 let why = Why::Incompatible(what);
-                plan.make.push(change(Step::DeleteTable, None, why.clone()));
-                plan.make.push(change(Step::AddTable, None, why));
+                add.push(change(Step::DeleteTable, None, why.clone()));
+                add.push(change(Step::AddTable, None, why));
                 &nothing
             }
         },
     };
-    make(&mut plan.make, current, desired, origins);
-    retire(&mut plan.retire, current, desired);
-    plan
+    make(&mut add, current, desired, origins);
+    lead(&mut switch, current, desired, origins);
+    remove(&mut retire, current, desired);
+    if moves_to_new_chain(current, desired) {
+        return plan(add, switch, retire);
+    }
+    add.append(&mut switch);
+    plan(vec![], add, retire)
+}
+
+fn plan(prepare: Vec<Change>, switch: Vec<Change>, retire: Vec<Change>) -> Plan {
+    let batches = [(Purpose::Prepare, prepare), (Purpose::Switch, switch), (Purpose::Retire, retire)];
+    let batches = batches.into_iter().filter(|(_, changes)| !changes.is_empty());
+    Plan { batches: batches.map(|(purpose, changes)| Batch { purpose, changes }).collect() }
+}
+
+/// Whether an element that leads to a chain now shall lead to one that is not there yet.
+fn moves_to_new_chain(current: &Table, desired: &Table) -> bool {
+    verdicts(desired).any(|(name, set)| {
+        let held = current.sets.get(name).map(|set| &set.elements);
+        set.elements.iter().any(|(key, element)| match &element.data {
+            Data::Goto(chain) => {
+                !current.chains.contains_key(chain) && held.is_some_and(|held| held.contains_key(key))
+            }
+            Data::Value(_) | Data::None => false,
+        })
+    })
+}
+
+fn verdicts(table: &Table) -> impl Iterator<Item = (&SetName, &Set)> {
+    table.sets.iter().filter(|(_, set)| set.data == SetType::Verdicts)
 }
 
 /// The first object that is in both and can't be made equal without deleting it.
@@ -57,9 +82,8 @@ fn incompatible(current: &Table, desired: &Table) -> Option<String> {
         .or_else(|| chain.map(|(name, _)| format!("chain {name} is declared otherwise")))
 }
 
-/// Adds what is new and switches to it. The order is the kernel's: what is referred to comes first,
-/// and rules bind to maps while these are empty, since binding walks the elements. Elements that
-/// lead somewhere come last.
+/// Adds what is new. The order is the kernel's: what is referred to comes first, and rules bind to
+/// maps while these are empty, since binding walks the elements.
 fn make(make: &mut Vec<Change>, current: &Table, desired: &Table, origins: &Origins) {
     for (name, set) in absent(&desired.sets, &current.sets) {
         let empty = Set { elements: BTreeMap::new(), ..declaration_of(set) };
@@ -84,22 +108,26 @@ fn make(make: &mut Vec<Change>, current: &Table, desired: &Table, origins: &Orig
             make.push(change(Step::AddRule(name.clone(), rule.clone()), None, why.clone()));
         }
     }
-    let (verdicts, data): (Vec<_>, Vec<_>) =
-        desired.sets.iter().partition(|(_, set)| set.data == SetType::Verdicts);
-    for (name, set) in data.into_iter().chain(verdicts) {
+    for (name, set) in desired.sets.iter().filter(|(_, set)| set.data != SetType::Verdicts) {
         elements(make, name, current.sets.get(name), set, origins);
     }
 }
 
-/// Elements to add and to point elsewhere; for verdict maps also those to delete, because taking a
-/// listener away is a switch too.
+/// Makes verdict maps lead where they should; taking a listener away is a switch too.
+fn lead(lead: &mut Vec<Change>, current: &Table, desired: &Table, origins: &Origins) {
+    for (name, set) in verdicts(desired) {
+        let held = current.sets.get(name);
+        if let Some(held) = held {
+            delete_unneeded(lead, name, held, set);
+        }
+        elements(lead, name, held, set, origins);
+    }
+}
+
+/// Elements to add and to point elsewhere.
 fn elements(make: &mut Vec<Change>, name: &SetName, current: Option<&Set>, desired: &Set, origins: &Origins) {
     let of = ElementsOf { name: name.clone(), declaration: Arc::new(declaration_of(desired)) };
     let held = |key: &Key| current.and_then(|set| set.elements.get(key));
-    if let Some(current) = current.filter(|set| set.data == SetType::Verdicts) {
-        delete_unneeded(make, name, current, desired);
-    }
-
     let mut added = Groups::new();
     let mut moved = Groups::new();
     for (key, element) in &desired.elements {
@@ -132,7 +160,7 @@ fn service(element: &Element, origins: &Origins) -> Option<ServiceName> {
 
 /// Removes what nothing leads to any more: slots first, then rules, chains and sets, each when
 /// nothing refers to it.
-fn retire(retire: &mut Vec<Change>, current: &Table, desired: &Table) {
+fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table) {
     for (name, set) in &current.sets {
         if let Some(wanted) = desired.sets.get(name).filter(|set| set.data != SetType::Verdicts) {
             delete_unneeded(retire, name, set, wanted);

@@ -7,19 +7,63 @@ use sluice_nft::{Data, Key, Step};
 
 use crate::model::ServiceName;
 
-/// How long to wait between the two batches of a plan.
-///
-/// A commit is atomic for each lookup, not for each packet: a packet that read the old state at one
-/// hook may meet the new one at the next. Packets do not linger between hooks for this long.
-pub const RETIRE_AFTER: Duration = Duration::from_millis(100);
-
 /// Steps to make the kernel equal to what is desired, make before break.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// First batch: adds what is new and switches to it. This is the commit that takes effect.
-    pub make: Vec<Change>,
-    /// Second batch, [`RETIRE_AFTER`] later: removes what nothing leads to any more.
-    pub retire: Vec<Change>,
+    /// At most one of each purpose, in that order; none is empty. Between two, wait for
+    /// [`Purpose::settle`].
+    pub batches: Vec<Batch>,
+}
+
+/// Steps that take effect at once, in one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// What the batch is for.
+    pub purpose: Purpose,
+    /// Its steps in order.
+    pub changes: Vec<Change>,
+}
+
+/// What a batch is for. A commit is atomic for each lookup, not for each packet: a packet that read
+/// the old state may meet the new one at its next lookup. So no batch takes away what the state
+/// before it leads to, and none leads to a chain that a packet under way would still find empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Purpose {
+    /// Adds new chains that an existing listener will move to; only then a batch of its own, because
+    /// a packet keeps to the rules of the generation it began with.
+    Prepare,
+    /// Adds what else is new and switches to it.
+    Switch,
+    /// Removes what nothing leads to any more.
+    Retire,
+}
+
+impl Purpose {
+    /// How long to wait after this batch, so that no packet is under way that read the state before it.
+    pub fn settle(self) -> Duration {
+        match self {
+            // Nothing leads to what was added: only packets inside one hook matter.
+            Purpose::Prepare => Duration::from_millis(2),
+            // Packets between two hooks, or held for a moment by a queue.
+            Purpose::Switch | Purpose::Retire => Duration::from_millis(100),
+        }
+    }
+
+    /// One word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Prepare => "prepare",
+            Purpose::Switch => "switch",
+            Purpose::Retire => "retire",
+        }
+    }
+}
+
+impl Batch {
+    /// The steps without their reasons.
+    pub fn steps(&self) -> Vec<Step> {
+        self.changes.iter().map(|change| change.step.clone()).collect()
+    }
 }
 
 /// One step and why it is taken.
@@ -56,18 +100,18 @@ pub enum Why {
 impl Plan {
     /// Whether the kernel is as it should be.
     pub fn is_empty(&self) -> bool {
-        self.make.is_empty() && self.retire.is_empty()
+        self.batches.is_empty()
     }
 
-    /// Steps of the first and second batch.
-    pub fn batches(&self) -> [Vec<Step>; 2] {
-        [&self.make, &self.retire].map(|batch| batch.iter().map(|change| change.step.clone()).collect())
+    /// All changes in order.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.batches.iter().flat_map(|batch| &batch.changes)
     }
 
     /// Numbers for a one-line report.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
-        for change in self.make.iter().chain(&self.retire) {
+        for change in self.changes() {
             match (&change.step, &change.reason.why) {
                 // What differs is deleted and added again, and is counted once.
                 (Step::DeleteElements(..) | Step::FlushChain(_), Why::Differs(_)) => {}

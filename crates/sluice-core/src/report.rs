@@ -4,7 +4,7 @@ use std::fmt;
 
 use sluice_nft::{Data, ElementsOf, Key, Step, Table};
 
-use crate::plan::{Change, Plan, Reason, Why};
+use crate::plan::{Change, Plan, Purpose, Reason, Why};
 
 /// Elements of one step that are printed one by one; the rest is counted.
 const ELEMENTS_SHOWN: usize = 16;
@@ -16,18 +16,21 @@ pub fn report(plan: &Plan, colour: bool) -> impl fmt::Display + '_ {
             return f.write_str("nothing to do\n");
         }
         writeln!(f, "{}", plan.summary())?;
-        for (title, changes) in [
-            ("first commit: add what is new and switch to it", &plan.make),
-            ("second commit: remove what nothing leads to any more", &plan.retire),
-        ] {
-            if !changes.is_empty() {
-                writeln!(f, "\n{title}")?;
-            }
+        for (n, batch) in plan.batches.iter().enumerate() {
+            writeln!(f, "\ncommit {}: {}", n + 1, title(batch.purpose))?;
             let mut writer = Writer { f, colour };
-            changes.iter().try_for_each(|change| writer.change(change))?;
+            batch.changes.iter().try_for_each(|change| writer.change(change))?;
         }
         Ok(())
     })
+}
+
+fn title(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Prepare => "add the chains that listeners move to",
+        Purpose::Switch => "add what is new and switch to it",
+        Purpose::Retire => "remove what nothing leads to any more",
+    }
 }
 
 impl fmt::Display for Reason {
