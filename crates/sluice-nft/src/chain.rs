@@ -13,6 +13,9 @@ pub enum Hook {
     Output,
     /// Packets that leave.
     Postrouting,
+    /// Read from the kernel, never written: another hook, another type or policy, or none because
+    /// the table is dormant.
+    Foreign,
 }
 
 impl Hook {
@@ -22,15 +25,17 @@ impl Hook {
             Hook::Prerouting => "prerouting",
             Hook::Output => "output",
             Hook::Postrouting => "postrouting",
+            Hook::Foreign => "foreign",
         }
     }
 
-    /// `NF_INET_*`.
-    pub fn number(self) -> u32 {
+    /// `NF_INET_*`; `None` for a foreign one.
+    pub fn number(self) -> Option<u32> {
         match self {
-            Hook::Prerouting => 0,
-            Hook::Output => 3,
-            Hook::Postrouting => 4,
+            Hook::Prerouting => Some(0),
+            Hook::Output => Some(3),
+            Hook::Postrouting => Some(4),
+            Hook::Foreign => None,
         }
     }
 }

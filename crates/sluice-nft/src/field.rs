@@ -125,9 +125,12 @@ impl Field {
                 Some(Field::LOCAL) => f.write_str("local"),
                 Some(Field::BROADCAST) => f.write_str("broadcast"),
                 Some(Field::MULTICAST) => f.write_str("multicast"),
-                _ => write!(f, "{}", v.escape_ascii()),
+                other => write!(f, "{}", other.unwrap_or_default()),
             },
-            (Field::CtStatus, v) if host(v) == Some(Field::DNAT) => f.write_str("dnat"),
+            (Field::CtStatus, v) => match host(v) {
+                Some(Field::DNAT) => f.write_str("dnat"),
+                other => write!(f, "0x{:x}", other.unwrap_or_default()),
+            },
             (_, v) => match v.len() {
                 2 => write!(f, "{}", u16::from_be_bytes([v[0], v[1]])),
                 4 => write!(f, "{}", Ipv4Addr::from([v[0], v[1], v[2], v[3]])),

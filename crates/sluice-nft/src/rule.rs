@@ -184,7 +184,8 @@ fn write_statement(
 fn write_test(f: &mut fmt::Formatter<'_>, field: Field, test: &Test) -> fmt::Result {
     match test {
         Test::Is(value) => {
-            f.write_str(" ")?;
+            // Of bits, nft takes the bare value for `Has`.
+            f.write_str(if field == Field::CtStatus { " == " } else { " " })?;
             field.write_value(f, value.as_slice())
         }
         Test::IsNot(value) => {
