@@ -1,1 +1,25 @@
-fn main() {}
+//! Chores of this repository: `cargo xtask help`.
+
+#![forbid(unsafe_code)]
+
+mod golden;
+mod scale;
+
+use clap::Parser;
+
+/// Chores of this repository
+#[derive(Parser)]
+enum Xtask {
+    Golden(golden::Golden),
+    Scale(scale::Scale),
+    #[command(hide = true)]
+    ScaleOnce(scale::once::ScaleOnce),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Xtask::parse() {
+        Xtask::Golden(golden) => golden.run(),
+        Xtask::Scale(scale) => scale.run(),
+        Xtask::ScaleOnce(once) => once.run(),
+    }
+}

@@ -1,0 +1,123 @@
+//! The command line.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use sluiced::fatal::Fatal;
+
+use crate::commands::{apply, check, cleanup, completions, plan, reload, render, status};
+
+/// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
+/// sluiced
+#[derive(Debug, Parser)]
+#[command(name = "sluice", version, max_term_width = 100, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    common: Common,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice check sluice.yaml     is the file right?
+  sluice plan sluice.yaml      what would it change in the kernel?
+  sluice reload                have the daemon take its file
+  sluice status                who serves what
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), 77 CAP_NET_ADMIN is missing, 78 the configuration \
+is bad.";
+
+const GLOBAL: &str = "Global options";
+
+/// Options of all commands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Configuration file where no other is named [default: /etc/sluice/sluice.yaml]
+    #[arg(short, long, value_name = "FILE", env = "SLUICE_CONFIG", hide_env_values = true)]
+    #[arg(global = true, help_heading = GLOBAL)]
+    config: Option<PathBuf>,
+
+    /// Control socket of the daemon [default: /run/sluice/sluice.sock]
+    #[arg(long, value_name = "PATH", env = "SLUICE_SOCKET", hide_env_values = true)]
+    #[arg(global = true, help_heading = GLOBAL)]
+    socket: Option<PathBuf>,
+}
+
+impl Common {
+    /// The configuration file: the command's own argument, `--config`, or the default.
+    pub(crate) fn config<'a>(&'a self, file: Option<&'a PathBuf>) -> &'a Path {
+        file.or(self.config.as_ref()).map_or(Path::new(sluice_config::DEFAULT_PATH), PathBuf::as_path)
+    }
+
+    /// The control socket: `--socket`, or this one.
+    pub(crate) fn socket_or<'a>(&'a self, default: &'a Path) -> &'a Path {
+        self.socket.as_deref().unwrap_or(default)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Plan(plan::Plan),
+    Apply(apply::Apply),
+    Render(render::Render),
+    Status(status::Status),
+    Reload(reload::Reload),
+    Cleanup(cleanup::Cleanup),
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub(crate) fn run(self) -> Result<ExitCode, Fatal> {
+        let common = &self.common;
+        match self.command {
+            Command::Check(check) => check.run(common),
+            Command::Plan(plan) => plan.run(common),
+            Command::Apply(apply) => apply.run(common),
+            Command::Render(render) => render.run(common),
+            Command::Status(status) => status.run(common),
+            Command::Reload(reload) => reload.run(common),
+            Command::Cleanup(cleanup) => cleanup.run(common),
+            Command::Completions(completions) => completions.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::golden::assert_golden;
+
+    #[test]
+    fn command_line_by_clap_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_of_every_command_is_as_reviewed() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        let mut help = cli.render_long_help().to_string();
+        for command in cli.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            let text = command.render_long_help().to_string();
+            assert!(text.contains("\nExamples:\n"), "no examples in the help of {}", command.get_name());
+            help += &format!("\n{:=<100}\n\n{text}", "");
+        }
+        assert_golden("help.txt", &help);
+    }
+
+    #[test]
+    fn config_named_by_the_command_beats_the_option_which_beats_the_default() {
+        let common = |config: Option<&str>| Common { config: config.map(PathBuf::from), socket: None };
+        let own = PathBuf::from("own.yaml");
+        assert_eq!(common(Some("option.yaml")).config(Some(&own)), own);
+        assert_eq!(common(Some("option.yaml")).config(None), Path::new("option.yaml"));
+        assert_eq!(common(None).config(None), Path::new(sluice_config::DEFAULT_PATH));
+    }
+}

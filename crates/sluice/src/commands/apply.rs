@@ -1,0 +1,85 @@
+//! `sluice apply`: one shot, without a daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use sluice_core::model::Config;
+use sluiced::fatal::{Exit, Fatal};
+use sluiced::forwarding::{Forwarding, versions};
+use sluiced::reconcile::{Outcome, Reconciler, Services, Trigger};
+use sluiced::sysctl::Proc;
+
+use crate::args::Common;
+use crate::{config, daemon, kernel, output};
+
+/// Make the kernel as configured, once, without a daemon
+///
+/// Switches forwarding on as the configuration says, commits, and reads the kernel back. It stays so until
+/// `sluice cleanup` or a reboot; nobody repairs it meanwhile. Needs CAP_NET_ADMIN.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Apply {
+    /// Configuration file
+    file: Option<PathBuf>,
+
+    /// Print what changed as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice apply sluice.yaml
+  sluice plan sluice.yaml || sluice apply sluice.yaml
+
+JSON: { \"added\": number, \"changed\": number, \"removed\": number }
+
+Refuses while a daemon runs: have that take its file with `sluice reload`.";
+
+#[derive(Default, Serialize)]
+struct Report {
+    added: usize,
+    changed: usize,
+    removed: usize,
+}
+
+impl Apply {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        let config = config::load(common.config(self.file.as_ref()))?.config;
+        let Config { forwarding: mode, state, control, services, .. } = config;
+        output::log();
+        let state = daemon::exclude(
+            common.socket_or(&control.socket),
+            &state,
+            "have it take its file with `sluice reload`, or stop it first",
+        )?;
+        let mut reconciler = Reconciler::new(kernel::open()?);
+        // Holds the lock on the state directory until the end.
+        let mut forwarding = Forwarding::new(Proc::default(), state);
+        forwarding.ensure(mode, &versions(&services)).map_err(|error| {
+            let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
+            let hint = error.hint();
+            Fatal::new(exit, error, hint)
+        })?;
+        let outcome = daemon::run(reconciler.round(Trigger::Start, &Services::new(), &services))?
+            .map_err(kernel::unfinished)?;
+        match self.json {
+            true => output::print_json(&Report::of(&outcome))?,
+            false => output::print(&format!("{outcome}\n"))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Report {
+    fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Unchanged => Report::default(),
+            Outcome::Changed { summary, .. } => {
+                Report { added: summary.added, changed: summary.changed, removed: summary.removed }
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! `sluice check`: is the configuration right?
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use sluice_config::Problem;
+use sluice_core::model::Config;
+use sluiced::fatal::{Exit, Fatal};
+
+use crate::args::Common;
+use crate::{config, output};
+
+/// Check a configuration and report all its problems
+///
+/// Reads the file as the daemon does, with everything it includes. Needs no privileges.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Check {
+    /// Configuration file
+    file: Option<PathBuf>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice check
+  sluice check sluice.yaml && sluice reload
+  sluice check --json sluice.yaml | jq -r '.problems[]'
+
+JSON: { \"ok\": bool, \"problems\": [line], \"warnings\": [line] }
+
+Exit codes: 0 the file is right, 78 it is not.";
+
+#[derive(Serialize)]
+struct Report {
+    ok: bool,
+    problems: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Check {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        let path = common.config(self.file.as_ref());
+        if self.json {
+            let text = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect();
+            let (ok, problems, warnings) = match sluice_config::load(path) {
+                Ok(loaded) => (true, vec![], text(loaded.warnings)),
+                Err(problems) => (false, text(problems), vec![]),
+            };
+            output::print_json(&Report { ok, problems, warnings })?;
+            return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(Exit::Config as u8) });
+        }
+        let loaded = config::load(path)?;
+        output::print(&format!("{}: ok: {}\n", path.display(), counted(&loaded.config)))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// `2 services, 8 backends`.
+fn counted(config: &Config) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let backends = config.services.values().map(|service| service.backends.len()).sum();
+    format!("{}, {}", count(config.services.len(), "service"), count(backends, "backend"))
+}

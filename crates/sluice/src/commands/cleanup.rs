@@ -1,0 +1,52 @@
+//! `sluice cleanup`: as if we had never been here.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use sluice_api::DEFAULT_SOCKET;
+use sluiced::fatal::Fatal;
+use sluiced::forwarding::Forwarding;
+use sluiced::reconcile::Reconciler;
+use sluiced::sysctl::Proc;
+
+use crate::args::Common;
+use crate::{config, daemon, kernel, output};
+
+/// Remove everything sluice has put in the kernel
+///
+/// Removes table `inet sluice`, and puts forwarding back to what it was if sluice switched it on. Connections
+/// that were translated go on until they end. Needs CAP_NET_ADMIN.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Cleanup {}
+
+const AFTER_HELP: &str = "\
+Examples:
+  systemctl stop sluiced && sluice cleanup
+  sluice cleanup -c sluice.yaml     a configuration with a state directory of its own
+
+Refuses while a daemon runs, for it would put everything back. Where there is no configuration file, the \
+defaults count.";
+
+impl Cleanup {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        let (socket, state) = places(common.config(None))?;
+        output::log();
+        let state = daemon::exclude(common.socket_or(&socket), &state, "stop it first")?;
+        Reconciler::new(kernel::open()?).remove().map_err(kernel::refused)?;
+        Forwarding::new(Proc::default(), state).put_back();
+        output::print("nothing of sluice is left in the kernel\n")?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Control socket and state directory. Without a file those of the defaults: it may be gone with the package.
+fn places(config: &Path) -> Result<(PathBuf, PathBuf), Fatal> {
+    if let Ok(false) = config.try_exists() {
+        let socket = Path::new(DEFAULT_SOCKET);
+        return Ok((socket.to_owned(), socket.parent().unwrap_or(socket).to_owned()));
+    }
+    let config = config::load(config)?.config;
+    Ok((config.control.socket, config.state))
+}

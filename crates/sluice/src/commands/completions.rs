@@ -1,0 +1,33 @@
+//! `sluice completions`: for the shell.
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+use sluiced::fatal::Fatal;
+
+use crate::args::Cli;
+use crate::output;
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Completions {
+    /// Shell to complete in
+    shell: Shell,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice completions bash > /etc/bash_completion.d/sluice
+  sluice completions zsh > ~/.zfunc/_sluice
+  sluice completions fish > ~/.config/fish/completions/sluice.fish";
+
+impl Completions {
+    pub(crate) fn run(&self) -> Result<ExitCode, Fatal> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "sluice", &mut script);
+        output::print(&String::from_utf8_lossy(&script))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

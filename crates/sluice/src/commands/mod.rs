@@ -1,0 +1,10 @@
+//! One file a command: its arguments and what it does.
+
+pub(crate) mod apply;
+pub(crate) mod check;
+pub(crate) mod cleanup;
+pub(crate) mod completions;
+pub(crate) mod plan;
+pub(crate) mod reload;
+pub(crate) mod render;
+pub(crate) mod status;

@@ -1,0 +1,166 @@
+//! `sluice render`: the ruleset as text.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, ValueEnum};
+use serde::Serialize;
+use sluice_core::iptables;
+use sluice_core::model::Config;
+use sluice_core::origin::{Flow, Origins};
+use sluice_core::render::{Layout, Rendered};
+use sluice_nft::{Ip, Set, SetType, Table};
+use sluiced::fatal::{Exit, Fatal};
+
+use crate::args::{Cli, Common};
+use crate::{config, output};
+
+/// Print the ruleset that a configuration asks for
+///
+/// Reads only the file, and needs no privileges.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Render {
+    /// Configuration file
+    file: Option<PathBuf>,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+
+    /// IP version of the iptables format [default: ip]
+    #[arg(long, value_enum)]
+    family: Option<Family>,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    /// The table as `nft -f` loads it where there is none yet
+    #[default]
+    Nft,
+    /// The classic recipe with shares that are right, for `iptables-restore --noflush`
+    Iptables,
+    /// The table's structure, and whom each element serves
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Family {
+    /// IPv4, for iptables-restore
+    Ip,
+    /// IPv6, for ip6tables-restore
+    Ip6,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice render sluice.yaml
+  sluice render sluice.yaml | nft -c -f -
+  sluice render --format iptables sluice.yaml
+  sluice render --format iptables --family ip6 sluice.yaml | ip6tables-restore --noflush
+  sluice render --format json | jq -r '.sets[].elements[] | select(.service == \"web\") | .element'
+
+JSON: { \"table\": name, \"sets\": [set], \"chains\": [chain] }, its leaves in nft syntax
+  set: { \"name\", \"kind\": map or set, \"typeof\", \"elements\": [element] }
+  element: { \"element\", \"service\", \"listener\", \"backend\": name or null }
+  chain: { \"name\", \"base\": hook or null, \"rules\": [rule] }";
+
+impl Render {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        if self.family.is_some() && !matches!(self.format, Format::Iptables) {
+            let what =
+                "--family is for --format iptables: the other formats hold both IP versions in one table";
+            Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
+        }
+        let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
+        let rendered = || sluice_core::render::render(&services, &Layout::default());
+        match self.format {
+            Format::Nft => output::print(&rendered().table.to_string())?,
+            Format::Json => output::print_json(&Ruleset::of(&rendered()))?,
+            Format::Iptables => {
+                let ip = match self.family {
+                    None | Some(Family::Ip) => Ip::V4,
+                    Some(Family::Ip6) => Ip::V6,
+                };
+                let text = iptables::render(&services, ip)
+                    .map_err(|error| Fatal::new(Exit::Runtime, error, "--format nft has it all"))?;
+                output::print(&text)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The table in JSON: names and structure as keys, everything below in nft syntax.
+#[derive(Serialize)]
+struct Ruleset {
+    table: &'static str,
+    sets: Vec<SetJson>,
+    chains: Vec<ChainJson>,
+}
+
+#[derive(Serialize)]
+struct SetJson {
+    name: String,
+    kind: &'static str,
+    r#typeof: String,
+    elements: Vec<ElementJson>,
+}
+
+#[derive(Serialize)]
+struct ElementJson {
+    element: String,
+    service: Option<String>,
+    listener: Option<String>,
+    backend: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ChainJson {
+    name: String,
+    base: Option<String>,
+    rules: Vec<String>,
+}
+
+impl Ruleset {
+    fn of(Rendered { table, origins }: &Rendered) -> Self {
+        let sets = table.sets.iter().map(|(name, set)| SetJson {
+            name: name.to_string(),
+            kind: set.keyword(),
+            r#typeof: declared(set),
+            elements: elements(set, origins),
+        });
+        let chains = table.chains.iter().map(|(name, chain)| ChainJson {
+            name: name.to_string(),
+            base: chain.base.map(|base| base.to_string()),
+            rules: chain.rules.iter().map(ToString::to_string).collect(),
+        });
+        Ruleset { table: Table::NAME, sets: sets.collect(), chains: chains.collect() }
+    }
+}
+
+fn elements(set: &Set, origins: &Origins) -> Vec<ElementJson> {
+    let element = |(key, element): (_, &sluice_nft::Element)| {
+        let flow: Option<&Flow> = origins.get(element.origin);
+        ElementJson {
+            element: set.element(key, &element.data).to_string(),
+            service: flow.map(|flow| flow.service.to_string()),
+            listener: flow.map(|flow| flow.listener.to_string()),
+            backend: flow.and_then(|flow| flow.backend.as_ref()).map(ToString::to_string),
+        }
+    };
+    set.elements.iter().map(element).collect()
+}
+
+/// What follows `typeof` in the declaration.
+fn declared(set: &Set) -> String {
+    let concatenated =
+        |parts: &[sluice_nft::Operand]| parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" . ");
+    let key = concatenated(&set.key);
+    match &set.data {
+        SetType::Set => key,
+        SetType::Map(data) => format!("{key} : {}", concatenated(data)),
+        SetType::Verdicts => format!("{key} : verdict"),
+    }
+}

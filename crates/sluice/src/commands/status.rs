@@ -1,0 +1,80 @@
+//! `sluice status`: who serves what.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use sluice_api::{DEFAULT_SOCKET, Timestamp};
+use sluiced::fatal::{Exit, Fatal};
+
+use crate::args::Common;
+use crate::{daemon, output, status_text};
+
+/// Show services, their backends and what is in the kernel
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Status {
+    /// Only this service
+    service: Option<String>,
+
+    /// Print the daemon's answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice status
+  sluice status web
+  sluice status --json | jq '.services[].backends[] | {name, connections_total}'
+
+A service is up, empty (new connections are refused) or disabled. A backend is eligible if it takes new \
+connections.";
+
+impl Status {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
+        let mut status = daemon::ask(socket, async |client| client.status().await)?;
+        if let Some(name) = &self.service {
+            select(&mut status, name)?;
+        }
+        if self.json {
+            output::print_json(&status)?;
+        } else {
+            output::print(&status_text::render(&status, Timestamp::now(), output::colour()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Leaves only the service of that name.
+fn select(status: &mut sluice_api::Status, name: &str) -> Result<(), Fatal> {
+    let known = status.services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>().join(", ");
+    status.services.retain(|service| service.name == name);
+    if status.services.is_empty() {
+        let hint = if known.is_empty() { "there are none".to_owned() } else { format!("there are: {known}") };
+        return Err(Fatal::new(Exit::Runtime, format!("status: no service {name}"), hint));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::assert_golden;
+    use crate::status_text::tests::status;
+
+    #[test]
+    fn status_of_one_service_in_json_leaves_out_the_others_only() {
+        let mut one = status();
+        select(&mut one, "dns").unwrap();
+        assert_golden("status-dns.json", &(serde_json::to_string_pretty(&one).unwrap() + "\n"));
+    }
+
+    #[test]
+    fn status_of_an_unknown_service_names_the_known_ones() {
+        let fatal = select(&mut status(), "www").unwrap_err();
+        assert_eq!(fatal.to_string(), "status: no service www (there are: dns, old, web)");
+        assert_eq!(fatal.exit(), Exit::Runtime);
+    }
+}

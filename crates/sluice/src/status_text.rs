@@ -1,0 +1,256 @@
+//! The daemon's state as a person reads it.
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
+
+/// Renders a state as of `now`; `colour` adds ANSI colours.
+pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
+    let mut text = String::new();
+    for service in &status.services {
+        text += &heading(service, colour);
+        text += &backends(&service.backends, now);
+        text.push('\n');
+    }
+    text += &summary(status, now, colour);
+    text
+}
+
+fn heading(service: &ServiceStatus, colour: bool) -> String {
+    let (state, paint) = match service.state {
+        ServiceState::Up => ("up", Paint::Good),
+        ServiceState::Empty => ("empty", Paint::Bad),
+        ServiceState::Disabled => ("disabled", Paint::Dim),
+    };
+    let state = paint.on(state, colour);
+    format!("{}: {state}, {} on {}\n", service.name, service.scheduler, service.listeners.join(", "))
+}
+
+fn backends(backends: &[BackendStatus], now: Timestamp) -> String {
+    if backends.is_empty() {
+        return "  no backends\n".to_owned();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["BACKEND", "ADDRESS", "STATE", "SINCE", "WEIGHT", "SHARE", "CONNECTIONS", "ACTIVE"]);
+    for backend in backends {
+        table.add_row([
+            backend.name.clone(),
+            backend.address.clone(),
+            state(backend).to_owned(),
+            age(now, backend.since),
+            backend.weight.to_string(),
+            format!("{:.1} %", 100.0 * backend.share),
+            backend.connections_total.to_string(),
+            backend.active.map_or("-".to_owned(), |active| active.to_string()),
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        if column.index > 3 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let before = if column.index == 0 { 2 } else { 0 };
+        column.set_padding((before, 2));
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// One word, or what keeps it from taking new connections.
+fn state(backend: &BackendStatus) -> &'static str {
+    match (backend.admin, backend.health, backend.eligible) {
+        (Admin::Disabled, ..) => "disabled",
+        (Admin::Drain, ..) => "drain",
+        (Admin::Enabled, Health::Unhealthy, _) => "unhealthy",
+        (Admin::Enabled, Health::Healthy, true) => "healthy",
+        (Admin::Enabled, Health::Unknown, true) => "eligible",
+        (Admin::Enabled, _, false) => "not eligible",
+    }
+}
+
+fn summary(status: &Status, now: Timestamp, colour: bool) -> String {
+    let Status { reload, table, daemon, .. } = status;
+    let mut text = String::new();
+    let mut line = |args: std::fmt::Arguments<'_>| {
+        writeln!(text, "{args}").expect("writing to a string does not fail");
+    };
+    let changed = table.last_commit.map_or("not changed since the start".to_owned(), |commit| {
+        format!("changed {} ago", age(now, commit))
+    });
+    let synced = match (table.synced, &table.error) {
+        (true, _) => Paint::Good.on("in sync", colour),
+        (false, None) => Paint::Bad.on("not in sync", colour),
+        (false, Some(error)) => Paint::Bad.on(&format!("not in sync: {error}"), colour),
+    };
+    line(format_args!(
+        "kernel  {synced}; table {}, {changed}: {} services, {} sets, {} chains, {} elements",
+        table.name, table.services, table.sets, table.chains, table.elements
+    ));
+    if let Some(at) = table.retry_at {
+        line(format_args!("        next attempt in {}", age(at, now)));
+    }
+    let taken = match reload.ok {
+        true => Paint::Good.on("in force", colour),
+        false => Paint::Bad.on("not taken, the one before stays in force", colour),
+    };
+    line(format_args!(
+        "config  {} {taken}, read {} ago: {}",
+        daemon.config.display(),
+        age(now, reload.at),
+        reload.summary
+    ));
+    for problem in reload.problems.iter().chain(&reload.warnings) {
+        line(format_args!("        {problem}"));
+    }
+    line(format_args!(
+        "daemon  sluiced {}, pid {}, started {} ago",
+        daemon.version,
+        daemon.pid,
+        age(now, daemon.started)
+    ));
+    text
+}
+
+/// Time from `then` to `now` in its two largest units; 0 s when the clock was set back.
+fn age(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
+        (0, ..) => format!("{hours}h {}m", minutes % 60),
+        _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+/// Colours by meaning.
+#[derive(Clone, Copy)]
+enum Paint {
+    Good,
+    Bad,
+    Dim,
+}
+
+impl Paint {
+    fn on(self, text: &str, colour: bool) -> String {
+        let code = match self {
+            Paint::Good => 32,
+            Paint::Bad => 31,
+            Paint::Dim => 2,
+        };
+        if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use sluice_api::{DaemonStatus, ReloadStatus, TableStatus};
+
+    use super::*;
+    use crate::golden::assert_golden;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn backend(name: &str, address: &str, weight: u16, share: f64) -> BackendStatus {
+        BackendStatus {
+            name: name.into(),
+            address: address.into(),
+            health: Health::Unknown,
+            admin: Admin::Enabled,
+            eligible: weight > 0,
+            weight,
+            share,
+            connections_total: 1000 * u64::from(weight),
+            active: None,
+            since: at("2025-01-02T03:04:05Z"),
+            last_probe: None,
+            overridden: None,
+        }
+    }
+
+    fn service(name: &str, listeners: &[&str], state: ServiceState) -> ServiceStatus {
+        ServiceStatus {
+            name: name.into(),
+            listeners: listeners.iter().map(ToString::to_string).collect(),
+            scheduler: "round-robin".into(),
+            state,
+            backends: vec![],
+        }
+    }
+
+    /// A fixed state with every kind of service.
+    pub(crate) fn status() -> Status {
+        let mut web = service("web", &["203.0.113.10:80/tcp", "[2001:db8::10]:80/tcp"], ServiceState::Up);
+        web.backends = vec![
+            backend("10.0.2.11:8080", "10.0.2.11:8080", 1, 0.25),
+            backend("web2", "10.0.2.12:8080", 3, 0.75),
+            backend("web3", "[2001:db8:2::13]:8080", 0, 0.0),
+        ];
+        web.backends[1].since = at("2025-01-05T00:00:00Z");
+        Status {
+            services: vec![
+                service("dns", &["203.0.113.10:53/udp"], ServiceState::Empty),
+                service("old", &["*:8000-8010/tcp"], ServiceState::Disabled),
+                web,
+            ],
+            reload: ReloadStatus {
+                at: at("2025-01-05T00:00:58Z"),
+                ok: true,
+                problems: vec![],
+                warnings: vec![],
+                summary: "4 to add, 0 to change, 0 to remove".into(),
+                generation: 2,
+            },
+            table: TableStatus {
+                name: "inet sluice".into(),
+                present: true,
+                synced: true,
+                error: None,
+                retry_at: None,
+                services: 2,
+                sets: 3,
+                chains: 6,
+                elements: 24,
+                last_commit: Some(at("2025-01-04T22:58:59Z")),
+                rounds: 7,
+            },
+            daemon: DaemonStatus {
+                version: "0.1.0".into(),
+                pid: 4711,
+                started: at("2025-01-01T00:00:00Z"),
+                config: "/etc/sluice/sluice.yaml".into(),
+                socket: "/run/sluice/sluice.sock".into(),
+            },
+        }
+    }
+
+    #[test]
+    fn status_of_all_services_is_aligned() {
+        assert_golden("status.txt", &render(&status(), at("2025-01-05T00:01:00Z"), false));
+    }
+
+    #[test]
+    fn status_after_failures_says_what_and_when_again() {
+        let now = at("2025-01-05T00:01:00Z");
+        let mut status = status();
+        status.services.clear();
+        status.reload.ok = false;
+        status.reload.problems =
+            vec!["sluice.yaml:3:5: error: unknown key lisen (did you mean listen?)".into()];
+        status.reload.summary = "1 problem".into();
+        status.table.synced = false;
+        status.table.error = Some("add table inet sluice: Operation not permitted".into());
+        status.table.retry_at = Some(at("2025-01-05T00:01:08Z"));
+        status.table.last_commit = None;
+        assert_golden("status-failed.txt", &render(&status, now, false));
+        assert!(render(&status, now, true).contains("\x1b[31mnot in sync: add table"));
+    }
+
+    #[test]
+    fn age_of_a_clock_set_back_is_zero() {
+        let (early, late) = (at("2025-01-01T00:00:00Z"), at("2025-01-01T00:00:01Z"));
+        assert_eq!(age(early, late), "0s");
+    }
+}

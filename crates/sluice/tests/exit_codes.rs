@@ -1,0 +1,170 @@
+//! What the program exits with, and where it says why.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A directory with a configuration, and no daemon.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn with(services: &str) -> Self {
+        let place = Place(tempfile::tempdir().unwrap());
+        let socket = place.0.path().join("sluice.sock");
+        let global = format!("forwarding: ignore\ncontrol: {{ socket: {} }}\n", socket.display());
+        fs::write(place.config(), format!("{global}services:\n{services}")).unwrap();
+        place
+    }
+
+    fn config(&self) -> PathBuf {
+        self.0.path().join("sluice.yaml")
+    }
+
+    fn sluice(&self, arguments: &[&str]) -> Command {
+        self.through(&[], arguments)
+    }
+
+    /// Runs `sluice` by way of another program.
+    fn through(&self, launcher: &[&str], arguments: &[&str]) -> Command {
+        let sluice = env!("CARGO_BIN_EXE_sluice");
+        let (program, rest) = launcher.split_first().unwrap_or((&sluice, &[]));
+        let mut command = Command::new(program);
+        command.args(rest).args(launcher.first().map(|_| sluice)).args(arguments);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("SLUICE_CONFIG", self.config()).env("SLUICE_SOCKET", self.0.path().join("sluice.sock"));
+        command
+    }
+}
+
+const WEB: &str = "  web: { listen: 203.0.113.10:80, backends: [10.0.2.11:8080, 10.0.2.12:8080] }\n";
+const BAD: &str = "  web: { listen: 203.0.113.10:0, backends: [10.0.2.11:8080], wieght: 3 }\n";
+
+/// Runs to the end and returns standard output and error.
+#[track_caller]
+fn expect(code: i32, command: &mut Command) -> (String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
+    assert_eq!(status.code(), Some(code), "{command:?}\n{stdout}{stderr}");
+    (stdout, stderr)
+}
+
+#[test]
+fn check_of_a_right_file_says_what_it_holds() {
+    let place = Place::with(WEB);
+    let (out, err) = expect(0, &mut place.sluice(&["check"]));
+    assert_eq!(out, format!("{}: ok: 1 service, 2 backends\n", place.config().display()));
+    assert_eq!(err, "");
+}
+
+#[test]
+fn check_of_a_bad_file_tells_all_problems() {
+    let place = Place::with(BAD);
+    let (out, err) = expect(78, &mut place.sluice(&["check"]));
+    assert_eq!(out, "");
+    assert_eq!(err.lines().count(), 2, "{err}");
+    let start = format!("{}:4:", place.config().display());
+    assert!(err.lines().all(|line| line.starts_with(&start)), "{err}");
+
+    let (out, _) = expect(78, &mut place.sluice(&["check", "--json"]));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&report["ok"], report["problems"].as_array().unwrap().len()), (&Value::Bool(false), 2));
+}
+
+#[test]
+fn commands_with_a_missing_file_name_it() {
+    let place = Place::with(WEB);
+    for command in ["check", "plan", "apply", "render"] {
+        let (_, err) = expect(78, &mut place.sluice(&[command, "nowhere.yaml"]));
+        assert!(err.starts_with("nowhere.yaml: error: "), "{err}");
+    }
+}
+
+#[test]
+fn commands_without_a_daemon_say_what_to_do() {
+    let place = Place::with(WEB);
+    for command in ["status", "reload"] {
+        let (_, err) = expect(1, &mut place.sluice(&[command]));
+        assert!(err.starts_with("sluice: ") && err.contains("sluice.sock"), "{err}");
+        assert!(err.contains("No such file") && err.contains("(start it"), "{err}");
+    }
+}
+
+#[test]
+fn plan_and_apply_without_cap_net_admin_exit_77() {
+    let place = Place::with(WEB);
+    for command in ["plan", "apply", "cleanup"] {
+        let without = ["setpriv", "--bounding-set=-net_admin", "--"];
+        let (_, err) = expect(77, &mut place.through(&without, &[command]));
+        assert!(err.contains("(be root or have CAP_NET_ADMIN"), "{err}");
+    }
+}
+
+#[test]
+fn usage_errors_exit_2() {
+    let place = Place::with(WEB);
+    for arguments in [&["chekc"][..], &["check", "--jsn"], &[], &["render", "--family", "ip6"]] {
+        let (_, err) = expect(2, &mut place.sluice(arguments));
+        assert!(err.contains("Usage: sluice"), "{err}");
+    }
+}
+
+#[test]
+fn render_of_what_iptables_lacks_names_the_service() {
+    let hash =
+        "  by-client: { listen: 203.0.113.10:80, scheduler: source-hash, backends: [10.0.2.11:8080] }\n";
+    let place = Place::with(hash);
+    let (out, err) = expect(1, &mut place.sluice(&["render", "--format", "iptables"]));
+    assert_eq!(out, "");
+    assert!(err.starts_with("sluice: render service by-client for iptables: source-hash has no"), "{err}");
+}
+
+#[test]
+fn render_in_every_format_needs_only_the_file() {
+    let place = Place::with(WEB);
+    let render = |format| expect(0, &mut place.sluice(&["render", "--format", format])).0;
+    assert!(render("nft").starts_with("table inet sluice {\n"));
+    assert!(render("iptables").contains("\n-A tcp/web/203.0.113.10/80 -p tcp "));
+    let json: Value = serde_json::from_str(&render("json")).unwrap();
+    let elements =
+        json["sets"].as_array().unwrap().iter().flat_map(|set| set["elements"].as_array().unwrap());
+    let backends: Vec<_> = elements.filter_map(|element| element["backend"].as_str()).collect();
+    assert_eq!(backends, ["10.0.2.11:8080", "10.0.2.12:8080"]);
+}
+
+#[test]
+fn plan_before_and_after_apply_and_cleanup_tells_whether_there_is_work() {
+    let place = Place::with(WEB);
+    let story =
+        "$0 plan; echo $?; $0 apply && $0 plan; echo $?; $0 apply; $0 cleanup && $0 plan --json; echo $?";
+    let (out, err) = expect(0, &mut place.through(&["unshare", "--net", "sh", "-c", story], &[]));
+    assert_eq!(err, "");
+    let codes: Vec<_> = out.lines().filter(|line| line.parse::<u8>().is_ok()).collect();
+    assert_eq!(codes, ["3", "0", "3"], "{out}");
+    assert!(out.contains("\nnothing to do\n0\nnothing changed in the kernel\n"), "{out}");
+}
+
+#[test]
+fn output_that_nobody_reads_ends_quietly() {
+    let place = Place::with(WEB);
+    for arguments in [&["render"][..], &["completions", "bash"], &["check", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let Output { status, stderr, .. } = place.sluice(arguments).stdout(writer).output().unwrap();
+        assert_eq!((status.code(), String::from_utf8(stderr).unwrap()), (Some(0), String::new()));
+    }
+}
+
+#[test]
+fn cleanup_while_somebody_answers_on_the_socket_is_refused() {
+    let place = Place::with(WEB);
+    let socket = place.0.path().join("sluice.sock");
+    let _daemon = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    for command in ["cleanup", "apply"] {
+        let (_, err) = expect(1, &mut place.sluice(&[command]));
+        assert!(err.starts_with("sluice: sluiced runs: it answers on "), "{err}");
+        assert!(err.contains("stop it first)"), "{err}");
+    }
+    assert!(Path::new(&socket).exists());
+}

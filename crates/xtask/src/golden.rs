@@ -1,0 +1,33 @@
+//! `cargo xtask golden`: reviewed outputs.
+
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+/// Compare outputs with the reviewed ones, which are plain files beside the tests
+#[derive(Args)]
+pub(crate) struct Golden {
+    /// Replace the reviewed outputs by the present ones; then look at `git diff`
+    #[arg(long)]
+    update: bool,
+}
+
+/// Crates whose tests read goldens.
+const PACKAGES: [&str; 3] = ["sluice-config", "sluice-core", "sluice"];
+
+impl Golden {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["test", "--quiet"]).args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+        match self.update {
+            true => cargo.env("SLUICE_UPDATE_GOLDENS", "1"),
+            false => cargo.env_remove("SLUICE_UPDATE_GOLDENS"),
+        };
+        let status = cargo.status().context("run cargo test")?;
+        if !status.success() {
+            bail!("cargo test: {status}");
+        }
+        Ok(())
+    }
+}
