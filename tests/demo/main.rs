@@ -20,7 +20,6 @@ fn main() {
 The client knows one address, {VIP}. No machine has it."
     );
     let lab = Lab::new();
-    println!("Without sluice: {}", lab.client.tcp(VIP).expect_err("nobody answers yet"));
 
     step("Four backends, round-robin, started with `sluiced -c sluice.yaml`");
     let mut daemon = lab.start(show(&service("", ["", "", "", ""])));

@@ -1,7 +1,7 @@
 //! The recipe's machines: a client, a balancer, backends.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
@@ -21,8 +21,9 @@ pub const VIP6: &str = "2001:db8::10";
 /// ```
 ///
 /// The client is the rest of the world: it owns every address of 198.51.100.0/24 and 2001:db8:c::/64, and the
-/// balancer's default route leads to it. The client and the backends have the balancer as theirs. Forwarding
-/// is off everywhere: switching it on is sluice's work.
+/// balancer's default route leads to it. The client and the backends have the balancer as theirs. What the
+/// client sends to 203.0.113.0/24 or 2001:db8::/64 and nobody translates is unreachable. Forwarding is off
+/// everywhere: switching it on is sluice's work.
 pub struct Lab {
     /// Where connections come from.
     pub client: Host,
@@ -63,6 +64,10 @@ impl Lab {
         client.set_sysctl("net/ipv6/ip_nonlocal_bind", "1");
         balancer.ip(&join("eth0", "10.0.1.1/24", "fd00:1::1/64", Some(("10.0.1.2", "fd00:1::2"))));
         balancer.ip(&join("eth1", "10.0.2.1/24", "fd00:2::1/64", None));
+        // Or it would send them back to where they came from.
+        for (family, service_network) in [("-4", "203.0.113.0/24"), ("-6", "2001:db8::/64")] {
+            balancer.sh(&format!("ip {family} rule add iif eth0 to {service_network} unreachable"));
+        }
 
         let dir =
             tempfile::Builder::new().prefix("sluice-lab-").tempdir().expect("make a temporary directory");
@@ -76,14 +81,9 @@ impl Lab {
         self.backends.iter().for_each(|backend| backend.serve(port));
     }
 
-    /// A path in the lab's own temporary directory.
+    /// A path in the lab's own temporary directory, gone with it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
-    }
-
-    /// The lab's own temporary directory, gone with it.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
     }
 
     /// What each backend got when all got the same: `even(100)` of four is 100 for b1, b2, b3 and b4.

@@ -13,8 +13,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 pub struct Namespace(File);
 
 impl Namespace {
-    /// A new one: loopback up, no duplicate address detection (addresses work at once), no forwarding, and
-    /// frames on bridges left alone by the firewall.
+    /// A new one: loopback up, no duplicate address detection (addresses work at once), no forwarding, no
+    /// limit on ICMP errors, and frames on bridges left alone by the firewall.
     ///
     /// # Panics
     /// Without the right to make namespaces; the message says so.
@@ -29,6 +29,8 @@ impl Namespace {
             ("net/ipv4/ip_forward", "0"),
             ("net/ipv4/conf/default/rp_filter", "0"),
             ("net/ipv4/conf/all/rp_filter", "0"),
+            ("net/ipv4/icmp_ratelimit", "0"),
+            ("net/ipv6/icmp/ratelimit", "0"),
             ("net/ipv6/conf/default/accept_dad", "0"),
             ("net/ipv6/conf/default/router_solicitations", "0"),
         ] {

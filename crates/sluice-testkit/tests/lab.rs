@@ -1,5 +1,6 @@
 //! The lab works without sluice: what its tests conclude is then about sluice.
 
+use std::io::ErrorKind;
 use std::process::Command;
 
 use sluice_testkit::{Lab, Monitor, Namespace, Shares};
@@ -57,6 +58,15 @@ fn conversation_with_a_backend_that_falls_silent_ends() {
     assert_eq!(conversation.echo("still there?").unwrap(), "still there?");
     lab.backends[0].silence();
     assert!(conversation.echo("and now?").is_err());
+}
+
+#[test]
+fn service_that_nobody_translates_is_unreachable() {
+    let lab = by_hand();
+    for to in ["203.0.113.10:81", "[2001:db8::10]:81"] {
+        let kind = lab.client.tcp(to).unwrap_err().kind();
+        assert!(matches!(kind, ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable), "{to}: {kind}");
+    }
 }
 
 #[test]
