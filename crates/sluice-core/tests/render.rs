@@ -214,11 +214,11 @@ fn services_that_differ_only_in_port_and_source_are_compared_one_by_one() {
     assert_eq!(
         rules(&table, "source"),
         ["meta l4proto tcp ct original ip daddr 203.0.113.10 ct original proto-dst 80 \
-          jump source/http/tcp/203.0.113.10/80"]
+          jump masquerade/http/tcp/203.0.113.10/80"]
     );
     assert_eq!(
-        rules(&table, "source/http/tcp/203.0.113.10/80"),
-        ["ip daddr . th dport @source/http/tcp/203.0.113.10/80 masquerade fully-random"]
+        rules(&table, "masquerade/http/tcp/203.0.113.10/80"),
+        ["ip daddr . th dport @masquerade/http/tcp/203.0.113.10/80 masquerade fully-random"]
     );
 }
 
@@ -231,8 +231,9 @@ fn exact_listener_that_preserves_is_kept_apart_from_a_wildcard_that_masquerades(
     assert_eq!(
         rules(&table, "source"),
         [
-            "meta l4proto tcp ct original ip daddr 203.0.113.10 ct original proto-dst 80 accept",
-            "meta nfproto ipv4 meta l4proto tcp ct original proto-dst 80 jump source/any/tcp/any4/80",
+            "meta l4proto tcp ct original ip daddr 203.0.113.10 ct original proto-dst 80 \
+             jump preserve/exact/tcp/203.0.113.10/80",
+            "meta nfproto ipv4 meta l4proto tcp ct original proto-dst 80 jump masquerade/any/tcp/any4/80",
         ]
     );
 }

@@ -45,9 +45,9 @@ pub(super) fn private_pick(entry: &Entry<'_>) -> ChainName {
     format!("{PRIVATE}{}", path(entry)).into()
 }
 
-/// Chain and set of one listener at postrouting: `source/web/tcp/any4/80`.
+/// Chain and set of one listener at postrouting: `masquerade/web/tcp/any4/80`, `preserve/...`.
 pub(super) fn private_source(entry: &Entry<'_>) -> String {
-    format!("source/{}", path(entry))
+    format!("{}/{}", entry.service.source.as_str(), path(entry))
 }
 
 fn path(entry: &Entry<'_>) -> String {

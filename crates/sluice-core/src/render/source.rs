@@ -45,7 +45,7 @@ pub(super) fn render(rendered: &mut Rendered, entries: &[Entry<'_>]) {
         ]));
     }
     if !private.is_empty() {
-        rules.push(Rule(vec![status(), Statement::Goto(names::source())]));
+        rules.push(Rule(vec![status(), Statement::Jump(names::source())]));
         one_by_one(rendered, entries, &private);
     }
     if !rules.is_empty() {
@@ -79,13 +79,16 @@ fn key(ip: Ip) -> Vec<Operand> {
 /// only where it would otherwise be taken for one that masquerades.
 fn one_by_one(rendered: &mut Rendered, entries: &[Entry<'_>], private: &[(&Entry<'_>, Vec<&Backend>)]) {
     let mut rules: Vec<(_, Rule)> = Vec::new();
-    for (entry, backends) in private {
+    let mut add = |entry: &Entry<'_>, backends: &[&Backend], then| {
         let name = names::private_source(entry);
         let origin = rendered.origins.add(entry.flow(None));
-        let (chain, set) = members(entry, backends, SetName::from(&name), origin);
+        let (chain, set) = members(entry, backends, SetName::from(&name), then, origin);
         rendered.table.sets.insert(SetName::from(&name), set);
         rendered.table.chains.insert(ChainName::from(&name), chain);
-        rules.push((entry.rank(), original(entry, Statement::Jump(ChainName::from(&name)))));
+        rules.push((entry.rank(), original(entry, ChainName::from(&name))));
+    };
+    for (entry, backends) in private {
+        add(entry, backends, Statement::Masquerade);
     }
     for entry in entries.iter().filter(|entry| entry.service.source == Source::Preserve) {
         let mistaken = |(other, backends): &(&Entry<'_>, Vec<&Backend>)| {
@@ -94,7 +97,7 @@ fn one_by_one(rendered: &mut Rendered, entries: &[Entry<'_>], private: &[(&Entry
                 && backends.iter().any(|b| entry.backends.iter().any(|own| own.address == b.address))
         };
         if private.iter().any(mistaken) {
-            rules.push((entry.rank(), original(entry, Statement::Accept)));
+            add(entry, &entry.backends, Statement::Accept);
         }
     }
     rules.sort_by_key(|(rank, _)| *rank);
@@ -103,7 +106,7 @@ fn one_by_one(rendered: &mut Rendered, entries: &[Entry<'_>], private: &[(&Entry
 }
 
 /// Matches flows whose original destination is this entry's.
-fn original(entry: &Entry<'_>, then: Statement) -> Rule {
+fn original(entry: &Entry<'_>, chain: ChainName) -> Rule {
     let mut rule = vec![];
     if let Some(interface) = &entry.service.interface {
         rule.push(Statement::is(Field::Iifname, &dispatch::interface_octets(interface)));
@@ -117,14 +120,20 @@ fn original(entry: &Entry<'_>, then: Statement) -> Rule {
         rule.push(Statement::is(Field::CtOriginalDaddr(entry.ip), value.as_slice()));
     }
     rule.extend(dispatch::ports(Field::CtOriginalDport, entry.listener.ports));
-    rule.push(then);
+    rule.push(Statement::Jump(chain));
     Rule(rule)
 }
 
-/// The set of backends of one entry, and the chain that masquerades flows to them. In a chain of
+/// The set of backends of one entry, and the chain that decides on flows to them. In a chain of
 /// their own because nft 1.0.6, listing a port and `ct original proto-dst` in one rule, prints what
 /// it can't read again.
-fn members(entry: &Entry<'_>, backends: &[&Backend], name: SetName, origin: Origin) -> (Chain, Set) {
+fn members(
+    entry: &Entry<'_>,
+    backends: &[&Backend],
+    name: SetName,
+    then: Statement,
+    origin: Origin,
+) -> (Chain, Set) {
     let one_port = entry.listener.ports.as_single().is_some()
         || backends.iter().all(|backend| matches!(backend.port, BackendPort::One(_)));
     let mut key = vec![Operand::Field(Field::Daddr(entry.ip))];
@@ -137,11 +146,8 @@ fn members(entry: &Entry<'_>, backends: &[&Backend], name: SetName, origin: Orig
         let key = if one_port { address.port(entry.backend_ports(backend).first) } else { address };
         set.elements.insert(key, Element { data: Data::None, origin });
     }
-    let rule = Rule(vec![
-        Statement::is(Field::Nfproto, &[entry.ip.nfproto()]),
-        Statement::InSet(key, name),
-        Statement::Masquerade,
-    ]);
+    let rule =
+        Rule(vec![Statement::is(Field::Nfproto, &[entry.ip.nfproto()]), Statement::InSet(key, name), then]);
     (Chain { base: None, rules: vec![rule] }, set)
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod strategy;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 

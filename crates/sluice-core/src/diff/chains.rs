@@ -1,0 +1,108 @@
+//! What rules a chain holds in each batch of a plan.
+
+use std::collections::BTreeSet;
+
+use sluice_nft::{Chain, ChainName, Hook, Rule, Statement, Step, Table};
+
+use super::change;
+use crate::plan::{Change, Why};
+
+/// What a chain does to a flow, which decides when its rules change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Chooses the listener, together with the verdict maps: changes when these do.
+    Dispatch,
+    /// Follows translation: must know old flows until none is under way.
+    Source,
+    /// Chooses the backend: its rule changes with its slots.
+    Pick,
+}
+
+/// Chains of both tables that the hook after translation reaches.
+pub(super) fn sources<'a>(current: &'a Table, desired: &'a Table) -> BTreeSet<&'a ChainName> {
+    let mut reached = BTreeSet::new();
+    for table in [current, desired] {
+        let is_source = |chain: &Chain| chain.base.is_some_and(|base| base.hook == Hook::Postrouting);
+        let mut next: Vec<_> =
+            table.chains.iter().filter(|(_, c)| is_source(c)).map(|(name, _)| name).collect();
+        while let Some(name) = next.pop() {
+            if reached.insert(name) {
+                let rules = table.chains.get(name).into_iter().flat_map(|chain| &chain.rules);
+                next.extend(rules.flat_map(|rule| &rule.0).filter_map(|statement| match statement {
+                    Statement::Goto(chain) | Statement::Jump(chain) => Some(chain),
+                    _ => None,
+                }));
+            }
+        }
+    }
+    reached
+}
+
+/// Rules of one chain now, when dispatch is prepared, at the switch, and in the end.
+pub(super) struct Course<'a> {
+    name: &'a ChainName,
+    role: Role,
+    now: &'a [Rule],
+    prepared: Vec<Rule>,
+    switched: Vec<Rule>,
+    end: &'a [Rule],
+}
+
+impl<'a> Course<'a> {
+    pub(super) fn new(
+        name: &'a ChainName,
+        role: Role,
+        now: Option<&'a Chain>,
+        end: Option<&'a Chain>,
+    ) -> Self {
+        let rules = |chain: Option<&'a Chain>| chain.map_or(&[][..], |chain| &chain.rules);
+        let (now, end) = (rules(now), rules(end));
+        let (prepared, switched) = match role {
+            // A packet that began with these rules may meet the verdict maps as they will be.
+            Role::Dispatch => (both(now, end), end.to_vec()),
+            Role::Source => (both(end, now), both(end, now)),
+            // Chains that go keep their rules until nothing leads to them.
+            Role::Pick if end.is_empty() => (now.to_vec(), now.to_vec()),
+            Role::Pick => (end.to_vec(), end.to_vec()),
+        };
+        Course { name, role, now, prepared, switched, end }
+    }
+
+    pub(super) fn is_dispatch(&self) -> bool {
+        self.role == Role::Dispatch
+    }
+
+    pub(super) fn prepare(&self, changes: &mut Vec<Change>) {
+        self.step(changes, self.now, &self.prepared);
+    }
+
+    pub(super) fn switch(&self, changes: &mut Vec<Change>, prepared: bool) {
+        self.step(changes, if prepared { &self.prepared } else { self.now }, &self.switched);
+    }
+
+    pub(super) fn retire(&self, changes: &mut Vec<Change>) {
+        self.step(changes, &self.switched, self.end);
+    }
+
+    fn step(&self, changes: &mut Vec<Change>, from: &[Rule], to: &[Rule]) {
+        if from == to {
+            return;
+        }
+        let why = match (from, to) {
+            ([], _) => Why::Missing,
+            (_, []) => Why::Unneeded,
+            _ => Why::Differs(None),
+        };
+        if !from.is_empty() {
+            changes.push(change(Step::FlushChain(self.name.clone()), None, why.clone()));
+        }
+        for rule in to {
+            changes.push(change(Step::AddRule(self.name.clone(), rule.clone()), None, why.clone()));
+        }
+    }
+}
+
+/// These rules, then those that are not among them.
+fn both(these: &[Rule], those: &[Rule]) -> Vec<Rule> {
+    these.iter().chain(those.iter().filter(|rule| !these.contains(rule))).cloned().collect()
+}

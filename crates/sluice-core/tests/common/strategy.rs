@@ -1,0 +1,108 @@
+//! Random services, as valid as validation would leave them.
+
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+use sluice_core::model::{
+    Address, BackendPort, HashOn, InterfaceName, Listener, Ports, Scheduler, Service, ServiceName, Source,
+};
+
+use super::{Services, backend, listener};
+
+/// Up to five services that share addresses, ports and backends as much as they may.
+pub fn any_services() -> impl Strategy<Value = Services> {
+    without(clash)
+}
+
+/// The same, and no packet matches two listeners.
+pub fn disjoint_services() -> impl Strategy<Value = Services> {
+    without(|a, on, b, b_on| {
+        let any = |l: &Listener| l.address == Address::Any;
+        (any(a) || any(b) || a.address == b.address)
+            && a.protocol == b.protocol
+            && a.ports.overlaps(b.ports)
+            && (on.is_none() || b_on.is_none() || on == b_on)
+    })
+}
+
+type Interface = Option<InterfaceName>;
+
+fn without(
+    clash: impl Fn(&Listener, &Interface, &Listener, &Interface) -> bool,
+) -> impl Strategy<Value = Services> {
+    prop::collection::vec(any_service(), 0..5).prop_map(move |services| {
+        let mut taken = Vec::new();
+        let mut valid = Services::new();
+        for (n, mut service) in services.into_iter().enumerate() {
+            let interface = service.interface.clone();
+            service.listeners.retain(|listener| {
+                let free = !taken.iter().any(|(other, on)| clash(listener, &interface, other, on));
+                if free {
+                    taken.push((*listener, interface.clone()));
+                }
+                free
+            });
+            if !service.listeners.is_empty() {
+                valid.insert(ServiceName::new(&format!("s{n}")).unwrap(), service);
+            }
+        }
+        valid
+    })
+}
+
+/// Whether validation would refuse the two beside each other.
+fn clash(a: &Listener, on: &Interface, b: &Listener, b_on: &Interface) -> bool {
+    let breadth = |ports: Ports| (ports.as_single().is_some(), ports == Ports::ALL);
+    let exact = |l: &Listener| l.address != Address::Any && l.ports.as_single().is_some();
+    a.address == b.address
+        && a.protocol == b.protocol
+        && (on == b_on || exact(a) && exact(b))
+        && a.ports.overlaps(b.ports)
+        && breadth(a.ports) == breadth(b.ports)
+}
+
+fn any_service() -> impl Strategy<Value = Service> {
+    let single = vec![
+        "203.0.113.10:80",
+        "203.0.113.10:81",
+        "203.0.113.11:80",
+        "203.0.113.10:80/udp",
+        "*:80",
+        "*:81",
+        "2001:db8::10:80",
+        "2001:db8::10:81",
+    ];
+    let ranged = vec!["203.0.113.10:79-82", "203.0.113.10:90-93", "*:80-83", "2001:db8::10:79-82"];
+    let wide = vec!["203.0.113.10:*", "2001:db8::10:*", "*:*"];
+    let kind = prop_oneof![
+        3 => (subsequence(single, 1..4), Just(vec!["", ":8080"])),
+        1 => (subsequence(ranged, 1..3), Just(vec!["", ":8080", ":2000-2003"])),
+        1 => (subsequence(wide, 1..2), Just(vec!["", ":8080"])),
+    ];
+    kind.prop_flat_map(|(listen, ports)| {
+        let backends = vec!["10.0.2.11", "10.0.2.12", "10.0.2.13", "[fd00::11]", "[fd00::12]"];
+        let backends = subsequence(backends, 0..5);
+        let scheduler = select(vec![
+            Scheduler::RoundRobin,
+            Scheduler::Random,
+            Scheduler::SourceHash(HashOn::Address),
+            Scheduler::SourceHash(HashOn::AddressAndPort),
+        ]);
+        let source = select(vec![Source::Masquerade, Source::Preserve]);
+        let interface = select(vec![None, None, Some("eth0"), Some("eth1")]);
+        let details = prop::collection::vec((select(ports), 0u16..4), 5);
+        (Just(listen), backends, details, scheduler, source, interface, prop::bool::weighted(0.9))
+    })
+    .prop_map(|(listen, backends, details, scheduler, source, interface, enabled)| Service {
+        enabled,
+        listeners: listen.into_iter().map(listener).collect(),
+        interface: interface.map(|name| InterfaceName::new(name).unwrap()),
+        scheduler,
+        source,
+        backends: backends
+            .into_iter()
+            .zip(details)
+            .map(|(address, (port, weight))| backend(&format!("{address}{port}*{weight}")))
+            .filter(|backend| !matches!(backend.port, BackendPort::Range(range) if range.count() == 1))
+            .collect(),
+    })
+}
