@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::{ErrorReply, RELOAD_PATH, ReloadReply, STATUS_PATH, Status};
+use crate::{ErrorReply, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status};
 
 /// How long an answer may take: a round over a large configuration takes seconds, never this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,7 +82,7 @@ impl Client {
 
     /// Has the daemon read its configuration again, and waits until the kernel has it. A file that
     /// was not taken is an answer too, with `ok` false.
-    pub async fn reload(&self) -> Result<ReloadReply, ClientError> {
+    pub async fn reload(&self) -> Result<ReloadStatus, ClientError> {
         self.request(Method::POST, RELOAD_PATH).await
     }
 
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     /// Answers one connection with `response`, whatever is asked, and returns what was asked.
-    async fn ask_a_daemon_that_says(response: &'static str) -> (Result<ReloadReply, ClientError>, String) {
+    async fn ask_a_daemon_that_says(response: &'static str) -> (Result<ReloadStatus, ClientError>, String) {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -160,7 +160,8 @@ mod tests {
 
     #[tokio::test]
     async fn reload_answered_with_422_is_a_reply_not_an_error() {
-        let body = r#"{"ok":false,"problems":["x.yaml:1:1: error: bad (fix)"],"warnings":[],"summary":"s"}"#;
+        let body = r#"{"at":"2025-01-02T03:04:05Z","ok":false,"problems":["x.yaml:1:1: error: bad (fix)"],
+            "warnings":[],"summary":"s","generation":2}"#;
         let response = format!(
             "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
             body.len()

@@ -23,22 +23,9 @@ pub const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
 /// `GET`: answers [`Status`].
 pub const STATUS_PATH: &str = "/api/v1/status";
 
-/// `POST`: reads the configuration again and answers [`ReloadReply`] when the kernel has it: 200,
-/// or 422 when the old configuration stays in force.
+/// `POST`: reads the configuration again and answers [`ReloadStatus`] when all is done: 200, or 422
+/// when `ok` is false.
 pub const RELOAD_PATH: &str = "/api/v1/reload";
-
-/// What came of a reload.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReloadReply {
-    /// Whether the file is in force now.
-    pub ok: bool,
-    /// Why not, one line each: `FILE:LINE:COL: error: WHAT (FIX)`, or what the kernel refused.
-    pub problems: Vec<String>,
-    /// What the file could do better, in the same form.
-    pub warnings: Vec<String>,
-    /// One line for people: what changed in the kernel, or that nothing did.
-    pub summary: String,
-}
 
 /// Body of every answer that is neither 200 nor 422.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -62,7 +62,8 @@ pub struct BackendStatus {
     pub weight: u16,
     /// Fraction of its IP version's new connections it gets, 0 to 1.
     pub share: f64,
-    /// New connections since the daemon started, over all listeners; never goes backwards.
+    /// New connections over all listeners, including those that the kernel had counted when the daemon
+    /// started; never goes backwards while the daemon lives.
     pub connections_total: u64,
     /// Live connections; `null`: not counted.
     pub active: Option<u64>,
@@ -104,13 +105,13 @@ pub enum Admin {
 pub struct ReloadStatus {
     /// When.
     pub at: Timestamp,
-    /// Whether that file is in force; if not, the one before it is.
+    /// Whether the kernel was made equal to that file, and read back.
     pub ok: bool,
-    /// Why not, one line each.
+    /// Why not, one line each: `FILE:LINE:COL: error: WHAT (FIX)`, or what the kernel refused.
     pub problems: Vec<String>,
-    /// What the file could do better, one line each.
+    /// What the file could do better, in the same form.
     pub warnings: Vec<String>,
-    /// One line for people.
+    /// One line for people: what changed in the kernel, or which configuration is in force instead.
     pub summary: String,
     /// How often the configuration was read, the start included.
     pub generation: u64,

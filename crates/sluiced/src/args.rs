@@ -10,7 +10,13 @@ use tracing::Level;
 #[command(version, after_help = EXIT_CODES)]
 pub struct Args {
     /// Configuration file
-    #[arg(short, long, value_name = "FILE", env = "SLUICE_CONFIG", default_value = "/etc/sluice/sluice.yaml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        env = "SLUICE_CONFIG",
+        default_value = sluice_config::DEFAULT_PATH
+    )]
     pub config: PathBuf,
 
     /// Check the configuration, print all problems and exit

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use nix::errno::Errno;
 use sluice_config::Problem;
 
 /// Exit codes, those of `sysexits.h` where it has one.
@@ -46,6 +47,22 @@ impl Fatal {
         Fatal::Failed { exit, error: error.into(), hint: hint.into() }
     }
 
+    /// The kernel refused to read or change the ruleset.
+    pub fn kernel(errno: Option<Errno>, error: impl Error + Send + Sync + 'static) -> Self {
+        match errno {
+            Some(Errno::EPERM | Errno::EACCES) => Fatal::new(
+                Exit::Permission,
+                error,
+                "be root or have CAP_NET_ADMIN; with that, table inet sluice belongs to another process",
+            ),
+            _ => Fatal::new(
+                Exit::Runtime,
+                error,
+                "`sluice plan` shows what would be sent, `nft list table inet sluice` what is there",
+            ),
+        }
+    }
+
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         match self {
@@ -68,6 +85,6 @@ impl fmt::Display for Fatal {
 
 /// An error and its causes on one line.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -34,6 +34,11 @@ pub enum ForwardingError {
 }
 
 impl ForwardingError {
+    /// Whether it is for want of a capability.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, ForwardingError::Sysctl(error) if error.is_permission())
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -50,13 +55,16 @@ impl Forwarding {
     /// Takes over what an earlier daemon changed during this boot.
     pub fn new(proc: Proc, dir: StateDir) -> Self {
         let boot = proc.sysctl("kernel/random/boot_id").unwrap_or_default();
-        let state = Some(dir.load()).filter(|state| state.boot == boot);
-        let state = state.unwrap_or_else(|| State { boot, ..State::default() });
+        let state = dir.load(&boot);
         Forwarding { proc, dir, state }
     }
 
     /// Does what the configuration says about forwarding for these IP versions.
-    pub fn ensure(&mut self, mode: model::Forwarding, versions: &BTreeSet<Ip>) -> Result<(), ForwardingError> {
+    pub fn ensure(
+        &mut self,
+        mode: model::Forwarding,
+        versions: &BTreeSet<Ip>,
+    ) -> Result<(), ForwardingError> {
         if mode == model::Forwarding::Ignore {
             return Ok(());
         }
@@ -207,6 +215,7 @@ mod tests {
         let mut next = daemon(host.path());
         next.ensure(Manage, &both()).unwrap();
         next.put_back();
+        drop(next);
         assert_eq!(values(host.path()), ["0", "0", "1"]);
         // All was put back: a third one has nothing to do.
         Proc::at(host.path()).set_sysctl(V4, "1").unwrap();

@@ -20,11 +20,11 @@ pub struct StateDir {
 }
 
 /// Contents of `state.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
-    /// The boot of the machine that it speaks of; sysctls do not outlive it.
-    pub boot: String,
+    /// The boot it speaks of; sysctls do not outlive it.
+    boot: String,
     /// Sysctls that we changed, in that order.
     pub sysctls: Vec<Changed>,
 }
@@ -54,6 +54,16 @@ pub enum StateError {
         /// ` (pid 123)`, or nothing when it has not said yet.
         owner: String,
     },
+}
+
+impl StateError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            StateError::Io(..) => "check the rights, or name another directory in `state`",
+            StateError::InUse { .. } => "stop it, or name another directory in `state`",
+        }
+    }
 }
 
 impl StateDir {
@@ -90,34 +100,33 @@ impl StateDir {
         Ok(StateDir { path: path.to_owned(), _lock: lock })
     }
 
-    /// What an earlier daemon left. State must never prevent a start: what cannot be understood is
-    /// logged and counts as nothing.
-    pub fn load(&self) -> State {
+    /// What an earlier daemon left during this `boot` of the machine. State must never prevent a start:
+    /// what cannot be understood is logged and counts as nothing.
+    pub fn load(&self, boot: &str) -> State {
+        let nothing = State { version: VERSION, boot: boot.to_owned(), sysctls: vec![] };
         let file = self.file();
         let state = match fs::read(&file) {
             Ok(json) => serde_json::from_slice::<State>(&json).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return State::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return nothing,
             Err(error) => Err(error.to_string()),
         };
-        match state {
-            Ok(state) if state.version == VERSION => state,
-            Ok(State { version, .. }) => {
-                warn!("ignored {}: version {version} of the format is not known", file.display());
-                State::default()
+        let ignored = match state {
+            Ok(state) if state.version != VERSION => {
+                format!("version {} of its format is not known", state.version)
             }
-            Err(error) => {
-                warn!("ignored {}: {error}", file.display());
-                State::default()
-            }
-        }
+            Ok(state) if state.boot != boot => return nothing,
+            Ok(state) => return state,
+            Err(error) => error,
+        };
+        warn!("ignored {}: {ignored}", file.display());
+        nothing
     }
 
     /// Replaces the state in one step, so that a crash leaves the old or the new one. A failure is
     /// logged: what is in force matters more than what would be remembered.
     pub fn save(&self, state: &State) {
         let (file, new) = (self.file(), self.path.join("state.json.new"));
-        let json = serde_json::to_vec_pretty(&State { version: VERSION, ..state.clone() });
-        let json = json.expect("strings and numbers are valid JSON");
+        let json = serde_json::to_vec_pretty(state).expect("strings and numbers are valid JSON");
         let saved = File::create(&new)
             .and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&new, &file));
@@ -135,9 +144,9 @@ impl StateDir {
 mod tests {
     use super::*;
 
-    fn state() -> State {
+    fn state(sysctls: usize) -> State {
         let changed = Changed { key: "net/ipv4/ip_forward".into(), was: "0".into(), now: "1".into() };
-        State { version: VERSION, boot: "b".into(), sysctls: vec![changed] }
+        State { version: VERSION, boot: "b".into(), sysctls: vec![changed; sysctls] }
     }
 
     #[test]
@@ -145,10 +154,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
         let dir = StateDir::open(&path).unwrap();
-        assert_eq!(dir.load(), State::default());
-        dir.save(&state());
+        assert_eq!(dir.load("b"), state(0));
+        dir.save(&state(1));
         drop(dir);
-        assert_eq!(StateDir::open(&path).unwrap().load(), state());
+        assert_eq!(StateDir::open(&path).unwrap().load("b"), state(1));
         assert!(!path.join("state.json.new").exists());
     }
 
@@ -156,12 +165,13 @@ mod tests {
     fn state_that_is_corrupt_or_from_the_future_counts_as_none() {
         let root = tempfile::tempdir().unwrap();
         let dir = StateDir::open(root.path()).unwrap();
-        for text in ["", "{", "\u{0}\u{0}", "[1]", r#"{"version":2,"boot":"b","sysctls":[]}"#, r#"{"version":1}"#] {
+        const FUTURE: &str = r#"{"version":2,"boot":"b","sysctls":[{"key":"x","was":"0","now":"1"}]}"#;
+        for text in ["", "{", "\u{0}\u{0}", "[1]", FUTURE, r#"{"version":1}"#] {
             fs::write(dir.file(), text).unwrap();
-            assert_eq!(dir.load(), State::default(), "{text:?}");
+            assert_eq!(dir.load("b"), state(0), "{text:?}");
         }
-        dir.save(&state());
-        assert_eq!(dir.load(), state());
+        dir.save(&state(1));
+        assert_eq!(dir.load("b"), state(1));
     }
 
     #[test]

@@ -64,6 +64,11 @@ pub struct SysctlError {
 }
 
 impl SysctlError {
+    /// Whether it is for want of a capability.
+    pub fn is_permission(&self) -> bool {
+        self.source.kind() == io::ErrorKind::PermissionDenied
+    }
+
     fn new(operation: &'static str, key: &str, source: io::Error) -> Self {
         SysctlError { operation, key: key.to_owned(), source }
     }

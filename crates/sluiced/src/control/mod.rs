@@ -4,4 +4,4 @@ mod server;
 mod socket;
 
 pub(crate) use server::serve;
-pub use socket::{ControlSocket, SocketError};
+pub(crate) use socket::ControlSocket;

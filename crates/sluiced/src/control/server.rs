@@ -45,7 +45,10 @@ async fn reload(State(requests): State<Requests>) -> Response {
 }
 
 /// Puts a request to the reconcile task and waits for its answer.
-async fn ask<T>(requests: &Requests, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Response> {
+async fn ask<T>(
+    requests: &Requests,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, Response> {
     let stopping = || refuse(StatusCode::SERVICE_UNAVAILABLE, "sluiced is stopping", "start it again");
     let (sender, answer) = oneshot::channel();
     requests.send(request(sender)).await.map_err(|_| stopping())?;

@@ -1,0 +1,259 @@
+//! What the reconcile task knows, and what it does for each request.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use sluice_api::{DaemonStatus, ReloadStatus, Status, TableStatus, Timestamp};
+use sluice_config::Loaded;
+use sluice_core::model::{Config, OnStop};
+use sluice_nft::{Dataplane, Table};
+use tokio::time::{Instant, sleep_until};
+use tracing::{error, info, warn};
+
+use crate::fatal::{Exit, Fatal, chain};
+use crate::forwarding::{Forwarding, ForwardingError, versions};
+use crate::notify::Notify;
+use crate::reconcile::{Outcome, Reconciler, RoundError, Services, Trigger};
+use crate::view::{self, Since};
+
+/// Wait before the first retry; each one after waits twice as long as the one before.
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+/// Longest wait before a retry.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// State of the reconcile task.
+pub(crate) struct Daemon<D> {
+    file: PathBuf,
+    /// In force. Control socket and state directory stay those of the start.
+    config: Config,
+    reconciler: Reconciler<D>,
+    forwarding: Forwarding,
+    notify: Notify,
+    started: Timestamp,
+    since: Since,
+    reload: ReloadStatus,
+    trouble: Option<Trouble>,
+    last_round: Instant,
+}
+
+/// The last round failed: why, and when it is tried again.
+struct Trouble {
+    error: String,
+    delay: Duration,
+    retry: Instant,
+    retry_at: Timestamp,
+}
+
+impl<D: Dataplane> Daemon<D> {
+    /// Makes the kernel equal to the configuration for the first time.
+    pub(crate) async fn start(
+        file: PathBuf,
+        Loaded { config, warnings }: Loaded,
+        dataplane: D,
+        mut forwarding: Forwarding,
+        notify: Notify,
+    ) -> Result<Self, Fatal> {
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        ensure_forwarding(&mut forwarding, &config)?;
+        let mut reconciler = Reconciler::new(dataplane);
+        let outcome = reconciler
+            .round(Trigger::Start, &Services::new(), &config.services)
+            .await
+            .map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
+        let started = Timestamp::now();
+        let reload = ReloadStatus {
+            at: started,
+            ok: true,
+            problems: vec![],
+            warnings,
+            summary: outcome.to_string(),
+            generation: 1,
+        };
+        let since = Since::new(started);
+        let last_round = Instant::now();
+        let mut daemon = Daemon {
+            file,
+            config,
+            reconciler,
+            forwarding,
+            notify,
+            started,
+            since,
+            reload,
+            trouble: None,
+            last_round,
+        };
+        let line = daemon.line();
+        info!("ready: {line}");
+        daemon.notify.ready(&line);
+        Ok(daemon)
+    }
+
+    /// Reads the configuration again. A bad one changes nothing.
+    pub(crate) async fn reload(&mut self) -> ReloadStatus {
+        self.notify.reloading();
+        let mut warnings = vec![];
+        let taken = match sluice_config::load(&self.file) {
+            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+            Ok(loaded) => {
+                warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+                warnings.extend(self.only_at_start(&loaded.config));
+                self.take(loaded.config).await.map_err(|problem| vec![problem])
+            }
+        };
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        let (summary, problems) = match taken {
+            Ok(outcome) => (outcome.to_string(), vec![]),
+            Err(problems) => (format!("{} as before", self.counts()), problems),
+        };
+        problems.iter().for_each(|problem| error!("{problem}"));
+        let (at, ok, generation) = (Timestamp::now(), problems.is_empty(), self.reload.generation + 1);
+        self.reload = ReloadStatus { at, ok, problems, warnings, summary, generation };
+        let line = self.line();
+        if ok {
+            info!("reloaded: {line}: {}", self.reload.summary)
+        } else {
+            error!("{line}")
+        }
+        self.notify.ready(&line);
+        self.reload.clone()
+    }
+
+    /// Makes the kernel equal to a new configuration. If that fails before anything was committed, the
+    /// old one stays in force.
+    async fn take(&mut self, new: Config) -> Result<Outcome, String> {
+        let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
+        ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| fatal.to_string())?;
+        let result = self.reconciler.round(Trigger::Reload, &self.config.services, &new.services).await;
+        if result.as_ref().map_or_else(|error| error.made, |_| true) {
+            self.since.change(&self.config.services, &new.services, Timestamp::now());
+            self.config = new;
+        }
+        self.settle(result)
+    }
+
+    fn only_at_start(&self, new: &Config) -> Vec<String> {
+        let later = |key: &str, differs: bool| {
+            differs.then(|| format!("{}: warning: {key} takes effect at a restart", self.file.display()))
+        };
+        let control = later("control", new.control != self.config.control);
+        control.into_iter().chain(later("state", new.state != self.config.state)).collect()
+    }
+
+    /// Waits until a round is due without a request: a retry, or the refresh.
+    pub(crate) async fn due(&self) -> Trigger {
+        let refresh = self.config.refresh.map(|refresh| (self.last_round + refresh, Trigger::Refresh));
+        let retry = self.trouble.as_ref().map(|trouble| (trouble.retry, Trigger::Retry));
+        match retry.into_iter().chain(refresh).min_by_key(|(at, _)| *at) {
+            None => std::future::pending().await,
+            Some((at, trigger)) => {
+                sleep_until(at).await;
+                trigger
+            }
+        }
+    }
+
+    /// Makes sure that forwarding and table are still as configured.
+    pub(crate) async fn round(&mut self, trigger: Trigger) {
+        if let Err(fatal) = ensure_forwarding(&mut self.forwarding, &self.config) {
+            error!("{fatal}");
+        }
+        let services = &self.config.services;
+        let result = self.reconciler.round(trigger, services, services).await;
+        // Logged and kept for the status there; nobody waits for it.
+        let _ = self.settle(result);
+        let line = self.line();
+        self.notify.status(&line);
+    }
+
+    /// Notes the end of a round, and when to try again if it failed.
+    fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, String> {
+        self.last_round = Instant::now();
+        let before = self.trouble.take();
+        result.map_err(|RoundError { failure, made }| {
+            let delay = before.map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
+            let error = chain(&failure);
+            let extent = if made { "partly done" } else { "nothing was changed" };
+            error!("reconcile: {error} ({extent}; next attempt in {} ms)", delay.as_millis());
+            let (retry, retry_at) = (Instant::now() + delay, Timestamp::now() + delay);
+            self.trouble = Some(Trouble { error: error.clone(), delay, retry, retry_at });
+            error
+        })
+    }
+
+    /// Everything, with counts as of now.
+    pub(crate) fn status(&mut self) -> Status {
+        let services = &self.config.services;
+        let looked = self.reconciler.look(services);
+        let snapshot = looked.as_ref().ok().and_then(|snapshot| snapshot.table.as_ref());
+        let error = self.trouble.as_ref().map(|trouble| trouble.error.clone());
+        Status {
+            services: view::services(services, self.reconciler.totals(), &self.since),
+            reload: self.reload.clone(),
+            table: TableStatus {
+                synced: self.trouble.is_none(),
+                error: error.or(looked.as_ref().err().map(|error| chain(error))),
+                retry_at: self.trouble.as_ref().map(|trouble| trouble.retry_at),
+                last_commit: self.reconciler.last_commit(),
+                rounds: self.reconciler.rounds(),
+                ..view::table(snapshot, services)
+            },
+            daemon: DaemonStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: self.started,
+                config: self.file.clone(),
+                socket: self.config.control.socket.clone(),
+            },
+        }
+    }
+
+    /// Still there.
+    pub(crate) fn alive(&mut self) {
+        self.notify.watchdog();
+    }
+
+    /// Leaves the kernel the way `on_stop` says.
+    pub(crate) fn stop(mut self) -> Result<(), Fatal> {
+        self.notify.stopping();
+        match self.config.on_stop {
+            OnStop::Keep => info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME),
+            OnStop::Remove => {
+                self.reconciler
+                    .remove()
+                    .map_err(|error| Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error))?;
+                self.forwarding.put_back();
+                info!("stopped: table {} removed", Table::NAME);
+            }
+        }
+        Ok(())
+    }
+
+    /// The state on one line.
+    fn line(&self) -> String {
+        match (&self.trouble, self.reload.ok) {
+            (Some(trouble), _) => format!("{}, not in sync: {}", self.counts(), trouble.error),
+            (None, true) => format!("{}, in sync", self.counts()),
+            (None, false) => {
+                let problems = self.reload.problems.len();
+                format!("{}, in sync; reload failed with {problems} problem(s)", self.counts())
+            }
+        }
+    }
+
+    fn counts(&self) -> String {
+        let services = &self.config.services;
+        let backends: usize = services.values().map(|service| service.backends.len()).sum();
+        format!("{} service(s) with {backends} backend(s)", services.len())
+    }
+}
+
+fn ensure_forwarding(forwarding: &mut Forwarding, config: &Config) -> Result<(), Fatal> {
+    forwarding.ensure(config.forwarding, &versions(&config.services)).map_err(|error: ForwardingError| {
+        let hint = error.hint();
+        let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
+        Fatal::new(exit, error, hint)
+    })
+}

@@ -1,0 +1,24 @@
+//! The sluice daemon.
+//!
+//! [`tasks::run`] is the whole of it, over any [`sluice_nft::Dataplane`]: the kernel in `main`, a fake in the
+//! tests. A single round ([`reconcile`]) and what goes with it ([`forwarding`], [`state`]) also serve
+//! `sluice apply` and `sluice cleanup`, which do without a daemon.
+
+#![forbid(unsafe_code)]
+
+pub mod args;
+pub mod fatal;
+pub mod forwarding;
+pub mod logging;
+pub mod notify;
+pub mod reconcile;
+pub mod request;
+pub mod state;
+pub mod sysctl;
+pub mod tasks;
+pub mod totals;
+
+mod control;
+mod daemon;
+mod signals;
+mod view;

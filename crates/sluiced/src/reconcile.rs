@@ -1,0 +1,262 @@
+//! One round: read the kernel, plan, commit, read again.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use sluice_api::Timestamp;
+use sluice_core::diff::diff;
+use sluice_core::model::{Service, ServiceName};
+use sluice_core::plan::{Batch, Change, Purpose, Summary};
+use sluice_core::render::{Layout, Rendered, render};
+use sluice_core::tally::tally;
+use sluice_nft::{CommitError, Counters, Dataplane, ReadError, Snapshot, Step};
+use tokio::time::Instant;
+use tracing::{Instrument, debug, info, info_span};
+
+use crate::totals::{Totals, deleted};
+
+/// Services by name.
+pub type Services = BTreeMap<ServiceName, Service>;
+
+/// How often a round starts over because somebody else changed the ruleset under it.
+const ATTEMPTS: u32 = 5;
+
+/// Why a round takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The daemon starts.
+    Start,
+    /// The configuration was read again.
+    Reload,
+    /// It is time to look.
+    Refresh,
+    /// The round before failed.
+    Retry,
+}
+
+/// The only writer: makes the kernel equal to services.
+#[derive(Debug)]
+pub struct Reconciler<D> {
+    dataplane: D,
+    totals: Totals,
+    rounds: u64,
+    last_commit: Option<Timestamp>,
+}
+
+/// What a successful round did; `Display` is one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel was as it should be; nothing was sent.
+    Unchanged,
+    /// It was made so, and read back.
+    Changed {
+        /// How much.
+        summary: Summary,
+        /// Steps of all commits.
+        steps: usize,
+        /// From the first read to the last.
+        took: Duration,
+    },
+}
+
+/// A round failed.
+#[derive(Debug)]
+pub struct RoundError {
+    /// At what.
+    pub failure: Failure,
+    /// Whether the kernel was switched to the services wanted all the same.
+    pub made: bool,
+}
+
+/// What a round can fail at.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Reading the kernel.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Changing it.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// It was changed, and then was not what it should be.
+    #[error("verify: {count} changes are missing after the commit, first: {first}")]
+    Differs {
+        /// How many steps a plan would still have.
+        count: usize,
+        /// The first, in nft syntax.
+        first: String,
+    },
+}
+
+impl<D: Dataplane> Reconciler<D> {
+    /// Nothing is read or changed yet.
+    pub fn new(dataplane: D) -> Self {
+        Reconciler { dataplane, totals: Totals::default(), rounds: 0, last_commit: None }
+    }
+
+    /// Makes the kernel equal to `wanted`. `held` is what it was made equal to before: that names the
+    /// elements that have to go, so that their counts are kept.
+    pub async fn round(
+        &mut self,
+        trigger: Trigger,
+        held: &Services,
+        wanted: &Services,
+    ) -> Result<Outcome, RoundError> {
+        self.rounds += 1;
+        let span = info_span!("reconcile", round = self.rounds, %trigger);
+        async {
+            let mut outcome = self.attempt(held, wanted).await;
+            for _ in 1..ATTEMPTS {
+                match outcome {
+                    Err(RoundError { failure: Failure::Commit(ref error), made: false })
+                        if error.errno.0 == Errno::ERESTART as i32 =>
+                    {
+                        debug!("the ruleset changed meanwhile: once more");
+                        outcome = self.attempt(held, wanted).await;
+                    }
+                    _ => break,
+                }
+            }
+            match &outcome {
+                Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
+                Ok(changed) => info!("{changed}"),
+                Err(_) => {}
+            }
+            outcome
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn attempt(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
+        let began = Instant::now();
+        let Snapshot { table: current, counters, .. } = self.read(false)?;
+        let layout = Layout::of(current.as_ref());
+        let desired = render(wanted, &layout);
+        let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
+        drop(current);
+        if plan.is_empty() {
+            self.observe(&desired, &counters);
+            return Ok(Outcome::Unchanged);
+        }
+
+        let held = render(held, &layout);
+        self.observe(&held, &counters);
+        let summary = plan.summary();
+        let steps = plan.changes().count();
+        let (mut made, mut counters, mut settle) = (false, counters, None);
+        for Batch { purpose, changes } in plan.batches {
+            if let Some(time) = settle.replace(purpose.settle()) {
+                tokio::time::sleep(time).await;
+                counters = self.read(made)?.counters;
+            }
+            let batch: Vec<_> = changes.into_iter().map(|change| change.step).collect();
+            self.commit(&batch, &held, &counters, made)?;
+            made |= purpose >= Purpose::Switch;
+        }
+        drop((held, counters));
+        self.verify(&desired)?;
+        Ok(Outcome::Changed { summary, steps, took: began.elapsed() })
+    }
+
+    /// Reads the kernel again and expects it to be as desired.
+    fn verify(&mut self, desired: &Rendered) -> Result<(), RoundError> {
+        let Snapshot { table, counters, .. } = self.read(true)?;
+        self.observe(desired, &counters);
+        let rest = diff(table.as_ref(), Some(&desired.table), &desired.origins);
+        match rest.changes().next() {
+            None => Ok(()),
+            Some(Change { step, .. }) => {
+                let count = rest.changes().count();
+                Err(RoundError { failure: Failure::Differs { count, first: step.to_string() }, made: true })
+            }
+        }
+    }
+
+    fn read(&mut self, made: bool) -> Result<Snapshot, RoundError> {
+        self.dataplane.read().map_err(|error| RoundError { failure: error.into(), made })
+    }
+
+    /// Sends one batch and keeps the counts of what it deletes.
+    fn commit(
+        &mut self,
+        steps: &[Step],
+        held: &Rendered,
+        counters: &Counters,
+        made: bool,
+    ) -> Result<(), RoundError> {
+        self.dataplane.commit(steps).map_err(|error| RoundError { failure: error.into(), made })?;
+        self.last_commit = Some(Timestamp::now());
+        self.totals.keep(tally(&held.table, &held.origins, &deleted(steps, counters)));
+        Ok(())
+    }
+
+    fn observe(&mut self, rendered: &Rendered, counters: &Counters) {
+        self.totals.observe(tally(&rendered.table, &rendered.origins, counters));
+    }
+
+    /// Reads the kernel for its counts; `services` are those it was made equal to.
+    pub fn look(&mut self, services: &Services) -> Result<Snapshot, ReadError> {
+        let snapshot = self.dataplane.read()?;
+        self.observe(&render(services, &Layout::of(snapshot.table.as_ref())), &snapshot.counters);
+        Ok(snapshot)
+    }
+
+    /// Removes the table, if there is one.
+    pub fn remove(&mut self) -> Result<(), CommitError> {
+        match self.dataplane.commit(&[Step::DeleteTable]) {
+            Err(error) if error.errno.0 == Errno::ENOENT as i32 => Ok(()),
+            other => other,
+        }
+    }
+
+    /// New connections as of the last look at the kernel.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Rounds so far.
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// When the kernel was last changed by us.
+    pub fn last_commit(&self) -> Option<Timestamp> {
+        self.last_commit
+    }
+}
+
+impl Failure {
+    /// What the system said, if it was asked.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Failure::Read(error) => Some(Errno::from_raw(error.errno.0)),
+            Failure::Commit(error) => Some(Errno::from_raw(error.errno.0)),
+            Failure::Differs { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Trigger::Start => "start",
+            Trigger::Reload => "reload",
+            Trigger::Refresh => "refresh",
+            Trigger::Retry => "retry",
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Unchanged => f.write_str("nothing changed in the kernel"),
+            Outcome::Changed { summary: Summary { added, changed, removed }, steps, took } => {
+                write!(f, "{added} added, {changed} changed, {removed} removed in the kernel ")?;
+                write!(f, "({steps} steps, {} ms)", took.as_millis())
+            }
+        }
+    }
+}

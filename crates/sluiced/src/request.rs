@@ -1,0 +1,23 @@
+//! What other tasks ask of the reconcile task.
+
+use sluice_api::{ReloadStatus, Status};
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that may wait; who asks more waits to ask.
+const WAITING: usize = 16;
+
+/// Something to do, in the order of asking. Who no longer waits for an answer does not matter.
+#[derive(Debug)]
+pub enum Request {
+    /// Read the configuration again and make the kernel equal to it.
+    Reload(Option<oneshot::Sender<ReloadStatus>>),
+    /// Say how things are.
+    Status(oneshot::Sender<Status>),
+    /// Stop in order.
+    Stop,
+}
+
+/// Asking end and answering end.
+pub fn channel() -> (mpsc::Sender<Request>, mpsc::Receiver<Request>) {
+    mpsc::channel(WAITING)
+}

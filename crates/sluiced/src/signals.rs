@@ -1,0 +1,42 @@
+//! Unix signals as requests.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use crate::request::Request;
+
+/// Caught signals; from its making on they no longer end the process.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn catch() -> io::Result<Self> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Passes signals on until nobody takes requests any more.
+    pub(crate) async fn pass_on(mut self, requests: mpsc::Sender<Request>) {
+        loop {
+            let (name, request) = tokio::select! {
+                _ = self.hangup.recv() => ("SIGHUP", Request::Reload(None)),
+                _ = self.terminate.recv() => ("SIGTERM", Request::Stop),
+                _ = self.interrupt.recv() => ("SIGINT", Request::Stop),
+            };
+            info!("received {name}");
+            if requests.send(request).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The tasks of the daemon and what they say to each other.
+//!
+//! ```text
+//!   SIGHUP SIGTERM SIGINT       sluice, curl
+//!            |                       | HTTP on the control socket
+//!            v                       v
+//!      +-----------+          +-------------+
+//!      |  signals  |          |   control   |<-------------+
+//!      +-----------+          +-------------+              | answer (oneshot)
+//!            |                       |                     |
+//!            +-----------+-----------+                     |
+//!                        | Request (bounded)               |
+//!                        v                                 |
+//!      +--------------------------------------+            |
+//!      |  reconcile: the only writer          |------------+
+//!      |  wakes by itself for refresh, retry, |
+//!      |  watchdog                            |---> sd_notify
+//!      +--------------------------------------+
+//!            |               |          |
+//!            v               v          v
+//!        Dataplane        /proc/sys   state directory
+//! ```
+//!
+//! The reconcile task waits for the kernel while it talks to it. It is therefore not spawned but is the
+//! future that the main thread blocks on, and the others run on a worker thread of the runtime.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sluice_nft::Dataplane;
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::control::{self, ControlSocket};
+use crate::daemon::Daemon;
+use crate::fatal::{Exit, Fatal};
+use crate::forwarding::Forwarding;
+use crate::notify::Notify;
+use crate::request::Request;
+use crate::signals::Signals;
+use crate::state::StateDir;
+use crate::sysctl::Proc;
+
+/// What the daemon finds around it.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where sysctls are.
+    pub proc: Proc,
+    /// The service manager.
+    pub notify: Notify,
+    /// How long the service manager waits for a sign of life; `None`: for ever.
+    pub watchdog: Option<Duration>,
+}
+
+/// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the
+/// configuration is known to be good; `requests` are both ends of a [`crate::request::channel`].
+pub async fn run<D: Dataplane>(
+    surroundings: Surroundings,
+    open: impl FnOnce() -> Result<D, Fatal>,
+    (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+) -> Result<(), Fatal> {
+    let Surroundings { config: file, proc, notify, watchdog } = surroundings;
+    let signals = Signals::catch().map_err(|error| {
+        Fatal::new(Exit::Runtime, error, "raise the limits of the process, and start again")
+    })?;
+    tokio::spawn(signals.pass_on(asking.clone()));
+
+    let loaded = sluice_config::load(&file).map_err(Fatal::Config)?;
+    let dataplane = open()?;
+    let socket = ControlSocket::bind(&loaded.config.control).map_err(|error| {
+        let hint = error.hint();
+        Fatal::new(Exit::Runtime, error, hint)
+    })?;
+    let state = StateDir::open(&loaded.config.state).map_err(|error| {
+        let hint = error.hint();
+        Fatal::new(Exit::Runtime, error, hint)
+    })?;
+    let (_removed_at_the_end, listener) = socket.split();
+    let forwarding = Forwarding::new(proc, state);
+    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify).await?;
+    tokio::spawn(control::serve(listener, asking));
+
+    let mut watchdog = watchdog.map(|limit| {
+        let mut signs = interval(limit / 2);
+        signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        signs
+    });
+    loop {
+        tokio::select! {
+            request = requests.recv() => match request {
+                // Who asked may be gone.
+                Some(Request::Reload(answer)) => {
+                    let reply = daemon.reload().await;
+                    let _ = answer.map(|answer| answer.send(reply));
+                }
+                Some(Request::Status(answer)) => drop(answer.send(daemon.status())),
+                Some(Request::Stop) | None => break,
+            },
+            trigger = daemon.due() => daemon.round(trigger).await,
+            () = tick(&mut watchdog) => daemon.alive(),
+        }
+    }
+    daemon.stop()
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}

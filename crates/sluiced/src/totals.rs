@@ -1,0 +1,141 @@
+//! New connections since counting began, although the kernel's counters come and go.
+
+use std::collections::BTreeMap;
+
+use sluice_core::model::{BackendName, ServiceName};
+use sluice_core::origin::Flow;
+use sluice_core::tally::Tally;
+use sluice_nft::{Counters, Step};
+
+/// Totals by flow: a base, what elements that are gone had counted, plus what live ones count. A total
+/// never goes backwards.
+#[derive(Debug, Default)]
+pub struct Totals {
+    base: Tally,
+    live: Tally,
+}
+
+impl Totals {
+    /// Takes over the counts read from the kernel. What is less than before was reset by somebody
+    /// else, and goes on from where it was.
+    pub fn observe(&mut self, mut now: Tally) {
+        now.retain(|_, count| *count > 0);
+        for (flow, was) in std::mem::replace(&mut self.live, now) {
+            let is = self.live.get(&flow).copied().unwrap_or_default();
+            if was > is {
+                *self.base.entry(flow).or_default() += was - is;
+            }
+        }
+    }
+
+    /// Keeps the last counts of elements that we have deleted.
+    pub fn keep(&mut self, gone: Tally) {
+        for (flow, count) in gone.into_iter().filter(|(_, count)| *count > 0) {
+            if let Some(live) = self.live.get_mut(&flow) {
+                *live = live.saturating_sub(count);
+            }
+            *self.base.entry(flow).or_default() += count;
+        }
+    }
+
+    /// New connections of one flow.
+    pub fn of(&self, flow: &Flow) -> u64 {
+        [&self.base, &self.live].iter().filter_map(|tally| tally.get(flow)).sum()
+    }
+
+    /// New connections of each backend over all listeners of its service.
+    pub fn by_backend(&self) -> BTreeMap<(&ServiceName, &BackendName), u64> {
+        let mut sums = BTreeMap::new();
+        for (flow, count) in self.base.iter().chain(&self.live) {
+            if let Some(backend) = &flow.backend {
+                *sums.entry((&flow.service, backend)).or_default() += count;
+            }
+        }
+        sums
+    }
+}
+
+/// The counters of the elements that these steps delete.
+pub fn deleted(steps: &[Step], counters: &Counters) -> Counters {
+    let mut deleted = Counters::new();
+    for step in steps {
+        match step {
+            Step::DeleteTable => return counters.clone(),
+            Step::DeleteSet(name) => {
+                deleted.extend(
+                    counters.get_key_value(name).map(|(name, counted)| (name.clone(), counted.clone())),
+                );
+            }
+            Step::DeleteElements(of, elements) => {
+                if let Some(counted) = counters.get(&of.name) {
+                    let keys = elements.iter().filter_map(|(key, _)| counted.get_key_value(key));
+                    deleted
+                        .entry(of.name.clone())
+                        .or_default()
+                        .extend(keys.map(|(key, counter)| (*key, *counter)));
+                }
+            }
+            _ => {}
+        }
+    }
+    deleted
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::model::{Address, Listener, Ports, Protocol};
+
+    use super::*;
+
+    fn flow(backend: &str) -> Flow {
+        Flow {
+            service: ServiceName::new("web").unwrap(),
+            listener: Listener {
+                address: Address::Exact("203.0.113.10".parse().unwrap()),
+                ports: Ports::single(80),
+                protocol: Protocol::Tcp,
+            },
+            backend: Some(BackendName::new(backend).unwrap()),
+        }
+    }
+
+    fn tally(a: u64, b: u64) -> Tally {
+        [(flow("a"), a), (flow("b"), b)].into()
+    }
+
+    fn totals_of(totals: &Totals) -> [u64; 2] {
+        [totals.of(&flow("a")), totals.of(&flow("b"))]
+    }
+
+    #[test]
+    fn totals_when_we_delete_elements_lose_and_invent_nothing() {
+        let mut totals = Totals::default();
+        totals.observe(tally(10, 5));
+        // Until the commit the dying element of `a` counted two more; the new one starts at 0.
+        totals.keep(tally(12, 0));
+        totals.observe(tally(3, 6));
+        assert_eq!(totals_of(&totals), [15, 6]);
+        totals.observe(tally(4, 6));
+        assert_eq!(totals_of(&totals), [16, 6]);
+    }
+
+    #[test]
+    fn totals_when_one_of_several_elements_of_a_flow_goes_keep_the_others() {
+        let mut totals = Totals::default();
+        totals.observe(tally(10, 0));
+        totals.keep(tally(4, 0));
+        totals.observe(tally(6, 0));
+        assert_eq!(totals_of(&totals), [10, 0]);
+    }
+
+    #[test]
+    fn totals_when_somebody_flushes_the_table_do_not_go_backwards() {
+        let mut totals = Totals::default();
+        totals.observe(tally(10, 5));
+        totals.observe(Tally::new());
+        assert_eq!(totals_of(&totals), [10, 5]);
+        totals.observe(tally(1, 0));
+        assert_eq!(totals_of(&totals), [11, 5]);
+        assert_eq!(totals.by_backend().values().copied().collect::<Vec<_>>(), [11, 5]);
+    }
+}

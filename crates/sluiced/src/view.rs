@@ -1,0 +1,207 @@
+//! What the daemon knows, as the control socket shows it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, TableStatus, Timestamp};
+use sluice_core::model::{Backend, BackendName, BackendPort, Service, ServiceName};
+use sluice_nft::{Ip, Table};
+
+use crate::reconcile::Services;
+use crate::totals::Totals;
+
+/// A backend of all services.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct BackendKey {
+    service: ServiceName,
+    backend: BackendName,
+}
+
+/// Since when backends are in their state. Most are since the start, and those take no room.
+#[derive(Debug)]
+pub(crate) struct Since {
+    start: Timestamp,
+    later: BTreeMap<BackendKey, Timestamp>,
+}
+
+impl Since {
+    pub(crate) fn new(start: Timestamp) -> Self {
+        Since { start, later: BTreeMap::new() }
+    }
+
+    /// Notes what changes when `new` takes the place of `old`.
+    pub(crate) fn change(&mut self, old: &Services, new: &Services, now: Timestamp) {
+        let mut later = BTreeMap::new();
+        for (name, service) in new {
+            let before = old.get(name);
+            for backend in &service.backends {
+                let key = BackendKey { service: name.clone(), backend: backend.name.clone() };
+                let was = before.filter(|old| old.backends.iter().any(|b| b.name == backend.name));
+                if was.is_none_or(|old| eligible(old) != eligible(service)) {
+                    later.insert(key, now);
+                } else if let Some(at) = self.later.remove(&key) {
+                    later.insert(key, at);
+                }
+            }
+        }
+        self.later = later;
+    }
+
+    fn of(&self, service: &ServiceName, backend: &BackendName) -> Timestamp {
+        let key = BackendKey { service: service.clone(), backend: backend.clone() };
+        self.later.get(&key).copied().unwrap_or(self.start)
+    }
+}
+
+/// All services, in order of their names.
+pub(crate) fn services(services: &Services, totals: &Totals, since: &Since) -> Vec<ServiceStatus> {
+    let totals = totals.by_backend();
+    let total = |service, backend| totals.get(&(service, backend)).copied().unwrap_or_default();
+    services
+        .iter()
+        .map(|(name, service)| ServiceStatus {
+            name: name.to_string(),
+            listeners: service.listeners.iter().map(ToString::to_string).collect(),
+            scheduler: service.scheduler.as_str().to_owned(),
+            state: state(service),
+            backends: service
+                .backends
+                .iter()
+                .map(|backend| BackendStatus {
+                    name: backend.name.to_string(),
+                    address: address(backend),
+                    health: Health::Unknown,
+                    admin: Admin::Enabled,
+                    eligible: eligible(service),
+                    weight: backend.weight,
+                    share: share(service, backend),
+                    connections_total: total(name, &backend.name),
+                    active: None,
+                    since: since.of(name, &backend.name),
+                    last_probe: None,
+                    overridden: None,
+                })
+                .collect(),
+        })
+        .collect()
+}
+
+/// The numbers of the table itself; the rest is left at its default.
+pub(crate) fn table(table: Option<&Table>, services: &Services) -> TableStatus {
+    let sets = || table.iter().flat_map(|table| table.sets.values());
+    TableStatus {
+        name: Table::NAME.to_owned(),
+        present: table.is_some(),
+        services: services.values().filter(|service| service.enabled).count(),
+        sets: sets().count(),
+        chains: table.map_or(0, |table| table.chains.len()),
+        elements: sets().map(|set| set.elements.len()).sum(),
+        ..TableStatus::default()
+    }
+}
+
+fn state(service: &Service) -> ServiceState {
+    if !service.enabled {
+        ServiceState::Disabled
+    } else if service.backends.iter().any(|backend| backend.weight > 0) {
+        ServiceState::Up
+    } else {
+        ServiceState::Empty
+    }
+}
+
+/// Nothing is probed and nobody can disable a backend: only its service can keep it from new flows.
+fn eligible(service: &Service) -> bool {
+    service.enabled
+}
+
+/// A backend shares the new connections of its IP version with the others of that version.
+fn share(service: &Service, backend: &Backend) -> f64 {
+    let version = |backend: &&Backend| Ip::of(backend.address);
+    let peers = service.backends.iter().filter(|peer| version(peer) == version(&backend));
+    let sum: u32 = peers.map(|peer| u32::from(peer.weight)).sum();
+    if sum == 0 || !eligible(service) { 0.0 } else { f64::from(backend.weight) / f64::from(sum) }
+}
+
+/// As written in the file.
+fn address(backend: &Backend) -> String {
+    let ports = match backend.port {
+        BackendPort::Keep => return backend.address.to_string(),
+        BackendPort::One(port) => port.to_string(),
+        BackendPort::Range(ports) => ports.to_string(),
+    };
+    match backend.address {
+        IpAddr::V4(address) => format!("{address}:{ports}"),
+        IpAddr::V6(address) => format!("[{address}]:{ports}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::model::{Ports, Scheduler, Source};
+
+    use super::*;
+
+    fn backend(name: &str, address: &str, port: BackendPort, weight: u16) -> Backend {
+        Backend { name: BackendName::new(name).unwrap(), address: address.parse().unwrap(), port, weight }
+    }
+
+    fn web(enabled: bool, backends: Vec<Backend>) -> Services {
+        let service = Service {
+            enabled,
+            listeners: vec![],
+            interface: None,
+            scheduler: Scheduler::RoundRobin,
+            source: Source::Masquerade,
+            backends,
+        };
+        [(ServiceName::new("web").unwrap(), service)].into()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn show(services: &Services, since: &Since) -> ServiceStatus {
+        super::services(services, &Totals::default(), since).remove(0)
+    }
+
+    #[test]
+    fn share_of_a_backend_is_of_its_own_ip_version() {
+        let backends = vec![
+            backend("a", "10.0.0.1", BackendPort::One(80), 3),
+            backend("b", "10.0.0.2", BackendPort::Keep, 1),
+            backend("c", "2001:db8::1", BackendPort::Range(Ports { first: 80, last: 89 }), 7),
+            backend("d", "2001:db8::2", BackendPort::One(80), 0),
+        ];
+        let shown = show(&web(true, backends.clone()), &Since::new(at(0)));
+        assert_eq!(shown.state, ServiceState::Up);
+        assert_eq!(shown.backends.iter().map(|b| b.share).collect::<Vec<_>>(), [0.75, 0.25, 1.0, 0.0]);
+        let addresses: Vec<_> = shown.backends.iter().map(|b| b.address.as_str()).collect();
+        assert_eq!(addresses, ["10.0.0.1:80", "10.0.0.2", "[2001:db8::1]:80-89", "[2001:db8::2]:80"]);
+
+        let shown = show(&web(false, backends), &Since::new(at(0)));
+        assert_eq!(shown.state, ServiceState::Disabled);
+        assert!(shown.backends.iter().all(|b| b.share == 0.0 && !b.eligible));
+        assert_eq!(show(&web(true, vec![]), &Since::new(at(0))).state, ServiceState::Empty);
+    }
+
+    #[test]
+    fn since_when_a_reload_leaves_a_backend_as_it_was_stays() {
+        let a = backend("a", "10.0.0.1", BackendPort::Keep, 1);
+        let b = backend("b", "10.0.0.2", BackendPort::Keep, 1);
+        let (one, two) = (web(true, vec![a.clone()]), web(true, vec![a.clone(), b.clone()]));
+        let off = web(false, vec![a.clone(), b.clone()]);
+        let mut since = Since::new(at(1));
+        let mut seconds = |old: &Services, new: &Services, now| {
+            since.change(old, new, at(now));
+            show(new, &since).backends.iter().map(|b| b.since.as_second()).collect::<Vec<_>>()
+        };
+        assert_eq!(seconds(&one, &two, 2), [1, 2]);
+        assert_eq!(seconds(&two, &two, 3), [1, 2]);
+        assert_eq!(seconds(&two, &off, 4), [4, 4]);
+        assert_eq!(seconds(&off, &two, 5), [5, 5]);
+        assert_eq!(seconds(&two, &one, 6), [5]);
+        assert_eq!(seconds(&one, &two, 7), [5, 7]);
+    }
+}

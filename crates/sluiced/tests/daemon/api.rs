@@ -1,0 +1,77 @@
+//! The control socket, asked by the client and by hand.
+
+use sluice_api::Client;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::host::Host;
+use crate::{WEB, WEB3};
+
+#[tokio::test]
+async fn client_gets_status_and_reloads() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let client = Client::new(host.socket());
+        let status = client.status().await.unwrap();
+        assert_eq!(status, daemon.status().await);
+        assert_eq!(status.daemon.pid, std::process::id());
+        assert_eq!(status.services[0].listeners, ["203.0.113.10:80/tcp"]);
+        assert_eq!(status.services[0].backends[0].share, 0.5);
+
+        host.configure(WEB3);
+        let reply = client.reload().await.unwrap();
+        assert!(reply.ok, "{reply:?}");
+        host.configure("services: 7");
+        let reply = client.reload().await.unwrap();
+        assert!(!reply.ok && !reply.problems.is_empty(), "{reply:?}");
+        assert_eq!(client.status().await.unwrap().services[0].backends.len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn request_for_anything_else_is_refused_in_json() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        for (request, code) in
+            [("GET /nothing", 404), ("GET /api/v1/reload", 405), ("DELETE /api/v1/status", 405)]
+        {
+            let answer =
+                ask(&host, &format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{request}: {answer}");
+            assert!(answer.contains("\"error\":") && answer.contains("\"hint\":"), "{request}: {answer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn peers_that_say_nothing_or_nonsense_or_go_away_keep_nobody_waiting() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let mut silent = vec![];
+        for _ in 0..50 {
+            silent.push(UnixStream::connect(host.socket()).await.unwrap());
+        }
+        for _ in 0..50 {
+            let mut gone = UnixStream::connect(host.socket()).await.unwrap();
+            gone.write_all(b"GET /api/v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut nonsense = UnixStream::connect(host.socket()).await.unwrap();
+            nonsense.write_all(&[0, 255, b'\r', b'\n', b'\r', b'\n']).await.unwrap();
+        }
+        assert!(Client::new(host.socket()).status().await.unwrap().table.synced);
+    })
+    .await;
+}
+
+/// Sends bytes and reads until the other side has said all.
+async fn ask(host: &Host, request: &str) -> String {
+    let mut stream = UnixStream::connect(host.socket()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}

@@ -1,0 +1,161 @@
+//! A host for the daemon to run on, and the daemon running on it.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use sd_notify::NotifyState;
+use sluice_api::{ReloadStatus, Status};
+use sluice_nft::fake::FakeKernel;
+use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step};
+use sluiced::fatal::Fatal;
+use sluiced::notify::Notify;
+use sluiced::request::{self, Request};
+use sluiced::sysctl::Proc;
+use sluiced::tasks::{self, Surroundings};
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) const FORWARD4: &str = "net/ipv4/ip_forward";
+pub(crate) const FORWARD6: &str = "net/ipv6/conf/all/forwarding";
+
+/// Files, sysctls and a kernel. All outlive the daemons that run on it.
+pub(crate) struct Host {
+    directory: tempfile::TempDir,
+    kernel: Kernel,
+    /// What the service manager was told, one text a state.
+    notified: Rc<RefCell<Vec<String>>>,
+}
+
+/// A running daemon.
+pub(crate) struct Daemon<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) requests: mpsc::Sender<Request>,
+}
+
+/// A fake kernel that the test and the daemon share.
+#[derive(Clone)]
+struct Kernel(Arc<Mutex<FakeKernel>>);
+
+impl Dataplane for Kernel {
+    fn read(&mut self) -> Result<Snapshot, ReadError> {
+        self.0.lock().unwrap().read()
+    }
+
+    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
+        self.0.lock().unwrap().commit(steps)
+    }
+}
+
+impl Host {
+    /// A host that does not forward, with this configuration file.
+    pub(crate) fn new(yaml: &str) -> Self {
+        let host = Host {
+            directory: tempfile::tempdir().unwrap(),
+            kernel: Kernel(Arc::default()),
+            notified: Rc::default(),
+        };
+        for (path, value) in [
+            ("proc/sys/kernel/random/boot_id", "boot"),
+            (&format!("proc/sys/{FORWARD4}"), "0"),
+            (&format!("proc/sys/{FORWARD6}"), "0"),
+            ("proc/thread-self/net/ipv6_route", ""),
+        ] {
+            let path = host.path(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, value).unwrap();
+        }
+        host.configure(yaml);
+        host
+    }
+
+    /// Writes the configuration file: this text, and a control socket of this host.
+    pub(crate) fn configure(&self, yaml: &str) {
+        let text = format!("{yaml}\ncontrol: {{socket: {}}}\n", self.socket().display());
+        fs::write(self.path("sluice.yaml"), text).unwrap();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("run/sluice.sock")
+    }
+
+    pub(crate) fn proc(&self) -> Proc {
+        Proc::at(self.path("proc"))
+    }
+
+    pub(crate) fn sysctl(&self, key: &str) -> String {
+        self.proc().sysctl(key).unwrap()
+    }
+
+    pub(crate) fn kernel(&self) -> MutexGuard<'_, FakeKernel> {
+        self.kernel.0.lock().unwrap()
+    }
+
+    /// How many commits there have been.
+    pub(crate) fn commits(&self) -> usize {
+        self.kernel().commits().len()
+    }
+
+    /// What the service manager was told since the last time.
+    pub(crate) fn notified(&self) -> Vec<String> {
+        self.notified.take()
+    }
+
+    /// Starts a daemon that is expected to fail.
+    pub(crate) async fn refused(&self) -> Fatal {
+        self.daemon(request::channel()).await.unwrap_err()
+    }
+
+    /// Runs a daemon for as long as the story takes, and stops it.
+    pub(crate) async fn run(&self, story: impl AsyncFnOnce(&Daemon)) {
+        let (requests, receiver) = request::channel();
+        let daemon = Daemon { host: self, requests: requests.clone() };
+        let story = async {
+            story(&daemon).await;
+            requests.send(Request::Stop).await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(self.daemon((requests.clone(), receiver)), story);
+        ended.unwrap();
+    }
+
+    async fn daemon(&self, requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>)) -> Result<(), Fatal> {
+        let notified = self.notified.clone();
+        let notify = move |states: &[NotifyState<'_>]| {
+            notified.borrow_mut().extend(states.iter().map(NotifyState::to_string));
+        };
+        let surroundings = Surroundings {
+            config: self.path("sluice.yaml"),
+            proc: self.proc(),
+            notify: Notify::to(notify),
+            watchdog: None,
+        };
+        tasks::run(surroundings, || Ok(self.kernel.clone()), requests).await
+    }
+}
+
+impl Daemon<'_> {
+    pub(crate) async fn status(&self) -> Status {
+        self.ask(Request::Status).await
+    }
+
+    pub(crate) async fn reload(&self) -> ReloadStatus {
+        self.ask(|answer| Request::Reload(Some(answer))).await
+    }
+
+    /// Writes another configuration file and has it reloaded.
+    pub(crate) async fn reload_with(&self, yaml: &str) -> ReloadStatus {
+        self.host.configure(yaml);
+        self.reload().await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> T {
+        let (sender, answer) = oneshot::channel();
+        self.requests.send(request(sender)).await.unwrap();
+        answer.await.expect("the daemon ended before it answered")
+    }
+}

@@ -1,0 +1,17 @@
+//! The whole daemon on a fake kernel, a made-up `/proc` and a real control socket.
+
+mod api;
+mod host;
+mod reload;
+mod retry;
+mod start;
+mod stop;
+mod totals;
+
+/// One service with two backends.
+const WEB: &str =
+    "services: {web: {listen: '203.0.113.10:80', backends: ['10.0.2.11:8080', '10.0.2.12:8080']}}";
+
+/// The same with a third backend.
+const WEB3: &str = "services: {web: {listen: '203.0.113.10:80',
+  backends: ['10.0.2.11:8080', '10.0.2.12:8080', '10.0.2.13:8080']}}";

@@ -1,0 +1,168 @@
+//! A reload takes all of a file or nothing.
+
+use sluice_nft::Errno;
+
+use crate::host::{FORWARD6, Host};
+use crate::{WEB, WEB3};
+
+const ENOMEM: Errno = Errno(12);
+
+#[tokio::test(start_paused = true)]
+async fn reload_of_an_unchanged_file_commits_nothing() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let commits = host.commits();
+        let reply = daemon.reload().await;
+        assert!(reply.ok);
+        assert_eq!((reply.summary.as_str(), reply.generation), ("nothing changed in the kernel", 2));
+        assert_eq!(host.commits(), commits);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_of_a_good_file_changes_the_kernel_and_tells_the_service_manager() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        let before = daemon.status().await;
+        host.notified();
+        let reply = daemon.reload_with(WEB3).await;
+        assert!(reply.ok && reply.problems.is_empty(), "{reply:?}");
+
+        let status = daemon.status().await;
+        let backends = &status.services[0].backends;
+        assert_eq!(backends.len(), 3);
+        assert_eq!(backends[0].since, before.services[0].backends[0].since);
+        assert_eq!(status.reload, reply);
+        assert!(status.table.synced && status.table.last_commit > before.table.last_commit);
+
+        let notified = host.notified();
+        assert_eq!(notified[0], "RELOADING=1");
+        assert!(notified[1].starts_with("MONOTONIC_USEC="), "{notified:?}");
+        assert_eq!(notified[2..], ["READY=1", "STATUS=1 service(s) with 3 backend(s), in sync"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_of_a_bad_file_changes_nothing_and_shows_every_problem() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        let before = daemon.status().await;
+        let commits = host.commits();
+        host.notified();
+        let reply =
+            daemon.reload_with("services: {web: {listen: '127.0.0.1:80', backends: [nonsense]}}").await;
+        assert!(!reply.ok);
+        assert_eq!(reply.problems.len(), 2, "{reply:?}");
+        assert_eq!(reply.summary, "1 service(s) with 2 backend(s) as before");
+
+        let status = daemon.status().await;
+        assert_eq!((status.services, status.reload), (before.services, reply));
+        assert_eq!(host.commits(), commits);
+        let last = host.notified().pop().unwrap();
+        assert_eq!(last, "STATUS=1 service(s) with 2 backend(s), in sync; reload failed with 2 problem(s)");
+
+        // The next good one makes up for it.
+        assert!(daemon.reload_with(WEB).await.ok);
+        assert!(daemon.status().await.reload.ok);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_that_the_kernel_refuses_keeps_the_old_configuration() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let before = host.kernel().table().cloned();
+        host.kernel().fail_commit(0, ENOMEM);
+        let reply = daemon.reload_with(WEB3).await;
+        assert_eq!(
+            (reply.ok, reply.problems.as_slice()),
+            (false, &["commit: Cannot allocate memory (os error 12)".to_owned()][..])
+        );
+        let status = daemon.status().await;
+        assert_eq!(status.services[0].backends.len(), 2);
+        assert!(!status.table.synced && status.table.retry_at.is_some());
+
+        // The retry finds the old configuration in the kernel.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(daemon.status().await.table.synced);
+        assert_eq!(host.kernel().table(), before.as_ref());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_that_fails_after_the_switch_is_finished_by_a_retry() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let commits = host.commits();
+        // The last batch of this plan; what comes before it depends on the shapes in use.
+        let batches = batches_of(WEB, WEB3).await;
+        assert!(batches > 1);
+        host.kernel().fail_commit(batches - 1, ENOMEM);
+        let reply = daemon.reload_with(WEB3).await;
+        assert!(!reply.ok);
+        let status = daemon.status().await;
+        assert_eq!((host.commits(), status.services[0].backends.len()), (commits + batches - 1, 3));
+        assert!(!status.table.synced);
+
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        assert!(daemon.status().await.table.synced);
+        assert!(daemon.reload().await.summary.starts_with("nothing changed"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_with_another_ip_version_switches_its_forwarding_on_first() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        assert_eq!(host.sysctl(FORWARD6), "0");
+        let six = "services: {web: {listen: '[2001:db8::10]:80', backends: ['[fd00::11]:8080']}}";
+        assert!(daemon.reload_with(six).await.ok);
+        assert_eq!(host.sysctl(FORWARD6), "1");
+
+        // Required, but switched off by somebody: refused, and the file before stays.
+        host.proc().set_sysctl(FORWARD6, "0").unwrap();
+        let reply = daemon.reload_with(&format!("{six}\nforwarding: require")).await;
+        assert!(!reply.ok && reply.problems[0].contains("net.ipv6.conf.all.forwarding"), "{reply:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_with_another_socket_warns_and_stays_where_it_is() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let elsewhere = format!("{WEB3}\ncontrol: {{socket: {}}}", host.path("elsewhere.sock").display());
+        std::fs::write(host.path("sluice.yaml"), elsewhere).unwrap();
+        let reply = daemon.reload().await;
+        assert!(reply.ok);
+        let warnings = reply.warnings.join("\n");
+        assert!(warnings.contains("control takes effect at a restart"), "{warnings}");
+        assert!(host.socket().exists() && !host.path("elsewhere.sock").exists());
+        assert_eq!(daemon.status().await.daemon.socket, host.socket());
+    })
+    .await;
+}
+
+/// How many commits it takes to go from one configuration to another.
+async fn batches_of(from: &str, to: &str) -> usize {
+    let host = Host::new(from);
+    let mut commits = 0;
+    host.run(async |daemon| {
+        daemon.status().await;
+        let before = host.commits();
+        assert!(daemon.reload_with(to).await.ok);
+        commits = host.commits() - before;
+    })
+    .await;
+    commits
+}
