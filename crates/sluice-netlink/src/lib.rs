@@ -1,1 +1,23 @@
-//! See Cargo.toml.
+//! nftables over netlink.
+//!
+//! [`Netlink`] is the kernel as a [`Dataplane`](sluice_nft::Dataplane). Steps become messages
+//! (`step`, and for what they hold `rule`, `set`, `element`), messages a batch (`batch`), and a batch
+//! is sent at once (`commit`). The other way, `dump` asks for our table and decodes what the kernel
+//! answers. This is the only crate with unsafe code: it is what it takes to use libnftnl and libmnl.
+
+mod attr;
+mod batch;
+mod commit;
+mod dump;
+mod element;
+mod expr;
+mod message;
+mod netlink;
+mod reply;
+mod rule;
+mod set;
+mod socket;
+mod step;
+mod uapi;
+
+pub use netlink::{Netlink, OpenError};

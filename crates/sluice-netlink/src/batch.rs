@@ -1,0 +1,94 @@
+//! Many messages, one transaction.
+
+use nftnl::{Batch, FinalizedBatch, MsgType};
+use sluice_nft::{CommitError, Errno, Step};
+
+use crate::message::{Encoded, HEADERS};
+use crate::step::{About, Messages, Position};
+
+/// Memory for messages is taken in pages of this size. A send takes at most 1,024 of them.
+const PAGE: u32 = 1 << 20;
+
+/// Messages to be sent at once, between a begin and an end.
+pub(crate) struct Packed {
+    batch: Batch,
+    /// What the messages are about, in order.
+    about: Vec<About>,
+    /// Sequence number of the first.
+    first: u32,
+    bytes: usize,
+}
+
+/// Where a batch ended.
+pub(crate) enum Next {
+    /// It holds the last message.
+    Done,
+    /// The next message, the one of this position, did not fit.
+    At(Position),
+}
+
+impl Packed {
+    /// Takes messages from `from` on while they fit into `limit` bytes, but at least one. `None` if
+    /// there is none.
+    pub(crate) fn fill(
+        steps: &[Step],
+        from: Position,
+        limit: usize,
+    ) -> Result<Option<(Packed, Next)>, CommitError> {
+        let mut packed =
+            Packed { batch: Batch::with_page_size(PAGE), about: vec![], first: 0, bytes: 2 * HEADERS };
+        for message in Messages::from(steps, from) {
+            let message = message.map_err(|step| unwritable(&steps[step]))?;
+            if packed.bytes + message.bytes.len() > limit && !packed.about.is_empty() {
+                return Ok(Some((packed, Next::At(message.about.first))));
+            }
+            packed.push(&message.bytes, message.about);
+        }
+        Ok((!packed.about.is_empty()).then_some((packed, Next::Done)))
+    }
+
+    fn push(&mut self, bytes: &[u8], about: About) {
+        let message = Encoded::new(bytes);
+        self.batch.add(&message, MsgType::Add);
+        if self.about.is_empty() {
+            self.first = message.sequence.get();
+        }
+        self.about.push(about);
+        self.bytes += bytes.len();
+    }
+
+    /// Ends the batch.
+    pub(crate) fn seal(self) -> Sealed {
+        let Packed { batch, about, first, bytes } = self;
+        Sealed { batch: batch.finalize(), about, first, bytes }
+    }
+}
+
+/// A batch that is ready to be sent.
+pub(crate) struct Sealed {
+    pub(crate) batch: FinalizedBatch,
+    about: Vec<About>,
+    first: u32,
+    bytes: usize,
+}
+
+impl Sealed {
+    /// Size of all messages.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of messages between begin and end.
+    pub(crate) fn len(&self) -> usize {
+        self.about.len()
+    }
+
+    /// What the message with this sequence number is about; `None` for begin and end.
+    pub(crate) fn about(&self, sequence: u32) -> Option<About> {
+        self.about.get(sequence.checked_sub(self.first)? as usize).copied()
+    }
+}
+
+fn unwritable(step: &Step) -> CommitError {
+    CommitError { operation: step.to_string(), errno: Errno::EINVAL }
+}

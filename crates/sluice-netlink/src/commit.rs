@@ -1,0 +1,124 @@
+//! Steps, sent.
+
+use std::io::IoSlice;
+
+use nix::errno::Errno;
+use sluice_nft::{CommitError, Step};
+
+use crate::batch::{Next, Packed, Sealed};
+use crate::element;
+use crate::message;
+use crate::reply::{self, Refusal, Reply};
+use crate::socket::Socket;
+use crate::step::{About, Messages, Position, nth_element};
+
+/// A refused send is tried again with smaller batches, down to this size.
+const SMALLEST_LIMIT: usize = 1 << 16;
+
+/// Elements that an error lists; of more it names the refused one.
+const LISTED: usize = 4;
+
+/// Sends steps in batches of at most `limit` bytes, one if that is enough, and lowers `limit` where the
+/// system takes less. Returns the number of messages sent, begins and ends included.
+pub(crate) fn commit(
+    socket: &mut Socket,
+    steps: &[Step],
+    limit: &mut usize,
+) -> (u64, Result<(), CommitError>) {
+    let mut sent = 0;
+    let mut from = Position { step: 0, element: 0 };
+    loop {
+        let (batch, next) = match Packed::fill(steps, from, *limit) {
+            Ok(Some((packed, next))) => (packed.seal(), next),
+            Ok(None) => return (sent, Ok(())),
+            Err(error) => return (sent, Err(error)),
+        };
+        match send(socket, &batch) {
+            Ok(None) => sent += batch.len() as u64 + 2,
+            Ok(Some((sequence, refusal))) => {
+                sent += batch.len() as u64 + 2;
+                return (sent, Err(explain(steps, batch.about(sequence), refusal)));
+            }
+            Err(Errno::EMSGSIZE | Errno::ENOBUFS) if *limit > SMALLEST_LIMIT => {
+                *limit = batch.bytes().min(*limit).div_ceil(2).max(SMALLEST_LIMIT);
+                continue;
+            }
+            Err(errno) => return (sent, Err(failed("send a batch", errno))),
+        }
+        match next {
+            Next::Done => return (sent, Ok(())),
+            Next::At(position) => from = position,
+        }
+    }
+}
+
+/// Sends a batch; `Some` if it was refused: the first complaint, and the message that it is about.
+fn send(socket: &mut Socket, batch: &Sealed) -> Result<Option<(u32, Refusal)>, Errno> {
+    let pages: Vec<_> = batch.batch.iter().map(IoSlice::new).collect();
+    socket.send(&pages)?;
+    let mut first = None;
+    let mut overflow = None;
+    loop {
+        let arrived = socket.receive(|answer| {
+            if let Reply::Error(refusal) = reply::parse(answer) {
+                first.get_or_insert((message::sequence(answer), refusal));
+            }
+        });
+        match arrived {
+            Ok(true) => {}
+            Ok(false) => break,
+            // Complaints were lost, but the first ones are kept.
+            Err(errno @ Errno::ENOBUFS) if overflow.is_none() => overflow = Some(errno),
+            Err(errno) => return Err(errno),
+        }
+    }
+    match (first, overflow) {
+        (None, Some(errno)) => Err(errno),
+        (first, _) => Ok(first),
+    }
+}
+
+fn explain(steps: &[Step], about: Option<About>, refusal: Refusal) -> CommitError {
+    let Refusal { errno, text, offset } = refusal;
+    let mut operation = match about {
+        None => "commit a batch".to_owned(),
+        Some(About { first, elements: 0 }) => steps[first.step].to_string(),
+        Some(about) => elements(steps, about, offset),
+    };
+    if let Some(text) = text {
+        operation = format!("{operation} ({text})");
+    }
+    failed(&operation, errno)
+}
+
+/// The step that a message about elements stumbled over, or as much of it as reads well.
+fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
+    let refused = offset.and_then(|offset| {
+        let message = Messages::from(steps, about.first).next()?.ok()?;
+        nth_element(steps, about.first, element::at_offset(&message.bytes, offset)?)
+    });
+    let at = refused.unwrap_or(about.first);
+    match &steps[at.step] {
+        Step::AddElements(of, all) if all.len() > LISTED => {
+            let some = all[at.element..].iter().take(if refused.is_some() { 1 } else { LISTED });
+            more(&Step::AddElements(of.clone(), some.cloned().collect()), refused.is_none())
+        }
+        Step::DeleteElements(of, all) if all.len() > LISTED => {
+            let some = all[at.element..].iter().take(if refused.is_some() { 1 } else { LISTED });
+            more(&Step::DeleteElements(of.clone(), some.cloned().collect()), refused.is_none())
+        }
+        step => step.to_string(),
+    }
+}
+
+fn more(step: &Step, more: bool) -> String {
+    let text = step.to_string();
+    match text.strip_suffix(" }") {
+        Some(listed) if more => format!("{listed}, ... }}"),
+        _ => text,
+    }
+}
+
+fn failed(operation: &str, errno: Errno) -> CommitError {
+    CommitError { operation: operation.to_owned(), errno: sluice_nft::Errno(errno as i32) }
+}

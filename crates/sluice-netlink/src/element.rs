@@ -1,0 +1,173 @@
+//! Elements: many to a message.
+
+use std::collections::HashMap;
+use std::ffi::c_int;
+
+use nftnl::nftnl_sys::libc::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NLM_F_CREATE, NLM_F_EXCL};
+use sluice_nft::{ChainName, Counter, Data, Key, Octets, Operand, Set, SetName, SetType};
+
+use crate::attr::{Attribute, Attributes, Write};
+use crate::message;
+use crate::uapi::element as attribute;
+use crate::uapi::{self, LIST_ELEM, data, expr};
+
+/// Messages stay below this many bytes: the list of elements is one attribute, and those have a
+/// length of 16 bits.
+pub(crate) const MESSAGE_SIZE: usize = 60_000;
+
+/// Whether elements come or go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    /// Adds; a key that is there already is an error.
+    Add,
+    /// Deletes; only the key matters.
+    Delete,
+}
+
+impl Verb {
+    fn message(self) -> (c_int, c_int) {
+        match self {
+            Verb::Add => (NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL),
+            Verb::Delete => (NFT_MSG_DELSETELEM, 0),
+        }
+    }
+}
+
+/// A message with as many of the elements as fit; returns how many those were.
+pub(crate) fn encode<'a>(
+    verb: Verb,
+    name: &SetName,
+    set: &Set,
+    elements: impl Iterator<Item = &'a (Key, Data)>,
+) -> (Vec<u8>, usize) {
+    let (kind, flags) = verb.message();
+    let widths = Widths::of(set);
+    let mut count = 0;
+    let mut message = message::start(kind, flags);
+    message.put_text(attribute::TABLE, uapi::TABLE);
+    message.put_text(attribute::SET, name.as_str());
+    message.nest(attribute::ELEMENTS, |list| {
+        for (key, data) in elements {
+            let before = list.len();
+            list.nest(LIST_ELEM, |element| {
+                encode_key(element, key, widths.key);
+                if verb == Verb::Add {
+                    encode_data(element, data, widths.data);
+                }
+            });
+            if list.len() > MESSAGE_SIZE && count > 0 {
+                list.truncate(before);
+                break;
+            }
+            count += 1;
+        }
+    });
+    (message::finish(message), count)
+}
+
+/// Most bytes that the kernel takes for key and data: our octets are padded, a single value in the
+/// kernel is not.
+struct Widths {
+    key: usize,
+    data: usize,
+}
+
+impl Widths {
+    fn of(set: &Set) -> Self {
+        let width = |parts: &[Operand]| match parts {
+            [part] => part.width(),
+            _ => usize::MAX,
+        };
+        Widths {
+            key: width(&set.key),
+            data: match &set.data {
+                SetType::Map(parts) => width(parts),
+                SetType::Set | SetType::Verdicts => usize::MAX,
+            },
+        }
+    }
+}
+
+fn encode_key(element: &mut Vec<u8>, key: &Key, width: usize) {
+    match key.as_slice() {
+        [] => element.put_u32(attribute::FLAGS, attribute::CATCHALL),
+        key => element.nest(attribute::KEY, |value| value.put(data::VALUE, &key[..key.len().min(width)])),
+    }
+}
+
+fn encode_data(element: &mut Vec<u8>, held: &Data, width: usize) {
+    match held {
+        Data::None => {}
+        Data::Value(octets) => element.nest(attribute::DATA, |value| {
+            let octets = octets.as_slice();
+            value.put(data::VALUE, &octets[..octets.len().min(width)]);
+        }),
+        Data::Goto(chain) => element.nest(attribute::DATA, |value| {
+            value.nest(data::VERDICT, |verdict| {
+                verdict.put_u32(data::VERDICT_CODE, data::GOTO);
+                verdict.put_text(data::VERDICT_CHAIN, chain.as_str());
+            });
+        }),
+    }
+}
+
+/// The element of an `NFT_MSG_NEWSETELEM` that lies at this offset from the start of the message.
+pub(crate) fn at_offset(message: &[u8], offset: usize) -> Option<usize> {
+    let list = message::attributes(message).bytes(attribute::ELEMENTS)?;
+    let start = message.len() - list.len();
+    let mut end = start;
+    (offset >= start).then_some(())?;
+    Attributes::new(list).position(|element| {
+        end += 4 + element.value.len().next_multiple_of(4);
+        offset < end
+    })
+}
+
+/// An element as read.
+pub(crate) type Read = (Key, Data, Option<Counter>);
+
+/// The elements in an `NFT_MSG_NEWSETELEM` message for a set that is declared our way.
+///
+/// What sluice never writes becomes something it never wants: a verdict other than `goto` is no
+/// data, and the catch-all element has an empty key.
+pub(crate) fn decode(
+    attributes: Attributes<'_>,
+    set: &Set,
+    chains: &HashMap<&str, ChainName>,
+    mut take: impl FnMut(Read),
+) {
+    let elements = attributes.nested(attribute::ELEMENTS).unwrap_or(Attributes::new(&[]));
+    for element in elements.map(Attribute::nested) {
+        let key = element.nested(attribute::KEY).and_then(|key| key.bytes(data::VALUE));
+        let Some(key) = padded(key.unwrap_or_default()) else { continue };
+        let data = element.nested(attribute::DATA).map_or(Data::None, |data| decode_data(data, set, chains));
+        take((key, data, set.counter.then(|| decode_counter(element)).flatten()));
+    }
+}
+
+fn decode_data(value: Attributes<'_>, set: &Set, chains: &HashMap<&str, ChainName>) -> Data {
+    match set.data {
+        SetType::Set => Data::None,
+        SetType::Map(_) => value.bytes(data::VALUE).and_then(padded).map_or(Data::None, Data::Value),
+        SetType::Verdicts => {
+            let verdict = value.nested(data::VERDICT).unwrap_or(Attributes::new(&[]));
+            match (verdict.u32(data::VERDICT_CODE), verdict.text(data::VERDICT_CHAIN)) {
+                (Some(data::GOTO), Some(chain)) => {
+                    Data::Goto(chains.get(chain).cloned().unwrap_or_else(|| chain.into()))
+                }
+                _ => Data::None,
+            }
+        }
+    }
+}
+
+/// The kernel keeps a single value unpadded.
+fn padded<const N: usize>(bytes: &[u8]) -> Option<Octets<N>> {
+    (bytes.len().next_multiple_of(4) <= N).then(|| Octets::EMPTY.with(bytes))
+}
+
+fn decode_counter(element: Attributes<'_>) -> Option<Counter> {
+    let counter = element.nested(attribute::EXPR)?.nested(expr::DATA)?;
+    let value = |kind| counter.find(kind)?.u64();
+    Some(Counter { packets: value(expr::COUNTER_PACKETS)?, bytes: value(expr::COUNTER_BYTES)? })
+}

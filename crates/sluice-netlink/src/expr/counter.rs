@@ -1,0 +1,26 @@
+//! `counter`: counts packets and bytes.
+
+use std::ptr::NonNull;
+
+use nftnl::expr::Expression;
+use nftnl::nftnl_sys as sys;
+
+use super::raw::RawExpr;
+
+/// Counts. What it counted is no part of the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counter;
+
+impl Counter {
+    pub(super) const NAME: &str = "counter";
+
+    pub(super) fn decode(_: RawExpr<'_>) -> Option<Self> {
+        Some(Counter)
+    }
+}
+
+impl Expression for Counter {
+    fn to_expr(&self, rule: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        nftnl::expr::Counter.to_expr(rule)
+    }
+}

@@ -1,0 +1,40 @@
+//! `fib`: what the routing table says of an address.
+
+use std::ptr::NonNull;
+
+use nftnl::expr::Expression;
+use nftnl::nftnl_sys as sys;
+
+use super::raw::{Builder, RawExpr};
+use super::register::Register;
+
+/// Loads the kind of the destination address: local, broadcast, ...
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fib {
+    pub(crate) to: Register,
+}
+
+impl Fib {
+    /// `NFT_FIB_RESULT_ADDRTYPE`.
+    pub(crate) const ADDRESS_TYPE: u32 = 3;
+    /// `NFTA_FIB_F_DADDR`.
+    pub(crate) const DADDR: u32 = 2;
+
+    pub(super) const NAME: &str = "fib";
+
+    pub(super) fn decode(raw: RawExpr<'_>) -> Option<Self> {
+        let ours = raw.u32(sys::NFTNL_EXPR_FIB_RESULT)? == Self::ADDRESS_TYPE
+            && raw.u32(sys::NFTNL_EXPR_FIB_FLAGS)? == Self::DADDR;
+        ours.then_some(Fib { to: Register::of(raw.u32(sys::NFTNL_EXPR_FIB_DREG)?)? })
+    }
+}
+
+impl Expression for Fib {
+    fn to_expr(&self, _: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        Builder::new(c"fib")
+            .u32(sys::NFTNL_EXPR_FIB_DREG, self.to.number())
+            .u32(sys::NFTNL_EXPR_FIB_RESULT, Self::ADDRESS_TYPE)
+            .u32(sys::NFTNL_EXPR_FIB_FLAGS, Self::DADDR)
+            .finish()
+    }
+}

@@ -1,0 +1,60 @@
+//! `lookup`: is the key in the set, or what does the map hold for it?
+
+use std::ptr::NonNull;
+
+use nftnl::expr::Expression;
+use nftnl::nftnl_sys as sys;
+
+use super::raw::{Builder, RawExpr};
+use super::register::Register;
+
+/// Looks a key up; goes on only if it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lookup {
+    pub(crate) set: String,
+    pub(crate) from: Register,
+    pub(crate) to: Found,
+}
+
+/// Where the data of a found key goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// The set has none.
+    Nowhere,
+    /// It is a verdict, and obeyed.
+    Verdict,
+    /// It is a value.
+    Value(Register),
+}
+
+impl Lookup {
+    const VERDICT: u32 = sys::libc::NFT_REG_VERDICT as u32;
+
+    pub(super) const NAME: &str = "lookup";
+
+    pub(super) fn decode(raw: RawExpr<'_>) -> Option<Self> {
+        // The only flag inverts the lookup.
+        (raw.u32(sys::NFTNL_EXPR_LOOKUP_FLAGS).unwrap_or(0) == 0).then_some(Lookup {
+            set: raw.text(sys::NFTNL_EXPR_LOOKUP_SET)?.to_owned(),
+            from: Register::of(raw.u32(sys::NFTNL_EXPR_LOOKUP_SREG)?)?,
+            to: match raw.u32(sys::NFTNL_EXPR_LOOKUP_DREG) {
+                None => Found::Nowhere,
+                Some(Self::VERDICT) => Found::Verdict,
+                Some(register) => Found::Value(Register::of(register)?),
+            },
+        })
+    }
+}
+
+impl Expression for Lookup {
+    fn to_expr(&self, _: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        let expr = Builder::new(c"lookup")
+            .u32(sys::NFTNL_EXPR_LOOKUP_SREG, self.from.number())
+            .text(sys::NFTNL_EXPR_LOOKUP_SET, &self.set);
+        match self.to {
+            Found::Nowhere => expr.finish(),
+            Found::Verdict => expr.u32(sys::NFTNL_EXPR_LOOKUP_DREG, Self::VERDICT).finish(),
+            Found::Value(to) => expr.u32(sys::NFTNL_EXPR_LOOKUP_DREG, to.number()).finish(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Messages of nf_tables: a netlink header, a netfilter header, attributes.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+
+use nftnl::nftnl_sys::libc;
+use nftnl::{MsgType, NlMsg, nft_nlmsg_maxsize};
+
+use crate::attr::Attributes;
+use crate::uapi;
+
+/// Bytes of both headers.
+pub(crate) const HEADERS: usize = 20;
+
+/// Where flags and sequence number lie in the netlink header.
+const FLAGS: std::ops::Range<usize> = 6..8;
+const SEQUENCE: std::ops::Range<usize> = 8..12;
+
+/// Starts a message for our family: the headers, for attributes to follow. `kind` is `NFT_MSG_*`,
+/// `flags` are `NLM_F_*` beside the one that makes it a request.
+pub(crate) fn start(kind: c_int, flags: c_int) -> Vec<u8> {
+    let kind = (libc::NFNL_SUBSYS_NFTABLES << 8 | kind) as u16;
+    let mut message = Vec::with_capacity(256);
+    message.extend_from_slice(&[0; 4]);
+    message.extend_from_slice(&kind.to_ne_bytes());
+    message.extend_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
+    message.extend_from_slice(&[0; 8]);
+    message.extend_from_slice(&[uapi::FAMILY, 0, 0, 0]);
+    message
+}
+
+/// Ends a message: writes its length.
+pub(crate) fn finish(mut message: Vec<u8>) -> Vec<u8> {
+    let length = message.len() as u32;
+    message[..4].copy_from_slice(&length.to_ne_bytes());
+    message
+}
+
+/// Writes the sequence number, by which the kernel's answers refer to a message.
+pub(crate) fn number(message: &mut [u8], sequence: u32) {
+    message[SEQUENCE].copy_from_slice(&sequence.to_ne_bytes());
+}
+
+/// Length in the netlink header.
+pub(crate) fn length(message: &[u8]) -> Option<usize> {
+    message.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize)
+}
+
+/// Type in the netlink header.
+pub(crate) fn kind(message: &[u8]) -> c_int {
+    message.get(4..6).and_then(|kind| kind.try_into().ok()).map_or(0, u16::from_ne_bytes).into()
+}
+
+/// Flags in the netlink header.
+pub(crate) fn flags(message: &[u8]) -> c_int {
+    message.get(FLAGS).and_then(|flags| flags.try_into().ok()).map_or(0, u16::from_ne_bytes).into()
+}
+
+/// Sequence number in the netlink header.
+pub(crate) fn sequence(message: &[u8]) -> u32 {
+    message.get(SEQUENCE).and_then(|sequence| sequence.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+/// Attributes behind the headers.
+pub(crate) fn attributes(message: &[u8]) -> Attributes<'_> {
+    Attributes::new(message.get(HEADERS..).unwrap_or_default())
+}
+
+/// Room for whatever message libnftnl writes.
+pub(crate) struct Scratch(Vec<u64>);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Scratch(vec![0; nft_nlmsg_maxsize().div_ceil(8) as usize])
+    }
+
+    /// The bytes of a message of nftnl, with the given `NLM_F_*` for its own: those ask for an
+    /// acknowledgement each, and thousands of these overflow the receive buffer.
+    pub(crate) fn take(&mut self, message: &impl NlMsg, msg_type: MsgType, flags: c_int) -> Vec<u8> {
+        let buffer = self.0.as_mut_ptr().cast::<c_void>();
+        // SAFETY: the buffer is aligned and has the size that `NlMsg::write` asks for.
+        unsafe { message.write(buffer, 0, msg_type) };
+        // SAFETY: the memory is ours and initialised, and bytes have no alignment.
+        let written = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), 8 * self.0.len()) };
+        let mut bytes = written[..length(written).unwrap_or(0)].to_vec();
+        bytes[FLAGS].copy_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
+        bytes
+    }
+}
+
+/// A finished message on its way into a batch of nftnl.
+pub(crate) struct Encoded<'a> {
+    bytes: &'a [u8],
+    /// The number it got in the batch.
+    pub(crate) sequence: Cell<u32>,
+}
+
+impl<'a> Encoded<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        assert!(bytes.len() <= nft_nlmsg_maxsize() as usize, "message larger than a batch page takes");
+        Encoded { bytes, sequence: Cell::new(0) }
+    }
+}
+
+// SAFETY: `write` writes no more than the largest message, as `new` made sure.
+unsafe impl NlMsg for Encoded<'_> {
+    unsafe fn write(&self, buf: *mut c_void, seq: u32, _: MsgType) {
+        self.sequence.set(seq);
+        // SAFETY: the caller provides room for the largest message, and it is no memory of ours.
+        let buffer = unsafe {
+            std::ptr::copy_nonoverlapping(self.bytes.as_ptr(), buf.cast(), self.bytes.len());
+            std::slice::from_raw_parts_mut(buf.cast::<u8>(), self.bytes.len())
+        };
+        number(buffer, seq);
+    }
+}

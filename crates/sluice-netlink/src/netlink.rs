@@ -1,0 +1,85 @@
+//! The kernel as a dataplane.
+
+use std::io;
+
+use nix::errno::Errno;
+use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step};
+
+use crate::socket::Socket;
+use crate::{commit, dump};
+
+/// nf_tables of the network namespace that the opening thread was in.
+pub struct Netlink {
+    /// All commits go through this one.
+    writer: Socket,
+    reader: Socket,
+    /// Most bytes of a batch.
+    limit: usize,
+    sent: u64,
+}
+
+/// nf_tables can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel has no netlink for netfilter, or the process is out of descriptors.
+    #[error("open a netlink socket for netfilter")]
+    Socket(#[source] io::Error),
+    /// The process lacks CAP_NET_ADMIN in the user namespace that owns the network namespace.
+    #[error("ask for the generation of nf_tables (needs CAP_NET_ADMIN)")]
+    Permission(#[source] io::Error),
+    /// The kernel has netfilter, but no nf_tables (`CONFIG_NF_TABLES`).
+    #[error("ask for the generation of nf_tables (CONFIG_NF_TABLES is missing)")]
+    Missing(#[source] io::Error),
+    /// Something else.
+    #[error("ask for the generation of nf_tables")]
+    Other(#[source] io::Error),
+}
+
+impl OpenError {
+    /// Whether it is for want of a capability.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, OpenError::Permission(_))
+    }
+
+    /// Of the first question that a new socket asks.
+    pub(crate) fn of(errno: Errno) -> Self {
+        match errno {
+            Errno::EPERM | Errno::EACCES => OpenError::Permission(errno.into()),
+            // netfilter knows no subsystem of that number.
+            Errno::EINVAL | Errno::EOPNOTSUPP => OpenError::Missing(errno.into()),
+            errno => OpenError::Other(errno.into()),
+        }
+    }
+}
+
+impl Netlink {
+    /// Opens nf_tables and makes sure that it answers.
+    pub fn open() -> Result<Self, OpenError> {
+        let writer = Socket::open().map_err(OpenError::Socket)?;
+        let mut reader = Socket::open().map_err(OpenError::Socket)?;
+        let limit = writer.enlarge().map_err(|errno| OpenError::Socket(errno.into()))?;
+        dump::generation(&mut reader).map_err(OpenError::of)?;
+        Ok(Netlink { writer, reader, limit, sent: 0 })
+    }
+
+    /// Number of messages that commits have sent to the kernel so far; questions don't count.
+    pub fn messages_sent(&self) -> u64 {
+        self.sent
+    }
+}
+
+impl Dataplane for Netlink {
+    fn read(&mut self) -> Result<Snapshot, ReadError> {
+        dump::read(&mut self.reader)
+    }
+
+    /// Sends one batch, or nothing if there are no steps. Only where the system does not let a socket
+    /// send so much at once (a large batch in an unprivileged user namespace) it sends several, split
+    /// between steps and between elements in the order given; then those before the refused one were
+    /// carried out.
+    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
+        let (sent, result) = commit::commit(&mut self.writer, steps, &mut self.limit);
+        self.sent += sent;
+        result
+    }
+}

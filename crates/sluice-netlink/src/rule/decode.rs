@@ -1,0 +1,201 @@
+//! Expressions to statements, by running the rule with symbols for values.
+//!
+//! A register holds what was loaded into it until something uses it. What sluice writes uses every
+//! value once; whatever does not is foreign.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use sluice_nft::{Field, Octets, Operand, Pick, SetName, Statement, Test};
+
+use super::encode::{hashed_len, port_after};
+use super::field::{Loaded, loaded};
+use crate::expr::{Cmp, CmpOp, Dnat, Expr, Found, Hash, Lookup, RawExpr, Register, Reject, Verdict, words};
+
+/// The statements of a rule.
+pub(super) fn statements<'a>(exprs: impl Iterator<Item = RawExpr<'a>>) -> Vec<Statement> {
+    let mut machine = Machine::default();
+    for raw in exprs {
+        if Expr::decode(raw).and_then(|expr| machine.run(expr)).is_none() {
+            machine.statements.push(Statement::Foreign(raw.describe()));
+            machine.registers.clear();
+        }
+    }
+    machine.finish()
+}
+
+#[derive(Default)]
+struct Machine {
+    registers: BTreeMap<Register, Value>,
+    statements: Vec<Statement>,
+}
+
+/// What is in a register.
+#[derive(Debug)]
+enum Value {
+    /// Part of a key, or to be compared.
+    Operand(Operand),
+    /// Leading bytes of a field.
+    Head(Field, usize),
+    /// Some bits of a field.
+    Masked(Field, u32),
+    /// A field that was found to be at least this.
+    AtLeast(Field, Octets<16>),
+    /// What a map held for a key.
+    Mapped(Vec<Operand>, SetName),
+}
+
+impl Machine {
+    /// Runs one expression; `None` if it is none of ours or not used our way.
+    fn run(&mut self, expr: Expr) -> Option<()> {
+        if let Some(Loaded { field, len, to }) = loaded(&expr) {
+            let whole = len == field.width();
+            self.store(to, if whole { Operand::Field(field).into() } else { Value::Head(field, len) });
+            return Some(());
+        }
+        match expr {
+            Expr::Numgen(n) => {
+                let (modulus, offset) = (n.modulus, n.offset);
+                let pick =
+                    if n.random { Pick::Random { modulus, offset } } else { Pick::Inc { modulus, offset } };
+                self.store(n.to, Operand::Pick(pick).into());
+            }
+            Expr::Hash(hash) => self.hash(hash)?,
+            Expr::Bitwise(bitwise) => match self.take_field(Register::FIRST)? {
+                field if field.width() == 4 => {
+                    self.store(Register::FIRST, Value::Masked(field, bitwise.mask));
+                }
+                _ => return None,
+            },
+            Expr::Cmp(cmp) => self.compare(cmp)?,
+            Expr::Lookup(lookup) => self.lookup(lookup)?,
+            Expr::Dnat(dnat) => self.dnat(dnat)?,
+            Expr::Masquerade(_) => self.statements.push(Statement::Masquerade),
+            Expr::Counter(_) => self.statements.push(Statement::Counter),
+            Expr::Reject(Reject::Reset) => self.statements.push(Statement::RejectReset),
+            Expr::Reject(Reject::Port) => self.statements.push(Statement::RejectPort),
+            Expr::Verdict(Verdict::Accept) => self.statements.push(Statement::Accept),
+            Expr::Verdict(Verdict::Drop) => self.statements.push(Statement::Drop),
+            Expr::Verdict(Verdict::Goto(chain)) => self.statements.push(Statement::Goto(chain.into())),
+            Expr::Verdict(Verdict::Jump(chain)) => self.statements.push(Statement::Jump(chain.into())),
+            Expr::Payload(_) | Expr::Meta(_) | Expr::Ct(_) | Expr::Fib(_) => return None,
+        }
+        Some(())
+    }
+
+    fn hash(&mut self, hash: Hash) -> Option<()> {
+        let Hash { from, len, modulus, seed, offset, to } = hash;
+        let on = self.take_key(from).into_iter().map(|part| match part {
+            Operand::Field(field) => Some(field),
+            Operand::Pick(_) => None,
+        });
+        let on: Vec<Field> = on.collect::<Option<_>>()?;
+        (!on.is_empty() && len == hashed_len(&on)).then_some(())?;
+        self.store(to, Operand::Pick(Pick::Jhash { on, modulus, seed, offset }).into());
+        Some(())
+    }
+
+    fn compare(&mut self, Cmp { op, data }: Cmp) -> Option<()> {
+        let value = Octets::new(&data)?;
+        let (field, test) = match (self.take(Register::FIRST)?, op) {
+            (Value::Operand(Operand::Field(field)), _) if field.width() != data.len() => return None,
+            (Value::Operand(Operand::Field(field)), CmpOp::Eq) => (field, Test::Is(value)),
+            (Value::Operand(Operand::Field(field)), CmpOp::Neq) => (field, Test::IsNot(value)),
+            (Value::Operand(Operand::Field(field)), CmpOp::Gte) => {
+                self.store(Register::FIRST, Value::AtLeast(field, value));
+                return Some(());
+            }
+            (Value::AtLeast(field, low), CmpOp::Lte) if data.len() == field.width() => {
+                (field, Test::Between(low, value))
+            }
+            (Value::Head(field, len), CmpOp::Neq) if data.len() == len => (field, Test::NotUnder(value)),
+            (Value::Masked(field, mask), CmpOp::Neq) if data == [0; 4] => (field, Test::Has(mask)),
+            _ => return None,
+        };
+        self.statements.push(Statement::Match(field, test));
+        Some(())
+    }
+
+    fn lookup(&mut self, Lookup { set, from, to }: Lookup) -> Option<()> {
+        let key = self.take_key(from);
+        let set = SetName::from(set);
+        (!key.is_empty()).then_some(())?;
+        match to {
+            Found::Nowhere => self.statements.push(Statement::InSet(key, set)),
+            Found::Verdict => self.statements.push(Statement::VerdictMap(key, set)),
+            Found::Value(to) => self.store(to, Value::Mapped(key, set)),
+        }
+        Some(())
+    }
+
+    fn dnat(&mut self, Dnat { ip, address, port }: Dnat) -> Option<()> {
+        let Value::Mapped(key, map) = self.take(address)? else { return None };
+        port.is_none_or(|port| port == port_after(ip, address)).then_some(())?;
+        self.statements.push(Statement::Dnat { ip, key, map, port: port.is_some() });
+        Some(())
+    }
+
+    fn store(&mut self, to: Register, value: Value) {
+        let end = to.plus(value.words());
+        let lost = |(at, old): (&Register, &Value)| *at < end && to < at.plus(old.words());
+        let lost: Vec<_> = self.registers.iter().filter(|entry| lost(*entry)).map(|(at, _)| *at).collect();
+        for register in lost {
+            let value = self.registers.remove(&register);
+            self.statements.extend(value.map(unused));
+        }
+        self.registers.insert(to, value);
+    }
+
+    fn take(&mut self, from: Register) -> Option<Value> {
+        self.registers.remove(&from)
+    }
+
+    fn take_field(&mut self, from: Register) -> Option<Field> {
+        match self.take(from)? {
+            Value::Operand(Operand::Field(field)) => Some(field),
+            _ => None,
+        }
+    }
+
+    /// Takes the operands that lie one behind the other from here on.
+    fn take_key(&mut self, mut from: Register) -> Vec<Operand> {
+        let mut key = Vec::new();
+        while let Some(Value::Operand(_)) = self.registers.get(&from)
+            && let Some(Value::Operand(part)) = self.take(from)
+        {
+            from = from.plus(words(part.width()));
+            key.push(part);
+        }
+        key
+    }
+
+    fn finish(mut self) -> Vec<Statement> {
+        let left = mem::take(&mut self.registers);
+        self.statements.extend(left.into_values().map(unused));
+        self.statements
+    }
+}
+
+/// A load can end a rule (there may be no transport header), so one that nothing uses matters.
+fn unused(value: Value) -> Statement {
+    Statement::Foreign(format!("[ {value:?} unused ]"))
+}
+
+impl Value {
+    fn words(&self) -> usize {
+        match self {
+            Value::Operand(operand) => words(operand.width()),
+            Value::Head(field, _) | Value::Masked(field, _) | Value::AtLeast(field, _) => {
+                words(field.width())
+            }
+            // An address, and perhaps a port.
+            Value::Mapped(..) => 5,
+        }
+    }
+}
+
+impl From<Operand> for Value {
+    fn from(operand: Operand) -> Self {
+        Value::Operand(operand)
+    }
+}

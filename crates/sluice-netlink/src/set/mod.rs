@@ -1,0 +1,6 @@
+//! Declarations of sets and maps.
+
+mod declaration;
+mod typing;
+
+pub(crate) use declaration::{decode, encode};

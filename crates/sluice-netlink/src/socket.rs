@@ -1,0 +1,132 @@
+//! A netlink socket that never blocks: the kernel answers before `send` returns.
+
+use std::ffi::{c_int, c_void};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use mnl::mnl_sys;
+use nftnl::nftnl_sys::libc;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockopt, sendmsg, setsockopt, sockopt};
+
+use crate::message;
+use crate::reply::{self, Reply};
+
+/// More than the kernel ever puts into one part of a dump.
+const BUFFER: usize = 1 << 16;
+
+/// What an skb costs beyond its contents (`netlink_sendmsg`).
+const SEND_OVERHEAD: usize = 32;
+
+/// A socket for nf_tables.
+pub(crate) struct Socket {
+    socket: mnl::Socket,
+    buffer: Box<Buffer>,
+    sequence: u32,
+}
+
+/// Aligned for `nlmsghdr`.
+#[repr(align(8))]
+struct Buffer([u8; BUFFER]);
+
+// SAFETY: `mnl::Socket` is not `Send` only because it holds a pointer; libmnl's socket is a file
+// descriptor and two plain fields, tied to no thread, and ours alone.
+unsafe impl Send for Socket {}
+
+/// How a dump ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dumped {
+    /// It is complete, and of one generation.
+    Whole,
+    /// Somebody changed the ruleset meanwhile.
+    Interrupted,
+}
+
+impl Socket {
+    pub(crate) fn open() -> io::Result<Self> {
+        let socket = mnl::Socket::new(mnl::Bus::Netfilter)?;
+        let socket = Socket { socket, buffer: Box::new(Buffer([0; BUFFER])), sequence: 0 };
+        fcntl(socket.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        fcntl(socket.fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // Errors without the refused message in them, but with the place in it that was refused.
+        // Kernels from 4.12 on have both; without, errors only say less.
+        let _ = socket.switch_on(libc::NETLINK_CAP_ACK);
+        let _ = socket.switch_on(libc::NETLINK_EXT_ACK);
+        Ok(socket)
+    }
+
+    /// Makes room for the largest batch, and returns how many bytes one may have. In a user namespace
+    /// the administrator's `net.core.wmem_max` limits that.
+    pub(crate) fn enlarge(&self) -> nix::Result<usize> {
+        const WANTED: usize = 1 << 30;
+        setsockopt(&self.fd(), sockopt::SndBufForce, &WANTED)
+            .or_else(|_| setsockopt(&self.fd(), sockopt::SndBuf, &WANTED))?;
+        Ok(getsockopt(&self.fd(), sockopt::SndBuf)?.saturating_sub(SEND_OVERHEAD))
+    }
+
+    /// Sends all parts as one.
+    pub(crate) fn send(&self, parts: &[IoSlice<'_>]) -> nix::Result<()> {
+        let kernel = NetlinkAddr::new(0, 0);
+        sendmsg(self.socket.as_raw_fd(), parts, &[], MsgFlags::empty(), Some(&kernel)).map(drop)
+    }
+
+    /// Takes one datagram that has arrived and hands its messages to `each`; `false` if there is none.
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<bool, Errno> {
+        let messages = match self.socket.recv(&mut self.buffer.0) {
+            Ok(messages) => messages,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error.try_into().unwrap_or(Errno::EIO)),
+        };
+        for message in messages {
+            each(message.map_err(|_| Errno::EBADMSG)?);
+        }
+        Ok(true)
+    }
+
+    /// Asks one question and hands every message of the answer to `each`.
+    pub(crate) fn ask(&mut self, question: Vec<u8>, mut each: impl FnMut(&[u8])) -> Result<Dumped, Errno> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let mut question = message::finish(question);
+        message::number(&mut question, sequence);
+        self.send(&[IoSlice::new(&question)])?;
+
+        let mut end = None;
+        let mut dumped = Dumped::Whole;
+        while end.is_none() {
+            let arrived = self.receive(|answer| {
+                if message::sequence(answer) != sequence {
+                    return;
+                }
+                if message::flags(answer) & libc::NLM_F_DUMP_INTR != 0 {
+                    dumped = Dumped::Interrupted;
+                }
+                match reply::parse(answer) {
+                    Reply::Data => each(answer),
+                    Reply::End => end = Some(Ok(())),
+                    Reply::Error(error) => end = Some(Err(error.errno)),
+                }
+            })?;
+            if !arrived {
+                return Err(Errno::EAGAIN);
+            }
+        }
+        end.unwrap_or(Ok(())).map(|()| dumped)
+    }
+
+    fn switch_on(&self, option: c_int) -> io::Result<()> {
+        let mut on: c_int = 1;
+        let (value, size) = ((&raw mut on).cast::<c_void>(), size_of::<c_int>() as libc::socklen_t);
+        // SAFETY: the socket is open, and `value` points to `size` bytes that are only read.
+        match unsafe { mnl_sys::mnl_socket_setsockopt(self.socket.as_raw_socket(), option, value, size) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor stays open while `self` lives.
+        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+}

@@ -1,0 +1,188 @@
+//! Steps to messages.
+
+use std::ffi::CString;
+
+use nftnl::nftnl_sys::libc::{NFT_MSG_DELSET, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use nftnl::{ChainType, MsgType, Policy, ProtoFamily};
+use sluice_nft::{Base, Data, ElementsOf, Hook, Key, SetName, Step};
+
+use crate::attr::Write;
+use crate::element::{self, Verb};
+use crate::message::{self, Scratch};
+use crate::{rule, set, uapi};
+
+/// A step, and for those about elements one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) step: usize,
+    pub(crate) element: usize,
+}
+
+/// A message and what it is about.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) about: About,
+}
+
+/// The part of the steps that a message carries out: a step, or elements of steps in a row on the
+/// same set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About {
+    pub(crate) first: Position,
+    /// Number of elements; 0 if it is about a whole step.
+    pub(crate) elements: usize,
+}
+
+/// The steps' messages, in order.
+pub(crate) struct Messages<'a> {
+    steps: &'a [Step],
+    next: Position,
+    sets: u32,
+    table: nftnl::Table,
+    scratch: Scratch,
+}
+
+impl<'a> Messages<'a> {
+    /// The messages from this position on.
+    pub(crate) fn from(steps: &'a [Step], next: Position) -> Self {
+        let name = CString::new(uapi::TABLE).expect("our name has no zero byte");
+        let table = nftnl::Table::new(name, ProtoFamily::Inet);
+        Messages { steps, next, sets: 0, table, scratch: Scratch::new() }
+    }
+
+    fn elements(&mut self, verb: Verb, of: &ElementsOf) -> Message {
+        let first = self.next;
+        let elements = elements_from(self.steps, first, verb, &of.name);
+        let (bytes, count) =
+            element::encode(verb, &of.name, &of.declaration, elements.map(|(_, element)| element));
+        let following = elements_from(self.steps, first, verb, &of.name).nth(count);
+        self.next =
+            following.map_or_else(|| self.after(first.step, verb, &of.name), |(position, _)| position);
+        Message { bytes, about: About { first, elements: count } }
+    }
+
+    /// Where the run of steps ends whose elements go into the same messages as those of `step`.
+    fn after(&self, step: usize, verb: Verb, name: &SetName) -> Position {
+        let run =
+            self.steps[step..].iter().take_while(|step| elements_of(step, verb, name).is_some()).count();
+        Position { step: step + run, element: 0 }
+    }
+
+    /// The message of a step that is about one object; `None` if it can't be written.
+    fn object(&mut self, step: &Step) -> Option<Vec<u8>> {
+        let Messages { table, scratch, .. } = self;
+        Some(match step {
+            Step::AddTable => scratch.take(table, MsgType::Add, NLM_F_CREATE | NLM_F_EXCL),
+            Step::DeleteTable => scratch.take(table, MsgType::Del, 0),
+            Step::AddSet(name, set) => {
+                self.sets += 1;
+                set::encode(name, set, self.sets)
+            }
+            Step::DeleteSet(name) => {
+                let mut message = message::start(NFT_MSG_DELSET, 0);
+                message.put_text(uapi::set::TABLE, uapi::TABLE);
+                message.put_text(uapi::set::NAME, name.as_str());
+                message::finish(message)
+            }
+            Step::AddChain(name, base) => {
+                let mut chain = chain(name.as_str(), table)?;
+                if let Some(Base { hook, priority }) = *base {
+                    chain.set_hook(hook_of(hook)?, priority);
+                    chain.set_type(ChainType::Nat);
+                    chain.set_policy(Policy::Accept);
+                }
+                scratch.take(&chain, MsgType::Add, NLM_F_CREATE | NLM_F_EXCL)
+            }
+            Step::DeleteChain(name) => scratch.take(&chain(name.as_str(), table)?, MsgType::Del, 0),
+            Step::AddRule(name, rule) => {
+                let chain = chain(name.as_str(), table)?;
+                let mut encoded = nftnl::Rule::new(&chain);
+                rule::expressions(rule)?.iter().for_each(|expr| encoded.add_expr(expr));
+                scratch.take(&encoded, MsgType::Add, NLM_F_CREATE | NLM_F_APPEND)
+            }
+            Step::FlushChain(name) => {
+                let chain = chain(name.as_str(), table)?;
+                scratch.take(&nftnl::Rule::new(&chain), MsgType::Del, 0)
+            }
+            Step::AddElements(..) | Step::DeleteElements(..) => return None,
+        })
+    }
+}
+
+impl Iterator for Messages<'_> {
+    /// `Err` is the number of a step that can't be written: it holds something foreign.
+    type Item = Result<Message, usize>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let first = self.next;
+            let step = self.steps.get(first.step)?;
+            self.next = Position { step: first.step + 1, element: 0 };
+            return Some(match step {
+                Step::AddElements(_, elements) | Step::DeleteElements(_, elements) if elements.is_empty() => {
+                    continue;
+                }
+                Step::AddElements(of, _) => {
+                    self.next = first;
+                    Ok(self.elements(Verb::Add, of))
+                }
+                Step::DeleteElements(of, _) => {
+                    self.next = first;
+                    Ok(self.elements(Verb::Delete, of))
+                }
+                step => match self.object(step) {
+                    Some(bytes) => Ok(Message { bytes, about: About { first, elements: 0 } }),
+                    None => Err(first.step),
+                },
+            });
+        }
+    }
+}
+
+/// The position of the `nth` element of a message about elements.
+pub(crate) fn nth_element(steps: &[Step], first: Position, nth: usize) -> Option<Position> {
+    let (verb, name) = match steps.get(first.step)? {
+        Step::AddElements(of, _) => (Verb::Add, &of.name),
+        Step::DeleteElements(of, _) => (Verb::Delete, &of.name),
+        _ => return None,
+    };
+    elements_from(steps, first, verb, name).nth(nth).map(|(position, _)| position)
+}
+
+/// The elements from a position on, as long as the steps do the same to the same set.
+fn elements_from<'a>(
+    steps: &'a [Step],
+    first: Position,
+    verb: Verb,
+    name: &'a SetName,
+) -> impl Iterator<Item = (Position, &'a (Key, Data))> {
+    let steps = (first.step..).zip(&steps[first.step..]);
+    steps
+        .map_while(move |(step, it)| elements_of(it, verb, name).map(|elements| (step, elements)))
+        .flat_map(|(step, elements)| {
+            elements.iter().enumerate().map(move |(element, it)| (Position { step, element }, it))
+        })
+        .skip(first.element)
+}
+
+fn elements_of<'a>(step: &'a Step, verb: Verb, name: &SetName) -> Option<&'a [(Key, Data)]> {
+    match (step, verb) {
+        (Step::AddElements(of, elements), Verb::Add) if of.name == *name => Some(elements),
+        (Step::DeleteElements(of, elements), Verb::Delete) if of.name == *name => Some(elements),
+        _ => None,
+    }
+}
+
+fn chain<'a>(name: &str, table: &'a nftnl::Table) -> Option<nftnl::Chain<'a>> {
+    Some(nftnl::Chain::new(CString::new(name).ok()?, table))
+}
+
+fn hook_of(hook: Hook) -> Option<nftnl::Hook> {
+    match hook {
+        Hook::Prerouting => Some(nftnl::Hook::PreRouting),
+        Hook::Output => Some(nftnl::Hook::Out),
+        Hook::Postrouting => Some(nftnl::Hook::PostRouting),
+        Hook::Foreign => None,
+    }
+}
