@@ -134,15 +134,19 @@ proptest! {
     }
 }
 
-/// Packets, what they meet before and after a change, and all they can meet on the way.
+/// Packets, what packets to their listener meet before and after a change, and what they can meet on the way.
 fn meetings(before: &Services, after: &Services) -> Vec<(Packet, BTreeSet<String>, String, String)> {
     let first = render(before, &Layout::default()).table;
     let (states, _, plan) = states(&first, after);
     let plan = report(&plan, false).to_string();
     let mut meetings = Vec::new();
-    for packet in packets(before) {
-        let mut allowed = outcomes(&first, &packet);
-        allowed.extend(outcomes(states.last().unwrap(), &packet));
+    let packets = packets(before);
+    for packet in &packets {
+        // Whichever way they come: a slot may point elsewhere before an interface stops being served.
+        let same = packets.iter().filter(|other| other.destination == packet.destination);
+        let ends = [&first, states.last().unwrap()];
+        let allowed: BTreeSet<String> =
+            same.flat_map(|other| ends.into_iter().flat_map(|table| outcomes(table, other))).collect();
         let mut met = BTreeSet::new();
         for pair in states.windows(2) {
             for random in (0..8u32).map(|n| n << 29) {

@@ -1,0 +1,44 @@
+//! Whole rulesets and plans, one folder a case: `before.yaml` (absent: an empty kernel) and
+//! `config.yaml` in, `desired.nft` and `plan.txt` out. `cargo xtask golden --update` writes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sluice_core::diff::diff;
+use sluice_core::render::{Layout, Rendered, render};
+use sluice_core::report::report;
+
+#[test]
+fn every_case_renders_and_plans_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    let wrong: Vec<String> = cases.iter().flat_map(|case| check(case)).collect();
+    assert!(wrong.is_empty(), "{}\nif this is right: cargo xtask golden --update", wrong.join("\n"));
+}
+
+fn check(case: &Path) -> Vec<String> {
+    let before = case.join("before.yaml");
+    let current = before.exists().then(|| rendered(&before, &Layout::default()).table);
+    let desired = rendered(&case.join("config.yaml"), &Layout::of(current.as_ref()));
+    let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
+    [("desired.nft", desired.table.to_string()), ("plan.txt", report(&plan, false).to_string())]
+        .into_iter()
+        .filter_map(|(name, text)| {
+            let path = case.join(name);
+            if std::env::var_os("SLUICE_UPDATE_GOLDENS").is_some() {
+                fs::write(&path, &text).unwrap();
+            }
+            let expected = fs::read_to_string(&path).unwrap_or_default();
+            (expected != text).then(|| format!("{} differs; now:\n{text}", path.display()))
+        })
+        .collect()
+}
+
+fn rendered(file: &Path, layout: &Layout) -> Rendered {
+    match sluice_config::load(file) {
+        Ok(loaded) => render(&loaded.config.services, layout),
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
