@@ -178,7 +178,7 @@ pub enum Pick {
     },
     /// `jhash` of concatenated fields.
     Jhash {
-        /// What is hashed, each field padded to four bytes.
+        /// What is hashed, each field padded to four bytes; one alone is not padded.
         on: Vec<Field>,
         /// Number of slots.
         modulus: u32,

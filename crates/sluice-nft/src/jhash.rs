@@ -58,3 +58,41 @@ fn finish(mut a: u32, mut b: u32, mut c: u32) -> u32 {
     b = (b ^ a).wrapping_sub(a.rotate_left(14));
     (c ^ b).wrapping_sub(b.rotate_left(24))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{jhash, reciprocal_scale};
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn hashes_of_all_lengths_are_the_kernels() {
+        let data: Vec<u8> = (0..40_u8).map(|n| n.wrapping_mul(37).wrapping_add(1)).collect();
+        // From the kernel's C function, compiled for x86-64.
+        for (length, hash) in [
+            (0, 0xdeae_e234),
+            (1, 0x5703_b261),
+            (2, 0x6cd5_79c8),
+            (4, 0x34fe_df94),
+            (8, 0xe050_9dde),
+            (11, 0x0ccf_e6a9),
+            (12, 0x7124_8edc),
+            (13, 0x027c_ae34),
+            (16, 0x367f_10fc),
+            (20, 0x9e4c_8ba0),
+            (24, 0x63c5_c460),
+            (25, 0xee20_9c4e),
+            (40, 0xc3c5_0409),
+        ] {
+            assert_eq!(jhash(&data[..length], 0x12345), hash, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn numbers_are_scaled_to_the_whole_range() {
+        assert_eq!(
+            [0, u32::MAX / 2, u32::MAX / 2 + 1, u32::MAX].map(|n| reciprocal_scale(n, 10)),
+            [0, 4, 5, 9]
+        );
+        assert_eq!(reciprocal_scale(u32::MAX, 1), 0);
+    }
+}

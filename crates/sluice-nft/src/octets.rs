@@ -46,3 +46,41 @@ impl<const N: usize> fmt::Debug for Octets<N> {
         self.as_slice().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Octets;
+
+    #[test]
+    fn fields_are_padded_to_four_bytes() {
+        let octets = Octets::<12>::EMPTY.with(&[6]).with(&[0, 80]).with(&[10, 0, 2, 11]);
+        assert_eq!(octets.as_slice(), [6, 0, 0, 0, 0, 80, 0, 0, 10, 0, 2, 11]);
+    }
+
+    #[test]
+    fn octets_are_compared_by_contents_then_length() {
+        let octets = |bytes: &[u8]| Octets::<4>::new(bytes).expect("it fits");
+        assert!(octets(&[1, 2]) < octets(&[1, 3]));
+        assert!(octets(&[1, 2]) < octets(&[2]));
+        assert!(octets(&[1]) < octets(&[1, 0]));
+        assert_eq!(octets(&[]), Octets::EMPTY);
+        assert_ne!(octets(&[0]), Octets::EMPTY);
+    }
+
+    #[test]
+    fn more_than_fits_is_refused() {
+        assert!(Octets::<4>::new(&[0; 4]).is_some());
+        assert!(Octets::<4>::new(&[0; 5]).is_none());
+    }
+
+    #[test]
+    #[should_panic]
+    fn field_beyond_the_end_panics() {
+        let _ = Octets::<4>::EMPTY.with(&[1]).with(&[2]);
+    }
+
+    #[test]
+    fn octets_print_as_hexadecimal() {
+        assert_eq!(format!("{:?}", Octets::<4>::EMPTY.with(&[0x0a, 0xff])), "0aff0000");
+    }
+}

@@ -1,9 +1,157 @@
-//! The fake kernel against the manners it shares with the real one, and against itself.
+//! The fake kernel: the manners it shares with the real one, and what tests can ask of it.
 
+mod common;
+
+use std::sync::Arc;
+
+use common::Balancer;
+use proptest::prelude::*;
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::manners;
+use sluice_nft::trace::{Outcome, Packet};
+use sluice_nft::{
+    Counter, Data, Dataplane, ElementsOf, Errno, Key, Pick, SetType, Snapshot, Statement, Step, Table,
+    manners,
+};
 
 #[test]
 fn fake_has_the_kernels_manners() {
     manners::manners(&mut FakeKernel::default());
+}
+
+proptest! {
+    #[test]
+    fn random_commits_leave_a_sound_table_or_no_trace(seed: u64) {
+        let mut kernel = FakeKernel::default();
+        let mut before = read(&mut kernel);
+        for batch in manners::walk(seed) {
+            let answer = kernel.commit(&batch);
+            let after = read(&mut kernel);
+            match answer {
+                Err(error) => {
+                    prop_assert_eq!(&after, &before);
+                    prop_assert!(batch.iter().any(|step| step.to_string() == error.operation));
+                }
+                Ok(()) => prop_assert!(after.generation - before.generation <= 1),
+            }
+            sound(&after);
+            before = after;
+        }
+    }
+
+    #[test]
+    fn steps_committed_one_by_one_do_what_the_batch_does(seed: u64) {
+        let mut whole = FakeKernel::default();
+        for batch in manners::walk(seed) {
+            let mut steps = whole.clone();
+            if whole.commit(&batch).is_ok() {
+                let each = batch.iter().try_for_each(|step| steps.commit(std::slice::from_ref(step)));
+                // A batch may put right what it did wrong; its steps alone may not.
+                prop_assert!(each.is_err() || read(&mut steps).table == read(&mut whole).table);
+            }
+        }
+    }
+}
+
+/// Everything that is referred to is there and of the right type, and what should be counted is.
+fn sound(snapshot: &Snapshot) {
+    let nothing = Table::default();
+    let table = snapshot.table.as_ref().unwrap_or(&nothing);
+    let led_to = |chain| assert_eq!(table.chains[chain].base, None, "{chain} is led to");
+    for statement in table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.0) {
+        match statement {
+            Statement::Goto(chain) | Statement::Jump(chain) => led_to(chain),
+            Statement::InSet(key, set)
+            | Statement::VerdictMap(key, set)
+            | Statement::Dnat { key, map: set, .. } => {
+                assert!(key.len() >= table.sets[set].key.len());
+            }
+            _ => {}
+        }
+    }
+    for (name, set) in &table.sets {
+        for element in set.elements.values() {
+            match (&set.data, &element.data) {
+                (SetType::Verdicts, Data::Goto(chain)) => led_to(chain),
+                (SetType::Set, Data::None) | (SetType::Map(_), Data::Value(_)) => {}
+                (_, data) => panic!("{name} holds {data:?}"),
+            }
+        }
+        let counted = snapshot.counters.get(name).into_iter().flat_map(|counters| counters.keys());
+        assert!(counted.eq(set.elements.keys().filter(|_| set.counter)), "counters of {name}");
+    }
+    assert!(snapshot.counters.keys().all(|set| table.sets.contains_key(set)));
+}
+
+#[test]
+fn commits_are_recorded_and_counted_unless_empty_or_failed() {
+    let mut kernel = FakeKernel::default();
+    kernel.commit(&[]).expect("nothing to do");
+    kernel.commit(&[Step::AddTable]).expect("it is missing");
+    kernel.commit(&[Step::AddTable]).expect_err("it is there");
+    kernel.commit(&[Step::AddChain("c".into(), None)]).expect("it is missing");
+    assert_eq!(kernel.commits(), [vec![Step::AddTable], vec![Step::AddChain("c".into(), None)]]);
+    assert_eq!(read(&mut kernel).generation, 2);
+}
+
+#[test]
+fn commit_told_to_fail_fails_once_and_changes_nothing() {
+    let mut kernel = FakeKernel::default();
+    kernel.fail_commit(1, Errno(105));
+    kernel.commit(&[Step::AddTable]).expect("the first one is none of our business");
+    let error = kernel.commit(&[Step::DeleteTable]).expect_err("the second one fails");
+    assert_eq!((error.operation.as_str(), error.errno), ("commit", Errno(105)));
+    assert!(kernel.table().is_some());
+    kernel.commit(&[Step::DeleteTable]).expect("the third one does not");
+}
+
+#[test]
+fn elements_count_packets_until_they_are_replaced() {
+    let mut kernel = FakeKernel::with_table(balancer());
+    assert_eq!(counter(&mut kernel), Some(Counter::default()));
+    for _ in 0..3 {
+        assert!(matches!(kernel.send(&packet()).outcome, Outcome::Translated { .. }));
+    }
+    assert_eq!(counter(&mut kernel), Some(Counter { packets: 3, bytes: 3 * 40 }));
+
+    kernel.edit(|table| {
+        table.as_mut().expect("it is there").chains.retain(|name, _| name.as_str() != "output")
+    });
+    assert_eq!(counter(&mut kernel), Some(Counter { packets: 3, bytes: 3 * 40 }));
+
+    let declaration = kernel.table().expect("it is there").sets[&"slots".into()].clone();
+    let element = vec![(Key::EMPTY.slot(0), common::value("10.0.2.12:8080".parse().expect("an address")))];
+    let of = ElementsOf { name: "slots".into(), declaration: Arc::new(declaration) };
+    let replace = [Step::DeleteElements(of.clone(), element.clone()), Step::AddElements(of, element)];
+    kernel.commit(&replace).expect("it can be replaced");
+    assert_eq!(counter(&mut kernel), Some(Counter::default()));
+}
+
+#[test]
+fn foreign_edit_counts_as_a_commit_and_takes_counters_along() {
+    let mut kernel = FakeKernel::with_table(balancer());
+    let before = read(&mut kernel).generation;
+    kernel.edit(|table| *table = None);
+    let after = read(&mut kernel);
+    assert_eq!(after, Snapshot { table: None, counters: Default::default(), generation: before + 1 });
+    assert_eq!(kernel.send(&packet()).outcome, Outcome::Untranslated { masqueraded: false });
+}
+
+fn balancer() -> Table {
+    let address = |text: &str| text.parse().expect("an address");
+    let pick = Pick::Inc { modulus: 1, offset: 0 };
+    let (listener, backends) = (address("203.0.113.10:80"), vec![address("10.0.2.11:8080")]);
+    Balancer { protocol: Packet::TCP, listener, pick, backends }.table()
+}
+
+fn packet() -> Packet {
+    let address = |text: &str| text.parse().expect("an address");
+    Packet::arriving(Packet::TCP, address("198.51.100.1:40000"), address("203.0.113.10:80"))
+}
+
+fn counter(kernel: &mut FakeKernel) -> Option<Counter> {
+    read(kernel).counters.get(&"slots".into())?.get(&Key::EMPTY.slot(0)).copied()
+}
+
+fn read(kernel: &mut FakeKernel) -> Snapshot {
+    kernel.read().expect("reading never fails")
 }

@@ -4,7 +4,7 @@ use super::objects::*;
 use crate::{Base, Field, Ip, Operand, Pick, Set, Statement, Step};
 
 const BATCHES: usize = 40;
-const MOST_STEPS: usize = 5;
+const MOST_STEPS: usize = 4;
 
 /// Base chains first. A chain leads only to later ones, so that there are no circles: kernels differ in how they
 /// refuse those.
@@ -13,12 +13,15 @@ const CHAINS: [(&str, Option<Base>); 5] = [
     ("postrouting", Some(Base::POSTROUTING)),
     ("c2", None),
     ("c3", None),
-    ("c4", None),
+    ("pick", None),
 ];
 
 pub(super) fn batches(seed: u64) -> Vec<Vec<Step>> {
     let mut random = Random(seed);
-    let mut batches = vec![program()];
+    let mut start = program();
+    start.extend([base("postrouting", Base::POSTROUTING), chain("c2"), chain("c3")]);
+    start.push(Step::AddSet("clients".into(), Set::plain(client())));
+    let mut batches = vec![start];
     batches.extend((0..BATCHES).map(|_| (0..=random.below(MOST_STEPS)).map(|_| step(&mut random)).collect()));
     batches
 }
@@ -27,19 +30,19 @@ fn step(random: &mut Random) -> Step {
     let at = random.below(CHAINS.len());
     let (name, hook) = CHAINS[at];
     let (set, declaration) = sets().swap_remove(random.below(3));
-    let number = random.below(3);
-    match random.below(40) {
-        0 => Step::DeleteTable,
-        1 | 2 => Step::AddTable,
-        3..7 => Step::AddSet(set.into(), declaration),
-        7 | 8 => Step::DeleteSet(set.into()),
-        9..13 => Step::AddChain(name.into(), hook),
-        13 | 14 => Step::DeleteChain(name.into()),
-        15..22 => rule(name, statements(random, at)),
-        22 | 23 => flush(name),
-        24..28 => goto(number as u16, CHAINS[random.below(CHAINS.len())].0),
-        28..31 => Step::DeleteElements(of_services(), vec![service(number as u16, name)]),
-        31..35 => slot(number as u32),
+    let number = random.below(6);
+    match random.below(60) {
+        0 => Step::AddTable,
+        1 if number == 0 => Step::DeleteTable,
+        1..4 => Step::AddSet(set.into(), declaration),
+        4..6 => Step::DeleteSet(set.into()),
+        6..10 => Step::AddChain(name.into(), hook),
+        10..13 => Step::DeleteChain(name.into()),
+        13..30 => rule(name, statements(random, at)),
+        30..35 => flush(name),
+        35..43 => goto(number as u16, CHAINS[random.below(CHAINS.len())].0),
+        43..47 => Step::DeleteElements(of_services(), vec![service(number as u16, name)]),
+        47..55 => slot(number as u32),
         _ => unslot(number as u32),
     }
 }
