@@ -1,1 +1,49 @@
-//! See Cargo.toml.
+//! YAML text to a validated [`Config`]; the only crate that knows the file's format.
+//!
+//! Every problem is reported, not just the first, each with file, line and column. Three passes:
+//! `outline` checks that the text is one plain YAML document; `document` reads it, noting what is
+//! wrong by path; `validate` checks what the services say together. When anything was noted,
+//! `outline` walks the text once more to turn paths into lines and columns.
+
+#![forbid(unsafe_code)]
+
+mod document;
+mod endpoint;
+mod outline;
+mod parse;
+mod place;
+mod problem;
+mod read;
+mod source;
+mod validate;
+mod word;
+
+use std::path::Path;
+
+use sluice_core::model::Config;
+
+pub use parse::parse;
+pub use problem::{Fault, Problem, Severity};
+pub use source::{Included, MAX_FILE_SIZE, Source};
+
+/// Where the configuration is unless somebody says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.yaml";
+
+/// A file that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What it says, includes merged and defaults applied.
+    pub config: Config,
+    /// What it says that is probably not meant, in file order.
+    pub warnings: Vec<Problem>,
+}
+
+/// Reads and validates a file and the files it includes.
+///
+/// # Errors
+/// All problems, warnings too, in file order: the named file's first, then the included files' in
+/// the order they were included. At least one is an error.
+pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
+    let main = Source::read(path).map_err(|problem| vec![problem])?;
+    parse(main, |pattern| source::include(path, pattern))
+}

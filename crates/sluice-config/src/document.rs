@@ -1,0 +1,206 @@
+//! The file as it is written: every key of every mapping, and why the rest is refused.
+
+use serde::de::MapAccess;
+use sluice_core::model::{
+    BackendName, Forwarding, InterfaceName, Listener, OnStop, Scheduler, ServiceName, Source,
+};
+
+use crate::endpoint::Target;
+use crate::place::Here;
+use crate::problem::{Fault, quoted};
+use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
+use crate::word::{GroupName, HashPart, Pattern, Refresh, SocketPath, StatePath, Weight};
+
+mapping! {
+    /// The file the daemon is given.
+    Main, "a mapping of settings", refused: not_in_main, {
+        forwarding: Forwarding,
+        on_stop: OnStop,
+        state: StatePath,
+        refresh: Refresh,
+        include: Many<Pattern>,
+        control: Control,
+        defaults: Defaults,
+        services: Services,
+    }
+}
+
+mapping! {
+    /// A file named by `include`.
+    Snippet, "a mapping with `services`", refused: not_in_snippet, {
+        services: Services,
+    }
+}
+
+mapping! {
+    Control, "a mapping of `socket` and `group`", refused: never, {
+        socket: SocketPath,
+        group: GroupName,
+    }
+}
+
+mapping! {
+    /// What services get that do not say otherwise themselves.
+    Defaults, "a mapping of service settings", refused: not_in_defaults, {
+        enabled: bool,
+        interface: InterfaceName,
+        scheduler: Scheduler,
+        hash: Hash,
+        source: Source,
+    }
+}
+
+mapping! {
+    Service, "a mapping of service settings", refused: not_in_service, {
+        listen: Many<Listener>,
+        enabled: bool,
+        interface: InterfaceName,
+        scheduler: Scheduler,
+        hash: Hash,
+        source: Source,
+        backends: Many<Backend>,
+    }
+}
+
+mapping! {
+    Hash, "a mapping with `on`", refused: not_in_hash, {
+        on: Many<HashPart>,
+    }
+}
+
+mapping! {
+    BackendMapping, "a backend", refused: not_in_backend, {
+        address: Target,
+        name: BackendName,
+        weight: Weight,
+    }
+}
+
+/// Services in file order.
+#[derive(Debug, Default)]
+pub(crate) struct Services(pub(crate) Vec<Entry>);
+
+/// One key of `services` and what it holds.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    /// How many equal keys come before this one.
+    pub(crate) nth: u32,
+    /// `None` when the key is no service name.
+    pub(crate) name: Option<ServiceName>,
+    pub(crate) service: Service,
+}
+
+impl FromYaml for Services {
+    const EXPECTED: &'static str = "a mapping of services by name";
+
+    fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mut mapping: A) -> Result<Option<Self>, A::Error> {
+        let mut entries = Vec::new();
+        let mut keys = Keys::default();
+        while let Some(key) = mapping.next_key_seed(Key)? {
+            let nth = keys.count(&key);
+            let here = here.nth_key(&key, nth);
+            let name = ServiceName::new(&key)
+                .map_err(|error| {
+                    let what = format!("{} is no service name: {error}", quoted(&key));
+                    here.error_at_key(Fault::new(what, "rename the service"));
+                })
+                .ok();
+            if let Some(service) = mapping.next_value_seed(Seed::new(here))? {
+                entries.push(Entry { key: key.into_owned(), nth, name, service });
+            }
+        }
+        Ok(Some(Services(entries)))
+    }
+}
+
+/// A backend, written as its target or as a mapping.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    pub(crate) target: Target,
+    pub(crate) name: Given<BackendName>,
+    pub(crate) weight: Given<Weight>,
+}
+
+impl FromYaml for Backend {
+    const EXPECTED: &'static str = "a backend such as 10.0.2.11:8080";
+
+    fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
+        let target = Target::scalar(here, scalar)?;
+        Some(Backend { target, name: Given::Absent, weight: Given::Absent })
+    }
+
+    fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
+        let Some(BackendMapping { address, name, weight }) = BackendMapping::mapping(here, mapping)? else {
+            return Ok(None);
+        };
+        Ok(match address {
+            Given::Good(target) => Some(Backend { target, name, weight }),
+            Given::Bad => None,
+            Given::Absent => {
+                here.error(Fault::new(
+                    "the backend has no `address`",
+                    "add one, such as `address: 10.0.2.11:8080`",
+                ));
+                None
+            }
+        })
+    }
+}
+
+fn never(_: &str) -> Option<Fault> {
+    None
+}
+
+fn not_in_main(key: &str) -> Option<Fault> {
+    match key {
+        "http" => Some(Fault::later("`http`")),
+        _ => None,
+    }
+}
+
+fn not_in_snippet(key: &str) -> Option<Fault> {
+    match key {
+        "include" => {
+            Some(Fault::new("an included file cannot include others", "move `include` to the main file"))
+        }
+        "forwarding" | "on_stop" | "state" | "refresh" | "control" | "defaults" | "http" => Some(Fault::new(
+            format!("`{key}` in an included file"),
+            format!("move `{key}` to the main file; an included file holds only `services`"),
+        )),
+        _ => None,
+    }
+}
+
+fn not_in_service(key: &str) -> Option<Fault> {
+    let later = [
+        "affinity",
+        "allow",
+        "deny",
+        "limits",
+        "synproxy",
+        "health",
+        "on_down",
+        "on_empty",
+        "quorum",
+        "slow_start",
+    ];
+    later.contains(&key).then(|| Fault::later(&quoted(key)))
+}
+
+fn not_in_defaults(key: &str) -> Option<Fault> {
+    match key {
+        "listen" | "backends" => {
+            Some(Fault::new(format!("`{key}` cannot have a default"), "write it in each service"))
+        }
+        _ => not_in_service(key),
+    }
+}
+
+fn not_in_hash(key: &str) -> Option<Fault> {
+    (key == "table_size").then(|| Fault::later("`table_size`"))
+}
+
+fn not_in_backend(key: &str) -> Option<Fault> {
+    ["backup", "max_connections"].contains(&key).then(|| Fault::later(&quoted(key)))
+}

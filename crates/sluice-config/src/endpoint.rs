@@ -1,0 +1,269 @@
+//! Listeners and backends as text: `ADDRESS:PORT[-PORT][/tcp|/udp]` and `ADDRESS[:PORT[-PORT]]`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use sluice_core::model::{Address, BackendPort, Listener, Ports, Protocol};
+
+use crate::place::Here;
+use crate::problem::{Fault, quoted};
+use crate::read::{FromYaml, Leaf, Scalar, unknown};
+
+impl Leaf for Listener {
+    const EXPECTED: &'static str = "a listener such as 203.0.113.10:80";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let text = match scalar {
+            Scalar::Text(text) => text,
+            Scalar::Integer(port) => return Err(no_address(&port.to_string())),
+            other => return Err(Fault::new(format!("{other} is no listener"), LISTENER)),
+        };
+        let (rest, protocol) = match text.rsplit_once('/') {
+            None => (text, Protocol::Tcp),
+            Some((rest, "tcp")) => (rest, Protocol::Tcp),
+            Some((rest, "udp")) => (rest, Protocol::Udp),
+            Some((_, other)) => return Err(unknown("protocol", other, &["tcp", "udp"])),
+        };
+        if rest.is_empty() || rest.contains(char::is_whitespace) {
+            return Err(Fault::new(format!("{} is no listener", quoted(text)), LISTENER));
+        }
+        let Written { host, port } = Written::split(rest)?;
+        let Some(port) = port else { return Err(no_port(host)) };
+        let ports = if port == "*" { Ports::ALL } else { ports(port)? };
+        let address = match host {
+            "*" => Address::Any,
+            "" => return Err(no_address(&ports.to_string())),
+            host => {
+                Address::Exact(unicast(host, &format!("write *:{ports} for every address of this machine"))?)
+            }
+        };
+        if let Address::Exact(address) = address
+            && address.is_loopback()
+        {
+            let what = format!(
+                "{address} is a loopback address: other machines cannot send to it, and the kernel drops translated \
+                 packets from it{}",
+                unless(address)
+            );
+            return Err(Fault::new(what, format!("use *:{ports}, or an address of an interface")));
+        }
+        Ok(Listener { address, ports, protocol })
+    }
+}
+
+const LISTENER: &str = "write ADDRESS:PORT, such as 203.0.113.10:80";
+
+fn no_port(host: &str) -> Fault {
+    let address = match host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => address.to_string(),
+        Ok(IpAddr::V6(address)) => format!("[{address}]"),
+        Err(_) if host == "*" => host.to_owned(),
+        Err(_) => match ports(host) {
+            Ok(ports) => return no_address(&ports.to_string()),
+            Err(_) => return not_an_address(host),
+        },
+    };
+    match swallowed_port(host) {
+        Some((address, port)) => {
+            let what = format!("{} has an IPv6 address without brackets", quoted(host));
+            Fault::new(what, format!("write [{address}]:{port}"))
+        }
+        None => {
+            let what = format!("{} has no port", quoted(host));
+            Fault::new(what, format!("write {address}:PORT, or {address}:* for every port"))
+        }
+    }
+}
+
+fn no_address(port: &str) -> Fault {
+    let fix = format!("write ADDRESS:{port}, or *:{port} for every address of this machine");
+    Fault::new(format!("{} has no address", quoted(port)), fix)
+}
+
+/// Where a backend is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) address: IpAddr,
+    pub(crate) port: BackendPort,
+}
+
+impl FromYaml for Target {
+    const EXPECTED: &'static str = "a backend such as 10.0.2.11:8080";
+
+    fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
+        let Scalar::Text(text) = scalar else {
+            let fix = "write ADDRESS:PORT, such as 10.0.2.11:8080";
+            here.error(Fault::new(format!("{scalar} is no backend"), fix));
+            return None;
+        };
+        let target = Target::parse(text).map_err(|fault| here.error(fault)).ok()?;
+        if let Some((address, port)) = swallowed_port(text) {
+            here.warning(Fault::new(
+                format!("{} is an address without a port", quoted(text)),
+                format!("write [{address}]:{port} for port {port}, or [{}] for that address", target.address),
+            ));
+        }
+        Some(target)
+    }
+}
+
+impl Target {
+    fn parse(text: &str) -> Result<Self, Fault> {
+        if let Some((rest, _)) = text.rsplit_once('/') {
+            let what = format!("{} names a protocol, which follows the listener's", quoted(text));
+            return Err(Fault::new(what, format!("write {}", quoted(rest))));
+        }
+        let Written { host, port } = Written::split(text)?;
+        if host == "*" {
+            let what = format!("{} is no backend", quoted(text));
+            return Err(Fault::new(what, "name the address of a server"));
+        }
+        let port = match port {
+            None => BackendPort::Keep,
+            Some("*") => {
+                let what = format!("{} asks for every port", quoted(text));
+                return Err(Fault::new(what, "leave the port out to keep the client's"));
+            }
+            Some(port) => {
+                let ports = ports(port)?;
+                ports.as_single().map_or(BackendPort::Range(ports), BackendPort::One)
+            }
+        };
+        let address = unicast(host, "name the address of a server")?;
+        if address.is_loopback() {
+            let what = format!(
+                "{address} is a loopback address: the kernel does not send other machines' packets to it{}",
+                unless(address)
+            );
+            return Err(Fault::new(
+                what,
+                "for a server on this machine, name an address of one of its interfaces",
+            ));
+        }
+        Ok(Target { address, port })
+    }
+}
+
+/// The one way around what the kernel does with loopback addresses, and why not to take it.
+fn unless(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => " unless route_localnet opens this machine's loopback services to its network",
+        IpAddr::V6(_) => "",
+    }
+}
+
+/// Canonical text, and the default name of a backend: `10.0.2.11:8080`, `[fd00::1]:8080`, `fd00::1`.
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.address, self.port) {
+            (address, BackendPort::Keep) => return write!(f, "{address}"),
+            (IpAddr::V4(address), _) => write!(f, "{address}:")?,
+            (IpAddr::V6(address), _) => write!(f, "[{address}]:")?,
+        }
+        match self.port {
+            BackendPort::Keep => Ok(()),
+            BackendPort::One(port) => write!(f, "{port}"),
+            BackendPort::Range(Ports { first, last }) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// The address and the port that were probably meant by `fd00::1:8080`, which is an address.
+fn swallowed_port(text: &str) -> Option<(Ipv6Addr, u16)> {
+    let (address, port) = text.parse::<Ipv6Addr>().ok().and(text.rsplit_once(':'))?;
+    Some((address.parse().ok()?, self::port(port).ok()?))
+}
+
+/// Host and port, brackets removed, neither looked at yet.
+struct Written<'a> {
+    host: &'a str,
+    port: Option<&'a str>,
+}
+
+impl<'a> Written<'a> {
+    fn split(text: &'a str) -> Result<Self, Fault> {
+        if let Some(inside) = text.strip_prefix('[') {
+            let fault = |what| Err(Fault::new(format!("{} {what}", quoted(text)), "write [ADDRESS]:PORT"));
+            let Some((host, rest)) = inside.split_once(']') else {
+                return fault("has no closing bracket");
+            };
+            if host.parse::<Ipv4Addr>().is_ok() {
+                return fault("has an IPv4 address in brackets, which are for IPv6").map_err(
+                    |fault: Fault| {
+                        Fault::new(fault.what, format!("write {}", quoted(format!("{host}{rest}"))))
+                    },
+                );
+            }
+            return match rest.strip_prefix(':') {
+                Some(port) => Ok(Written { host, port: Some(port) }),
+                None if rest.is_empty() => Ok(Written { host, port: None }),
+                None => fault("has something other than `:PORT` behind the bracket"),
+            };
+        }
+        if text.parse::<Ipv6Addr>().is_ok() {
+            return Ok(Written { host: text, port: None });
+        }
+        match text.rsplit_once(':') {
+            Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => {
+                let what = format!("{} has an IPv6 address without brackets", quoted(text));
+                Err(Fault::new(what, format!("write {}", quoted(format!("[{host}]:{port}")))))
+            }
+            Some((host, port)) => Ok(Written { host, port: Some(port) }),
+            None => Ok(Written { host: text, port: None }),
+        }
+    }
+}
+
+fn ports(text: &str) -> Result<Ports, Fault> {
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (port(first)?, port(last)?),
+        None => (port(text)?, port(text)?),
+    };
+    if first > last {
+        let what = format!("the port range {first}-{last} runs backwards");
+        return Err(Fault::new(what, format!("write {last}-{first}")));
+    }
+    Ok(Ports { first, last })
+}
+
+fn port(text: &str) -> Result<u16, Fault> {
+    // The standard library's parser would take a sign.
+    match text.parse() {
+        Ok(port @ 1..) if text.bytes().all(|c| c.is_ascii_digit()) => Ok(port),
+        _ => Err(Fault::new(format!("{} is no port", quoted(text)), "a port is a number from 1 to 65535")),
+    }
+}
+
+/// An address that one machine can have. `instead` says what to write for an unspecified one.
+fn unicast(host: &str, instead: &str) -> Result<IpAddr, Fault> {
+    let Ok(address) = host.parse::<IpAddr>() else { return Err(not_an_address(host)) };
+    let refuse = |what: &str, fix: &str| Err(Fault::new(format!("{address} is {what}"), fix));
+    match address {
+        IpAddr::V4(a) if a.is_unspecified() => refuse("no address of a machine", instead),
+        IpAddr::V6(a) if a.is_unspecified() => refuse("no address of a machine", instead),
+        IpAddr::V4(a) if a.octets()[0] == 0 => refuse("no address of a machine", "check the address"),
+        IpAddr::V4(a) if a.is_broadcast() => refuse("a broadcast address", "use a unicast address"),
+        _ if address.is_multicast() => refuse("a multicast address", "use a unicast address"),
+        IpAddr::V6(a) if a.is_unicast_link_local() => {
+            refuse("a link-local address, which needs a scope", NO_LINK_LOCAL)
+        }
+        IpAddr::V6(a) => match a.to_ipv4_mapped() {
+            Some(v4) => refuse("an IPv4 address in IPv6 form", &format!("write {v4}")),
+            None => Ok(address),
+        },
+        IpAddr::V4(_) => Ok(address),
+    }
+}
+
+fn not_an_address(host: &str) -> Fault {
+    let scoped = host.split_once('%').and_then(|(address, _)| address.parse::<Ipv6Addr>().ok());
+    let name = host.contains(|c: char| c.is_ascii_alphabetic()) && !host.contains(':');
+    let fix = match scoped {
+        Some(address) if address.is_unicast_link_local() => NO_LINK_LOCAL,
+        Some(_) => "leave out the % and what follows",
+        None if name => "names are not resolved: write the address",
+        None => "check the address",
+    };
+    Fault::new(format!("{} is no IP address", quoted(host)), fix)
+}
+
+const NO_LINK_LOCAL: &str = "use a global or a unique local (fd00::/8) address";

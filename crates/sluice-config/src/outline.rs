@@ -1,0 +1,250 @@
+//! The form of a YAML document: what of YAML is refused, and at which line and column things are.
+//!
+//! This walks the events of `yaml-rust2`, keeping nothing but what is asked for. A tree of marked
+//! nodes would lose the second of two equal keys, which is just what must be pointed at, and takes
+//! ten times the text in memory.
+
+use std::collections::HashMap;
+
+use yaml_rust2::parser::{Event, Parser};
+use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
+
+use crate::place::{Place, Step};
+use crate::problem::{Fault, Position};
+
+/// Deepest nesting of lists and mappings; a configuration needs 6.
+const MAX_DEPTH: usize = 32;
+
+/// Checks that `text` is one YAML document, a mapping without anchors, tags, and keys that are not text.
+///
+/// Anchors are refused because an error in an anchored value is an error in several places at once,
+/// and because nested ones expand without bounds. `defaults` does what they are used for.
+pub(crate) fn check(text: &str) -> Result<(), (Position, Fault)> {
+    walk(text, &mut Wanted::default())
+}
+
+/// Finds the lines and columns of places in one document, in their order. A place that does not
+/// exist, such as an index into a single value, is where the nearest node above it is.
+pub(crate) fn locate(text: &str, places: &[&Place]) -> Vec<Option<Position>> {
+    let mut wanted = Wanted::default();
+    let nodes: Vec<usize> = places.iter().map(|place| wanted.add(&place.steps)).collect();
+    // The text was walked before it was read; where that failed, this stops at the same event.
+    let _ = walk(text, &mut wanted);
+    places.iter().zip(nodes).map(|(place, node)| wanted.position(node, place.key)).collect()
+}
+
+/// The nodes that somebody wants to know the position of, as a tree.
+#[derive(Debug)]
+struct Wanted(Vec<Node>);
+
+#[derive(Debug, Default)]
+struct Node {
+    parent: Option<usize>,
+    children: HashMap<Step, usize>,
+    key: Option<Position>,
+    value: Option<Position>,
+}
+
+impl Default for Wanted {
+    /// The root, which is in every document.
+    fn default() -> Self {
+        Wanted(vec![Node::default()])
+    }
+}
+
+impl Wanted {
+    fn add(&mut self, steps: &[Step]) -> usize {
+        steps.iter().fold(0, |node, step| {
+            if let Some(child) = self.0[node].children.get(step) {
+                return *child;
+            }
+            let child = self.0.len();
+            self.0.push(Node { parent: Some(node), ..Node::default() });
+            self.0[node].children.insert(step.clone(), child);
+            child
+        })
+    }
+
+    fn position(&self, node: usize, key: bool) -> Option<Position> {
+        let Node { parent, key: of_key, value: of_value, .. } = &self.0[node];
+        let own = if key { of_key.or(*of_value) } else { of_value.or(*of_key) };
+        own.or_else(|| self.position((*parent)?, false))
+    }
+
+    fn child(&self, node: Option<usize>, step: &Step) -> Option<usize> {
+        self.0[node?].children.get(step).copied()
+    }
+}
+
+/// An open list or mapping; `node` is set when something inside is wanted.
+struct Frame {
+    node: Option<usize>,
+    inside: Inside,
+}
+
+enum Inside {
+    List {
+        next: usize,
+    },
+    /// `entry` is the node of the key just seen; keys are counted where something is wanted.
+    Mapping {
+        counts: HashMap<String, u32>,
+        entry: Option<Option<usize>>,
+    },
+}
+
+fn walk(text: &str, wanted: &mut Wanted) -> Result<(), (Position, Fault)> {
+    let mut parser = Parser::new_from_str(text);
+    let mut stack: Vec<Frame> = Vec::new();
+    let mut documents = 0;
+    loop {
+        let (event, marker) = parser.next_token().map_err(|error| syntax(&error))?;
+        let at = position(marker);
+        let refuse = |what: &str, fix: &str| Err((at, Fault::new(what, fix)));
+        match &event {
+            Event::Alias(_) => return refuse("YAML aliases are not supported", NO_ANCHORS),
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(anchor, tag)
+            | Event::MappingStart(anchor, tag) => {
+                if *anchor != 0 {
+                    return refuse("YAML anchors are not supported", NO_ANCHORS);
+                }
+                if tag.is_some() {
+                    return refuse("YAML tags are not supported", "leave the tag out, or quote the text");
+                }
+            }
+            _ => {}
+        }
+        match event {
+            Event::DocumentStart => {
+                documents += 1;
+                if documents == 2 {
+                    return refuse("the file holds a second YAML document", "remove the `---` line");
+                }
+            }
+            Event::StreamEnd if documents == 0 => return Err((START, empty())),
+            Event::StreamEnd => return Ok(()),
+            Event::SequenceEnd | Event::MappingEnd => {
+                stack.pop();
+            }
+            Event::Scalar(text, style, ..) => {
+                let absent = text.is_empty() && style == TScalarStyle::Plain;
+                match stack.last_mut() {
+                    None if absent => return Err((START, empty())),
+                    None => return refuse("the file is not a mapping", "start with `services:`"),
+                    Some(Frame { node, inside: Inside::Mapping { counts, entry: entry @ None } }) => {
+                        *entry = Some(wanted.meet_key(*node, counts, text, at));
+                    }
+                    Some(frame) => {
+                        let node = wanted.enter(frame);
+                        // What is left out has the position of whatever comes after it.
+                        if let (Some(node), false) = (node, absent) {
+                            wanted.0[node].value = Some(at);
+                        }
+                    }
+                }
+            }
+            Event::SequenceStart(..) | Event::MappingStart(..) => {
+                let mapping = matches!(event, Event::MappingStart(..));
+                let node = match stack.last_mut() {
+                    None if mapping => Some(0),
+                    None => return refuse("the file is not a mapping", "start with `services:`"),
+                    Some(Frame { inside: Inside::Mapping { entry: None, .. }, .. }) => {
+                        return refuse("a key is not text", "quote it");
+                    }
+                    Some(frame) => wanted.enter(frame),
+                };
+                if stack.len() == MAX_DEPTH {
+                    return Err((at, too_deep()));
+                }
+                if let Some(node) = node {
+                    wanted.0[node].value = Some(at);
+                }
+                let inside = match mapping {
+                    true => Inside::Mapping { counts: HashMap::new(), entry: None },
+                    false => Inside::List { next: 0 },
+                };
+                stack.push(Frame { node, inside });
+            }
+            Event::Nothing | Event::StreamStart | Event::DocumentEnd | Event::Alias(_) => {}
+        }
+    }
+}
+
+impl Wanted {
+    /// Notes a key of the mapping `node` and returns the node of its value.
+    fn meet_key(
+        &mut self,
+        node: Option<usize>,
+        counts: &mut HashMap<String, u32>,
+        key: String,
+        at: Position,
+    ) -> Option<usize> {
+        let node = node?;
+        // The parser reports a block mapping behind its first key.
+        self.0[node].value = self.0[node].value.min(Some(at));
+        if self.0[node].children.is_empty() {
+            return None;
+        }
+        let nth = *counts.entry(key.clone()).and_modify(|count| *count += 1).or_insert(0);
+        let child = self.child(Some(node), &Step::Key(key, nth))?;
+        self.0[child].key = Some(at);
+        Some(child)
+    }
+
+    /// The node of the next value in `frame`.
+    fn enter(&mut self, frame: &mut Frame) -> Option<usize> {
+        match &mut frame.inside {
+            Inside::List { next } => {
+                *next += 1;
+                self.child(frame.node, &Step::Index(*next - 1))
+            }
+            Inside::Mapping { entry, .. } => entry.take().flatten(),
+        }
+    }
+}
+
+const START: Position = Position { line: 1, column: 1 };
+
+const NO_ANCHORS: &str = "write the value out, or use `defaults`";
+
+fn empty() -> Fault {
+    Fault::new("the file is empty", "write `services: {}` if that is meant")
+}
+
+fn too_deep() -> Fault {
+    Fault::new(format!("nested more than {MAX_DEPTH} levels deep"), "a configuration needs 6")
+}
+
+fn position(marker: Marker) -> Position {
+    Position { line: marker.line() as u32, column: marker.col() as u32 + 1 }
+}
+
+fn syntax(error: &ScanError) -> (Position, Fault) {
+    let info = error.info();
+    let says = |text| info.contains(text);
+    let fault = if says("recursion limit") {
+        too_deep()
+    } else if says("anchor") || says("alias") {
+        Fault::new(
+            "`*` and `&` start YAML aliases and anchors here",
+            "put text that starts with one in quotes",
+        )
+    } else {
+        let fix = if says("tab") {
+            "indent with spaces"
+        } else if says("mapping values are not allowed") {
+            "check the indentation, and quote text that holds `: `"
+        } else if says("unexpected character") {
+            "put text that starts with it in quotes"
+        } else if says("quoted scalar") {
+            "close the quotes"
+        } else if says("flow") || says("illegal placement") || says("node content") {
+            "close the brackets"
+        } else {
+            "check the indentation, quotes and brackets up to here"
+        };
+        Fault::new(format!("not valid YAML: {info}"), fix)
+    };
+    (position(*error.marker()), fault)
+}

@@ -1,0 +1,169 @@
+//! The whole way from texts to a configuration, without a file being touched.
+
+use std::collections::HashSet;
+use std::mem;
+
+use serde::de::DeserializeSeed;
+
+use crate::document::{Main, Snippet};
+use crate::place::{Finding, Findings, Here, Place};
+use crate::problem::{Fault, Position, Problem, Severity};
+use crate::read::{FromYaml, Given, Many, Seed};
+use crate::source::{Included, Source};
+use crate::word::Pattern;
+use crate::{Loaded, outline, validate};
+
+/// Validates `main` and what it includes. `include` finds the files behind one pattern.
+///
+/// # Errors
+/// As [`load`](crate::load).
+pub fn parse(main: Source, include: impl Fn(&str) -> Included) -> Result<Loaded, Vec<Problem>> {
+    let findings = Findings::default();
+    let mut files = vec![File::new(main)];
+    let here = Here::root(&findings, 0);
+    let mut main: Main = files[0].read(&here).unwrap_or_default();
+    let mut services = vec![mem::take(&mut main.services).unwrap_or_default()];
+    for source in included(&here.key("include"), mem::take(&mut main.include), include) {
+        let mut file = source.map_or_else(File::refused, File::new);
+        let snippet: Snippet = file.read(&Here::root(&findings, files.len())).unwrap_or_default();
+        services.push(snippet.services.unwrap_or_default());
+        files.push(file);
+    }
+    let config = validate::validate(&findings, main, services);
+
+    let path = files[0].source.path.clone();
+    let mut problems = located(files, findings.into_inner());
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(problems);
+    }
+    if config.services.is_empty() {
+        let fault = Fault::new("no service is defined", "add one under `services`");
+        problems.push(Problem::at(&path, None, Severity::Warning, fault));
+    }
+    Ok(Loaded { config, warnings: problems })
+}
+
+/// The files behind all patterns, each once however many patterns match it.
+fn included(
+    here: &Here<'_>,
+    patterns: Given<Many<Pattern>>,
+    include: impl Fn(&str) -> Included,
+) -> Vec<Result<Source, Problem>> {
+    let mut seen = HashSet::new();
+    let mut sources = Vec::new();
+    for (index, pattern) in patterns.unwrap_or(Many(vec![])).0.into_iter().enumerate() {
+        let Some(pattern) = pattern else { continue };
+        match include(&pattern.0) {
+            Ok(found) => sources.extend(found.into_iter().filter(|source| {
+                seen.insert(match source {
+                    Ok(source) => source.path.clone(),
+                    Err(problem) => problem.file.clone(),
+                })
+            })),
+            Err(fault) => here.index(index).error(fault),
+        }
+    }
+    sources
+}
+
+/// A text, and what keeps it from being read as YAML.
+struct File {
+    source: Source,
+    refused: Option<Problem>,
+}
+
+impl File {
+    fn new(mut source: Source) -> Self {
+        // The two parsers differ in what they make of a byte order mark.
+        if source.text.starts_with('\u{feff}') {
+            source.text.drain(..'\u{feff}'.len_utf8());
+        }
+        File { source, refused: None }
+    }
+
+    fn refused(problem: Problem) -> Self {
+        let source = Source { path: problem.file.clone(), text: String::new() };
+        File { source, refused: Some(problem) }
+    }
+
+    /// Reads the text; `None` when it is no YAML, or not of the form of `T`.
+    fn read<T: FromYaml>(&mut self, here: &Here<'_>) -> Option<T> {
+        if self.refused.is_some() {
+            return None;
+        }
+        let text = &self.source.text;
+        let read = control_character(text).and_then(|()| outline::check(text)).and_then(|()| {
+            Seed::new(*here)
+                .deserialize(serde_yaml::Deserializer::from_str(text))
+                .map_err(|error| disagreement(&error))
+        });
+        match read {
+            Ok(document) => document,
+            Err((at, fault)) => {
+                let problem = Problem::at(&self.source.path, Some(at), Severity::Error, fault);
+                self.refused = Some(problem);
+                None
+            }
+        }
+    }
+}
+
+/// YAML allows no others, not even in quotes, and its parsers are vague about where they are.
+fn control_character(text: &str) -> Result<(), (Position, Fault)> {
+    let allowed = |c| matches!(c, '\t' | '\n' | '\r' | '\u{85}');
+    match text.char_indices().find(|(_, c)| c.is_control() && !allowed(*c)) {
+        None => Ok(()),
+        Some((offset, c)) => {
+            let what = format!("control character U+{:04X}", c as u32);
+            Err((Position::of(text.as_bytes(), offset), Fault::new(what, "remove it")))
+        }
+    }
+}
+
+/// What only the second parser finds wrong with the text.
+fn disagreement(error: &serde_yaml::Error) -> (Position, Fault) {
+    let position = error.location().map_or(Position { line: 1, column: 1 }, |at| Position {
+        line: at.line() as u32,
+        column: at.column() as u32,
+    });
+    (
+        position,
+        Fault::new(
+            format!("not valid YAML: {error}"),
+            "check the indentation, quotes and brackets up to here",
+        ),
+    )
+}
+
+/// Findings with lines and columns, in file order. What is said of a file that is no YAML is only that.
+fn located(files: Vec<File>, mut findings: Vec<Finding>) -> Vec<Problem> {
+    findings.retain(|finding| files[finding.place.file].refused.is_none());
+    let mut places: Vec<Vec<&Place>> = vec![Vec::new(); files.len()];
+    for Finding { place, see, .. } in &findings {
+        [Some(place), see.as_ref()].into_iter().flatten().for_each(|place| places[place.file].push(place));
+    }
+    // A good file is not walked again.
+    let mut positions: Vec<_> = files
+        .iter()
+        .zip(places)
+        .map(|(file, places)| match places.is_empty() {
+            true => Vec::new().into_iter(),
+            false => outline::locate(&file.source.text, &places).into_iter(),
+        })
+        .collect();
+    let mut position = |place: &Place| positions[place.file].next().flatten();
+
+    let mut problems = Vec::new();
+    for Finding { place, severity, mut fault, see } in findings {
+        let at = position(&place);
+        if let Some(see) = see {
+            let line = position(&see).map_or(0, |at| at.line);
+            fault.what = format!("{} at {}:{line}", fault.what, files[see.file].source.path.display());
+        }
+        let problem = Problem::at(&files[place.file].source.path, at, severity, fault);
+        problems.push((place.file, problem));
+    }
+    problems.extend(files.into_iter().enumerate().filter_map(|(n, file)| Some((n, file.refused?))));
+    problems.sort_by_key(|(file, problem)| (*file, problem.line, problem.column));
+    problems.into_iter().map(|(_, problem)| problem).collect()
+}

@@ -1,0 +1,137 @@
+//! What is wrong with a file, in the words its administrator sees.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// How bad a [`Problem`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The file cannot be used.
+    Error,
+    /// The file can be used, but hardly says what was meant.
+    Warning,
+}
+
+/// One thing to change in one file. Its `Display` is one line, `FILE:LINE:COL: error: WHAT (FIX)`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problem {
+    /// The file, named the way it was reached.
+    pub file: PathBuf,
+    /// Line, from 1; `None` when the problem is the whole file.
+    pub line: Option<u32>,
+    /// Column in characters, from 1; `None` exactly when `line` is.
+    pub column: Option<u32>,
+    /// Error or warning.
+    pub severity: Severity,
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl Problem {
+    /// A problem with a file as a whole.
+    pub fn file(file: &Path, fault: Fault) -> Self {
+        Self::at(file, None, Severity::Error, fault)
+    }
+
+    pub(crate) fn at(file: &Path, position: Option<Position>, severity: Severity, fault: Fault) -> Self {
+        Problem {
+            file: file.to_owned(),
+            line: position.map(|at| at.line),
+            column: position.map(|at| at.column),
+            severity,
+            what: fault.what,
+            fix: fault.fix,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file.display())?;
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            write!(f, "{line}:{column}:")?;
+        }
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, " {severity}: {} ({})", self.what, self.fix)
+    }
+}
+
+/// What is wrong and what to do about it, before it is known where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl Fault {
+    /// Both texts in lower case, without a full stop.
+    pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Fault { what: what.into(), fix: fix.into() }
+    }
+
+    /// A key, a value or a feature that later versions have.
+    pub(crate) fn later(what: &str) -> Self {
+        Fault::new(format!("{what} is not supported in this version"), "remove it")
+    }
+}
+
+/// A place in a text; both from 1, columns in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+impl Position {
+    /// The position of the character at byte `offset` of `text`.
+    pub(crate) fn of(text: &[u8], offset: usize) -> Self {
+        let before = &text[..offset];
+        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        Position {
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count() as u32,
+            column: 1 + String::from_utf8_lossy(&before[line_start..]).chars().count() as u32,
+        }
+    }
+}
+
+/// Text of the file inside a message: in backquotes, on one line, not endless.
+pub(crate) fn quoted(text: impl fmt::Display) -> String {
+    const LONGEST: usize = 80;
+    let text = text.to_string();
+    let mut shown = String::from("`");
+    for (n, c) in text.chars().enumerate() {
+        match c {
+            _ if n == LONGEST => {
+                shown.push('…');
+                break;
+            }
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown.push('`');
+    shown
+}
+
+/// The one of `known` that `word` most likely stands for.
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', ' '], "-");
+    // Comparing with a long text costs its length squared, and nothing known is long.
+    if word.len() > 40 {
+        return None;
+    }
+    let word = plain(word);
+    known
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&word, &plain(candidate)), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,326 @@
+//! Typed deserialisation that does not stop: what is wrong goes to the findings, `None` takes its
+//! place, and reading goes on. Only what is no longer YAML is an error of the deserialiser.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::place::{Here, Last};
+use crate::problem::{Fault, nearest, quoted};
+
+/// A type that a YAML value can stand for. Each method refuses what it is not overridden for.
+pub(crate) trait FromYaml: Sized {
+    /// What belongs here, with an article.
+    const EXPECTED: &'static str;
+
+    fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
+        here.error(unexpected::<Self>(&format!("{scalar}")));
+        None
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(here: &Here<'_>, mut list: A) -> Result<Option<Self>, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        here.error(unexpected::<Self>("a list"));
+        Ok(None)
+    }
+
+    fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mut mapping: A) -> Result<Option<Self>, A::Error> {
+        while mapping.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        here.error(unexpected::<Self>("a mapping"));
+        Ok(None)
+    }
+}
+
+fn unexpected<T: FromYaml>(found: &str) -> Fault {
+    Fault::new(format!("{found} where {} belongs", T::EXPECTED), format!("write {}", T::EXPECTED))
+}
+
+/// A single value, as YAML understands it.
+#[derive(Clone, Copy)]
+pub(crate) enum Scalar<'a> {
+    Text(&'a str),
+    Bool(bool),
+    Integer(i64),
+    /// What is not whole, or too large to matter.
+    Float(f64),
+}
+
+/// For messages: text in backquotes, the rest as it is.
+impl fmt::Display for Scalar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Text(text) => f.write_str(&quoted(text)),
+            Scalar::Bool(value) => f.write_str(&quoted(value)),
+            Scalar::Integer(value) => f.write_str(&quoted(value)),
+            Scalar::Float(value) => f.write_str(&quoted(value)),
+        }
+    }
+}
+
+/// A type written as one value.
+pub(crate) trait Leaf: Sized {
+    /// As [`FromYaml::EXPECTED`].
+    const EXPECTED: &'static str;
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault>;
+}
+
+impl<T: Leaf> FromYaml for T {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
+        T::parse(scalar).map_err(|fault| here.error(fault)).ok()
+    }
+}
+
+/// A list, or one element in place of a list of one. `None` holds the place of a bad element.
+#[derive(Debug)]
+pub(crate) struct Many<T>(pub(crate) Vec<Option<T>>);
+
+impl<T: FromYaml> FromYaml for Many<T> {
+    const EXPECTED: &'static str = "a list";
+
+    fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
+        Some(Many(vec![T::scalar(here, scalar)]))
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(here: &Here<'_>, mut list: A) -> Result<Option<Self>, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element_seed(Seed::new(here.index(elements.len())))? {
+            elements.push(element);
+        }
+        Ok(Some(Many(elements)))
+    }
+    fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
+        Ok(Some(Many(vec![T::mapping(here, mapping)?])))
+    }
+}
+
+/// Reads a `T` at one place.
+pub(crate) struct Seed<'a, T> {
+    here: Here<'a>,
+    as_what: PhantomData<T>,
+}
+
+impl<'a, T> Seed<'a, T> {
+    pub(crate) fn new(here: Here<'a>) -> Self {
+        Seed { here, as_what: PhantomData }
+    }
+}
+
+impl<'de, T: FromYaml> DeserializeSeed<'de> for Seed<'_, T> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T: FromYaml> Visitor<'de> for Seed<'_, T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Option<T>, E> {
+        Ok(T::scalar(&self.here, Scalar::Bool(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Option<T>, E> {
+        Ok(T::scalar(&self.here, Scalar::Integer(value)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Option<T>, E> {
+        let scalar = i64::try_from(value).map_or(Scalar::Float(value as f64), Scalar::Integer);
+        Ok(T::scalar(&self.here, scalar))
+    }
+
+    fn visit_i128<E>(self, value: i128) -> Result<Option<T>, E> {
+        Ok(T::scalar(&self.here, Scalar::Float(value as f64)))
+    }
+
+    fn visit_u128<E>(self, value: u128) -> Result<Option<T>, E> {
+        Ok(T::scalar(&self.here, Scalar::Float(value as f64)))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Option<T>, E> {
+        Ok(T::scalar(&self.here, Scalar::Float(value)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Option<T>, E> {
+        Ok(T::scalar(&self.here, Scalar::Text(text)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        let fix = |what| format!("write {}, or remove the {what}", T::EXPECTED);
+        match self.here.last() {
+            Some(Last::Index(index)) => {
+                let what = format!("entry {} of the list has no value", index + 1);
+                self.here.error(Fault::new(what, fix("entry")));
+            }
+            Some(Last::Key(key, _)) => {
+                self.here.error_at_key(Fault::new(format!("{} has no value", quoted(key)), fix("key")));
+            }
+            None => self.here.error(Fault::new("the file is empty", format!("write {}", T::EXPECTED))),
+        }
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Option<T>, A::Error> {
+        T::list(&self.here, list)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<Option<T>, A::Error> {
+        T::mapping(&self.here, mapping)
+    }
+}
+
+/// What a mapping makes of a key of its own.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Given<T> {
+    /// The key is not there.
+    #[default]
+    Absent,
+    /// The value is wrong, and that was said; checks that depend on it stay silent.
+    Bad,
+    Good(T),
+}
+
+impl<T> Given<T> {
+    pub(crate) fn of(value: Option<T>) -> Self {
+        value.map_or(Given::Bad, Given::Good)
+    }
+
+    /// What `f` makes of the value if there is one, else `default`.
+    pub(crate) fn map_or_else<U>(self, default: impl FnOnce() -> U, f: impl FnOnce(T) -> U) -> U {
+        match self {
+            Given::Good(value) => f(value),
+            Given::Absent | Given::Bad => default(),
+        }
+    }
+
+    /// The value if there is one; `default` if there is none or it is wrong.
+    pub(crate) fn unwrap_or(self, default: T) -> T {
+        self.map_or_else(|| default, |value| value)
+    }
+
+    pub(crate) fn unwrap_or_default(self) -> T
+    where
+        T: Default,
+    {
+        self.map_or_else(T::default, |value| value)
+    }
+
+    /// This one unless it is absent.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match self {
+            Given::Absent => other,
+            given => given,
+        }
+    }
+}
+
+/// Defines a mapping with fixed keys, each a [`Given`] field of the same name. `$refused` says why a
+/// key that is none of them, but no mistake in spelling either, is refused.
+macro_rules! mapping {
+    ($(#[$doc:meta])* $name:ident, $expected:literal, refused: $refused:expr, { $($key:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub(crate) struct $name {
+            $(pub(crate) $key: $crate::read::Given<$type>,)*
+        }
+
+        impl $crate::read::FromYaml for $name {
+            const EXPECTED: &'static str = $expected;
+
+            fn mapping<'de, A: serde::de::MapAccess<'de>>(
+                here: &$crate::place::Here<'_>,
+                mut mapping: A,
+            ) -> Result<Option<Self>, A::Error> {
+                const KEYS: &[&str] = &[$(stringify!($key)),*];
+                let mut read = Self::default();
+                let mut keys = $crate::read::Keys::default();
+                while let Some(key) = mapping.next_key_seed($crate::read::Key)? {
+                    if !keys.admit(here, &key, KEYS, $refused) {
+                        mapping.next_value::<serde::de::IgnoredAny>()?;
+                    }
+                    $(else if key == stringify!($key) {
+                        let seed = $crate::read::Seed::new(here.key(stringify!($key)));
+                        read.$key = $crate::read::Given::of(mapping.next_value_seed(seed)?);
+                    })*
+                }
+                Ok(Some(read))
+            }
+        }
+    };
+}
+pub(crate) use mapping;
+
+/// The keys of one mapping that were met so far.
+#[derive(Default)]
+pub(crate) struct Keys(HashMap<String, u32>);
+
+impl Keys {
+    /// How many times `key` was met before.
+    pub(crate) fn count(&mut self, key: &str) -> u32 {
+        match self.0.get_mut(key) {
+            Some(count) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                self.0.insert(key.to_owned(), 0);
+                0
+            }
+        }
+    }
+
+    /// Whether the value of `key` shall be read; if not, says why.
+    pub(crate) fn admit(
+        &mut self,
+        here: &Here<'_>,
+        key: &str,
+        known: &[&'static str],
+        refused: fn(&str) -> Option<Fault>,
+    ) -> bool {
+        let nth = self.count(key);
+        let at = here.nth_key(key, nth);
+        if nth > 0 {
+            let fault = Fault::new(format!("{} is already given", quoted(key)), "keep one of them");
+            at.error_at_key_because_of(fault, here.key(key).place_of_key());
+            false
+        } else if known.contains(&key) {
+            true
+        } else {
+            at.error_at_key(refused(key).unwrap_or_else(|| unknown("key", key, known)));
+            false
+        }
+    }
+}
+
+/// A word that is none of `known`.
+pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> Fault {
+    let fix = match nearest(word, known.iter().copied()) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!("known: {}", known.join(", ")),
+    };
+    Fault::new(format!("unknown {what} {}", quoted(word)), fix)
+}
+
+/// Reads a key as the text it is written with, whatever YAML would make of it.
+pub(crate) struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        // `Cow` itself always allocates; keys are short and mostly borrowed.
+        #[derive(serde::Deserialize)]
+        struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+        Borrowed::deserialize(deserializer).map(|key| key.0)
+    }
+}

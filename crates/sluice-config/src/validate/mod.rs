@@ -1,0 +1,169 @@
+//! What the file means as a whole: defaults applied, services merged, and nothing contradictory.
+
+mod clash;
+mod ports;
+mod reentry;
+mod service;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sluice_core::model::{
+    Address, Backend, Config, Control, InterfaceName, Listener, Scheduler, Service, ServiceName, Source,
+};
+use sluice_nft::Ip;
+
+use crate::document::{Main, Services};
+use crate::place::{Findings, Here, Place};
+use crate::problem::{Fault, quoted};
+use crate::read::Given;
+
+const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
+const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
+
+/// Makes a configuration of what was read; it means nothing when an error was found.
+///
+/// `files` are the services of each file, the main one's first.
+pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) -> Config {
+    let root = Here::root(findings, 0);
+    let defaults = service::Defaults::new(&root.key("defaults"), main.defaults.unwrap_or_default());
+    let entries = files
+        .into_iter()
+        .enumerate()
+        .flat_map(|(file, services)| services.0.into_iter().map(move |entry| (file, entry)));
+    let drafts: Vec<Draft> =
+        entries.map(|(file, entry)| Draft::new(findings, file, entry, &defaults)).collect();
+    let drafts = unique(findings, drafts);
+    clash::check(findings, &drafts);
+    reentry::check(findings, &drafts);
+
+    let control = main.control.unwrap_or_default();
+    let socket = control.socket.map_or_else(|| PathBuf::from(DEFAULT_SOCKET), |path| path.0);
+    let beside_socket = || socket.parent().unwrap_or(Path::new("/")).to_owned();
+    Config {
+        forwarding: main.forwarding.unwrap_or_default(),
+        on_stop: main.on_stop.unwrap_or_default(),
+        state: main.state.map_or_else(beside_socket, |path| path.0),
+        refresh: main.refresh.map_or_else(|| Some(DEFAULT_REFRESH), |refresh| refresh.0),
+        control: Control { group: control.group.map_or_else(|| None, |group| Some(group.0)), socket },
+        services: drafts.into_iter().filter_map(Draft::into_service).collect(),
+    }
+}
+
+/// One service, as far as it could be understood.
+pub(crate) struct Draft {
+    file: usize,
+    key: String,
+    nth: u32,
+    name: Option<ServiceName>,
+    enabled: bool,
+    interface: Given<InterfaceName>,
+    scheduler: Scheduler,
+    source: Source,
+    listeners: Elements<Listener>,
+    backends: Elements<Backend>,
+}
+
+/// What is good of a list, with indices in the file.
+#[derive(Debug)]
+struct Elements<T> {
+    good: Vec<(usize, T)>,
+    /// Nothing bad was left out, so that the good ones can be judged as a whole.
+    complete: bool,
+}
+
+impl<T> Elements<T> {
+    fn of(elements: impl IntoIterator<Item = Option<T>>) -> Self {
+        let mut complete = true;
+        let good = elements.into_iter().enumerate().filter_map(|(index, element)| {
+            complete &= element.is_some();
+            Some((index, element?))
+        });
+        let good = good.collect();
+        Elements { good, complete }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> + Clone {
+        self.good.iter().map(|(_, element)| element)
+    }
+
+    fn into_vec(self) -> Vec<T> {
+        self.good.into_iter().map(|(_, element)| element).collect()
+    }
+}
+
+impl Draft {
+    /// Calls `then` with the place of the service.
+    fn at<R>(&self, findings: &Findings, then: impl FnOnce(&Here<'_>) -> R) -> R {
+        then(&Here::root(findings, self.file).key("services").nth_key(&self.key, self.nth))
+    }
+
+    fn holders(&self) -> impl Iterator<Item = Holder<'_>> {
+        self.listeners.good.iter().map(|(index, listener)| Holder { draft: self, index: *index, listener })
+    }
+
+    fn into_service(self) -> Option<(ServiceName, Service)> {
+        let interface = match self.interface {
+            Given::Good(interface) => Some(interface),
+            Given::Absent | Given::Bad => None,
+        };
+        let service = Service {
+            enabled: self.enabled,
+            listeners: self.listeners.into_vec(),
+            interface,
+            scheduler: self.scheduler,
+            source: self.source,
+            backends: self.backends.into_vec(),
+        };
+        Some((self.name?, service))
+    }
+}
+
+/// A listener in its service.
+#[derive(Clone, Copy)]
+struct Holder<'a> {
+    draft: &'a Draft,
+    index: usize,
+    listener: &'a Listener,
+}
+
+impl Holder<'_> {
+    fn at<R>(self, findings: &Findings, then: impl FnOnce(&Here<'_>) -> R) -> R {
+        self.draft.at(findings, |here| then(&here.key("listen").index(self.index)))
+    }
+
+    fn place(self, findings: &Findings) -> Place {
+        self.at(findings, |here| here.place())
+    }
+}
+
+/// Whether a listener can take packets of an IP version; `*` takes those that the backends have.
+fn takes(listener: &Listener, ip: Ip) -> bool {
+    match listener.address {
+        Address::Any => true,
+        Address::Exact(address) => Ip::of(address) == ip,
+    }
+}
+
+/// The first service of each name; the others are errors, and are checked no further.
+fn unique(findings: &Findings, drafts: Vec<Draft>) -> Vec<Draft> {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    let mut unique: Vec<Draft> = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        match first.get(&draft.key) {
+            None => {
+                first.insert(draft.key.clone(), unique.len());
+                unique.push(draft);
+            }
+            Some(first) => {
+                let earlier = unique[*first].at(findings, |here| here.place_of_key());
+                let what = format!("service {} is already defined", quoted(&draft.key));
+                draft.at(findings, |here| {
+                    here.error_at_key_because_of(Fault::new(what, "rename or remove one of them"), earlier);
+                });
+            }
+        }
+    }
+    unique
+}

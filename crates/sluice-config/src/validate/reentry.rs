@@ -1,0 +1,84 @@
+//! Backends that are listeners: what is sent to them comes back in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use sluice_core::model::{Address, BackendPort, Listener, Ports, Protocol};
+use sluice_nft::Ip;
+
+use super::{Draft, Holder, takes};
+use crate::place::Findings;
+use crate::problem::{Fault, quoted};
+
+/// Reports each backend that an enabled service listens on by its address: a connection to it would
+/// be balanced again.
+pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
+    let doors = Doors::of(drafts);
+    for draft in drafts {
+        for (index, backend) in &draft.backends.good {
+            let door =
+                draft.listeners.iter().filter(|listener| takes(listener, Ip::of(backend.address))).find_map(
+                    |listener| {
+                        doors.find(backend.address, listener.protocol, reached(backend.port, listener))
+                    },
+                );
+            if let Some(door) = door {
+                let Holder { draft: owner, listener, .. } = door;
+                let what = format!(
+                    "backend {} is listener {listener} of service {}",
+                    backend.name,
+                    quoted(&owner.key)
+                );
+                let fault = Fault::new(what, "name a server: what comes to a listener is balanced again");
+                draft.at(findings, |here| {
+                    here.key("backends").index(*index).error_because_of(fault, door.place(findings));
+                });
+            }
+        }
+    }
+}
+
+/// The ports of a backend that connections to a listener reach.
+fn reached(port: BackendPort, listener: &Listener) -> Ports {
+    match port {
+        BackendPort::Keep => listener.ports,
+        BackendPort::One(port) => Ports::single(port),
+        BackendPort::Range(ports) => ports,
+    }
+}
+
+/// Listeners of enabled services that have an address.
+#[derive(Default)]
+struct Doors<'a> {
+    single: BTreeMap<(IpAddr, Protocol, u16), Holder<'a>>,
+    ranges: HashMap<(IpAddr, Protocol), Vec<Holder<'a>>>,
+}
+
+impl<'a> Doors<'a> {
+    fn of(drafts: &'a [Draft]) -> Self {
+        let mut doors = Doors::default();
+        for door in drafts.iter().filter(|draft| draft.enabled).flat_map(Draft::holders) {
+            let Listener { address, ports, protocol } = *door.listener;
+            let Address::Exact(address) = address else { continue };
+            match ports.as_single() {
+                Some(port) => {
+                    doors.single.entry((address, protocol, port)).or_insert(door);
+                }
+                None => doors.ranges.entry((address, protocol)).or_default().push(door),
+            }
+        }
+        doors
+    }
+
+    fn find(&self, address: IpAddr, protocol: Protocol, ports: Ports) -> Option<Holder<'a>> {
+        let single =
+            self.single.range((address, protocol, ports.first)..=(address, protocol, ports.last)).next();
+        single.map(|(_, door)| *door).or_else(|| {
+            self.ranges
+                .get(&(address, protocol))?
+                .iter()
+                .find(|door| door.listener.ports.overlaps(ports))
+                .copied()
+        })
+    }
+}

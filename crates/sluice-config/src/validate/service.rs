@@ -1,0 +1,243 @@
+//! One service on its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use sluice_core::model::{
+    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Listener, Ports, Protocol, Scheduler,
+    Source,
+};
+use sluice_core::slots::{MAX_SLOTS, period};
+use sluice_nft::Ip;
+
+use super::{Draft, Elements, ports};
+use crate::document::{self, Entry};
+use crate::endpoint::Target;
+use crate::place::{Findings, Here};
+use crate::problem::{Fault, quoted};
+use crate::read::{Given, Many};
+use crate::word::{HashPart, Weight};
+
+/// `defaults`, checked once.
+pub(super) struct Defaults {
+    enabled: Given<bool>,
+    interface: Given<InterfaceName>,
+    scheduler: Given<Scheduler>,
+    hash: Given<HashOn>,
+    source: Given<Source>,
+}
+
+impl Defaults {
+    pub(super) fn new(here: &Here<'_>, defaults: document::Defaults) -> Self {
+        let document::Defaults { enabled, interface, scheduler, hash, source } = defaults;
+        Defaults { enabled, interface, scheduler, hash: hash_on(&here.key("hash"), hash), source }
+    }
+}
+
+impl Draft {
+    pub(super) fn new(findings: &Findings, file: usize, entry: Entry, defaults: &Defaults) -> Self {
+        let Entry { key, nth, name, service } = entry;
+        let root = Here::root(findings, file);
+        let services = root.key("services");
+        let here = services.nth_key(&key, nth);
+
+        let scheduler = scheduler(&here, service.scheduler, service.hash, defaults);
+        let enabled = service.enabled.or(defaults.enabled.clone()).unwrap_or(true);
+        let interface = service.interface.or(defaults.interface.clone());
+        let source = service.source.or(defaults.source.clone()).unwrap_or_default();
+        let listeners = listeners(&here, service.listen);
+        let backends = backends(&here.key("backends"), service.backends, &listeners);
+        if listeners.complete && backends.complete {
+            families(&here, &listeners, &backends);
+        }
+        ports::check(&here, &listeners, &backends);
+        Draft { file, key, nth, name, enabled, interface, scheduler, source, listeners, backends }
+    }
+}
+
+fn scheduler(
+    here: &Here<'_>,
+    own: Given<Scheduler>,
+    own_hash: Given<document::Hash>,
+    defaults: &Defaults,
+) -> Scheduler {
+    let scheduler = own.or(defaults.scheduler.clone());
+    let hashes = matches!(scheduler, Given::Bad | Given::Good(Scheduler::SourceHash(_)));
+    if !hashes && !matches!(own_hash, Given::Absent) {
+        here.key("hash").error_at_key(Fault::new(
+            "`hash` is of no use without the scheduler source-hash",
+            "add `scheduler: source-hash`, or remove `hash`",
+        ));
+    }
+    let hash = hash_on(&here.key("hash"), own_hash).or(defaults.hash.clone());
+    match scheduler.unwrap_or_default() {
+        Scheduler::SourceHash(_) => Scheduler::SourceHash(hash.unwrap_or_default()),
+        other => other,
+    }
+}
+
+fn hash_on(here: &Here<'_>, hash: Given<document::Hash>) -> Given<HashOn> {
+    let parts = match hash {
+        Given::Absent => return Given::Absent,
+        Given::Bad | Given::Good(document::Hash { on: Given::Bad }) => return Given::Bad,
+        Given::Good(document::Hash { on: Given::Absent }) => return Given::Good(HashOn::default()),
+        Given::Good(document::Hash { on: Given::Good(Many(parts)) }) => parts,
+    };
+    let Some(parts) = parts.into_iter().collect::<Option<Vec<_>>>() else { return Given::Bad };
+    let what = match parts[..] {
+        [HashPart::Address] => return Given::Good(HashOn::Address),
+        [HashPart::Address, HashPart::Port] | [HashPart::Port, HashPart::Address] => {
+            return Given::Good(HashOn::AddressAndPort);
+        }
+        [] => "there is nothing to hash",
+        [HashPart::Port] => "source-port alone is not supported",
+        _ => "a part of the client is named twice",
+    };
+    here.key("on").error(Fault::new(what, "write [source-address] or [source-address, source-port]"));
+    Given::Bad
+}
+
+fn listeners(here: &Here<'_>, listen: Given<Many<Listener>>) -> Elements<Listener> {
+    let elements = match listen {
+        Given::Good(Many(elements)) => elements,
+        Given::Bad => vec![None],
+        Given::Absent => {
+            let fix = "add one, such as `listen: 203.0.113.10:80`";
+            here.error_at_key(Fault::new("the service has no `listen`", fix));
+            vec![None]
+        }
+    };
+    let here = here.key("listen");
+    if elements.is_empty() {
+        here.error(Fault::new("the list is empty", "add a listener, such as 203.0.113.10:80"));
+    }
+    let listeners = Elements::of(elements);
+    for (index, listener) in &listeners.good {
+        let Listener { address, ports, protocol } = listener;
+        if (*address, *ports, *protocol) == (Address::Any, Ports::ALL, Protocol::Tcp) {
+            here.index(*index).warning(Fault::new(
+                format!("{listener} takes every TCP connection to this machine, ssh too"),
+                "name ports, or an address that nothing else uses",
+            ));
+        }
+    }
+    listeners
+}
+
+fn backends(
+    here: &Here<'_>,
+    backends: Given<Many<document::Backend>>,
+    listeners: &Elements<Listener>,
+) -> Elements<Backend> {
+    let elements = match backends {
+        Given::Good(Many(elements)) => elements,
+        Given::Bad => vec![None],
+        Given::Absent => vec![],
+    };
+    let common = common_ports(listeners);
+    let mut targets: BTreeMap<(IpAddr, BackendPort), usize> = BTreeMap::new();
+    let mut names: HashMap<BackendName, usize> = HashMap::with_capacity(elements.len());
+    let mut weights_known = true;
+    let elements = elements.into_iter().enumerate().map(|(index, element)| {
+        let document::Backend { target, name, weight } = element?;
+        let here = here.index(index);
+        let port = common.map_or(target.port, |ports| spelled_out(target.port, ports));
+        if let Some(earlier) = targets.insert((target.address, port), index) {
+            let fault = Fault::new(
+                format!("{target} is already a backend of this service"),
+                "remove one of them; for a larger share use `weight`",
+            );
+            here.error_because_of(fault, here.sibling(earlier).place());
+            return None;
+        }
+        let name = match name {
+            Given::Good(name) => name,
+            Given::Absent => default_name(target),
+            Given::Bad => return None,
+        };
+        if let Some(earlier) = names.insert(name.clone(), index) {
+            let fault = Fault::new(
+                format!("{} already names a backend of this service", quoted(&name)),
+                "choose another name",
+            );
+            here.key("name").error_because_of(fault, here.sibling(earlier).place());
+        }
+        weights_known &= !matches!(weight, Given::Bad);
+        let Weight(weight) = weight.unwrap_or(Weight(1));
+        Some(Backend { name, address: target.address, port: target.port, weight })
+    });
+    let backends = Elements::of(elements);
+    if backends.complete && weights_known {
+        weights(here, &backends);
+    }
+    backends
+}
+
+/// The ports of the listeners, if they all have the same.
+fn common_ports(listeners: &Elements<Listener>) -> Option<Ports> {
+    let first = listeners.iter().next()?.ports;
+    (listeners.complete && listeners.iter().all(|listener| listener.ports == first)).then_some(first)
+}
+
+/// The port with nothing left to the listener, so that `10.0.2.11` and `10.0.2.11:80` behind port 80 are equal.
+fn spelled_out(port: BackendPort, listener: Ports) -> BackendPort {
+    match (port, listener.as_single()) {
+        (BackendPort::Keep, Some(port)) => BackendPort::One(port),
+        (BackendPort::Keep, None) => BackendPort::Range(listener),
+        _ => port,
+    }
+}
+
+fn default_name(target: Target) -> BackendName {
+    BackendName::new(&target.to_string())
+        .expect("an address and two ports are printable and have at most 53 characters")
+}
+
+fn weights(here: &Here<'_>, backends: &Elements<Backend>) {
+    if !backends.good.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
+        let fix = "give one of them a weight, or say `enabled: false`";
+        here.error_at_key(Fault::new("every backend has weight 0", fix));
+    }
+    for ip in Ip::ALL {
+        let of_version = backends.iter().filter(|backend| Ip::of(backend.address) == ip);
+        let slots = period(of_version.map(|backend| backend.weight));
+        if slots > MAX_SLOTS {
+            here.error_at_key(Fault::new(
+                format!("these weights need {slots} slots, more than {MAX_SLOTS}"),
+                "use weights with a common divisor",
+            ));
+        }
+    }
+}
+
+/// Listeners need backends of their IP version, and the other way round; `*` takes the backends' versions.
+fn families(here: &Here<'_>, listeners: &Elements<Listener>, backends: &Elements<Backend>) {
+    if listeners.good.is_empty() || backends.good.is_empty() {
+        return;
+    }
+    let any = listeners.iter().any(|listener| listener.address == Address::Any);
+    for ip in Ip::ALL {
+        let listener = listeners.good.iter().find(|(_, listener)| match listener.address {
+            Address::Any => false,
+            Address::Exact(address) => Ip::of(address) == ip,
+        });
+        let backend = backends.good.iter().find(|(_, backend)| Ip::of(backend.address) == ip);
+        let version = match ip {
+            Ip::V4 => "IPv4",
+            Ip::V6 => "IPv6",
+        };
+        match (listener, backend) {
+            (Some((index, listener)), None) => {
+                let what = format!("{listener} is {version}, and no backend is");
+                let fix = format!("add an {version} backend, or remove the listener");
+                here.key("listen").index(*index).error(Fault::new(what, fix));
+            }
+            (None, Some((index, backend))) if !any => {
+                let what = format!("backend {} is {version}, and no listener is", backend.name);
+                let fix = format!("add an {version} listener, or remove the backend");
+                here.key("backends").index(*index).error(Fault::new(what, fix));
+            }
+            _ => {}
+        }
+    }
+}

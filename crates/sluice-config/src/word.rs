@@ -1,0 +1,277 @@
+//! Values that are one word: names, numbers, paths, choices.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sluice_core::model::{
+    BackendName, Forwarding, InterfaceName, InvalidName, MAX_WEIGHT, OnStop, Scheduler, Source,
+};
+
+use crate::problem::{Fault, quoted};
+use crate::read::{Leaf, Scalar, unknown};
+
+/// Longest path that fits a Unix socket address with its closing NUL (unix(7)).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// Bounds of `refresh`.
+const REFRESH: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+
+impl Leaf for Forwarding {
+    const EXPECTED: &'static str = "manage, require or ignore";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let known = [
+            ("manage", Forwarding::Manage),
+            ("require", Forwarding::Require),
+            ("ignore", Forwarding::Ignore),
+        ];
+        choose(scalar, "value", &known)
+    }
+}
+
+impl Leaf for OnStop {
+    const EXPECTED: &'static str = "remove or keep";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        choose(scalar, "value", &[("remove", OnStop::Remove), ("keep", OnStop::Keep)])
+    }
+}
+
+/// What `source-hash` hashes is filled in from `hash`.
+impl Leaf for Scheduler {
+    const EXPECTED: &'static str = "round-robin, random or source-hash";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        if let Scalar::Text(later @ ("maglev" | "least-connections")) = scalar {
+            let what = format!("scheduler `{later}` is not supported in this version");
+            return Err(Fault::new(what, "use round-robin, random or source-hash"));
+        }
+        let known = [Scheduler::RoundRobin, Scheduler::Random, Scheduler::SourceHash(Default::default())];
+        choose(scalar, "scheduler", &known.map(|scheduler| (scheduler.as_str(), scheduler)))
+    }
+}
+
+impl Leaf for Source {
+    const EXPECTED: &'static str = "masquerade or preserve";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        if let Scalar::Text(text) = scalar {
+            // An address, or two with a hyphen between.
+            let address = |text: &str| text.parse::<std::net::IpAddr>().is_ok();
+            if text == "auto"
+                || address(text)
+                || text.split_once('-').is_some_and(|(a, b)| address(a) && address(b))
+            {
+                let what = format!("source {} is not supported in this version", quoted(text));
+                return Err(Fault::new(what, "use masquerade or preserve"));
+            }
+        }
+        choose(
+            scalar,
+            "source",
+            &[Source::Masquerade, Source::Preserve].map(|source| (source.as_str(), source)),
+        )
+    }
+}
+
+/// One element of `hash.on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HashPart {
+    Address,
+    Port,
+}
+
+impl Leaf for HashPart {
+    const EXPECTED: &'static str = "source-address or source-port";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        choose(scalar, "value", &[("source-address", HashPart::Address), ("source-port", HashPart::Port)])
+    }
+}
+
+fn choose<T: Copy>(scalar: Scalar<'_>, what: &str, known: &[(&'static str, T)]) -> Result<T, Fault> {
+    let found = match scalar {
+        Scalar::Text(text) => text.to_owned(),
+        other => other.to_string().trim_matches('`').to_owned(),
+    };
+    match known.iter().find(|(word, _)| *word == found) {
+        Some((_, value)) => Ok(*value),
+        None => Err(unknown(what, &found, &known.iter().map(|(word, _)| *word).collect::<Vec<_>>())),
+    }
+}
+
+impl Leaf for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        match scalar {
+            Scalar::Bool(value) => Ok(value),
+            other => Err(Fault::new(
+                format!("{other} where true or false belongs"),
+                "write true or false, without quotes",
+            )),
+        }
+    }
+}
+
+/// The share of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Weight(pub(crate) u16);
+
+impl Leaf for Weight {
+    const EXPECTED: &'static str = "a whole number from 0 to 256";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let fix = match scalar {
+            Scalar::Integer(weight @ 0..=256) => return Ok(Weight(weight as u16)),
+            Scalar::Text(text) if text.parse::<u16>().is_ok() => "write it without quotes",
+            _ => "a weight is a share: 1 and 3 mean a quarter and three quarters",
+        };
+        Err(Fault::new(format!("weight {scalar} is not a whole number from 0 to {MAX_WEIGHT}"), fix))
+    }
+}
+
+/// How often to read back; `None` is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refresh(pub(crate) Option<Duration>);
+
+impl Leaf for Refresh {
+    const EXPECTED: &'static str = "a duration such as 60s, or 0";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        const FIX: &str = "write a number and s, m or h, such as 60s or 1h30m, or 0 for never";
+        let duration = match scalar {
+            Scalar::Integer(0) => Some(Duration::ZERO),
+            Scalar::Integer(number) if number > 0 => {
+                return Err(Fault::new(
+                    format!("`{number}` has no unit"),
+                    format!("write `{number}s` for seconds"),
+                ));
+            }
+            Scalar::Text(text) => humantime::parse_duration(text).ok(),
+            _ => None,
+        };
+        match duration {
+            Some(Duration::ZERO) => Ok(Refresh(None)),
+            Some(duration) if REFRESH.contains(&duration) => Ok(Refresh(Some(duration))),
+            Some(_) => {
+                Err(Fault::new(format!("{scalar} is out of bounds"), "write 1s to 24h, or 0 for never"))
+            }
+            None => Err(Fault::new(format!("{scalar} is no duration"), FIX)),
+        }
+    }
+}
+
+impl Leaf for InterfaceName {
+    const EXPECTED: &'static str = "the name of an interface";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        name(scalar, "interface name", InterfaceName::new)
+    }
+}
+
+impl Leaf for BackendName {
+    const EXPECTED: &'static str = "a name";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        name(scalar, "backend name", BackendName::new)
+    }
+}
+
+fn name<T>(scalar: Scalar<'_>, what: &str, new: fn(&str) -> Result<T, InvalidName>) -> Result<T, Fault> {
+    let text = text(scalar, what)?;
+    new(text)
+        .map_err(|error| Fault::new(format!("{} is no {what}: {error}", quoted(text)), "change the name"))
+}
+
+/// A group of the system; who is in it is looked up when the socket is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupName(pub(crate) String);
+
+impl Leaf for GroupName {
+    const EXPECTED: &'static str = "the name of a group";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let text = text(scalar, "group name")?;
+        if text.is_empty()
+            || text.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':' || c == ',')
+        {
+            let what = format!("{} is no group name", quoted(text));
+            return Err(Fault::new(what, "name a group of /etc/group"));
+        }
+        Ok(GroupName(text.to_owned()))
+    }
+}
+
+/// A path or a pattern of paths, relative to the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pattern(pub(crate) String);
+
+impl Leaf for Pattern {
+    const EXPECTED: &'static str = "a path or a pattern such as conf.d/*.yaml";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let text = text(scalar, "path")?;
+        if text.is_empty() || text.contains(char::is_control) {
+            return Err(Fault::new(
+                format!("{} is no path", quoted(text)),
+                "name files, such as `conf.d/*.yaml`",
+            ));
+        }
+        Ok(Pattern(text.to_owned()))
+    }
+}
+
+/// `state`: a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StatePath(pub(crate) PathBuf);
+
+impl Leaf for StatePath {
+    const EXPECTED: &'static str = "an absolute path of a folder";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        absolute(scalar).map(StatePath)
+    }
+}
+
+/// `control.socket`: where the socket is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SocketPath(pub(crate) PathBuf);
+
+impl Leaf for SocketPath {
+    const EXPECTED: &'static str = "an absolute path";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let path = absolute(scalar)?;
+        let length = path.as_os_str().len();
+        if length > MAX_SOCKET_PATH {
+            let what = format!("the path has {length} bytes, and a Unix socket takes {MAX_SOCKET_PATH}");
+            return Err(Fault::new(what, "choose a shorter one"));
+        }
+        if path.file_name().is_none() || path.as_os_str().to_string_lossy().ends_with('/') {
+            let what = format!("{} is a folder", quoted(path.display()));
+            return Err(Fault::new(what, "name the socket itself, such as /run/sluice/sluice.sock"));
+        }
+        Ok(SocketPath(path))
+    }
+}
+
+fn absolute(scalar: Scalar<'_>) -> Result<PathBuf, Fault> {
+    let text = text(scalar, "path")?;
+    if !text.starts_with('/') || text.contains(char::is_control) {
+        return Err(Fault::new(format!("{} is not an absolute path", quoted(text)), "start with /"));
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// The text of a scalar. What YAML takes for a number may have been written otherwise (1.10, 0x1f).
+fn text<'a>(scalar: Scalar<'a>, what: &str) -> Result<&'a str, Fault> {
+    match scalar {
+        Scalar::Text(text) => Ok(text),
+        Scalar::Bool(_) => Err(Fault::new(format!("{scalar} is no {what} but a truth value"), "quote it")),
+        Scalar::Integer(_) | Scalar::Float(_) => {
+            Err(Fault::new(format!("{scalar} is no {what} but a number"), "quote it"))
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Files that cannot be read, or not for long.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use sluice_config::{MAX_FILE_SIZE, load};
+use tempfile::tempdir;
+
+/// The only problem of a file, without its name.
+fn only_problem(path: &Path) -> String {
+    let problems = load(path).expect_err("the file is bad");
+    let [problem] = &problems[..] else { panic!("{problems:#?}") };
+    problem.to_string().replace(&path.display().to_string(), "FILE")
+}
+
+#[test]
+fn load_of_a_missing_file_names_it() {
+    let folder = tempdir().unwrap();
+    assert_eq!(
+        only_problem(&folder.path().join("none.yaml")),
+        "FILE: error: cannot read the file: No such file or directory (os error 2) (check the path)"
+    );
+}
+
+#[test]
+fn load_of_a_folder_says_so() {
+    let folder = tempdir().unwrap();
+    assert_eq!(
+        only_problem(folder.path()),
+        "FILE: error: cannot read the file: Is a directory (os error 21) (name a file)"
+    );
+}
+
+#[test]
+fn load_of_an_unreadable_file_gives_the_reason() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("loop.yaml");
+    symlink(&path, &path).unwrap();
+    assert!(only_problem(&path).contains("(os error 40)"), "ELOOP");
+}
+
+#[test]
+fn load_of_a_file_beyond_the_limit_reads_none_of_it() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("large.yaml");
+    fs::File::create(&path).unwrap().set_len(MAX_FILE_SIZE + 1).unwrap();
+    assert_eq!(only_problem(&path), "FILE: error: the file is larger than 64 MB (split it with `include`)");
+}
+
+/// Each of these texts takes some parser time or stack beyond all measure.
+#[test]
+fn load_of_ten_hostile_megabytes_is_one_problem_soon() {
+    let million = 1_000_000;
+    let texts = [
+        ("open lists", "[".repeat(10 * million)),
+        ("open mappings", "{a: ".repeat(2 * million)),
+        ("nested block lists", "- ".repeat(5 * million)),
+        ("nested keys", "? ".repeat(5 * million)),
+        ("one line", "a".repeat(10 * million)),
+        ("open quotes", format!("\"{}", "a\n".repeat(5 * million))),
+        ("anchors", "&a ".repeat(3 * million)),
+        ("zeros", "\0".repeat(10 * million)),
+    ];
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("hostile.yaml");
+    for (name, text) in texts {
+        fs::write(&path, text).unwrap();
+        let start = Instant::now();
+        let problem = only_problem(&path);
+        assert!(problem.len() < 300, "{name}: {problem}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{name}: {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn load_names_included_files_by_the_path_of_the_main_one() {
+    let folder = tempdir().unwrap();
+    // A folder whose name is a pattern matching nothing.
+    let folder = folder.path().join("[a]*");
+    fs::create_dir_all(folder.join("conf.d")).unwrap();
+    fs::write(folder.join("main.yaml"), "include: conf.d/*.yaml\n").unwrap();
+    fs::write(folder.join("conf.d/bad.yaml"), "services: 1\n").unwrap();
+    let problems = load(&folder.join("main.yaml")).unwrap_err();
+    let [problem] = &problems[..] else { panic!("{problems:#?}") };
+    assert_eq!(problem.file, folder.join("conf.d/bad.yaml"));
+    assert_eq!((problem.line, problem.column), (Some(1), Some(11)));
+}

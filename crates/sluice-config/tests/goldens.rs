@@ -1,0 +1,81 @@
+//! Every folder of `bad` and `good` holds a `config.yaml`, what it includes, and in `expected.txt` what
+//! is made of it: problems line by line, or the configuration and its warnings.
+//!
+//! `cargo xtask golden --update` writes the expectations, by setting `SLUICE_UPDATE_GOLDENS=1` here.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sluice_config::{Loaded, Problem, load};
+use sluice_core::model::Config;
+
+#[test]
+fn load_of_bad_files_reports_every_problem() {
+    compare("bad", |case| match load(&case.join("config.yaml")) {
+        Err(problems) => lines(&problems),
+        Ok(loaded) => panic!("{} is good:\n{}", case.display(), describe(&loaded)),
+    });
+}
+
+#[test]
+fn load_of_good_files_means_what_they_say() {
+    compare("good", |case| match load(&case.join("config.yaml")) {
+        Ok(loaded) => describe(&loaded),
+        Err(problems) => panic!("{} is bad:\n{}", case.display(), lines(&problems)),
+    });
+}
+
+/// Compares what `outcome` says of each case in `kind` with the expectation beside it.
+fn compare(kind: &str, outcome: impl Fn(&Path) -> String) {
+    let update = std::env::var("SLUICE_UPDATE_GOLDENS").is_ok_and(|value| value == "1");
+    let mut differences = String::new();
+    for case in cases(kind) {
+        // Included files are named by their path, which is nobody's business here.
+        let actual = outcome(&case).replace(&format!("{}/", case.display()), "");
+        let path = case.join("expected.txt");
+        if update {
+            fs::write(&path, &actual).unwrap();
+            continue;
+        }
+        let expected = fs::read_to_string(&path).unwrap_or_default();
+        if actual != expected {
+            let diff = similar::TextDiff::from_lines(&expected, &actual);
+            let name = case.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string();
+            write!(differences, "\n{}", diff.unified_diff().header(&name, "now")).unwrap();
+        }
+    }
+    assert!(differences.is_empty(), "cargo xtask golden --update accepts this:\n{differences}");
+}
+
+fn cases(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(kind);
+    let mut cases: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    cases
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+fn describe(Loaded { config, warnings }: &Loaded) -> String {
+    let Config { forwarding, on_stop, state, refresh, control, services } = config;
+    let mut text = lines(warnings);
+    writeln!(text, "forwarding {forwarding:?}, on_stop {on_stop:?}").unwrap();
+    writeln!(text, "state {}, refresh {refresh:?}", state.display()).unwrap();
+    writeln!(text, "control {}, group {:?}", control.socket.display(), control.group).unwrap();
+    for (name, service) in services {
+        let state = if service.enabled { "enabled" } else { "disabled" };
+        writeln!(text, "\n{name}: {state}, {:?}, {:?}", service.scheduler, service.source).unwrap();
+        service.interface.iter().for_each(|interface| writeln!(text, "  interface {interface}").unwrap());
+        service.listeners.iter().for_each(|listener| writeln!(text, "  listen {listener}").unwrap());
+        for backend in &service.backends {
+            let port = format!("{:?}", backend.port);
+            writeln!(text, "  {}: {} {port}, weight {}", backend.name, backend.address, backend.weight)
+                .unwrap();
+        }
+    }
+    text
+}
