@@ -27,8 +27,8 @@ Examples:
   sluice reload                have the daemon take its file
   sluice status                who serves what
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), 77 CAP_NET_ADMIN is missing, 78 the configuration \
-is bad.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN \
+is missing, 78 the configuration is bad.";
 
 const GLOBAL: &str = "Global options";
 
