@@ -11,6 +11,7 @@ use sluice_nft::{Dataplane, Table};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::clock::now;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::forwarding::{Forwarding, ForwardingError, versions};
 use crate::notify::Notify;
@@ -62,7 +63,7 @@ impl<D: Dataplane> Daemon<D> {
             .round(Trigger::Start, &Services::new(), &config.services)
             .await
             .map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
-        let started = Timestamp::now();
+        let started = now();
         let reload = ReloadStatus {
             at: started,
             ok: true,
@@ -96,7 +97,7 @@ impl<D: Dataplane> Daemon<D> {
         self.notify.reloading();
         let mut warnings = vec![];
         let taken = match sluice_config::load(&self.file) {
-            Err(problems) => Err(problems.iter().map(ToString::to_string).collect()),
+            Err(problems) => Err(problems.iter().map(|problem| logged(problem.to_string())).collect()),
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();
                 warnings.extend(self.only_at_start(&loaded.config));
@@ -108,14 +109,13 @@ impl<D: Dataplane> Daemon<D> {
             Ok(outcome) => (outcome.to_string(), vec![]),
             Err(problems) => (format!("{} as before", self.counts()), problems),
         };
-        problems.iter().for_each(|problem| error!("{problem}"));
-        let (at, ok, generation) = (Timestamp::now(), problems.is_empty(), self.reload.generation + 1);
+        let (at, ok, generation) = (now(), problems.is_empty(), self.reload.generation + 1);
         self.reload = ReloadStatus { at, ok, problems, warnings, summary, generation };
         let line = self.line();
         if ok {
-            info!("reloaded: {line}: {}", self.reload.summary)
+            info!("reloaded: {line}")
         } else {
-            error!("{line}")
+            error!("reload failed: {}", self.reload.summary)
         }
         self.notify.ready(&line);
         self.reload.clone()
@@ -125,10 +125,10 @@ impl<D: Dataplane> Daemon<D> {
     /// old one stays in force.
     async fn take(&mut self, new: Config) -> Result<Outcome, String> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
-        ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| fatal.to_string())?;
+        ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| logged(fatal.to_string()))?;
         let result = self.reconciler.round(Trigger::Reload, &self.config.services, &new.services).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
-            self.since.change(&self.config.services, &new.services, Timestamp::now());
+            self.since.change(&self.config.services, &new.services, now());
             self.config = new;
         }
         self.settle(result)
@@ -172,12 +172,15 @@ impl<D: Dataplane> Daemon<D> {
     fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, String> {
         self.last_round = Instant::now();
         let before = self.trouble.take();
+        if before.is_some() && result.is_ok() {
+            info!("in sync again");
+        }
         result.map_err(|RoundError { failure, made }| {
             let delay = before.map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
             let error = chain(&failure);
             let extent = if made { "partly done" } else { "nothing was changed" };
             error!("reconcile: {error} ({extent}; next attempt in {} ms)", delay.as_millis());
-            let (retry, retry_at) = (Instant::now() + delay, Timestamp::now() + delay);
+            let (retry, retry_at) = (Instant::now() + delay, now() + delay);
             self.trouble = Some(Trouble { error: error.clone(), delay, retry, retry_at });
             error
         })
@@ -237,8 +240,8 @@ impl<D: Dataplane> Daemon<D> {
             (Some(trouble), _) => format!("{}, not in sync: {}", self.counts(), trouble.error),
             (None, true) => format!("{}, in sync", self.counts()),
             (None, false) => {
-                let problems = self.reload.problems.len();
-                format!("{}, in sync; reload failed with {problems} problem(s)", self.counts())
+                let problems = number(self.reload.problems.len(), "problem");
+                format!("{}, in sync; reload failed with {problems}", self.counts())
             }
         }
     }
@@ -246,8 +249,19 @@ impl<D: Dataplane> Daemon<D> {
     fn counts(&self) -> String {
         let services = &self.config.services;
         let backends: usize = services.values().map(|service| service.backends.len()).sum();
-        format!("{} service(s) with {backends} backend(s)", services.len())
+        format!("{} with {}", number(services.len(), "service"), number(backends, "backend"))
     }
+}
+
+/// `1 service`, `2 services`.
+fn number(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Logs a problem on its way to the status.
+fn logged(problem: String) -> String {
+    error!("{problem}");
+    problem
 }
 
 fn ensure_forwarding(forwarding: &mut Forwarding, config: &Config) -> Result<(), Fatal> {

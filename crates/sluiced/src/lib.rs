@@ -18,6 +18,7 @@ pub mod sysctl;
 pub mod tasks;
 pub mod totals;
 
+mod clock;
 mod control;
 mod daemon;
 mod signals;

@@ -1,1 +1,63 @@
-fn main() {}
+//! `sluiced`, the daemon on the real kernel.
+
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use sluice_netlink::{Netlink, OpenError};
+use sluiced::args::Args;
+use sluiced::fatal::{Exit, Fatal};
+use sluiced::notify::Notify;
+use sluiced::sysctl::Proc;
+use sluiced::tasks::{self, Surroundings};
+use sluiced::{logging, request};
+use tracing::error;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = if args.check {
+        check(&args.config).inspect_err(|fatal| eprintln!("{fatal}"))
+    } else {
+        logging::init(&args);
+        run(args).inspect_err(|fatal| fatal.to_string().lines().for_each(|line| error!("{line}")))
+    };
+    done.map_or_else(|fatal| ExitCode::from(fatal.exit() as u8), |()| ExitCode::SUCCESS)
+}
+
+fn check(file: &Path) -> Result<(), Fatal> {
+    let loaded = sluice_config::load(file).map_err(Fatal::Config)?;
+    loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    println!("{}: ok", file.display());
+    Ok(())
+}
+
+fn run(args: Args) -> Result<(), Fatal> {
+    let surroundings = Surroundings {
+        config: args.config,
+        proc: Proc::default(),
+        notify: Notify::systemd(),
+        watchdog: sd_notify::watchdog_enabled(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
+    })?;
+    runtime.block_on(tasks::run(surroundings, open, request::channel()))
+}
+
+fn open() -> Result<Netlink, Fatal> {
+    Netlink::open().map_err(|error| {
+        let (exit, hint) = match error {
+            OpenError::Permission(_) => (Exit::Permission, "be root, or have CAP_NET_ADMIN"),
+            OpenError::Missing(_) => {
+                (Exit::KernelFeature, "load nf_tables, or use a kernel with CONFIG_NF_TABLES")
+            }
+            OpenError::Socket(_) | OpenError::Other(_) => {
+                (Exit::Runtime, "does this kernel have CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES?")
+            }
+        };
+        Fatal::new(exit, error, hint)
+    })
+}

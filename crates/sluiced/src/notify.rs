@@ -6,7 +6,9 @@ use sd_notify::NotifyState;
 use tracing::debug;
 
 /// Where messages go.
-pub struct Notify(Box<dyn FnMut(&[NotifyState<'_>])>);
+pub struct Notify(Box<Send>);
+
+type Send = dyn FnMut(&[NotifyState<'_>]);
 
 impl Notify {
     /// To systemd, or nowhere when it did not start us.

@@ -15,6 +15,8 @@ use sluice_nft::{CommitError, Counters, Dataplane, ReadError, Snapshot, Step};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span};
 
+use crate::clock::now;
+use crate::fatal::chain;
 use crate::totals::{Totals, deleted};
 
 /// Services by name.
@@ -106,18 +108,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.rounds += 1;
         let span = info_span!("reconcile", round = self.rounds, %trigger);
         async {
-            let mut outcome = self.attempt(held, wanted).await;
-            for _ in 1..ATTEMPTS {
-                match outcome {
-                    Err(RoundError { failure: Failure::Commit(ref error), made: false })
-                        if error.errno.0 == Errno::ERESTART as i32 =>
-                    {
-                        debug!("the ruleset changed meanwhile: once more");
-                        outcome = self.attempt(held, wanted).await;
-                    }
-                    _ => break,
-                }
-            }
+            let outcome = self.attempts(held, wanted).await;
             match &outcome {
                 Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
                 Ok(changed) => info!("{changed}"),
@@ -127,6 +118,20 @@ impl<D: Dataplane> Reconciler<D> {
         }
         .instrument(span)
         .await
+    }
+
+    async fn attempts(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
+        let (mut left, mut made) = (ATTEMPTS, false);
+        loop {
+            left -= 1;
+            match self.attempt(held, wanted).await {
+                Err(error) if left > 0 && error.failure.is_stale() => {
+                    debug!("once more: {}", chain(&error.failure));
+                    made |= error.made;
+                }
+                other => return other.map_err(|error| RoundError { made: made | error.made, ..error }),
+            }
+        }
     }
 
     async fn attempt(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
@@ -187,7 +192,7 @@ impl<D: Dataplane> Reconciler<D> {
         made: bool,
     ) -> Result<(), RoundError> {
         self.dataplane.commit(steps).map_err(|error| RoundError { failure: error.into(), made })?;
-        self.last_commit = Some(Timestamp::now());
+        self.last_commit = Some(now());
         self.totals.keep(tally(&held.table, &held.origins, &deleted(steps, counters)));
         Ok(())
     }
@@ -228,6 +233,17 @@ impl<D: Dataplane> Reconciler<D> {
 }
 
 impl Failure {
+    /// Whether it looks as if somebody else changed the ruleset meanwhile.
+    fn is_stale(&self) -> bool {
+        match self {
+            Failure::Read(_) => false,
+            Failure::Commit(error) => {
+                [Errno::ERESTART, Errno::ENOENT, Errno::EEXIST].contains(&Errno::from_raw(error.errno.0))
+            }
+            Failure::Differs { .. } => true,
+        }
+    }
+
     /// What the system said, if it was asked.
     pub fn errno(&self) -> Option<Errno> {
         match self {

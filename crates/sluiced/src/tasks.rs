@@ -63,7 +63,7 @@ pub async fn run<D: Dataplane>(
 ) -> Result<(), Fatal> {
     let Surroundings { config: file, proc, notify, watchdog } = surroundings;
     let signals = Signals::catch().map_err(|error| {
-        Fatal::new(Exit::Runtime, error, "raise the limits of the process, and start again")
+        Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
     tokio::spawn(signals.pass_on(asking.clone()));
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 use sluice_api::{ReloadStatus, Status};
@@ -26,6 +27,8 @@ pub(crate) struct Host {
     kernel: Kernel,
     /// What the service manager was told, one text a state.
     notified: Rc<RefCell<Vec<String>>>,
+    /// How long the service manager waits for a sign of life.
+    pub(crate) watchdog: Option<Duration>,
 }
 
 /// A running daemon.
@@ -55,6 +58,7 @@ impl Host {
             directory: tempfile::tempdir().unwrap(),
             kernel: Kernel(Arc::default()),
             notified: Rc::default(),
+            watchdog: None,
         };
         for (path, value) in [
             ("proc/sys/kernel/random/boot_id", "boot"),
@@ -132,7 +136,7 @@ impl Host {
             config: self.path("sluice.yaml"),
             proc: self.proc(),
             notify: Notify::to(notify),
-            watchdog: None,
+            watchdog: self.watchdog,
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), requests).await
     }

@@ -67,3 +67,17 @@ async fn retries_wait_longer_each_time_up_to_a_limit_until_one_succeeds() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn watchdog_is_told_twice_as_often_as_it_asks() {
+    let mut host = Host::new(&format!("{WEB}\nrefresh: 0"));
+    host.watchdog = Some(Duration::from_secs(30));
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.notified();
+        sleep(Duration::from_secs(61)).await;
+        daemon.status().await;
+        assert_eq!(host.notified(), ["WATCHDOG=1"; 4]);
+    })
+    .await;
+}

@@ -22,7 +22,7 @@ async fn start_with_a_good_file_commits_switches_forwarding_on_and_is_ready() {
         assert_eq!((status.table.services, status.reload.generation), (1, 1));
         assert_eq!(host.kernel().table().map(|table| table.sets.is_empty()), Some(false));
         assert_eq!((host.sysctl(FORWARD4), host.sysctl(FORWARD6)), ("1".into(), "0".into()));
-        assert_eq!(host.notified(), ["READY=1", "STATUS=1 service(s) with 2 backend(s), in sync"]);
+        assert_eq!(host.notified(), ["READY=1", "STATUS=1 service with 2 backends, in sync"]);
     })
     .await;
 }

@@ -1,0 +1,9 @@
+//! The time, as it is shown.
+
+use sluice_api::Timestamp;
+
+/// Now, to the millisecond.
+pub(crate) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+}
