@@ -11,6 +11,7 @@ use crate::message;
 use crate::reply::{self, Refusal, Reply};
 use crate::socket::Socket;
 use crate::step::{About, Messages, Position, nth_element};
+use crate::uapi;
 
 /// A refused send is tried again with smaller batches, down to this size.
 const SMALLEST_LIMIT: usize = 1 << 16;
@@ -26,18 +27,19 @@ pub(crate) fn commit(
     limit: &mut usize,
 ) -> (u64, Result<(), CommitError>) {
     let mut sent = 0;
-    let mut from = Position { step: 0, element: 0 };
+    let mut from = Position::START;
     loop {
-        let (batch, next) = match Packed::fill(steps, from, *limit) {
+        let (batch, next) = match Packed::fill(uapi::TABLE, steps, from, *limit) {
             Ok(Some((packed, next))) => (packed.seal(), next),
             Ok(None) => return (sent, Ok(())),
             Err(error) => return (sent, Err(error)),
         };
         match send(socket, &batch) {
-            Ok(None) => sent += batch.len() as u64 + 2,
-            Ok(Some((sequence, refusal))) => {
+            Ok(refusals) => {
                 sent += batch.len() as u64 + 2;
-                return (sent, Err(explain(steps, batch.about(sequence), refusal)));
+                if let Some((sequence, refusal)) = refusals.first() {
+                    return (sent, Err(explain(steps, batch.about(*sequence), *refusal)));
+                }
             }
             Err(Errno::EMSGSIZE | Errno::ENOBUFS) if *limit > SMALLEST_LIMIT => {
                 *limit = batch.bytes().min(*limit).div_ceil(2).max(SMALLEST_LIMIT);
@@ -52,49 +54,46 @@ pub(crate) fn commit(
     }
 }
 
-/// Sends a batch; `Some` if it was refused: the first complaint, and the message that it is about.
-fn send(socket: &mut Socket, batch: &Sealed) -> Result<Option<(u32, Refusal)>, Errno> {
+/// Sends a batch and returns what the kernel refused: sequence numbers of messages, and why. One
+/// refusal is enough for nothing to be carried out.
+pub(crate) fn send(socket: &mut Socket, batch: &Sealed) -> Result<Vec<(u32, Refusal)>, Errno> {
     let pages: Vec<_> = batch.batch.iter().map(IoSlice::new).collect();
     socket.send(&pages)?;
-    let mut first = None;
+    let mut refusals = Vec::new();
     let mut overflow = None;
     loop {
         let arrived = socket.receive(|answer| {
             if let Reply::Error(refusal) = reply::parse(answer) {
-                first.get_or_insert((message::sequence(answer), refusal));
+                refusals.push((message::sequence(answer), refusal));
             }
         });
         match arrived {
             Ok(true) => {}
             Ok(false) => break,
-            // Complaints were lost, but the first ones are kept.
+            // More was refused than the socket holds; the first of it is kept.
             Err(errno @ Errno::ENOBUFS) if overflow.is_none() => overflow = Some(errno),
             Err(errno) => return Err(errno),
         }
     }
-    match (first, overflow) {
-        (None, Some(errno)) => Err(errno),
-        (first, _) => Ok(first),
+    match overflow {
+        Some(errno) if refusals.is_empty() => Err(errno),
+        _ => Ok(refusals),
     }
 }
 
-fn explain(steps: &[Step], about: Option<About>, refusal: Refusal) -> CommitError {
-    let Refusal { errno, text, offset } = refusal;
-    let mut operation = match about {
+fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refusal) -> CommitError {
+    let operation = match about {
         None => "commit a batch".to_owned(),
         Some(About { first, elements: 0 }) => steps[first.step].to_string(),
         Some(about) => elements(steps, about, offset),
     };
-    if let Some(text) = text {
-        operation = format!("{operation} ({text})");
-    }
-    failed(&operation, errno)
+    failed(operation, errno)
 }
 
 /// The step that a message about elements stumbled over, or as much of it as reads well.
 fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     let refused = offset.and_then(|offset| {
-        let message = Messages::from(steps, about.first).next()?.ok()?;
+        let message = Messages::new(uapi::TABLE, steps, about.first).next()?.ok()?;
         nth_element(steps, about.first, element::at_offset(&message.bytes, offset)?)
     });
     let at = refused.unwrap_or(about.first);
@@ -119,6 +118,6 @@ fn more(step: &Step, more: bool) -> String {
     }
 }
 
-fn failed(operation: &str, errno: Errno) -> CommitError {
-    CommitError { operation: operation.to_owned(), errno: sluice_nft::Errno(errno as i32) }
+fn failed(operation: impl Into<String>, errno: Errno) -> CommitError {
+    CommitError { operation: operation.into(), errno: sluice_nft::Errno(errno as i32) }
 }

@@ -9,7 +9,7 @@ use sluice_nft::{ChainName, Counter, Data, Key, Octets, Operand, Set, SetName, S
 use crate::attr::{Attribute, Attributes, Write};
 use crate::message;
 use crate::uapi::element as attribute;
-use crate::uapi::{self, LIST_ELEM, data, expr};
+use crate::uapi::{LIST_ELEM, data, expr};
 
 /// Messages stay below this many bytes: the list of elements is one attribute, and those have a
 /// length of 16 bits.
@@ -35,6 +35,7 @@ impl Verb {
 
 /// A message with as many of the elements as fit; returns how many those were.
 pub(crate) fn encode<'a>(
+    table: &str,
     verb: Verb,
     name: &SetName,
     set: &Set,
@@ -44,7 +45,7 @@ pub(crate) fn encode<'a>(
     let widths = Widths::of(set);
     let mut count = 0;
     let mut message = message::start(kind, flags);
-    message.put_text(attribute::TABLE, uapi::TABLE);
+    message.put_text(attribute::TABLE, table);
     message.put_text(attribute::SET, name.as_str());
     message.nest(attribute::ELEMENTS, |list| {
         for (key, data) in elements {

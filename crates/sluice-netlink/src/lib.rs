@@ -11,6 +11,7 @@ mod commit;
 mod dump;
 mod element;
 mod expr;
+mod features;
 mod message;
 mod netlink;
 mod reply;
@@ -18,6 +19,9 @@ mod rule;
 mod set;
 mod socket;
 mod step;
+#[cfg(test)]
+mod tests;
 mod uapi;
 
+pub use features::{Missing, ProbeError, probe};
 pub use netlink::{Netlink, OpenError};

@@ -52,13 +52,19 @@ impl OpenError {
     }
 }
 
+/// A socket that is allowed to commit, and the most bytes of a batch for it.
+pub(crate) fn open_writer() -> Result<(Socket, usize), OpenError> {
+    let mut socket = Socket::open().map_err(OpenError::Socket)?;
+    let limit = socket.enlarge().map_err(|errno| OpenError::Socket(errno.into()))?;
+    dump::generation(&mut socket).map_err(OpenError::of)?;
+    Ok((socket, limit))
+}
+
 impl Netlink {
     /// Opens nf_tables and makes sure that it answers.
     pub fn open() -> Result<Self, OpenError> {
-        let writer = Socket::open().map_err(OpenError::Socket)?;
-        let mut reader = Socket::open().map_err(OpenError::Socket)?;
-        let limit = writer.enlarge().map_err(|errno| OpenError::Socket(errno.into()))?;
-        dump::generation(&mut reader).map_err(OpenError::of)?;
+        let (writer, limit) = open_writer()?;
+        let reader = Socket::open().map_err(OpenError::Socket)?;
         Ok(Netlink { writer, reader, limit, sent: 0 })
     }
 

@@ -21,17 +21,14 @@ pub(crate) enum Reply {
 }
 
 /// Why a message was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) errno: Errno,
-    /// What the kernel says in words.
-    pub(crate) text: Option<String>,
     /// Where in the message, from its start.
     pub(crate) offset: Option<usize>,
 }
 
-/// `enum nlmsgerr_attrs`.
-const TEXT: u16 = 1;
+/// `NLMSGERR_ATTR_OFFS`.
 const OFFSET: u16 = 2;
 
 /// Tells what a message of the kernel is.
@@ -44,12 +41,11 @@ pub(crate) fn parse(answer: &[u8]) -> Reply {
     if code == 0 || (done && code > 0) {
         return Reply::End;
     }
-    let attributes = extended(answer);
     // In host order, unlike what nf_tables writes.
-    let offset = attributes.bytes(OFFSET).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+    let offset =
+        extended(answer).bytes(OFFSET).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
     Reply::Error(Refusal {
         errno: Errno::from_raw(code.saturating_neg()),
-        text: attributes.text(TEXT).map(str::to_owned),
         offset: offset.map(|offset| offset as usize),
     })
 }
@@ -87,13 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn parse_error_with_extended_ack_says_where_and_why() {
+    fn parse_error_with_extended_ack_says_where() {
         let mut rest = vec![0; HEADER];
-        rest.put_text(TEXT, "too deep");
+        rest.put_text(1, "too deep");
         rest.put(OFFSET, &44_u32.to_ne_bytes());
         let answer = error(-31, NLM_F_ACK_TLVS | NLM_F_CAPPED, &rest);
-        let text = Some("too deep".to_owned());
-        let refusal = Refusal { errno: Errno::EMLINK, text, offset: Some(44) };
+        let refusal = Refusal { errno: Errno::EMLINK, offset: Some(44) };
         assert_eq!(parse(&answer), Reply::Error(refusal));
         assert_eq!(message::sequence(&answer), 7);
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use nftnl::nftnl_sys::libc::{NFT_MSG_DELSET, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
+use nftnl::nftnl_sys::libc::{NFT_MSG_DELSET, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC};
 use nftnl::{ChainType, MsgType, Policy, ProtoFamily};
 use sluice_nft::{Base, Data, ElementsOf, Hook, Key, SetName, Step};
 
@@ -16,6 +16,10 @@ use crate::{rule, set, uapi};
 pub(crate) struct Position {
     pub(crate) step: usize,
     pub(crate) element: usize,
+}
+
+impl Position {
+    pub(crate) const START: Position = Position { step: 0, element: 0 };
 }
 
 /// A message and what it is about.
@@ -36,26 +40,35 @@ pub(crate) struct About {
 
 /// The steps' messages, in order.
 pub(crate) struct Messages<'a> {
+    table: &'a str,
     steps: &'a [Step],
     next: Position,
+    /// Number of sets so far.
     sets: u32,
-    table: nftnl::Table,
+    /// The table, as nftnl needs it.
+    object: nftnl::Table,
     scratch: Scratch,
 }
 
 impl<'a> Messages<'a> {
-    /// The messages from this position on.
-    pub(crate) fn from(steps: &'a [Step], next: Position) -> Self {
-        let name = CString::new(uapi::TABLE).expect("our name has no zero byte");
-        let table = nftnl::Table::new(name, ProtoFamily::Inet);
-        Messages { steps, next, sets: 0, table, scratch: Scratch::new() }
+    /// The messages from this position on, for this table.
+    pub(crate) fn new(table: &'a str, steps: &'a [Step], from: Position) -> Self {
+        let name = CString::new(table).expect("names of tables are constants without zero bytes");
+        let scratch = Scratch::new();
+        let object = nftnl::Table::new(name, ProtoFamily::Inet);
+        Messages { table, steps, next: from, sets: 0, object, scratch }
     }
 
     fn elements(&mut self, verb: Verb, of: &ElementsOf) -> Message {
         let first = self.next;
         let elements = elements_from(self.steps, first, verb, &of.name);
-        let (bytes, count) =
-            element::encode(verb, &of.name, &of.declaration, elements.map(|(_, element)| element));
+        let (bytes, count) = element::encode(
+            self.table,
+            verb,
+            &of.name,
+            &of.declaration,
+            elements.map(|(_, element)| element),
+        );
         let following = elements_from(self.steps, first, verb, &of.name).nth(count);
         self.next =
             following.map_or_else(|| self.after(first.step, verb, &of.name), |(position, _)| position);
@@ -71,17 +84,17 @@ impl<'a> Messages<'a> {
 
     /// The message of a step that is about one object; `None` if it can't be written.
     fn object(&mut self, step: &Step) -> Option<Vec<u8>> {
-        let Messages { table, scratch, .. } = self;
+        let Messages { object: table, scratch, .. } = self;
         Some(match step {
             Step::AddTable => scratch.take(table, MsgType::Add, NLM_F_CREATE | NLM_F_EXCL),
             Step::DeleteTable => scratch.take(table, MsgType::Del, 0),
             Step::AddSet(name, set) => {
                 self.sets += 1;
-                set::encode(name, set, self.sets)
+                set::encode(self.table, name, set, self.sets)
             }
             Step::DeleteSet(name) => {
                 let mut message = message::start(NFT_MSG_DELSET, 0);
-                message.put_text(uapi::set::TABLE, uapi::TABLE);
+                message.put_text(uapi::set::TABLE, self.table);
                 message.put_text(uapi::set::NAME, name.as_str());
                 message::finish(message)
             }
@@ -94,7 +107,10 @@ impl<'a> Messages<'a> {
                 }
                 scratch.take(&chain, MsgType::Add, NLM_F_CREATE | NLM_F_EXCL)
             }
-            Step::DeleteChain(name) => scratch.take(&chain(name.as_str(), table)?, MsgType::Del, 0),
+            // Without the flag the chain's rules go with it.
+            Step::DeleteChain(name) => {
+                scratch.take(&chain(name.as_str(), table)?, MsgType::Del, NLM_F_NONREC)
+            }
             Step::AddRule(name, rule) => {
                 let chain = chain(name.as_str(), table)?;
                 let mut encoded = nftnl::Rule::new(&chain);

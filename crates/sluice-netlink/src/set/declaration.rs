@@ -23,9 +23,9 @@ mod userdata {
 const COUNTER: &str = "counter";
 
 /// The message that declares a set. `id` is any number that no other set of the batch has.
-pub(crate) fn encode(name: &SetName, set: &Set, id: u32) -> Vec<u8> {
+pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8> {
     let mut message = message::start(NFT_MSG_NEWSET, NLM_F_CREATE | NLM_F_EXCL);
-    message.put_text(attribute::TABLE, uapi::TABLE);
+    message.put_text(attribute::TABLE, table);
     message.put_text(attribute::NAME, name.as_str());
     message.put_u32(attribute::FLAGS, if set.data == SetType::Set { 0 } else { attribute::MAP });
     message.put_u32(attribute::KEY_TYPE, typing::datatype(&set.key));

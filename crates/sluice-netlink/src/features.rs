@@ -1,0 +1,206 @@
+//! What this kernel can do, found out by trying.
+
+use std::fmt;
+
+use nix::errno::Errno;
+use sluice_nft::{Base, Field, Ip, Operand, Pick, Rule, Set, Statement, Step, Test};
+
+use crate::batch::Packed;
+use crate::commit::send;
+use crate::netlink::{OpenError, open_writer};
+use crate::step::Position;
+
+/// The throw-away table.
+const TABLE: &str = "sluice-probe";
+
+/// Name of sets and chains in it.
+const NAME: &str = "trial";
+
+/// Something sluice needs and this kernel lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// What it is, as nft calls it.
+    pub what: &'static str,
+    /// The options that a kernel with it is built with.
+    pub options: &'static str,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {} (kernel option {})", self.what, self.options)
+    }
+}
+
+/// What the kernel can do could not be found out.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// nf_tables can't be used at all.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The kernel refused a trial for another reason than that it lacks something.
+    #[error("try {what} in nf_tables")]
+    Refused {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Tries everything that sluice uses, in tables that are made and destroyed in one commit, and returns
+/// what is missing.
+pub fn probe() -> Result<Vec<Missing>, ProbeError> {
+    attempt(&trials())
+}
+
+fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
+    let steps: Vec<Step> = trials.iter().flat_map(Trial::steps).collect();
+    let owners: Vec<Missing> = trials.iter().flat_map(|trial| trial.steps().map(|_| trial.missing)).collect();
+
+    let (mut socket, limit) = open_writer()?;
+    let packed = Packed::fill(TABLE, &steps, Position::START, limit).ok().flatten();
+    let (packed, _) = packed.expect("trials hold nothing foreign");
+    let batch = packed.seal();
+    let all = Missing { what: "all trials", options: "" };
+    let refusals = send(&mut socket, &batch).map_err(|errno| all.refused(errno))?;
+
+    let mut missing: Vec<Missing> = Vec::new();
+    for (sequence, refusal) in refusals {
+        let tried = batch.about(sequence).map_or(all, |about| owners[about.first.step]);
+        // The steps of a trial that follow a refused one fail for want of it.
+        if missing.last() != Some(&tried) {
+            missing.push(tried.judge(refusal.errno)?);
+        }
+        // Without tables nothing else can be tried.
+        if tried == owners[0] {
+            break;
+        }
+    }
+    Ok(missing)
+}
+
+impl Missing {
+    /// What the refusal of a trial means. The kernel looks up families, chain types and expressions by
+    /// name, loads their modules, and says that there is none.
+    fn judge(self, errno: Errno) -> Result<Missing, ProbeError> {
+        match errno {
+            Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT => Ok(self),
+            Errno::EPERM | Errno::EACCES => Err(OpenError::of(errno).into()),
+            errno => Err(self.refused(errno)),
+        }
+    }
+
+    fn refused(self, errno: Errno) -> ProbeError {
+        ProbeError::Refused { what: self.what, source: errno.into() }
+    }
+}
+
+/// One thing tried, in a table of its own.
+struct Trial {
+    missing: Missing,
+    inside: Vec<Step>,
+}
+
+impl Trial {
+    fn new(what: &'static str, options: &'static str, inside: impl Into<Vec<Step>>) -> Self {
+        Trial { missing: Missing { what, options }, inside: inside.into() }
+    }
+
+    /// One rule, in a chain that nothing leads to.
+    fn of_rule(what: &'static str, options: &'static str, statements: impl Into<Vec<Statement>>) -> Self {
+        let rule = Step::AddRule(NAME.into(), Rule(statements.into()));
+        Trial::new(what, options, [Step::AddChain(NAME.into(), None), rule])
+    }
+
+    /// The same, in a table that also has a set.
+    fn with_set(mut self, set: Set) -> Self {
+        self.inside.insert(0, Step::AddSet(NAME.into(), set));
+        self
+    }
+
+    fn steps(&self) -> impl Iterator<Item = Step> {
+        let inside = self.inside.iter().cloned();
+        [Step::AddTable].into_iter().chain(inside).chain([Step::DeleteTable])
+    }
+}
+
+/// The first is tables themselves.
+fn trials() -> Vec<Trial> {
+    let slot = |pick| vec![Operand::Pick(pick)];
+    let inc = || slot(Pick::Inc { modulus: 2, offset: 0 });
+    let hash = || slot(Pick::Jhash { on: vec![Field::Saddr(Ip::V4)], modulus: 2, seed: 1, offset: 0 });
+    let backend = || [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
+    let local = Field::LOCAL.to_ne_bytes();
+    let nat = Base::PREROUTING;
+    vec![
+        Trial::new("inet tables", "CONFIG_NF_TABLES_INET", []),
+        Trial::new("nat chains", "CONFIG_NFT_NAT", [Step::AddChain(NAME.into(), Some(nat))]),
+        Trial::of_rule("counter", "CONFIG_NFT_COUNTER", [Statement::Counter]),
+        Trial::of_rule("numgen", "CONFIG_NFT_NUMGEN", [Statement::InSet(inc(), NAME.into())])
+            .with_set(Set::plain(inc())),
+        Trial::of_rule("jhash", "CONFIG_NFT_HASH", [Statement::InSet(hash(), NAME.into())])
+            .with_set(Set::plain(inc())),
+        Trial::of_rule(
+            "dnat to a map",
+            "CONFIG_NFT_NAT",
+            [Statement::Dnat { ip: Ip::V4, key: backend(), map: NAME.into(), port: true }],
+        )
+        .with_set(Set::counted_map(backend(), backend())),
+        Trial::of_rule("masquerade", "CONFIG_NFT_MASQ", [Statement::Masquerade]),
+        Trial::of_rule("ct", "CONFIG_NFT_CT", [Statement::Match(Field::CtStatus, Test::Has(Field::DNAT))]),
+        Trial::of_rule("fib", "CONFIG_NFT_FIB_INET", [Statement::is(Field::FibDaddrType, &local)]),
+        Trial::of_rule("reject", "CONFIG_NFT_REJECT_INET", [Statement::RejectPort]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::{in_namespace, nft_prints};
+
+    const NUMGEN: Missing = Missing { what: "numgen", options: "CONFIG_NFT_NUMGEN" };
+
+    #[test]
+    fn judge_refusal_for_want_of_a_module_names_the_option() {
+        for errno in [Errno::ENOENT, Errno::EOPNOTSUPP, Errno::EAFNOSUPPORT] {
+            let missing = NUMGEN.judge(errno).expect("it is missing");
+            assert_eq!(missing.to_string(), "no numgen (kernel option CONFIG_NFT_NUMGEN)");
+        }
+    }
+
+    #[test]
+    fn judge_refusal_for_want_of_a_capability_says_so() {
+        match NUMGEN.judge(Errno::EPERM) {
+            Err(ProbeError::Open(error)) => assert!(error.is_permission()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn judge_other_refusal_is_no_missing_option() {
+        for errno in [Errno::ENOMEM, Errno::EEXIST, Errno::EINVAL] {
+            assert!(matches!(NUMGEN.judge(errno), Err(ProbeError::Refused { what: "numgen", .. })));
+        }
+    }
+
+    #[test]
+    fn probe_on_a_kernel_with_everything_finds_nothing_and_leaves_nothing() {
+        in_namespace(|| {
+            assert_eq!(probe().expect("nf_tables answers"), []);
+            assert_eq!(nft_prints(&["list", "ruleset"]), "");
+        });
+    }
+
+    #[test]
+    fn probe_with_something_missing_finds_only_that_and_leaves_nothing() {
+        in_namespace(|| {
+            let key = vec![Operand::Field(Field::Dport)];
+            let lookup = Statement::InSet(key, "no-such-set".into());
+            let mut trials = trials();
+            trials.insert(4, Trial::of_rule("teleport", "CONFIG_NFT_TELEPORT", [lookup]));
+            let missing = attempt(&trials).expect("nf_tables answers");
+            assert_eq!(missing, [Missing { what: "teleport", options: "CONFIG_NFT_TELEPORT" }]);
+            assert_eq!(nft_prints(&["list", "ruleset"]), "");
+        });
+    }
+}

@@ -1,0 +1,72 @@
+//! Tests against the kernel: a network namespace for each, and nft in it.
+
+mod commit;
+mod foreign;
+mod large;
+mod manners;
+mod rules;
+mod shapes;
+mod wire;
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
+use sluice_core::diff::diff;
+use sluice_core::origin::Origins;
+use sluice_nft::{Dataplane, Snapshot, Step, Table};
+
+use crate::Netlink;
+
+/// Runs `test` in a network namespace of its own. Child processes are in it too.
+///
+/// # Panics
+/// If `test` does, and without the privilege to make a namespace.
+pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
+    let body = || {
+        unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace, which takes CAP_SYS_ADMIN");
+        test();
+    };
+    if let Err(panic) = thread::spawn(body).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Standard output of nft.
+pub(crate) fn nft_prints(args: &[&str]) -> String {
+    let Output { status, stdout, .. } = Command::new("nft").args(args).output().expect("nft runs");
+    assert!(status.success(), "nft {args:?} fails");
+    String::from_utf8(stdout).expect("nft prints UTF-8")
+}
+
+/// Loads a ruleset with nft.
+fn nft(ruleset: &str) {
+    let mut child = Command::new("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().expect("nft starts");
+    child.stdin.take().expect("a pipe").write_all(ruleset.as_bytes()).expect("nft reads");
+    assert!(child.wait().expect("nft ends").success(), "nft -f refuses\n{ruleset}");
+}
+
+fn open() -> Netlink {
+    Netlink::open().expect("nf_tables answers")
+}
+
+/// What the kernel holds.
+fn read(netlink: &mut Netlink) -> Snapshot {
+    netlink.read().unwrap_or_else(|error| panic!("{error}: {}", error.errno))
+}
+
+/// Our table, which exists.
+fn table(netlink: &mut Netlink) -> Table {
+    read(netlink).table.expect("the table exists")
+}
+
+fn commit(netlink: &mut Netlink, steps: &[Step]) {
+    netlink.commit(steps).unwrap_or_else(|error| panic!("{error}: {}", error.errno));
+}
+
+/// The steps from nothing to a table.
+fn steps(table: &Table) -> Vec<Step> {
+    let plan = diff(None, Some(table), &Origins::default());
+    plan.changes().map(|change| change.step.clone()).collect()
+}
