@@ -2,7 +2,7 @@
 //!
 //! The daemon never loads it. It is there to compare with, to learn from, and for hosts without
 //! nftables. Options: iptables-extensions(8), `addrtype`, `conntrack`, `statistic`, `DNAT`,
-//! `MASQUERADE` and `REJECT`.
+//! `MASQUERADE` and `REDIRECT`.
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{Address, Backend, BackendPort, Ports, Protocol, Scheduler, Service, ServiceName, Source};
+use crate::model::{Address, Backend, BackendPort, Ports, Scheduler, Service, ServiceName, Source};
 use crate::render::entry::{Entry, entries};
 use crate::slots::slots;
 
@@ -35,11 +35,7 @@ pub fn render(services: &BTreeMap<ServiceName, Service>, ip: Ip) -> Result<Strin
     let mut entries: Vec<_> = entries(services).into_iter().filter(|entry| entry.ip == ip).collect();
     entries.sort_by_key(Entry::rank);
     entries.iter().try_for_each(check_supported)?;
-
-    let mut text = header(ip);
-    text.push_str(&nat(&entries));
-    text.push_str(&filter(&entries));
-    Ok(text)
+    Ok(header(ip) + &nat(&entries))
 }
 
 fn check_supported(entry: &Entry<'_>) -> Result<(), Unsupported> {
@@ -66,7 +62,7 @@ fn header(ip: Ip) -> String {
     format!(
         "\
 # {version} services of sluice. Load with: {command} --noflush
-# (without --noflush it replaces every other rule of the tables below). Needs {sysctl}=1.
+# (without --noflush it replaces every other rule of the nat table). Needs {sysctl}=1.
 "
     )
 }
@@ -88,7 +84,8 @@ fn nat(entries: &[Entry<'_>]) -> String {
         "PREROUTING",
         "sluice-prerouting",
         "Who is a new connection for? The first match takes it: an address and port beat an interface,\n\
-         # that beats *, and that beats a range. (Later packets never get here: conntrack knows them.)",
+         # that beats *, and that beats a range. (Later packets never get here: conntrack knows them.)\n\
+         # Where there is no backend, port 1 of this host refuses: nothing listens there.",
         &hooks.prerouting,
     );
     chains.hook(
@@ -112,39 +109,13 @@ fn nat(entries: &[Entry<'_>]) -> String {
         );
         chains.rules.push_str(&picks.rules);
     }
-    chains.table("nat")
+    format!("*nat\n{}{}COMMIT\n", chains.declarations, chains.rules)
 }
 
-/// Refuses what has no backend. A nat table cannot, so that these packets pass untranslated and meet
-/// a filter rule on whichever way routing sends them.
-fn filter(entries: &[Entry<'_>]) -> String {
-    let mut rules = String::new();
-    for entry in entries.iter().filter(|entry| entry.backends.is_empty()) {
-        let matches = match entry.service.interface {
-            None => local(entry),
-            Some(_) => arriving(entry),
-        };
-        let how = match entry.listener.protocol {
-            Protocol::Tcp => " --reject-with tcp-reset",
-            Protocol::Udp => "",
-        };
-        let new = "-m conntrack --ctstate NEW -m conntrack ! --ctstate DNAT";
-        line(&mut rules, format_args!("-A {NO_BACKEND} {matches} {new} -j REJECT{how}"));
-    }
-    if rules.is_empty() {
-        return rules;
-    }
-    let mut chains = Chains::default();
-    chains.declare(NO_BACKEND);
-    for hook in ["INPUT", "FORWARD", "OUTPUT"] {
-        line(&mut chains.rules, format_args!("-A {hook} -j {NO_BACKEND}"));
-    }
-    chains.rules.push_str("\n# Without a backend: refuse new connections, which a nat table cannot.\n");
-    chains.rules.push_str(&rules);
-    format!("\n{}", chains.table("filter"))
-}
-
-const NO_BACKEND: &str = "sluice-no-backend";
+/// Refuses: nothing listens on port 1 (tcpmux), so the host answers with a reset or with port
+/// unreachable. A nat table can't reject, and filter tables see only packets that have a route, which
+/// those to a listener's address need not have.
+const NO_BACKEND: &str = "REDIRECT --to-ports 1";
 
 /// Rules of the three hooks.
 #[derive(Default)]
@@ -155,11 +126,10 @@ struct Hooks {
 }
 
 impl Hooks {
-    /// Leads new connections to the pick chain, or past the listeners that would be next if there is
-    /// no backend.
+    /// Leads new connections to the pick chain.
     fn dispatch(&mut self, entry: &Entry<'_>) {
         let target = match entry.backends.is_empty() {
-            true => "RETURN".to_owned(),
+            true => NO_BACKEND.to_owned(),
             false => pick_chain(entry),
         };
         line(&mut self.prerouting, format_args!("-A sluice-prerouting {} -j {target}", arriving(entry)));
@@ -335,7 +305,7 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     })
 }
 
-/// Chains of one table.
+/// Chains and their rules.
 #[derive(Default)]
 struct Chains {
     declarations: String,
@@ -354,10 +324,6 @@ impl Chains {
             line(&mut self.rules, format_args!("\n# {why}\n-A {built_in} -j {chain}"));
             self.rules.push_str(rules);
         }
-    }
-
-    fn table(self, name: &str) -> String {
-        format!("*{name}\n{}{}COMMIT\n", self.declarations, self.rules)
     }
 }
 

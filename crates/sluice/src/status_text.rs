@@ -90,11 +90,11 @@ fn summary(status: &Status, now: Timestamp, colour: bool) -> String {
         line(format_args!("        next attempt in {}", age(at, now)));
     }
     let taken = match reload.ok {
-        true => Paint::Good.on("in force", colour),
-        false => Paint::Bad.on("not taken, the one before stays in force", colour),
+        true => Paint::Good.on("taken", colour),
+        false => Paint::Bad.on("failed", colour),
     };
     line(format_args!(
-        "config  {} {taken}, read {} ago: {}",
+        "config  {}, read {} ago: {taken}, {}",
         daemon.config.display(),
         age(now, reload.at),
         reload.summary
@@ -200,7 +200,7 @@ pub(crate) mod tests {
                 ok: true,
                 problems: vec![],
                 warnings: vec![],
-                summary: "4 to add, 0 to change, 0 to remove".into(),
+                summary: "4 added, 0 changed, 0 removed in the kernel (2 steps, 1 ms)".into(),
                 generation: 2,
             },
             table: TableStatus {
@@ -239,7 +239,7 @@ pub(crate) mod tests {
         status.reload.ok = false;
         status.reload.problems =
             vec!["sluice.yaml:3:5: error: unknown key lisen (did you mean listen?)".into()];
-        status.reload.summary = "1 problem".into();
+        status.reload.summary = "2 services with 8 backends as before".into();
         status.table.synced = false;
         status.table.error = Some("add table inet sluice: Operation not permitted".into());
         status.table.retry_at = Some(at("2025-01-05T00:01:08Z"));

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
-use crate::model::{BackendName, HashOn, InterfaceName, Listener};
+use crate::model::{BackendName, HashOn, InterfaceName, Listener, Protocol};
 
 fn service(listeners: &[Listener], scheduler: Scheduler, backends: &[Backend]) -> Service {
     Service {
@@ -111,7 +111,7 @@ fn render_of_ranges_keeps_joins_and_shifts_ports() {
 }
 
 #[test]
-fn render_without_backends_refuses_in_the_filter_table() {
+fn render_without_backends_redirects_to_a_port_that_refuses() {
     let dns = service(&[listen("203.0.113.10", 53, 53, Protocol::Udp)], Scheduler::RoundRobin, &[]);
     let mut uplink = service(&[web("*")], Scheduler::RoundRobin, &three([0, 0, 0]));
     uplink.interface = Some(InterfaceName::new("eth0").unwrap());
