@@ -15,7 +15,7 @@ use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
-use sluice_nft::{Dataplane, Table};
+use sluice_nft::{Dataplane, Step, Table};
 
 fn host() -> Host {
     let local = ["10.0.1.1", "203.0.113.11", "fd00::1"].map(|address| address.parse().unwrap());
@@ -73,7 +73,8 @@ proptest! {
     #[test]
     fn plan_for_any_change_leads_to_what_is_desired(before in any_services(), after in any_services()) {
         let first = render(&before, &Layout::default()).table;
-        let (states, desired, _) = states(&first, &after);
+        let (states, desired, plan) = states(&first, &after);
+        prop_assert!(!plan.changes().any(|change| matches!(change.step, Step::DeleteTable)));
         prop_assert_eq!(states.last().unwrap(), &desired.table);
     }
 

@@ -45,9 +45,11 @@ pub(super) fn private_pick(entry: &Entry<'_>) -> ChainName {
     format!("{PRIVATE}{}", path(entry)).into()
 }
 
-/// Chain and set of one listener at postrouting: `masquerade/web/tcp/any4/80`, `preserve/...`.
-pub(super) fn private_source(entry: &Entry<'_>) -> String {
-    format!("{}/{}", entry.service.source.as_str(), path(entry))
+/// Chain and set of one listener at postrouting: `masquerade/web/tcp/any4/80`, `preserve/...`. What
+/// differs in declaration differs in name, so that both can stand beside each other during a change.
+pub(super) fn private_source(entry: &Entry<'_>, one_port: bool) -> String {
+    let kind = if one_port { "" } else { "/addresses" };
+    format!("{}/{}{kind}", entry.service.source.as_str(), path(entry))
 }
 
 fn path(entry: &Entry<'_>) -> String {

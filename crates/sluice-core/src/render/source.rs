@@ -80,9 +80,11 @@ fn key(ip: Ip) -> Vec<Operand> {
 fn one_by_one(rendered: &mut Rendered, entries: &[Entry<'_>], private: &[(&Entry<'_>, Vec<&Backend>)]) {
     let mut rules: Vec<(_, Rule)> = Vec::new();
     let mut add = |entry: &Entry<'_>, backends: &[&Backend], then| {
-        let name = names::private_source(entry);
+        let one_port = entry.listener.ports.as_single().is_some()
+            || backends.iter().all(|backend| matches!(backend.port, BackendPort::One(_)));
+        let name = names::private_source(entry, one_port);
         let origin = rendered.origins.add(entry.flow(None));
-        let (chain, set) = members(entry, backends, SetName::from(&name), then, origin);
+        let (chain, set) = members(entry, backends, one_port, SetName::from(&name), then, origin);
         rendered.table.sets.insert(SetName::from(&name), set);
         rendered.table.chains.insert(ChainName::from(&name), chain);
         rules.push((entry.rank(), original(entry, ChainName::from(&name))));
@@ -130,12 +132,11 @@ fn original(entry: &Entry<'_>, chain: ChainName) -> Rule {
 fn members(
     entry: &Entry<'_>,
     backends: &[&Backend],
+    one_port: bool,
     name: SetName,
     then: Statement,
     origin: Origin,
 ) -> (Chain, Set) {
-    let one_port = entry.listener.ports.as_single().is_some()
-        || backends.iter().all(|backend| matches!(backend.port, BackendPort::One(_)));
     let mut key = vec![Operand::Field(Field::Daddr(entry.ip))];
     if one_port {
         key.push(Operand::Field(Field::Dport));
