@@ -136,10 +136,17 @@ fn rules() -> Vec<(&'static str, Rule)> {
             "ip saddr 203.0.113.10 jump other",
             vec![v4(), is(Field::Saddr(Ip::V4), &vip), Statement::Jump("other".into())],
         ),
-        ("ip6 saddr ::1 goto other", vec![v6(), is(Field::Saddr(Ip::V6), &Ipv6Addr::LOCALHOST.octets()), other()]),
+        (
+            "ip6 saddr ::1 goto other",
+            vec![v6(), is(Field::Saddr(Ip::V6), &Ipv6Addr::LOCALHOST.octets()), other()],
+        ),
         (
             "ip6 daddr != ::1 drop",
-            vec![v6(), Statement::is_not(Field::Daddr(Ip::V6), &Ipv6Addr::LOCALHOST.octets()), Statement::Drop],
+            vec![
+                v6(),
+                Statement::is_not(Field::Daddr(Ip::V6), &Ipv6Addr::LOCALHOST.octets()),
+                Statement::Drop,
+            ],
         ),
         (
             "ip daddr != 127.0.0.0/8 accept",
@@ -187,7 +194,11 @@ fn rules() -> Vec<(&'static str, Rule)> {
         ),
         (
             "dnat ip to jhash ip saddr . tcp sport mod 3 seed 0x5105 offset 9 map @slots4",
-            vec![v4(), tcp(), dnat(Ip::V4, vec![hash(&[Field::Saddr(Ip::V4), Field::Sport], 9)], "slots4", true)],
+            vec![
+                v4(),
+                tcp(),
+                dnat(Ip::V4, vec![hash(&[Field::Saddr(Ip::V4), Field::Sport], 9)], "slots4", true),
+            ],
         ),
         (
             "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 map @random4",
@@ -198,7 +209,8 @@ fn rules() -> Vec<(&'static str, Rule)> {
             vec![tcp(), dnat(Ip::V4, vec![port(), random(3, 0)], "ports4", true)],
         ),
         (
-            "ct status dnat ct original ip daddr . meta l4proto . ip daddr . th dport @masquerade4 masquerade fully-random",
+            "ct status dnat ct original ip daddr . meta l4proto . ip daddr . th dport @masquerade4 \
+             masquerade fully-random",
             vec![v4(), has_dnat(), Statement::InSet(source(), "masquerade4".into()), Statement::Masquerade],
         ),
         (

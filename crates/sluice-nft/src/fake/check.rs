@@ -1,7 +1,7 @@
 //! What the kernel refuses when it looks at one object, and when it follows where chains lead.
 //!
-//! Source: nf_tables_api.c, and the `init` and `validate` functions of the expressions (nft_lookup.c, nft_nat.c,
-//! nft_masq.c, nft_reject.c, nft_numgen.c, nft_hash.c) in net/netfilter.
+//! Source: nf_tables_api.c, and the `init` and `validate` functions of the expressions (nft_lookup.c,
+//! nft_nat.c, nft_masq.c, nft_reject.c, nft_numgen.c, nft_hash.c) in net/netfilter.
 
 use std::collections::HashSet;
 

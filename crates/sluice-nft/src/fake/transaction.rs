@@ -21,8 +21,8 @@ pub(super) struct Done {
 
 /// Carries out all steps on a copy of `state`, which is then what the kernel would hold.
 pub(super) fn run(state: &State, steps: &[Step]) -> Result<Done, CommitError> {
-    // The kernel looks at where chains lead once, at the end. Only if it does not like it, it starts over and looks
-    // after each step, to find the one to blame: so what is put right within the batch was never wrong.
+    // The kernel looks at where chains lead once, at the end. Only if it does not like it, it starts over and
+    // looks after each step, to find the one to blame: so what is put right within the batch was never wrong.
     let done = attempt(state, steps, false)?;
     match reach_checked(&done.state, steps) {
         Ok(()) => Ok(done),

@@ -30,8 +30,8 @@ pub fn manners(dataplane: &mut impl Dataplane) {
     clear(dataplane);
 }
 
-/// Commits random batches to a dataplane that nobody else uses and to a fake, which have to answer alike and to
-/// hold the same afterwards. What it holds goes.
+/// Commits random batches to a dataplane that nobody else uses and to a fake, which have to answer alike and
+/// to hold the same afterwards. What it holds goes.
 ///
 /// # Panics
 /// At the first difference, with the batch that shows it.

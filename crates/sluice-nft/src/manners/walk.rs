@@ -6,8 +6,8 @@ use crate::{Base, Field, Ip, Operand, Pick, Set, Statement, Step};
 const BATCHES: usize = 40;
 const MOST_STEPS: usize = 4;
 
-/// Base chains first. A chain leads only to later ones, so that there are no circles: kernels differ in how they
-/// refuse those.
+/// Base chains first. A chain leads only to later ones, so that there are no circles: kernels differ in how
+/// they refuse those.
 const CHAINS: [(&str, Option<Base>); 5] = [
     ("prerouting", Some(Base::PREROUTING)),
     ("postrouting", Some(Base::POSTROUTING)),

@@ -34,8 +34,8 @@ impl Tracer {
 
     /// Runs a packet through `table`.
     ///
-    /// The table is one that the kernel would take: a name that leads nowhere is met like a chain without rules
-    /// or a set without elements.
+    /// The table is one that the kernel would take: a name that leads nowhere is met like a chain without
+    /// rules or a set without elements.
     pub fn trace(&mut self, table: &Table, packet: &Packet) -> Trace {
         self.trace_across(&[table], packet, || 0)
     }
@@ -43,12 +43,12 @@ impl Tracer {
     /// Runs a packet while commits happen: `tables` are the rulesets of successive generations, at least one.
     ///
     /// A commit is atomic for each lookup, not for each packet. So whenever the kernel would look at the
-    /// ruleset anew, at each base chain, chain entry and lookup, `advance` says how many more of the commits have
-    /// happened by then. The rules themselves are kept in two copies, and a packet reads the copy that its base
-    /// chain began with: a chain that came into being after that is still empty for it.
+    /// ruleset anew, at each base chain, chain entry and lookup, `advance` says how many more of the commits
+    /// have happened by then. The rules themselves are kept in two copies, and a packet reads the copy that
+    /// its base chain began with: a chain that came into being after that is still empty for it.
     ///
-    /// A chain or set deleted under a packet that was already led there counts as empty, which is the worst the
-    /// kernel may do.
+    /// A chain or set deleted under a packet that was already led there counts as empty, which is the worst
+    /// the kernel may do.
     ///
     /// # Panics
     /// Without tables.

@@ -3,8 +3,8 @@
 /// Calls `run` once for each way to spread up to `commits` commits over its calls of `advance`, and collects
 /// what it returns.
 ///
-/// The ways are the leaves of a tree of choices, walked in depth: the choices made so far are replayed, the last
-/// that can be raised is raised, and what follows starts again with "no commit yet".
+/// The ways are the leaves of a tree of choices, walked in depth: the choices made so far are replayed, the
+/// last that can be raised is raised, and what follows starts again with "no commit yet".
 pub(super) fn every_way<T>(commits: usize, run: impl Fn(&mut dyn FnMut() -> usize) -> T) -> Vec<T> {
     let mut results = Vec::new();
     let mut choices: Vec<Choice> = Vec::new();

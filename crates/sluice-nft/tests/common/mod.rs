@@ -30,8 +30,8 @@ pub fn run(command: &mut Command, input: &str) -> String {
     String::from_utf8(output.stdout).expect("it prints text")
 }
 
-/// One service on one address and port that both arriving and local packets reach, masqueraded: a verdict map,
-/// a pick chain with its slots, and the source rule.
+/// One service on one address and port that both arriving and local packets reach, masqueraded: a verdict
+/// map, a pick chain with its slots, and the source rule.
 pub struct Balancer {
     pub protocol: u8,
     pub listener: SocketAddr,
