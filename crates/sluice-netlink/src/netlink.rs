@@ -11,10 +11,10 @@ use crate::{commit, dump};
 /// nf_tables of the network namespace that the opening thread was in.
 pub struct Netlink {
     /// All commits go through this one.
-    writer: Socket,
+    pub(crate) writer: Socket,
     reader: Socket,
     /// Most bytes of a batch.
-    limit: usize,
+    pub(crate) limit: usize,
     sent: u64,
 }
 

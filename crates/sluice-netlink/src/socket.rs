@@ -125,7 +125,7 @@ impl Socket {
         }
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor stays open while `self` lives.
         unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
     }

@@ -4,7 +4,6 @@
 //! value once; whatever does not is foreign.
 
 use std::collections::BTreeMap;
-use std::mem;
 
 use sluice_nft::{Field, Octets, Operand, Pick, SetName, Statement, Test};
 
@@ -14,9 +13,9 @@ use crate::expr::{Cmp, CmpOp, Dnat, Expr, Found, Hash, Lookup, RawExpr, Register
 
 /// The statements of a rule.
 pub(super) fn statements<'a>(exprs: impl Iterator<Item = RawExpr<'a>>) -> Vec<Statement> {
-    let mut machine = Machine::default();
+    let mut machine = Machine { registers: BTreeMap::new(), statements: vec![] };
     for raw in exprs {
-        if Expr::decode(raw).and_then(|expr| machine.run(expr)).is_none() {
+        if Expr::decode(raw).and_then(|expr| machine.run(expr, raw)).is_none() {
             machine.statements.push(Statement::Foreign(raw.describe()));
             machine.registers.clear();
         }
@@ -24,14 +23,13 @@ pub(super) fn statements<'a>(exprs: impl Iterator<Item = RawExpr<'a>>) -> Vec<St
     machine.finish()
 }
 
-#[derive(Default)]
-struct Machine {
-    registers: BTreeMap<Register, Value>,
+struct Machine<'a> {
+    /// Values that nothing has used yet, and where they are from.
+    registers: BTreeMap<Register, (Value, RawExpr<'a>)>,
     statements: Vec<Statement>,
 }
 
 /// What is in a register.
-#[derive(Debug)]
 enum Value {
     /// Part of a key, or to be compared.
     Operand(Operand),
@@ -45,12 +43,13 @@ enum Value {
     Mapped(Vec<Operand>, SetName),
 }
 
-impl Machine {
+impl<'a> Machine<'a> {
     /// Runs one expression; `None` if it is none of ours or not used our way.
-    fn run(&mut self, expr: Expr) -> Option<()> {
+    fn run(&mut self, expr: Expr, raw: RawExpr<'a>) -> Option<()> {
         if let Some(Loaded { field, len, to }) = loaded(&expr) {
             let whole = len == field.width();
-            self.store(to, if whole { Operand::Field(field).into() } else { Value::Head(field, len) });
+            let value = if whole { Operand::Field(field).into() } else { Value::Head(field, len) };
+            self.store(to, value, raw);
             return Some(());
         }
         match expr {
@@ -58,17 +57,17 @@ impl Machine {
                 let (modulus, offset) = (n.modulus, n.offset);
                 let pick =
                     if n.random { Pick::Random { modulus, offset } } else { Pick::Inc { modulus, offset } };
-                self.store(n.to, Operand::Pick(pick).into());
+                self.store(n.to, Operand::Pick(pick).into(), raw);
             }
-            Expr::Hash(hash) => self.hash(hash)?,
+            Expr::Hash(hash) => self.hash(hash, raw)?,
             Expr::Bitwise(bitwise) => match self.take_field(Register::FIRST)? {
                 field if field.width() == 4 => {
-                    self.store(Register::FIRST, Value::Masked(field, bitwise.mask));
+                    self.store(Register::FIRST, Value::Masked(field, bitwise.mask), raw);
                 }
                 _ => return None,
             },
-            Expr::Cmp(cmp) => self.compare(cmp)?,
-            Expr::Lookup(lookup) => self.lookup(lookup)?,
+            Expr::Cmp(cmp) => self.compare(cmp, raw)?,
+            Expr::Lookup(lookup) => self.lookup(lookup, raw)?,
             Expr::Dnat(dnat) => self.dnat(dnat)?,
             Expr::Masquerade(_) => self.statements.push(Statement::Masquerade),
             Expr::Counter(_) => self.statements.push(Statement::Counter),
@@ -83,7 +82,7 @@ impl Machine {
         Some(())
     }
 
-    fn hash(&mut self, hash: Hash) -> Option<()> {
+    fn hash(&mut self, hash: Hash, raw: RawExpr<'a>) -> Option<()> {
         let Hash { from, len, modulus, seed, offset, to } = hash;
         let on = self.take_key(from).into_iter().map(|part| match part {
             Operand::Field(field) => Some(field),
@@ -91,18 +90,18 @@ impl Machine {
         });
         let on: Vec<Field> = on.collect::<Option<_>>()?;
         (!on.is_empty() && len == hashed_len(&on)).then_some(())?;
-        self.store(to, Operand::Pick(Pick::Jhash { on, modulus, seed, offset }).into());
+        self.store(to, Operand::Pick(Pick::Jhash { on, modulus, seed, offset }).into(), raw);
         Some(())
     }
 
-    fn compare(&mut self, Cmp { op, data }: Cmp) -> Option<()> {
+    fn compare(&mut self, Cmp { op, data }: Cmp, raw: RawExpr<'a>) -> Option<()> {
         let value = Octets::new(&data)?;
         let (field, test) = match (self.take(Register::FIRST)?, op) {
             (Value::Operand(Operand::Field(field)), _) if field.width() != data.len() => return None,
             (Value::Operand(Operand::Field(field)), CmpOp::Eq) => (field, Test::Is(value)),
             (Value::Operand(Operand::Field(field)), CmpOp::Neq) => (field, Test::IsNot(value)),
             (Value::Operand(Operand::Field(field)), CmpOp::Gte) => {
-                self.store(Register::FIRST, Value::AtLeast(field, value));
+                self.store(Register::FIRST, Value::AtLeast(field, value), raw);
                 return Some(());
             }
             (Value::AtLeast(field, low), CmpOp::Lte) if data.len() == field.width() => {
@@ -116,14 +115,14 @@ impl Machine {
         Some(())
     }
 
-    fn lookup(&mut self, Lookup { set, from, to }: Lookup) -> Option<()> {
+    fn lookup(&mut self, Lookup { set, from, to }: Lookup, raw: RawExpr<'a>) -> Option<()> {
         let key = self.take_key(from);
         let set = SetName::from(set);
         (!key.is_empty()).then_some(())?;
         match to {
             Found::Nowhere => self.statements.push(Statement::InSet(key, set)),
             Found::Verdict => self.statements.push(Statement::VerdictMap(key, set)),
-            Found::Value(to) => self.store(to, Value::Mapped(key, set)),
+            Found::Value(to) => self.store(to, Value::Mapped(key, set), raw),
         }
         Some(())
     }
@@ -135,19 +134,16 @@ impl Machine {
         Some(())
     }
 
-    fn store(&mut self, to: Register, value: Value) {
+    /// Puts a value into registers; what it overwrites was never used.
+    fn store(&mut self, to: Register, value: Value, raw: RawExpr<'a>) {
         let end = to.plus(value.words());
-        let lost = |(at, old): (&Register, &Value)| *at < end && to < at.plus(old.words());
-        let lost: Vec<_> = self.registers.iter().filter(|entry| lost(*entry)).map(|(at, _)| *at).collect();
-        for register in lost {
-            let value = self.registers.remove(&register);
-            self.statements.extend(value.map(unused));
-        }
-        self.registers.insert(to, value);
+        let overwritten = self.registers.extract_if(..end, |at, (old, _)| to < at.plus(old.words()));
+        self.statements.extend(overwritten.map(|(_, (_, raw))| unused(raw)));
+        self.registers.insert(to, (value, raw));
     }
 
     fn take(&mut self, from: Register) -> Option<Value> {
-        self.registers.remove(&from)
+        self.registers.remove(&from).map(|(value, _)| value)
     }
 
     fn take_field(&mut self, from: Register) -> Option<Field> {
@@ -160,7 +156,7 @@ impl Machine {
     /// Takes the operands that lie one behind the other from here on.
     fn take_key(&mut self, mut from: Register) -> Vec<Operand> {
         let mut key = Vec::new();
-        while let Some(Value::Operand(_)) = self.registers.get(&from)
+        while let Some((Value::Operand(_), _)) = self.registers.get(&from)
             && let Some(Value::Operand(part)) = self.take(from)
         {
             from = from.plus(words(part.width()));
@@ -169,16 +165,15 @@ impl Machine {
         key
     }
 
-    fn finish(mut self) -> Vec<Statement> {
-        let left = mem::take(&mut self.registers);
-        self.statements.extend(left.into_values().map(unused));
-        self.statements
+    fn finish(self) -> Vec<Statement> {
+        let left = self.registers.into_values().map(|(_, raw)| unused(raw));
+        self.statements.into_iter().chain(left).collect()
     }
 }
 
 /// A load can end a rule (there may be no transport header), so one that nothing uses matters.
-fn unused(value: Value) -> Statement {
-    Statement::Foreign(format!("[ {value:?} unused ]"))
+fn unused(raw: RawExpr<'_>) -> Statement {
+    Statement::Foreign(raw.describe())
 }
 
 impl Value {

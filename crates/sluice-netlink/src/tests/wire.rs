@@ -84,7 +84,7 @@ fn everything(table: &Table) -> BTreeSet<Vec<u8>> {
         (libc::NFT_MSG_GETSET, &[SET_HANDLE]),
     ];
     for (kind, without) in kinds {
-        let asked = socket.ask(question(kind), |answer| drop(objects.insert(stripped(answer, without))));
+        let asked = socket.ask(question(kind), |answer| objects.extend([stripped(answer, without)]));
         asked.expect("an answer");
     }
     for set in table.sets.keys() {
