@@ -182,21 +182,20 @@ struct Written<'a> {
 impl<'a> Written<'a> {
     fn split(text: &'a str) -> Result<Self, Fault> {
         if let Some(inside) = text.strip_prefix('[') {
-            let fault = |what| Err(Fault::new(format!("{} {what}", quoted(text)), "write [ADDRESS]:PORT"));
+            let fault =
+                |what, fix: &str| Err(Fault::new(format!("{} {what}", quoted(text)), format!("write {fix}")));
             let Some((host, rest)) = inside.split_once(']') else {
-                return fault("has no closing bracket");
+                return fault("has no closing bracket", "[ADDRESS]:PORT");
             };
             if host.parse::<Ipv4Addr>().is_ok() {
-                return fault("has an IPv4 address in brackets, which are for IPv6").map_err(
-                    |fault: Fault| {
-                        Fault::new(fault.what, format!("write {}", quoted(format!("{host}{rest}"))))
-                    },
-                );
+                return fault("has an IPv4 address in brackets", &quoted(format!("{host}{rest}")));
+            }
+            if host.parse::<Ipv6Addr>().is_err() {
+                return Err(not_an_address(host));
             }
             return match rest.strip_prefix(':') {
-                Some(port) => Ok(Written { host, port: Some(port) }),
-                None if rest.is_empty() => Ok(Written { host, port: None }),
-                None => fault("has something other than `:PORT` behind the bracket"),
+                None if !rest.is_empty() => fault("has no colon behind the bracket", "[ADDRESS]:PORT"),
+                port => Ok(Written { host, port }),
             };
         }
         if text.parse::<Ipv6Addr>().is_ok() {

@@ -1,14 +1,22 @@
-//! The files in `config/` are what the documentation shows: they load, and say nothing doubtful.
+//! The files in `config/` and the examples of docs/configuration.md load, and leave no key out.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sluice_config::load;
+use sluice_config::{MAX_FILE_SIZE, Source, load, parse};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn reference() -> String {
+    fs::read_to_string(root().join("docs/configuration.md")).unwrap()
+}
 
 #[test]
 fn shipped_files_load_without_a_warning() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(root().join("config")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     for file in &files {
         match load(file) {
@@ -17,4 +25,47 @@ fn shipped_files_load_without_a_warning() {
         }
     }
     assert!(files.iter().any(|file| file.ends_with("sluice.yaml")), "{files:?}");
+}
+
+#[test]
+fn examples_of_the_reference_load() {
+    let reference = reference();
+    let examples: Vec<_> =
+        reference.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() > 3);
+    for example in examples {
+        let main = Source { path: "example.yaml".into(), text: example.to_owned() };
+        if let Err(problems) = parse(main, |_| Ok(vec![])) {
+            panic!("{problems:#?}\n{example}");
+        }
+    }
+}
+
+#[test]
+fn every_key_is_in_the_example_and_in_the_reference() {
+    let example = fs::read_to_string(root().join("config/sluice.yaml")).unwrap();
+    let reference = reference();
+    let places = [
+        "???: 1",
+        "control: { ???: 1 }",
+        "services: { a: { ???: 1 } }",
+        "services: { a: { hash: { ???: 1 } } }",
+        "services: { a: { backends: { ???: 1 } } }",
+    ];
+    for place in places {
+        // A key like no other makes the message list those there are.
+        let text = place.replace("???", "qqqqqqqqqqqq");
+        let problems = parse(Source { path: "x".into(), text }, |_| Ok(vec![])).unwrap_err();
+        let known = problems.iter().find_map(|problem| problem.fix.strip_prefix("known: ")).unwrap();
+        for key in known.split(", ") {
+            assert!(example.contains(&format!("{key}:")), "{key} is not in config/sluice.yaml");
+            assert!(reference.contains(&format!("| `{key}` |")), "{key} is not in docs/configuration.md");
+        }
+    }
+}
+
+#[test]
+fn file_size_limit_is_the_documented_one() {
+    assert_eq!(MAX_FILE_SIZE, 64 << 20);
+    assert!(reference().contains("at most 64 MB"));
 }

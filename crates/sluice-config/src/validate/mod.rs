@@ -52,7 +52,7 @@ pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) ->
 }
 
 /// One service, as far as it could be understood.
-pub(crate) struct Draft {
+struct Draft {
     file: usize,
     key: String,
     nth: u32,
