@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sluice_netlink::{Netlink, OpenError};
+use sluice_netlink::{Netlink, OpenError, ProbeError};
 use sluiced::args::Args;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::notify::Notify;
@@ -47,17 +47,27 @@ fn run(args: Args) -> Result<(), Fatal> {
     runtime.block_on(tasks::run(surroundings, open, request::channel()))
 }
 
+/// The kernel, if it can do what sluice needs.
 fn open() -> Result<Netlink, Fatal> {
-    Netlink::open().map_err(|error| {
-        let (exit, hint) = match error {
-            OpenError::Permission(_) => (Exit::Permission, "be root, or have CAP_NET_ADMIN"),
-            OpenError::Missing(_) => {
-                (Exit::KernelFeature, "load nf_tables, or use a kernel with CONFIG_NF_TABLES")
-            }
-            OpenError::Socket(_) | OpenError::Other(_) => {
-                (Exit::Runtime, "does this kernel have CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES?")
-            }
-        };
-        Fatal::new(exit, error, hint)
-    })
+    let missing = sluice_netlink::probe().map_err(|error| match error {
+        ProbeError::Open(error) => unusable(error),
+        refused => Fatal::new(Exit::Runtime, refused, "is a security module in the way? see dmesg"),
+    })?;
+    if !missing.is_empty() {
+        let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+        let error = format!("this kernel has {}", missing.join(", "));
+        return Err(Fatal::new(Exit::KernelFeature, error, "use a kernel with these options, 6.1 or newer"));
+    }
+    Netlink::open().map_err(unusable)
+}
+
+fn unusable(error: OpenError) -> Fatal {
+    let (exit, hint) = match error {
+        OpenError::Permission(_) => (Exit::Permission, "be root, or have CAP_NET_ADMIN"),
+        OpenError::Missing(_) => (Exit::KernelFeature, "use a kernel with CONFIG_NF_TABLES"),
+        OpenError::Socket(_) | OpenError::Other(_) => {
+            (Exit::Runtime, "does this kernel have CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES?")
+        }
+    };
+    Fatal::new(exit, error, hint)
 }
