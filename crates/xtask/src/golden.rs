@@ -13,13 +13,14 @@ pub(crate) struct Golden {
     update: bool,
 }
 
-/// Crates whose tests read goldens.
+/// Crates whose tests read goldens: unit tests, and those in `tests/golden*`.
 const PACKAGES: [&str; 3] = ["sluice-config", "sluice-core", "sluice"];
 
 impl Golden {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["test", "--quiet"]).args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+        cargo.args(["test", "--quiet", "--lib", "--bins", "--test", "golden*"]);
+        cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
         match self.update {
             true => cargo.env("SLUICE_UPDATE_GOLDENS", "1"),
             false => cargo.env_remove("SLUICE_UPDATE_GOLDENS"),
