@@ -9,7 +9,7 @@ use common::strategy::{any_services, disjoint_services};
 use common::{Services, With, service, services};
 use proptest::prelude::*;
 use sluice_core::diff::diff;
-use sluice_core::model::{Address, Listener, Scheduler};
+use sluice_core::model::{Address, Listener, Ports, Scheduler, Source};
 use sluice_core::plan::Plan;
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::report::report;
@@ -67,6 +67,29 @@ fn outcomes(table: &Table, packet: &Packet) -> BTreeSet<String> {
     numbers
         .map(|random| format!("{:?}", tracer.trace(table, &Packet { random, ..packet.clone() }).outcome))
         .collect()
+}
+
+/// Where services may lead a packet.
+fn translations(services: &Services, packet: &Packet) -> Vec<String> {
+    let (address, port) = (packet.destination.ip(), packet.destination.port());
+    let mut translations = Vec::new();
+    for service in services.values() {
+        let takes = |l: &&Listener| {
+            [Address::Any, Address::Exact(address)].contains(&l.address)
+                && l.protocol.number() == packet.protocol
+                && l.ports.overlaps(Ports::single(port))
+        };
+        for listener in service.listeners.iter().filter(takes) {
+            let backends =
+                service.backends.iter().filter(|b| b.weight > 0 && b.address.is_ipv4() == address.is_ipv4());
+            translations.extend(backends.map(|backend| {
+                let to = SocketAddr::new(backend.address, backend.port.translate(listener.ports, port));
+                let masqueraded = service.source == Source::Masquerade;
+                format!("{:?}", Outcome::Translated { to, masqueraded })
+            }));
+        }
+    }
+    translations
 }
 
 proptest! {
@@ -143,11 +166,15 @@ fn meetings(before: &Services, after: &Services) -> Vec<(Packet, BTreeSet<String
     let mut meetings = Vec::new();
     let packets = packets(before);
     for packet in &packets {
-        // Whichever way they come: a slot may point elsewhere before an interface stops being served.
+        // Any backend of the listener, whichever way packets come: a slot may point elsewhere before an
+        // interface stops being served, or before another scheduler picks it.
         let same = packets.iter().filter(|other| other.destination == packet.destination);
         let ends = [&first, states.last().unwrap()];
-        let allowed: BTreeSet<String> =
+        let mut allowed: BTreeSet<String> =
             same.flat_map(|other| ends.into_iter().flat_map(|table| outcomes(table, other))).collect();
+        if allowed.iter().any(|outcome| outcome.starts_with("Translated")) {
+            allowed.extend([before, after].into_iter().flat_map(|services| translations(services, packet)));
+        }
         let mut met = BTreeSet::new();
         for pair in states.windows(2) {
             for random in (0..8u32).map(|n| n << 29) {
