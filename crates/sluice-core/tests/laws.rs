@@ -69,27 +69,26 @@ fn outcomes(table: &Table, packet: &Packet) -> BTreeSet<String> {
         .collect()
 }
 
-/// Where services may lead a packet.
-fn translations(services: &Services, packet: &Packet) -> Vec<String> {
+/// Where any of the services may lead a packet, with the source that any of them wants.
+fn translations(services: [&Services; 2], packet: &Packet) -> Vec<String> {
     let (address, port) = (packet.destination.ip(), packet.destination.port());
-    let mut translations = Vec::new();
-    for service in services.values() {
+    let (mut destinations, mut sources) = (BTreeSet::new(), BTreeSet::new());
+    for service in services.into_iter().flat_map(|services| services.values()) {
         let takes = |l: &&Listener| {
             [Address::Any, Address::Exact(address)].contains(&l.address)
                 && l.protocol.number() == packet.protocol
                 && l.ports.overlaps(Ports::single(port))
         };
         for listener in service.listeners.iter().filter(takes) {
+            sources.insert(service.source == Source::Masquerade);
             let backends =
                 service.backends.iter().filter(|b| b.weight > 0 && b.address.is_ipv4() == address.is_ipv4());
-            translations.extend(backends.map(|backend| {
-                let to = SocketAddr::new(backend.address, backend.port.translate(listener.ports, port));
-                let masqueraded = service.source == Source::Masquerade;
-                format!("{:?}", Outcome::Translated { to, masqueraded })
-            }));
+            destinations
+                .extend(backends.map(|b| SocketAddr::new(b.address, b.port.translate(listener.ports, port))));
         }
     }
-    translations
+    let pairs = destinations.iter().flat_map(|to| sources.iter().map(|masqueraded| (*to, *masqueraded)));
+    pairs.map(|(to, masqueraded)| format!("{:?}", Outcome::Translated { to, masqueraded })).collect()
 }
 
 proptest! {
@@ -173,7 +172,7 @@ fn meetings(before: &Services, after: &Services) -> Vec<(Packet, BTreeSet<String
         let mut allowed: BTreeSet<String> =
             same.flat_map(|other| ends.into_iter().flat_map(|table| outcomes(table, other))).collect();
         if allowed.iter().any(|outcome| outcome.starts_with("Translated")) {
-            allowed.extend([before, after].into_iter().flat_map(|services| translations(services, packet)));
+            allowed.extend(translations([before, after], packet));
         }
         let mut met = BTreeSet::new();
         for pair in states.windows(2) {
