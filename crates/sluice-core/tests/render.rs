@@ -180,7 +180,10 @@ fn service_without_backends_leads_to_the_answer_for_empty_pools() {
         elements(&table, "services4"),
         ["203.0.113.10 . tcp . 80 : goto no-backend", "203.0.113.11 . tcp . 80 : goto no-backend"]
     );
-    assert_eq!(rules(&table, "no-backend"), ["meta l4proto tcp reject with tcp reset", "reject"]);
+    assert_eq!(
+        rules(&table, "no-backend"),
+        ["ct state new meta l4proto tcp reject with tcp reset", "ct state new reject"]
+    );
 }
 
 #[test]

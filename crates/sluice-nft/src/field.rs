@@ -65,6 +65,8 @@ pub enum Field {
     Iifname,
     /// `fib daddr type`, 4 bytes, host order; see [`Field::LOCAL`].
     FibDaddrType,
+    /// `ct state`, 4 bytes, host order; see [`Field::NEW`].
+    CtState,
     /// `ct status`, 4 bytes, host order; see [`Field::DNAT`].
     CtStatus,
     /// `ct original ip daddr`, 4 or 16 bytes, network order.
@@ -80,6 +82,8 @@ impl Field {
     pub const BROADCAST: u32 = 3;
     /// [`Field::FibDaddrType`] of multicast addresses (`RTN_MULTICAST`).
     pub const MULTICAST: u32 = 5;
+    /// The bit of [`Field::CtState`] of a flow's first packet.
+    pub const NEW: u32 = 1 << 3;
     /// The bit of [`Field::CtStatus`] that destination NAT sets (`IPS_DST_NAT`).
     pub const DNAT: u32 = 1 << 5;
 
@@ -91,7 +95,7 @@ impl Field {
             Field::Sport | Field::Dport | Field::CtOriginalDport => 2,
             Field::L4proto | Field::Nfproto => 1,
             Field::Iifname => 16,
-            Field::FibDaddrType | Field::CtStatus => 4,
+            Field::FibDaddrType | Field::CtState | Field::CtStatus => 4,
         }
     }
 
@@ -127,9 +131,10 @@ impl Field {
                 Some(Field::MULTICAST) => f.write_str("multicast"),
                 other => write!(f, "{}", other.unwrap_or_default()),
             },
-            (Field::CtStatus, v) => match host(v) {
-                Some(Field::DNAT) => f.write_str("dnat"),
-                other => write!(f, "0x{:x}", other.unwrap_or_default()),
+            (Field::CtState | Field::CtStatus, v) => match (self, host(v)) {
+                (Field::CtState, Some(Field::NEW)) => f.write_str("new"),
+                (Field::CtStatus, Some(Field::DNAT)) => f.write_str("dnat"),
+                (_, other) => write!(f, "0x{:x}", other.unwrap_or_default()),
             },
             (_, v) => match v.len() {
                 2 => write!(f, "{}", u16::from_be_bytes([v[0], v[1]])),
@@ -152,6 +157,7 @@ impl fmt::Display for Field {
             Field::Nfproto => f.write_str("meta nfproto"),
             Field::Iifname => f.write_str("iifname"),
             Field::FibDaddrType => f.write_str("fib daddr type"),
+            Field::CtState => f.write_str("ct state"),
             Field::CtStatus => f.write_str("ct status"),
             Field::CtOriginalDaddr(ip) => write!(f, "ct original {} daddr", ip.keyword()),
             Field::CtOriginalDport => f.write_str("ct original proto-dst"),

@@ -185,7 +185,7 @@ fn write_test(f: &mut fmt::Formatter<'_>, field: Field, test: &Test) -> fmt::Res
     match test {
         Test::Is(value) => {
             // Of bits, nft takes the bare value for `Has`.
-            f.write_str(if field == Field::CtStatus { " == " } else { " " })?;
+            f.write_str(if matches!(field, Field::CtState | Field::CtStatus) { " == " } else { " " })?;
             field.write_value(f, value.as_slice())
         }
         Test::IsNot(value) => {

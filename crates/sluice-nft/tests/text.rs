@@ -105,6 +105,7 @@ table inet sluice {
 #[test]
 fn tests_that_sluice_never_makes_still_read_true() {
     let rule = |statement| Rule(vec![statement]).to_string();
+    assert_eq!(rule(test(Field::CtState, Test::Has(Field::NEW))), "ct state new");
     assert_eq!(rule(is(Field::CtStatus, &Field::DNAT.to_ne_bytes())), "ct status == dnat");
     assert_eq!(rule(test(Field::CtStatus, Test::Has(0x28))), "ct status 0x28");
     assert_eq!(rule(is(Field::FibDaddrType, &7_u32.to_ne_bytes())), "fib daddr type 7");

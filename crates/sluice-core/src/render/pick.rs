@@ -2,6 +2,7 @@
 
 use sluice_nft::{
     Chain, ChainName, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Rule, Set, SetName, Statement,
+    Test,
 };
 
 use super::entry::Entry;
@@ -34,13 +35,16 @@ pub(super) fn render(
     }
 }
 
+/// Every packet here is new. The kernel, though, tracks connections only where some rule asks about
+/// them or translates, and without tracking it skips the nat hooks.
 fn no_backend(rendered: &mut Rendered) -> ChainName {
     let name = names::no_backend();
+    let new = || Statement::Match(Field::CtState, Test::Has(Field::NEW));
     rendered.table.chains.entry(name.clone()).or_insert_with(|| Chain {
         base: None,
         rules: vec![
-            Rule(vec![Statement::is(Field::L4proto, &[6]), Statement::RejectReset]),
-            Rule(vec![Statement::RejectPort]),
+            Rule(vec![new(), Statement::is(Field::L4proto, &[6]), Statement::RejectReset]),
+            Rule(vec![new(), Statement::RejectPort]),
         ],
     });
     name

@@ -19,6 +19,7 @@ pub(crate) struct Ct {
 }
 
 impl Ct {
+    pub(crate) const STATE: u32 = sys::libc::NFT_CT_STATE as u32;
     pub(crate) const STATUS: u32 = sys::libc::NFT_CT_STATUS as u32;
     pub(crate) const DADDR4: u32 = sys::libc::NFT_CT_DST_IP as u32;
     pub(crate) const DADDR6: u32 = sys::libc::NFT_CT_DST_IP6 as u32;

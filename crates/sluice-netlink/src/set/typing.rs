@@ -51,6 +51,7 @@ fn datatype_of(part: &Operand) -> u32 {
             Field::Saddr(Ip::V6) | Field::Daddr(Ip::V6) | Field::CtOriginalDaddr(Ip::V6) => 8,
             Field::L4proto => 12,
             Field::Sport | Field::Dport | Field::CtOriginalDport => 13,
+            Field::CtState => 26,
             Field::CtStatus => 28,
             Field::FibDaddrType => 38,
             Field::Iifname => 41,
@@ -85,7 +86,8 @@ const PAYLOADS: [(Field, [u32; 2]); 6] = [
 ];
 
 /// Key and direction; a direction of -1 is none.
-const CTS: [(Field, [u32; 2]); 4] = [
+const CTS: [(Field, [u32; 2]); 5] = [
+    (Field::CtState, [Ct::STATE, u32::MAX]),
     (Field::CtStatus, [Ct::STATUS, u32::MAX]),
     (Field::CtOriginalDaddr(Ip::V4), [Ct::DADDR4, 0]),
     (Field::CtOriginalDaddr(Ip::V6), [Ct::DADDR6, 0]),

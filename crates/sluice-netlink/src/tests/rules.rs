@@ -47,7 +47,7 @@ fn decode_of_a_message_cut_short_is_foreign() {
     }
 }
 
-const FIELDS: [Field; 14] = [
+const FIELDS: [Field; 15] = [
     Field::Saddr(Ip::V4),
     Field::Saddr(Ip::V6),
     Field::Daddr(Ip::V4),
@@ -58,6 +58,7 @@ const FIELDS: [Field; 14] = [
     Field::Nfproto,
     Field::Iifname,
     Field::FibDaddrType,
+    Field::CtState,
     Field::CtStatus,
     Field::CtOriginalDaddr(Ip::V4),
     Field::CtOriginalDaddr(Ip::V6),

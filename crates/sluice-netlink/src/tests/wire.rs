@@ -38,6 +38,7 @@ fn sets_of_every_type_are_declared_as_by_nft() {
             Field::Nfproto,
             Field::Iifname,
             Field::FibDaddrType,
+            Field::CtState,
             Field::CtStatus,
             Field::CtOriginalDaddr(Ip::V4),
             Field::CtOriginalDaddr(Ip::V6),

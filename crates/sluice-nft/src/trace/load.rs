@@ -30,6 +30,7 @@ impl View<'_> {
             Field::Nfproto => Octets::new(&[self.packet.ip().nfproto()]),
             Field::Iifname => self.interface(),
             Field::FibDaddrType => Octets::new(&self.host.address_type(self.destination.ip()).to_ne_bytes()),
+            Field::CtState => Octets::new(&Field::NEW.to_ne_bytes()),
             Field::CtStatus => {
                 // Translation to the address and port it already has leaves no trace.
                 let status = if self.destination == original { 0 } else { Field::DNAT };
