@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use nix::errno::Errno;
-use sluice_nft::{CommitError, Step};
+use sluice_nft::{CommitError, Data, ElementsOf, Key, Step};
 
 use crate::batch::{Next, Packed, Sealed};
 use crate::element;
@@ -90,31 +90,29 @@ fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refu
     failed(operation, errno)
 }
 
-/// The step that a message about elements stumbled over, or as much of it as reads well.
+/// The step that a message about elements stumbled over. Of a long one only the refused element, or the
+/// first few when the kernel does not tell which.
 fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     let refused = offset.and_then(|offset| {
         let message = Messages::new(uapi::TABLE, steps, about.first).next()?.ok()?;
         nth_element(steps, about.first, element::at_offset(&message.bytes, offset)?)
     });
     let at = refused.unwrap_or(about.first);
-    match &steps[at.step] {
-        Step::AddElements(of, all) if all.len() > LISTED => {
-            let some = all[at.element..].iter().take(if refused.is_some() { 1 } else { LISTED });
-            more(&Step::AddElements(of.clone(), some.cloned().collect()), refused.is_none())
-        }
-        Step::DeleteElements(of, all) if all.len() > LISTED => {
-            let some = all[at.element..].iter().take(if refused.is_some() { 1 } else { LISTED });
-            more(&Step::DeleteElements(of.clone(), some.cloned().collect()), refused.is_none())
+    let step = &steps[at.step];
+    let part: fn(ElementsOf, Vec<(Key, Data)>) -> Step = match step {
+        Step::DeleteElements(..) => Step::DeleteElements,
+        _ => Step::AddElements,
+    };
+    match step {
+        Step::AddElements(of, all) | Step::DeleteElements(of, all) if all.len() > LISTED => {
+            let listed = all[at.element..].iter().take(if refused.is_some() { 1 } else { LISTED });
+            let text = part(of.clone(), listed.cloned().collect()).to_string();
+            match refused {
+                Some(_) => text,
+                None => format!("{}, ... }}", text.trim_end_matches(" }")),
+            }
         }
         step => step.to_string(),
-    }
-}
-
-fn more(step: &Step, more: bool) -> String {
-    let text = step.to_string();
-    match text.strip_suffix(" }") {
-        Some(listed) if more => format!("{listed}, ... }}"),
-        _ => text,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_int;
+use std::thread;
+use std::time::Duration;
 
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
@@ -20,6 +22,9 @@ use crate::uapi;
 /// How often a read starts over because somebody changed the ruleset meanwhile.
 const ATTEMPTS: u32 = 10;
 
+/// Waited before an attempt, times the number of attempts before it.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Number of the last commit by anybody.
 pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
     let mut generation = None;
@@ -31,29 +36,33 @@ pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
 
 /// Everything of our table, as of one generation.
 pub(crate) fn read(socket: &mut Socket) -> Result<Snapshot, ReadError> {
-    let mut last = Errno::EINTR;
-    for _ in 0..ATTEMPTS {
-        match (Reader { socket, dumped: Dumped::Whole }).read() {
-            Ok(Some(snapshot)) => return Ok(snapshot),
-            Ok(None) => {}
-            // It was deleted since the dump before this one listed it.
-            Err(ReadError { errno: sluice_nft::Errno::ENOENT, .. }) => last = Errno::ENOENT,
-            Err(error) => return Err(error),
+    for attempt in 0..ATTEMPTS {
+        thread::sleep(PAUSE * attempt);
+        match (Reader { socket }).read() {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(Stop::Changed) => {}
+            Err(Stop::Failed(error)) => return Err(error),
         }
     }
-    Err(failed(format!("read table {} while it changes", Table::NAME), last))
+    let operation = format!("read table {} while it changes", Table::NAME);
+    Err(ReadError { operation, errno: sluice_nft::Errno(Errno::EINTR as i32) })
 }
 
 /// One attempt.
 struct Reader<'a> {
     socket: &'a mut Socket,
-    dumped: Dumped,
+}
+
+/// Why an attempt ends early.
+enum Stop {
+    /// The ruleset changed meanwhile.
+    Changed,
+    Failed(ReadError),
 }
 
 impl Reader<'_> {
-    /// `None` if the ruleset changed meanwhile.
-    fn read(&mut self) -> Result<Option<Snapshot>, ReadError> {
-        let before = self.generation()?;
+    fn read(&mut self) -> Result<Snapshot, Stop> {
+        let generation = self.generation()?;
         let mut counters = Counters::new();
         let table = match self.dormant()? {
             None => None,
@@ -64,16 +73,18 @@ impl Reader<'_> {
                 Some(Table { sets, chains })
             }
         };
-        let whole = self.dumped == Dumped::Whole && self.generation()? == before;
-        Ok(whole.then_some(Snapshot { table, counters, generation: before }))
+        match self.generation()? == generation {
+            true => Ok(Snapshot { table, counters, generation }),
+            false => Err(Stop::Changed),
+        }
     }
 
-    fn generation(&mut self) -> Result<u32, ReadError> {
+    fn generation(&mut self) -> Result<u32, Stop> {
         generation(self.socket).map_err(|errno| failed("read the generation of nf_tables", errno))
     }
 
     /// Whether the table is dormant; `None` if there is no table.
-    fn dormant(&mut self) -> Result<Option<bool>, ReadError> {
+    fn dormant(&mut self) -> Result<Option<bool>, Stop> {
         let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
         question.put_text(uapi::table::NAME, uapi::TABLE);
         let mut flags = 0;
@@ -87,7 +98,7 @@ impl Reader<'_> {
         }
     }
 
-    fn chains(&mut self, dormant: bool) -> Result<BTreeMap<ChainName, Chain>, ReadError> {
+    fn chains(&mut self, dormant: bool) -> Result<BTreeMap<ChainName, Chain>, Stop> {
         let mut chains = BTreeMap::new();
         self.dump(libc::NFT_MSG_GETCHAIN, uapi::chain::TABLE, |answer| {
             let attributes = message::attributes(answer);
@@ -99,7 +110,7 @@ impl Reader<'_> {
         Ok(chains)
     }
 
-    fn rules(&mut self, chains: &mut BTreeMap<ChainName, Chain>) -> Result<(), ReadError> {
+    fn rules(&mut self, chains: &mut BTreeMap<ChainName, Chain>) -> Result<(), Stop> {
         // Rules come chain by chain.
         let mut current: Option<(ChainName, Vec<_>)> = None;
         let mut lists = Vec::new();
@@ -123,7 +134,7 @@ impl Reader<'_> {
         &mut self,
         chains: &BTreeMap<ChainName, Chain>,
         counters: &mut Counters,
-    ) -> Result<BTreeMap<SetName, Set>, ReadError> {
+    ) -> Result<BTreeMap<SetName, Set>, Stop> {
         let mut sets = BTreeMap::new();
         self.dump(libc::NFT_MSG_GETSET, uapi::set::TABLE, |answer| {
             sets.extend(set::decode(message::attributes(answer)));
@@ -141,27 +152,37 @@ impl Reader<'_> {
         set: &mut Set,
         chains: &HashMap<&str, ChainName>,
         counters: &mut Counters,
-    ) -> Result<(), ReadError> {
-        let mut question = message::start(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
-        question.put_text(uapi::element::TABLE, uapi::TABLE);
-        question.put_text(uapi::element::SET, name.as_str());
-        let (mut elements, mut counts) = (Vec::new(), Vec::new());
-        let asked = self.socket.ask(question, |answer| {
-            element::decode(message::attributes(answer), set, chains, |(key, data, counter)| {
-                elements.push((key, Element { data, origin: Origin::default() }));
-                counts.extend(counter.map(|counter| (key, counter)));
+    ) -> Result<(), Stop> {
+        for attempt in 0..ATTEMPTS {
+            thread::sleep(PAUSE * attempt);
+            let mut question = message::start(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
+            question.put_text(uapi::element::TABLE, uapi::TABLE);
+            question.put_text(uapi::element::SET, name.as_str());
+            let (mut elements, mut counts) = (Vec::new(), Vec::new());
+            let asked = self.socket.ask(question, |answer| {
+                element::decode(message::attributes(answer), set, chains, |(key, data, counter)| {
+                    elements.push((key, Element { data, origin: Origin::default() }));
+                    counts.extend(counter.map(|counter| (key, counter)));
+                });
             });
-        });
-        self.note(asked.map_err(|errno| failed(format!("dump elements of {} {name}", Table::NAME), errno))?);
-        set.elements = elements.into_iter().collect();
-        if !counts.is_empty() {
-            counters.insert(name.clone(), counts.into_iter().collect());
+            whole(asked, || format!("dump elements of {} {name}", Table::NAME))?;
+            let dumped = elements.len();
+            set.elements = elements.into_iter().collect();
+            // After a commit the kernel resizes the hash table of a set in the background. It goes on with
+            // a dump by position, so that what changed places is dumped twice or not at all; and when
+            // something is missing, something else is there twice.
+            if set.elements.len() == dumped {
+                if !counts.is_empty() {
+                    counters.insert(name.clone(), counts.into_iter().collect());
+                }
+                return Ok(());
+            }
         }
-        Ok(())
+        Err(Stop::Changed)
     }
 
     /// Dumps all objects of a kind that are in our table; `table` is the attribute with its name.
-    fn dump(&mut self, kind: c_int, table: u16, mut each: impl FnMut(&[u8])) -> Result<(), ReadError> {
+    fn dump(&mut self, kind: c_int, table: u16, mut each: impl FnMut(&[u8])) -> Result<(), Stop> {
         let mut question = message::start(kind, libc::NLM_F_DUMP);
         question.put_text(table, uapi::TABLE);
         let asked = self.socket.ask(question, |answer| {
@@ -170,14 +191,16 @@ impl Reader<'_> {
                 each(answer);
             }
         });
-        self.note(asked.map_err(|errno| failed(format!("dump {} of {}", plural(kind), Table::NAME), errno))?);
-        Ok(())
+        whole(asked, || format!("dump {} of {}", plural(kind), Table::NAME))
     }
+}
 
-    fn note(&mut self, dumped: Dumped) {
-        if dumped == Dumped::Interrupted {
-            self.dumped = dumped;
-        }
+/// A dump is of use only if nobody changed anything meanwhile. What is missing was there a moment ago.
+fn whole(asked: Result<Dumped, Errno>, operation: impl FnOnce() -> String) -> Result<(), Stop> {
+    match asked {
+        Ok(Dumped::Whole) => Ok(()),
+        Ok(Dumped::Interrupted) | Err(Errno::ENOENT) => Err(Stop::Changed),
+        Err(errno) => Err(failed(operation(), errno)),
     }
 }
 
@@ -203,6 +226,6 @@ fn base(attributes: Attributes<'_>, hook: Attributes<'_>, dormant: bool) -> Base
     Base { hook, priority }
 }
 
-fn failed(operation: impl Into<String>, errno: Errno) -> ReadError {
-    ReadError { operation: operation.into(), errno: sluice_nft::Errno(errno as i32) }
+fn failed(operation: impl Into<String>, errno: Errno) -> Stop {
+    Stop::Failed(ReadError { operation: operation.into(), errno: sluice_nft::Errno(errno as i32) })
 }

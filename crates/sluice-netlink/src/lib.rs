@@ -1,9 +1,9 @@
-//! nftables over netlink.
+//! nftables over netlink, and kernel settings.
 //!
 //! [`Netlink`] is the kernel as a [`Dataplane`](sluice_nft::Dataplane). Steps become messages
 //! (`step`, and for what they hold `rule`, `set`, `element`), messages a batch (`batch`), and a batch
 //! is sent at once (`commit`). The other way, `dump` asks for our table and decodes what the kernel
-//! answers. This is the only crate with unsafe code: it is what it takes to use libnftnl and libmnl.
+//! answers. [`probe`] finds out what the kernel lacks. This is the only crate with unsafe code: it is what it takes to use libnftnl and libmnl.
 
 mod attr;
 mod batch;
@@ -19,9 +19,11 @@ mod rule;
 mod set;
 mod socket;
 mod step;
+mod sysctl;
 #[cfg(test)]
 mod tests;
 mod uapi;
 
 pub use features::{Missing, ProbeError, probe};
 pub use netlink::{Netlink, OpenError};
+pub use sysctl::{Sysctl, SysctlError};

@@ -78,7 +78,7 @@ fn rule_with_a_greater_than_is_foreign() {
 #[test]
 fn rule_with_another_mark_is_foreign() {
     foreign_rule("meta mark set 1", &["immediate", "meta set mark"]);
-    foreign_rule("ct state invalid drop", &["ct load state"]);
+    foreign_rule("ct mark 1 drop", &["ct load mark"]);
 }
 
 #[test]
