@@ -1,7 +1,5 @@
 //! The command line against a real kernel.
 
-use std::process::Command;
-
 use sluice_testkit::{Lab, Namespace, Shares};
 
 use crate::web;
@@ -119,6 +117,6 @@ fn rendered_nft_is_what_the_daemon_programs() {
 /// Loads a ruleset into an empty kernel and lists it.
 fn load(ruleset: &str) -> String {
     let elsewhere = Namespace::new();
-    elsewhere.feed(Command::new("nft").args(["-f", "-"]), ruleset);
+    elsewhere.nft(ruleset);
     elsewhere.sh("nft --stateless list ruleset")
 }

@@ -48,6 +48,8 @@ fn service_whose_backends_go_and_come_refuses_in_between() {
 #[test]
 fn disabled_service_is_as_if_absent() {
     let lab = Lab::new();
+    // Without sluice the address is a machine out there, and the balancer a router.
+    lab.balancer.set_sysctl("net/ipv4/ip_forward", "1");
     lab.client.ip("addr add 203.0.113.10/32 dev lo");
     lab.client.serve_on("203.0.113.10:80");
     let yaml = |enabled| {

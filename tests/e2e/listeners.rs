@@ -11,9 +11,10 @@ fn who(from: &Host, to: &str) -> String {
 fn wildcard_with_an_interface_takes_all_that_arrives_there_and_nothing_else() {
     let lab = Lab::new();
     let [b1, .., b4] = &lab.backends[..] else { panic!("four backends") };
-    for host in [&lab.client, &lab.balancer, b4] {
-        host.serve(80);
-    }
+    lab.client.serve_on("198.51.100.1:80");
+    lab.client.serve_on("[2001:db8:c::1]:80");
+    lab.balancer.serve(80);
+    b4.serve(80);
     let _daemon = lab.start(
         "services:
            any: {listen: '*:80', interface: eth0, backends: ['10.0.2.11:8080']}

@@ -7,22 +7,36 @@ use crate::web;
 /// NAT of somebody else on the very same hooks and priorities, with counters and comments.
 const FOREIGN: &str = r#"
 table ip other {
-    map ports { type inet_service : ipv4_addr; elements = { 80 : 10.0.2.14 } }
-    chain prerouting { type nat hook prerouting priority dstnat
-        ip daddr 203.0.113.99 tcp dport 80 counter dnat to 10.0.2.14:8080 comment "not yours" }
-    chain output { type nat hook output priority -100
-        ip daddr 203.0.113.99 tcp dport 80 dnat to 10.0.2.14:8080 }
-    chain postrouting { type nat hook postrouting priority srcnat
-        ip saddr 10.0.2.12 oifname eth0 masquerade }
+    map ports {
+        type inet_service : ipv4_addr
+        elements = { 80 : 10.0.2.14 }
+    }
+    chain prerouting {
+        type nat hook prerouting priority dstnat
+        ip daddr 203.0.113.99 tcp dport 80 counter dnat to 10.0.2.14:8080 comment "not yours"
+    }
+    chain output {
+        type nat hook output priority -100
+        ip daddr 203.0.113.99 tcp dport 80 dnat to 10.0.2.14:8080
+    }
+    chain postrouting {
+        type nat hook postrouting priority srcnat
+        ip saddr 10.0.2.12 oifname eth0 masquerade
+    }
 }
-table inet filter { chain forward { type filter hook forward priority filter
-    ct state invalid drop } }"#;
+table inet filter {
+    chain forward {
+        type filter hook forward priority filter
+        ct state invalid drop
+    }
+}
+"#;
 
 #[test]
 fn foreign_table_on_the_same_hooks_is_untouched_and_both_work() {
     let lab = Lab::new();
     lab.client.serve(9999);
-    lab.balancer.feed(std::process::Command::new("nft").args(["-f", "-"]), FOREIGN);
+    lab.balancer.nft(FOREIGN);
     let foreign = || lab.balancer.sh("nft --stateless list table ip other; nft list table inet filter");
     let before = foreign();
 

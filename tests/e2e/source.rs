@@ -43,8 +43,14 @@ fn other_traffic_through_the_balancer_is_never_masqueraded() {
     lab.client.serve(9999);
     lab.client.serve_on("198.51.100.1:80");
     // The very backend and port that the service masquerades, and translations that are not ours.
-    lab.balancer.sh("nft 'table ip other { chain prerouting { type nat hook prerouting priority dstnat - 5;
-            ip daddr 203.0.113.99 tcp dport 80 dnat to 10.0.2.11:8080 } }'");
+    lab.balancer.nft(
+        "table ip other {
+           chain prerouting {
+             type nat hook prerouting priority dstnat - 5
+             ip daddr 203.0.113.99 tcp dport 80 dnat to 10.0.2.11:8080
+           }
+         }",
+    );
     let _daemon = lab.start(
         "services:
            web: {listen: '203.0.113.10:80', backends: ['10.0.2.11:8080']}

@@ -65,8 +65,9 @@ impl Conversation {
     }
 }
 
-/// Sends one datagram from the namespace of the calling thread and waits for the answer.
-pub(crate) fn ask_udp(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Answer> {
+/// Sends one datagram from the namespace of the calling thread and waits for the answer. As long as the
+/// socket lives nobody else gets its port.
+pub(crate) fn ask_udp(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<(Answer, UdpSocket)> {
     let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let socket = UdpSocket::bind(from.unwrap_or(any))?;
     socket.set_read_timeout(Some(TIMEOUT))?;
@@ -74,7 +75,7 @@ pub(crate) fn ask_udp(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<An
     socket.send(b"who are you?\n")?;
     let mut datagram = [0; 512];
     let length = socket.recv(&mut datagram)?;
-    String::from_utf8_lossy(&datagram[..length]).parse()
+    Ok((String::from_utf8_lossy(&datagram[..length]).parse()?, socket))
 }
 
 fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {

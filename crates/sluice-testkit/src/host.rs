@@ -70,12 +70,12 @@ impl Host {
 
     /// One datagram from a new port: who answers?
     pub fn udp(&self, to: &str) -> io::Result<Answer> {
-        self.run(|| ask_udp(None, parse(to)))
+        Ok(self.run(|| ask_udp(None, parse(to)))?.0)
     }
 
     /// One datagram from an address of this host; port 0 is any.
     pub fn udp_from(&self, from: &str, to: &str) -> io::Result<Answer> {
-        self.run(|| ask_udp(Some(parse(from)), parse(to)))
+        Ok(self.run(|| ask_udp(Some(parse(from)), parse(to)))?.0)
     }
 
     /// The answers to `count` TCP connections, one after the other.
@@ -91,7 +91,9 @@ impl Host {
     /// # Panics
     /// If one of them gets none.
     pub fn udp_times(&self, count: u32, to: &str) -> Vec<Answer> {
-        self.times(count, |host| host.udp(to), to)
+        // A port used before would belong to a flow that conntrack still knows.
+        let sockets = self.times(count, |host| host.run(|| ask_udp(None, parse(to))), to);
+        sockets.into_iter().map(|(answer, _)| answer).collect()
     }
 
     /// Who gets how many of `count` TCP connections.
@@ -102,7 +104,7 @@ impl Host {
         Shares::of(&self.tcp_times(count, to))
     }
 
-    fn times(&self, count: u32, ask: impl Fn(&Self) -> io::Result<Answer>, to: &str) -> Vec<Answer> {
+    fn times<T>(&self, count: u32, ask: impl Fn(&Self) -> io::Result<T>, to: &str) -> Vec<T> {
         let one =
             |n| ask(self).unwrap_or_else(|e| panic!("{} to {to}, number {n} of {count}: {e}", self.name));
         (1..=count).map(one).collect()

@@ -60,6 +60,11 @@ impl Namespace {
         self.feed(Command::new("ip").args(["-batch", "-"]), commands);
     }
 
+    /// Loads a ruleset inside.
+    pub fn nft(&self, ruleset: &str) {
+        self.feed(Command::new("nft").args(["-f", "-"]), ruleset);
+    }
+
     /// Runs a shell command inside and returns what it printed.
     ///
     /// # Panics

@@ -24,7 +24,7 @@ table inet recipe {
 
 fn by_hand() -> Lab {
     let lab = Lab::new();
-    lab.balancer.feed(Command::new("nft").args(["-f", "-"]), RECIPE);
+    lab.balancer.nft(RECIPE);
     lab.balancer.set_sysctl("net/ipv4/ip_forward", "1");
     lab.balancer.set_sysctl("net/ipv6/conf/all/forwarding", "1");
     lab
