@@ -10,7 +10,7 @@ use crate::element;
 use crate::message;
 use crate::reply::{self, Refusal, Reply};
 use crate::socket::Socket;
-use crate::step::{About, Messages, Position, nth_element};
+use crate::step::{About, Messages, Position, run};
 use crate::uapi;
 
 /// A refused send is tried again with smaller batches, down to this size.
@@ -60,7 +60,7 @@ pub(crate) fn send(socket: &mut Socket, batch: &Sealed) -> Result<Vec<(u32, Refu
     let pages: Vec<_> = batch.batch.iter().map(IoSlice::new).collect();
     socket.send(&pages)?;
     let mut refusals = Vec::new();
-    let mut overflow = None;
+    let mut overflowed = false;
     loop {
         let arrived = socket.receive(|answer| {
             if let Reply::Error(refusal) = reply::parse(answer) {
@@ -71,14 +71,12 @@ pub(crate) fn send(socket: &mut Socket, batch: &Sealed) -> Result<Vec<(u32, Refu
             Ok(true) => {}
             Ok(false) => break,
             // More was refused than the socket holds; the first of it is kept.
-            Err(errno @ Errno::ENOBUFS) if overflow.is_none() => overflow = Some(errno),
-            Err(errno) => return Err(errno),
+            Err(Errno::ENOBUFS) if !overflowed => overflowed = true,
+            // Not to be taken for an error of sending, after which one may send again.
+            Err(_) => return Err(Errno::EIO),
         }
     }
-    match overflow {
-        Some(errno) if refusals.is_empty() => Err(errno),
-        _ => Ok(refusals),
-    }
+    if overflowed && refusals.is_empty() { Err(Errno::EIO) } else { Ok(refusals) }
 }
 
 fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refusal) -> CommitError {
@@ -95,7 +93,7 @@ fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refu
 fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     let refused = offset.and_then(|offset| {
         let message = Messages::new(uapi::TABLE, steps, about.first).next()?.ok()?;
-        nth_element(steps, about.first, element::at_offset(&message.bytes, offset)?)
+        run(steps, about.first).nth(element::at_offset(&message.bytes, offset)?).map(|(position, _)| position)
     });
     let at = refused.unwrap_or(about.first);
     let step = &steps[at.step];

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use nftnl::nftnl_sys::libc::{NFT_MSG_DELSET, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC};
 use nftnl::{ChainType, MsgType, Policy, ProtoFamily};
-use sluice_nft::{Base, Data, ElementsOf, Hook, Key, SetName, Step};
+use sluice_nft::{Base, Data, ElementsOf, Hook, Key, Step};
 
 use crate::attr::Write;
 use crate::element::{self, Verb};
@@ -17,6 +17,9 @@ pub(crate) struct Position {
     pub(crate) step: usize,
     pub(crate) element: usize,
 }
+
+/// An element, as steps hold it.
+type Entry = (Key, Data);
 
 impl Position {
     pub(crate) const START: Position = Position { step: 0, element: 0 };
@@ -59,27 +62,21 @@ impl<'a> Messages<'a> {
         Messages { table, steps, next: from, sets: 0, object, scratch }
     }
 
-    fn elements(&mut self, verb: Verb, of: &ElementsOf) -> Message {
+    /// The next message about elements, if any are left in this run of steps.
+    fn elements(&mut self, verb: Verb, of: &ElementsOf) -> Option<Message> {
         let first = self.next;
-        let elements = elements_from(self.steps, first, verb, &of.name);
-        let (bytes, count) = element::encode(
-            self.table,
-            verb,
-            &of.name,
-            &of.declaration,
-            elements.map(|(_, element)| element),
-        );
-        let following = elements_from(self.steps, first, verb, &of.name).nth(count);
-        self.next =
-            following.map_or_else(|| self.after(first.step, verb, &of.name), |(position, _)| position);
-        Message { bytes, about: About { first, elements: count } }
+        let elements = || run(self.steps, first).map(|(_, element)| element);
+        elements().next()?;
+        let (bytes, count) = element::encode(self.table, verb, &of.name, &of.declaration, elements());
+        self.next = run(self.steps, first).nth(count).map_or_else(|| self.after(first), |(next, _)| next);
+        Some(Message { bytes, about: About { first, elements: count } })
     }
 
-    /// Where the run of steps ends whose elements go into the same messages as those of `step`.
-    fn after(&self, step: usize, verb: Verb, name: &SetName) -> Position {
-        let run =
-            self.steps[step..].iter().take_while(|step| elements_of(step, verb, name).is_some()).count();
-        Position { step: step + run, element: 0 }
+    /// Where the run of steps that this position is in ends.
+    fn after(&self, Position { step, .. }: Position) -> Position {
+        let steps = &self.steps[step..];
+        let length = steps.iter().take_while(|next| same_elements(&steps[0], next)).count();
+        Position { step: step + length, element: 0 }
     }
 
     /// The message of a step that is about one object; `None` if it can't be written.
@@ -134,58 +131,45 @@ impl Iterator for Messages<'_> {
         loop {
             let first = self.next;
             let step = self.steps.get(first.step)?;
-            self.next = Position { step: first.step + 1, element: 0 };
-            return Some(match step {
-                Step::AddElements(_, elements) | Step::DeleteElements(_, elements) if elements.is_empty() => {
-                    continue;
+            if let Some((verb, of, _)) = elements_of(step) {
+                match self.elements(verb, of) {
+                    Some(message) => return Some(Ok(message)),
+                    None => self.next = self.after(first),
                 }
-                Step::AddElements(of, _) => {
-                    self.next = first;
-                    Ok(self.elements(Verb::Add, of))
-                }
-                Step::DeleteElements(of, _) => {
-                    self.next = first;
-                    Ok(self.elements(Verb::Delete, of))
-                }
-                step => match self.object(step) {
-                    Some(bytes) => Ok(Message { bytes, about: About { first, elements: 0 } }),
-                    None => Err(first.step),
-                },
-            });
+            } else {
+                self.next = Position { step: first.step + 1, element: 0 };
+                let about = About { first, elements: 0 };
+                return Some(self.object(step).map(|bytes| Message { bytes, about }).ok_or(first.step));
+            }
         }
     }
 }
 
-/// The position of the `nth` element of a message about elements.
-pub(crate) fn nth_element(steps: &[Step], first: Position, nth: usize) -> Option<Position> {
-    let (verb, name) = match steps.get(first.step)? {
-        Step::AddElements(of, _) => (Verb::Add, &of.name),
-        Step::DeleteElements(of, _) => (Verb::Delete, &of.name),
-        _ => return None,
-    };
-    elements_from(steps, first, verb, name).nth(nth).map(|(position, _)| position)
-}
-
-/// The elements from a position on, as long as the steps do the same to the same set.
-fn elements_from<'a>(
-    steps: &'a [Step],
-    first: Position,
-    verb: Verb,
-    name: &'a SetName,
-) -> impl Iterator<Item = (Position, &'a (Key, Data))> {
-    let steps = (first.step..).zip(&steps[first.step..]);
-    steps
-        .map_while(move |(step, it)| elements_of(it, verb, name).map(|elements| (step, elements)))
+/// Elements from a position on, as long as the steps do the same to the same set: those that go into
+/// the same messages.
+pub(crate) fn run(steps: &[Step], first: Position) -> impl Iterator<Item = (Position, &Entry)> {
+    let start = &steps[first.step];
+    (first.step..)
+        .zip(&steps[first.step..])
+        .take_while(move |(_, step)| same_elements(start, step))
+        .filter_map(|(number, step)| elements_of(step).map(|(_, _, elements)| (number, elements)))
         .flat_map(|(step, elements)| {
             elements.iter().enumerate().map(move |(element, it)| (Position { step, element }, it))
         })
         .skip(first.element)
 }
 
-fn elements_of<'a>(step: &'a Step, verb: Verb, name: &SetName) -> Option<&'a [(Key, Data)]> {
-    match (step, verb) {
-        (Step::AddElements(of, elements), Verb::Add) if of.name == *name => Some(elements),
-        (Step::DeleteElements(of, elements), Verb::Delete) if of.name == *name => Some(elements),
+fn same_elements(one: &Step, other: &Step) -> bool {
+    match (elements_of(one), elements_of(other)) {
+        (Some((verb, of, _)), Some((other_verb, other, _))) => verb == other_verb && of.name == other.name,
+        _ => false,
+    }
+}
+
+fn elements_of(step: &Step) -> Option<(Verb, &ElementsOf, &[Entry])> {
+    match step {
+        Step::AddElements(of, elements) => Some((Verb::Add, of, elements)),
+        Step::DeleteElements(of, elements) => Some((Verb::Delete, of, elements)),
         _ => None,
     }
 }

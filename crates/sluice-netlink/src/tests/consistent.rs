@@ -58,7 +58,7 @@ fn read_while_elements_move_between_sets_finds_them_in_one() {
         done.store(true, Ordering::Relaxed);
         assert!(mover.join().expect("no panic") > 0);
         assert!(whole(&read(&mut netlink).table.expect("a table")));
-        eprintln!("{consistent} of {READS} reads were not too slow");
+        assert!(consistent > 0, "every read was too slow");
     });
 }
 
