@@ -22,7 +22,7 @@ pub const VIP6: &str = "2001:db8::10";
 ///
 /// The client is the rest of the world: it owns every address of 198.51.100.0/24 and 2001:db8:c::/64, and the
 /// balancer's default route leads to it. The client and the backends have the balancer as theirs. What the
-/// client sends to 203.0.113.0/24 or 2001:db8::/64 and nobody translates is unreachable. Forwarding is off
+/// client sends to 203.0.113.0/24 or 2001:db8::/64 and nobody translates is refused by ICMP. Forwarding is off
 /// everywhere: switching it on is sluice's work.
 pub struct Lab {
     /// Where connections come from.
@@ -66,7 +66,7 @@ impl Lab {
         balancer.ip(&join("eth1", "10.0.2.1/24", "fd00:2::1/64", None));
         // Or it would send them back to where they came from.
         for (family, service_network) in [("-4", "203.0.113.0/24"), ("-6", "2001:db8::/64")] {
-            balancer.sh(&format!("ip {family} rule add iif eth0 to {service_network} unreachable"));
+            balancer.sh(&format!("ip {family} rule add iif eth0 to {service_network} prohibit"));
         }
 
         let dir =

@@ -61,11 +61,12 @@ fn conversation_with_a_backend_that_falls_silent_ends() {
 }
 
 #[test]
-fn service_that_nobody_translates_is_unreachable() {
+fn service_that_nobody_translates_is_refused() {
     let lab = by_hand();
-    for to in ["203.0.113.10:81", "[2001:db8::10]:81"] {
-        let kind = lab.client.tcp(to).unwrap_err().kind();
-        assert!(matches!(kind, ErrorKind::NetworkUnreachable | ErrorKind::HostUnreachable), "{to}: {kind}");
+    for (to, kind) in
+        [("203.0.113.10:81", ErrorKind::HostUnreachable), ("[2001:db8::10]:81", ErrorKind::PermissionDenied)]
+    {
+        assert_eq!(lab.client.udp(to).unwrap_err().kind(), kind, "{to}");
     }
 }
 
