@@ -20,7 +20,7 @@ pub struct Flow {
 pub struct Origins(Vec<Flow>);
 
 impl Origins {
-    /// The flow behind a number given out by [`Origins::add`].
+    /// The flow behind the number that an element carries.
     pub fn get(&self, origin: Origin) -> Option<&Flow> {
         self.0.get(origin.0 as usize)
     }
