@@ -11,8 +11,7 @@ const VIP: &str = "203.0.113.10:80";
 fn main() {
     step("Six machines, each a network namespace: nothing on this one is touched");
     println!(
-        "
-    client ------------ balancer ----------+---- b1  10.0.2.11:8080
+        "    client ------------ balancer ----------+---- b1  10.0.2.11:8080
     10.0.1.2            10.0.1.1, 10.0.2.1 +---- b2  10.0.2.12:8080
                                            +---- b3  10.0.2.13:8080
                                            +---- b4  10.0.2.14:8080
@@ -36,7 +35,7 @@ The client knows one address, {VIP}. No machine has it."
     step("A backend leaves while somebody is connected to it");
     let mut open = lab.client.open(VIP).expect("a service");
     let gone = open.answer.backend.clone();
-    println!("An open connection to {gone}: {:?}", open.echo("hello").expect("an open connection"));
+    println!("An open connection to {gone}: {:?}\n", open.echo("hello").expect("an open connection"));
     let all = service("", ["", "", "", ""]);
     let leaver = format!("10.0.2.1{}:", &gone[1..]);
     let rest: Vec<_> = all.lines().filter(|line| !line.contains(&leaver)).collect();
@@ -75,7 +74,7 @@ fn service(more: &str, backends: [&str; 4]) -> String {
 
 /// Makes requests one after the other and draws who answers.
 fn requests(lab: &Lab, count: u32) {
-    println!("\n{count} connections from the client, one after the other:");
+    println!("{count} connections from the client, one after the other:");
     let names: Vec<_> = lab.backends.iter().map(|backend| backend.name()).collect();
     let mut chart = chart::Chart::new(&names, count);
     let mut answers = vec![];
@@ -92,6 +91,7 @@ fn step(title: &str) {
 }
 
 fn show(yaml: &str) -> &str {
-    println!("{}", yaml.lines().map(|line| format!("    {line}\n")).collect::<String>().trim_end());
+    yaml.lines().for_each(|line| println!("    {line}"));
+    println!();
     yaml
 }

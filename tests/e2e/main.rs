@@ -9,6 +9,7 @@ mod empty;
 mod iptables;
 mod lifecycle;
 mod listeners;
+mod load;
 mod local;
 mod neighbours;
 mod reload;

@@ -110,6 +110,18 @@ impl Namespace {
         self.run(|| fs::write(&path, value)).unwrap_or_else(|e| panic!("write {value} to {path}: {e}"));
     }
 
+    /// A counter of the network stack, `TcpExt` and `TCPSynRetrans` for example: a heading and a column of
+    /// /proc/net/netstat.
+    pub fn statistic(&self, heading: &str, column: &str) -> u64 {
+        let text = self.sh("cat /proc/net/netstat");
+        // Two lines each: the names of the columns, then their values.
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(heading)?.strip_prefix(": "));
+        let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let mut columns = names.split(' ').zip(values.split(' '));
+        let found = columns.find(|(name, _)| *name == column).and_then(|(_, value)| value.parse().ok());
+        found.unwrap_or_else(|| panic!("no {heading} {column} in /proc/net/netstat:\n{text}"))
+    }
+
     /// Where `ip` finds it: a path good for as long as the value lives.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
