@@ -17,9 +17,11 @@ test: setup            ## every test: unit, property, golden, then real connecti
 	cargo test --workspace --doc
 	$(ROOT) cargo test --workspace --test '*'
 
-soak: setup            ## property tests with many more cases
+soak: setup            ## property tests with many more cases, reloads under load for minutes
 	PROPTEST_CASES=4096 cargo test --workspace --lib --bins
 	PROPTEST_CASES=4096 $(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
+	cargo build --workspace --bins
+	SLUICE_RELOADS=1000 $(ROOT) cargo test --package sluice-tests --test e2e reloads_under_load
 
 setup:
 	@tests/setup/install

@@ -94,6 +94,17 @@ fn cleanup_removes_everything_and_only_ours() {
 }
 
 #[test]
+fn cleanup_while_a_daemon_runs_is_refused() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    let before = lab.ruleset();
+    let refused = lab.sluice(&["cleanup"]).expect(1).stderr;
+    assert!(refused.contains("sluiced"), "{refused}");
+    assert_eq!(lab.ruleset(), before);
+    assert_eq!(lab.client.tcp_shares(4, VIP), lab.even(1));
+}
+
+#[test]
 fn listing_of_a_running_ruleset_loads_again_and_is_json() {
     let lab = Lab::new();
     let _daemon = lab.start(EVERYTHING);
