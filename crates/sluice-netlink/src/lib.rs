@@ -26,4 +26,4 @@ mod uapi;
 
 pub use features::{Missing, ProbeError, probe};
 pub use netlink::{Netlink, OpenError};
-pub use sysctl::{Sysctl, SysctlError};
+pub use sysctl::{Proc, SysctlError};

@@ -1,110 +1,95 @@
-//! Kernel settings under `/proc/sys/net`: those of the network namespace that the calling thread is in.
+//! Kernel settings, which are files.
 
-use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use sluice_nft::Ip;
+/// A `proc` file system: the kernel's, or a directory that looks like it.
+#[derive(Clone, Debug)]
+pub struct Proc(PathBuf);
 
-/// A setting that is a number.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sysctl(String);
+impl Proc {
+    /// A file system mounted or made up at `root`.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Proc(root.into())
+    }
+
+    /// The value of a setting such as `net/ipv4/ip_forward`. Those under `net` belong to the network
+    /// namespace of the calling thread.
+    pub fn sysctl(&self, key: &str) -> Result<String, SysctlError> {
+        let value = std::fs::read_to_string(self.path(key)).map_err(|e| SysctlError::new("read", key, e))?;
+        Ok(value.trim().to_owned())
+    }
+
+    /// Changes a setting.
+    pub fn set_sysctl(&self, key: &str, value: &str) -> Result<(), SysctlError> {
+        std::fs::write(self.path(key), value).map_err(|e| SysctlError::new("write", key, e))
+    }
+
+    /// Names of the interfaces with a default route learnt from an IPv6 router advertisement.
+    pub fn advertised_default_routes(&self) -> io::Result<Vec<String>> {
+        let routes = std::fs::read_to_string(self.0.join("thread-self/net/ipv6_route"))?;
+        Ok(routes.lines().filter_map(advertised_default_route).map(str::to_owned).collect())
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.0.join("sys").join(Path::new(key))
+    }
+}
+
+impl Default for Proc {
+    fn default() -> Self {
+        Proc::at("/proc")
+    }
+}
+
+/// The interface of one line of `ipv6_route`, if it is a default route from a router advertisement.
+/// Columns are those of `rt6_info_route` in the kernel's net/ipv6/route.c; numbers are hexadecimal.
+fn advertised_default_route(line: &str) -> Option<&str> {
+    const RTF_DEFAULT: u32 = 0x0001_0000;
+    const RTF_ADDRCONF: u32 = 0x0004_0000;
+    let columns: Vec<_> = line.split_ascii_whitespace().collect();
+    let [_, prefix_length, _, _, _, _, _, _, flags, interface] = columns[..] else { return None };
+    let flags = u32::from_str_radix(flags, 16).ok()?;
+    let learnt = flags & (RTF_DEFAULT | RTF_ADDRCONF) == RTF_DEFAULT | RTF_ADDRCONF;
+    (prefix_length == "00" && learnt).then_some(interface)
+}
 
 /// A setting could not be read or changed.
 #[derive(Debug, thiserror::Error)]
-#[error("{operation} {}", .path.display())]
+#[error("{operation} sysctl {}", .key.replace('/', "."))]
 pub struct SysctlError {
-    operation: String,
-    path: PathBuf,
+    operation: &'static str,
+    key: String,
     source: io::Error,
 }
 
 impl SysctlError {
-    /// Whether it is for want of a capability, or `/proc/sys` is read-only.
+    /// Whether it is for want of a capability.
     pub fn is_permission(&self) -> bool {
-        matches!(self.source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
-    }
-}
-
-impl Sysctl {
-    /// Whether packets are forwarded: 0 or 1.
-    pub fn forwarding(ip: Ip) -> Self {
-        Sysctl(match ip {
-            Ip::V4 => "net/ipv4/ip_forward".to_owned(),
-            Ip::V6 => "net/ipv6/conf/all/forwarding".to_owned(),
-        })
+        self.source.kind() == io::ErrorKind::PermissionDenied
     }
 
-    /// Whether an interface learns routes from IPv6 router advertisements: 0 never, 1 unless the host
-    /// forwards, 2 always. `interface` is a name that the kernel gave.
-    pub fn accept_ra(interface: &str) -> Self {
-        Sysctl(format!("net/ipv6/conf/{interface}/accept_ra"))
-    }
-
-    /// The value.
-    pub fn read(&self) -> Result<u32, SysctlError> {
-        let error = |source| SysctlError { operation: "read".to_owned(), path: self.path(), source };
-        let text = std::fs::read_to_string(self.path()).map_err(error)?;
-        text.trim().parse().map_err(|_| error(io::Error::new(io::ErrorKind::InvalidData, "not a number")))
-    }
-
-    /// Changes the value.
-    pub fn write(&self, value: u32) -> Result<(), SysctlError> {
-        let operation = || format!("write {value} to");
-        std::fs::write(self.path(), value.to_string()).map_err(|source| SysctlError {
-            operation: operation(),
-            path: self.path(),
-            source,
-        })
-    }
-
-    fn path(&self) -> PathBuf {
-        PathBuf::from("/proc/sys").join(&self.0)
-    }
-}
-
-/// As `sysctl` takes it.
-impl fmt::Display for Sysctl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.replace('.', "\0").replace('/', ".").replace('\0', "/"))
+    fn new(operation: &'static str, key: &str, source: io::Error) -> Self {
+        SysctlError { operation, key: key.to_owned(), source }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::in_namespace;
 
     #[test]
-    fn forwarding_written_reads_back() {
-        in_namespace(|| {
-            for sysctl in Ip::ALL.map(Sysctl::forwarding) {
-                for value in [1, 0] {
-                    sysctl.write(value).expect("a namespace of our own");
-                    assert_eq!(sysctl.read().expect("readable"), value, "{sysctl}");
-                }
-            }
-        });
-    }
-
-    #[test]
-    fn accept_ra_of_an_interface_reads() {
-        in_namespace(|| assert!(Sysctl::accept_ra("lo").read().is_ok()));
-    }
-
-    #[test]
-    fn error_names_path_and_value() {
-        in_namespace(|| {
-            let sysctl = Sysctl::accept_ra("no-such");
-            let path = "/proc/sys/net/ipv6/conf/no-such/accept_ra";
-            assert_eq!(sysctl.read().unwrap_err().to_string(), format!("read {path}"));
-            assert_eq!(sysctl.write(2).unwrap_err().to_string(), format!("write 2 to {path}"));
-        });
-    }
-
-    #[test]
-    fn display_of_an_interface_with_a_dot_is_what_sysctl_takes() {
-        assert_eq!(Sysctl::forwarding(Ip::V4).to_string(), "net.ipv4.ip_forward");
-        assert_eq!(Sysctl::accept_ra("eth0.7").to_string(), "net.ipv6.conf.eth0/7.accept_ra");
+    fn advertised_default_route_of_a_learnt_one_is_its_interface() {
+        let zero = "0".repeat(32);
+        let via = "fe800000000000000000000000000001";
+        let line = |length: &str, flags: &str| {
+            format!("{zero} {length} {zero} 00 {via} 00000400 00000001 00000000 {flags}     eth0")
+        };
+        assert_eq!(advertised_default_route(&line("00", "00450003")), Some("eth0"));
+        // Set by hand, the unreachable entry, and a learnt prefix.
+        assert_eq!(advertised_default_route(&line("00", "00000003")), None);
+        assert_eq!(advertised_default_route(&line("00", "00200200")), None);
+        assert_eq!(advertised_default_route(&line("40", "00450003")), None);
+        assert_eq!(advertised_default_route(""), None);
     }
 }

@@ -1,25 +1,14 @@
 //! The kernel's ruleset, and failures to get at it.
 
 use nix::errno::Errno;
-use sluice_netlink::{Netlink, OpenError};
+use sluice_netlink::Netlink;
 use sluice_nft::{CommitError, ReadError};
-use sluiced::fatal::{Exit, Fatal};
+use sluiced::fatal::Fatal;
 use sluiced::reconcile::RoundError;
 
 /// Connects to nftables in the network namespace of this process.
 pub(crate) fn open() -> Result<Netlink, Fatal> {
-    Netlink::open().map_err(|error| {
-        let (exit, hint) = match error {
-            OpenError::Permission(_) => (Exit::Permission, "be root or have CAP_NET_ADMIN"),
-            OpenError::Missing(_) => {
-                (Exit::KernelFeature, "load nf_tables, or use a kernel with CONFIG_NF_TABLES")
-            }
-            OpenError::Socket(_) | OpenError::Other(_) => {
-                (Exit::Runtime, "does this kernel have CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES?")
-            }
-        };
-        Fatal::new(exit, error, hint)
-    })
+    Netlink::open().map_err(Fatal::open)
 }
 
 /// Reading it failed.

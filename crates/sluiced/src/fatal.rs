@@ -6,6 +6,7 @@ use std::fmt;
 
 use nix::errno::Errno;
 use sluice_config::Problem;
+use sluice_netlink::OpenError;
 
 /// Exit codes, those of `sysexits.h` where it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,20 @@ impl Fatal {
         hint: impl Into<Cow<'static, str>>,
     ) -> Self {
         Fatal::Failed { exit, error: error.into(), hint: hint.into() }
+    }
+
+    /// nftables cannot be reached.
+    pub fn open(error: OpenError) -> Self {
+        let (exit, hint) = match error {
+            OpenError::Permission(_) => (Exit::Permission, "be root or have CAP_NET_ADMIN"),
+            OpenError::Missing(_) => {
+                (Exit::KernelFeature, "load nf_tables, or use a kernel with CONFIG_NF_TABLES")
+            }
+            OpenError::Socket(_) | OpenError::Other(_) => {
+                (Exit::Runtime, "does this kernel have CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES?")
+            }
+        };
+        Fatal::new(exit, error, hint)
     }
 
     /// The kernel refused to read or change the ruleset.

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 
 use sluice_core::model::{self, Service, ServiceName};
+use sluice_netlink::{Proc, SysctlError};
 use sluice_nft::Ip;
 use tracing::{debug, info, warn};
 
 use crate::fatal::chain;
 use crate::state::{Changed, State, StateDir};
-use crate::sysctl::{Proc, SysctlError};
 
 /// The forwarding sysctls, and what they were before we changed them.
 #[derive(Debug)]

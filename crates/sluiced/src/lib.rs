@@ -14,7 +14,6 @@ pub mod notify;
 pub mod reconcile;
 pub mod request;
 pub mod state;
-pub mod sysctl;
 pub mod tasks;
 pub mod totals;
 

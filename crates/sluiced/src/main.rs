@@ -6,11 +6,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sluice_netlink::{Netlink, OpenError, ProbeError};
+use sluice_netlink::{Netlink, ProbeError, Proc};
 use sluiced::args::Args;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::notify::Notify;
-use sluiced::sysctl::Proc;
 use sluiced::tasks::{self, Surroundings};
 use sluiced::{logging, request};
 use tracing::error;
@@ -50,7 +49,7 @@ fn run(args: Args) -> Result<(), Fatal> {
 /// The kernel, if it can do what sluice needs.
 fn open() -> Result<Netlink, Fatal> {
     let missing = sluice_netlink::probe().map_err(|error| match error {
-        ProbeError::Open(error) => unusable(error),
+        ProbeError::Open(error) => Fatal::open(error),
         refused => Fatal::new(Exit::Runtime, refused, "is a security module in the way? see dmesg"),
     })?;
     if !missing.is_empty() {
@@ -58,16 +57,5 @@ fn open() -> Result<Netlink, Fatal> {
         let error = format!("this kernel has {}", missing.join(", "));
         return Err(Fatal::new(Exit::KernelFeature, error, "use a kernel with these options, 6.1 or newer"));
     }
-    Netlink::open().map_err(unusable)
-}
-
-fn unusable(error: OpenError) -> Fatal {
-    let (exit, hint) = match error {
-        OpenError::Permission(_) => (Exit::Permission, "be root, or have CAP_NET_ADMIN"),
-        OpenError::Missing(_) => (Exit::KernelFeature, "use a kernel with CONFIG_NF_TABLES"),
-        OpenError::Socket(_) | OpenError::Other(_) => {
-            (Exit::Runtime, "does this kernel have CONFIG_NETFILTER_NETLINK and CONFIG_NF_TABLES?")
-        }
-    };
-    Fatal::new(exit, error, hint)
+    Netlink::open().map_err(Fatal::open)
 }

@@ -27,6 +27,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sluice_netlink::Proc;
 use sluice_nft::Dataplane;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -39,7 +40,6 @@ use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
 use crate::state::StateDir;
-use crate::sysctl::Proc;
 
 /// What the daemon finds around it.
 #[derive(Debug)]

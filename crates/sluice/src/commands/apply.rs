@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use sluice_core::model::Config;
+use sluice_netlink::Proc;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::forwarding::{Forwarding, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Services, Trigger};
-use sluiced::sysctl::Proc;
 
 use crate::args::Common;
 use crate::{config, daemon, kernel, output};

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use sluice_api::DEFAULT_SOCKET;
+use sluice_netlink::Proc;
 use sluiced::fatal::Fatal;
 use sluiced::forwarding::Forwarding;
 use sluiced::reconcile::Reconciler;
-use sluiced::sysctl::Proc;
 
 use crate::args::Common;
 use crate::{config, daemon, kernel, output};

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use sluice_api::{ReloadStatus, Status};
+use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step};
 use sluiced::fatal::Fatal;
 use sluiced::notify::Notify;
 use sluiced::request::{self, Request};
-use sluiced::sysctl::Proc;
 use sluiced::tasks::{self, Surroundings};
 use tokio::sync::{mpsc, oneshot};
 
