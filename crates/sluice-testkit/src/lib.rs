@@ -11,6 +11,7 @@
 
 mod client;
 mod daemon;
+mod flood;
 mod host;
 mod lab;
 mod monitor;
@@ -22,6 +23,7 @@ mod wait;
 
 pub use client::{Answer, Conversation};
 pub use daemon::{Daemon, Finished};
+pub use flood::{Datagram, Flood};
 pub use host::Host;
 pub use lab::{Lab, VIP4, VIP6};
 pub use monitor::Monitor;

@@ -123,7 +123,7 @@ impl Namespace {
     }
 
     /// Where `ip` finds it: a path good for as long as the value lives.
-    pub(crate) fn path(&self) -> String {
+    pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
     }
 }
