@@ -2,7 +2,7 @@
 # touches a network does so in network namespaces of its own: this machine's network is left alone.
 
 export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
-# tests/setup/isolated runs what needs root through sudo when we are not root.
+# What needs root - kernel tests and whole systems - gets it from tests/setup/isolated, through sudo if need be.
 ROOT := SLUICE_SUDO=1
 
 .PHONY: demo test soak setup
@@ -13,14 +13,16 @@ demo: setup            ## client, balancer and four backends on this machine, st
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces
 	cargo build --workspace --bins
-	cargo test --workspace --lib --bins
+	cargo test --workspace --exclude sluice-netlink --lib --bins
 	cargo test --workspace --doc
+	$(ROOT) cargo test --package sluice-netlink --lib
 	$(ROOT) cargo test --workspace --test '*'
 
-soak: setup            ## property tests with many more cases, reloads under load for minutes
-	PROPTEST_CASES=4096 cargo test --workspace --lib --bins
-	PROPTEST_CASES=4096 $(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
+soak: setup            ## property tests with many more cases, then reloads under load for minutes
 	cargo build --workspace --bins
+	PROPTEST_CASES=4096 cargo test --workspace --exclude sluice-netlink --lib --bins
+	PROPTEST_CASES=4096 $(ROOT) cargo test --package sluice-netlink --lib
+	PROPTEST_CASES=4096 $(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
 	SLUICE_RELOADS=1000 $(ROOT) cargo test --package sluice-tests --test e2e reloads_under_load
 
 setup:
