@@ -240,3 +240,37 @@ fn exact_listener_that_preserves_is_kept_apart_from_a_wildcard_that_masquerades(
         ]
     );
 }
+
+#[test]
+fn set_that_outgrows_its_size_makes_way_for_a_larger_one_and_no_chain_changes_its_name() {
+    let many = |ports: u16| {
+        let listen: Vec<String> = (1..=ports).map(|port| format!("203.0.113.10:{port}")).collect();
+        let listen: Vec<&str> = listen.iter().map(String::as_str).collect();
+        services([("a", service(&listen, &["10.0.2.11:8080"]).scheduler(Scheduler::Random))])
+    };
+    let small = fresh(&many(1024));
+    let large = render(&many(1025), &Layout::of(Some(&small))).table;
+    assert_eq!(small.sets[&"services4".into()].size, Some(1024));
+    assert_eq!(large.sets[&"services4-4096".into()].size, Some(4096));
+    assert_eq!(
+        rules(&large, "random4-1")[0],
+        "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 1 map @random4-1-4096"
+    );
+    let shrunk = render(&many(1000), &Layout::of(Some(&large))).table;
+    assert!(shrunk.sets.contains_key(&"services4-4096".into()), "a little too large is no reason to change");
+    let few = render(&many(10), &Layout::of(Some(&large))).table;
+    assert!(few.sets.contains_key(&"services4".into()));
+}
+
+#[test]
+fn stripes_that_do_not_fit_into_a_map_open_another() {
+    let heavy = |weight| {
+        service(
+            &["203.0.113.10:80", "203.0.113.10:81", "203.0.113.10:82"],
+            &["10.0.2.11:80*256", "10.0.2.12:80*255", weight],
+        )
+    };
+    let table = fresh(&services([("a", heavy("10.0.2.13:80*1"))]));
+    let sizes: Vec<_> = ["slots4-0", "slots4-1"].map(|map| table.sets[&map.into()].elements.len()).into();
+    assert_eq!(sizes, [1024, 512]);
+}

@@ -50,6 +50,8 @@ impl Errno {
     pub const EEXIST: Errno = Errno(17);
     /// Key or data are not of the set's type.
     pub const EINVAL: Errno = Errno(22);
+    /// A set would hold more than its size.
+    pub const ENFILE: Errno = Errno(23);
     /// Chains lead to each other in a circle, or too deep.
     pub const EMLINK: Errno = Errno(31);
     /// A number or name is out of bounds.

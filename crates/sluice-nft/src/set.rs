@@ -56,6 +56,9 @@ pub struct Set {
     pub key: Vec<Operand>,
     /// What a key leads to.
     pub data: SetType,
+    /// Most elements it may hold. With one the kernel takes a hash table of fixed size, which is faster to
+    /// fill, to read and to look up in than one that grows.
+    pub size: Option<u32>,
     /// Whether each element counts its hits.
     pub counter: bool,
     /// Members in key order.
@@ -65,7 +68,7 @@ pub struct Set {
 impl Set {
     /// An empty plain set.
     pub fn plain(key: Vec<Operand>) -> Self {
-        Set { key, data: SetType::Set, counter: false, elements: BTreeMap::new() }
+        Set { key, data: SetType::Set, size: None, counter: false, elements: BTreeMap::new() }
     }
 
     /// An empty map to verdicts.
@@ -78,9 +81,18 @@ impl Set {
         Set { data: SetType::Map(data), counter: true, ..Set::plain(key) }
     }
 
+    /// The same set with room for so many elements.
+    #[must_use]
+    pub fn sized(self, size: u32) -> Self {
+        Set { size: Some(size), ..self }
+    }
+
     /// Whether both were declared alike, whatever they hold.
     pub fn same_declaration(&self, other: &Set) -> bool {
-        self.key == other.key && self.data == other.data && self.counter == other.counter
+        self.key == other.key
+            && self.data == other.data
+            && self.size == other.size
+            && self.counter == other.counter
     }
 
     /// `map` or `set`, nft's keyword.
@@ -105,6 +117,9 @@ impl Set {
             SetType::Verdicts => f.write_str(" : verdict")?,
         }
         f.write_str(after)?;
+        if let Some(size) = self.size {
+            write!(f, "{before}size {size}{after}")?;
+        }
         if self.counter { write!(f, "{before}counter{after}") } else { Ok(()) }
     }
 

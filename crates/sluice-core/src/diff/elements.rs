@@ -64,5 +64,6 @@ pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, d
 
 /// The set, empty.
 pub(super) fn declaration_of(set: &Set) -> Set {
-    Set { key: set.key.clone(), data: set.data.clone(), counter: set.counter, elements: BTreeMap::new() }
+    let Set { key, data, size, counter, .. } = set;
+    Set { key: key.clone(), data: data.clone(), size: *size, counter: *counter, elements: BTreeMap::new() }
 }

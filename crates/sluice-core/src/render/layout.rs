@@ -1,18 +1,21 @@
 //! Where the slots of listeners that do not share lie.
 //!
-//! Such a listener has a stripe of 65,536 slot numbers in a map that at most 64 listeners share:
+//! Such a listener has a stripe of 65,536 slot numbers in a map of fixed size that at most 64 listeners share:
 //! binding a rule to a map makes the kernel walk the map's elements, so maps stay small, and every
 //! map makes all lookups of sets by name slower, so they stay few.
 
 use std::collections::BTreeMap;
 
-use sluice_nft::{ChainName, Ip, Operand, SetName, Statement, Table};
+use sluice_nft::{ChainName, Ip, Operand, Rule, SetName, Statement, Table};
 
 use super::names;
 use crate::slots::MAX_SLOTS;
 
 /// Listeners that share a map.
 const LISTENERS_PER_MAP: u32 = 64;
+
+/// Size of a map, unless its first listener needs a larger one.
+const MAP_SIZE: u32 = 1024;
 
 /// What a private map holds for a slot; see [`super::pick`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -21,7 +24,7 @@ pub(super) enum Form {
     Slots,
     /// Address; the port stays.
     Addresses,
-    /// Address and port, looked up by the client's port as well.
+    /// Address and port, looked up by the client's port as well. Such a map has one listener.
     Ports,
 }
 
@@ -41,49 +44,86 @@ pub(super) struct Place {
     pub(super) map: SetName,
     /// First slot number.
     pub(super) base: u32,
+    /// Size of the map.
+    pub(super) size: u32,
 }
 
-/// Stripes in use in the kernel, read back from the rules themselves.
+/// Stripes in use in the kernel, read back from the rules themselves, and the sets there are.
 #[derive(Clone, Debug, Default)]
-pub struct Layout(BTreeMap<ChainName, (Place, u32)>);
+pub struct Layout {
+    /// Place and number of slots by pick chain.
+    places: BTreeMap<ChainName, (Place, u32)>,
+    /// Size and number of elements by set.
+    sets: BTreeMap<SetName, (Option<u32>, u32)>,
+}
 
 impl Layout {
     /// The layout of a table, empty for none.
     pub fn of(table: Option<&Table>) -> Self {
-        let chains = table.into_iter().flat_map(|table| &table.chains);
-        let private = chains.filter(|(name, _)| name.as_str().starts_with(names::PRIVATE));
-        Layout(
-            private
-                .filter_map(|(name, chain)| Some((name.clone(), place_of(&chain.rules.first()?.0)?)))
-                .collect(),
-        )
+        let Some(table) = table else { return Layout::default() };
+        let sets: BTreeMap<_, _> = table
+            .sets
+            .iter()
+            .map(|(name, set)| (name.clone(), (set.size, set.elements.len() as u32)))
+            .collect();
+        let private = table.chains.iter().filter(|(name, _)| name.as_str().starts_with(names::PRIVATE));
+        let place = |rule: &Rule| place_of(&rule.0, &sets);
+        let places =
+            private.filter_map(|(name, chain)| Some((name.clone(), place(chain.rules.first()?)?))).collect();
+        Layout { places, sets }
     }
 
     /// The place of a chain, if it has `slots` slots in a map of this form.
-    pub(super) fn keep(&self, chain: &ChainName, prefix: &str, slots: u32) -> Option<Place> {
-        let (place, count) = self.0.get(chain)?;
-        (*count == slots && place.map.as_str().starts_with(prefix)).then(|| place.clone())
+    pub(super) fn keep(&self, chain: &ChainName, form: Form, ip: Ip, slots: u32) -> Option<Place> {
+        let (place, count) = self.places.get(chain)?;
+        let (prefix, _) = numbered(&place.map)?;
+        (*count == slots && prefix == self::prefix(form, ip)).then(|| place.clone())
+    }
+
+    /// Whether there is a set of this name.
+    pub(super) fn holds(&self, set: &SetName) -> bool {
+        self.sets.contains_key(set)
     }
 
     pub(super) fn places(&self) -> Places {
         let mut places = Places::default();
-        for (Place { map, base }, _) in self.0.values() {
-            if let Some((prefix, number)) = map.as_str().rsplit_once('-')
-                && let Ok(number) = number.parse()
+        for (name, (size, count)) in &self.sets {
+            if let (Some((prefix, number)), Some(size)) = (numbered(name), size) {
+                let taken = if prefix.starts_with(Form::Ports.word()) { u64::MAX } else { 0 };
+                let map = Map { size: *size, held: *count, taken };
+                places.0.entry(prefix.to_owned()).or_default().maps.insert(number, map);
+            }
+        }
+        let mut led_to = BTreeMap::<&SetName, u32>::new();
+        for (Place { map: name, base, .. }, slots) in self.places.values() {
+            if let Some((prefix, number)) = numbered(name)
+                && let Some(maps) = places.0.get_mut(prefix)
+                && let Some(map) = maps.maps.get_mut(&number)
             {
-                places.mark(prefix, number, base / MAX_SLOTS);
+                map.taken |= 1u64.checked_shl(base / MAX_SLOTS).unwrap_or(0);
+                // Somebody may have deleted elements that will be added again.
+                let led_to = led_to.entry(name).or_default();
+                *led_to += slots;
+                map.held = map.held.max(*led_to);
             }
         }
         places
     }
 }
 
-fn place_of(rule: &[Statement]) -> Option<(Place, u32)> {
+/// Prefix and number of a private map: `slots4-3`.
+fn numbered(map: &SetName) -> Option<(&str, u32)> {
+    let (prefix, number) = map.as_str().rsplit_once('-')?;
+    Some((prefix, number.parse().ok()?))
+}
+
+fn place_of(rule: &[Statement], sets: &BTreeMap<SetName, (Option<u32>, u32)>) -> Option<(Place, u32)> {
     rule.iter().find_map(|statement| match statement {
         Statement::Dnat { key, map, .. } => match key.last()? {
             Operand::Pick(pick) => {
                 let (modulus, base) = pick.range();
-                Some((Place { map: map.clone(), base }, modulus))
+                let (size, _) = sets.get(map)?;
+                Some((Place { map: map.clone(), base, size: (*size)? }, modulus))
             }
             Operand::Field(_) => None,
         },
@@ -92,38 +132,44 @@ fn place_of(rule: &[Statement]) -> Option<(Place, u32)> {
 }
 
 /// `slots4`, the prefix of the maps of one form and IP version.
-pub(super) fn prefix(form: Form, ip: Ip) -> String {
+fn prefix(form: Form, ip: Ip) -> String {
     format!("{}{}", form.word(), ip.digit())
 }
 
-/// Which stripes are taken.
+/// Which stripes are taken, by prefix.
 #[derive(Default)]
 pub(super) struct Places(BTreeMap<String, Maps>);
 
 #[derive(Default)]
 struct Maps {
-    /// A bit per taken stripe, by map number.
-    taken: BTreeMap<u32, u64>,
-    /// No map before this one has room.
-    full_before: u32,
+    maps: BTreeMap<u32, Map>,
+    /// The map that had room last; those before it are not asked again.
+    next: u32,
+}
+
+struct Map {
+    size: u32,
+    /// Elements in it, and to come.
+    held: u32,
+    /// A bit per taken stripe.
+    taken: u64,
 }
 
 impl Places {
-    fn mark(&mut self, prefix: &str, number: u32, stripe: u32) {
-        let maps = self.0.entry(prefix.to_owned()).or_default();
-        *maps.taken.entry(number).or_default() |= 1u64.checked_shl(stripe).unwrap_or(0);
-    }
-
-    /// Takes the lowest free stripe.
-    pub(super) fn take(&mut self, prefix: &str) -> Place {
-        let maps = self.0.entry(prefix.to_owned()).or_default();
-        while maps.taken.get(&maps.full_before) == Some(&u64::MAX) {
-            maps.full_before += 1;
+    /// Takes the lowest free stripe of a map with room for `elements` more.
+    pub(super) fn take(&mut self, form: Form, ip: Ip, elements: u32) -> Place {
+        let prefix = prefix(form, ip);
+        let Maps { maps, next } = self.0.entry(prefix.clone()).or_default();
+        let has_room = |map: &Map| map.taken != u64::MAX && map.size.saturating_sub(map.held) >= elements;
+        while maps.get(next).is_some_and(|map| !has_room(map)) {
+            *next += 1;
         }
-        let number = maps.full_before;
-        let stripe = maps.taken.get(&number).map_or(0, |taken| taken.trailing_ones());
-        self.mark(prefix, number, stripe);
-        Place { map: format!("{prefix}-{number}").into(), base: stripe * MAX_SLOTS }
+        let size = MAP_SIZE.max(elements.next_power_of_two());
+        let map = maps.entry(*next).or_insert(Map { size, held: 0, taken: 0 });
+        let stripe = map.taken.trailing_ones();
+        map.taken = if form == Form::Ports { u64::MAX } else { map.taken | 1 << stripe };
+        map.held += elements;
+        Place { map: format!("{prefix}-{next}").into(), base: stripe * MAX_SLOTS, size: map.size }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The shape is explained chain by chain in docs/ruleset.md; why it is this one, in docs/adr/.
 
+mod capacity;
 mod dispatch;
 pub(crate) mod entry;
 mod layout;
@@ -41,5 +42,6 @@ pub fn render(services: &BTreeMap<ServiceName, Service>, layout: &Layout) -> Ren
     }
     dispatch::base_chains(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries);
+    capacity::size(&mut rendered.table, layout);
     rendered
 }

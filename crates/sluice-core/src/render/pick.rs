@@ -6,7 +6,7 @@ use sluice_nft::{
 };
 
 use super::entry::Entry;
-use super::layout::{self, Form, Layout, Places};
+use super::layout::{Form, Layout, Places};
 use super::{Rendered, names};
 use crate::model::{BackendPort, HashOn, Scheduler};
 use crate::slots::{MAX_SLOTS, slots};
@@ -102,9 +102,9 @@ fn private(
     let Entry { ip, service, listener, .. } = entry;
     let chain = names::private_pick(entry);
     let form = form(entry);
-    let prefix = layout::prefix(form, *ip);
     let count = slots.len() as u32;
-    let place = layout.keep(&chain, &prefix, count).unwrap_or_else(|| places.take(&prefix));
+    let elements = if form == Form::Ports { count * listener.ports.count() } else { count };
+    let place = layout.keep(&chain, form, *ip, count).unwrap_or_else(|| places.take(form, *ip, elements));
 
     let mut key = vec![Operand::Pick(pick(service.scheduler, *ip, count, place.base))];
     let mut declared = vec![Operand::Pick(Pick::Inc { modulus: MAX_SLOTS, offset: 0 })];
@@ -126,7 +126,11 @@ fn private(
     rule.push(Statement::Dnat { ip: *ip, key, map: place.map.clone(), port: form != Form::Addresses });
     rendered.table.chains.insert(chain.clone(), Chain { base: None, rules: vec![Rule(rule), miss()] });
 
-    let map = rendered.table.sets.entry(place.map).or_insert_with(|| Set::counted_map(declared, data));
+    let map = rendered
+        .table
+        .sets
+        .entry(place.map)
+        .or_insert_with(|| Set::counted_map(declared, data).sized(place.size));
     for (slot, backend) in (place.base..).zip(slots) {
         let backend = entry.backends[*backend];
         let origin = rendered.origins.add(entry.flow(Some(backend)));

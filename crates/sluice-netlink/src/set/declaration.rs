@@ -34,6 +34,9 @@ pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8>
         message.put_u32(attribute::DATA_TYPE, datatype);
         message.put_u32(attribute::DATA_LEN, length as u32);
     }
+    if let Some(size) = set.size {
+        message.nest(attribute::DESC, |desc| desc.put_u32(attribute::DESC_SIZE, size));
+    }
     message.put_u32(attribute::ID, id);
     message.put(attribute::USERDATA, &userdata(set));
     if set.counter {
@@ -93,7 +96,6 @@ fn ours(attributes: Attributes<'_>, flags: u32) -> Option<Set> {
         || [attribute::POLICY, attribute::TIMEOUT, attribute::GC_INTERVAL, attribute::EXPRESSIONS]
             .into_iter()
             .any(set)
-        || desc.find(attribute::DESC_SIZE).is_some()
         || desc.find(attribute::DESC_CONCAT).is_some();
     if special {
         return None;
@@ -111,7 +113,8 @@ fn ours(attributes: Attributes<'_>, flags: u32) -> Option<Set> {
         Some(Some(COUNTER)) => true,
         Some(_) => return None,
     };
-    let set = Set { key, data, counter, elements: BTreeMap::new() };
+    let size = desc.u32(attribute::DESC_SIZE);
+    let set = Set { key, data, size, counter, elements: BTreeMap::new() };
     agrees(attributes, &set).then_some(set)
 }
 

@@ -111,5 +111,6 @@ fn commit_in_a_user_namespace_is_sent_in_parts() {
         .output()
         .expect("unshare runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{complaints}");
 }

@@ -191,6 +191,9 @@ impl Transaction {
             if set.elements.insert(*key, element).is_some() {
                 return Err(Errno::EEXIST);
             }
+            if set.size.is_some_and(|size| set.elements.len() > size as usize) {
+                return Err(Errno::ENFILE);
+            }
             self.use_data(data, 1);
             if counter {
                 self.state.counters.entry(name.clone()).or_default().insert(*key, Counter::default());

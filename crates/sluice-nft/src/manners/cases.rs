@@ -115,6 +115,7 @@ fn sets() -> Vec<Case> {
 fn elements() -> Vec<Case> {
     let map = || vec![Step::AddTable, add_slots()];
     let full = || vec![Step::AddTable, add_slots(), slot(0)];
+    let sized = |size| vec![Step::AddTable, Step::AddSet(SLOTS.into(), slots().sized(size))];
     let values = |data| Step::AddElements(of_slots(), vec![(slot_key(0), data)]);
     let short = Key::EMPTY.address(VIP);
     vec![
@@ -130,6 +131,9 @@ fn elements() -> Vec<Case> {
             Errno::EEXIST,
         ),
         ok("an element is replaced", full(), [unslot(0), values(backend(9))]),
+        ok("a set is filled", sized(1), [slot(0)]),
+        no("a set is overfilled", sized(1), [slot(0), slot(1)], 1, Errno::ENFILE),
+        ok("an element of a full set is replaced", [sized(1), vec![slot(0)]].concat(), [unslot(0), slot(1)]),
         ok(
             "an element is deleted whatever it was said to hold",
             full(),
