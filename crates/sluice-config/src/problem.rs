@@ -103,12 +103,19 @@ impl Position {
 
 /// Text of the file inside a message: in backquotes, on one line, not endless.
 pub(crate) fn quoted(text: impl fmt::Display) -> String {
-    const LONGEST: usize = 80;
-    let text = text.to_string();
+    in_backquotes(&text.to_string(), 80)
+}
+
+/// A path inside a message: whole, for it is of no use when cut.
+pub(crate) fn quoted_path(path: &Path) -> String {
+    in_backquotes(&path.to_string_lossy(), usize::MAX)
+}
+
+fn in_backquotes(text: &str, longest: usize) -> String {
     let mut shown = String::from("`");
     for (n, c) in text.chars().enumerate() {
         match c {
-            _ if n == LONGEST => {
+            _ if n == longest => {
                 shown.push('…');
                 break;
             }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::problem::{Fault, Position, Problem, Severity, quoted};
+use crate::problem::{Fault, Position, Problem, Severity, quoted, quoted_path};
 
 /// Largest file that is read, in bytes. Fifty thousand services with four backends each take 8 MB.
 pub const MAX_FILE_SIZE: u64 = 64 << 20;
@@ -66,7 +66,7 @@ pub(crate) fn include(file: &Path, pattern: &str) -> Included {
     if !pattern.contains(['*', '?', '[']) {
         let path = folder.join(pattern);
         return match path.try_exists() {
-            Ok(false) => Err(Fault::new(format!("no file {}", quoted(path.display())), "check the path")),
+            Ok(false) => Err(Fault::new(format!("no file {}", quoted_path(&path)), "check the path")),
             _ if same(&path, file) => Err(itself(pattern)),
             _ => Ok(vec![Source::read(&path)]),
         };

@@ -7,7 +7,7 @@ use sluice_core::model::{
     BackendName, Forwarding, InterfaceName, InvalidName, MAX_WEIGHT, OnStop, Scheduler, Source,
 };
 
-use crate::problem::{Fault, quoted};
+use crate::problem::{Fault, quoted, quoted_path};
 use crate::read::{Leaf, Scalar, unknown};
 
 /// Longest path that fits a Unix socket address with its closing NUL (unix(7)).
@@ -250,7 +250,7 @@ impl Leaf for SocketPath {
             return Err(Fault::new(what, "choose a shorter one"));
         }
         if path.file_name().is_none() || path.as_os_str().to_string_lossy().ends_with('/') {
-            let what = format!("{} is a folder", quoted(path.display()));
+            let what = format!("{} is a folder", quoted_path(&path));
             return Err(Fault::new(what, "name the socket itself, such as /run/sluice/sluice.sock"));
         }
         Ok(SocketPath(path))
