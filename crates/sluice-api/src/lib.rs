@@ -35,3 +35,8 @@ pub struct ErrorReply {
     /// What to do about it.
     pub hint: String,
 }
+
+/// A count as people write it: `1 service`, `2 services`.
+pub fn number(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
-use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
+use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp, number};
 
 /// Renders a state as of `now`; `colour` adds ANSI colours.
 pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
@@ -83,8 +83,12 @@ fn summary(status: &Status, now: Timestamp, colour: bool) -> String {
         (false, Some(error)) => Paint::Bad.on(&format!("not in sync: {error}"), colour),
     };
     line(format_args!(
-        "kernel  {synced}; table {}, {changed}: {} services, {} sets, {} chains, {} elements",
-        table.name, table.services, table.sets, table.chains, table.elements
+        "kernel  {synced}; table {}, {changed}: {}, {}, {}, {}",
+        table.name,
+        number(table.services, "service"),
+        number(table.sets, "set"),
+        number(table.chains, "chain"),
+        number(table.elements, "element")
     ));
     if let Some(at) = table.retry_at {
         line(format_args!("        next attempt in {}", age(at, now)));

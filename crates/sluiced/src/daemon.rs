@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use sluice_api::{DaemonStatus, ReloadStatus, Status, TableStatus, Timestamp};
+use sluice_api::{DaemonStatus, ReloadStatus, Status, TableStatus, Timestamp, number};
 use sluice_config::Loaded;
 use sluice_core::model::{Config, OnStop};
 use sluice_nft::{Dataplane, Table};
@@ -251,11 +251,6 @@ impl<D: Dataplane> Daemon<D> {
         let backends: usize = services.values().map(|service| service.backends.len()).sum();
         format!("{} with {}", number(services.len(), "service"), number(backends, "backend"))
     }
-}
-
-/// `1 service`, `2 services`.
-fn number(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Logs a problem on its way to the status.

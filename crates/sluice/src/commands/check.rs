@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
+use sluice_api::number;
 use sluice_config::Problem;
 use sluice_core::model::Config;
 use sluiced::fatal::{Exit, Fatal};
@@ -63,7 +64,6 @@ impl Check {
 
 /// `2 services, 8 backends`.
 fn counted(config: &Config) -> String {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let backends = config.services.values().map(|service| service.backends.len()).sum();
-    format!("{}, {}", count(config.services.len(), "service"), count(backends, "backend"))
+    format!("{}, {}", number(config.services.len(), "service"), number(backends, "backend"))
 }
