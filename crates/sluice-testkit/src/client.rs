@@ -65,17 +65,15 @@ impl Conversation {
     }
 }
 
-/// Sends one datagram from the namespace of the calling thread and waits for the answer. As long as the
-/// socket lives nobody else gets its port.
-pub(crate) fn ask_udp(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<(Answer, UdpSocket)> {
-    let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-    let socket = UdpSocket::bind(from.unwrap_or(any))?;
+/// Sends one datagram from the namespace of the calling thread and waits for the answer.
+pub(crate) fn ask_udp(from: SocketAddr, to: SocketAddr) -> io::Result<Answer> {
+    let socket = UdpSocket::bind(from)?;
     socket.set_read_timeout(Some(TIMEOUT))?;
     socket.connect(to)?;
     socket.send(b"who are you?\n")?;
     let mut datagram = [0; 512];
     let length = socket.recv(&mut datagram)?;
-    Ok((String::from_utf8_lossy(&datagram[..length]).parse()?, socket))
+    String::from_utf8_lossy(&datagram[..length]).parse()
 }
 
 fn read_line(stream: &mut BufReader<TcpStream>) -> io::Result<String> {

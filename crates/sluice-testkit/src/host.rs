@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::client::{Answer, Conversation, ask_udp};
@@ -17,11 +18,14 @@ pub struct Host {
     name: Arc<str>,
     addresses: Vec<IpAddr>,
     servers: Mutex<Vec<Server>>,
+    /// Source of the next datagram. One used before would belong to a flow that conntrack still knows, which
+    /// ports that the kernel picks at random soon do; from below those, so as not to meet them.
+    next_port: AtomicU16,
 }
 
 impl Host {
     pub(crate) fn new(name: &str, namespace: Namespace, addresses: Vec<IpAddr>) -> Self {
-        Host { namespace, name: name.into(), addresses, servers: Mutex::default() }
+        Host { namespace, name: name.into(), addresses, servers: Mutex::default(), next_port: 10_000.into() }
     }
 
     /// What its servers call themselves.
@@ -68,14 +72,17 @@ impl Host {
         self.run(|| Conversation::open(None, parse(to)))
     }
 
-    /// One datagram from a new port: who answers?
+    /// One datagram from a port that no datagram came from before: who answers?
     pub fn udp(&self, to: &str) -> io::Result<Answer> {
-        Ok(self.run(|| ask_udp(None, parse(to)))?.0)
+        let to = parse(to);
+        let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+        let port = self.next_port.fetch_add(1, Ordering::Relaxed);
+        self.run(|| ask_udp(SocketAddr::new(any, port), to))
     }
 
     /// One datagram from an address of this host; port 0 is any.
     pub fn udp_from(&self, from: &str, to: &str) -> io::Result<Answer> {
-        Ok(self.run(|| ask_udp(Some(parse(from)), parse(to)))?.0)
+        self.run(|| ask_udp(parse(from), parse(to)))
     }
 
     /// The answers to `count` TCP connections, one after the other.
@@ -91,9 +98,7 @@ impl Host {
     /// # Panics
     /// If one of them gets none.
     pub fn udp_times(&self, count: u32, to: &str) -> Vec<Answer> {
-        // A port used before would belong to a flow that conntrack still knows.
-        let sockets = self.times(count, |host| host.run(|| ask_udp(None, parse(to))), to);
-        sockets.into_iter().map(|(answer, _)| answer).collect()
+        self.times(count, |host| host.udp(to), to)
     }
 
     /// Who gets how many of `count` TCP connections.
@@ -104,7 +109,7 @@ impl Host {
         Shares::of(&self.tcp_times(count, to))
     }
 
-    fn times<T>(&self, count: u32, ask: impl Fn(&Self) -> io::Result<T>, to: &str) -> Vec<T> {
+    fn times(&self, count: u32, ask: impl Fn(&Self) -> io::Result<Answer>, to: &str) -> Vec<Answer> {
         let one =
             |n| ask(self).unwrap_or_else(|e| panic!("{} to {to}, number {n} of {count}: {e}", self.name));
         (1..=count).map(one).collect()
