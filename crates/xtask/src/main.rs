@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod golden;
 mod scale;
 
@@ -10,6 +11,8 @@ use clap::Parser;
 /// Chores of this repository
 #[derive(Parser)]
 enum Xtask {
+    #[command(subcommand)]
+    Bench(bench::Bench),
     Golden(golden::Golden),
     Scale(scale::Scale),
     #[command(hide = true)]
@@ -18,6 +21,7 @@ enum Xtask {
 
 fn main() -> anyhow::Result<()> {
     match Xtask::parse() {
+        Xtask::Bench(bench) => bench.run(),
         Xtask::Golden(golden) => golden.run(),
         Xtask::Scale(scale) => scale.run(),
         Xtask::ScaleOnce(once) => once.run(),

@@ -1,0 +1,123 @@
+//! The rulesets that are compared.
+
+use std::fmt;
+
+use clap::ValueEnum;
+use sluice_core::render::Rendered;
+
+use super::farm::Farm;
+use super::{edit, foreign};
+
+/// A way to have the kernel balance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Shape {
+    /// Connection tracking, no translation
+    Forward,
+    /// One hard-wired `dnat`, for all services the same
+    Dnat,
+    /// The same and a plain `masquerade`
+    DnatMasquerade,
+    /// A rule for each backend, as the corrected iptables recipe has it
+    Linear,
+    /// kube-proxy's: a chain a service, a chain an endpoint
+    KubeProxy,
+    /// sluice, `source: preserve`
+    Random,
+    RoundRobin,
+    SourceHash,
+    /// sluice, `source: masquerade`
+    RandomMasquerade,
+    RoundRobinMasquerade,
+    SourceHashMasquerade,
+    /// The same as text, loaded by nft
+    RandomText,
+    RoundRobinText,
+    RandomMasqueradeText,
+    /// The text without a part, or with another
+    RandomNoCounters,
+    RandomNoOutput,
+    RandomNoVmap,
+    RandomSized,
+    RandomUnsized,
+    RoundRobinNoCounters,
+    RoundRobinNoOutput,
+    RoundRobinSized,
+    RoundRobinUnsized,
+    RandomMasqueradeKeepPorts,
+    RandomMasqueradeNoSet,
+    RandomMasqueradeSized,
+    RandomMasqueradeUnsized,
+}
+
+/// How a ruleset gets into the kernel.
+pub(super) enum Ruleset {
+    /// By `nft -f`.
+    Text(String),
+    /// By sluice's own batches.
+    Sluice(Rendered),
+}
+
+impl Shape {
+    pub(super) fn ruleset(self, farm: Farm) -> anyhow::Result<Ruleset> {
+        let rendered = |scheduler, source| farm.render(scheduler, source);
+        let sluice = |scheduler, source| rendered(scheduler, source).map(Ruleset::Sluice);
+        let text = |scheduler, source, edit: fn(&str) -> String| {
+            rendered(scheduler, source).map(|r| Ruleset::Text(edit(&r.table.to_string())))
+        };
+        match self {
+            Shape::Forward => Ok(Ruleset::Text(foreign::forward())),
+            Shape::Dnat => Ok(Ruleset::Text(foreign::dnat())),
+            Shape::DnatMasquerade => Ok(Ruleset::Text(foreign::dnat_masquerade())),
+            Shape::Linear => Ok(Ruleset::Text(foreign::linear(farm))),
+            Shape::KubeProxy => Ok(Ruleset::Text(foreign::kube_proxy(farm))),
+            Shape::Random => sluice("random", "preserve"),
+            Shape::RoundRobin => sluice("round-robin", "preserve"),
+            Shape::SourceHash => sluice("source-hash", "preserve"),
+            Shape::RandomMasquerade => sluice("random", "masquerade"),
+            Shape::RoundRobinMasquerade => sluice("round-robin", "masquerade"),
+            Shape::SourceHashMasquerade => sluice("source-hash", "masquerade"),
+            Shape::RandomText => text("random", "preserve", str::to_owned),
+            Shape::RoundRobinText => text("round-robin", "preserve", str::to_owned),
+            Shape::RandomMasqueradeText => text("random", "masquerade", str::to_owned),
+            Shape::RandomNoCounters => text("random", "preserve", edit::without_element_counters),
+            Shape::RandomNoOutput => text("random", "preserve", edit::without_output),
+            Shape::RandomNoVmap => text("random", "preserve", edit::without_vmap),
+            Shape::RandomSized => text("random", "preserve", edit::sized),
+            Shape::RandomUnsized => text("random", "preserve", edit::unsized_),
+            Shape::RoundRobinNoCounters => text("round-robin", "preserve", edit::without_element_counters),
+            Shape::RoundRobinNoOutput => text("round-robin", "preserve", edit::without_output),
+            Shape::RoundRobinSized => text("round-robin", "preserve", edit::sized),
+            Shape::RoundRobinUnsized => text("round-robin", "preserve", edit::unsized_),
+            Shape::RandomMasqueradeKeepPorts => text("random", "masquerade", edit::keeping_ports),
+            Shape::RandomMasqueradeNoSet => text("random", "masquerade", edit::masquerading_all),
+            Shape::RandomMasqueradeSized => text("random", "masquerade", edit::sized),
+            Shape::RandomMasqueradeUnsized => text("random", "masquerade", edit::unsized_),
+        }
+    }
+
+    /// Whether it is there to tell what a part costs.
+    pub(super) fn is_part(self) -> bool {
+        self >= Shape::RandomNoCounters
+    }
+
+    /// Whether backends see the balancer's address.
+    pub(super) fn masquerades(self) -> bool {
+        self.to_string().contains("masquerade")
+    }
+
+    /// Beyond, loading it takes longer than anybody waits.
+    pub(super) fn most_services(self) -> u32 {
+        match self {
+            Shape::Linear => 1000,
+            Shape::KubeProxy => 5000,
+            _ => u32::MAX,
+        }
+    }
+}
+
+/// As on the command line.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("no shape is skipped").get_name())
+    }
+}
