@@ -3,7 +3,7 @@
 //!
 //! Linux and root only. Nothing here has a global name, so labs run side by side; and nothing outlives the
 //! test process, however it ends: namespaces live as long as their file descriptors and the sockets and
-//! processes inside, and those die with us.
+//! processes inside, and those die with us. (A test that is killed leaves its temporary directory.)
 //!
 //! This is test support: what cannot be set up panics with the reason, as an assertion would.
 
