@@ -1,0 +1,98 @@
+//! The kernel, in a namespace of the test's own.
+
+use std::cell::{Cell, RefCell};
+use std::process::Command;
+
+use sluice_netlink::Netlink;
+use sluice_nft::{ChainName, CommitError, Dataplane, ReadError, Snapshot, Step, Table};
+use sluice_testkit::Namespace;
+
+use crate::edit::Edit;
+
+/// Where nft lists and loads what the table should be, to compare.
+const TABLE: &str = "table inet sluice";
+
+/// nf_tables of a namespace: ours over netlink, the others' by `nft`.
+pub struct Kernel {
+    namespace: Namespace,
+    /// Where nothing is but what should be.
+    scratch: Namespace,
+    netlink: RefCell<Netlink>,
+    commits: Cell<u64>,
+}
+
+impl Kernel {
+    pub fn new() -> Self {
+        let namespace = Namespace::new();
+        let netlink = namespace.run(Netlink::open).expect("open nf_tables");
+        Kernel {
+            namespace,
+            scratch: Namespace::new(),
+            netlink: RefCell::new(netlink),
+            commits: Cell::default(),
+        }
+    }
+
+    /// Removes every table.
+    pub fn clear(&self) {
+        self.namespace.nft("flush ruleset");
+    }
+
+    /// Lets somebody else make an edit; `false` if there is nothing to edit or the kernel refuses.
+    pub fn edit(&self, edit: &Edit) -> bool {
+        let Some(script) = self.table().and_then(|table| edit.script(&table, |chain| self.handles(chain)))
+        else {
+            return false;
+        };
+        let output = self.namespace.try_feed(Command::new("nft").args(["-f", "-"]), &script);
+        output.status.success()
+    }
+
+    pub fn table(&self) -> Option<Table> {
+        self.netlink.borrow_mut().read().expect("read the kernel").table
+    }
+
+    /// Commits carried out or refused so far.
+    pub fn commits(&self) -> u64 {
+        self.commits.get()
+    }
+
+    pub fn messages_sent(&self) -> u64 {
+        self.netlink.borrow().messages_sent()
+    }
+
+    /// The words that nft lists our table with, sorted since it lists in order of creation; and those for a
+    /// table that it has itself loaded.
+    pub fn listings(&self, desired: &Table) -> (Vec<String>, Vec<String>) {
+        self.scratch.nft(&format!("flush ruleset\n{desired}"));
+        (words(&self.namespace), words(&self.scratch))
+    }
+
+    /// What the kernel calls the rules of a chain.
+    fn handles(&self, chain: &ChainName) -> Vec<u64> {
+        let text = self.namespace.sh(&format!("nft --handle list chain inet sluice {chain}"));
+        let rules = text.lines().filter(|line| !line.contains("{ # handle"));
+        rules.filter_map(|line| line.rsplit_once("# handle ")?.1.parse().ok()).collect()
+    }
+}
+
+impl Dataplane for &Kernel {
+    fn read(&mut self) -> Result<Snapshot, ReadError> {
+        self.netlink.borrow_mut().read()
+    }
+
+    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
+        self.commits.set(self.commits.get() + 1);
+        self.netlink.borrow_mut().commit(steps)
+    }
+}
+
+fn words(namespace: &Namespace) -> Vec<String> {
+    let text = namespace.sh(&format!("nft --stateless list {TABLE}"));
+    // The table's own flags are no part of the model.
+    let lines = text.lines().filter(|line| !line.starts_with("\tflags "));
+    let words = lines.flat_map(|line| line.split([' ', '\t', ','])).filter(|word| !word.is_empty());
+    let mut words: Vec<_> = words.map(str::to_owned).collect();
+    words.sort();
+    words
+}
