@@ -15,7 +15,7 @@ use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
-use sluice_nft::{Dataplane, Step, Table};
+use sluice_nft::{Dataplane, Rule, Statement, Step, Table};
 
 fn host() -> Host {
     let local = ["10.0.1.1", "203.0.113.11", "fd00::1"].map(|address| address.parse().unwrap());
@@ -218,4 +218,20 @@ fn every_packet_to_a_listener_is_translated_to_its_backends_by_their_weights() {
         }
         assert_eq!(hits, [5, 2, 1], "{scheduler:?}");
     }
+}
+
+#[test]
+fn plan_over_a_foreign_rule_never_writes_it_again() {
+    let random = |backends: &[&str]| service(&["203.0.113.10:80"], backends).scheduler(Scheduler::Random);
+    let two = services([("a", random(&["10.0.2.11:80", "10.0.2.12:80"]))]);
+    let mut table = render(&two, &Layout::default()).table;
+    for chain in ["prerouting", "postrouting"] {
+        let rules = &mut table.chains.get_mut(&chain.into()).unwrap().rules;
+        rules.insert(0, Rule(vec![Statement::Foreign("limit rate 1/second".into())]));
+    }
+    let one = services([("a", random(&["10.0.2.11:80"]))]);
+    let desired = render(&one, &Layout::of(Some(&table)));
+    let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
+    assert_eq!(plan.batches.len(), 3);
+    assert!(!report(&plan, false).to_string().contains("limit rate"), "{plan:?}");
 }

@@ -102,7 +102,9 @@ impl<'a> Course<'a> {
     }
 }
 
-/// These rules, then those that are not among them.
+/// These rules, then those that are not among them; without what somebody else wrote, which nobody
+/// here can write again.
 fn both(these: &[Rule], those: &[Rule]) -> Vec<Rule> {
-    these.iter().chain(those.iter().filter(|rule| !these.contains(rule))).cloned().collect()
+    let is_ours = |rule: &&Rule| !rule.0.iter().any(|statement| matches!(statement, Statement::Foreign(_)));
+    these.iter().chain(those.iter().filter(|rule| !these.contains(rule))).filter(is_ours).cloned().collect()
 }
