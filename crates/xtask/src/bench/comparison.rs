@@ -62,7 +62,7 @@ pub(super) fn table(services: u32, packets: &BTreeMap<Shape, f64>) -> Table {
             services.to_string(),
             shape.to_string(),
             against.to_string(),
-            format!("{ratio:.2}"),
+            format!("{ratio:.3}"),
             bar.map_or(String::new(), |bar| format!("{bar:.2}")),
             bar.map_or("", |bar| if ratio <= bar { "reached" } else { "missed" }).to_owned(),
         ]);

@@ -29,7 +29,7 @@ pub(crate) struct FirstPacket {
           value_parser = clap::value_parser!(u32).range(1..=250_000))]
     services: Vec<u32>,
 
-    /// Shapes to measure [default: all that DESIGN has a bar for, and what they are compared with]
+    /// Shapes to measure [default: sluice's own, and what they are compared with]
     #[arg(long, value_enum, value_delimiter = ',')]
     shapes: Vec<Shape>,
 
