@@ -57,7 +57,7 @@ pub struct Set {
     /// What a key leads to.
     pub data: SetType,
     /// Most elements it may hold. With one the kernel takes a hash table of fixed size, which is faster to
-    /// fill, to read and to look up in than one that grows.
+    /// fill and to read than one that grows.
     pub size: Option<u32>,
     /// Whether each element counts its hits.
     pub counter: bool,

@@ -1,5 +1,5 @@
 //! Sizes of sets. A set declared with a size is a hash table of fixed size in the kernel: faster to
-//! fill, to read and to look up in than one that grows by itself. When it is full, a larger one of
+//! fill and to read than one that grows by itself. When it is full, a larger one of
 //! another name takes its place: the rules that use it are exchanged in one commit.
 
 use std::collections::BTreeMap;
