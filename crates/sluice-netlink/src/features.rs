@@ -62,7 +62,7 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
     let (packed, _) = packed.expect("trials hold nothing foreign");
     let batch = packed.seal();
     let all = Missing { what: "all trials", options: "" };
-    let refusals = send(&mut socket, &batch).map_err(|errno| all.refused(errno))?;
+    let refusals = send(&mut socket, &batch, None).map_err(|errno| all.refused(errno))?;
 
     let mut missing: Vec<Missing> = Vec::new();
     for (sequence, refusal) in refusals {

@@ -83,8 +83,8 @@ impl Dataplane for Netlink {
     /// send so much at once (a large batch in an unprivileged user namespace) it sends several, split
     /// between steps and between elements in the order given; then those before the refused one were
     /// carried out.
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
-        let (sent, result) = commit::commit(&mut self.writer, steps, &mut self.limit);
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
+        let (sent, result) = commit::commit(&mut self.writer, steps, planned_from, &mut self.limit);
         self.sent += sent;
         result
     }

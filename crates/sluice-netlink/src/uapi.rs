@@ -91,6 +91,11 @@ pub(crate) mod data {
     pub(crate) const GOTO: u32 = -4_i32 as u32;
 }
 
+/// `enum nfnl_batch_attributes`.
+pub(crate) mod batch {
+    pub(crate) const GENERATION: u16 = 1;
+}
+
 /// `enum nft_gen_attributes`.
 pub(crate) mod generation {
     pub(crate) const ID: u16 = 1;

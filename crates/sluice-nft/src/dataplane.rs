@@ -32,8 +32,10 @@ pub trait Dataplane {
     /// Reads our table, all of it, as of one generation.
     fn read(&mut self) -> Result<Snapshot, ReadError>;
 
-    /// Carries out all steps in order, or none of them.
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError>;
+    /// Carries out all steps in order, or none of them. With `planned_from`, the generation of the snapshot that
+    /// they were planned from, they are refused (`ERESTART`) if anybody has committed anything since, and else
+    /// the generation that they led to is returned. `None` is for steps that are right at any time.
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError>;
 }
 
 /// An operating system error number.
@@ -44,6 +46,8 @@ pub struct Errno(pub i32);
 impl Errno {
     /// Something it refers to, or is to delete, does not exist.
     pub const ENOENT: Errno = Errno(2);
+    /// A signal, or a commit by somebody else, interrupted a dump.
+    pub const EINTR: Errno = Errno(4);
     /// Something refers to it, or it holds rules.
     pub const EBUSY: Errno = Errno(16);
     /// It exists already.
@@ -60,8 +64,16 @@ impl Errno {
     pub const ENODATA: Errno = Errno(61);
     /// A slot number can exceed 32 bits.
     pub const EOVERFLOW: Errno = Errno(75);
+    /// The ruleset is no longer the one that was planned from.
+    pub const ERESTART: Errno = Errno(85);
     /// A statement has no meaning at a hook that leads to it, or a base chain is led to.
     pub const EOPNOTSUPP: Errno = Errno(95);
+}
+
+/// The generation that a commit leads to.
+pub fn generation_after(generation: u32) -> u32 {
+    // The kernel leaves out 0, with which a batch says that any generation is fine.
+    generation.wrapping_add(1).max(1)
 }
 
 impl std::fmt::Display for Errno {

@@ -22,8 +22,11 @@ use crate::totals::{Totals, deleted};
 /// Services by name.
 pub type Services = BTreeMap<ServiceName, Service>;
 
-/// How often a round starts over because somebody else changed the ruleset under it.
-const ATTEMPTS: u32 = 5;
+/// How often a round is tried because somebody else changed the ruleset under it.
+const ATTEMPTS: u32 = 8;
+
+/// Wait before the second attempt; before each later one twice as long.
+const BACKOFF: Duration = Duration::from_millis(1);
 
 /// Why a round takes place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,13 +124,15 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     async fn attempts(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
-        let (mut left, mut made) = (ATTEMPTS, false);
+        let (mut left, mut made, mut backoff) = (ATTEMPTS, false, BACKOFF);
         loop {
             left -= 1;
             match self.attempt(held, wanted).await {
                 Err(error) if left > 0 && error.failure.is_stale() => {
-                    debug!("once more: {}", chain(&error.failure));
+                    debug!("once more in {} ms: {}", backoff.as_millis(), chain(&error.failure));
                     made |= error.made;
+                    tokio::time::sleep(backoff).await;
+                    backoff *= 2;
                 }
                 other => return other.map_err(|error| RoundError { made: made | error.made, ..error }),
             }
@@ -136,7 +141,7 @@ impl<D: Dataplane> Reconciler<D> {
 
     async fn attempt(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
         let began = Instant::now();
-        let Snapshot { table: current, counters, .. } = self.read(false)?;
+        let Snapshot { table: current, counters, mut generation } = self.read(false)?;
         let layout = Layout::of(current.as_ref());
         let desired = render(wanted, &layout);
         let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
@@ -154,10 +159,15 @@ impl<D: Dataplane> Reconciler<D> {
         for Batch { purpose, changes } in plan.batches {
             if let Some(time) = settle.replace(purpose.settle()) {
                 tokio::time::sleep(time).await;
-                counters = self.read(made)?.counters;
+                let snapshot = self.read(made)?;
+                // The rest of the plan is for what its first part led to.
+                if snapshot.generation != generation {
+                    return Err(RoundError { failure: stale().into(), made });
+                }
+                counters = snapshot.counters;
             }
             let batch: Vec<_> = changes.into_iter().map(|change| change.step).collect();
-            self.commit(&batch, &held, &counters, made)?;
+            generation = self.commit(&batch, &held, &counters, generation, made)?;
             made |= purpose >= Purpose::Switch;
         }
         drop((held, counters));
@@ -183,18 +193,21 @@ impl<D: Dataplane> Reconciler<D> {
         self.dataplane.read().map_err(|error| RoundError { failure: error.into(), made })
     }
 
-    /// Sends one batch and keeps the counts of what it deletes.
+    /// Sends one batch that was planned from this generation, and keeps the counts of what it deletes.
+    /// Returns the generation it led to.
     fn commit(
         &mut self,
         steps: &[Step],
         held: &Rendered,
         counters: &Counters,
+        generation: u32,
         made: bool,
-    ) -> Result<(), RoundError> {
-        self.dataplane.commit(steps).map_err(|error| RoundError { failure: error.into(), made })?;
+    ) -> Result<u32, RoundError> {
+        let committed = self.dataplane.commit(steps, Some(generation));
+        let committed = committed.map_err(|error| RoundError { failure: error.into(), made })?;
         self.last_commit = Some(now());
         self.totals.keep(tally(&held.table, &held.origins, &deleted(steps, counters)));
-        Ok(())
+        Ok(committed.unwrap_or(generation))
     }
 
     fn observe(&mut self, rendered: &Rendered, counters: &Counters) {
@@ -210,9 +223,9 @@ impl<D: Dataplane> Reconciler<D> {
 
     /// Removes the table, if there is one.
     pub fn remove(&mut self) -> Result<(), CommitError> {
-        match self.dataplane.commit(&[Step::DeleteTable]) {
-            Err(error) if error.errno.0 == Errno::ENOENT as i32 => Ok(()),
-            other => other,
+        match self.dataplane.commit(&[Step::DeleteTable], None) {
+            Err(error) if error.errno == sluice_nft::Errno::ENOENT => Ok(()),
+            other => other.map(drop),
         }
     }
 
@@ -233,14 +246,15 @@ impl<D: Dataplane> Reconciler<D> {
 }
 
 impl Failure {
-    /// Whether it looks as if somebody else changed the ruleset meanwhile.
+    /// Whether it looks as if somebody else changed the ruleset meanwhile, or as if the kernel was short of
+    /// something for a moment: then reading and planning again helps.
     fn is_stale(&self) -> bool {
-        match self {
-            Failure::Read(_) => false,
-            Failure::Commit(error) => {
-                [Errno::ERESTART, Errno::ENOENT, Errno::EEXIST].contains(&Errno::from_raw(error.errno.0))
-            }
-            Failure::Differs { .. } => true,
+        match (self, self.errno()) {
+            (Failure::Differs { .. }, _) => true,
+            (_, Some(Errno::EINTR | Errno::EBUSY | Errno::ENOBUFS)) => true,
+            // What became of the batch is not known.
+            (Failure::Commit(_), Some(Errno::ERESTART | Errno::ENOENT | Errno::EEXIST | Errno::EIO)) => true,
+            _ => false,
         }
     }
 
@@ -252,6 +266,11 @@ impl Failure {
             Failure::Differs { .. } => None,
         }
     }
+}
+
+/// Somebody else committed between two parts of a plan.
+fn stale() -> CommitError {
+    CommitError { operation: "commit a batch".to_owned(), errno: sluice_nft::Errno::ERESTART }
 }
 
 impl fmt::Display for Trigger {

@@ -46,8 +46,8 @@ impl Dataplane for Kernel {
         self.0.lock().unwrap().read()
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
-        self.0.lock().unwrap().commit(steps)
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
+        self.0.lock().unwrap().commit(steps, planned_from)
     }
 }
 

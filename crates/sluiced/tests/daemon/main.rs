@@ -4,6 +4,7 @@ mod api;
 mod host;
 mod reload;
 mod retry;
+mod stale;
 mod start;
 mod stop;
 mod totals;
