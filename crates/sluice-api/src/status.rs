@@ -124,6 +124,9 @@ pub struct TableStatus {
     pub name: String,
     /// Whether it exists.
     pub present: bool,
+    /// Its flags, `owner` and `persist`, as nft calls them.
+    #[serde(default)]
+    pub flags: Vec<String>,
     /// Whether the last round ended with the kernel equal to the configuration.
     pub synced: bool,
     /// Why not.

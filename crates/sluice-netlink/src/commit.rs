@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use nix::errno::Errno;
-use sluice_nft::{CommitError, Data, ElementsOf, Key, Step, generation_after};
+use sluice_nft::{CommitError, Data, ElementsOf, Key, Step, Table, generation_after};
 
 use crate::attr::Write;
 use crate::batch::{Next, Packed, Sealed};
@@ -11,7 +11,7 @@ use crate::element;
 use crate::message::{self, HEADERS};
 use crate::reply::{self, Refusal, Reply};
 use crate::socket::Socket;
-use crate::step::{About, Messages, Position, run};
+use crate::step::{About, Messages, Position, Target, run};
 use crate::uapi;
 
 /// A refused send is tried again with smaller batches, down to this size.
@@ -25,6 +25,7 @@ const LISTED: usize = 4;
 /// the last batch led to if the first was planned from one.
 pub(crate) fn commit(
     socket: &mut Socket,
+    table: Target,
     steps: &[Step],
     planned_from: Option<u32>,
     limit: &mut usize,
@@ -33,7 +34,7 @@ pub(crate) fn commit(
     let mut sent = 0;
     let mut from = Position::START;
     loop {
-        let (batch, next) = match Packed::fill(uapi::TABLE, steps, from, *limit) {
+        let (batch, next) = match Packed::fill(table, steps, from, *limit) {
             Ok(Some((packed, next))) => (packed.seal(), next),
             Ok(None) => return (sent, Ok(generation)),
             Err(error) => return (sent, Err(error)),
@@ -56,6 +57,19 @@ pub(crate) fn commit(
             Next::Done => return (sent, Ok(generation)),
             Next::At(position) => from = position,
         }
+    }
+}
+
+/// Gives the existing table the flags of `table`.
+pub(crate) fn change_flags(
+    socket: &mut Socket,
+    table: Target,
+    planned_from: Option<u32>,
+) -> Result<(), CommitError> {
+    let refusals = send(socket, &Packed::one(&table.message(0)).seal(), planned_from);
+    match refusals.map(|refusals| refusals.first().map(|(_, refusal)| refusal.errno)) {
+        Ok(None) => Ok(()),
+        Ok(Some(errno)) | Err(errno) => Err(failed(format!("own table {}", Table::NAME), errno)),
     }
 }
 
@@ -114,7 +128,7 @@ fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refu
 /// first few when the kernel does not tell which.
 fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     let refused = offset.and_then(|offset| {
-        let message = Messages::new(uapi::TABLE, steps, about.first).next()?.ok()?;
+        let message = Messages::new(Target::SLUICE, steps, about.first).next()?.ok()?;
         run(steps, about.first).nth(element::at_offset(&message.bytes, offset)?).map(|(position, _)| position)
     });
     let at = refused.unwrap_or(about.first);

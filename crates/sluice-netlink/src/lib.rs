@@ -25,5 +25,5 @@ mod tests;
 mod uapi;
 
 pub use features::{Missing, ProbeError, probe};
-pub use netlink::{Netlink, OpenError};
+pub use netlink::{Hold, Netlink, OpenError};
 pub use sysctl::{Proc, SysctlError};

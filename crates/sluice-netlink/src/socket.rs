@@ -8,7 +8,7 @@ use mnl::mnl_sys;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockopt, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, getsockopt, sendmsg, setsockopt, sockopt};
 
 use crate::message;
 use crate::reply::{self, Reply};
@@ -63,6 +63,11 @@ impl Socket {
         setsockopt(&self.fd(), sockopt::SndBufForce, &WANTED)
             .or_else(|_| setsockopt(&self.fd(), sockopt::SndBuf, &WANTED))?;
         Ok(getsockopt(&self.fd(), sockopt::SndBuf)?.saturating_sub(SEND_OVERHEAD))
+    }
+
+    /// What the kernel knows it by. It is given with the first message.
+    pub(crate) fn port(&self) -> nix::Result<u32> {
+        getsockname::<NetlinkAddr>(self.socket.as_raw_fd()).map(|address| address.pid())
     }
 
     /// Sends all parts as one.

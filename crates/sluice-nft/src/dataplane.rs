@@ -16,6 +16,34 @@ pub struct Counter {
 /// Counters of all counted elements, by set and key.
 pub type Counters = BTreeMap<SetName, BTreeMap<Key, Counter>>;
 
+/// Flags of a table: who may change it, and whether it outlives them. They are no part of its text, for a
+/// table that nft loads with them would die with nft.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableFlags {
+    /// `owner`: the only one who may change it; `None`: anybody may.
+    pub owner: Option<Owner>,
+    /// `persist`: it stays when its owner goes, and can then be owned again.
+    pub persist: bool,
+}
+
+/// Who owns a table: a netlink socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The one that commits are sent through.
+    Us,
+    /// Another one, of this port id; that of a process' first socket is the process id.
+    Port(u32),
+}
+
+impl TableFlags {
+    /// As nft calls them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [(self.owner.is_some(), "owner"), (self.persist, "persist")]
+            .into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+    }
+}
+
 /// What the kernel holds at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -23,6 +51,8 @@ pub struct Snapshot {
     pub table: Option<Table>,
     /// Its counters.
     pub counters: Counters,
+    /// Its flags; none when it does not exist.
+    pub flags: TableFlags,
     /// Number of the last commit by anybody (`NFTA_GEN_ID`).
     pub generation: u32,
 }
@@ -36,6 +66,12 @@ pub trait Dataplane {
     /// they were planned from, they are refused (`ERESTART`) if anybody has committed anything since, and else
     /// the generation that they led to is returned. `None` is for steps that are right at any time.
     fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError>;
+
+    /// Becomes the owner of the table of this snapshot, if it is one to be had and this dataplane is to own what
+    /// it makes. Returns the generation that led to; `None` if there was nothing to do.
+    fn adopt(&mut self, _flags: TableFlags, _planned_from: u32) -> Result<Option<u32>, CommitError> {
+        Ok(None)
+    }
 }
 
 /// An operating system error number.
@@ -44,6 +80,8 @@ pub struct Errno(pub i32);
 
 /// What the kernel says of a refused step. The numbers are those of x86, ARM and RISC-V.
 impl Errno {
+    /// It is owned by somebody else, or the capability is missing.
+    pub const EPERM: Errno = Errno(1);
     /// Something it refers to, or is to delete, does not exist.
     pub const ENOENT: Errno = Errno(2);
     /// A signal, or a commit by somebody else, interrupted a dump.

@@ -23,7 +23,8 @@ pub mod trace;
 
 pub use chain::{Base, Chain, Hook};
 pub use dataplane::{
-    CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot, generation_after,
+    CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Snapshot, TableFlags,
+    generation_after,
 };
 pub use field::{Field, Ip, Operand, Pick};
 pub use name::{ChainName, SetName};

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
-use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp, number};
+use sluice_api::{
+    Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp, number,
+};
 
 /// Renders a state as of `now`; `colour` adds ANSI colours.
 pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
@@ -82,8 +84,12 @@ fn summary(status: &Status, now: Timestamp, colour: bool) -> String {
         (false, None) => Paint::Bad.on("not in sync", colour),
         (false, Some(error)) => Paint::Bad.on(&format!("not in sync: {error}"), colour),
     };
+    let flags = match table.flags.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", table.flags.join(", ")),
+    };
     line(format_args!(
-        "kernel  {synced}; table {}, {changed}: {}, {}, {}, {}",
+        "kernel  {synced}; table {}{flags}, {changed}: {}, {}, {}, {}",
         table.name,
         number(table.services, "service"),
         number(table.sets, "set"),
@@ -210,6 +216,7 @@ pub(crate) mod tests {
             table: TableStatus {
                 name: "inet sluice".into(),
                 present: true,
+                flags: vec!["owner".into(), "persist".into()],
                 synced: true,
                 error: None,
                 retry_at: None,

@@ -196,6 +196,7 @@ impl<D: Dataplane> Daemon<D> {
             services: view::services(services, self.reconciler.totals(), &self.since),
             reload: self.reload.clone(),
             table: TableStatus {
+                flags: looked.iter().flat_map(|snapshot| snapshot.flags.names()).map(str::to_owned).collect(),
                 synced: self.trouble.is_none(),
                 error: error.or(looked.as_ref().err().map(|error| chain(error))),
                 retry_at: self.trouble.as_ref().map(|trouble| trouble.retry_at),

@@ -2,17 +2,22 @@
 
 #![forbid(unsafe_code)]
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sluice_netlink::{Netlink, ProbeError, Proc};
+use sluice_netlink::{Hold, Netlink, ProbeError, Proc};
+use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::notify::Notify;
 use sluiced::tasks::{self, Surroundings};
 use sluiced::{logging, request};
-use tracing::error;
+use tracing::{error, info};
+
+/// With this variable the daemon behaves as if the kernel refused the flags of an owned table.
+const UNOWNED: &str = "SLUICE_UNOWNED";
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -57,5 +62,11 @@ fn open() -> Result<Netlink, Fatal> {
         let error = format!("this kernel has {}", missing.join(", "));
         return Err(Fatal::new(Exit::KernelFeature, error, "use a kernel with these options, 6.1 or newer"));
     }
-    Netlink::open().map_err(Fatal::open)
+    // For tests, on kernels that take the flags.
+    let hold = if env::var_os(UNOWNED).is_some() { Hold::Loosely } else { Hold::Firmly };
+    let netlink = Netlink::open_to(hold).map_err(Fatal::open)?;
+    if !netlink.owns() {
+        info!("the kernel has no table flags owner and persist: anybody may change table {}", Table::NAME);
+    }
+    Ok(netlink)
 }

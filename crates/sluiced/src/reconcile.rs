@@ -11,7 +11,7 @@ use sluice_core::model::{Service, ServiceName};
 use sluice_core::plan::{Batch, Change, Purpose, Summary};
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::tally;
-use sluice_nft::{CommitError, Counters, Dataplane, ReadError, Snapshot, Step};
+use sluice_nft::{CommitError, Counters, Dataplane, Owner, ReadError, Snapshot, Step, Table};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span};
 
@@ -84,6 +84,12 @@ pub enum Failure {
     /// Changing it.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// It belongs to somebody else.
+    #[error("table {} is owned by another process ({})", Table::NAME, owner(*port))]
+    Owned {
+        /// Netlink port of the owner.
+        port: u32,
+    },
     /// It was changed, and then was not what it should be.
     #[error("verify: {count} changes are missing after the commit, first: {first}")]
     Differs {
@@ -141,7 +147,15 @@ impl<D: Dataplane> Reconciler<D> {
 
     async fn attempt(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
         let began = Instant::now();
-        let Snapshot { table: current, counters, mut generation } = self.read(false)?;
+        let Snapshot { table: current, counters, flags, mut generation } = self.read(false)?;
+        if let Some(Owner::Port(port)) = flags.owner {
+            return Err(RoundError { failure: Failure::Owned { port }, made: false });
+        }
+        let adopted = self.dataplane.adopt(flags, generation);
+        if let Some(after) = adopted.map_err(|error| RoundError { failure: error.into(), made: false })? {
+            info!("adopted table {}, which had no owner", Table::NAME);
+            generation = after;
+        }
         let layout = Layout::of(current.as_ref());
         let desired = render(wanted, &layout);
         let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
@@ -263,8 +277,17 @@ impl Failure {
         match self {
             Failure::Read(error) => Some(Errno::from_raw(error.errno.0)),
             Failure::Commit(error) => Some(Errno::from_raw(error.errno.0)),
+            Failure::Owned { .. } => Some(Errno::EPERM),
             Failure::Differs { .. } => None,
         }
+    }
+}
+
+/// What can be said of the owner of a netlink port. The kernel gives the first socket of a process its id.
+fn owner(port: u32) -> String {
+    match std::fs::read_to_string(format!("/proc/{port}/comm")) {
+        Ok(name) => format!("{}, pid {port}", name.trim()),
+        Err(_) => format!("netlink port {port}"),
     }
 }
 

@@ -5,6 +5,7 @@ mod consistent;
 mod foreign;
 mod large;
 mod manners;
+mod own;
 mod rules;
 mod shapes;
 mod wire;

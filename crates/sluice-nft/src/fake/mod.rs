@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::trace::{Host, Packet, Trace, Tracer};
 use crate::{
-    CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot, Step, Table, generation_after,
+    CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot, Step, Table, TableFlags,
+    generation_after,
 };
 
 /// A [`Dataplane`] for tests.
@@ -97,7 +98,7 @@ impl Dataplane for FakeKernel {
             return Err(ReadError { operation: "read".to_owned(), errno });
         }
         let State { table, counters } = self.state.clone();
-        Ok(Snapshot { table, counters, generation: self.generation })
+        Ok(Snapshot { table, counters, flags: TableFlags::default(), generation: self.generation })
     }
 
     fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
