@@ -3,9 +3,7 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
-use sluice_api::{
-    Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp, number,
-};
+use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp, number};
 
 /// Renders a state as of `now`; `colour` adds ANSI colours.
 pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
