@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use sluice_testkit::{Daemon, Finished, Lab};
+use sluice_testkit::{Daemon, Finished, Lab, eventually};
 
 use crate::{FOUR, web};
 
@@ -139,4 +139,42 @@ fn daemon_without_the_flags_makes_a_plain_table_that_a_later_one_takes_as_it_is(
     daemon.reload(&format!("services: {{web: {{listen: '{VIP}', backends: {FOUR}, scheduler: random}}}}"));
     assert_eq!(flags(&lab), serde_json::json!(["owner", "persist"]));
     assert!(connections(&lab) >= 8);
+}
+
+#[test]
+fn foreign_changes_of_a_table_without_an_owner_are_repaired_logged_and_counted() {
+    const EDITS: [&str; 7] = [
+        "flush ruleset",
+        "delete table inet sluice",
+        "flush chain inet sluice prerouting",
+        "flush map inet sluice services4",
+        "add rule inet sluice postrouting drop",
+        "delete element inet sluice slots4-0 { 2 }",
+        "add chain inet sluice mine; add table inet other",
+    ];
+    let lab = Lab::new();
+    lab.configure(&(web() + "\nrefresh: 0"));
+    let daemon = Daemon::start_with(&lab, UNOWNED);
+    let before = lab.ruleset();
+    for (n, edit) in EDITS.iter().enumerate() {
+        nft(&lab, edit).expect(0);
+        eventually(&format!("{edit} is repaired"), || {
+            let ruleset = lab.ruleset();
+            (ruleset.replace("table inet other {\n}\n", "") == before).then_some(())
+        });
+        let counted = eventually("it is counted", || {
+            let status = lab.sluice(&["status", "--json"]).expect(0).json();
+            let changes = status["table"]["foreign_changes"].clone();
+            (changes["total"].as_u64()? > n as u64).then_some(changes)
+        });
+        assert_eq!(counted["total"], n + 1, "{edit}");
+        assert_eq!(counted["last"]["process"], "nft");
+    }
+    assert_eq!(daemon.logged("table inet sluice was changed by nft"), EDITS.len(), "{}", daemon.log());
+    assert_eq!(lab.client.tcp_shares(8, VIP), lab.even(2));
+    let text = lab.sluice(&["status"]).expect(0).stdout;
+    assert!(text.contains("changed by others: 7, last"), "{text}");
+    // What others do elsewhere is none of our business.
+    nft(&lab, "add table inet other; add chain inet other sluice").expect(0);
+    lab.sluice(&["plan"]).expect(0);
 }

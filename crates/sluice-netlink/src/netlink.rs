@@ -5,6 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step, TableFlags, generation_after};
 
+use crate::monitor::Monitor;
 use crate::socket::Socket;
 use crate::step::Target;
 use crate::uapi::table::{OWNED, PERSIST};
@@ -104,6 +105,11 @@ impl Netlink {
     /// Whether tables that this makes are owned by it.
     pub fn owns(&self) -> bool {
         self.table.flags & OWNED != 0
+    }
+
+    /// Listens to what others do from now on.
+    pub fn monitor(&self) -> Result<Monitor, OpenError> {
+        Monitor::open(self.port).map_err(OpenError::Socket)
     }
 
     /// Number of messages that commits have sent to the kernel so far; questions don't count.

@@ -102,4 +102,6 @@ pub(crate) mod batch {
 /// `enum nft_gen_attributes`.
 pub(crate) mod generation {
     pub(crate) const ID: u16 = 1;
+    pub(crate) const PROCESS_ID: u16 = 2;
+    pub(crate) const PROCESS_NAME: u16 = 3;
 }

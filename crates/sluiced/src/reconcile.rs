@@ -35,6 +35,8 @@ pub enum Trigger {
     Start,
     /// The configuration was read again.
     Reload,
+    /// Somebody else changed the table, or may have.
+    Foreign,
     /// It is time to look.
     Refresh,
     /// The round before failed.
@@ -48,6 +50,8 @@ pub struct Reconciler<D> {
     totals: Totals,
     rounds: u64,
     last_commit: Option<Timestamp>,
+    /// Generation of the last read.
+    seen: u32,
 }
 
 /// What a successful round did; `Display` is one line.
@@ -103,7 +107,7 @@ pub enum Failure {
 impl<D: Dataplane> Reconciler<D> {
     /// Nothing is read or changed yet.
     pub fn new(dataplane: D) -> Self {
-        Reconciler { dataplane, totals: Totals::default(), rounds: 0, last_commit: None }
+        Reconciler { dataplane, totals: Totals::default(), rounds: 0, last_commit: None, seen: 0 }
     }
 
     /// Makes the kernel equal to `wanted`. `held` is what it was made equal to before: that names the
@@ -204,7 +208,8 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     fn read(&mut self, made: bool) -> Result<Snapshot, RoundError> {
-        self.dataplane.read().map_err(|error| RoundError { failure: error.into(), made })
+        let read = self.dataplane.read().map_err(|error| RoundError { failure: error.into(), made });
+        read.inspect(|snapshot| self.seen = snapshot.generation)
     }
 
     /// Sends one batch that was planned from this generation, and keeps the counts of what it deletes.
@@ -246,6 +251,11 @@ impl<D: Dataplane> Reconciler<D> {
     /// New connections as of the last look at the kernel.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Whether what led to this generation came before the last round's last look.
+    pub fn has_seen(&self, generation: u32) -> bool {
+        self.seen.wrapping_sub(generation) <= u32::MAX / 2
     }
 
     /// Rounds so far.
@@ -301,6 +311,7 @@ impl fmt::Display for Trigger {
         f.write_str(match self {
             Trigger::Start => "start",
             Trigger::Reload => "reload",
+            Trigger::Foreign => "foreign change",
             Trigger::Refresh => "refresh",
             Trigger::Retry => "retry",
         })

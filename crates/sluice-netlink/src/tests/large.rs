@@ -18,7 +18,7 @@ const BACKENDS: u32 = 4;
 const INSIDE: &str = "SLUICE_TEST_INSIDE_USER_NAMESPACE";
 
 /// Services of one pick chain.
-fn large() -> Table {
+pub(super) fn large() -> Table {
     let listener = [Field::Daddr(Ip::V4), Field::L4proto, Field::Dport].map(Operand::Field);
     let pick = Operand::Pick(Pick::Random { modulus: BACKENDS, offset: 0 });
     let slot = [listener.as_slice(), &[pick]].concat();

@@ -5,6 +5,7 @@ mod consistent;
 mod foreign;
 mod large;
 mod manners;
+mod monitor;
 mod own;
 mod rules;
 mod shapes;
