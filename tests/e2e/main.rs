@@ -12,6 +12,7 @@ mod listeners;
 mod load;
 mod local;
 mod neighbours;
+mod ownership;
 mod reload;
 mod shares;
 mod source;

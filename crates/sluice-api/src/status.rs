@@ -124,6 +124,9 @@ pub struct TableStatus {
     pub name: String,
     /// Whether it exists.
     pub present: bool,
+    /// Its flags, `owner` and `persist`, as nft calls them.
+    #[serde(default)]
+    pub flags: Vec<String>,
     /// Whether the last round ended with the kernel equal to the configuration.
     pub synced: bool,
     /// Why not.
@@ -142,6 +145,29 @@ pub struct TableStatus {
     pub last_commit: Option<Timestamp>,
     /// Rounds since the daemon started.
     pub rounds: u64,
+    /// What others did to it since then.
+    #[serde(default)]
+    pub foreign_changes: ForeignChanges,
+}
+
+/// Commits by others that touched the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignChanges {
+    /// How many.
+    pub total: u64,
+    /// The last one; `null`: there was none.
+    pub last: Option<ForeignChange>,
+}
+
+/// A commit by somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignChange {
+    /// When we heard of it.
+    pub at: Timestamp,
+    /// Name of the process that sent it, as the kernel has it.
+    pub process: String,
+    /// Its id.
+    pub pid: u32,
 }
 
 /// The daemon that answers.

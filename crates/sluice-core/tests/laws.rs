@@ -29,7 +29,7 @@ fn states(before: &Table, after: &Services) -> (Vec<Table>, Rendered, Plan) {
     let mut kernel = FakeKernel::with_table(before.clone());
     let mut states = vec![before.clone()];
     for batch in &plan.batches {
-        kernel.commit(&batch.steps()).unwrap();
+        kernel.commit(&batch.steps(), None).unwrap();
         states.push(kernel.table().unwrap().clone());
     }
     (states, desired, plan)
@@ -105,11 +105,11 @@ proptest! {
         let desired = render(&services, &Layout::default());
         let mut kernel = FakeKernel::default();
         for batch in diff(None, Some(&desired.table), &desired.origins).batches {
-            kernel.commit(&batch.steps()).unwrap();
+            kernel.commit(&batch.steps(), None).unwrap();
         }
         prop_assert_eq!(kernel.table(), Some(&desired.table));
         for batch in diff(kernel.read().unwrap().table.as_ref(), None, &desired.origins).batches {
-            kernel.commit(&batch.steps()).unwrap();
+            kernel.commit(&batch.steps(), None).unwrap();
         }
         prop_assert_eq!(kernel.table(), None);
     }

@@ -4,7 +4,7 @@ use nftnl::{Batch, FinalizedBatch, MsgType};
 use sluice_nft::{CommitError, Errno, Step};
 
 use crate::message::{Encoded, HEADERS};
-use crate::step::{About, Messages, Position};
+use crate::step::{About, Messages, Position, Target};
 
 /// Memory for messages is taken in pages of this size. A send takes at most 1,024 of them.
 const PAGE: u32 = 1 << 20;
@@ -31,7 +31,7 @@ impl Packed {
     /// Takes messages from `from` on while they fit into `limit` bytes, but at least one. `None` if
     /// there is none.
     pub(crate) fn fill(
-        table: &str,
+        table: Target,
         steps: &[Step],
         from: Position,
         limit: usize,
@@ -46,6 +46,14 @@ impl Packed {
             packed.push(&message.bytes, message.about);
         }
         Ok((!packed.about.is_empty()).then_some((packed, Next::Done)))
+    }
+
+    /// Takes one message.
+    pub(crate) fn one(message: &[u8]) -> Packed {
+        let mut packed =
+            Packed { batch: Batch::with_page_size(PAGE), about: vec![], first: 0, bytes: 2 * HEADERS };
+        packed.push(message, About { first: Position::START, elements: 0 });
+        packed
     }
 
     fn push(&mut self, bytes: &[u8], about: About) {

@@ -3,14 +3,15 @@
 use std::io::IoSlice;
 
 use nix::errno::Errno;
-use sluice_nft::{CommitError, Data, ElementsOf, Key, Step};
+use sluice_nft::{CommitError, Data, ElementsOf, Key, Step, Table, generation_after};
 
+use crate::attr::Write;
 use crate::batch::{Next, Packed, Sealed};
 use crate::element;
-use crate::message;
+use crate::message::{self, HEADERS};
 use crate::reply::{self, Refusal, Reply};
 use crate::socket::Socket;
-use crate::step::{About, Messages, Position, run};
+use crate::step::{About, Messages, Position, Target, run};
 use crate::uapi;
 
 /// A refused send is tried again with smaller batches, down to this size.
@@ -20,26 +21,31 @@ const SMALLEST_LIMIT: usize = 1 << 16;
 const LISTED: usize = 4;
 
 /// Sends steps in batches of at most `limit` bytes, one if that is enough, and lowers `limit` where the
-/// system takes less. Returns the number of messages sent, begins and ends included.
+/// system takes less. Returns the number of messages sent, begins and ends included, and the generation that
+/// the last batch led to if the first was planned from one.
 pub(crate) fn commit(
     socket: &mut Socket,
+    table: Target,
     steps: &[Step],
+    planned_from: Option<u32>,
     limit: &mut usize,
-) -> (u64, Result<(), CommitError>) {
+) -> (u64, Result<Option<u32>, CommitError>) {
+    let mut generation = planned_from;
     let mut sent = 0;
     let mut from = Position::START;
     loop {
-        let (batch, next) = match Packed::fill(uapi::TABLE, steps, from, *limit) {
+        let (batch, next) = match Packed::fill(table, steps, from, *limit) {
             Ok(Some((packed, next))) => (packed.seal(), next),
-            Ok(None) => return (sent, Ok(())),
+            Ok(None) => return (sent, Ok(generation)),
             Err(error) => return (sent, Err(error)),
         };
-        match send(socket, &batch) {
+        match send(socket, &batch, generation) {
             Ok(refusals) => {
                 sent += batch.len() as u64 + 2;
                 if let Some((sequence, refusal)) = refusals.first() {
                     return (sent, Err(explain(steps, batch.about(*sequence), *refusal)));
                 }
+                generation = generation.map(generation_after);
             }
             Err(Errno::EMSGSIZE | Errno::ENOBUFS) if *limit > SMALLEST_LIMIT => {
                 *limit = batch.bytes().min(*limit).div_ceil(2).max(SMALLEST_LIMIT);
@@ -48,17 +54,37 @@ pub(crate) fn commit(
             Err(errno) => return (sent, Err(failed("send a batch", errno))),
         }
         match next {
-            Next::Done => return (sent, Ok(())),
+            Next::Done => return (sent, Ok(generation)),
             Next::At(position) => from = position,
         }
     }
 }
 
+/// Gives the existing table the flags of `table`.
+pub(crate) fn change_flags(
+    socket: &mut Socket,
+    table: Target,
+    planned_from: Option<u32>,
+) -> Result<(), CommitError> {
+    let refusals = send(socket, &Packed::one(&table.message(0)).seal(), planned_from);
+    match refusals.map(|refusals| refusals.first().map(|(_, refusal)| refusal.errno)) {
+        Ok(None) => Ok(()),
+        Ok(Some(errno)) | Err(errno) => Err(failed(format!("own table {}", Table::NAME), errno)),
+    }
+}
+
 /// Sends a batch and returns what the kernel refused: sequence numbers of messages, and why. One
-/// refusal is enough for nothing to be carried out.
-pub(crate) fn send(socket: &mut Socket, batch: &Sealed) -> Result<Vec<(u32, Refusal)>, Errno> {
-    let pages: Vec<_> = batch.batch.iter().map(IoSlice::new).collect();
-    socket.send(&pages)?;
+/// refusal is enough for nothing to be carried out, and so is another generation than `planned_from`.
+pub(crate) fn send(
+    socket: &mut Socket,
+    batch: &Sealed,
+    planned_from: Option<u32>,
+) -> Result<Vec<(u32, Refusal)>, Errno> {
+    let mut pages = batch.batch.iter();
+    let (begin, first) = pages.next().and_then(|page| page.split_at_checked(HEADERS)).ok_or(Errno::EINVAL)?;
+    let begin = begin_from(begin, planned_from);
+    let parts: Vec<_> = [&begin, first].into_iter().chain(pages).map(IoSlice::new).collect();
+    socket.send(&parts)?;
     let mut refusals = Vec::new();
     let mut overflowed = false;
     loop {
@@ -79,6 +105,16 @@ pub(crate) fn send(socket: &mut Socket, batch: &Sealed) -> Result<Vec<(u32, Refu
     if overflowed && refusals.is_empty() { Err(Errno::EIO) } else { Ok(refusals) }
 }
 
+/// The begin of a batch, which nftnl writes without attributes, with the generation in it
+/// (`nfnetlink_rcv_skb_batch`).
+fn begin_from(begin: &[u8], planned_from: Option<u32>) -> Vec<u8> {
+    let mut begin = begin.to_vec();
+    if let Some(generation) = planned_from {
+        begin.put_u32(uapi::batch::GENERATION, generation);
+    }
+    message::finish(begin)
+}
+
 fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refusal) -> CommitError {
     let operation = match about {
         None => "commit a batch".to_owned(),
@@ -92,7 +128,7 @@ fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refu
 /// first few when the kernel does not tell which.
 fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     let refused = offset.and_then(|offset| {
-        let message = Messages::new(uapi::TABLE, steps, about.first).next()?.ok()?;
+        let message = Messages::new(Target::SLUICE, steps, about.first).next()?.ok()?;
         run(steps, about.first).nth(element::at_offset(&message.bytes, offset)?).map(|(position, _)| position)
     });
     let at = refused.unwrap_or(about.first);

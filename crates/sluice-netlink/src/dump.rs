@@ -8,7 +8,8 @@ use std::time::Duration;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use sluice_nft::{
-    Base, Chain, ChainName, Counters, Element, Hook, Origin, ReadError, Set, SetName, Snapshot, Table,
+    Base, Chain, ChainName, Counters, Element, Hook, Origin, Owner, ReadError, Set, SetName, Snapshot, Table,
+    TableFlags,
 };
 
 use crate::attr::{Attributes, Write};
@@ -17,7 +18,10 @@ use crate::message;
 use crate::rule;
 use crate::set;
 use crate::socket::{Dumped, Socket};
+use crate::step::Target;
 use crate::uapi;
+
+const TABLE: &str = Target::SLUICE.name;
 
 /// How often a read starts over because somebody changed the ruleset meanwhile.
 const ATTEMPTS: u32 = 10;
@@ -35,10 +39,11 @@ pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
 }
 
 /// Everything of our table, as of one generation.
-pub(crate) fn read(socket: &mut Socket) -> Result<Snapshot, ReadError> {
+/// `us` is the port that commits are sent from.
+pub(crate) fn read(socket: &mut Socket, us: u32) -> Result<Snapshot, ReadError> {
     for attempt in 0..ATTEMPTS {
         thread::sleep(PAUSE * attempt);
-        match (Reader { socket }).read() {
+        match (Reader { socket, us }).read() {
             Ok(snapshot) => return Ok(snapshot),
             Err(Stop::Changed) => {}
             Err(Stop::Failed(error)) => return Err(error),
@@ -51,6 +56,7 @@ pub(crate) fn read(socket: &mut Socket) -> Result<Snapshot, ReadError> {
 /// One attempt.
 struct Reader<'a> {
     socket: &'a mut Socket,
+    us: u32,
 }
 
 /// Why an attempt ends early.
@@ -64,17 +70,17 @@ impl Reader<'_> {
     fn read(&mut self) -> Result<Snapshot, Stop> {
         let generation = self.generation()?;
         let mut counters = Counters::new();
-        let table = match self.dormant()? {
-            None => None,
-            Some(dormant) => {
+        let (table, flags) = match self.table()? {
+            None => (None, TableFlags::default()),
+            Some((flags, dormant)) => {
                 let mut chains = self.chains(dormant)?;
                 self.rules(&mut chains)?;
                 let sets = self.sets(&chains, &mut counters)?;
-                Some(Table { sets, chains })
+                (Some(Table { sets, chains }), flags)
             }
         };
         match self.generation()? == generation {
-            true => Ok(Snapshot { table, counters, generation }),
+            true => Ok(Snapshot { table, counters, flags, generation }),
             false => Err(Stop::Changed),
         }
     }
@@ -83,16 +89,21 @@ impl Reader<'_> {
         generation(self.socket).map_err(|errno| failed("read the generation of nf_tables", errno))
     }
 
-    /// Whether the table is dormant; `None` if there is no table.
-    fn dormant(&mut self) -> Result<Option<bool>, Stop> {
+    /// The table's flags, and whether it is dormant; `None` if there is no table.
+    fn table(&mut self) -> Result<Option<(TableFlags, bool)>, Stop> {
         let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
-        question.put_text(uapi::table::NAME, uapi::TABLE);
-        let mut flags = 0;
+        question.put_text(uapi::table::NAME, TABLE);
+        let (mut flags, mut port) = (0, None);
         let asked = self.socket.ask(question, |answer| {
             flags = message::attributes(answer).u32(uapi::table::FLAGS).unwrap_or(0);
+            port = message::attributes(answer).u32(uapi::table::OWNER);
         });
+        let owner = port.map(|port| if port == self.us { Owner::Us } else { Owner::Port(port) });
         match asked {
-            Ok(_) => Ok(Some(flags & uapi::table::DORMANT != 0)),
+            Ok(_) => Ok(Some((
+                TableFlags { owner, persist: flags & uapi::table::PERSIST != 0 },
+                flags & uapi::table::DORMANT != 0,
+            ))),
             Err(Errno::ENOENT) => Ok(None),
             Err(errno) => Err(failed(format!("read table {}", Table::NAME), errno)),
         }
@@ -156,7 +167,7 @@ impl Reader<'_> {
         for attempt in 0..ATTEMPTS {
             thread::sleep(PAUSE * attempt);
             let mut question = message::start(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
-            question.put_text(uapi::element::TABLE, uapi::TABLE);
+            question.put_text(uapi::element::TABLE, TABLE);
             question.put_text(uapi::element::SET, name.as_str());
             let (mut elements, mut counts) = (Vec::new(), Vec::new());
             let asked = self.socket.ask(question, |answer| {
@@ -184,10 +195,10 @@ impl Reader<'_> {
     /// Dumps all objects of a kind that are in our table; `table` is the attribute with its name.
     fn dump(&mut self, kind: c_int, table: u16, mut each: impl FnMut(&[u8])) -> Result<(), Stop> {
         let mut question = message::start(kind, libc::NLM_F_DUMP);
-        question.put_text(table, uapi::TABLE);
+        question.put_text(table, TABLE);
         let asked = self.socket.ask(question, |answer| {
             // The kernel does not look at the name for every kind.
-            if message::attributes(answer).text(table) == Some(uapi::TABLE) {
+            if message::attributes(answer).text(table) == Some(TABLE) {
                 each(answer);
             }
         });

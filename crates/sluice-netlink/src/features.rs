@@ -8,10 +8,11 @@ use sluice_nft::{Base, Field, Ip, Operand, Pick, Rule, Set, Statement, Step, Tes
 use crate::batch::Packed;
 use crate::commit::send;
 use crate::netlink::{OpenError, open_writer};
-use crate::step::Position;
+use crate::socket::Socket;
+use crate::step::{Position, Target};
 
 /// The throw-away table.
-const TABLE: &str = "sluice-probe";
+const PROBE: Target = Target { name: "sluice-probe", flags: 0 };
 
 /// Name of sets and chains in it.
 const NAME: &str = "trial";
@@ -58,11 +59,11 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
     let owners: Vec<Missing> = trials.iter().flat_map(|trial| trial.steps().map(|_| trial.missing)).collect();
 
     let (mut socket, limit) = open_writer()?;
-    let packed = Packed::fill(TABLE, &steps, Position::START, limit).ok().flatten();
+    let packed = Packed::fill(PROBE, &steps, Position::START, limit).ok().flatten();
     let (packed, _) = packed.expect("trials hold nothing foreign");
     let batch = packed.seal();
     let all = Missing { what: "all trials", options: "" };
-    let refusals = send(&mut socket, &batch).map_err(|errno| all.refused(errno))?;
+    let refusals = send(&mut socket, &batch, None).map_err(|errno| all.refused(errno))?;
 
     let mut missing: Vec<Missing> = Vec::new();
     for (sequence, refusal) in refusals {
@@ -77,6 +78,14 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
         }
     }
     Ok(missing)
+}
+
+/// Tries whether a table can have these `NFT_TABLE_F_*`.
+pub(crate) fn takes(socket: &mut Socket, limit: usize, flags: u32) -> Result<bool, Errno> {
+    let steps = [Step::AddTable, Step::DeleteTable];
+    let packed = Packed::fill(Target { flags, ..PROBE }, &steps, Position::START, limit).ok().flatten();
+    let (packed, _) = packed.expect("a trial holds nothing foreign");
+    Ok(send(socket, &packed.seal(), None)?.is_empty())
 }
 
 impl Missing {

@@ -13,6 +13,7 @@ mod element;
 mod expr;
 mod features;
 mod message;
+mod monitor;
 mod netlink;
 mod reply;
 mod rule;
@@ -25,5 +26,6 @@ mod tests;
 mod uapi;
 
 pub use features::{Missing, ProbeError, probe};
-pub use netlink::{Netlink, OpenError};
+pub use monitor::{Change, Event, Monitor};
+pub use netlink::{Hold, Netlink, OpenError};
 pub use sysctl::{Proc, SysctlError};

@@ -61,6 +61,16 @@ pub(crate) fn sequence(message: &[u8]) -> u32 {
     message.get(SEQUENCE).and_then(|sequence| sequence.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
+/// Netlink port of the sender.
+pub(crate) fn port(message: &[u8]) -> u32 {
+    message.get(12..16).and_then(|port| port.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+/// `NFPROTO_*` in the netfilter header.
+pub(crate) fn family(message: &[u8]) -> Option<u8> {
+    message.get(16).copied()
+}
+
 /// Attributes behind the headers.
 pub(crate) fn attributes(message: &[u8]) -> Attributes<'_> {
     Attributes::new(message.get(HEADERS..).unwrap_or_default())

@@ -3,10 +3,13 @@
 use std::io;
 
 use nix::errno::Errno;
-use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step};
+use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step, TableFlags, generation_after};
 
+use crate::monitor::Monitor;
 use crate::socket::Socket;
-use crate::{commit, dump};
+use crate::step::Target;
+use crate::uapi::table::{OWNED, PERSIST};
+use crate::{commit, dump, features};
 
 /// nf_tables of the network namespace that the opening thread was in.
 pub struct Netlink {
@@ -16,6 +19,22 @@ pub struct Netlink {
     /// Most bytes of a batch.
     pub(crate) limit: usize,
     sent: u64,
+    /// Our table, with the flags that it is made with.
+    table: Target,
+    /// Port of the writer.
+    pub(crate) port: u32,
+}
+
+/// How tables are held that this process makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// Anybody may change them.
+    #[default]
+    Loosely,
+    /// The same, but who runs as a daemon later can own them.
+    ForOthers,
+    /// Nobody else may change them while we live; they outlive us.
+    Firmly,
 }
 
 /// nf_tables can't be used.
@@ -63,9 +82,34 @@ pub(crate) fn open_writer() -> Result<(Socket, usize), OpenError> {
 impl Netlink {
     /// Opens nf_tables and makes sure that it answers.
     pub fn open() -> Result<Self, OpenError> {
-        let (writer, limit) = open_writer()?;
+        Self::open_to(Hold::Loosely)
+    }
+
+    /// The same, to hold tables like this if the kernel lets us, which is tried, and else loosely: a table that
+    /// is owned and does not persist would die with us.
+    pub fn open_to(hold: Hold) -> Result<Self, OpenError> {
+        let other = |errno: Errno| OpenError::Other(errno.into());
+        let (mut writer, limit) = open_writer()?;
         let reader = Socket::open().map_err(OpenError::Socket)?;
-        Ok(Netlink { writer, reader, limit, sent: 0 })
+        let port = writer.port().map_err(other)?;
+        let wanted = match hold {
+            Hold::Loosely => 0,
+            Hold::ForOthers => PERSIST,
+            Hold::Firmly => OWNED | PERSIST,
+        };
+        let taken = wanted != 0 && features::takes(&mut writer, limit, wanted).map_err(other)?;
+        let table = Target { flags: if taken { wanted } else { 0 }, ..Target::SLUICE };
+        Ok(Netlink { writer, reader, limit, sent: 0, table, port })
+    }
+
+    /// Whether tables that this makes are owned by it.
+    pub fn owns(&self) -> bool {
+        self.table.flags & OWNED != 0
+    }
+
+    /// Listens to what others do from now on.
+    pub fn monitor(&self) -> Result<Monitor, OpenError> {
+        Monitor::open(self.port).map_err(OpenError::Socket)
     }
 
     /// Number of messages that commits have sent to the kernel so far; questions don't count.
@@ -76,16 +120,27 @@ impl Netlink {
 
 impl Dataplane for Netlink {
     fn read(&mut self) -> Result<Snapshot, ReadError> {
-        dump::read(&mut self.reader)
+        dump::read(&mut self.reader, self.port)
     }
 
     /// Sends one batch, or nothing if there are no steps. Only where the system does not let a socket
     /// send so much at once (a large batch in an unprivileged user namespace) it sends several, split
     /// between steps and between elements in the order given; then those before the refused one were
     /// carried out.
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
-        let (sent, result) = commit::commit(&mut self.writer, steps, &mut self.limit);
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
+        let (sent, result) =
+            commit::commit(&mut self.writer, self.table, steps, planned_from, &mut self.limit);
         self.sent += sent;
         result
+    }
+
+    /// A table without `persist` can't be owned (`nf_tables_updtable`).
+    fn adopt(&mut self, flags: TableFlags, planned_from: u32) -> Result<Option<u32>, CommitError> {
+        if !self.owns() || flags != (TableFlags { owner: None, persist: true }) {
+            return Ok(None);
+        }
+        commit::change_flags(&mut self.writer, self.table, Some(planned_from))?;
+        self.sent += 3;
+        Ok(Some(generation_after(planned_from)))
     }
 }

@@ -8,7 +8,7 @@ use mnl::mnl_sys;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockopt, sendmsg, setsockopt, sockopt};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, getsockopt, sendmsg, setsockopt, sockopt};
 
 use crate::message;
 use crate::reply::{self, Reply};
@@ -63,6 +63,50 @@ impl Socket {
         setsockopt(&self.fd(), sockopt::SndBufForce, &WANTED)
             .or_else(|_| setsockopt(&self.fd(), sockopt::SndBuf, &WANTED))?;
         Ok(getsockopt(&self.fd(), sockopt::SndBuf)?.saturating_sub(SEND_OVERHEAD))
+    }
+
+    /// Has the kernel drop what `port` did before it gets here, but for messages of one kind.
+    pub(crate) fn ignore(&self, port: u32, but: c_int) -> io::Result<()> {
+        const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+        const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
+        const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+        const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+        let code = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        // Netlink headers are in host order, and these loads take network order.
+        let mut program = [
+            code(LOAD_WORD, 0, 0, 12),
+            code(EQUAL, 0, 3, port.to_be()),
+            code(LOAD_HALF, 0, 0, 4),
+            code(EQUAL, 1, 0, (but as u16).to_be().into()),
+            code(RETURN, 0, 0, 0),
+            code(RETURN, 0, 0, u32::MAX),
+        ];
+        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
+        // SAFETY: the socket is open, and the program lives until the kernel has copied it.
+        let result = unsafe {
+            let value = (&raw const program).cast::<c_void>();
+            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, size)
+        };
+        Errno::result(result).map(drop).map_err(io::Error::from)
+    }
+
+    /// Subscribes to a multicast group, with room for so many bytes that wait.
+    pub(crate) fn listen(&self, group: c_int, room: usize) -> io::Result<()> {
+        setsockopt(&self.fd(), sockopt::RcvBufForce, &room)
+            .or_else(|_| setsockopt(&self.fd(), sockopt::RcvBuf, &room))?;
+        let (value, size) = ((&raw const group).cast::<c_void>(), size_of::<c_int>() as libc::socklen_t);
+        // SAFETY: the socket is open, and `value` points to `size` bytes that are only read.
+        let result = unsafe {
+            let membership = libc::NETLINK_ADD_MEMBERSHIP;
+            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_NETLINK, membership, value, size)
+        };
+        Errno::result(result).map(drop).map_err(io::Error::from)
+    }
+
+    /// What the kernel knows it by. It is given with the first message.
+    pub(crate) fn port(&self) -> nix::Result<u32> {
+        getsockname::<NetlinkAddr>(self.socket.as_raw_fd()).map(|address| address.pid())
     }
 
     /// Sends all parts as one.

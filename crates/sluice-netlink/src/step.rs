@@ -1,8 +1,10 @@
 //! Steps to messages.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_int};
 
-use nftnl::nftnl_sys::libc::{NFT_MSG_DELSET, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC};
+use nftnl::nftnl_sys::libc::{
+    NFT_MSG_DELSET, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC,
+};
 use nftnl::{ChainType, MsgType, Policy, ProtoFamily};
 use sluice_nft::{Base, Data, ElementsOf, Hook, Key, Step};
 
@@ -41,9 +43,30 @@ pub(crate) struct About {
     pub(crate) elements: usize,
 }
 
+/// The table that steps are about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    /// `NFT_TABLE_F_*` that it is made with.
+    pub(crate) flags: u32,
+}
+
+impl Target {
+    /// Our table.
+    pub(crate) const SLUICE: Target = Target { name: "sluice", flags: 0 };
+
+    /// The message that makes it, or with no flags of its own gives an existing one those of the table.
+    pub(crate) fn message(self, flags: c_int) -> Vec<u8> {
+        let mut message = message::start(NFT_MSG_NEWTABLE, flags);
+        message.put_text(uapi::table::NAME, self.name);
+        message.put_u32(uapi::table::FLAGS, self.flags);
+        message::finish(message)
+    }
+}
+
 /// The steps' messages, in order.
 pub(crate) struct Messages<'a> {
-    table: &'a str,
+    table: Target,
     steps: &'a [Step],
     next: Position,
     /// Number of sets so far.
@@ -55,8 +78,8 @@ pub(crate) struct Messages<'a> {
 
 impl<'a> Messages<'a> {
     /// The messages from this position on, for this table.
-    pub(crate) fn new(table: &'a str, steps: &'a [Step], from: Position) -> Self {
-        let name = CString::new(table).expect("names of tables are constants without zero bytes");
+    pub(crate) fn new(table: Target, steps: &'a [Step], from: Position) -> Self {
+        let name = CString::new(table.name).expect("names of tables are constants without zero bytes");
         let scratch = Scratch::new();
         let object = nftnl::Table::new(name, ProtoFamily::Inet);
         Messages { table, steps, next: from, sets: 0, object, scratch }
@@ -67,7 +90,7 @@ impl<'a> Messages<'a> {
         let first = self.next;
         let elements = || run(self.steps, first).map(|(_, element)| element);
         elements().next()?;
-        let (bytes, count) = element::encode(self.table, verb, &of.name, &of.declaration, elements());
+        let (bytes, count) = element::encode(self.table.name, verb, &of.name, &of.declaration, elements());
         self.next = run(self.steps, first).nth(count).map_or_else(|| self.after(first), |(next, _)| next);
         Some(Message { bytes, about: About { first, elements: count } })
     }
@@ -83,15 +106,15 @@ impl<'a> Messages<'a> {
     fn object(&mut self, step: &Step) -> Option<Vec<u8>> {
         let Messages { object: table, scratch, .. } = self;
         Some(match step {
-            Step::AddTable => scratch.take(table, MsgType::Add, NLM_F_CREATE | NLM_F_EXCL),
+            Step::AddTable => self.table.message(NLM_F_CREATE | NLM_F_EXCL),
             Step::DeleteTable => scratch.take(table, MsgType::Del, 0),
             Step::AddSet(name, set) => {
                 self.sets += 1;
-                set::encode(self.table, name, set, self.sets)
+                set::encode(self.table.name, name, set, self.sets)
             }
             Step::DeleteSet(name) => {
                 let mut message = message::start(NFT_MSG_DELSET, 0);
-                message.put_text(uapi::set::TABLE, self.table);
+                message.put_text(uapi::set::TABLE, self.table.name);
                 message.put_text(uapi::set::NAME, name.as_str());
                 message::finish(message)
             }

@@ -3,9 +3,6 @@
 /// `NFPROTO_INET`, the family of our table.
 pub(crate) const FAMILY: u8 = 1;
 
-/// Name of our table.
-pub(crate) const TABLE: &str = "sluice";
-
 /// `NFTA_LIST_ELEM`: a member of a list.
 pub(crate) const LIST_ELEM: u16 = 1;
 
@@ -15,6 +12,12 @@ pub(crate) mod table {
     pub(crate) const FLAGS: u16 = 2;
     /// `NFT_TABLE_F_DORMANT`: the base chains are hooked nowhere.
     pub(crate) const DORMANT: u32 = 1;
+    /// `NFT_TABLE_F_OWNER`: only the socket that made it may change it, and it dies with that (5.12).
+    pub(crate) const OWNED: u32 = 2;
+    /// `NFT_TABLE_F_PERSIST`: it does not die, and another socket may own it then (6.9).
+    pub(crate) const PERSIST: u32 = 4;
+    /// Port id of the owner.
+    pub(crate) const OWNER: u16 = 7;
 }
 
 /// `enum nft_chain_attributes` and `nft_hook_attributes`.
@@ -91,7 +94,14 @@ pub(crate) mod data {
     pub(crate) const GOTO: u32 = -4_i32 as u32;
 }
 
+/// `enum nfnl_batch_attributes`.
+pub(crate) mod batch {
+    pub(crate) const GENERATION: u16 = 1;
+}
+
 /// `enum nft_gen_attributes`.
 pub(crate) mod generation {
     pub(crate) const ID: u16 = 1;
+    pub(crate) const PROCESS_ID: u16 = 2;
+    pub(crate) const PROCESS_NAME: u16 = 3;
 }

@@ -16,6 +16,34 @@ pub struct Counter {
 /// Counters of all counted elements, by set and key.
 pub type Counters = BTreeMap<SetName, BTreeMap<Key, Counter>>;
 
+/// Flags of a table: who may change it, and whether it outlives them. They are no part of its text, for a
+/// table that nft loads with them would die with nft.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableFlags {
+    /// `owner`: the only one who may change it; `None`: anybody may.
+    pub owner: Option<Owner>,
+    /// `persist`: it stays when its owner goes, and can then be owned again.
+    pub persist: bool,
+}
+
+/// Who owns a table: a netlink socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// The one that commits are sent through.
+    Us,
+    /// Another one, of this port id; that of a process' first socket is the process id.
+    Port(u32),
+}
+
+impl TableFlags {
+    /// As nft calls them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [(self.owner.is_some(), "owner"), (self.persist, "persist")]
+            .into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+    }
+}
+
 /// What the kernel holds at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -23,6 +51,8 @@ pub struct Snapshot {
     pub table: Option<Table>,
     /// Its counters.
     pub counters: Counters,
+    /// Its flags; none when it does not exist.
+    pub flags: TableFlags,
     /// Number of the last commit by anybody (`NFTA_GEN_ID`).
     pub generation: u32,
 }
@@ -32,8 +62,16 @@ pub trait Dataplane {
     /// Reads our table, all of it, as of one generation.
     fn read(&mut self) -> Result<Snapshot, ReadError>;
 
-    /// Carries out all steps in order, or none of them.
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError>;
+    /// Carries out all steps in order, or none of them. With `planned_from`, the generation of the snapshot that
+    /// they were planned from, they are refused (`ERESTART`) if anybody has committed anything since, and else
+    /// the generation that they led to is returned. `None` is for steps that are right at any time.
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError>;
+
+    /// Becomes the owner of the table of this snapshot, if it is one to be had and this dataplane is to own what
+    /// it makes. Returns the generation that led to; `None` if there was nothing to do.
+    fn adopt(&mut self, _flags: TableFlags, _planned_from: u32) -> Result<Option<u32>, CommitError> {
+        Ok(None)
+    }
 }
 
 /// An operating system error number.
@@ -42,8 +80,12 @@ pub struct Errno(pub i32);
 
 /// What the kernel says of a refused step. The numbers are those of x86, ARM and RISC-V.
 impl Errno {
+    /// It is owned by somebody else, or the capability is missing.
+    pub const EPERM: Errno = Errno(1);
     /// Something it refers to, or is to delete, does not exist.
     pub const ENOENT: Errno = Errno(2);
+    /// A signal, or a commit by somebody else, interrupted a dump.
+    pub const EINTR: Errno = Errno(4);
     /// Something refers to it, or it holds rules.
     pub const EBUSY: Errno = Errno(16);
     /// It exists already.
@@ -60,8 +102,16 @@ impl Errno {
     pub const ENODATA: Errno = Errno(61);
     /// A slot number can exceed 32 bits.
     pub const EOVERFLOW: Errno = Errno(75);
+    /// The ruleset is no longer the one that was planned from.
+    pub const ERESTART: Errno = Errno(85);
     /// A statement has no meaning at a hook that leads to it, or a base chain is led to.
     pub const EOPNOTSUPP: Errno = Errno(95);
+}
+
+/// The generation that a commit leads to.
+pub fn generation_after(generation: u32) -> u32 {
+    // The kernel leaves out 0, with which a batch says that any generation is fine.
+    generation.wrapping_add(1).max(1)
 }
 
 impl std::fmt::Display for Errno {

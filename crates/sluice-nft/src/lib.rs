@@ -22,7 +22,10 @@ mod table;
 pub mod trace;
 
 pub use chain::{Base, Chain, Hook};
-pub use dataplane::{CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot};
+pub use dataplane::{
+    CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Snapshot, TableFlags,
+    generation_after,
+};
 pub use field::{Field, Ip, Operand, Pick};
 pub use name::{ChainName, SetName};
 pub use octets::Octets;

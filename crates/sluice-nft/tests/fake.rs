@@ -24,14 +24,14 @@ proptest! {
         let mut kernel = FakeKernel::default();
         let mut before = read(&mut kernel);
         for batch in manners::walk(seed) {
-            let answer = kernel.commit(&batch);
+            let answer = kernel.commit(&batch, None);
             let after = read(&mut kernel);
             match answer {
                 Err(error) => {
                     prop_assert_eq!(&after, &before);
                     prop_assert!(batch.iter().any(|step| step.to_string() == error.operation));
                 }
-                Ok(()) => prop_assert!(after.generation - before.generation <= 1),
+                Ok(_) => prop_assert!(after.generation - before.generation <= 1),
             }
             sound(&after);
             before = after;
@@ -43,8 +43,9 @@ proptest! {
         let mut whole = FakeKernel::default();
         for batch in manners::walk(seed) {
             let mut steps = whole.clone();
-            if whole.commit(&batch).is_ok() {
-                let each = batch.iter().try_for_each(|step| steps.commit(std::slice::from_ref(step)));
+            if whole.commit(&batch, None).is_ok() {
+                let each =
+                    batch.iter().try_for_each(|step| steps.commit(std::slice::from_ref(step), None).map(drop));
                 // A batch may put right what it did wrong; its steps alone may not.
                 prop_assert!(each.is_err() || read(&mut steps).table == read(&mut whole).table);
             }
@@ -85,10 +86,10 @@ fn sound(snapshot: &Snapshot) {
 #[test]
 fn commits_are_recorded_and_counted_unless_empty_or_failed() {
     let mut kernel = FakeKernel::default();
-    kernel.commit(&[]).expect("nothing to do");
-    kernel.commit(&[Step::AddTable]).expect("it is missing");
-    kernel.commit(&[Step::AddTable]).expect_err("it is there");
-    kernel.commit(&[Step::AddChain("c".into(), None)]).expect("it is missing");
+    kernel.commit(&[], None).expect("nothing to do");
+    kernel.commit(&[Step::AddTable], None).expect("it is missing");
+    kernel.commit(&[Step::AddTable], None).expect_err("it is there");
+    kernel.commit(&[Step::AddChain("c".into(), None)], None).expect("it is missing");
     assert_eq!(kernel.commits(), [vec![Step::AddTable], vec![Step::AddChain("c".into(), None)]]);
     assert_eq!(read(&mut kernel).generation, 2);
 }
@@ -97,11 +98,11 @@ fn commits_are_recorded_and_counted_unless_empty_or_failed() {
 fn commit_told_to_fail_fails_once_and_changes_nothing() {
     let mut kernel = FakeKernel::default();
     kernel.fail_commit(1, Errno(105));
-    kernel.commit(&[Step::AddTable]).expect("the first one is none of our business");
-    let error = kernel.commit(&[Step::DeleteTable]).expect_err("the second one fails");
-    assert_eq!((error.operation.as_str(), error.errno), ("commit", Errno(105)));
+    kernel.commit(&[Step::AddTable], None).expect("the first one is none of our business");
+    let error = kernel.commit(&[Step::DeleteTable], None).expect_err("the second one fails");
+    assert_eq!((error.operation.as_str(), error.errno), ("commit a batch", Errno(105)));
     assert!(kernel.table().is_some());
-    kernel.commit(&[Step::DeleteTable]).expect("the third one does not");
+    kernel.commit(&[Step::DeleteTable], None).expect("the third one does not");
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn elements_count_packets_until_they_are_replaced() {
     let element = vec![(Key::EMPTY.slot(0), common::value("10.0.2.12:8080".parse().expect("an address")))];
     let of = ElementsOf { name: "slots".into(), declaration: Arc::new(declaration) };
     let replace = [Step::DeleteElements(of.clone(), element.clone()), Step::AddElements(of, element)];
-    kernel.commit(&replace).expect("it can be replaced");
+    kernel.commit(&replace, None).expect("it can be replaced");
     assert_eq!(counter(&mut kernel), Some(Counter::default()));
 }
 
@@ -132,7 +133,7 @@ fn foreign_edit_counts_as_a_commit_and_takes_counters_along() {
     let before = read(&mut kernel).generation;
     kernel.edit(|table| *table = None);
     let after = read(&mut kernel);
-    assert_eq!(after, Snapshot { table: None, counters: Default::default(), generation: before + 1 });
+    assert_eq!(after, Snapshot { generation: before + 1, ..Snapshot::default() });
     assert_eq!(kernel.send(&packet()).outcome, Outcome::Untranslated { masqueraded: false });
 }
 

@@ -29,7 +29,7 @@ fn table_loaded_by_nft_is_listed_word_for_word() {
 #[test]
 fn steps_carried_out_by_nft_make_the_same_table() {
     let mut fake = FakeKernel::default();
-    fake.commit(&steps()).unwrap_or_else(|e| panic!("{e}: {}", e.errno));
+    fake.commit(&steps(), None).unwrap_or_else(|e| panic!("{e}: {}", e.errno));
     let table = fake.table().expect("it was added").to_string();
     let script: String = steps().iter().map(|step| format!("{step}\n")).collect();
     assert_eq!(uncounted(&load_and_list(&script)), table);

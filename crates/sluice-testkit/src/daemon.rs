@@ -87,9 +87,14 @@ impl Lab {
         }
     }
 
-    /// The nftables ruleset of the balancer, as `nft list ruleset` prints it, without counts.
+    /// The nftables ruleset of the balancer, as `nft list ruleset` prints it, without counts and without whose
+    /// the tables are.
     pub fn ruleset(&self) -> String {
-        self.balancer.sh("nft --stateless list ruleset")
+        let text = self.balancer.sh("nft --stateless list ruleset");
+        let lines = text.lines().filter(|line| !line.starts_with("\tflags "));
+        let lines = lines.map(|line| format!("{}\n", line.split(" # progname").next().unwrap_or(line)));
+        // A blank line stood between flags and objects.
+        lines.collect::<String>().replace(" {\n\n", " {\n")
     }
 }
 
@@ -107,6 +112,11 @@ impl<'a> Daemon<'a> {
     /// # Panics
     /// If it ends instead, with its log.
     pub fn start(lab: &'a Lab) -> Self {
+        Self::start_with(lab, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn start_with(lab: &'a Lab, environment: &[(&str, &str)]) -> Self {
         let notify_path = lab.path("notify.sock");
         // A daemon before this one had a socket of the same name.
         let _ = fs::remove_file(&notify_path);
@@ -117,6 +127,7 @@ impl<'a> Daemon<'a> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program("sluiced")).arg("-c").arg(lab.config());
         command.env("NOTIFY_SOCKET", &notify_path).env_remove("RUST_LOG");
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = lab.balancer.run(|| command.spawn()).expect("start setpriv");
         let mut daemon = Daemon { lab, child, notify };

@@ -1,13 +1,19 @@
 //! The kernel's ruleset, and failures to get at it.
 
 use nix::errno::Errno;
-use sluice_netlink::Netlink;
+use sluice_netlink::{Hold, Netlink};
 use sluice_nft::{CommitError, ReadError};
 use sluiced::fatal::Fatal;
 use sluiced::reconcile::RoundError;
 
-/// Connects to nftables in the network namespace of this process.
+/// Connects to nftables in the network namespace of this process. Tables that are made can be owned by a
+/// daemon later.
 pub(crate) fn open() -> Result<Netlink, Fatal> {
+    Netlink::open_to(Hold::ForOthers).map_err(Fatal::open)
+}
+
+/// The same without trying what it can do: to read, or to remove.
+pub(crate) fn look() -> Result<Netlink, Fatal> {
     Netlink::open().map_err(Fatal::open)
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
-use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp, number};
+use sluice_api::{
+    Admin, BackendStatus, ForeignChange, Health, ServiceState, ServiceStatus, Status, Timestamp, number,
+};
 
 /// Renders a state as of `now`; `colour` adds ANSI colours.
 pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
@@ -82,14 +84,24 @@ fn summary(status: &Status, now: Timestamp, colour: bool) -> String {
         (false, None) => Paint::Bad.on("not in sync", colour),
         (false, Some(error)) => Paint::Bad.on(&format!("not in sync: {error}"), colour),
     };
+    let flags = match table.flags.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", table.flags.join(", ")),
+    };
     line(format_args!(
-        "kernel  {synced}; table {}, {changed}: {}, {}, {}, {}",
+        "kernel  {synced}; table {}{flags}, {changed}: {}, {}, {}, {}",
         table.name,
         number(table.services, "service"),
         number(table.sets, "set"),
         number(table.chains, "chain"),
         number(table.elements, "element")
     ));
+    let others = &table.foreign_changes;
+    if let Some(last) = &others.last {
+        let (ago, total) = (age(now, last.at), others.total);
+        let ForeignChange { process, pid, .. } = last;
+        line(format_args!("        changed by others: {total}, last {ago} ago by {process} (pid {pid})"));
+    }
     if let Some(at) = table.retry_at {
         line(format_args!("        next attempt in {}", age(at, now)));
     }
@@ -148,7 +160,7 @@ impl Paint {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use sluice_api::{DaemonStatus, ReloadStatus, TableStatus};
+    use sluice_api::{DaemonStatus, ForeignChanges, ReloadStatus, TableStatus};
 
     use super::*;
     use crate::golden::assert_golden;
@@ -210,6 +222,7 @@ pub(crate) mod tests {
             table: TableStatus {
                 name: "inet sluice".into(),
                 present: true,
+                flags: vec!["owner".into(), "persist".into()],
                 synced: true,
                 error: None,
                 retry_at: None,
@@ -219,6 +232,14 @@ pub(crate) mod tests {
                 elements: 24,
                 last_commit: Some(at("2025-01-04T22:58:59Z")),
                 rounds: 7,
+                foreign_changes: ForeignChanges {
+                    total: 2,
+                    last: Some(ForeignChange {
+                        at: at("2025-01-04T23:59:59Z"),
+                        process: "nft".into(),
+                        pid: 815,
+                    }),
+                },
             },
             daemon: DaemonStatus {
                 version: "0.1.0".into(),

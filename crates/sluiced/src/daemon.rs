@@ -4,9 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use sluice_api::{DaemonStatus, ReloadStatus, Status, TableStatus, Timestamp, number};
+use sluice_api::{
+    DaemonStatus, ForeignChange, ForeignChanges, ReloadStatus, Status, TableStatus, Timestamp, number,
+};
 use sluice_config::Loaded;
 use sluice_core::model::{Config, OnStop};
+use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
@@ -35,6 +38,7 @@ pub(crate) struct Daemon<D> {
     since: Since,
     reload: ReloadStatus,
     trouble: Option<Trouble>,
+    foreign: ForeignChanges,
     last_round: Instant,
 }
 
@@ -84,6 +88,7 @@ impl<D: Dataplane> Daemon<D> {
             since,
             reload,
             trouble: None,
+            foreign: ForeignChanges::default(),
             last_round,
         };
         let line = daemon.line();
@@ -168,6 +173,25 @@ impl<D: Dataplane> Daemon<D> {
         self.notify.status(&line);
     }
 
+    /// Repairs what somebody else did to the table, unless that has been done.
+    pub(crate) async fn foreign(&mut self, event: Event) {
+        let due = match event {
+            Event::Lost => {
+                warn!("events of nftables were lost: reading everything");
+                true
+            }
+            Event::Changed(Change { generation, pid, process }) => {
+                warn!("table {} was changed by {process} (pid {pid})", Table::NAME);
+                self.foreign.total += 1;
+                self.foreign.last = Some(ForeignChange { at: now(), process, pid });
+                !self.reconciler.has_seen(generation)
+            }
+        };
+        if due {
+            self.round(Trigger::Foreign).await;
+        }
+    }
+
     /// Notes the end of a round, and when to try again if it failed.
     fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, String> {
         self.last_round = Instant::now();
@@ -196,11 +220,13 @@ impl<D: Dataplane> Daemon<D> {
             services: view::services(services, self.reconciler.totals(), &self.since),
             reload: self.reload.clone(),
             table: TableStatus {
+                flags: looked.iter().flat_map(|snapshot| snapshot.flags.names()).map(str::to_owned).collect(),
                 synced: self.trouble.is_none(),
                 error: error.or(looked.as_ref().err().map(|error| chain(error))),
                 retry_at: self.trouble.as_ref().map(|trouble| trouble.retry_at),
                 last_commit: self.reconciler.last_commit(),
                 rounds: self.reconciler.rounds(),
+                foreign_changes: self.foreign.clone(),
                 ..view::table(snapshot, services)
             },
             daemon: DaemonStatus {

@@ -2,17 +2,25 @@
 
 #![forbid(unsafe_code)]
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::Parser;
-use sluice_netlink::{Netlink, ProbeError, Proc};
+use sluice_netlink::{Hold, Monitor, Netlink, ProbeError, Proc};
+use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::notify::Notify;
+use sluiced::request::Request;
 use sluiced::tasks::{self, Surroundings};
 use sluiced::{logging, request};
-use tracing::error;
+use tokio::sync::mpsc::Sender;
+use tracing::{error, info};
+
+/// With this variable the daemon behaves as if the kernel refused the flags of an owned table.
+const UNOWNED: &str = "SLUICE_UNOWNED";
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -47,7 +55,7 @@ fn run(args: Args) -> Result<(), Fatal> {
 }
 
 /// The kernel, if it can do what sluice needs.
-fn open() -> Result<Netlink, Fatal> {
+fn open(asking: Sender<Request>) -> Result<Netlink, Fatal> {
     let missing = sluice_netlink::probe().map_err(|error| match error {
         ProbeError::Open(error) => Fatal::open(error),
         refused => Fatal::new(Exit::Runtime, refused, "is a security module in the way? see dmesg"),
@@ -57,5 +65,30 @@ fn open() -> Result<Netlink, Fatal> {
         let error = format!("this kernel has {}", missing.join(", "));
         return Err(Fatal::new(Exit::KernelFeature, error, "use a kernel with these options, 6.1 or newer"));
     }
-    Netlink::open().map_err(Fatal::open)
+    // For tests, on kernels that take the flags.
+    let hold = if env::var_os(UNOWNED).is_some() { Hold::Loosely } else { Hold::Firmly };
+    let netlink = Netlink::open_to(hold).map_err(Fatal::open)?;
+    if !netlink.owns() {
+        info!("the kernel has no table flags owner and persist: anybody may change table {}", Table::NAME);
+    }
+    let monitor = netlink.monitor().map_err(Fatal::open)?;
+    let thread = thread::Builder::new().name("monitor".to_owned()).spawn(|| tell(monitor, asking));
+    thread
+        .map(|_| netlink)
+        .map_err(|error| Fatal::new(Exit::Runtime, error, "raise the limits of the process"))
+}
+
+/// Passes on what others do, until nobody wants to know.
+fn tell(mut monitor: Monitor, asking: Sender<Request>) {
+    loop {
+        let told = match monitor.wait() {
+            Ok(event) => asking.blocking_send(Request::Foreign(event)),
+            Err(error) => {
+                return error!("events of nftables: {error} (from now on only refresh sees changes)");
+            }
+        };
+        if told.is_err() {
+            return;
+        }
+    }
 }

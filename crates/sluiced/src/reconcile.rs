@@ -11,7 +11,7 @@ use sluice_core::model::{Service, ServiceName};
 use sluice_core::plan::{Batch, Change, Purpose, Summary};
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::tally;
-use sluice_nft::{CommitError, Counters, Dataplane, ReadError, Snapshot, Step};
+use sluice_nft::{CommitError, Counters, Dataplane, Owner, ReadError, Snapshot, Step, Table};
 use tokio::time::Instant;
 use tracing::{Instrument, debug, info, info_span};
 
@@ -22,8 +22,11 @@ use crate::totals::{Totals, deleted};
 /// Services by name.
 pub type Services = BTreeMap<ServiceName, Service>;
 
-/// How often a round starts over because somebody else changed the ruleset under it.
-const ATTEMPTS: u32 = 5;
+/// How often a round is tried because somebody else changed the ruleset under it.
+const ATTEMPTS: u32 = 8;
+
+/// Wait before the second attempt; before each later one twice as long.
+const BACKOFF: Duration = Duration::from_millis(1);
 
 /// Why a round takes place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum Trigger {
     Start,
     /// The configuration was read again.
     Reload,
+    /// Somebody else changed the table, or may have.
+    Foreign,
     /// It is time to look.
     Refresh,
     /// The round before failed.
@@ -45,6 +50,8 @@ pub struct Reconciler<D> {
     totals: Totals,
     rounds: u64,
     last_commit: Option<Timestamp>,
+    /// Generation of the last read.
+    seen: u32,
 }
 
 /// What a successful round did; `Display` is one line.
@@ -81,6 +88,12 @@ pub enum Failure {
     /// Changing it.
     #[error(transparent)]
     Commit(#[from] CommitError),
+    /// It belongs to somebody else.
+    #[error("table {} is owned by another process ({})", Table::NAME, owner(*port))]
+    Owned {
+        /// Netlink port of the owner.
+        port: u32,
+    },
     /// It was changed, and then was not what it should be.
     #[error("verify: {count} changes are missing after the commit, first: {first}")]
     Differs {
@@ -94,7 +107,7 @@ pub enum Failure {
 impl<D: Dataplane> Reconciler<D> {
     /// Nothing is read or changed yet.
     pub fn new(dataplane: D) -> Self {
-        Reconciler { dataplane, totals: Totals::default(), rounds: 0, last_commit: None }
+        Reconciler { dataplane, totals: Totals::default(), rounds: 0, last_commit: None, seen: 0 }
     }
 
     /// Makes the kernel equal to `wanted`. `held` is what it was made equal to before: that names the
@@ -121,13 +134,15 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     async fn attempts(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
-        let (mut left, mut made) = (ATTEMPTS, false);
+        let (mut left, mut made, mut backoff) = (ATTEMPTS, false, BACKOFF);
         loop {
             left -= 1;
             match self.attempt(held, wanted).await {
                 Err(error) if left > 0 && error.failure.is_stale() => {
-                    debug!("once more: {}", chain(&error.failure));
+                    debug!("once more in {} ms: {}", backoff.as_millis(), chain(&error.failure));
                     made |= error.made;
+                    tokio::time::sleep(backoff).await;
+                    backoff *= 2;
                 }
                 other => return other.map_err(|error| RoundError { made: made | error.made, ..error }),
             }
@@ -136,7 +151,15 @@ impl<D: Dataplane> Reconciler<D> {
 
     async fn attempt(&mut self, held: &Services, wanted: &Services) -> Result<Outcome, RoundError> {
         let began = Instant::now();
-        let Snapshot { table: current, counters, .. } = self.read(false)?;
+        let Snapshot { table: current, counters, flags, mut generation } = self.read(false)?;
+        if let Some(Owner::Port(port)) = flags.owner {
+            return Err(RoundError { failure: Failure::Owned { port }, made: false });
+        }
+        let adopted = self.dataplane.adopt(flags, generation);
+        if let Some(after) = adopted.map_err(|error| RoundError { failure: error.into(), made: false })? {
+            info!("adopted table {}, which had no owner", Table::NAME);
+            generation = after;
+        }
         let layout = Layout::of(current.as_ref());
         let desired = render(wanted, &layout);
         let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
@@ -154,10 +177,15 @@ impl<D: Dataplane> Reconciler<D> {
         for Batch { purpose, changes } in plan.batches {
             if let Some(time) = settle.replace(purpose.settle()) {
                 tokio::time::sleep(time).await;
-                counters = self.read(made)?.counters;
+                let snapshot = self.read(made)?;
+                // The rest of the plan is for what its first part led to.
+                if snapshot.generation != generation {
+                    return Err(RoundError { failure: stale().into(), made });
+                }
+                counters = snapshot.counters;
             }
             let batch: Vec<_> = changes.into_iter().map(|change| change.step).collect();
-            self.commit(&batch, &held, &counters, made)?;
+            generation = self.commit(&batch, &held, &counters, generation, made)?;
             made |= purpose >= Purpose::Switch;
         }
         drop((held, counters));
@@ -180,21 +208,25 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     fn read(&mut self, made: bool) -> Result<Snapshot, RoundError> {
-        self.dataplane.read().map_err(|error| RoundError { failure: error.into(), made })
+        let read = self.dataplane.read().map_err(|error| RoundError { failure: error.into(), made });
+        read.inspect(|snapshot| self.seen = snapshot.generation)
     }
 
-    /// Sends one batch and keeps the counts of what it deletes.
+    /// Sends one batch that was planned from this generation, and keeps the counts of what it deletes.
+    /// Returns the generation it led to.
     fn commit(
         &mut self,
         steps: &[Step],
         held: &Rendered,
         counters: &Counters,
+        generation: u32,
         made: bool,
-    ) -> Result<(), RoundError> {
-        self.dataplane.commit(steps).map_err(|error| RoundError { failure: error.into(), made })?;
+    ) -> Result<u32, RoundError> {
+        let committed = self.dataplane.commit(steps, Some(generation));
+        let committed = committed.map_err(|error| RoundError { failure: error.into(), made })?;
         self.last_commit = Some(now());
         self.totals.keep(tally(&held.table, &held.origins, &deleted(steps, counters)));
-        Ok(())
+        Ok(committed.unwrap_or(generation))
     }
 
     fn observe(&mut self, rendered: &Rendered, counters: &Counters) {
@@ -210,15 +242,20 @@ impl<D: Dataplane> Reconciler<D> {
 
     /// Removes the table, if there is one.
     pub fn remove(&mut self) -> Result<(), CommitError> {
-        match self.dataplane.commit(&[Step::DeleteTable]) {
-            Err(error) if error.errno.0 == Errno::ENOENT as i32 => Ok(()),
-            other => other,
+        match self.dataplane.commit(&[Step::DeleteTable], None) {
+            Err(error) if error.errno == sluice_nft::Errno::ENOENT => Ok(()),
+            other => other.map(drop),
         }
     }
 
     /// New connections as of the last look at the kernel.
     pub fn totals(&self) -> &Totals {
         &self.totals
+    }
+
+    /// Whether what led to this generation came before the last round's last look.
+    pub fn has_seen(&self, generation: u32) -> bool {
+        self.seen.wrapping_sub(generation) <= u32::MAX / 2
     }
 
     /// Rounds so far.
@@ -233,14 +270,15 @@ impl<D: Dataplane> Reconciler<D> {
 }
 
 impl Failure {
-    /// Whether it looks as if somebody else changed the ruleset meanwhile.
+    /// Whether it looks as if somebody else changed the ruleset meanwhile, or as if the kernel was short of
+    /// something for a moment: then reading and planning again helps.
     fn is_stale(&self) -> bool {
-        match self {
-            Failure::Read(_) => false,
-            Failure::Commit(error) => {
-                [Errno::ERESTART, Errno::ENOENT, Errno::EEXIST].contains(&Errno::from_raw(error.errno.0))
-            }
-            Failure::Differs { .. } => true,
+        match (self, self.errno()) {
+            (Failure::Differs { .. }, _) => true,
+            (_, Some(Errno::EINTR | Errno::EBUSY | Errno::ENOBUFS)) => true,
+            // What became of the batch is not known.
+            (Failure::Commit(_), Some(Errno::ERESTART | Errno::ENOENT | Errno::EEXIST | Errno::EIO)) => true,
+            _ => false,
         }
     }
 
@@ -249,9 +287,23 @@ impl Failure {
         match self {
             Failure::Read(error) => Some(Errno::from_raw(error.errno.0)),
             Failure::Commit(error) => Some(Errno::from_raw(error.errno.0)),
+            Failure::Owned { .. } => Some(Errno::EPERM),
             Failure::Differs { .. } => None,
         }
     }
+}
+
+/// What can be said of the owner of a netlink port. The kernel gives the first socket of a process its id.
+fn owner(port: u32) -> String {
+    match std::fs::read_to_string(format!("/proc/{port}/comm")) {
+        Ok(name) => format!("{}, pid {port}", name.trim()),
+        Err(_) => format!("netlink port {port}"),
+    }
+}
+
+/// Somebody else committed between two parts of a plan.
+fn stale() -> CommitError {
+    CommitError { operation: "commit a batch".to_owned(), errno: sluice_nft::Errno::ERESTART }
 }
 
 impl fmt::Display for Trigger {
@@ -259,6 +311,7 @@ impl fmt::Display for Trigger {
         f.write_str(match self {
             Trigger::Start => "start",
             Trigger::Reload => "reload",
+            Trigger::Foreign => "foreign change",
             Trigger::Refresh => "refresh",
             Trigger::Retry => "retry",
         })

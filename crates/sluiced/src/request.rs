@@ -1,6 +1,7 @@
 //! What other tasks ask of the reconcile task.
 
 use sluice_api::{ReloadStatus, Status};
+use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
 
 /// Requests that may wait; who asks more waits to ask.
@@ -13,6 +14,8 @@ pub enum Request {
     Reload(Option<oneshot::Sender<ReloadStatus>>),
     /// Say how things are.
     Status(oneshot::Sender<Status>),
+    /// Somebody else touched the table: look, and repair it.
+    Foreign(Event),
     /// Stop in order.
     Stop,
 }

@@ -8,7 +8,8 @@
 //!      |  signals  |          |   control   |<-------------+
 //!      +-----------+          +-------------+              | answer (oneshot)
 //!            |                       |                     |
-//!            +-----------+-----------+                     |
+//!            +-----------+-----------+----- monitor        |
+//!                        |                  (a thread: commits of others)
 //!                        | Request (bounded)               |
 //!                        v                                 |
 //!      +--------------------------------------+            |
@@ -55,10 +56,10 @@ pub struct Surroundings {
 }
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the
-/// configuration is known to be good; `requests` are both ends of a [`crate::request::channel`].
+/// configuration is known to be good, and tells of what others do to the table; `requests` are both ends of a [`crate::request::channel`].
 pub async fn run<D: Dataplane>(
     surroundings: Surroundings,
-    open: impl FnOnce() -> Result<D, Fatal>,
+    open: impl FnOnce(mpsc::Sender<Request>) -> Result<D, Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
     let Surroundings { config: file, proc, notify, watchdog } = surroundings;
@@ -68,7 +69,7 @@ pub async fn run<D: Dataplane>(
     tokio::spawn(signals.pass_on(asking.clone()));
 
     let loaded = sluice_config::load(&file).map_err(Fatal::Config)?;
-    let dataplane = open()?;
+    let dataplane = open(asking.clone())?;
     let socket = ControlSocket::bind(&loaded.config.control).map_err(|error| {
         let hint = error.hint();
         Fatal::new(Exit::Runtime, error, hint)
@@ -96,6 +97,7 @@ pub async fn run<D: Dataplane>(
                     let _ = answer.map(|answer| answer.send(reply));
                 }
                 Some(Request::Status(answer)) => drop(answer.send(daemon.status())),
+                Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Stop) | None => break,
             },
             trigger = daemon.due() => daemon.round(trigger).await,

@@ -33,7 +33,7 @@ fn with_slots(netlink: &mut Netlink, elements: Vec<(Key, Data)>) {
 
 fn refused(netlink: &mut Netlink, steps: &[Step]) -> (String, Errno) {
     let before = read(netlink);
-    let CommitError { operation, errno } = netlink.commit(steps).expect_err("the commit is refused");
+    let CommitError { operation, errno } = netlink.commit(steps, None).expect_err("the commit is refused");
     assert_eq!(read(netlink), before, "nothing remains of a refused commit");
     (operation, errno)
 }

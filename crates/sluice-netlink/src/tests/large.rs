@@ -18,7 +18,7 @@ const BACKENDS: u32 = 4;
 const INSIDE: &str = "SLUICE_TEST_INSIDE_USER_NAMESPACE";
 
 /// Services of one pick chain.
-fn large() -> Table {
+pub(super) fn large() -> Table {
     let listener = [Field::Daddr(Ip::V4), Field::L4proto, Field::Dport].map(Operand::Field);
     let pick = Operand::Pick(Pick::Random { modulus: BACKENDS, offset: 0 });
     let slot = [listener.as_slice(), &[pick]].concat();
@@ -84,7 +84,7 @@ fn commit_refused_in_a_later_part_names_the_step() {
         let mut steps = steps(&large());
         let last = steps.last().expect("steps").clone();
         steps.push(last);
-        let error = netlink.commit(&steps).expect_err("elements are there already");
+        let error = netlink.commit(&steps, None).expect_err("elements are there already");
         assert_eq!(
             error.operation,
             "add element inet sluice services4 { 11.0.0.0 . tcp . 80 : goto random4-4 }"

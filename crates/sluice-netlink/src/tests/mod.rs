@@ -5,6 +5,8 @@ mod consistent;
 mod foreign;
 mod large;
 mod manners;
+mod monitor;
+mod own;
 mod rules;
 mod shapes;
 mod wire;
@@ -63,7 +65,7 @@ fn table(netlink: &mut Netlink) -> Table {
 }
 
 fn commit(netlink: &mut Netlink, steps: &[Step]) {
-    netlink.commit(steps).unwrap_or_else(|error| panic!("{error}: {}", error.errno));
+    netlink.commit(steps, None).unwrap_or_else(|error| panic!("{error}: {}", error.errno));
 }
 
 /// The steps from nothing to a table.

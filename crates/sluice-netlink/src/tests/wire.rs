@@ -11,6 +11,7 @@ use super::{commit, in_namespace, nft, nft_prints, open, steps};
 use crate::attr::{Attribute, Write};
 use crate::message;
 use crate::socket::Socket;
+use crate::step::Target;
 use crate::uapi;
 
 /// Handles number objects as they come, and tell nothing.
@@ -76,7 +77,7 @@ fn everything(table: &Table) -> BTreeSet<Vec<u8>> {
     let mut objects = BTreeSet::new();
     let question = |kind| {
         let mut question = message::start(kind, libc::NLM_F_DUMP);
-        question.put_text(1, uapi::TABLE);
+        question.put_text(1, Target::SLUICE.name);
         question
     };
     let kinds: [(_, &[u16]); 3] = [

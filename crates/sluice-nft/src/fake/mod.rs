@@ -7,7 +7,10 @@ mod transaction;
 use std::collections::BTreeMap;
 
 use crate::trace::{Host, Packet, Trace, Tracer};
-use crate::{CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot, Step, Table};
+use crate::{
+    CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot, Step, Table, TableFlags,
+    generation_after,
+};
 
 /// A [`Dataplane`] for tests.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub struct FakeKernel {
     /// Errors to come, by how many commits are tried before them.
     faults: BTreeMap<usize, Errno>,
     tried: usize,
+    /// Errors of reads to come, last to first.
+    read_faults: Vec<Errno>,
 }
 
 /// What a commit changes.
@@ -80,28 +85,43 @@ impl FakeKernel {
     pub fn fail_commit(&mut self, nth: usize, errno: Errno) {
         self.faults.insert(self.tried + nth, errno);
     }
+
+    /// Makes the next `count` reads fail.
+    pub fn fail_reads(&mut self, count: usize, errno: Errno) {
+        self.read_faults.extend(std::iter::repeat_n(errno, count));
+    }
 }
 
 impl Dataplane for FakeKernel {
     fn read(&mut self) -> Result<Snapshot, ReadError> {
+        if let Some(errno) = self.read_faults.pop() {
+            return Err(ReadError { operation: "read".to_owned(), errno });
+        }
         let State { table, counters } = self.state.clone();
-        Ok(Snapshot { table, counters, generation: self.generation })
+        Ok(Snapshot { table, counters, flags: TableFlags::default(), generation: self.generation })
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
         if steps.is_empty() {
-            return Ok(());
+            return Ok(planned_from);
         }
         self.tried += 1;
+        let refused = |errno| CommitError { operation: "commit a batch".to_owned(), errno };
         if let Some(errno) = self.faults.remove(&(self.tried - 1)) {
-            return Err(CommitError { operation: "commit".to_owned(), errno });
+            return Err(refused(errno));
+        }
+        // As in the kernel, any batch may claim to be planned from 0.
+        if planned_from.is_some_and(|planned| planned != 0 && planned != self.generation) {
+            return Err(refused(Errno::ERESTART));
         }
         let done = transaction::run(&self.state, steps)?;
         self.state = done.state;
         done.rewritten.iter().for_each(|chain| self.tracer.forget(chain));
-        self.generation += u32::from(done.changed);
+        if done.changed {
+            self.generation = generation_after(self.generation);
+        }
         self.commits.push(steps.to_vec());
-        Ok(())
+        Ok(planned_from.map(|_| self.generation))
     }
 }
 

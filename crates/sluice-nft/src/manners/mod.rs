@@ -6,7 +6,7 @@ mod objects;
 mod walk;
 
 use crate::fake::FakeKernel;
-use crate::{CommitError, Dataplane, Errno, Snapshot, Step};
+use crate::{CommitError, Dataplane, Errno, Snapshot, Step, generation_after};
 
 /// What [`manners`] tries.
 struct Case {
@@ -27,6 +27,7 @@ pub fn manners(dataplane: &mut impl Dataplane) {
     for case in cases::all() {
         check(dataplane, &case);
     }
+    compare_and_swap(dataplane);
     clear(dataplane);
 }
 
@@ -40,7 +41,8 @@ pub fn agree(dataplane: &mut impl Dataplane, seed: u64) {
     let mut fake = FakeKernel::default();
     let mut held = [read(dataplane), read(&mut fake)];
     for batch in walk(seed) {
-        let answers = [dataplane.commit(&batch), fake.commit(&batch)].map(|answer| answer.map_err(describe));
+        let answers = [dataplane.commit(&batch, None), fake.commit(&batch, None)]
+            .map(|answer| answer.map_err(describe));
         let now = [read(dataplane), read(&mut fake)];
         let text = batch.iter().map(|step| format!("{step}\n")).collect::<String>();
         assert_eq!(answers[0], answers[1], "seed {seed}, the fake (right) answers otherwise to:\n{text}");
@@ -61,17 +63,38 @@ pub fn walk(seed: u64) -> Vec<Vec<Step>> {
     walk::batches(seed)
 }
 
+/// A commit that is planned from a generation is refused once there is a newer one.
+fn compare_and_swap(dataplane: &mut impl Dataplane) {
+    clear(dataplane);
+    let chain = |name: &str| [Step::AddChain(name.into(), None)];
+    let stale = Err(("commit a batch".to_owned(), Errno::ERESTART));
+    let commit = |dataplane: &mut _, steps: &[Step], planned_from| {
+        Dataplane::commit(dataplane, steps, planned_from).map_err(describe)
+    };
+    let first = read(dataplane).generation;
+    let second = generation_after(first);
+    assert_eq!(commit(dataplane, &[Step::AddTable], Some(first)), Ok(Some(second)));
+    let before = read(dataplane);
+    assert_eq!(before.generation, second);
+    assert_eq!(commit(dataplane, &chain("c"), Some(first)), stale, "planned from an older generation");
+    assert_eq!(commit(dataplane, &chain("c"), Some(second.wrapping_add(7))), stale, "or from none there was");
+    assert_eq!(read(dataplane), before, "nothing remains of a stale commit");
+    assert_eq!(commit(dataplane, &chain("c"), Some(second)), Ok(Some(generation_after(second))));
+    assert_eq!(commit(dataplane, &[], Some(first)), Ok(Some(first)), "nothing is sent for no steps");
+    assert_eq!(commit(dataplane, &chain("d"), None), Ok(None), "planned from whatever there is");
+}
+
 fn check(dataplane: &mut impl Dataplane, case: &Case) {
     let name = case.name;
     clear(dataplane);
     let mut fake = FakeKernel::default();
-    for prepared in [dataplane.commit(&case.before), fake.commit(&case.before)] {
+    for prepared in [dataplane.commit(&case.before, None), fake.commit(&case.before, None)] {
         prepared.map_err(describe).unwrap_or_else(|error| panic!("{name}: preparing: {error:?}"));
     }
     let before = read(dataplane);
     assert_eq!(before.table.as_ref(), fake.table(), "{name}: prepared");
 
-    let answer = dataplane.commit(&case.steps).map_err(describe);
+    let answer = dataplane.commit(&case.steps, None).map_err(describe);
     let after = read(dataplane);
     match case.refused {
         Some((at, errno)) => {
@@ -79,18 +102,19 @@ fn check(dataplane: &mut impl Dataplane, case: &Case) {
             assert_eq!(after, before, "{name}: nothing remains of a refused commit");
         }
         None => {
-            assert_eq!(answer, Ok(()), "{name}");
-            fake.commit(&case.steps).map_err(describe).unwrap_or_else(|e| panic!("{name}: the fake: {e:?}"));
+            assert_eq!(answer, Ok(None), "{name}");
+            fake.commit(&case.steps, None)
+                .map_err(describe)
+                .unwrap_or_else(|e| panic!("{name}: the fake: {e:?}"));
             assert_eq!(after.table.as_ref(), fake.table(), "{name}: result");
-            let generation = before.generation.wrapping_add(1);
-            assert_eq!(after.generation, generation, "{name}: a commit is counted");
+            assert_eq!(after.generation, generation_after(before.generation), "{name}: a commit is counted");
         }
     }
 }
 
 fn clear(dataplane: &mut impl Dataplane) {
     if read(dataplane).table.is_some() {
-        dataplane.commit(&[Step::DeleteTable]).map_err(describe).expect("a table can be deleted");
+        dataplane.commit(&[Step::DeleteTable], None).map_err(describe).expect("a table can be deleted");
     }
 }
 

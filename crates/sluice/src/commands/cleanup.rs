@@ -34,7 +34,7 @@ impl Cleanup {
         let (socket, state) = places(common.config(None))?;
         output::log();
         let state = daemon::exclude(common.socket_or(&socket), &state, "stop it first")?;
-        Reconciler::new(kernel::open()?).remove().map_err(kernel::refused)?;
+        Reconciler::new(kernel::look()?).remove().map_err(kernel::refused)?;
         Forwarding::new(Proc::default(), state).put_back();
         output::print("nothing of sluice is left in the kernel\n")?;
         Ok(ExitCode::SUCCESS)

@@ -65,7 +65,7 @@ struct Step {
 impl Plan {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let loaded = config::load(common.config(self.file.as_ref()))?;
-        let snapshot = kernel::open()?.read().map_err(kernel::unread)?;
+        let snapshot = kernel::look()?.read().map_err(kernel::unread)?;
         let desired = render(&loaded.config.services, &Layout::of(snapshot.table.as_ref()));
         let plan = diff(snapshot.table.as_ref(), Some(&desired.table), &desired.origins);
         if self.json {

@@ -46,8 +46,8 @@ impl Dataplane for Kernel {
         self.0.lock().unwrap().read()
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
-        self.0.lock().unwrap().commit(steps)
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
+        self.0.lock().unwrap().commit(steps, planned_from)
     }
 }
 
@@ -100,6 +100,11 @@ impl Host {
         self.kernel.0.lock().unwrap()
     }
 
+    /// Generation of the kernel's ruleset.
+    pub(crate) fn generation(&self) -> u32 {
+        self.kernel().read().unwrap().generation
+    }
+
     /// How many commits there have been.
     pub(crate) fn commits(&self) -> usize {
         self.kernel().commits().len()
@@ -138,7 +143,7 @@ impl Host {
             notify: Notify::to(notify),
             watchdog: self.watchdog,
         };
-        tasks::run(surroundings, || Ok(self.kernel.clone()), requests).await
+        tasks::run(surroundings, |_| Ok(self.kernel.clone()), requests).await
     }
 }
 

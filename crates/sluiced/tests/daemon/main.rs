@@ -1,9 +1,11 @@
 //! The whole daemon on a fake kernel, a made-up `/proc` and a real control socket.
 
 mod api;
+mod foreign;
 mod host;
 mod reload;
 mod retry;
+mod stale;
 mod start;
 mod stop;
 mod totals;

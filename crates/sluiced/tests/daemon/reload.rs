@@ -81,7 +81,7 @@ async fn reload_that_the_kernel_refuses_keeps_the_old_configuration() {
         let reply = daemon.reload_with(WEB3).await;
         assert_eq!(
             (reply.ok, reply.problems.as_slice()),
-            (false, &["commit: Cannot allocate memory (os error 12)".to_owned()][..])
+            (false, &["commit a batch: Cannot allocate memory (os error 12)".to_owned()][..])
         );
         let status = daemon.status().await;
         assert_eq!(status.services[0].backends.len(), 2);

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::WEB;
 use crate::host::{FORWARD4, Host};
 
-const ENOBUFS: Errno = Errno(105);
+const ENOMEM: Errno = Errno(12);
 
 #[tokio::test(start_paused = true)]
 async fn refresh_repairs_what_somebody_removed() {
@@ -48,13 +48,13 @@ async fn retries_wait_longer_each_time_up_to_a_limit_until_one_succeeds() {
         host.kernel().edit(|table| *table = None);
         const FAILURES: usize = 10;
         for n in 0..FAILURES {
-            host.kernel().fail_commit(n, ENOBUFS);
+            host.kernel().fail_commit(n, ENOMEM);
         }
         daemon.reload().await;
         let began = Instant::now();
         let status = daemon.status().await;
         let error = status.table.error.unwrap();
-        assert!(error.starts_with("commit: No buffer space available"), "{error}");
+        assert!(error.starts_with("commit a batch: Cannot allocate memory"), "{error}");
 
         while !daemon.status().await.table.synced {
             sleep(Duration::from_millis(50)).await;

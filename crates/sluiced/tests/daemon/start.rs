@@ -77,7 +77,10 @@ async fn start_that_the_kernel_refuses_is_one_line_with_the_cause() {
     let fatal = host.refused().await;
     assert_eq!(fatal.exit(), Exit::Runtime);
     let line = fatal.to_string();
-    assert!(line.starts_with("commit: Cannot allocate memory") && line.lines().count() == 1, "{line}");
+    assert!(
+        line.starts_with("commit a batch: Cannot allocate memory") && line.lines().count() == 1,
+        "{line}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

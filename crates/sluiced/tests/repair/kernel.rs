@@ -81,9 +81,9 @@ impl Dataplane for &Kernel {
         self.netlink.borrow_mut().read()
     }
 
-    fn commit(&mut self, steps: &[Step]) -> Result<(), CommitError> {
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
         self.commits.set(self.commits.get() + 1);
-        self.netlink.borrow_mut().commit(steps)
+        self.netlink.borrow_mut().commit(steps, planned_from)
     }
 }
 

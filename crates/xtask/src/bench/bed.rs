@@ -102,7 +102,7 @@ fn load(balancer: &Namespace, ruleset: Ruleset) -> anyhow::Result<Duration> {
             let plan = diff(None, Some(&rendered.table), &rendered.origins);
             let start = Instant::now();
             for batch in &plan.batches {
-                netlink.commit(&batch.steps())?;
+                netlink.commit(&batch.steps(), None)?;
             }
             Ok(start.elapsed())
         }),

@@ -63,18 +63,18 @@ fn cold_apply(config: &Path) -> anyhow::Result<Took> {
     let (plan, diff) = timed(|| diff(None, Some(&rendered.table), &rendered.origins));
     ensure!(plan.batches.len() == 1, "a cold apply is one commit");
     let steps = plan.batches[0].steps();
-    let (committed, commit) = timed(|| netlink.commit(&steps));
+    let (committed, commit) = timed(|| netlink.commit(&steps, None));
     committed?;
 
     // Destroyed now, so that the kernel does not do it during the next measurement.
-    netlink.commit(&[Step::DeleteTable])?;
+    netlink.commit(&[Step::DeleteTable], None)?;
     Ok(Took { load, render, diff, commit })
 }
 
 fn nft(ruleset: &Path) -> anyhow::Result<f64> {
     let (status, took) = timed(|| Command::new("nft").arg("-f").arg(ruleset).status());
     ensure!(status?.success(), "nft -f failed");
-    Netlink::open()?.commit(&[Step::DeleteTable])?;
+    Netlink::open()?.commit(&[Step::DeleteTable], None)?;
     Ok(took)
 }
 
