@@ -10,7 +10,7 @@ use super::{Elements, takes};
 use crate::place::Here;
 use crate::problem::Fault;
 
-/// Most ports of a range that is shifted.
+/// Most ports of a range that takes a map element for each port and slot.
 const MAX_SHIFTED: u32 = 4096;
 
 /// Most map elements of a listener whose backends treat the port in different ways.
@@ -39,7 +39,18 @@ pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, backends: &
         }
         for (index, listener) in shapes.values() {
             let needed = elements(listener.ports, backends.iter().map(|(_, backend)| backend));
-            if needed > MAX_ELEMENTS {
+            let is_shifted = |ports: Ports| ports != listener.ports;
+            let shifts =
+                |backend: &Backend| matches!(backend.port, BackendPort::Range(ports) if is_shifted(ports));
+            if needed > 0 && listener.ports.count() > MAX_SHIFTED {
+                // A range that is shifted was named already.
+                if !backends.iter().any(|(_, backend)| shifts(backend)) {
+                    here.key("listen").index(*index).error(Fault::new(
+                        format!("{listener} has more than {MAX_SHIFTED} ports, and some backends keep the port while others do not"),
+                        "use a smaller range, or let all backends keep the port, or all name one",
+                    ));
+                }
+            } else if needed > MAX_ELEMENTS {
                 here.key("listen").index(*index).error(Fault::new(
                     format!("{listener} needs {needed} map elements, one for each port and slot, more than {MAX_ELEMENTS}"),
                     "use fewer ports or slots, or let all backends keep the port, or all name one",
