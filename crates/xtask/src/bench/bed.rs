@@ -8,7 +8,7 @@ use sluice_netlink::Netlink;
 use sluice_nft::Dataplane;
 use sluice_testkit::{Datagram, Flood, Namespace};
 
-use super::farm::{BACKEND_PORT, BACKENDS, CLIENTS, Farm, LISTENERS, PORT};
+use super::pool::{BACKEND_PORT, BACKENDS, CLIENTS, LISTENERS, PORT, Pool};
 use super::shape::{Ruleset, Shape};
 
 /// Where the balancer sends from.
@@ -30,7 +30,7 @@ pub(super) struct Bed {
 
 impl Bed {
     /// Machines with a ruleset loaded, and how long it took to load.
-    pub(super) fn new(farm: Farm, shape: Shape, core: usize) -> anyhow::Result<(Self, Duration)> {
+    pub(super) fn new(pool: Pool, shape: Shape, core: usize) -> anyhow::Result<(Self, Duration)> {
         let (client, balancer, sink) = (Namespace::new(), Namespace::new(), Namespace::new());
         balancer.ip(&format!(
             "link add eth0 address 02:00:00:00:00:02 type veth peer name eth0 netns {}\n\
@@ -55,7 +55,7 @@ impl Bed {
              {} counter name translated drop\n}}\n}}",
             translated(shape)
         ));
-        let took = load(&balancer, shape.ruleset(farm)?)?;
+        let took = load(&balancer, shape.ruleset(pool)?)?;
         let flood = Flood::new(&client, "eth0", [2, 0, 0, 0, 0, 2], core);
         Ok((Bed { flood, balancer, sink, _client: client }, took))
     }

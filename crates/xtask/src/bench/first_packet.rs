@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::bed::Bed;
 use super::comparison;
-use super::farm::{Farm, MAX_FLOWS};
+use super::pool::{MAX_FLOWS, Pool};
 use super::shape::Shape;
 use super::spread::{self, Spread};
 
@@ -75,11 +75,11 @@ impl FirstPacket {
             None => available_parallelism().context("count the cores")?.get() - 1,
         };
         for &services in &self.services {
-            let farm = Farm { services, backends: self.backends };
+            let pool = Pool { services, backends: self.backends };
             let mut samples = BTreeMap::<Shape, Samples>::new();
             for load in 1..=self.loads {
                 eprint!("\r{services} services: load {load}/{} ", self.loads);
-                self.measure(farm, core, &mut samples)?;
+                self.measure(pool, core, &mut samples)?;
             }
             eprintln!();
             self.report(services, samples);
@@ -87,15 +87,15 @@ impl FirstPacket {
         Ok(())
     }
 
-    fn measure(&self, farm: Farm, core: usize, samples: &mut BTreeMap<Shape, Samples>) -> anyhow::Result<()> {
-        let shapes = self.chosen().into_iter().filter(|shape| farm.services <= shape.most_services());
+    fn measure(&self, pool: Pool, core: usize, samples: &mut BTreeMap<Shape, Samples>) -> anyhow::Result<()> {
+        let shapes = self.chosen().into_iter().filter(|shape| pool.services <= shape.most_services());
         let mut beds = Vec::new();
         for shape in shapes {
-            let (bed, took) = Bed::new(farm, shape, core).with_context(|| format!("load {shape}"))?;
+            let (bed, took) = Bed::new(pool, shape, core).with_context(|| format!("load {shape}"))?;
             samples.entry(shape).or_default().load.push(milliseconds(took));
             beds.push((shape, bed));
         }
-        let flows: Vec<_> = farm.flows().take((WARM_UP + self.packets) as usize).collect();
+        let flows: Vec<_> = pool.flows().take((WARM_UP + self.packets) as usize).collect();
         let (warm_up, timed) = flows.split_at(WARM_UP as usize);
         for _ in 0..self.repeat {
             for (shape, bed) in &mut beds {

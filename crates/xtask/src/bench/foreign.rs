@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::farm::{BACKEND_PORT, Farm, LISTENERS, PORT};
+use super::pool::{BACKEND_PORT, LISTENERS, PORT, Pool};
 
 /// Asks for connection tracking, which the kernel does only where some rule wants it.
 pub(super) fn forward() -> String {
@@ -24,9 +24,9 @@ pub(super) fn dnat_masquerade() -> String {
 }
 
 /// `-m statistic --mode random --probability 1/left`, backend by backend.
-pub(super) fn linear(farm: Farm) -> String {
+pub(super) fn linear(pool: Pool) -> String {
     let mut text = "table ip t {\nchain prerouting {\ntype nat hook prerouting priority dstnat;\n".to_owned();
-    for (listener, backends) in farm.services() {
+    for (listener, backends) in pool.services() {
         for (n, backend) in backends.iter().enumerate() {
             let chance = match backends.len() - n {
                 1 => String::new(),
@@ -41,9 +41,9 @@ pub(super) fn linear(farm: Farm) -> String {
 }
 
 /// Without what Kubernetes needs beside balancing: marks, hairpins, affinity, policies.
-pub(super) fn kube_proxy(farm: Farm) -> String {
+pub(super) fn kube_proxy(pool: Pool) -> String {
     let (mut chains, mut elements) = (String::new(), Vec::new());
-    for (n, (listener, backends)) in farm.services().enumerate() {
+    for (n, (listener, backends)) in pool.services().enumerate() {
         let mut choice = Vec::new();
         for (m, backend) in backends.iter().enumerate() {
             writeln!(chains, "chain e{n}-{m} {{\nmeta l4proto udp dnat to {backend}:{BACKEND_PORT}\n}}")

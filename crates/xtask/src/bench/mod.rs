@@ -3,9 +3,9 @@
 mod bed;
 mod comparison;
 mod edit;
-mod farm;
 mod first_packet;
 mod foreign;
+mod pool;
 mod shape;
 mod spread;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use clap::ValueEnum;
 use sluice_core::render::Rendered;
 
-use super::farm::Farm;
+use super::pool::Pool;
 use super::{edit, foreign};
 
 /// A way to have the kernel balance.
@@ -58,8 +58,8 @@ pub(super) enum Ruleset {
 }
 
 impl Shape {
-    pub(super) fn ruleset(self, farm: Farm) -> anyhow::Result<Ruleset> {
-        let rendered = |scheduler, source| farm.render(scheduler, source);
+    pub(super) fn ruleset(self, pool: Pool) -> anyhow::Result<Ruleset> {
+        let rendered = |scheduler, source| pool.render(scheduler, source);
         let sluice = |scheduler, source| rendered(scheduler, source).map(Ruleset::Sluice);
         let text = |scheduler, source, edit: fn(&str) -> String| {
             rendered(scheduler, source).map(|r| Ruleset::Text(edit(&r.table.to_string())))
@@ -68,8 +68,8 @@ impl Shape {
             Shape::Forward => Ok(Ruleset::Text(foreign::forward())),
             Shape::Dnat => Ok(Ruleset::Text(foreign::dnat())),
             Shape::DnatMasquerade => Ok(Ruleset::Text(foreign::dnat_masquerade())),
-            Shape::Linear => Ok(Ruleset::Text(foreign::linear(farm))),
-            Shape::KubeProxy => Ok(Ruleset::Text(foreign::kube_proxy(farm))),
+            Shape::Linear => Ok(Ruleset::Text(foreign::linear(pool))),
+            Shape::KubeProxy => Ok(Ruleset::Text(foreign::kube_proxy(pool))),
             Shape::Random => sluice("random", "preserve"),
             Shape::RoundRobin => sluice("round-robin", "preserve"),
             Shape::SourceHash => sluice("source-hash", "preserve"),

@@ -24,13 +24,13 @@ pub(super) const BACKEND_PORT: u16 = 8080;
 const STRIDE: u64 = 7919;
 
 #[derive(Clone, Copy)]
-pub(super) struct Farm {
+pub(super) struct Pool {
     pub(super) services: u32,
     /// Of each service.
     pub(super) backends: u32,
 }
 
-impl Farm {
+impl Pool {
     /// What a listener and its backends are called and where they are, one service after the other.
     pub(super) fn services(self) -> impl Iterator<Item = (Ipv4Addr, Vec<Ipv4Addr>)> {
         (0..self.services).map(move |service| {
@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn flows_to_many_services_reach_each_and_come_from_everywhere() {
-        let farm = Farm { services: 20_000, backends: 4 };
-        let flows: Vec<_> = farm.flows().collect();
+        let pool = Pool { services: 20_000, backends: 4 };
+        let flows: Vec<_> = pool.flows().collect();
         let to: BTreeSet<_> = flows.iter().take(20_000).map(|flow| flow.destination).collect();
         let ports: BTreeSet<_> = flows.iter().map(|flow| flow.source.port()).collect();
         assert_eq!(to.len(), 20_000);
