@@ -3,7 +3,10 @@
 use std::io;
 
 use nix::errno::Errno;
-use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step, TableFlags, generation_after};
+use sluice_nft::{
+    CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
+    TableFlags, generation_after,
+};
 
 use crate::monitor::Monitor;
 use crate::socket::Socket;
@@ -123,15 +126,28 @@ impl Dataplane for Netlink {
         dump::read(&mut self.reader, self.port)
     }
 
+    fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
+        Ok(self.read()?.table.map(|table| table.part(part)))
+    }
+
+    fn counters(&mut self, name: &SetName, _: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
+        Ok(self.read()?.counters.remove(name).into_iter().flatten().collect())
+    }
+
+    fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {
+        let now = self.read()?.generation;
+        Ok((now == generation).then_some(now))
+    }
+
     /// Sends one batch, or nothing if there are no steps. Only where the system does not let a socket
     /// send so much at once (a large batch in an unprivileged user namespace) it sends several, split
     /// between steps and between elements in the order given; then those before the refused one were
     /// carried out.
-    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError> {
         let (sent, result) =
             commit::commit(&mut self.writer, self.table, steps, planned_from, &mut self.limit);
         self.sent += sent;
-        result
+        result.map(|generation| Receipt { generation, ..Receipt::default() })
     }
 
     /// A table without `persist` can't be owned (`nf_tables_updtable`).

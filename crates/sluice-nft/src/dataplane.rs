@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Key, SetName, Step, Table};
+use crate::{Key, Part, Set, SetName, Step, Table};
 
 /// Packets and bytes an element counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +13,21 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// Counters of all counted elements, by set and key.
+impl Counter {
+    /// Whether it has counted nothing.
+    pub fn is_zero(self) -> bool {
+        self == Counter::default()
+    }
+}
+
+impl std::ops::AddAssign for Counter {
+    fn add_assign(&mut self, other: Counter) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Counters of counted elements, by set and key.
 pub type Counters = BTreeMap<SetName, BTreeMap<Key, Counter>>;
 
 /// Flags of a table: who may change it, and whether it outlives them. They are no part of its text, for a
@@ -57,15 +71,37 @@ pub struct Snapshot {
     pub generation: u32,
 }
 
+/// What became of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Generation that it led to; `None` if it was not planned from one.
+    pub generation: Option<u32>,
+    /// Last counts of the elements that it deleted, of those that had counted anything. An element that is
+    /// deleted and added again starts at zero.
+    pub deleted: Counters,
+}
+
 /// Where a ruleset lives.
 pub trait Dataplane {
-    /// Reads our table, all of it, as of one generation.
+    /// Reads our table, all of it, as of one moment.
     fn read(&mut self) -> Result<Snapshot, ReadError>;
 
+    /// Reads a part of our table; `None` when the table does not exist. What it costs is in proportion to the
+    /// part, not to the table.
+    fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError>;
+
+    /// Reads the counters of one set of this declaration, in no order; its `elements` don't matter. There are
+    /// none when the set does not exist or does not count.
+    fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError>;
+
+    /// The generation now, if nobody but us has touched our table since `generation`; `None` if somebody has,
+    /// or may have.
+    fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError>;
+
     /// Carries out all steps in order, or none of them. With `planned_from`, the generation of the snapshot that
-    /// they were planned from, they are refused (`ERESTART`) if anybody has committed anything since, and else
-    /// the generation that they led to is returned. `None` is for steps that are right at any time.
-    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError>;
+    /// they were planned from, they are refused (`ERESTART`) if anybody has committed anything since. `None` is
+    /// for steps that are right at any time.
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError>;
 
     /// Becomes the owner of the table of this snapshot, if it is one to be had and this dataplane is to own what
     /// it makes. Returns the generation that led to; `None` if there was nothing to do.

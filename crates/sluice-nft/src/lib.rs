@@ -15,6 +15,7 @@ pub mod jhash;
 pub mod manners;
 mod name;
 mod octets;
+mod part;
 mod rule;
 mod set;
 mod step;
@@ -23,12 +24,13 @@ pub mod trace;
 
 pub use chain::{Base, Chain, Hook};
 pub use dataplane::{
-    CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Snapshot, TableFlags,
+    CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Receipt, Snapshot, TableFlags,
     generation_after,
 };
 pub use field::{Field, Ip, Operand, Pick};
 pub use name::{ChainName, SetName};
 pub use octets::Octets;
+pub use part::Part;
 pub use rule::{Rule, Statement, Test};
 pub use set::{Data, Element, Key, Origin, Set, SetType};
 pub use step::{ElementsOf, Step};

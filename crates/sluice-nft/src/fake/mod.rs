@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::trace::{Host, Packet, Trace, Tracer};
 use crate::{
-    CommitError, Counter, Counters, Dataplane, Errno, ReadError, Snapshot, Step, Table, TableFlags,
-    generation_after,
+    CommitError, Counter, Counters, Dataplane, Errno, Key, Part, ReadError, Receipt, Set, SetName, Snapshot,
+    Step, Table, TableFlags, generation_after,
 };
 
 /// A [`Dataplane`] for tests.
@@ -24,6 +24,20 @@ pub struct FakeKernel {
     tried: usize,
     /// Errors of reads to come, last to first.
     read_faults: Vec<Errno>,
+    reads: Reads,
+    /// Generation of the last change of the table by somebody else.
+    touched: u32,
+}
+
+/// How often a [`FakeKernel`] was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Reads of the whole table.
+    pub whole: usize,
+    /// Reads of a part of it.
+    pub parts: usize,
+    /// Reads of the counters of a set.
+    pub counters: usize,
 }
 
 /// What a commit changes.
@@ -54,8 +68,14 @@ impl FakeKernel {
     /// Lets somebody else change the table. Nothing is checked; elements that stay keep their counts.
     pub fn edit(&mut self, change: impl FnOnce(&mut Option<Table>)) {
         change(&mut self.state.table);
-        self.generation += 1;
+        self.edit_elsewhere();
+        self.touched = self.generation;
         self.state.counters = counters_of(self.state.table.as_ref(), &self.state.counters);
+    }
+
+    /// Lets somebody else change another table.
+    pub fn edit_elsewhere(&mut self) {
+        self.generation = generation_after(self.generation);
     }
 
     /// Runs the first packet of a flow through the ruleset and counts it at the elements it hits.
@@ -86,24 +106,53 @@ impl FakeKernel {
         self.faults.insert(self.tried + nth, errno);
     }
 
-    /// Makes the next `count` reads fail.
+    /// Makes the next `count` reads fail, of whatever kind.
     pub fn fail_reads(&mut self, count: usize, errno: Errno) {
         self.read_faults.extend(std::iter::repeat_n(errno, count));
+    }
+
+    /// How often it was read, failures included.
+    pub fn reads(&self) -> Reads {
+        self.reads
+    }
+
+    fn fault(&mut self) -> Result<(), ReadError> {
+        match self.read_faults.pop() {
+            Some(errno) => Err(ReadError { operation: "read".to_owned(), errno }),
+            None => Ok(()),
+        }
     }
 }
 
 impl Dataplane for FakeKernel {
     fn read(&mut self) -> Result<Snapshot, ReadError> {
-        if let Some(errno) = self.read_faults.pop() {
-            return Err(ReadError { operation: "read".to_owned(), errno });
-        }
+        self.reads.whole += 1;
+        self.fault()?;
         let State { table, counters } = self.state.clone();
         Ok(Snapshot { table, counters, flags: TableFlags::default(), generation: self.generation })
     }
 
-    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
+    fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
+        self.reads.parts += 1;
+        self.fault()?;
+        Ok(self.table().map(|table| table.part(part)))
+    }
+
+    fn counters(&mut self, name: &SetName, _: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
+        self.reads.counters += 1;
+        self.fault()?;
+        let counters = self.state.counters.get(name).into_iter().flatten();
+        Ok(counters.map(|(key, counter)| (*key, *counter)).collect())
+    }
+
+    fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {
+        let known = (self.touched..=self.generation).contains(&generation);
+        Ok(known.then_some(self.generation))
+    }
+
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError> {
         if steps.is_empty() {
-            return Ok(planned_from);
+            return Ok(Receipt { generation: planned_from, ..Receipt::default() });
         }
         self.tried += 1;
         let refused = |errno| CommitError { operation: "commit a batch".to_owned(), errno };
@@ -121,7 +170,7 @@ impl Dataplane for FakeKernel {
             self.generation = generation_after(self.generation);
         }
         self.commits.push(steps.to_vec());
-        Ok(planned_from.map(|_| self.generation))
+        Ok(Receipt { generation: planned_from.map(|_| self.generation), deleted: done.deleted })
     }
 }
 

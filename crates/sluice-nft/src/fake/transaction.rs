@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{State, check};
 use crate::{
-    Base, Chain, ChainName, CommitError, Counter, Data, Element, Errno, Key, Origin, Rule, Set, SetName,
-    Statement, Step, Table,
+    Base, Chain, ChainName, CommitError, Counter, Counters, Data, Element, Errno, Key, Origin, Rule, Set,
+    SetName, Statement, Step, Table,
 };
 
 /// What a commit leads to.
@@ -17,6 +17,8 @@ pub(super) struct Done {
     pub(super) rewritten: BTreeSet<ChainName>,
     /// Whether there was anything to commit.
     pub(super) changed: bool,
+    /// Counts of elements that are gone.
+    pub(super) deleted: Counters,
 }
 
 /// Carries out all steps on a copy of `state`, which is then what the kernel would hold.
@@ -39,8 +41,8 @@ fn attempt(state: &State, steps: &[Step], check_each: bool) -> Result<Done, Comm
                 .map_err(|errno| refused(step, errno))?;
         }
     }
-    let Transaction { state, rewritten, changed, .. } = transaction;
-    Ok(Done { state, rewritten, changed })
+    let Transaction { state, rewritten, changed, deleted, .. } = transaction;
+    Ok(Done { state, rewritten, changed, deleted })
 }
 
 /// Checks where chains lead, if a step can have changed that.
@@ -64,6 +66,7 @@ struct Transaction {
     state: State,
     rewritten: BTreeSet<ChainName>,
     changed: bool,
+    deleted: Counters,
     /// How many rules and elements lead to a chain.
     chain_uses: BTreeMap<ChainName, isize>,
     /// How many rules look into a set.
@@ -76,6 +79,7 @@ impl Transaction {
             state: state.clone(),
             rewritten: BTreeSet::new(),
             changed: false,
+            deleted: Counters::new(),
             chain_uses: BTreeMap::new(),
             set_uses: BTreeMap::new(),
         };
@@ -115,7 +119,9 @@ impl Transaction {
 
     fn delete_table(&mut self) -> Result<bool, Errno> {
         let table = self.state.table.take().ok_or(Errno::ENOENT)?;
-        self.state.counters.clear();
+        for (name, counters) in std::mem::take(&mut self.state.counters) {
+            counters.into_iter().for_each(|(key, counter)| self.uncount(&name, key, counter));
+        }
         self.chain_uses.clear();
         self.set_uses.clear();
         self.rewritten.extend(table.chains.into_keys());
@@ -139,7 +145,9 @@ impl Transaction {
             return Err(Errno::EBUSY);
         }
         let set = sets.remove(name).ok_or(Errno::ENOENT)?;
-        self.state.counters.remove(name);
+        for (key, counter) in self.state.counters.remove(name).into_iter().flatten() {
+            self.uncount(name, key, counter);
+        }
         set.elements.values().for_each(|element| self.use_data(&element.data, -1));
         Ok(true)
     }
@@ -210,13 +218,21 @@ impl Transaction {
             let element = set.elements.remove(key).ok_or(Errno::ENOENT)?;
             self.use_data(&element.data, -1);
             if let Some(counters) = self.state.counters.get_mut(name) {
-                counters.remove(key);
+                let counter = counters.remove(key).unwrap_or_default();
                 if counters.is_empty() {
                     self.state.counters.remove(name);
                 }
+                self.uncount(name, *key, counter);
             }
         }
         Ok(!elements.is_empty())
+    }
+
+    /// An element that counted this much is gone.
+    fn uncount(&mut self, set: &SetName, key: Key, counter: Counter) {
+        if !counter.is_zero() {
+            *self.deleted.entry(set.clone()).or_default().entry(key).or_default() += counter;
+        }
     }
 
     fn table(&mut self) -> Result<&mut Table, Errno> {

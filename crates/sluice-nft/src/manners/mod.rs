@@ -6,7 +6,7 @@ mod objects;
 mod walk;
 
 use crate::fake::FakeKernel;
-use crate::{CommitError, Dataplane, Errno, Snapshot, Step, generation_after};
+use crate::{CommitError, Dataplane, Errno, Receipt, Snapshot, Step, generation_after};
 
 /// What [`manners`] tries.
 struct Case {
@@ -69,7 +69,7 @@ fn compare_and_swap(dataplane: &mut impl Dataplane) {
     let chain = |name: &str| [Step::AddChain(name.into(), None)];
     let stale = Err(("commit a batch".to_owned(), Errno::ERESTART));
     let commit = |dataplane: &mut _, steps: &[Step], planned_from| {
-        Dataplane::commit(dataplane, steps, planned_from).map_err(describe)
+        Dataplane::commit(dataplane, steps, planned_from).map(|done| done.generation).map_err(describe)
     };
     let first = read(dataplane).generation;
     let second = generation_after(first);
@@ -102,7 +102,7 @@ fn check(dataplane: &mut impl Dataplane, case: &Case) {
             assert_eq!(after, before, "{name}: nothing remains of a refused commit");
         }
         None => {
-            assert_eq!(answer, Ok(None), "{name}");
+            assert_eq!(answer, Ok(Receipt::default()), "{name}");
             fake.commit(&case.steps, None)
                 .map_err(describe)
                 .unwrap_or_else(|e| panic!("{name}: the fake: {e:?}"));
