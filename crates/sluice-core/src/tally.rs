@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use sluice_nft::{Counters, Table};
 
+use crate::model::Services;
 use crate::origin::{Flow, Origins};
+use crate::render::entry::Entry;
+use crate::render::{Layout, Rendered, render_picks};
 
 /// New connections of each service, listener and backend.
 pub type Tally = BTreeMap<Flow, u64>;
@@ -14,11 +17,29 @@ pub type Tally = BTreeMap<Flow, u64>;
 /// A nat chain sees the first packet of a flow only, so an element's packets are new connections.
 pub fn tally(table: &Table, origins: &Origins, counters: &Counters) -> Tally {
     let mut tally = Tally::new();
-    for (name, counted) in counters {
-        let Some(set) = table.sets.get(name) else { continue };
-        for (key, counter) in counted {
-            let flow = set.elements.get(key).and_then(|element| origins.get(element.origin));
-            if let Some(flow) = flow.filter(|flow| flow.backend.is_some()) {
+    add(&mut tally, table, origins, counters);
+    tally
+}
+
+/// The same for all listeners, whose slots lie as `layout` says. Takes no memory for a table.
+pub(crate) fn tally_services(services: &Services, layout: &Layout, counters: &Counters) -> Tally {
+    let mut tally = Tally::new();
+    if !counters.is_empty() {
+        let mut places = layout.places();
+        for (name, service) in services {
+            let Rendered { table, origins } = render_picks(&Entry::of(name, service), layout, &mut places);
+            add(&mut tally, &table, &origins, counters);
+        }
+    }
+    tally
+}
+
+fn add(tally: &mut Tally, table: &Table, origins: &Origins, counters: &Counters) {
+    for (name, set) in &table.sets {
+        let Some(counted) = counters.get(name) else { continue };
+        for (key, element) in &set.elements {
+            let flow = origins.get(element.origin).filter(|flow| flow.backend.is_some());
+            if let (Some(flow), Some(counter)) = (flow, counted.get(key)) {
                 match tally.get_mut(flow) {
                     Some(total) => *total += counter.packets,
                     None => drop(tally.insert(flow.clone(), counter.packets)),
@@ -26,5 +47,4 @@ pub fn tally(table: &Table, origins: &Origins, counters: &Counters) -> Tally {
             }
         }
     }
-    tally
 }

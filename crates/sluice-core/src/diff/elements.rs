@@ -63,7 +63,7 @@ pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, d
 }
 
 /// The set, empty.
-pub(super) fn declaration_of(set: &Set) -> Set {
+pub(crate) fn declaration_of(set: &Set) -> Set {
     let Set { key, data, size, counter, .. } = set;
     Set { key: key.clone(), data: data.clone(), size: *size, counter: *counter, elements: BTreeMap::new() }
 }

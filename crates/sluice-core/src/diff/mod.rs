@@ -6,6 +6,7 @@ mod elements;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chains::{Course, Role};
+pub(crate) use elements::declaration_of;
 use sluice_nft::{Data, Set, SetName, SetType, Step, Table};
 
 use crate::model::ServiceName;
@@ -135,7 +136,7 @@ fn incompatible(current: &Table, desired: &Table) -> Option<String> {
 
 fn add_sets_and_chains(changes: &mut Vec<Change>, current: &Table, desired: &Table) {
     for (name, set) in absent(&desired.sets, &current.sets) {
-        changes.push(change(Step::AddSet(name.clone(), elements::declaration_of(set)), None, Why::Missing));
+        changes.push(change(Step::AddSet(name.clone(), declaration_of(set)), None, Why::Missing));
     }
     for (name, chain) in absent(&desired.chains, &current.chains) {
         changes.push(change(Step::AddChain(name.clone(), chain.base), None, Why::Missing));

@@ -14,6 +14,9 @@ pub use listener::{Address, Listener, Ports, Protocol};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use service::{HashOn, Scheduler, Service, Source};
 
+/// Services by name.
+pub type Services = BTreeMap<ServiceName, Service>;
+
 /// A whole validated configuration file, includes merged and defaults applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -28,7 +31,7 @@ pub struct Config {
     /// The control socket.
     pub control: Control,
     /// Services by name.
-    pub services: BTreeMap<ServiceName, Service>,
+    pub services: Services,
 }
 
 /// Whether sluice switches IP forwarding on.

@@ -17,12 +17,27 @@ const SLACK: u32 = 64;
 
 /// Gives every set that has no size one, by what it holds and by what the kernel has now.
 pub(super) fn size(table: &mut Table, layout: &Layout) {
+    assign(table, |name, count| choose(name, count, layout));
+}
+
+/// Gives every set that has no size the one it has in the kernel, if it is there.
+pub(super) fn keep(table: &mut Table, layout: &Layout) {
+    let held = |name: &SetName| sizes().find(|size| layout.held(&name_of(name, *size)).is_some());
+    assign(table, |name, count| held(name).unwrap_or_else(|| choose(name, count, layout)));
+}
+
+/// Whether a set of this size would keep it with so many elements.
+pub(crate) fn suits(size: u32, count: u32) -> bool {
+    size >= count && (size == SMALLEST || size / SLACK <= count)
+}
+
+fn assign(table: &mut Table, size: impl Fn(&SetName, u32) -> u32) {
     let unsized_sets: Vec<SetName> =
         table.sets.iter().filter(|(_, set)| set.size.is_none()).map(|(name, _)| name.clone()).collect();
     let mut renamed = BTreeMap::new();
     for name in unsized_sets {
         let Some(set) = table.sets.remove(&name) else { continue };
-        let size = choose(&name, set.elements.len() as u32, layout);
+        let size = size(&name, set.elements.len() as u32);
         let sized = name_of(&name, size);
         if sized != name {
             renamed.insert(name, sized.clone());
@@ -37,11 +52,12 @@ pub(super) fn size(table: &mut Table, layout: &Layout) {
 
 /// The size that the kernel's set has if the elements fit, otherwise the smallest that they fit in.
 fn choose(name: &SetName, count: u32, layout: &Layout) -> u32 {
-    let sizes = || std::iter::successors(Some(SMALLEST), |size| size.checked_mul(STEP));
-    let fits = |size: &u32| *size >= count;
-    let bearable = |size: &u32| *size == SMALLEST || size / SLACK <= count;
-    let held = sizes().filter(fits).filter(bearable).find(|size| layout.holds(&name_of(name, *size)));
-    held.or_else(|| sizes().find(fits)).unwrap_or(u32::MAX)
+    let held = sizes().find(|size| suits(*size, count) && layout.held(&name_of(name, *size)).is_some());
+    held.or_else(|| sizes().find(|size| *size >= count)).unwrap_or(u32::MAX)
+}
+
+fn sizes() -> impl Iterator<Item = u32> {
+    std::iter::successors(Some(SMALLEST), |size| size.checked_mul(STEP))
 }
 
 fn name_of(name: &SetName, size: u32) -> SetName {

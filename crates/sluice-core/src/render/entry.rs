@@ -1,14 +1,14 @@
 //! One listener of one service for one IP version: the unit everything is rendered for.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{Address, Backend, Listener, Ports, Service, ServiceName};
+use crate::model::{Address, Backend, Listener, Ports, Service, ServiceName, Services, Source};
 use crate::origin::Flow;
 
 /// What a packet can enter by.
+#[derive(Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) name: &'a ServiceName,
     pub(crate) service: &'a Service,
@@ -19,18 +19,8 @@ pub(crate) struct Entry<'a> {
 }
 
 /// All entries of enabled services, by service name, listener and IP version.
-pub(crate) fn entries(services: &BTreeMap<ServiceName, Service>) -> Vec<Entry<'_>> {
-    let mut entries = Vec::new();
-    for (name, service) in services.iter().filter(|(_, service)| service.enabled) {
-        for listener in &service.listeners {
-            for ip in Ip::ALL.into_iter().filter(|ip| service.takes(listener, *ip)) {
-                let backends =
-                    service.backends.iter().filter(|b| Ip::of(b.address) == ip && b.weight > 0).collect();
-                entries.push(Entry { name, service, listener: *listener, ip, backends });
-            }
-        }
-    }
-    entries
+pub(crate) fn entries(services: &Services) -> Vec<Entry<'_>> {
+    services.iter().flat_map(|(name, service)| Entry::of(name, service)).collect()
 }
 
 /// Precedence of an entry: where two match a packet, the lower one gets it. Exact beats interface
@@ -51,6 +41,24 @@ pub(crate) struct Breadth {
 }
 
 impl<'a> Entry<'a> {
+    /// Those of one service, by listener and IP version; none if it is not enabled.
+    pub(crate) fn of(name: &'a ServiceName, service: &'a Service) -> Vec<Entry<'a>> {
+        let mut entries = Vec::new();
+        for listener in service.listeners.iter().filter(|_| service.enabled) {
+            for ip in Ip::ALL.into_iter().filter(|ip| service.takes(listener, *ip)) {
+                let backends =
+                    service.backends.iter().filter(|b| Ip::of(b.address) == ip && b.weight > 0).collect();
+                entries.push(Entry { name, service, listener: *listener, ip, backends });
+            }
+        }
+        entries
+    }
+
+    /// Whether the backends see the client's address.
+    pub(crate) fn preserves(&self) -> bool {
+        self.service.source == Source::Preserve
+    }
+
     pub(crate) fn rank(&self) -> Rank {
         let Listener { address, ports, .. } = self.listener;
         let breadth = Breadth {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_nft::{ChainName, Ip, Operand, Rule, SetName, Statement, Table};
+use sluice_nft::{Chain, ChainName, Ip, Operand, Set, SetName, Statement, Table};
 
 use super::names;
 use crate::slots::MAX_SLOTS;
@@ -19,7 +19,7 @@ const MAP_SIZE: u32 = 1024;
 
 /// What a private map holds for a slot; see [`super::pick`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// Address and port.
     Slots,
     /// Address; the port stays.
@@ -40,7 +40,7 @@ impl Form {
 
 /// Stripe of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) map: SetName,
     /// First slot number.
     pub(super) base: u32,
@@ -52,62 +52,88 @@ pub(super) struct Place {
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
     /// Place and number of slots by pick chain.
-    places: BTreeMap<ChainName, (Place, u32)>,
+    chains: BTreeMap<ChainName, (Place, u32)>,
     /// Size and number of elements by set.
     sets: BTreeMap<SetName, (Option<u32>, u32)>,
+    /// Stripes by map, which follows from both.
+    places: Places,
 }
 
 impl Layout {
     /// The layout of a table, empty for none.
     pub fn of(table: Option<&Table>) -> Self {
-        let Some(table) = table else { return Layout::default() };
-        let sets: BTreeMap<_, _> = table
-            .sets
-            .iter()
-            .map(|(name, set)| (name.clone(), (set.size, set.elements.len() as u32)))
-            .collect();
-        let private = table.chains.iter().filter(|(name, _)| name.as_str().starts_with(names::PRIVATE));
-        let place = |rule: &Rule| place_of(&rule.0, &sets);
-        let places =
-            private.filter_map(|(name, chain)| Some((name.clone(), place(chain.rules.first()?)?))).collect();
-        Layout { places, sets }
+        let mut layout = Layout::default();
+        let Some(table) = table else { return layout };
+        for (name, set) in &table.sets {
+            layout.put_set(name, set);
+        }
+        for (name, chain) in &table.chains {
+            layout.put_chain(name, chain);
+        }
+        let mut led_to = BTreeMap::<&SetName, u32>::new();
+        for (Place { map: name, .. }, slots) in layout.chains.values() {
+            *led_to.entry(name).or_default() += slots;
+        }
+        // Somebody may have deleted elements that will be added again.
+        for (name, slots) in led_to {
+            layout.places.map(name).into_iter().for_each(|map| map.held = map.held.max(slots));
+        }
+        layout
+    }
+
+    /// Follows a change of the table: what was held of these chains and sets makes way for what is there now.
+    pub(crate) fn follow(&mut self, before: &Table, table: &Table, after: &Table) {
+        for name in before.chains.keys() {
+            if let Some((place, _)) = self.chains.remove(name) {
+                self.places.free(&place);
+            }
+        }
+        for name in before.sets.keys().chain(after.sets.keys()) {
+            match table.sets.get(name) {
+                Some(set) => self.put_set(name, set),
+                None => {
+                    self.sets.remove(name);
+                    self.places.remove(name);
+                }
+            }
+        }
+        for (name, chain) in &after.chains {
+            self.put_chain(name, chain);
+        }
+    }
+
+    fn put_set(&mut self, name: &SetName, set: &Set) {
+        let held = set.elements.len() as u32;
+        self.sets.insert(name.clone(), (set.size, held));
+        if let Some(size) = set.size {
+            self.places.put(name, size, held);
+        }
+    }
+
+    fn put_chain(&mut self, name: &ChainName, chain: &Chain) {
+        if !names::is_private(name) {
+            return;
+        }
+        if let Some((place, slots)) = chain.rules.first().and_then(|rule| place_of(&rule.0, &self.sets)) {
+            self.places.take_again(&place);
+            self.chains.insert(name.clone(), (place, slots));
+        }
     }
 
     /// The place of a chain, if it has `slots` slots in a map of this form.
     pub(super) fn keep(&self, chain: &ChainName, form: Form, ip: Ip, slots: u32) -> Option<Place> {
-        let (place, count) = self.places.get(chain)?;
+        let (place, count) = self.chains.get(chain)?;
         let (prefix, _) = numbered(&place.map)?;
         (*count == slots && prefix == self::prefix(form, ip)).then(|| place.clone())
     }
 
-    /// Whether there is a set of this name.
-    pub(super) fn holds(&self, set: &SetName) -> bool {
-        self.sets.contains_key(set)
+    /// Number of elements of the set of this name, if there is one.
+    pub(super) fn held(&self, set: &SetName) -> Option<u32> {
+        self.sets.get(set).map(|(_, held)| *held)
     }
 
-    pub(super) fn places(&self) -> Places {
-        let mut places = Places::default();
-        for (name, (size, count)) in &self.sets {
-            if let (Some((prefix, number)), Some(size)) = (numbered(name), size) {
-                let taken = if prefix.starts_with(Form::Ports.word()) { u64::MAX } else { 0 };
-                let map = Map { size: *size, held: *count, taken };
-                places.0.entry(prefix.to_owned()).or_default().maps.insert(number, map);
-            }
-        }
-        let mut led_to = BTreeMap::<&SetName, u32>::new();
-        for (Place { map: name, base, .. }, slots) in self.places.values() {
-            if let Some((prefix, number)) = numbered(name)
-                && let Some(maps) = places.0.get_mut(prefix)
-                && let Some(map) = maps.maps.get_mut(&number)
-            {
-                map.taken |= 1u64.checked_shl(base / MAX_SLOTS).unwrap_or(0);
-                // Somebody may have deleted elements that will be added again.
-                let led_to = led_to.entry(name).or_default();
-                *led_to += slots;
-                map.held = map.held.max(*led_to);
-            }
-        }
-        places
+    pub(crate) fn places(&self) -> Places {
+        self.places.clone()
     }
 }
 
@@ -137,16 +163,17 @@ fn prefix(form: Form, ip: Ip) -> String {
 }
 
 /// Which stripes are taken, by prefix.
-#[derive(Default)]
-pub(super) struct Places(BTreeMap<String, Maps>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places(BTreeMap<String, Maps>);
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Maps {
     maps: BTreeMap<u32, Map>,
     /// The map that had room last; those before it are not asked again.
     next: u32,
 }
 
+#[derive(Clone, Debug)]
 struct Map {
     size: u32,
     /// Elements in it, and to come.
@@ -170,6 +197,42 @@ impl Places {
         map.taken = if form == Form::Ports { u64::MAX } else { map.taken | 1 << stripe };
         map.held += elements;
         Place { map: format!("{prefix}-{next}").into(), base: stripe * MAX_SLOTS, size: map.size }
+    }
+
+    fn put(&mut self, name: &SetName, size: u32, held: u32) {
+        let Some((prefix, number)) = numbered(name) else { return };
+        let whole = if prefix.starts_with(Form::Ports.word()) { u64::MAX } else { 0 };
+        let Maps { maps, .. } = self.0.entry(prefix.to_owned()).or_default();
+        let taken = maps.get(&number).map_or(0, |map| map.taken) | whole;
+        maps.insert(number, Map { size, held, taken });
+    }
+
+    fn remove(&mut self, name: &SetName) {
+        if let Some((prefix, number)) = numbered(name)
+            && let Some(maps) = self.0.get_mut(prefix)
+        {
+            maps.maps.remove(&number);
+        }
+    }
+
+    fn take_again(&mut self, place: &Place) {
+        self.map(&place.map).into_iter().for_each(|map| map.taken |= place.bit());
+    }
+
+    fn free(&mut self, place: &Place) {
+        self.map(&place.map).into_iter().for_each(|map| map.taken &= !place.bit());
+    }
+
+    fn map(&mut self, name: &SetName) -> Option<&mut Map> {
+        let (prefix, number) = numbered(name)?;
+        self.0.get_mut(prefix)?.maps.get_mut(&number)
+    }
+}
+
+impl Place {
+    /// Its stripe; none if the base, of a foreign rule, is beyond them.
+    fn bit(&self) -> u64 {
+        1u64.checked_shl(self.base / MAX_SLOTS).unwrap_or(0)
     }
 }
 

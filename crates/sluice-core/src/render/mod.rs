@@ -2,21 +2,21 @@
 //!
 //! The shape is explained chain by chain in docs/ruleset.md; why it is this one, in docs/adr/.
 
-mod capacity;
+pub(crate) mod capacity;
 mod dispatch;
 pub(crate) mod entry;
 mod layout;
-mod names;
+pub(crate) mod names;
 mod pick;
-mod source;
-
-use std::collections::BTreeMap;
+pub(crate) mod source;
 
 use sluice_nft::Table;
 
-use crate::model::{Service, ServiceName};
+use crate::model::Services;
 use crate::origin::Origins;
+use entry::Entry;
 pub use layout::Layout;
+pub(crate) use layout::Places;
 
 /// A ruleset, and what its elements are for.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub struct Rendered {
 /// `layout` says where slots lie in the kernel now: a listener whose number of slots is unchanged
 /// keeps its place, so that its rule and its round-robin counter stay; one whose number changes
 /// gets a place that nobody uses, so that its old slots stay valid until the switch is over.
-pub fn render(services: &BTreeMap<ServiceName, Service>, layout: &Layout) -> Rendered {
+pub fn render(services: &Services, layout: &Layout) -> Rendered {
     let entries = entry::entries(services);
     let mut rendered = Rendered::default();
     let mut places = layout.places();
@@ -43,5 +43,29 @@ pub fn render(services: &BTreeMap<ServiceName, Service>, layout: &Layout) -> Ren
     dispatch::base_chains(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries);
     capacity::size(&mut rendered.table, layout);
+    rendered
+}
+
+/// Renders what these services, all of whose listeners are exact, need for themselves: all but the base chains,
+/// which are the same for any services. Names and sizes of sets are as they are in the kernel.
+pub(crate) fn render_exact(entries: &[Entry<'_>], layout: &Layout) -> Rendered {
+    let mut rendered = Rendered::default();
+    let mut places = layout.places();
+    for entry in entries {
+        let chain = pick::render(&mut rendered, entry, layout, &mut places);
+        dispatch::exact(&mut rendered, entry, &chain);
+        source::exact(&mut rendered, entry);
+    }
+    capacity::keep(&mut rendered.table, layout);
+    rendered
+}
+
+/// Renders the pick chains of some listeners; `places` are for those that have none in the kernel.
+pub(crate) fn render_picks(entries: &[Entry<'_>], layout: &Layout, places: &mut Places) -> Rendered {
+    let mut rendered = Rendered::default();
+    for entry in entries {
+        pick::render(&mut rendered, entry, layout, places);
+    }
+    capacity::keep(&mut rendered.table, layout);
     rendered
 }

@@ -16,13 +16,18 @@ pub(super) fn masquerade(ip: Ip) -> SetName {
     format!("masquerade{}", ip.digit()).into()
 }
 
+/// Whether it is that set, whatever its size.
+pub(crate) fn is_masquerade(set: &SetName) -> bool {
+    Ip::ALL.iter().any(|ip| set.as_str().starts_with(masquerade(*ip).as_str()))
+}
+
 /// Where new flows of a service go that has no backend for them.
 pub(super) fn no_backend() -> ChainName {
     "no-backend".into()
 }
 
 /// Where postrouting looks for flows that the constant rule can't tell apart.
-pub(super) fn source() -> ChainName {
+pub(crate) fn source() -> ChainName {
     "source".into()
 }
 
@@ -38,7 +43,12 @@ pub(super) fn shared_pick(scheduler: Scheduler, ip: Ip, slots: usize) -> String 
 }
 
 /// Prefix of the chains that belong to one listener.
-pub(super) const PRIVATE: &str = "pick/";
+const PRIVATE: &str = "pick/";
+
+/// Whether it is the pick chain of one listener.
+pub(crate) fn is_private(chain: &ChainName) -> bool {
+    chain.as_str().starts_with(PRIVATE)
+}
 
 /// Chain of one listener that cannot share: `pick/web/tcp/203.0.113.10/80`.
 pub(super) fn private_pick(entry: &Entry<'_>) -> ChainName {

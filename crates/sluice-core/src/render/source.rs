@@ -62,13 +62,31 @@ fn shared(rendered: &mut Rendered, entry: &Entry<'_>, address: IpAddr, backends:
     let set =
         rendered.table.sets.entry(names::masquerade(entry.ip)).or_insert_with(|| Set::plain(key(entry.ip)));
     for backend in backends {
-        let key = Key::EMPTY
-            .address(address)
-            .protocol(entry.protocol())
-            .address(backend.address)
-            .port(entry.backend_ports(backend).first);
-        set.elements.insert(key, Element { data: Data::None, origin });
+        set.elements.insert(element(entry, address, backend), Element { data: Data::None, origin });
     }
+}
+
+/// Adds the elements of an exact listener, which nobody else claims.
+pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>) {
+    if let (Source::Masquerade, Some(address)) = (entry.service.source, entry.exact_destination()) {
+        shared(rendered, entry, address, entry.backends.clone());
+    }
+}
+
+/// Keys of the constant rule's set that an exact listener needs.
+pub(crate) fn keys(entry: &Entry<'_>, kept: &Preserved) -> Vec<Key> {
+    match (entry.service.source, entry.exact_destination()) {
+        (Source::Masquerade, Some(address)) => {
+            let common = entry.backends.iter().filter(|backend| !kept.claims(entry, address, backend));
+            common.map(|backend| element(entry, address, backend)).collect()
+        }
+        _ => vec![],
+    }
+}
+
+fn element(entry: &Entry<'_>, address: IpAddr, backend: &Backend) -> Key {
+    let key = Key::EMPTY.address(address).protocol(entry.protocol()).address(backend.address);
+    key.port(entry.backend_ports(backend).first)
 }
 
 fn key(ip: Ip) -> Vec<Operand> {
@@ -153,22 +171,45 @@ fn members(
 }
 
 /// Flows that must keep their source, by what the constant rule sees of them.
-struct Preserved(HashMap<(u8, IpAddr), Vec<(Address, Ports)>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Preserved(HashMap<(u8, IpAddr), Vec<(Address, Ports)>>);
+
+/// Protocol and backend, and for what listener addresses and backend ports.
+pub(crate) fn claims<'a>(
+    entry: &'a Entry<'_>,
+) -> impl Iterator<Item = ((u8, IpAddr), (Address, Ports))> + 'a {
+    let preserves = entry.service.source == Source::Preserve;
+    entry.backends.iter().filter(move |_| preserves).map(|backend| {
+        ((entry.protocol(), backend.address), (entry.listener.address, entry.backend_ports(backend)))
+    })
+}
 
 impl Preserved {
-    fn of(entries: &[Entry<'_>]) -> Self {
-        let mut kept = HashMap::<_, Vec<_>>::new();
-        for entry in entries.iter().filter(|entry| entry.service.source == Source::Preserve) {
-            for backend in &entry.backends {
-                let claim = (entry.listener.address, entry.backend_ports(backend));
-                kept.entry((entry.protocol(), backend.address)).or_default().push(claim);
+    pub(crate) fn of(entries: &[Entry<'_>]) -> Self {
+        let mut kept = Preserved::default();
+        entries.iter().for_each(|entry| kept.add(entry));
+        kept
+    }
+
+    pub(crate) fn add(&mut self, entry: &Entry<'_>) {
+        for (at, claim) in claims(entry) {
+            self.0.entry(at).or_default().push(claim);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, entry: &Entry<'_>) {
+        for (at, claim) in claims(entry) {
+            if let Some(claims) = self.0.get_mut(&at) {
+                claims.iter().position(|other| *other == claim).map(|n| claims.swap_remove(n));
+                if claims.is_empty() {
+                    self.0.remove(&at);
+                }
             }
         }
-        Preserved(kept)
     }
 
     /// Whether the constant rule could not tell this flow from one that must keep its source.
-    fn claims(&self, entry: &Entry<'_>, address: IpAddr, backend: &Backend) -> bool {
+    pub(crate) fn claims(&self, entry: &Entry<'_>, address: IpAddr, backend: &Backend) -> bool {
         let ports = entry.backend_ports(backend);
         self.0.get(&(entry.protocol(), backend.address)).into_iter().flatten().any(
             |(claimed, claimed_ports)| {

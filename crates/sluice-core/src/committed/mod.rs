@@ -1,0 +1,113 @@
+//! The ruleset as it was committed, and plans in proportion to what changes.
+//!
+//! [`render()`] and [`diff()`] look at everything. That takes a moment at tens of thousands of services, and
+//! mostly one service changes: then only what it needs is rendered and compared. A law (tests/committed.rs)
+//! says that both lead to the same ruleset.
+
+mod part;
+mod usage;
+
+use sluice_nft::{Counters, Table};
+
+use crate::diff::diff;
+use crate::model::{Service, ServiceName, Services};
+use crate::plan::Plan;
+use crate::render::entry::{Entry, entries};
+use crate::render::{Layout, Rendered, render};
+use crate::tally::{Tally, tally, tally_services};
+use part::Part;
+use usage::Usage;
+
+/// What the kernel was made equal to.
+#[derive(Debug)]
+pub struct Committed {
+    table: Table,
+    layout: Layout,
+    usage: Usage,
+}
+
+/// A plan, and what is committed once it has been carried out.
+#[derive(Debug)]
+pub struct Proposal<'a> {
+    /// What to do.
+    pub plan: Plan,
+    after: After<'a>,
+}
+
+#[derive(Debug)]
+enum After<'a> {
+    /// Only this part differs.
+    Part(Box<Part<'a>>),
+    /// This is everything, made from these services.
+    Whole(Table, &'a Services),
+}
+
+impl Committed {
+    /// `table` is what `services` were rendered to.
+    pub fn new(services: &Services, table: Table) -> Self {
+        let (layout, usage) = (Layout::of(Some(&table)), Usage::of(&entries(services), &table));
+        Committed { table, layout, usage }
+    }
+
+    /// The whole table.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The plan to get from services `held`, those that were committed, to `wanted`.
+    pub fn propose<'a>(&self, held: &'a Services, wanted: &'a Services) -> Proposal<'a> {
+        let (mut old, mut new) = (vec![], vec![]);
+        for (name, before, after) in differences(held, wanted) {
+            old.extend(before.into_iter().flat_map(|service| Entry::of(name, service)));
+            new.extend(after.into_iter().flat_map(|service| Entry::of(name, service)));
+        }
+        let part = self.usage.is_local(&old, &new, &self.table).then(|| Part::new(self, old, new)).flatten();
+        if let Some(part) = part {
+            return Proposal { plan: part.plan(), after: After::Part(Box::new(part)) };
+        }
+        let Rendered { table, origins } = render(wanted, &self.layout);
+        Proposal { plan: diff(Some(&self.table), Some(&table), &origins), after: After::Whole(table, wanted) }
+    }
+
+    /// Takes over what a proposal led to.
+    pub fn accept(&mut self, proposal: Proposal<'_>) {
+        match proposal.after {
+            After::Part(part) => part.apply(self),
+            After::Whole(table, wanted) => *self = Committed::new(wanted, table),
+        }
+    }
+
+    /// New connections by flow; `services` are those that were committed.
+    pub fn tally(&self, services: &Services, counters: &Counters) -> Tally {
+        tally_services(services, &self.layout, counters)
+    }
+}
+
+impl Proposal<'_> {
+    /// Whether only a part of the table was looked at.
+    pub fn is_part(&self) -> bool {
+        matches!(self.after, After::Part(_))
+    }
+
+    /// New connections by flow from the counters of elements that its plan deletes; `held` as above.
+    pub fn tally(&self, committed: &Committed, held: &Services, deleted: &Counters) -> Tally {
+        match &self.after {
+            After::Part(part) => {
+                let Rendered { table, origins } = part.rendered_before();
+                tally(table, origins, deleted)
+            }
+            After::Whole(..) => committed.tally(held, deleted),
+        }
+    }
+}
+
+/// Services that are not the same in both.
+fn differences<'a>(
+    held: &'a Services,
+    wanted: &'a Services,
+) -> impl Iterator<Item = (&'a ServiceName, Option<&'a Service>, Option<&'a Service>)> {
+    let gone = held.iter().filter(|(name, _)| !wanted.contains_key(*name));
+    let gone = gone.map(|(name, service)| (name, Some(service), None));
+    let there = wanted.iter().map(|(name, service)| (name, held.get(name), Some(service)));
+    gone.chain(there.filter(|(_, before, after)| before != after))
+}

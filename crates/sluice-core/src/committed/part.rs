@@ -1,0 +1,130 @@
+//! A change of a few listeners.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_nft::{ChainName, Key, Set, SetName, SetType, Table};
+
+use super::Committed;
+use super::usage::References;
+use crate::diff::{declaration_of, diff};
+use crate::plan::Plan;
+use crate::render::entry::Entry;
+use crate::render::{Rendered, capacity, names, render_exact};
+
+/// What some listeners need before and after a change, and that part of the table before and after it.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    old: (Vec<Entry<'a>>, Rendered),
+    new: (Vec<Entry<'a>>, Rendered),
+    before: Table,
+    after: Table,
+    /// How many listeners need an element of the constant rule at postrouting after it.
+    keys: BTreeMap<Key, u32>,
+}
+
+impl<'a> Part<'a> {
+    /// `None` if the change concerns what all listeners share: a set grows out of its size, or base chains change.
+    pub(super) fn new(committed: &Committed, old: Vec<Entry<'a>>, new: Vec<Entry<'a>>) -> Option<Self> {
+        let rendered = |entries: &[Entry<'_>]| render_exact(entries, &committed.layout);
+        let (was, is) = (rendered(&old), rendered(&new));
+        let keys = committed.usage.keys(&old, &new, |key| {
+            let sets = committed.table.sets.iter().filter(|(name, _)| names::is_masquerade(name));
+            sets.into_iter().any(|(_, set)| set.elements.contains_key(key))
+        });
+        let mut part =
+            Part { old: (old, was), new: (new, is), before: Table::default(), after: Table::default(), keys };
+        part.sets(&committed.table)?;
+        part.chains(committed);
+        Some(part)
+    }
+
+    /// What they were rendered to before the change.
+    pub(super) fn rendered_before(&self) -> &Rendered {
+        &self.old.1
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        diff(Some(&self.before), Some(&self.after), &self.new.1.origins)
+    }
+
+    pub(super) fn apply(self, committed: &mut Committed) {
+        let Part { old: (old, _), new: (new, _), before, after, keys } = self;
+        let table = &mut committed.table;
+        for (name, set) in &before.sets {
+            match table.sets.get_mut(name) {
+                Some(held) if after.sets.contains_key(name) => {
+                    set.elements.keys().for_each(|key| drop(held.elements.remove(key)));
+                }
+                _ => drop(table.sets.remove(name)),
+            }
+        }
+        for (name, set) in &after.sets {
+            let held = table.sets.entry(name.clone()).or_insert_with(|| declaration_of(set));
+            held.elements.extend(set.elements.iter().map(|(key, element)| (*key, element.clone())));
+        }
+        before.chains.keys().for_each(|name| drop(table.chains.remove(name)));
+        table.chains.extend(after.chains.iter().map(|(name, chain)| (name.clone(), chain.clone())));
+        committed.layout.follow(&before, table, &after);
+        committed.usage.follow((&old, &new), keys, (&before, &after));
+    }
+
+    /// The sets they need, with the elements they need.
+    fn sets(&mut self, table: &Table) -> Option<()> {
+        let (was, is) = (&self.old.1.table.sets, &self.new.1.table.sets);
+        let declared: BTreeMap<&SetName, &Set> = was.iter().chain(is).collect();
+        for (name, declared) in declared {
+            let is_shared = names::is_masquerade(name);
+            let stays = |key: &Key| is_shared && self.keys.get(key).is_some_and(|count| *count > 0);
+            let held = table.sets.get(name);
+            let (mut before, mut after) = (declaration_of(declared), declaration_of(declared));
+            for key in
+                [was, is].into_iter().filter_map(|sets| sets.get(name)).flat_map(|set| set.elements.keys())
+            {
+                if let Some(element) = held.and_then(|held| held.elements.get(key)) {
+                    before.elements.insert(*key, element.clone());
+                    if stays(key) {
+                        after.elements.insert(*key, element.clone());
+                    }
+                }
+            }
+            let needed = is.get(name).into_iter().flat_map(|set| &set.elements);
+            after.elements.extend(needed.map(|(key, element)| (*key, element.clone())));
+
+            let count =
+                held.map_or(0, |held| held.elements.len()) - before.elements.len() + after.elements.len();
+            let led_to_by_base_chains = is_shared || declared.data == SetType::Verdicts;
+            if led_to_by_base_chains && (held.is_none() || count == 0) {
+                return None;
+            }
+            if held.is_some() {
+                self.before.sets.insert(name.clone(), before);
+            }
+            if count > 0 {
+                if !declared.size.is_some_and(|size| capacity::suits(size, count as u32)) {
+                    return None;
+                }
+                self.after.sets.insert(name.clone(), after);
+            }
+        }
+        Some(())
+    }
+
+    /// The chains they need; shared ones stay for as long as something leads to them.
+    fn chains(&mut self, Committed { table, usage, .. }: &Committed) {
+        let (was, is) = (&self.old.1.table.chains, &self.new.1.table.chains);
+        let touched: BTreeSet<&ChainName> = was.keys().chain(is.keys()).collect();
+        let there = touched.into_iter().filter_map(|name| table.chains.get_key_value(name));
+        self.before.chains.extend(there.map(|(name, chain)| (name.clone(), chain.clone())));
+        self.after.chains.clone_from(is);
+        let before = References::of(&self.before);
+        loop {
+            let after = References::of(&self.after);
+            let kept = self.before.chains.iter().find(|(name, _)| {
+                !self.after.chains.contains_key(*name) && usage.leading_to(name, &before, &after) > 0
+            });
+            let Some((name, chain)) = kept else { return };
+            let (name, chain) = (name.clone(), chain.clone());
+            self.after.chains.insert(name, chain);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What more than one listener may need, so that it goes with the last of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sluice_nft::{ChainName, Data, Key, Statement, Table};
+
+use crate::render::entry::Entry;
+use crate::render::names;
+use crate::render::source::{self, Preserved};
+
+/// Who needs what.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    /// How often something leads to a chain that listeners share.
+    chains: References,
+    /// How many listeners need an element of the constant rule at postrouting, if more than one.
+    keys: HashMap<Key, u32>,
+    /// Flows that keep their source.
+    preserved: Preserved,
+}
+
+/// How often elements and rules lead to shared chains.
+#[derive(Debug, Default)]
+pub(super) struct References(BTreeMap<ChainName, i64>);
+
+impl Usage {
+    pub(super) fn of(entries: &[Entry<'_>], table: &Table) -> Self {
+        let preserved = Preserved::of(entries);
+        let mut keys: Vec<_> = entries.iter().flat_map(|entry| source::keys(entry, &preserved)).collect();
+        keys.sort_unstable();
+        let same = keys.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
+        let keys = same.map(|same| (same[0], same.len() as u32)).collect();
+        let mut chains = References::default();
+        chains.count(table, 1);
+        Usage { chains, keys, preserved }
+    }
+
+    /// Whether going from `old` to `new` listeners changes nothing of what is said about all listeners at once:
+    /// rules of the base chains, and which flows the constant rule at postrouting can tell apart.
+    pub(super) fn is_local(&self, old: &[Entry<'_>], new: &[Entry<'_>], table: &Table) -> bool {
+        let entries = || old.iter().chain(new);
+        let claimed = |entry: &Entry<'_>| {
+            let address = entry.exact_destination();
+            entry.backends.iter().any(|b| address.is_some_and(|at| self.preserved.claims(entry, at, b)))
+        };
+        let [preserve, masquerade] = [true, false].map(|kept| {
+            let any = |entries: &[Entry<'_>]| entries.iter().any(|entry| entry.preserves() == kept);
+            any(old) || any(new)
+        });
+        let one_by_one = table.chains.contains_key(&names::source());
+        let masquerades = table.sets.keys().any(names::is_masquerade);
+        entries().all(|entry| entry.exact().is_some())
+            && !(preserve && (one_by_one || masquerades || masquerade) && !same_claims(old, new))
+            && !(preserve && one_by_one)
+            && !entries().any(|entry| !entry.preserves() && claimed(entry))
+    }
+
+    /// How many listeners need an element, now that these need it no longer and those do.
+    pub(super) fn keys(
+        &self,
+        old: &[Entry<'_>],
+        new: &[Entry<'_>],
+        is_there: impl Fn(&Key) -> bool,
+    ) -> BTreeMap<Key, u32> {
+        let mut counts = BTreeMap::new();
+        let now = |key: &Key| self.keys.get(key).copied().unwrap_or(u32::from(is_there(key)));
+        for (entries, by) in [(new, 1), (old, -1)] {
+            for key in entries.iter().flat_map(|entry| source::keys(entry, &self.preserved)) {
+                let count: &mut u32 = counts.entry(key).or_insert_with(|| now(&key));
+                *count = count.saturating_add_signed(by);
+            }
+        }
+        counts
+    }
+
+    /// How often something leads to a chain when this takes the place of that.
+    pub(super) fn leading_to(&self, chain: &ChainName, before: &References, after: &References) -> i64 {
+        let of = |references: &References| references.0.get(chain).copied().unwrap_or(0);
+        of(&self.chains) - of(before) + of(after)
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        (old, new): (&[Entry<'_>], &[Entry<'_>]),
+        keys: BTreeMap<Key, u32>,
+        (before, after): (&Table, &Table),
+    ) {
+        for (key, count) in keys {
+            match count {
+                0 | 1 => drop(self.keys.remove(&key)),
+                _ => drop(self.keys.insert(key, count)),
+            }
+        }
+        self.chains.count(before, -1);
+        self.chains.count(after, 1);
+        self.chains.0.retain(|_, count| *count != 0);
+        old.iter().for_each(|entry| self.preserved.remove(entry));
+        new.iter().for_each(|entry| self.preserved.add(entry));
+    }
+}
+
+impl References {
+    pub(super) fn of(table: &Table) -> Self {
+        let mut references = References::default();
+        references.count(table, 1);
+        references
+    }
+
+    fn count(&mut self, table: &Table, by: i64) {
+        let elements = table.sets.values().flat_map(|set| set.elements.values());
+        let by_element = elements.filter_map(|element| match &element.data {
+            Data::Goto(chain) => Some(chain),
+            Data::Value(_) | Data::None => None,
+        });
+        let statements = table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.0);
+        let by_rule = statements.filter_map(|statement| match statement {
+            Statement::Goto(chain) | Statement::Jump(chain) => Some(chain),
+            _ => None,
+        });
+        for chain in by_element.chain(by_rule).filter(|chain| !names::is_private(chain)) {
+            match self.0.get_mut(chain) {
+                Some(count) => *count += by,
+                None => drop(self.0.insert(chain.clone(), by)),
+            }
+        }
+    }
+}
+
+fn same_claims(old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {
+    let claims = |entries: &[Entry<'_>]| {
+        let mut claims: Vec<_> = entries.iter().flat_map(source::claims).collect();
+        claims.sort_unstable();
+        claims
+    };
+    claims(old) == claims(new)
+}

@@ -1,0 +1,156 @@
+//! Plans in proportion to the change are those that looking at everything would give.
+
+mod common;
+
+use common::strategy::any_services;
+use common::{Services, With, service, services};
+use proptest::prelude::*;
+use proptest::sample::Index;
+use sluice_core::committed::Committed;
+use sluice_core::diff::diff;
+use sluice_core::model::{Backend, BackendPort, Scheduler, ServiceName};
+use sluice_core::plan::Plan;
+use sluice_core::render::{Layout, render};
+use sluice_nft::Dataplane;
+use sluice_nft::fake::FakeKernel;
+
+/// Services that change one after the other, as committed.
+struct Story {
+    services: Services,
+    committed: Committed,
+    kernel: FakeKernel,
+    /// Changes for which only a part was looked at.
+    parts: usize,
+}
+
+impl Story {
+    fn new(services: Services) -> Self {
+        let table = render(&services, &Layout::default()).table;
+        let kernel = FakeKernel::with_table(table.clone());
+        Story { committed: Committed::new(&services, table), services, kernel, parts: 0 }
+    }
+
+    /// Goes on with these services and returns the plan that led there.
+    fn change(&mut self, wanted: Services) -> Plan {
+        let before = self.committed.table().clone();
+        let proposal = self.committed.propose(&self.services, &wanted);
+        let plan = proposal.plan.clone();
+        let whole = render(&wanted, &Layout::of(Some(&before)));
+        assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.origins));
+        for batch in &plan.batches {
+            self.kernel.commit(&batch.steps(), None).unwrap();
+        }
+        self.parts += usize::from(proposal.is_part());
+        self.committed.accept(proposal);
+        assert_eq!(Some(self.committed.table()), self.kernel.table());
+        self.services = wanted;
+        plan
+    }
+}
+
+proptest! {
+    #[test]
+    fn plan_for_any_change_is_the_one_that_looking_at_everything_gives(
+        first in any_services(),
+        changes in prop::collection::vec((any_services(), any::<Index>()), 1..6),
+    ) {
+        let mut story = Story::new(first);
+        for (others, index) in changes {
+            // One service makes way for one of the same listeners, or goes, or comes.
+            let mut wanted = story.services.clone();
+            let name = ServiceName::new(&format!("s{}", index.index(5))).unwrap();
+            match (wanted.get_mut(&name), others.into_values().next()) {
+                (Some(service), Some(other)) => {
+                    // Ranges fit the listeners they were written for.
+                    let ranged = |backend: &Backend| matches!(backend.port, BackendPort::Range(_));
+                    service.backends.retain(ranged);
+                    service.backends.extend(other.backends.into_iter().filter(|backend| !ranged(backend)));
+                    service.scheduler = other.scheduler;
+                    service.enabled = other.enabled;
+                }
+                _ => drop(wanted.remove(&name)),
+            }
+            story.change(wanted);
+        }
+        story.change(Services::new());
+    }
+}
+
+/// Exact listeners that share backends, schedulers and slot counts.
+fn many(count: u8) -> Services {
+    let random = |n: u8| {
+        let backends = ["10.0.2.11:80", "10.0.2.12:80", "10.0.2.13:80"];
+        let used = &backends[..usize::from(n % 3) + 1];
+        let service = service(&[&format!("203.0.113.{n}:80"), &format!("203.0.113.{n}:81")], used);
+        if n % 2 == 0 { service.scheduler(Scheduler::Random) } else { service }
+    };
+    (1..=count).map(|n| (ServiceName::new(&format!("s{n}")).unwrap(), random(n))).collect()
+}
+
+#[test]
+fn change_of_one_service_among_exact_ones_is_planned_from_a_part() {
+    let mut story = Story::new(many(12));
+    let mut change = |edit: &dyn Fn(&mut Services)| {
+        let mut wanted = story.services.clone();
+        edit(&mut wanted);
+        story.change(wanted)
+    };
+    let name = |n: u8| ServiceName::new(&format!("s{n}")).unwrap();
+    let plans = [
+        change(&|services| services.get_mut(&name(2)).unwrap().backends.truncate(1)),
+        change(&|services| services.get_mut(&name(11)).unwrap().backends[0].weight = 5),
+        change(&|services| services.get_mut(&name(4)).unwrap().backends.clear()),
+        change(&|services| services.get_mut(&name(5)).unwrap().enabled = false),
+        change(&|services| services.get_mut(&name(5)).unwrap().enabled = true),
+        change(&|services| drop(services.remove(&name(7)))),
+        change(&|services| drop(services.insert(name(7), many(12)[&name(7)].clone()))),
+        change(&|services| services.get_mut(&name(8)).unwrap().scheduler = Scheduler::RoundRobin),
+    ];
+    assert_eq!(story.parts, plans.len());
+    for plan in plans {
+        assert!(!plan.is_empty() && plan.changes().count() < 16, "{plan:?}");
+    }
+}
+
+#[test]
+fn plan_for_the_same_services_is_empty() {
+    let mut story = Story::new(many(3));
+    assert!(story.change(many(3)).is_empty());
+}
+
+#[test]
+fn set_that_outgrows_its_size_is_planned_from_everything() {
+    let mut story = Story::new(many(200));
+    let more = |more: &str| {
+        let web = service(&[more], &["10.0.2.11:80"]).scheduler(Scheduler::Random);
+        services([("z", web)]).into_iter().chain(many(200)).collect::<Services>()
+    };
+    story.change(more("203.0.114.1:80"));
+    assert_eq!(story.parts, 1);
+    let mut wanted = story.services.clone();
+    for n in 0..800u32 {
+        let listen = format!("203.1.{}.{}:80", n / 200, n % 200);
+        wanted.insert(ServiceName::new(&format!("y{n}")).unwrap(), service(&[&listen], &[]));
+    }
+    story.change(wanted);
+    assert_eq!(story.parts, 1);
+}
+
+#[test]
+fn element_that_two_listeners_need_goes_with_the_second() {
+    let two = services([
+        ("a", service(&["203.0.113.10:80"], &["10.0.2.11:80"])),
+        ("b", service(&["203.0.113.10:81"], &["10.0.2.11:80"])),
+        ("c", service(&["203.0.113.10:82"], &["10.0.2.12:80"])),
+    ]);
+    let mut story = Story::new(two.clone());
+    for gone in ["a", "b"] {
+        let mut wanted = story.services.clone();
+        wanted.remove(&ServiceName::new(gone).unwrap());
+        let plan = story.change(wanted);
+        let masquerade =
+            plan.changes().filter(|change| change.step.to_string().contains("masquerade4")).count();
+        assert_eq!(masquerade, usize::from(gone == "b"), "{gone}: {plan:?}");
+    }
+    assert_eq!(story.parts, 2);
+}
