@@ -29,16 +29,17 @@ pub(crate) enum Next {
 
 impl Packed {
     /// Takes messages from `from` on while they fit into `limit` bytes, but at least one. `None` if
-    /// there is none.
+    /// there is none. `echo`: the kernel is to tell of counted elements that are deleted.
     pub(crate) fn fill(
         table: Target,
         steps: &[Step],
         from: Position,
         limit: usize,
+        echo: bool,
     ) -> Result<Option<(Packed, Next)>, CommitError> {
         let mut packed =
             Packed { batch: Batch::with_page_size(PAGE), about: vec![], first: 0, bytes: 2 * HEADERS };
-        for message in Messages::new(table, steps, from) {
+        for message in Messages::new(table, steps, from, echo) {
             let message = message.map_err(|step| unwritable(&steps[step]))?;
             if packed.bytes + message.bytes.len() > limit && !packed.about.is_empty() {
                 return Ok(Some((packed, Next::At(message.about.first))));

@@ -7,6 +7,7 @@ use sluice_nft::{CommitError, Data, ElementsOf, Key, Step, Table, generation_aft
 
 use crate::attr::Write;
 use crate::batch::{Next, Packed, Sealed};
+use crate::deleted::Deleted;
 use crate::element;
 use crate::message::{self, HEADERS};
 use crate::reply::{self, Refusal, Reply};
@@ -22,24 +23,25 @@ const LISTED: usize = 4;
 
 /// Sends steps in batches of at most `limit` bytes, one if that is enough, and lowers `limit` where the
 /// system takes less. Returns the number of messages sent, begins and ends included, and the generation that
-/// the last batch led to if the first was planned from one.
+/// the last batch led to if the first was planned from one. Counts of what is deleted are told to `deleted`.
 pub(crate) fn commit(
     socket: &mut Socket,
     table: Target,
     steps: &[Step],
     planned_from: Option<u32>,
     limit: &mut usize,
+    deleted: &mut Deleted,
 ) -> (u64, Result<Option<u32>, CommitError>) {
     let mut generation = planned_from;
     let mut sent = 0;
     let mut from = Position::START;
     loop {
-        let (batch, next) = match Packed::fill(table, steps, from, *limit) {
+        let (batch, next) = match Packed::fill(table, steps, from, *limit, deleted.echo) {
             Ok(Some((packed, next))) => (packed.seal(), next),
             Ok(None) => return (sent, Ok(generation)),
             Err(error) => return (sent, Err(error)),
         };
-        match send(socket, &batch, generation) {
+        match send(socket, &batch, generation, |event| deleted.hear(event)) {
             Ok(refusals) => {
                 sent += batch.len() as u64 + 2;
                 if let Some((sequence, refusal)) = refusals.first() {
@@ -66,7 +68,7 @@ pub(crate) fn change_flags(
     table: Target,
     planned_from: Option<u32>,
 ) -> Result<(), CommitError> {
-    let refusals = send(socket, &Packed::one(&table.message(0)).seal(), planned_from);
+    let refusals = send(socket, &Packed::one(&table.message(0)).seal(), planned_from, |_| {});
     match refusals.map(|refusals| refusals.first().map(|(_, refusal)| refusal.errno)) {
         Ok(None) => Ok(()),
         Ok(Some(errno)) | Err(errno) => Err(failed(format!("own table {}", Table::NAME), errno)),
@@ -74,11 +76,13 @@ pub(crate) fn change_flags(
 }
 
 /// Sends a batch and returns what the kernel refused: sequence numbers of messages, and why. One
-/// refusal is enough for nothing to be carried out, and so is another generation than `planned_from`.
+/// refusal is enough for nothing to be carried out, and so is another generation than `planned_from`. What
+/// else the kernel tells, of what it did, goes to `echo`; there may be more of it than the socket holds.
 pub(crate) fn send(
     socket: &mut Socket,
     batch: &Sealed,
     planned_from: Option<u32>,
+    mut echo: impl FnMut(&[u8]),
 ) -> Result<Vec<(u32, Refusal)>, Errno> {
     let mut pages = batch.batch.iter();
     let (begin, first) = pages.next().and_then(|page| page.split_at_checked(HEADERS)).ok_or(Errno::EINVAL)?;
@@ -86,23 +90,26 @@ pub(crate) fn send(
     let parts: Vec<_> = [&begin, first].into_iter().chain(pages).map(IoSlice::new).collect();
     socket.send(&parts)?;
     let mut refusals = Vec::new();
-    let mut overflowed = false;
+    let (mut done, mut overflowed) = (false, false);
     loop {
-        let arrived = socket.receive(|answer| {
-            if let Reply::Error(refusal) = reply::parse(answer) {
-                refusals.push((message::sequence(answer), refusal));
+        let arrived = socket.receive(|answer| match reply::parse(answer) {
+            Reply::Error(refusal) => refusals.push((message::sequence(answer), refusal)),
+            Reply::Data => {
+                done = true;
+                echo(answer);
             }
+            Reply::End => {}
         });
         match arrived {
             Ok(true) => {}
             Ok(false) => break,
-            // More was refused than the socket holds; the first of it is kept.
+            // More was refused, or done, than the socket holds; the first of it is kept.
             Err(Errno::ENOBUFS) if !overflowed => overflowed = true,
             // Not to be taken for an error of sending, after which one may send again.
             Err(_) => return Err(Errno::EIO),
         }
     }
-    if overflowed && refusals.is_empty() { Err(Errno::EIO) } else { Ok(refusals) }
+    if overflowed && refusals.is_empty() && !done { Err(Errno::EIO) } else { Ok(refusals) }
 }
 
 /// The begin of a batch, which nftnl writes without attributes, with the generation in it
@@ -128,7 +135,7 @@ fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refu
 /// first few when the kernel does not tell which.
 fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     let refused = offset.and_then(|offset| {
-        let message = Messages::new(Target::SLUICE, steps, about.first).next()?.ok()?;
+        let message = Messages::new(Target::SLUICE, steps, about.first, false).next()?.ok()?;
         run(steps, about.first).nth(element::at_offset(&message.bytes, offset)?).map(|(position, _)| position)
     });
     let at = refused.unwrap_or(about.first);

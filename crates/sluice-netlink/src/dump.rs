@@ -1,4 +1,4 @@
-//! Our table as the kernel has it.
+//! Questions about our table, and the kernel's answers decoded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_int;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use sluice_nft::{
-    Base, Chain, ChainName, Counters, Element, Hook, Origin, Owner, ReadError, Set, SetName, Snapshot, Table,
+    Base, Chain, ChainName, Counter, Data, Element, Hook, Key, Origin, Owner, ReadError, Set, SetName, Table,
     TableFlags,
 };
 
@@ -23,11 +23,39 @@ use crate::uapi;
 
 const TABLE: &str = Target::SLUICE.name;
 
-/// How often a read starts over because somebody changed the ruleset meanwhile.
-const ATTEMPTS: u32 = 10;
+/// How often something is asked because the ruleset changed under the answer.
+pub(crate) const ATTEMPTS: u32 = 10;
 
 /// Waited before an attempt, times the number of attempts before it.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// Elements asked for at once. Their answers, a datagram each, have to fit into the receive buffer.
+const KEYS: usize = 64;
+
+/// Numbers of attempts, after a pause each but the first.
+pub(crate) fn attempts() -> impl Iterator<Item = u32> {
+    (0..ATTEMPTS).inspect(|attempt| thread::sleep(PAUSE * *attempt))
+}
+
+type Elements = BTreeMap<Key, Element>;
+
+type Counts = BTreeMap<Key, Counter>;
+
+/// Why reading ends early.
+pub(crate) enum Stop {
+    /// Our table changed meanwhile.
+    Changed,
+    Failed(ReadError),
+}
+
+/// What the kernel says of the table itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) flags: TableFlags,
+    dormant: bool,
+    /// Number of chains, sets and other objects in it.
+    uses: u32,
+}
 
 /// Number of the last commit by anybody.
 pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
@@ -38,87 +66,77 @@ pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
     generation.ok_or(Errno::EBADMSG)
 }
 
-/// Everything of our table, as of one generation.
-/// `us` is the port that commits are sent from.
-pub(crate) fn read(socket: &mut Socket, us: u32) -> Result<Snapshot, ReadError> {
-    for attempt in 0..ATTEMPTS {
-        thread::sleep(PAUSE * attempt);
-        match (Reader { socket, us }).read() {
-            Ok(snapshot) => return Ok(snapshot),
-            Err(Stop::Changed) => {}
-            Err(Stop::Failed(error)) => return Err(error),
-        }
+/// What the table is like; `None` if there is none. `us` is the port that commits are sent from.
+pub(crate) fn header(socket: &mut Socket, us: u32) -> Result<Option<Header>, Errno> {
+    let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
+    question.put_text(uapi::table::NAME, TABLE);
+    let mut header = None;
+    let asked = socket.ask(question, |answer| {
+        let attributes = message::attributes(answer);
+        let flags = attributes.u32(uapi::table::FLAGS).unwrap_or(0);
+        let port = attributes.u32(uapi::table::OWNER);
+        let owner = port.map(|port| if port == us { Owner::Us } else { Owner::Port(port) });
+        header = Some(Header {
+            flags: TableFlags { owner, persist: flags & uapi::table::PERSIST != 0 },
+            dormant: flags & uapi::table::DORMANT != 0,
+            uses: attributes.u32(uapi::table::USES).unwrap_or(0),
+        });
+    });
+    match asked {
+        Ok(_) => Ok(header),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
     }
-    let operation = format!("read table {} while it changes", Table::NAME);
-    Err(ReadError { operation, errno: sluice_nft::Errno(Errno::EINTR as i32) })
 }
 
-/// One attempt.
-struct Reader<'a> {
-    socket: &'a mut Socket,
-    us: u32,
-}
-
-/// Why an attempt ends early.
-enum Stop {
-    /// The ruleset changed meanwhile.
-    Changed,
-    Failed(ReadError),
+/// One that asks. What it dumps is right if nobody touched our table meanwhile, whatever became of others': the
+/// kernel walks by position, but, except for chains, it counts only what is in our table.
+pub(crate) struct Reader<'a> {
+    pub(crate) socket: &'a mut Socket,
+    /// Port that commits are sent from.
+    pub(crate) us: u32,
 }
 
 impl Reader<'_> {
-    fn read(&mut self) -> Result<Snapshot, Stop> {
-        let generation = self.generation()?;
-        let mut counters = Counters::new();
-        let (table, flags) = match self.table()? {
-            None => (None, TableFlags::default()),
-            Some((flags, dormant)) => {
-                let mut chains = self.chains(dormant)?;
-                self.rules(&mut chains)?;
-                let sets = self.sets(&chains, &mut counters)?;
-                (Some(Table { sets, chains }), flags)
-            }
-        };
-        match self.generation()? == generation {
-            true => Ok(Snapshot { table, counters, flags, generation }),
-            false => Err(Stop::Changed),
-        }
-    }
-
-    fn generation(&mut self) -> Result<u32, Stop> {
+    pub(crate) fn generation(&mut self) -> Result<u32, Stop> {
         generation(self.socket).map_err(|errno| failed("read the generation of nf_tables", errno))
     }
 
-    /// The table's flags, and whether it is dormant; `None` if there is no table.
-    fn table(&mut self) -> Result<Option<(TableFlags, bool)>, Stop> {
-        let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
-        question.put_text(uapi::table::NAME, TABLE);
-        let (mut flags, mut port) = (0, None);
-        let asked = self.socket.ask(question, |answer| {
-            flags = message::attributes(answer).u32(uapi::table::FLAGS).unwrap_or(0);
-            port = message::attributes(answer).u32(uapi::table::OWNER);
-        });
-        let owner = port.map(|port| if port == self.us { Owner::Us } else { Owner::Port(port) });
-        match asked {
-            Ok(_) => Ok(Some((
-                TableFlags { owner, persist: flags & uapi::table::PERSIST != 0 },
-                flags & uapi::table::DORMANT != 0,
-            ))),
-            Err(Errno::ENOENT) => Ok(None),
-            Err(errno) => Err(failed(format!("read table {}", Table::NAME), errno)),
-        }
+    pub(crate) fn header(&mut self) -> Result<Option<Header>, Stop> {
+        header(self.socket, self.us).map_err(|errno| failed(format!("read table {}", Table::NAME), errno))
     }
 
-    fn chains(&mut self, dormant: bool) -> Result<BTreeMap<ChainName, Chain>, Stop> {
-        let mut chains = BTreeMap::new();
-        self.dump(libc::NFT_MSG_GETCHAIN, uapi::chain::TABLE, |answer| {
-            let attributes = message::attributes(answer);
-            if let Some(name) = attributes.text(uapi::chain::NAME) {
-                let base = attributes.nested(uapi::chain::HOOK).map(|hook| base(attributes, hook, dormant));
-                chains.insert(ChainName::from(name), Chain { base, rules: vec![] });
-            }
+    /// All sets, without elements, and all chains with their rules.
+    pub(crate) fn objects(&mut self, header: Header) -> Result<Table, Stop> {
+        let (sets, number) = self.declarations()?;
+        let mut chains = self.chains(header, number)?;
+        self.rules(&mut chains)?;
+        Ok(Table { sets, chains })
+    }
+
+    /// All sets, without elements, and their number with anonymous ones.
+    pub(crate) fn declarations(&mut self) -> Result<(BTreeMap<SetName, Set>, u32), Stop> {
+        let (mut sets, mut number) = (BTreeMap::new(), 0);
+        self.dump(libc::NFT_MSG_GETSET, uapi::set::TABLE, |answer| {
+            sets.extend(set::decode(message::attributes(answer)));
+            number += 1;
         })?;
-        Ok(chains)
+        Ok((sets, number))
+    }
+
+    /// All chains, without rules, of a table with so many sets. Positions count chains of all tables of our
+    /// family: if others come and go, some of ours may be left out, until as many were seen as there are.
+    fn chains(&mut self, header: Header, sets: u32) -> Result<BTreeMap<ChainName, Chain>, Stop> {
+        let mut chains = BTreeMap::new();
+        for _ in attempts() {
+            let dumped = self.dump(libc::NFT_MSG_GETCHAIN, uapi::chain::TABLE, |answer| {
+                chains.extend(chain(answer, header.dormant));
+            })?;
+            if dumped == Dumped::Whole || chains.len() as u32 + sets == header.uses {
+                return Ok(chains);
+            }
+        }
+        Err(Stop::Changed)
     }
 
     fn rules(&mut self, chains: &mut BTreeMap<ChainName, Chain>) -> Result<(), Stop> {
@@ -141,76 +159,144 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn sets(
-        &mut self,
-        chains: &BTreeMap<ChainName, Chain>,
-        counters: &mut Counters,
-    ) -> Result<BTreeMap<SetName, Set>, Stop> {
-        let mut sets = BTreeMap::new();
-        self.dump(libc::NFT_MSG_GETSET, uapi::set::TABLE, |answer| {
-            sets.extend(set::decode(message::attributes(answer)));
-        })?;
-        let chains = chains.keys().map(|name| (name.as_str(), name.clone())).collect();
-        for (name, set) in sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
-            self.elements(name, set, &chains, counters)?;
-        }
-        Ok(sets)
+    /// One chain with its rules; `None` if it does not exist.
+    pub(crate) fn chain(&mut self, name: &ChainName, header: Header) -> Result<Option<Chain>, Stop> {
+        let mut question = message::start(libc::NFT_MSG_GETCHAIN, libc::NLM_F_ACK);
+        question.put_text(uapi::chain::TABLE, TABLE);
+        question.put_text(uapi::chain::NAME, name.as_str());
+        let what = || format!("read chain {} {name}", Table::NAME);
+        let found = self.one(question, what, |answer| chain(answer, header.dormant))?;
+        let Some((_, mut chain)) = found else { return Ok(None) };
+        let mut question = message::start(libc::NFT_MSG_GETRULE, libc::NLM_F_DUMP);
+        question.put_text(uapi::rule::TABLE, TABLE);
+        question.put_text(uapi::rule::CHAIN, name.as_str());
+        let each = |answer: &[u8]| chain.rules.push(rule::decode(answer));
+        ask(self.socket, question, || format!("dump rules of {} {name}", Table::NAME), each)?;
+        Ok(Some(chain))
     }
 
-    fn elements(
-        &mut self,
-        name: &SetName,
-        set: &mut Set,
-        chains: &HashMap<&str, ChainName>,
-        counters: &mut Counters,
-    ) -> Result<(), Stop> {
-        for attempt in 0..ATTEMPTS {
-            thread::sleep(PAUSE * attempt);
-            let mut question = message::start(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
-            question.put_text(uapi::element::TABLE, TABLE);
-            question.put_text(uapi::element::SET, name.as_str());
-            let (mut elements, mut counts) = (Vec::new(), Vec::new());
-            let asked = self.socket.ask(question, |answer| {
-                element::decode(message::attributes(answer), set, chains, |(key, data, counter)| {
-                    elements.push((key, Element { data, origin: Origin::default() }));
-                    counts.extend(counter.map(|counter| (key, counter)));
+    /// The declaration of one set; `None` if it does not exist.
+    pub(crate) fn declaration(&mut self, name: &SetName) -> Result<Option<Set>, Stop> {
+        let mut question = message::start(libc::NFT_MSG_GETSET, libc::NLM_F_ACK);
+        question.put_text(uapi::set::TABLE, TABLE);
+        question.put_text(uapi::set::NAME, name.as_str());
+        let what = || format!("read set {} {name}", Table::NAME);
+        let found = self.one(question, what, |answer| set::decode(message::attributes(answer)))?;
+        Ok(found.map(|(_, set)| set))
+    }
+
+    /// Those elements of a set that exist, of these keys.
+    pub(crate) fn elements_of(&mut self, name: &SetName, set: &Set, keys: &[Key]) -> Result<Elements, Stop> {
+        let mut elements = BTreeMap::new();
+        let mut rest = keys;
+        while !rest.is_empty() {
+            let asked = &rest[..rest.len().min(KEYS)];
+            let question = element::question(TABLE, name, set, asked);
+            let mut answered = 0;
+            let answer = self.socket.ask(question, |answer| {
+                answered += 1;
+                element::decode(message::attributes(answer), set, &HashMap::new(), |(key, data, _)| {
+                    elements.insert(key, element(data));
                 });
             });
-            whole(asked, || format!("dump elements of {} {name}", Table::NAME))?;
+            rest = match answer {
+                Ok(_) => &rest[asked.len()..],
+                // The kernel answers in order, and stops at the first key that is not there.
+                Err(Errno::ENOENT) => rest.get(answered + 1..).unwrap_or_default(),
+                Err(errno) => return Err(failed(format!("read elements of {} {name}", Table::NAME), errno)),
+            };
+        }
+        Ok(elements)
+    }
+
+    /// All elements of a set, and what they counted.
+    pub(crate) fn elements(
+        &mut self,
+        name: &SetName,
+        set: &Set,
+        chains: &HashMap<&str, ChainName>,
+    ) -> Result<(Elements, Counts), Stop> {
+        for _ in attempts() {
+            let (mut elements, mut counters) = (Vec::new(), Vec::new());
+            self.dump_elements(name, |answer| {
+                element::decode(message::attributes(answer), set, chains, |(key, data, counter)| {
+                    elements.push((key, element(data)));
+                    counters.extend(counter.map(|counter| (key, counter)));
+                });
+            })?;
             let dumped = elements.len();
-            set.elements = elements.into_iter().collect();
-            // After a commit the kernel resizes the hash table of a set in the background. It goes on with
-            // a dump by position, so that what changed places is dumped twice or not at all; and when
-            // something is missing, something else is there twice.
-            if set.elements.len() == dumped {
-                if !counts.is_empty() {
-                    counters.insert(name.clone(), counts.into_iter().collect());
-                }
-                return Ok(());
+            let elements: Elements = elements.into_iter().collect();
+            if elements.len() == dumped {
+                return Ok((elements, counters.into_iter().collect()));
             }
         }
         Err(Stop::Changed)
     }
 
+    /// What the elements of a set counted, in key order.
+    pub(crate) fn counters(&mut self, name: &SetName) -> Result<Vec<(Key, Counter)>, Stop> {
+        for _ in attempts() {
+            let mut counters = Vec::new();
+            self.dump_elements(name, |answer| element::counts(message::attributes(answer), &mut counters))?;
+            let dumped = counters.len();
+            counters.sort_unstable_by_key(|(key, _)| *key);
+            counters.dedup_by_key(|(key, _)| *key);
+            if counters.len() == dumped {
+                return Ok(counters);
+            }
+        }
+        Err(Stop::Changed)
+    }
+
+    /// After a commit the kernel resizes the hash table of a set in the background. It goes on with a dump by
+    /// position, so that what changed places is dumped twice or not at all; and when something is missing,
+    /// something else is there twice.
+    fn dump_elements(&mut self, name: &SetName, each: impl FnMut(&[u8])) -> Result<(), Stop> {
+        let mut question = message::start(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
+        question.put_text(uapi::element::TABLE, TABLE);
+        question.put_text(uapi::element::SET, name.as_str());
+        ask(self.socket, question, || format!("dump elements of {} {name}", Table::NAME), each).map(drop)
+    }
+
     /// Dumps all objects of a kind that are in our table; `table` is the attribute with its name.
-    fn dump(&mut self, kind: c_int, table: u16, mut each: impl FnMut(&[u8])) -> Result<(), Stop> {
+    fn dump(&mut self, kind: c_int, table: u16, mut each: impl FnMut(&[u8])) -> Result<Dumped, Stop> {
         let mut question = message::start(kind, libc::NLM_F_DUMP);
         question.put_text(table, TABLE);
-        let asked = self.socket.ask(question, |answer| {
+        let each = |answer: &[u8]| {
             // The kernel does not look at the name for every kind.
             if message::attributes(answer).text(table) == Some(TABLE) {
                 each(answer);
             }
-        });
-        whole(asked, || format!("dump {} of {}", plural(kind), Table::NAME))
+        };
+        ask(self.socket, question, || format!("dump {} of {}", plural(kind), Table::NAME), each)
+    }
+
+    /// Asks for one object.
+    fn one<T>(
+        &mut self,
+        question: Vec<u8>,
+        operation: impl FnOnce() -> String,
+        decode: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Stop> {
+        let mut found = None;
+        match self.socket.ask(question, |answer| found = decode(answer)) {
+            Ok(_) => Ok(found),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(failed(operation(), errno)),
+        }
     }
 }
 
-/// A dump is of use only if nobody changed anything meanwhile. What is missing was there a moment ago.
-fn whole(asked: Result<Dumped, Errno>, operation: impl FnOnce() -> String) -> Result<(), Stop> {
-    match asked {
-        Ok(Dumped::Whole) => Ok(()),
-        Ok(Dumped::Interrupted) | Err(Errno::ENOENT) => Err(Stop::Changed),
+/// Dumps something. If that is missing, it was there a moment ago.
+fn ask(
+    socket: &mut Socket,
+    question: Vec<u8>,
+    operation: impl FnOnce() -> String,
+    each: impl FnMut(&[u8]),
+) -> Result<Dumped, Stop> {
+    match socket.ask(question, each) {
+        Ok(dumped) => Ok(dumped),
+        Err(Errno::ENOENT) => Err(Stop::Changed),
         Err(errno) => Err(failed(operation(), errno)),
     }
 }
@@ -221,6 +307,17 @@ fn plural(kind: c_int) -> &'static str {
         libc::NFT_MSG_GETRULE => "rules",
         _ => "sets",
     }
+}
+
+fn element(data: Data) -> Element {
+    Element { data, origin: Origin::default() }
+}
+
+fn chain(answer: &[u8], dormant: bool) -> Option<(ChainName, Chain)> {
+    let attributes = message::attributes(answer);
+    let name = ChainName::from(attributes.text(uapi::chain::NAME)?);
+    let base = attributes.nested(uapi::chain::HOOK).map(|hook| base(attributes, hook, dormant));
+    Some((name, Chain { base, rules: vec![] }))
 }
 
 fn base(attributes: Attributes<'_>, hook: Attributes<'_>, dormant: bool) -> Base {
@@ -237,6 +334,6 @@ fn base(attributes: Attributes<'_>, hook: Attributes<'_>, dormant: bool) -> Base
     Base { hook, priority }
 }
 
-fn failed(operation: impl Into<String>, errno: Errno) -> Stop {
+pub(crate) fn failed(operation: impl Into<String>, errno: Errno) -> Stop {
     Stop::Failed(ReadError { operation: operation.into(), errno: sluice_nft::Errno(errno as i32) })
 }

@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::ffi::c_int;
 
-use nftnl::nftnl_sys::libc::{NFT_MSG_DELSETELEM, NFT_MSG_NEWSETELEM, NLM_F_CREATE, NLM_F_EXCL};
+use nftnl::nftnl_sys::libc::{
+    NFNL_SUBSYS_NFTABLES, NFT_MSG_DELSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM, NLM_F_ACK,
+    NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL,
+};
 use sluice_nft::{ChainName, Counter, Data, Key, Octets, Operand, Set, SetName, SetType};
 
 use crate::attr::{Attribute, Attributes, Write};
 use crate::message;
+use crate::step::Target;
 use crate::uapi::element as attribute;
 use crate::uapi::{LIST_ELEM, data, expr};
 
@@ -21,14 +25,17 @@ pub(crate) enum Verb {
     /// Adds; a key that is there already is an error.
     Add,
     /// Deletes; only the key matters.
-    Delete,
+    Delete {
+        /// Whether the kernel tells us of each, once it is gone.
+        echo: bool,
+    },
 }
 
 impl Verb {
     fn message(self) -> (c_int, c_int) {
         match self {
             Verb::Add => (NFT_MSG_NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL),
-            Verb::Delete => (NFT_MSG_DELSETELEM, 0),
+            Verb::Delete { echo } => (NFT_MSG_DELSETELEM, if echo { NLM_F_ECHO } else { 0 }),
         }
     }
 }
@@ -64,6 +71,20 @@ pub(crate) fn encode<'a>(
         }
     });
     (message::finish(message), count)
+}
+
+/// The question for the elements with these keys.
+pub(crate) fn question(table: &str, name: &SetName, set: &Set, keys: &[Key]) -> Vec<u8> {
+    let width = Widths::of(set).key;
+    let mut message = message::start(NFT_MSG_GETSETELEM, NLM_F_ACK);
+    message.put_text(attribute::TABLE, table);
+    message.put_text(attribute::SET, name.as_str());
+    message.nest(attribute::ELEMENTS, |list| {
+        for key in keys {
+            list.nest(LIST_ELEM, |element| encode_key(element, key, width));
+        }
+    });
+    message
 }
 
 /// Most bytes that the kernel takes for key and data: our octets are padded, a single value in the
@@ -137,13 +158,33 @@ pub(crate) fn decode(
     chains: &HashMap<&str, ChainName>,
     mut take: impl FnMut(Read),
 ) {
-    let elements = attributes.nested(attribute::ELEMENTS).unwrap_or(Attributes::new(&[]));
-    for element in elements.map(Attribute::nested) {
-        let key = element.nested(attribute::KEY).and_then(|key| key.bytes(data::VALUE));
-        let Some(key) = padded(key.unwrap_or_default()) else { continue };
+    for (key, element) in list(attributes) {
         let data = element.nested(attribute::DATA).map_or(Data::None, |data| decode_data(data, set, chains));
         take((key, data, set.counter.then(|| decode_counter(element)).flatten()));
     }
+}
+
+/// What the elements in such a message counted, whatever set they are of.
+pub(crate) fn counts(attributes: Attributes<'_>, counters: &mut Vec<(Key, Counter)>) {
+    counters.extend(list(attributes).filter_map(|(key, element)| Some((key, decode_counter(element)?))));
+}
+
+/// What elements counted that the kernel tells have been deleted from our table, and the name of their set.
+pub(crate) fn deleted<'a>(event: &'a [u8], counters: &mut Vec<(Key, Counter)>) -> Option<&'a str> {
+    let attributes = message::attributes(event);
+    let ours = message::kind(event) == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELSETELEM
+        && attributes.text(attribute::TABLE) == Some(Target::SLUICE.name);
+    ours.then(|| counts(attributes, counters));
+    ours.then(|| attributes.text(attribute::SET)).flatten()
+}
+
+/// Keys of elements, and all that is known of each.
+fn list(attributes: Attributes<'_>) -> impl Iterator<Item = (Key, Attributes<'_>)> {
+    let elements = attributes.nested(attribute::ELEMENTS).unwrap_or(Attributes::new(&[]));
+    elements.map(Attribute::nested).filter_map(|element| {
+        let key = element.nested(attribute::KEY).and_then(|key| key.bytes(data::VALUE));
+        Some((padded(key.unwrap_or_default())?, element))
+    })
 }
 
 fn decode_data(value: Attributes<'_>, set: &Set, chains: &HashMap<&str, ChainName>) -> Data {

@@ -59,11 +59,11 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
     let owners: Vec<Missing> = trials.iter().flat_map(|trial| trial.steps().map(|_| trial.missing)).collect();
 
     let (mut socket, limit) = open_writer()?;
-    let packed = Packed::fill(PROBE, &steps, Position::START, limit).ok().flatten();
+    let packed = Packed::fill(PROBE, &steps, Position::START, limit, false).ok().flatten();
     let (packed, _) = packed.expect("trials hold nothing foreign");
     let batch = packed.seal();
     let all = Missing { what: "all trials", options: "" };
-    let refusals = send(&mut socket, &batch, None).map_err(|errno| all.refused(errno))?;
+    let refusals = send(&mut socket, &batch, None, |_| {}).map_err(|errno| all.refused(errno))?;
 
     let mut missing: Vec<Missing> = Vec::new();
     for (sequence, refusal) in refusals {
@@ -83,9 +83,10 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
 /// Tries whether a table can have these `NFT_TABLE_F_*`.
 pub(crate) fn takes(socket: &mut Socket, limit: usize, flags: u32) -> Result<bool, Errno> {
     let steps = [Step::AddTable, Step::DeleteTable];
-    let packed = Packed::fill(Target { flags, ..PROBE }, &steps, Position::START, limit).ok().flatten();
+    let packed =
+        Packed::fill(Target { flags, ..PROBE }, &steps, Position::START, limit, false).ok().flatten();
     let (packed, _) = packed.expect("a trial holds nothing foreign");
-    Ok(send(socket, &packed.seal(), None)?.is_empty())
+    Ok(send(socket, &packed.seal(), None, |_| {})?.is_empty())
 }
 
 impl Missing {

@@ -8,13 +8,16 @@
 mod attr;
 mod batch;
 mod commit;
+mod deleted;
 mod dump;
 mod element;
 mod expr;
 mod features;
+mod listener;
 mod message;
 mod monitor;
 mod netlink;
+mod read;
 mod reply;
 mod rule;
 mod set;
@@ -24,6 +27,7 @@ mod sysctl;
 #[cfg(test)]
 mod tests;
 mod uapi;
+mod watch;
 
 pub use features::{Missing, ProbeError, probe};
 pub use monitor::{Change, Event, Monitor};

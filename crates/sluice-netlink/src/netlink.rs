@@ -8,19 +8,26 @@ use sluice_nft::{
     TableFlags, generation_after,
 };
 
+use crate::deleted::{self, Deleted};
+use crate::dump::Reader;
 use crate::monitor::Monitor;
 use crate::socket::Socket;
 use crate::step::Target;
 use crate::uapi::table::{OWNED, PERSIST};
-use crate::{commit, dump, features};
+use crate::watch::Watch;
+use crate::{commit, dump, features, read};
 
 /// nf_tables of the network namespace that the opening thread was in.
 pub struct Netlink {
     /// All commits go through this one.
     pub(crate) writer: Socket,
-    reader: Socket,
+    /// All questions are asked through this one.
+    pub(crate) reader: Socket,
+    pub(crate) watch: Watch,
     /// Most bytes of a batch.
     pub(crate) limit: usize,
+    /// Bytes that the kernel can tell us of a commit.
+    pub(crate) room: usize,
     sent: u64,
     /// Our table, with the flags that it is made with.
     table: Target,
@@ -94,7 +101,9 @@ impl Netlink {
         let other = |errno: Errno| OpenError::Other(errno.into());
         let (mut writer, limit) = open_writer()?;
         let reader = Socket::open().map_err(OpenError::Socket)?;
+        let room = writer.make_room(deleted::ROOM).map_err(other)?;
         let port = writer.port().map_err(other)?;
+        let watch = Watch::open(port).map_err(OpenError::Socket)?;
         let wanted = match hold {
             Hold::Loosely => 0,
             Hold::ForOthers => PERSIST,
@@ -102,7 +111,7 @@ impl Netlink {
         };
         let taken = wanted != 0 && features::takes(&mut writer, limit, wanted).map_err(other)?;
         let table = Target { flags: if taken { wanted } else { 0 }, ..Target::SLUICE };
-        Ok(Netlink { writer, reader, limit, sent: 0, table, port })
+        Ok(Netlink { writer, reader, watch, limit, room, sent: 0, table, port })
     }
 
     /// Whether tables that this makes are owned by it.
@@ -119,35 +128,61 @@ impl Netlink {
     pub fn messages_sent(&self) -> u64 {
         self.sent
     }
+
+    /// Number of questions asked so far.
+    pub fn questions_asked(&self) -> u64 {
+        self.reader.asked()
+    }
+
+    /// The parts that answer questions.
+    fn asking(&mut self) -> (Reader<'_>, &mut Watch) {
+        (Reader { socket: &mut self.reader, us: self.port }, &mut self.watch)
+    }
 }
 
 impl Dataplane for Netlink {
+    /// Others may change their tables meanwhile.
     fn read(&mut self) -> Result<Snapshot, ReadError> {
-        dump::read(&mut self.reader, self.port)
+        let (mut reader, watch) = self.asking();
+        read::whole(&mut reader, watch)
     }
 
+    /// Not of one moment, if somebody else changes our table meanwhile.
     fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
-        Ok(self.read()?.table.map(|table| table.part(part)))
+        read::part(&mut self.asking().0, part)
     }
 
-    fn counters(&mut self, name: &SetName, _: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
-        Ok(self.read()?.counters.remove(name).into_iter().flatten().collect())
+    /// One dump of the elements of the set, in key order.
+    fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
+        if set.counter { read::counters(&mut self.asking().0, name) } else { Ok(vec![]) }
     }
 
+    /// While we own the table this is what the generation is. Else the kernel tells us of all commits, from the
+    /// first time that this is asked: then, and after more commits than we have room for, it is `None` unless
+    /// nobody committed anything.
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {
-        let now = self.read()?.generation;
-        Ok((now == generation).then_some(now))
+        let (reader, watch) = self.asking();
+        watch.unchanged_since(reader.socket, generation).map_err(|errno| ReadError {
+            operation: format!("find out whether table {} was changed", Table::NAME),
+            errno: sluice_nft::Errno(errno as i32),
+        })
     }
 
     /// Sends one batch, or nothing if there are no steps. Only where the system does not let a socket
     /// send so much at once (a large batch in an unprivileged user namespace) it sends several, split
     /// between steps and between elements in the order given; then those before the refused one were
     /// carried out.
+    ///
+    /// Counts of deleted elements are exact up to some thousand elements. Those of more, and of sets and tables
+    /// that are deleted whole, are read just before.
     fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError> {
-        let (sent, result) =
-            commit::commit(&mut self.writer, self.table, steps, planned_from, &mut self.limit);
+        let mut reader = Reader { socket: &mut self.reader, us: self.port };
+        let mut deleted = Deleted::before(&mut reader, steps, self.room)
+            .map_err(|ReadError { operation, errno }| CommitError { operation, errno })?;
+        let (writer, limit) = (&mut self.writer, &mut self.limit);
+        let (sent, result) = commit::commit(writer, self.table, steps, planned_from, limit, &mut deleted);
         self.sent += sent;
-        result.map(|generation| Receipt { generation, ..Receipt::default() })
+        result.map(|generation| Receipt { generation, deleted: deleted.counters() })
     }
 
     /// A table without `persist` can't be owned (`nf_tables_updtable`).

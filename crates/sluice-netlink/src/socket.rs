@@ -23,7 +23,30 @@ const SEND_OVERHEAD: usize = 32;
 pub(crate) struct Socket {
     socket: mnl::Socket,
     buffer: Box<Buffer>,
-    sequence: u32,
+    /// Number of questions asked; the sequence number of the last.
+    asked: u64,
+    /// Whether the answer to the last question was not read to its end.
+    unread: bool,
+    /// First to last.
+    #[cfg(test)]
+    pub(crate) faults: std::collections::VecDeque<Fault>,
+}
+
+/// A system call that is to fail.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fault {
+    pub(crate) call: Call,
+    /// So many of the kind succeed before.
+    pub(crate) after: usize,
+    pub(crate) errno: Errno,
+}
+
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Send,
+    Receive,
 }
 
 /// Aligned for `nlmsghdr`.
@@ -46,7 +69,14 @@ pub(crate) enum Dumped {
 impl Socket {
     pub(crate) fn open() -> io::Result<Self> {
         let socket = mnl::Socket::new(mnl::Bus::Netfilter)?;
-        let socket = Socket { socket, buffer: Box::new(Buffer([0; BUFFER])), sequence: 0 };
+        let socket = Socket {
+            socket,
+            buffer: Box::new(Buffer([0; BUFFER])),
+            asked: 0,
+            unread: false,
+            #[cfg(test)]
+            faults: Default::default(),
+        };
         fcntl(socket.fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         fcntl(socket.fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         // Errors without the refused message in them, but with the place in it that was refused.
@@ -91,14 +121,20 @@ impl Socket {
         Errno::result(result).map(drop).map_err(io::Error::from)
     }
 
-    /// Subscribes to a multicast group, with room for so many bytes that wait.
-    pub(crate) fn listen(&self, group: c_int, room: usize) -> io::Result<()> {
-        setsockopt(&self.fd(), sockopt::RcvBufForce, &room)
-            .or_else(|_| setsockopt(&self.fd(), sockopt::RcvBuf, &room))?;
+    /// Makes room for so many bytes that wait to be received, and returns how many there is room for. In a user
+    /// namespace the administrator's `net.core.rmem_max` limits that.
+    pub(crate) fn make_room(&self, bytes: usize) -> nix::Result<usize> {
+        setsockopt(&self.fd(), sockopt::RcvBufForce, &bytes)
+            .or_else(|_| setsockopt(&self.fd(), sockopt::RcvBuf, &bytes))?;
+        getsockopt(&self.fd(), sockopt::RcvBuf)
+    }
+
+    /// Subscribes to a multicast group, or no longer.
+    pub(crate) fn subscribe(&self, group: c_int, on: bool) -> io::Result<()> {
         let (value, size) = ((&raw const group).cast::<c_void>(), size_of::<c_int>() as libc::socklen_t);
         // SAFETY: the socket is open, and `value` points to `size` bytes that are only read.
         let result = unsafe {
-            let membership = libc::NETLINK_ADD_MEMBERSHIP;
+            let membership = if on { libc::NETLINK_ADD_MEMBERSHIP } else { libc::NETLINK_DROP_MEMBERSHIP };
             libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_NETLINK, membership, value, size)
         };
         Errno::result(result).map(drop).map_err(io::Error::from)
@@ -110,13 +146,21 @@ impl Socket {
     }
 
     /// Sends all parts as one.
-    pub(crate) fn send(&self, parts: &[IoSlice<'_>]) -> nix::Result<()> {
+    pub(crate) fn send(&mut self, parts: &[IoSlice<'_>]) -> nix::Result<()> {
+        #[cfg(test)]
+        if let Some(errno) = self.fault(Call::Send) {
+            return Err(errno);
+        }
         let kernel = NetlinkAddr::new(0, 0);
         sendmsg(self.socket.as_raw_fd(), parts, &[], MsgFlags::empty(), Some(&kernel)).map(drop)
     }
 
     /// Takes one datagram that has arrived and hands its messages to `each`; `false` if there is none.
     pub(crate) fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<bool, Errno> {
+        #[cfg(test)]
+        if let Some(errno) = self.fault(Call::Receive) {
+            return Err(errno);
+        }
         let messages = match self.socket.recv(&mut self.buffer.0) {
             Ok(messages) => messages,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -130,8 +174,13 @@ impl Socket {
 
     /// Asks one question and hands every message of the answer to `each`.
     pub(crate) fn ask(&mut self, question: Vec<u8>, mut each: impl FnMut(&[u8])) -> Result<Dumped, Errno> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
+        // While the kernel has more of a dump to tell it begins no other.
+        if self.unread {
+            while self.receive(|_| {})? {}
+        }
+        self.unread = true;
+        self.asked += 1;
+        let sequence = self.asked as u32;
         let mut question = message::finish(question);
         message::number(&mut question, sequence);
         self.send(&[IoSlice::new(&question)])?;
@@ -156,7 +205,25 @@ impl Socket {
                 return Err(Errno::EAGAIN);
             }
         }
+        self.unread = false;
         end.unwrap_or(Ok(())).map(|()| dumped)
+    }
+
+    /// Number of questions asked so far.
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    #[cfg(test)]
+    fn fault(&mut self, call: Call) -> Option<Errno> {
+        let fault = self.faults.front_mut().filter(|fault| fault.call == call)?;
+        match fault.after.checked_sub(1) {
+            Some(left) => {
+                fault.after = left;
+                None
+            }
+            None => self.faults.pop_front().map(|fault| fault.errno),
+        }
     }
 
     fn switch_on(&self, option: c_int) -> io::Result<()> {

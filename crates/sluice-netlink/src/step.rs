@@ -67,6 +67,8 @@ impl Target {
 /// The steps' messages, in order.
 pub(crate) struct Messages<'a> {
     table: Target,
+    /// Whether the kernel is to tell of counted elements that are deleted.
+    echo: bool,
     steps: &'a [Step],
     next: Position,
     /// Number of sets so far.
@@ -78,11 +80,11 @@ pub(crate) struct Messages<'a> {
 
 impl<'a> Messages<'a> {
     /// The messages from this position on, for this table.
-    pub(crate) fn new(table: Target, steps: &'a [Step], from: Position) -> Self {
+    pub(crate) fn new(table: Target, steps: &'a [Step], from: Position, echo: bool) -> Self {
         let name = CString::new(table.name).expect("names of tables are constants without zero bytes");
         let scratch = Scratch::new();
         let object = nftnl::Table::new(name, ProtoFamily::Inet);
-        Messages { table, steps, next: from, sets: 0, object, scratch }
+        Messages { table, echo, steps, next: from, sets: 0, object, scratch }
     }
 
     /// The next message about elements, if any are left in this run of steps.
@@ -90,6 +92,10 @@ impl<'a> Messages<'a> {
         let first = self.next;
         let elements = || run(self.steps, first).map(|(_, element)| element);
         elements().next()?;
+        let verb = match verb {
+            Verb::Delete { .. } => Verb::Delete { echo: self.echo && of.declaration.counter },
+            Verb::Add => verb,
+        };
         let (bytes, count) = element::encode(self.table.name, verb, &of.name, &of.declaration, elements());
         self.next = run(self.steps, first).nth(count).map_or_else(|| self.after(first), |(next, _)| next);
         Some(Message { bytes, about: About { first, elements: count } })
@@ -192,7 +198,7 @@ fn same_elements(one: &Step, other: &Step) -> bool {
 fn elements_of(step: &Step) -> Option<(Verb, &ElementsOf, &[Entry])> {
     match step {
         Step::AddElements(of, elements) => Some((Verb::Add, of, elements)),
-        Step::DeleteElements(of, elements) => Some((Verb::Delete, of, elements)),
+        Step::DeleteElements(of, elements) => Some((Verb::Delete { echo: false }, of, elements)),
         _ => None,
     }
 }

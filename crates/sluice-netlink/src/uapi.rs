@@ -10,6 +10,8 @@ pub(crate) const LIST_ELEM: u16 = 1;
 pub(crate) mod table {
     pub(crate) const NAME: u16 = 1;
     pub(crate) const FLAGS: u16 = 2;
+    /// Number of chains, sets and other objects.
+    pub(crate) const USES: u16 = 3;
     /// `NFT_TABLE_F_DORMANT`: the base chains are hooked nowhere.
     pub(crate) const DORMANT: u32 = 1;
     /// `NFT_TABLE_F_OWNER`: only the socket that made it may change it, and it dies with that (5.12).

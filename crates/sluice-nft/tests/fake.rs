@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use common::Balancer;
 use proptest::prelude::*;
-use sluice_nft::fake::FakeKernel;
+use sluice_nft::fake::{FakeKernel, Reads};
 use sluice_nft::trace::{Outcome, Packet};
 use sluice_nft::{
-    Counter, Data, Dataplane, ElementsOf, Errno, Key, Pick, SetType, Snapshot, Statement, Step, Table,
-    manners,
+    Counter, Counters, Data, Dataplane, ElementsOf, Errno, Key, Part, Pick, Receipt, SetType, Snapshot,
+    Statement, Step, Table, manners,
 };
 
 #[test]
@@ -123,8 +123,60 @@ fn elements_count_packets_until_they_are_replaced() {
     let element = vec![(Key::EMPTY.slot(0), common::value("10.0.2.12:8080".parse().expect("an address")))];
     let of = ElementsOf { name: "slots".into(), declaration: Arc::new(declaration) };
     let replace = [Step::DeleteElements(of.clone(), element.clone()), Step::AddElements(of, element)];
-    kernel.commit(&replace, None).expect("it can be replaced");
+    let Receipt { deleted, .. } = kernel.commit(&replace, None).expect("it can be replaced");
     assert_eq!(counter(&mut kernel), Some(Counter::default()));
+    assert_eq!(deleted, counted(3));
+
+    kernel.send(&packet());
+    let whole = kernel.commit(&[Step::DeleteTable], None).expect("it is there");
+    assert_eq!(whole.deleted, counted(1));
+}
+
+/// What the slot counts of so many packets.
+fn counted(packets: u64) -> Counters {
+    let counter = Counter { packets, bytes: packets * 40 };
+    [("slots".into(), [(Key::EMPTY.slot(0), counter)].into())].into()
+}
+
+#[test]
+fn part_of_a_table_is_what_steps_are_about_and_costs_a_read_of_a_part() {
+    let mut kernel = FakeKernel::with_table(balancer());
+    let declaration = Arc::new(kernel.table().expect("it is there").sets[&"slots".into()].declaration_only());
+    let of = ElementsOf { name: "slots".into(), declaration };
+    let gone = (Key::EMPTY.slot(7), common::value("10.0.2.12:8080".parse().expect("an address")));
+    let there = (Key::EMPTY.slot(0), gone.1.clone());
+    let steps = [
+        Step::FlushChain("output".into()),
+        Step::DeleteChain("missing".into()),
+        Step::DeleteSet("services".into()),
+        Step::DeleteElements(of, vec![there.clone(), gone]),
+    ];
+    let part = Part::of(&steps);
+    assert_eq!((part.len(), part.is_empty()), (6, false));
+    let read = kernel.read_part(&part).expect("reading never fails").expect("it is there");
+    let whole = kernel.table().expect("it is there");
+    assert_eq!(read.chains, [("output".into(), whole.chains[&"output".into()].clone())].into());
+    let elements = |name: &str| read.sets[&name.into()].elements.keys().copied().collect::<Vec<_>>();
+    assert_eq!(elements("services"), []);
+    assert_eq!(elements("slots"), [there.0]);
+    assert_eq!(kernel.reads(), Reads { parts: 1, ..Reads::default() });
+    kernel.edit(|table| *table = None);
+    assert_eq!(kernel.read_part(&part).expect("reading never fails"), None);
+}
+
+#[test]
+fn edits_elsewhere_are_no_change_and_edits_are() {
+    let mut kernel = FakeKernel::with_table(balancer());
+    let before = read(&mut kernel).generation;
+    let unchanged = |kernel: &mut FakeKernel, since| kernel.unchanged_since(since).expect("never fails");
+    kernel.edit_elsewhere();
+    assert_eq!(unchanged(&mut kernel, before), Some(before + 1));
+    let stale = kernel.commit(&[Step::DeleteTable], Some(before)).expect_err("there was a commit");
+    assert_eq!(stale.errno, Errno::ERESTART);
+    kernel.edit(|_| {});
+    assert_eq!(unchanged(&mut kernel, before), None);
+    assert_eq!(unchanged(&mut kernel, before + 1), None);
+    assert_eq!(unchanged(&mut kernel, before + 2), Some(before + 2));
 }
 
 #[test]

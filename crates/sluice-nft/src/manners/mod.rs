@@ -6,7 +6,7 @@ mod objects;
 mod walk;
 
 use crate::fake::FakeKernel;
-use crate::{CommitError, Dataplane, Errno, Receipt, Snapshot, Step, generation_after};
+use crate::{CommitError, Dataplane, Errno, Part, Receipt, Snapshot, Step, generation_after};
 
 /// What [`manners`] tries.
 struct Case {
@@ -28,6 +28,7 @@ pub fn manners(dataplane: &mut impl Dataplane) {
         check(dataplane, &case);
     }
     compare_and_swap(dataplane);
+    own_commits(dataplane);
     clear(dataplane);
 }
 
@@ -51,6 +52,7 @@ pub fn agree(dataplane: &mut impl Dataplane, seed: u64) {
             now[0].counters, now[1].counters,
             "seed {seed}, the fake (right) counts otherwise:\n{text}"
         );
+        check_parts(dataplane, &now[0], &batch, &text);
         let commits = |n: usize| now[n].generation.wrapping_sub(held[n].generation);
         assert_eq!(commits(0), commits(1), "seed {seed}, commits counted by each after:\n{text}");
         held = now;
@@ -61,6 +63,37 @@ pub fn agree(dataplane: &mut impl Dataplane, seed: u64) {
 /// Random batches over few names, so that they often get in each other's way.
 pub fn walk(seed: u64) -> Vec<Vec<Step>> {
     walk::batches(seed)
+}
+
+/// What is read in part is what is read whole, and the counters of a set are those of the whole.
+fn check_parts(dataplane: &mut impl Dataplane, whole: &Snapshot, steps: &[Step], text: &str) {
+    let part = Part::of(steps);
+    let read = dataplane.read_part(&part).unwrap_or_else(|e| panic!("{e}: {}", e.errno));
+    assert_eq!(read, whole.table.as_ref().map(|table| table.part(&part)), "read in part after:\n{text}");
+    for (name, set) in whole.table.iter().flat_map(|table| &table.sets) {
+        let mut counters = dataplane.counters(name, set).unwrap_or_else(|e| panic!("{e}: {}", e.errno));
+        counters.sort_by_key(|(key, _)| *key);
+        let known = whole.counters.get(name).into_iter().flatten();
+        assert!(
+            counters.into_iter().eq(known.map(|(key, counter)| (*key, *counter))),
+            "counters after:\n{text}"
+        );
+    }
+}
+
+/// Commits of our own are no change, and what has not been is not known.
+fn own_commits(dataplane: &mut impl Dataplane) {
+    clear(dataplane);
+    let unchanged = |dataplane: &mut _, since| {
+        Dataplane::unchanged_since(dataplane, since).unwrap_or_else(|e| panic!("{e}: {}", e.errno))
+    };
+    let first = read(dataplane).generation;
+    assert_eq!(unchanged(dataplane, first), Some(first), "nobody committed anything");
+    let second = generation_after(first);
+    assert_eq!(unchanged(dataplane, second), None, "it has not been yet");
+    dataplane.commit(&[Step::AddTable], None).map_err(describe).expect("it was cleared");
+    assert_eq!(unchanged(dataplane, first), Some(second));
+    assert_eq!(unchanged(dataplane, second), Some(second));
 }
 
 /// A commit that is planned from a generation is refused once there is a newer one.

@@ -1,0 +1,116 @@
+//! Our table as the kernel has it: all of it, or a part.
+
+use nix::errno::Errno;
+use sluice_nft::{Counter, Counters, Key, Part, ReadError, Set, SetName, Snapshot, Table};
+
+use crate::dump::{Reader, Stop, attempts, failed};
+use crate::watch::Watch;
+
+/// Everything of our table, as of one moment: nobody else touched it meanwhile.
+pub(crate) fn whole(reader: &mut Reader<'_>, watch: &mut Watch) -> Result<Snapshot, ReadError> {
+    let watching = |errno| failed("listen to commits", errno);
+    for attempt in attempts() {
+        // Only needed if others commit all the time.
+        let read = match attempt {
+            0 => Ok(()),
+            _ => watch.catch_up(reader.socket).map(drop).map_err(watching),
+        }
+        .and_then(|()| reader.whole());
+        let unchanged = read.and_then(|snapshot| {
+            let now = match reader.generation()? {
+                now if now == snapshot.generation => Some(now),
+                _ if attempt == 0 => None,
+                _ => watch.unchanged_since(reader.socket, snapshot.generation).map_err(watching)?,
+            };
+            now.map(|generation| Snapshot { generation, ..snapshot }).ok_or(Stop::Changed)
+        });
+        match unchanged {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(Stop::Changed) => {}
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+    Err(changing())
+}
+
+/// A part of our table; `None` if there is none.
+pub(crate) fn part(reader: &mut Reader<'_>, part: &Part) -> Result<Option<Table>, ReadError> {
+    steady(|| reader.part(part))
+}
+
+/// What the elements of a set counted.
+pub(crate) fn counters(reader: &mut Reader<'_>, name: &SetName) -> Result<Vec<(Key, Counter)>, ReadError> {
+    // A set that is gone counts nothing.
+    steady(|| match reader.declaration(name)? {
+        Some(_) => reader.counters(name),
+        None => Ok(vec![]),
+    })
+}
+
+/// The counted sets of our table.
+pub(crate) fn counted_sets(reader: &mut Reader<'_>) -> Result<Vec<SetName>, ReadError> {
+    let counted = |(name, set): (SetName, Set)| set.counter.then_some(name);
+    steady(|| match reader.header()? {
+        Some(_) => Ok(reader.declarations()?.0.into_iter().filter_map(counted).collect()),
+        None => Ok(vec![]),
+    })
+}
+
+/// Tries until nobody interferes.
+fn steady<T>(mut read: impl FnMut() -> Result<T, Stop>) -> Result<T, ReadError> {
+    for _ in attempts() {
+        match read() {
+            Ok(read) => return Ok(read),
+            Err(Stop::Changed) => {}
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+    Err(changing())
+}
+
+fn changing() -> ReadError {
+    let operation = format!("read table {} while it changes", Table::NAME);
+    ReadError { operation, errno: sluice_nft::Errno(Errno::EINTR as i32) }
+}
+
+impl Reader<'_> {
+    /// Everything, and the generation before.
+    fn whole(&mut self) -> Result<Snapshot, Stop> {
+        let generation = self.generation()?;
+        let Some(header) = self.header()? else {
+            return Ok(Snapshot { generation, ..Snapshot::default() });
+        };
+        let Table { mut sets, chains } = self.objects(header)?;
+        let mut counters = Counters::new();
+        let names = chains.keys().map(|name| (name.as_str(), name.clone())).collect();
+        // What is declared in a way that we never do has elements that mean nothing to us.
+        for (name, set) in sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
+            let (elements, counts) = self.elements(name, set, &names)?;
+            set.elements = elements;
+            if !counts.is_empty() {
+                counters.insert(name.clone(), counts);
+            }
+        }
+        Ok(Snapshot { table: Some(Table { sets, chains }), counters, flags: header.flags, generation })
+    }
+
+    fn part(&mut self, part: &Part) -> Result<Option<Table>, Stop> {
+        let Some(header) = self.header()? else { return Ok(None) };
+        let mut table = Table::default();
+        for name in &part.chains {
+            if let Some(chain) = self.chain(name, header)? {
+                table.chains.insert(name.clone(), chain);
+            }
+        }
+        for (name, keys) in &part.sets {
+            if let Some(mut set) = self.declaration(name)? {
+                if !set.key.is_empty() {
+                    let keys: Vec<_> = keys.iter().copied().collect();
+                    set.elements = self.elements_of(name, &set, &keys)?;
+                }
+                table.sets.insert(name.clone(), set);
+            }
+        }
+        Ok(Some(table))
+    }
+}
