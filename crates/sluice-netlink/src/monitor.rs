@@ -52,16 +52,23 @@ impl Monitor {
 
     fn receive(&mut self) -> io::Result<()> {
         let Monitor { listener, heard } = self;
-        let received = listener.hear(|commit| {
-            if commit.touched {
-                let (pid, process) = commit.process();
-                let change = Change { generation: commit.generation(), pid, process: process.to_owned() };
-                heard.push(Event::Changed(change));
+        let mut lost = false;
+        loop {
+            let received = listener.hear(|commit| {
+                if commit.touched {
+                    let (pid, process) = commit.process();
+                    let change = Change { generation: commit.generation(), pid, process: process.to_owned() };
+                    heard.push(Event::Changed(change));
+                }
+            })?;
+            match received {
+                // Until it was all taken the kernel drops what comes, and says so only once.
+                Heard::Lost => lost = true,
+                Heard::Something if lost => {}
+                Heard::Something | Heard::Nothing => break,
             }
-        })?;
-        if received == Heard::Lost {
-            heard.push(Event::Lost);
         }
+        heard.extend(lost.then_some(Event::Lost));
         Ok(())
     }
 }

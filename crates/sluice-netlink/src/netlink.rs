@@ -30,7 +30,7 @@ pub struct Netlink {
     pub(crate) room: usize,
     sent: u64,
     /// Our table, with the flags that it is made with.
-    table: Target,
+    pub(crate) table: Target,
     /// Port of the writer.
     pub(crate) port: u32,
 }

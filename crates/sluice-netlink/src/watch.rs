@@ -15,7 +15,7 @@ const PATIENCE: u16 = 200;
 /// us of all commits, from the first question on; nobody reads that until the next.
 pub(crate) struct Watch {
     us: u32,
-    listener: Listener,
+    pub(crate) listener: Listener,
     log: Option<Log>,
 }
 

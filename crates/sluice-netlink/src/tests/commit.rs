@@ -13,14 +13,14 @@ use sluice_nft::{
 use super::{commit, in_namespace, nft_prints, open, read};
 use crate::Netlink;
 
-fn slots() -> ElementsOf {
+pub(super) fn slots() -> ElementsOf {
     let key = vec![Operand::Pick(Pick::Inc { modulus: 65_536, offset: 0 })];
     let data = [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
     ElementsOf { name: "slots".into(), declaration: Arc::new(Set::counted_map(key, data)) }
 }
 
 /// Leads to port 9000 of 127.0.0.`host`.
-fn slot(slot: u32, host: u8) -> (Key, Data) {
+pub(super) fn slot(slot: u32, host: u8) -> (Key, Data) {
     let data = Octets::EMPTY.address([127, 0, 0, host].into()).port(9000);
     (Key::EMPTY.slot(slot), Data::Value(data))
 }
@@ -29,6 +29,20 @@ fn with_slots(netlink: &mut Netlink, elements: Vec<(Key, Data)>) {
     let of = slots();
     let declare = Step::AddSet(of.name.clone(), (*of.declaration).clone());
     commit(netlink, &[Step::AddTable, declare, Step::AddElements(of, elements)]);
+}
+
+/// A kernel that leads each local datagram to one of two slots in turn.
+pub(super) fn balancing(elements: Vec<(Key, Data)>) -> Netlink {
+    let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
+    assert!(status.success());
+    let mut netlink = open();
+    with_slots(&mut netlink, elements);
+    let pick = Operand::Pick(Pick::Inc { modulus: 2, offset: 0 });
+    let dnat = Statement::Dnat { ip: Ip::V4, key: vec![pick], map: slots().name, port: true };
+    let rule = Rule(vec![Statement::is(Field::L4proto, &[17]), dnat]);
+    let chain = Step::AddChain("output".into(), Some(Base::OUTPUT));
+    commit(&mut netlink, &[chain, Step::AddRule("output".into(), rule)]);
+    netlink
 }
 
 fn refused(netlink: &mut Netlink, steps: &[Step]) -> (String, Errno) {
@@ -117,17 +131,7 @@ fn commit_of_no_steps_sends_nothing() {
 #[test]
 fn read_counts_what_hit_the_elements() {
     in_namespace(|| {
-        let status = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
-        assert!(status.success());
-        let mut netlink = open();
-        with_slots(&mut netlink, vec![slot(0, 1), slot(1, 2)]);
-        let pick = Operand::Pick(Pick::Inc { modulus: 2, offset: 0 });
-        let dnat = Statement::Dnat { ip: Ip::V4, key: vec![pick], map: slots().name, port: true };
-        let rule = Rule(vec![Statement::is(Field::L4proto, &[17]), dnat]);
-        commit(
-            &mut netlink,
-            &[Step::AddChain("output".into(), Some(Base::OUTPUT)), Step::AddRule("output".into(), rule)],
-        );
+        let mut netlink = balancing(vec![slot(0, 1), slot(1, 2)]);
         for _ in 0..3 {
             let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
             client.send_to(b"hello", "127.0.0.3:53").expect("sent");

@@ -2,13 +2,18 @@
 
 mod commit;
 mod consistent;
+mod deleted;
+mod faults;
 mod foreign;
+mod hammer;
 mod large;
 mod manners;
 mod monitor;
 mod own;
+mod part;
 mod rules;
 mod shapes;
+mod watch;
 mod wire;
 
 use std::io::Write;
@@ -21,6 +26,7 @@ use sluice_core::origin::Origins;
 use sluice_nft::{Dataplane, Snapshot, Step, Table};
 
 use crate::Netlink;
+use crate::step::Target;
 
 /// Runs `test` in a network namespace of its own. Child processes are in it too.
 ///
@@ -66,6 +72,13 @@ fn table(netlink: &mut Netlink) -> Table {
 
 fn commit(netlink: &mut Netlink, steps: &[Step]) {
     netlink.commit(steps, None).unwrap_or_else(|error| panic!("{error}: {}", error.errno));
+}
+
+/// One that commits to table `inet other`.
+fn elsewhere() -> Netlink {
+    let mut netlink = open();
+    netlink.table = Target { name: "other", flags: 0 };
+    netlink
 }
 
 /// The steps from nothing to a table.

@@ -7,17 +7,23 @@ use std::time::Duration;
 use sluice_nft::Step;
 
 use super::{commit, in_namespace, nft, open, read};
-use crate::{Change, Event};
+use crate::{Change, Event, Monitor};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a monitor tells, for those who don't wait for ever.
+pub(super) fn told(mut monitor: Monitor) -> mpsc::Receiver<Event> {
+    let (sender, events) = mpsc::channel();
+    thread::spawn(move || while sender.send(monitor.wait().expect("events come")).is_ok() {});
+    events
+}
 
 #[test]
 fn changes_of_our_table_by_others_are_told_with_process_and_generation() {
     in_namespace(|| {
         let mut netlink = open();
-        let mut monitor = netlink.monitor().expect("it opens");
-        let (sender, events) = mpsc::channel();
-        thread::spawn(move || while sender.send(monitor.wait().expect("events come")).is_ok() {});
+        let monitor = netlink.monitor().expect("it opens");
+        let events = told(monitor);
         let next = || events.recv_timeout(PATIENCE).expect("an event");
 
         commit(&mut netlink, &[Step::AddTable, Step::AddChain("c".into(), None)]);
