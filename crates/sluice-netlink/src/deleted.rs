@@ -1,9 +1,10 @@
 //! What the elements counted that a commit deletes.
 //!
-//! The kernel tells the sender of each element that it deletes, with its last count, if that asks for it: no packet
-//! goes uncounted. It keeps all it is going to tell until the end, some kilobytes for each element, so we ask for
-//! so many only as we can take. Of more elements, and of whole sets, of which it does not tell, counts are read just
-//! before: what they count between is lost. Both come last in a plan, when no packet meets them any more.
+//! The kernel tells the sender of each element that it deletes, with its last count, if that asks for it: nothing
+//! goes uncounted but a packet that another CPU has in hand just then, between lookup and count. It keeps all it is
+//! going to tell until the end, some kilobytes for each element, so we ask for so many only as we can take. Of more
+//! elements, and of whole sets, of which it does not tell, counts are read just before: what they count between is
+//! lost. Both come last in a plan, when no packet meets them any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use crate::dump::Reader;
 use crate::{element, read};
 
 /// Room in the receive buffer that an element takes.
-const ECHO: usize = 512;
+pub(crate) const ECHO: usize = 512;
 
 /// Room for the elements that are worth it.
 pub(crate) const ROOM: usize = 8 << 20;

@@ -2,8 +2,11 @@
 //!
 //! [`Netlink`] is the kernel as a [`Dataplane`](sluice_nft::Dataplane). Steps become messages
 //! (`step`, and for what they hold `rule`, `set`, `element`), messages a batch (`batch`), and a batch
-//! is sent at once (`commit`). The other way, `dump` asks for our table and decodes what the kernel
-//! answers. [`probe`] finds out what the kernel lacks. This is the only crate with unsafe code: it is what it takes to use libnftnl and libmnl.
+//! is sent at once (`commit`), which tells what deleted elements had counted (`deleted`). The other way, `dump`
+//! asks for our table, or a part of it (`read`), and decodes what the kernel answers. The kernel also tells what
+//! others commit (`listener`): [`Monitor`] hands that on, and `watch` only wants to know whether our table is as it
+//! was. [`probe`] finds out what the kernel lacks. This is the only crate with unsafe code: it is what it takes to
+//! use libnftnl and libmnl.
 
 mod attr;
 mod batch;

@@ -173,8 +173,10 @@ impl Dataplane for Netlink {
     /// between steps and between elements in the order given; then those before the refused one were
     /// carried out.
     ///
-    /// Counts of deleted elements are exact up to some thousand elements. Those of more, and of sets and tables
-    /// that are deleted whole, are read just before.
+    /// Counts of deleted elements are their last, up to as many elements as the kernel has room to tell of: some ten
+    /// thousand, or what `net.core.rmem_max` allows in a user namespace. (Should it run out of that all the same,
+    /// the commit was carried out, and the counts are lost.) Those of more elements, and of sets and tables that
+    /// are deleted whole, are read just before.
     fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError> {
         let mut reader = Reader { socket: &mut self.reader, us: self.port };
         let mut deleted = Deleted::before(&mut reader, steps, self.room)

@@ -8,29 +8,17 @@ use crate::watch::Watch;
 
 /// Everything of our table, as of one moment: nobody else touched it meanwhile.
 pub(crate) fn whole(reader: &mut Reader<'_>, watch: &mut Watch) -> Result<Snapshot, ReadError> {
-    let watching = |errno| failed("listen to commits", errno);
-    for attempt in attempts() {
-        // Only needed if others commit all the time.
-        let read = match attempt {
-            0 => Ok(()),
-            _ => watch.catch_up(reader.socket).map(drop).map_err(watching),
-        }
-        .and_then(|()| reader.whole());
-        let unchanged = read.and_then(|snapshot| {
-            let now = match reader.generation()? {
-                now if now == snapshot.generation => Some(now),
-                _ if attempt == 0 => None,
-                _ => watch.unchanged_since(reader.socket, snapshot.generation).map_err(watching)?,
-            };
-            now.map(|generation| Snapshot { generation, ..snapshot }).ok_or(Stop::Changed)
-        });
-        match unchanged {
-            Ok(snapshot) => return Ok(snapshot),
-            Err(Stop::Changed) => {}
-            Err(Stop::Failed(error)) => return Err(error),
-        }
-    }
-    Err(changing())
+    steady(|| {
+        let snapshot = reader.whole()?;
+        let now = match reader.generation()? {
+            now if now == snapshot.generation => Some(now),
+            // If it has to listen for that, it will know the next time.
+            _ => watch
+                .unchanged_since(reader.socket, snapshot.generation)
+                .map_err(|errno| failed("listen to commits", errno))?,
+        };
+        now.map(|generation| Snapshot { generation, ..snapshot }).ok_or(Stop::Changed)
+    })
 }
 
 /// A part of our table; `None` if there is none.

@@ -21,7 +21,7 @@ pub(crate) struct Watch {
 
 /// What was heard.
 #[derive(Clone, Copy)]
-pub(crate) struct Log {
+struct Log {
     /// Generation up to which everything was heard.
     heard: u32,
     /// Generation from which on it is known that nobody else touched our table.
@@ -45,15 +45,16 @@ impl Watch {
             if self.log.take().is_some() {
                 self.listener.subscribe(false).map_err(errno_of)?;
             }
-            return dump::generation(socket).map(Some);
+            let now = dump::generation(socket)?;
+            return Ok((!is_after(generation, now)).then_some(now));
         }
         let log = self.catch_up(socket)?;
         let known = !is_after(log.since, generation) && !is_after(generation, log.heard);
         Ok(known.then_some(log.heard))
     }
 
-    /// Listens from now on, and takes what has been heard so far.
-    pub(crate) fn catch_up(&mut self, socket: &mut Socket) -> Result<Log, Errno> {
+    /// Takes what was heard so far, or listens from now on.
+    fn catch_up(&mut self, socket: &mut Socket) -> Result<Log, Errno> {
         let Some(log) = &mut self.log else {
             self.listener.subscribe(true).map_err(errno_of)?;
             return self.start_over(socket);

@@ -75,5 +75,6 @@ fn table_of_our_own_is_unchanged_whatever_others_commit() {
         }
         let now = read(&mut netlink).generation;
         assert_eq!(unchanged(&mut netlink, first), Some(now), "nothing is listened to");
+        assert_eq!(unchanged(&mut netlink, generation_after(now)), None, "it has not been yet");
     });
 }

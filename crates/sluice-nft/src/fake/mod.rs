@@ -73,6 +73,12 @@ impl FakeKernel {
         self.state.counters = counters_of(self.state.table.as_ref(), &self.state.counters);
     }
 
+    /// Changes the table as no commit would, without a trace: a fault.
+    pub fn corrupt(&mut self, change: impl FnOnce(&mut Table)) {
+        self.state.table.as_mut().map(change);
+        self.state.counters = counters_of(self.state.table.as_ref(), &self.state.counters);
+    }
+
     /// Lets somebody else change another table.
     pub fn edit_elsewhere(&mut self) {
         self.generation = generation_after(self.generation);
