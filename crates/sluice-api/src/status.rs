@@ -131,6 +131,10 @@ pub struct TableStatus {
     pub synced: bool,
     /// Why not.
     pub error: Option<String>,
+    /// What still differed after the table was repaired, as steps in nft syntax with `+`, `-` and `~`; of very many
+    /// the first.
+    #[serde(default)]
+    pub differences: Vec<String>,
     /// When the next attempt is due, while not synced.
     pub retry_at: Option<Timestamp>,
     /// Enabled services in force.

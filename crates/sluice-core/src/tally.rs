@@ -22,7 +22,7 @@ pub fn tally(table: &Table, origins: &Origins, counters: &Counters) -> Tally {
 }
 
 /// The same for all listeners, whose slots lie as `layout` says. Takes no memory for a table.
-pub(crate) fn tally_services(services: &Services, layout: &Layout, counters: &Counters) -> Tally {
+pub fn tally_services(services: &Services, layout: &Layout, counters: &Counters) -> Tally {
     let mut tally = Tally::new();
     if !counters.is_empty() {
         let mut places = layout.places();

@@ -8,7 +8,7 @@ use sluice_api::{
     DaemonStatus, ForeignChange, ForeignChanges, ReloadStatus, Status, TableStatus, Timestamp, number,
 };
 use sluice_config::Loaded;
-use sluice_core::model::{Config, OnStop};
+use sluice_core::model::{Config, OnStop, Services};
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use tokio::time::{Instant, sleep_until};
@@ -18,7 +18,7 @@ use crate::clock::now;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::forwarding::{Forwarding, ForwardingError, versions};
 use crate::notify::Notify;
-use crate::reconcile::{Outcome, Reconciler, RoundError, Services, Trigger};
+use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
 use crate::view::{self, Since};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
@@ -45,6 +45,7 @@ pub(crate) struct Daemon<D> {
 /// The last round failed: why, and when it is tried again.
 struct Trouble {
     error: String,
+    differences: Vec<String>,
     delay: Duration,
     retry: Instant,
     retry_at: Timestamp,
@@ -106,7 +107,7 @@ impl<D: Dataplane> Daemon<D> {
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();
                 warnings.extend(self.only_at_start(&loaded.config));
-                self.take(loaded.config).await.map_err(|problem| vec![problem])
+                self.take(loaded.config).await
             }
         };
         warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -128,9 +129,9 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Makes the kernel equal to a new configuration. If that fails before anything was committed, the
     /// old one stays in force.
-    async fn take(&mut self, new: Config) -> Result<Outcome, String> {
+    async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
-        ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| logged(fatal.to_string()))?;
+        ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
         let result = self.reconciler.round(Trigger::Reload, &self.config.services, &new.services).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&self.config.services, &new.services, now());
@@ -193,7 +194,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Notes the end of a round, and when to try again if it failed.
-    fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, String> {
+    fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, Vec<String>> {
         self.last_round = Instant::now();
         let before = self.trouble.take();
         if before.is_some() && result.is_ok() {
@@ -202,32 +203,45 @@ impl<D: Dataplane> Daemon<D> {
         result.map_err(|RoundError { failure, made }| {
             let delay = before.map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
             let error = chain(&failure);
+            let differences = match failure {
+                Failure::Differs { lines, .. } => lines,
+                _ => vec![],
+            };
             let extent = if made { "partly done" } else { "nothing was changed" };
             error!("reconcile: {error} ({extent}; next attempt in {} ms)", delay.as_millis());
+            differences.iter().for_each(|line| error!("{line}"));
             let (retry, retry_at) = (Instant::now() + delay, now() + delay);
-            self.trouble = Some(Trouble { error: error.clone(), delay, retry, retry_at });
-            error
+            let problems = [error.clone()].into_iter().chain(differences.iter().cloned()).collect();
+            self.trouble = Some(Trouble { error, differences, delay, retry, retry_at });
+            problems
         })
     }
 
     /// Everything, with counts as of now.
     pub(crate) fn status(&mut self) -> Status {
         let services = &self.config.services;
-        let looked = self.reconciler.look(services);
-        let snapshot = looked.as_ref().ok().and_then(|snapshot| snapshot.table.as_ref());
-        let error = self.trouble.as_ref().map(|trouble| trouble.error.clone());
+        let inspected = self.reconciler.inspect(services);
+        let unread = inspected.as_ref().err().map(|error| chain(error));
+        let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
+        let trouble = self.trouble.as_ref();
         Status {
             services: view::services(services, self.reconciler.totals(), &self.since),
             reload: self.reload.clone(),
             table: TableStatus {
-                flags: looked.iter().flat_map(|snapshot| snapshot.flags.names()).map(str::to_owned).collect(),
-                synced: self.trouble.is_none(),
-                error: error.or(looked.as_ref().err().map(|error| chain(error))),
-                retry_at: self.trouble.as_ref().map(|trouble| trouble.retry_at),
+                name: Table::NAME.to_owned(),
+                present,
+                flags: flags.names().map(str::to_owned).collect(),
+                synced: trouble.is_none(),
+                error: trouble.map(|trouble| trouble.error.clone()).or(unread),
+                differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
+                retry_at: trouble.map(|trouble| trouble.retry_at),
+                services: services.values().filter(|service| service.enabled).count(),
+                sets,
+                chains,
+                elements,
                 last_commit: self.reconciler.last_commit(),
                 rounds: self.reconciler.rounds(),
                 foreign_changes: self.foreign.clone(),
-                ..view::table(snapshot, services)
             },
             daemon: DaemonStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),

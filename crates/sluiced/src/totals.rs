@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use sluice_core::model::{BackendName, ServiceName};
 use sluice_core::origin::Flow;
 use sluice_core::tally::Tally;
-use sluice_nft::{Counters, Step};
 
 /// Totals by flow: a base, what elements that are gone had counted, plus what live ones count. A total
 /// never goes backwards.
@@ -53,32 +52,6 @@ impl Totals {
         }
         sums
     }
-}
-
-/// The counters of the elements that these steps delete.
-pub fn deleted(steps: &[Step], counters: &Counters) -> Counters {
-    let mut deleted = Counters::new();
-    for step in steps {
-        match step {
-            Step::DeleteTable => return counters.clone(),
-            Step::DeleteSet(name) => {
-                deleted.extend(
-                    counters.get_key_value(name).map(|(name, counted)| (name.clone(), counted.clone())),
-                );
-            }
-            Step::DeleteElements(of, elements) => {
-                if let Some(counted) = counters.get(&of.name) {
-                    let keys = elements.iter().filter_map(|(key, _)| counted.get_key_value(key));
-                    deleted
-                        .entry(of.name.clone())
-                        .or_default()
-                        .extend(keys.map(|(key, counter)| (*key, *counter)));
-                }
-            }
-            _ => {}
-        }
-    }
-    deleted
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, TableStatus, Timestamp};
-use sluice_core::model::{Backend, BackendName, BackendPort, Service, ServiceName};
-use sluice_nft::{Ip, Table};
+use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Timestamp};
+use sluice_core::model::{Backend, BackendName, BackendPort, Service, ServiceName, Services};
+use sluice_nft::Ip;
 
-use crate::reconcile::Services;
 use crate::totals::Totals;
 
 /// A backend of all services.
@@ -84,20 +83,6 @@ pub(crate) fn services(services: &Services, totals: &Totals, since: &Since) -> V
                 .collect(),
         })
         .collect()
-}
-
-/// The numbers of the table itself; the rest is left at its default.
-pub(crate) fn table(table: Option<&Table>, services: &Services) -> TableStatus {
-    let sets = || table.iter().flat_map(|table| table.sets.values());
-    TableStatus {
-        name: Table::NAME.to_owned(),
-        present: table.is_some(),
-        services: services.values().filter(|service| service.enabled).count(),
-        sets: sets().count(),
-        chains: table.map_or(0, |table| table.chains.len()),
-        elements: sets().map(|set| set.elements.len()).sum(),
-        ..TableStatus::default()
-    }
 }
 
 fn state(service: &Service) -> ServiceState {

@@ -3,8 +3,8 @@
 use sluice_netlink::{Change, Event};
 use sluiced::request::Request;
 
-use crate::WEB;
 use crate::host::{Daemon, Host};
+use crate::{WEB, WEB3};
 
 /// Has the daemon hear that nft made the last commit.
 async fn tell(host: &Host, daemon: &Daemon<'_>) {
@@ -38,7 +38,8 @@ async fn foreign_change_that_a_round_has_seen_is_counted_but_takes_no_other() {
     host.run(async |daemon| {
         daemon.status().await;
         host.kernel().edit(|table| *table = None);
-        assert!(daemon.reload().await.ok);
+        assert!(daemon.reload_with(&format!("{WEB3}\nrefresh: 0")).await.ok);
+        assert!(host.kernel().table().is_some());
         let rounds = daemon.status().await.table.rounds;
         daemon
             .requests

@@ -1,6 +1,6 @@
 //! A host for the daemon to run on, and the daemon running on it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -11,7 +11,9 @@ use sd_notify::NotifyState;
 use sluice_api::{ReloadStatus, Status};
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::{CommitError, Dataplane, ReadError, Snapshot, Step};
+use sluice_nft::{
+    CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
+};
 use sluiced::fatal::Fatal;
 use sluiced::notify::Notify;
 use sluiced::request::{self, Request};
@@ -38,16 +40,37 @@ pub(crate) struct Daemon<'a> {
 }
 
 /// A fake kernel that the test and the daemon share.
-#[derive(Clone)]
-struct Kernel(Arc<Mutex<FakeKernel>>);
+#[derive(Clone, Default)]
+struct Kernel {
+    fake: Arc<Mutex<FakeKernel>>,
+    /// What goes wrong at each commit.
+    spoil: Rc<Cell<Option<fn(&mut Table)>>>,
+}
 
 impl Dataplane for Kernel {
     fn read(&mut self) -> Result<Snapshot, ReadError> {
-        self.0.lock().unwrap().read()
+        self.fake.lock().unwrap().read()
     }
 
-    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
-        self.0.lock().unwrap().commit(steps, planned_from)
+    fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
+        self.fake.lock().unwrap().read_part(part)
+    }
+
+    fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
+        self.fake.lock().unwrap().counters(name, set)
+    }
+
+    fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {
+        self.fake.lock().unwrap().unchanged_since(generation)
+    }
+
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError> {
+        let mut kernel = self.fake.lock().unwrap();
+        let receipt = kernel.commit(steps, planned_from)?;
+        if let Some(spoil) = self.spoil.get() {
+            kernel.corrupt(spoil);
+        }
+        Ok(receipt)
     }
 }
 
@@ -56,7 +79,7 @@ impl Host {
     pub(crate) fn new(yaml: &str) -> Self {
         let host = Host {
             directory: tempfile::tempdir().unwrap(),
-            kernel: Kernel(Arc::default()),
+            kernel: Kernel::default(),
             notified: Rc::default(),
             watchdog: None,
         };
@@ -97,7 +120,12 @@ impl Host {
     }
 
     pub(crate) fn kernel(&self) -> MutexGuard<'_, FakeKernel> {
-        self.kernel.0.lock().unwrap()
+        self.kernel.fake.lock().unwrap()
+    }
+
+    /// Has this go wrong at each commit of the daemon.
+    pub(crate) fn spoil(&self, how: Option<fn(&mut Table)>) {
+        self.kernel.spoil.set(how);
     }
 
     /// Generation of the kernel's ruleset.

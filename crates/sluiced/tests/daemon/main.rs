@@ -7,8 +7,10 @@ mod reload;
 mod retry;
 mod stale;
 mod start;
+mod steady;
 mod stop;
 mod totals;
+mod verify;
 
 /// One service with two backends.
 const WEB: &str =

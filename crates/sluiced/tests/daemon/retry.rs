@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use sluice_netlink::Event;
 use sluice_nft::Errno;
+use sluiced::request::Request;
 use tokio::time::{Instant, sleep};
 
 use crate::WEB;
@@ -50,7 +52,7 @@ async fn retries_wait_longer_each_time_up_to_a_limit_until_one_succeeds() {
         for n in 0..FAILURES {
             host.kernel().fail_commit(n, ENOMEM);
         }
-        daemon.reload().await;
+        daemon.requests.send(Request::Foreign(Event::Lost)).await.unwrap();
         let began = Instant::now();
         let status = daemon.status().await;
         let error = status.table.error.unwrap();

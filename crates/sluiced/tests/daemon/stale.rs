@@ -45,7 +45,8 @@ async fn commit_that_is_always_stale_gives_up_and_is_retried_later() {
     let host = Host::new(&format!("{WEB}\nrefresh: 0"));
     host.run(async |daemon| {
         daemon.status().await;
-        for n in 0..8 {
+        // Eight rounds, in each of which the commit is sent eight times.
+        for n in 0..64 {
             host.kernel().fail_commit(n, Errno::ERESTART);
         }
         let reply = daemon.reload_with(WEB3).await;

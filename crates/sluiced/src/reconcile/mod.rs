@@ -1,0 +1,399 @@
+//! One round: plan, commit, read back.
+//!
+//! What was committed is kept in memory and mostly planned from. The kernel is read as a whole when somebody
+//! else may have touched the table, at the start, at a refresh, and after a round that failed.
+
+mod failure;
+
+use std::fmt;
+use std::time::Duration;
+
+use sluice_api::Timestamp;
+use sluice_core::committed::Committed;
+use sluice_core::diff::diff;
+use sluice_core::model::Services;
+use sluice_core::origin::Origins;
+use sluice_core::plan::{Batch, Plan, Purpose, Summary};
+use sluice_core::render::{Layout, Rendered, render};
+use sluice_core::tally::{tally, tally_services};
+use sluice_nft::{
+    CommitError, Counters, Dataplane, Errno, Owner, Part, ReadError, Receipt, Snapshot, Step, Table,
+    TableFlags,
+};
+use tokio::time::{Instant, sleep};
+use tracing::{Instrument, debug, info, info_span};
+
+use crate::clock::now;
+use crate::fatal::chain;
+use crate::totals::Totals;
+pub use failure::{Failure, RoundError};
+
+/// How often a round, or one commit of it, is tried because somebody else changed the ruleset under it.
+const ATTEMPTS: u32 = 8;
+
+/// Wait before the second attempt; before each later one twice as long.
+const BACKOFF: Duration = Duration::from_millis(1);
+
+/// Why a round takes place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The daemon starts.
+    Start,
+    /// The configuration was read again.
+    Reload,
+    /// Somebody else changed the table, or may have.
+    Foreign,
+    /// It is time to look.
+    Refresh,
+    /// The round before failed.
+    Retry,
+}
+
+/// The only writer: makes the kernel equal to services.
+#[derive(Debug)]
+pub struct Reconciler<D> {
+    dataplane: D,
+    /// What the kernel holds as far as we know; `None`: it has to be read.
+    known: Option<Known>,
+    totals: Totals,
+    rounds: u64,
+    last_commit: Option<Timestamp>,
+}
+
+/// The table as we left it.
+#[derive(Debug)]
+struct Known {
+    committed: Committed,
+    flags: TableFlags,
+    /// Up to which nobody else touched it.
+    generation: u32,
+}
+
+/// What a successful round did; `Display` is one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel was as it should be; nothing was sent.
+    Unchanged,
+    /// It was made so, and read back.
+    Changed {
+        /// How much.
+        summary: Summary,
+        /// Steps of all commits.
+        steps: usize,
+        /// From the beginning of the round to the switch's commit.
+        committed: Duration,
+        /// To the end.
+        took: Duration,
+    },
+}
+
+/// What the kernel holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Whether there is a table.
+    pub present: bool,
+    /// Its flags.
+    pub flags: TableFlags,
+    /// Number of its sets and maps.
+    pub sets: usize,
+    /// Number of its chains.
+    pub chains: usize,
+    /// Number of elements of all sets.
+    pub elements: usize,
+}
+
+impl<D: Dataplane> Reconciler<D> {
+    /// Nothing is read or changed yet.
+    pub fn new(dataplane: D) -> Self {
+        Reconciler { dataplane, known: None, totals: Totals::default(), rounds: 0, last_commit: None }
+    }
+
+    /// Makes the kernel equal to `wanted`. `held` is what it was made equal to before.
+    pub async fn round(
+        &mut self,
+        trigger: Trigger,
+        held: &Services,
+        wanted: &Services,
+    ) -> Result<Outcome, RoundError> {
+        self.rounds += 1;
+        let span = info_span!("reconcile", round = self.rounds, %trigger);
+        async {
+            let outcome = self.attempts(trigger != Trigger::Reload, held, wanted).await;
+            match &outcome {
+                Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
+                Ok(changed) => info!("{changed}"),
+                Err(_) => {}
+            }
+            outcome
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn attempts(
+        &mut self,
+        mut look: bool,
+        held: &Services,
+        wanted: &Services,
+    ) -> Result<Outcome, RoundError> {
+        let (mut left, mut made, mut backoff) = (ATTEMPTS, false, BACKOFF);
+        loop {
+            left -= 1;
+            match self.attempt(look, held, wanted).await {
+                Err(error) if left > 0 && error.failure.is_stale() => {
+                    debug!("once more in {} ms: {}", backoff.as_millis(), chain(&error.failure));
+                    made |= error.made;
+                    look = true;
+                    sleep(backoff).await;
+                    backoff *= 2;
+                }
+                other => return other.map_err(|error| RoundError { made: made | error.made, ..error }),
+            }
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        look: bool,
+        held: &Services,
+        wanted: &Services,
+    ) -> Result<Outcome, RoundError> {
+        let found = if look || self.known.is_none() { self.look(held)? } else { None };
+        match (found, self.known.take()) {
+            (None, Some(known)) => self.change(known, held, wanted).await,
+            (found, _) => self.replace(found.unwrap_or_default(), held, wanted).await,
+        }
+    }
+
+    /// Reads everything. Returns what it found if that is not what is known.
+    fn look(&mut self, held: &Services) -> Result<Option<Snapshot>, RoundError> {
+        let mut snapshot = self.dataplane.read()?;
+        if let Some(Owner::Port(port)) = snapshot.flags.owner {
+            return Err(Failure::Owned { port }.into());
+        }
+        if let Some(after) = self.dataplane.adopt(snapshot.flags, snapshot.generation)? {
+            info!("adopted table {}, which had no owner", Table::NAME);
+            snapshot.flags.owner = Some(Owner::Us);
+            snapshot.generation = after;
+        }
+        match &mut self.known {
+            Some(known) if snapshot.table.as_ref() == Some(known.committed.table()) => {
+                known.generation = snapshot.generation;
+                self.totals.observe(known.committed.tally(held, &snapshot.counters));
+                Ok(None)
+            }
+            _ => Ok(Some(snapshot)),
+        }
+    }
+
+    /// Goes from what is known to `wanted`.
+    async fn change(
+        &mut self,
+        mut known: Known,
+        held: &Services,
+        wanted: &Services,
+    ) -> Result<Outcome, RoundError> {
+        let mut proposal = known.committed.propose(held, wanted);
+        let plan = std::mem::take(&mut proposal.plan);
+        let part = Part::of(plan.changes().map(|change| &change.step));
+        let mut deleted = Counters::new();
+        let done = self.carry_out(plan, known.generation, &mut deleted).await;
+        self.totals.keep(proposal.tally(&known.committed, held, &deleted));
+        let (generation, outcome) = done?;
+        known.committed.accept(proposal);
+        known.generation = generation;
+        if outcome != Outcome::Unchanged {
+            let there = self.dataplane.read_part(&part).map_err(made)?.unwrap_or_default();
+            compare(&there, &known.committed.table().part(&part))?;
+        }
+        self.known = Some(known);
+        Ok(outcome)
+    }
+
+    /// Goes from whatever was found to `wanted`, and makes sure of all of it.
+    async fn replace(
+        &mut self,
+        found: Snapshot,
+        held: &Services,
+        wanted: &Services,
+    ) -> Result<Outcome, RoundError> {
+        let Snapshot { table: current, counters, flags, generation } = found;
+        let layout = Layout::of(current.as_ref());
+        let Rendered { table: desired, origins } = render(wanted, &layout);
+        let plan = diff(current.as_ref(), Some(&desired), &origins);
+        drop(current);
+        self.totals.observe(match plan.is_empty() {
+            true => tally(&desired, &origins, &counters),
+            false => tally_services(held, &layout, &counters),
+        });
+        drop((counters, origins));
+        let mut deleted = Counters::new();
+        let done = self.carry_out(plan, generation, &mut deleted).await;
+        self.totals.keep(tally_services(held, &layout, &deleted));
+        let (generation, outcome) = done?;
+        let mut known = Known { committed: Committed::new(wanted, desired), flags, generation };
+        if outcome != Outcome::Unchanged {
+            let Snapshot { table, counters, flags, .. } = self.dataplane.read().map_err(made)?;
+            self.totals.observe(known.committed.tally(wanted, &counters));
+            compare(&table.unwrap_or_default(), known.committed.table())?;
+            known.flags = flags;
+        }
+        self.known = Some(known);
+        Ok(outcome)
+    }
+
+    /// Commits one batch after the other. Returns the generation they led to.
+    async fn carry_out(
+        &mut self,
+        plan: Plan,
+        mut generation: u32,
+        deleted: &mut Counters,
+    ) -> Result<(u32, Outcome), RoundError> {
+        if plan.is_empty() {
+            return Ok((generation, Outcome::Unchanged));
+        }
+        let began = Instant::now();
+        let (summary, steps) = (plan.summary(), plan.changes().count());
+        let (mut made, mut committed, mut settle) = (false, Duration::ZERO, None);
+        for Batch { purpose, changes } in plan.batches {
+            if let Some(time) = settle.replace(purpose.settle()) {
+                sleep(time).await;
+            }
+            let batch: Vec<_> = changes.into_iter().map(|change| change.step).collect();
+            let receipt = self.commit(&batch, generation).await;
+            let receipt = receipt.map_err(|failure| RoundError { failure, made })?;
+            generation = receipt.generation.unwrap_or(generation);
+            for (name, counted) in receipt.deleted {
+                let set = deleted.entry(name).or_default();
+                counted.into_iter().for_each(|(key, counter)| *set.entry(key).or_default() += counter);
+            }
+            if purpose <= Purpose::Switch {
+                committed = began.elapsed();
+            }
+            made |= purpose >= Purpose::Switch;
+        }
+        Ok((generation, Outcome::Changed { summary, steps, committed, took: began.elapsed() }))
+    }
+
+    /// Sends one batch. Where somebody else committed meanwhile, but not to our table, what was planned holds.
+    async fn commit(&mut self, steps: &[Step], mut generation: u32) -> Result<Receipt, Failure> {
+        let (mut left, mut backoff) = (ATTEMPTS, BACKOFF);
+        loop {
+            left -= 1;
+            let error = match self.dataplane.commit(steps, Some(generation)) {
+                Ok(receipt) => {
+                    self.last_commit = Some(now());
+                    return Ok(receipt);
+                }
+                Err(error) if error.errno != Errno::ERESTART || left == 0 => return Err(error.into()),
+                Err(stale) => stale,
+            };
+            sleep(backoff).await;
+            backoff *= 2;
+            generation = self.dataplane.unchanged_since(generation)?.ok_or(error)?;
+        }
+    }
+
+    /// What the kernel holds, with its counts; `services` are those it was made equal to.
+    pub fn inspect(&mut self, services: &Services) -> Result<Inventory, ReadError> {
+        if let Some(mut known) = self.known.take()
+            && let Some(generation) = self.dataplane.unchanged_since(known.generation)?
+        {
+            known.generation = generation;
+            let mut counters = Counters::new();
+            for (name, set) in known.committed.table().sets.iter().filter(|(_, set)| set.counter) {
+                let counted = self.dataplane.counters(name, set)?.into_iter();
+                counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
+            }
+            self.totals.observe(known.committed.tally(services, &counters));
+            let known = self.known.insert(known);
+            return Ok(Inventory::of(Some(known.committed.table()), known.flags));
+        }
+        let Snapshot { table, counters, flags, .. } = self.dataplane.read()?;
+        self.totals.observe(tally_services(services, &Layout::of(table.as_ref()), &counters));
+        Ok(Inventory::of(table.as_ref(), flags))
+    }
+
+    /// Removes the table, if there is one.
+    pub fn remove(&mut self) -> Result<(), CommitError> {
+        self.known = None;
+        match self.dataplane.commit(&[Step::DeleteTable], None) {
+            Err(error) if error.errno == Errno::ENOENT => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// New connections as of the last look at the kernel.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Whether what led to this generation came before we last made sure of the table.
+    pub fn has_seen(&self, generation: u32) -> bool {
+        self.known.as_ref().is_some_and(|known| known.generation.wrapping_sub(generation) <= u32::MAX / 2)
+    }
+
+    /// Rounds so far.
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// When the kernel was last changed by us.
+    pub fn last_commit(&self) -> Option<Timestamp> {
+        self.last_commit
+    }
+}
+
+impl Inventory {
+    fn of(table: Option<&Table>, flags: TableFlags) -> Self {
+        let sets = || table.iter().flat_map(|table| table.sets.values());
+        Inventory {
+            present: table.is_some(),
+            flags,
+            sets: sets().count(),
+            chains: table.map_or(0, |table| table.chains.len()),
+            elements: sets().map(|set| set.elements.len()).sum(),
+        }
+    }
+}
+
+/// A commit was acknowledged: now it must be there.
+fn compare(there: &Table, committed: &Table) -> Result<(), RoundError> {
+    if there == committed {
+        return Ok(());
+    }
+    let rest = diff(Some(there), Some(committed), &Origins::default());
+    match rest.is_empty() {
+        true => Ok(()),
+        false => Err(made(Failure::differs(&rest))),
+    }
+}
+
+fn made(failure: impl Into<Failure>) -> RoundError {
+    RoundError { failure: failure.into(), made: true }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Trigger::Start => "start",
+            Trigger::Reload => "reload",
+            Trigger::Foreign => "foreign change",
+            Trigger::Refresh => "refresh",
+            Trigger::Retry => "retry",
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Unchanged => f.write_str("nothing changed in the kernel"),
+            Outcome::Changed { summary: Summary { added, changed, removed }, steps, committed, took } => {
+                write!(f, "{added} added, {changed} changed, {removed} removed in the kernel ")?;
+                let [committed, took] = [committed, took].map(|time| time.as_secs_f64() * 1e3);
+                write!(f, "({steps} steps, switched after {committed:.1} ms, done after {took:.0} ms)")
+            }
+        }
+    }
+}
