@@ -82,7 +82,7 @@ fn many(count: u8) -> Services {
         let backends = ["10.0.2.11:80", "10.0.2.12:80", "10.0.2.13:80"];
         let used = &backends[..usize::from(n % 3) + 1];
         let service = service(&[&format!("203.0.113.{n}:80"), &format!("203.0.113.{n}:81")], used);
-        if n % 2 == 0 { service.scheduler(Scheduler::Random) } else { service }
+        if n.is_multiple_of(2) { service.scheduler(Scheduler::Random) } else { service }
     };
     (1..=count).map(|n| (ServiceName::new(&format!("s{n}")).unwrap(), random(n))).collect()
 }

@@ -102,6 +102,9 @@ fn summary(status: &Status, now: Timestamp, colour: bool) -> String {
         let ForeignChange { process, pid, .. } = last;
         line(format_args!("        changed by others: {total}, last {ago} ago by {process} (pid {pid})"));
     }
+    for difference in &table.differences {
+        line(format_args!("        {difference}"));
+    }
     if let Some(at) = table.retry_at {
         line(format_args!("        next attempt in {}", age(at, now)));
     }
@@ -225,6 +228,7 @@ pub(crate) mod tests {
                 flags: vec!["owner".into(), "persist".into()],
                 synced: true,
                 error: None,
+                differences: vec![],
                 retry_at: None,
                 services: 2,
                 sets: 3,
@@ -266,11 +270,15 @@ pub(crate) mod tests {
             vec!["sluice.yaml:3:5: error: unknown key lisen (did you mean listen?)".into()];
         status.reload.summary = "2 services with 8 backends as before".into();
         status.table.synced = false;
-        status.table.error = Some("add table inet sluice: Operation not permitted".into());
+        status.table.error = Some("verify: table inet sluice is not what was committed: 1 difference".into());
+        status.table.differences = vec![
+            "+ add element inet sluice services4  # not in the kernel".into(),
+            "+     203.0.113.10 . tcp . 80 : goto random4-4".into(),
+        ];
         status.table.retry_at = Some(at("2025-01-05T00:01:08Z"));
         status.table.last_commit = None;
         assert_golden("status-failed.txt", &render(&status, now, false));
-        assert!(render(&status, now, true).contains("\x1b[31mnot in sync: add table"));
+        assert!(render(&status, now, true).contains("\x1b[31mnot in sync: verify: table"));
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use sluice_core::model::Config;
+use sluice_core::model::Services;
 use sluice_netlink::Proc;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::forwarding::{Forwarding, versions};
-use sluiced::reconcile::{Outcome, Reconciler, Services, Trigger};
+use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 
 use crate::args::Common;
 use crate::{config, daemon, kernel, output};

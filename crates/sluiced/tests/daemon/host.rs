@@ -39,12 +39,15 @@ pub(crate) struct Daemon<'a> {
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
+/// What to do to a table, if anything.
+type Spoil = Option<fn(&mut Table)>;
+
 /// A fake kernel that the test and the daemon share.
 #[derive(Clone, Default)]
 struct Kernel {
     fake: Arc<Mutex<FakeKernel>>,
     /// What goes wrong at each commit.
-    spoil: Rc<Cell<Option<fn(&mut Table)>>>,
+    spoil: Rc<Cell<Spoil>>,
 }
 
 impl Dataplane for Kernel {
@@ -124,7 +127,7 @@ impl Host {
     }
 
     /// Has this go wrong at each commit of the daemon.
-    pub(crate) fn spoil(&self, how: Option<fn(&mut Table)>) {
+    pub(crate) fn spoil(&self, how: Spoil) {
         self.kernel.spoil.set(how);
     }
 

@@ -4,7 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::process::Command;
 
 use sluice_netlink::Netlink;
-use sluice_nft::{ChainName, CommitError, Dataplane, ReadError, Snapshot, Step, Table};
+use sluice_nft::{
+    ChainName, CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step,
+    Table,
+};
 use sluice_testkit::Namespace;
 
 use crate::edit::Edit;
@@ -81,7 +84,19 @@ impl Dataplane for &Kernel {
         self.netlink.borrow_mut().read()
     }
 
-    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Option<u32>, CommitError> {
+    fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
+        self.netlink.borrow_mut().read_part(part)
+    }
+
+    fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
+        self.netlink.borrow_mut().counters(name, set)
+    }
+
+    fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {
+        self.netlink.borrow_mut().unchanged_since(generation)
+    }
+
+    fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError> {
         self.commits.set(self.commits.get() + 1);
         self.netlink.borrow_mut().commit(steps, planned_from)
     }
