@@ -108,6 +108,11 @@ impl<D: Dataplane> Reconciler<D> {
         Reconciler { dataplane, known: None, totals: Totals::default(), rounds: 0, last_commit: None }
     }
 
+    /// What is written to.
+    pub fn dataplane(&self) -> &D {
+        &self.dataplane
+    }
+
     /// Makes the kernel equal to `wanted`. `held` is what it was made equal to before.
     pub async fn round(
         &mut self,
