@@ -9,7 +9,6 @@ mod empty;
 mod iptables;
 mod lifecycle;
 mod listeners;
-mod load;
 mod local;
 mod neighbours;
 mod ownership;
@@ -17,6 +16,7 @@ mod reload;
 mod shares;
 mod source;
 mod startup;
+mod storm;
 
 /// All four backends of a lab, IPv4.
 const FOUR: &str = "[10.0.2.11:8080, 10.0.2.12:8080, 10.0.2.13:8080, 10.0.2.14:8080]";
