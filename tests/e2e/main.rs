@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod crash;
 mod empty;
 mod iptables;
 mod lifecycle;
