@@ -10,8 +10,9 @@ use crate::model::ServiceName;
 /// Steps to make the kernel equal to what is desired, make before break.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// At most one of each purpose, in that order; none is empty. Between two, wait for
-    /// [`Purpose::settle`].
+    /// At most one of each purpose, in that order, or two times so where sets or base chains are declared
+    /// otherwise: to others that stand in for them, and back to their names. None is empty. After each but the
+    /// last, wait for [`Purpose::settle`].
     pub batches: Vec<Batch>,
 }
 
@@ -93,8 +94,11 @@ pub enum Why {
     Differs(Option<Vec<(Key, Data)>>),
     /// It is there and nothing needs it.
     Unneeded,
-    /// A set or base chain was declared otherwise, which cannot be changed in place.
+    /// It, or what it stands in for meanwhile, is declared otherwise, which cannot be changed in place; or the
+    /// whole table is not as it should be. Says what and how.
     Incompatible(String),
+    /// It is there, nothing needs it, and sluice never writes what it holds or is: this.
+    Unreadable(String),
 }
 
 impl Plan {

@@ -42,7 +42,8 @@ impl fmt::Display for Reason {
             Why::Missing => f.write_str("not in the kernel"),
             Why::Differs(_) => f.write_str("differs in the kernel"),
             Why::Unneeded => f.write_str("nothing needs it"),
-            Why::Incompatible(what) => write!(f, "{what}, so the table is replaced"),
+            Why::Incompatible(what) => f.write_str(what),
+            Why::Unreadable(what) => write!(f, "sluice cannot read {what}"),
         }
     }
 }

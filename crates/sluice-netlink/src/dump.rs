@@ -73,10 +73,10 @@ impl Reader<'_> {
         let (table, flags) = match self.table()? {
             None => (None, TableFlags::default()),
             Some((flags, dormant)) => {
-                let mut chains = self.chains(dormant)?;
+                let mut chains = self.chains()?;
                 self.rules(&mut chains)?;
                 let sets = self.sets(&chains, &mut counters)?;
-                (Some(Table { sets, chains }), flags)
+                (Some(Table { sets, chains, dormant }), flags)
             }
         };
         match self.generation()? == generation {
@@ -109,12 +109,13 @@ impl Reader<'_> {
         }
     }
 
-    fn chains(&mut self, dormant: bool) -> Result<BTreeMap<ChainName, Chain>, Stop> {
+    fn chains(&mut self) -> Result<BTreeMap<ChainName, Chain>, Stop> {
         let mut chains = BTreeMap::new();
         self.dump(libc::NFT_MSG_GETCHAIN, uapi::chain::TABLE, |answer| {
             let attributes = message::attributes(answer);
-            if let Some(name) = attributes.text(uapi::chain::NAME) {
-                let base = attributes.nested(uapi::chain::HOOK).map(|hook| base(attributes, hook, dormant));
+            let is_bound = attributes.u32(uapi::chain::FLAGS).unwrap_or(0) & uapi::chain::BINDING != 0;
+            if let Some(name) = attributes.text(uapi::chain::NAME).filter(|_| !is_bound) {
+                let base = attributes.nested(uapi::chain::HOOK).map(|hook| base(attributes, hook));
                 chains.insert(ChainName::from(name), Chain { base, rules: vec![] });
             }
         })?;
@@ -223,12 +224,11 @@ fn plural(kind: c_int) -> &'static str {
     }
 }
 
-fn base(attributes: Attributes<'_>, hook: Attributes<'_>, dormant: bool) -> Base {
+fn base(attributes: Attributes<'_>, hook: Attributes<'_>) -> Base {
     const NAT: &str = "nat";
     let number = hook.u32(uapi::chain::HOOK_NUMBER);
     let priority = hook.u32(uapi::chain::HOOK_PRIORITY).unwrap_or(0) as i32;
-    let ours = !dormant
-        && attributes.text(uapi::chain::TYPE) == Some(NAT)
+    let ours = attributes.text(uapi::chain::TYPE) == Some(NAT)
         && attributes.u32(uapi::chain::POLICY) == Some(libc::NF_ACCEPT as u32);
     let hook = [Hook::Prerouting, Hook::Output, Hook::Postrouting]
         .into_iter()

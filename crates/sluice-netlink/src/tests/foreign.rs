@@ -62,6 +62,26 @@ fn rule_with_an_anonymous_set_is_foreign() {
 }
 
 #[test]
+fn chain_in_a_rule_goes_with_the_rule() {
+    for chain in ["prerouting", "postrouting", "no-backend"] {
+        edited(
+            format!("add rule inet sluice {chain} tcp dport 22 jump {{ counter accept; }}").leak(),
+            |_| {},
+        );
+    }
+}
+
+#[test]
+fn set_in_a_rule_goes_with_the_rule() {
+    for chain in ["prerouting", "postrouting", "no-backend"] {
+        for test in ["ip saddr { 192.0.2.1, 192.0.2.2 } drop", "tcp dport vmap { 22 : accept, 1-10 : drop }"]
+        {
+            edited(format!("add rule inet sluice {chain} {test}").leak(), |_| {});
+        }
+    }
+}
+
+#[test]
 fn rule_with_an_inverted_lookup_is_foreign() {
     foreign_rule(
         "ct original ip daddr . meta l4proto . ip daddr . th dport != @masquerade4 drop",
@@ -159,10 +179,10 @@ fn chains_of_another_type_or_policy_have_a_foreign_hook() {
 }
 
 #[test]
-fn dormant_table_has_foreign_hooks_only() {
-    edited("add table inet sluice { flags dormant; }", |table| {
-        let mut bases = table.chains.values().filter_map(|chain| chain.base);
-        assert!(bases.all(|base| base.hook == Hook::Foreign));
+fn dormant_table_is_dormant_with_base_chains_or_without() {
+    edited("add table inet sluice { flags dormant; }", |table| assert!(table.dormant));
+    edited("delete table inet sluice\nadd table inet sluice { flags dormant; }", |table| {
+        assert!(table.dormant && table.chains.is_empty());
     });
 }
 

@@ -165,11 +165,7 @@ impl Edit {
             Verb::FlushTable => "flush table inet sluice".to_owned(),
             Verb::DeleteTable => "delete table inet sluice".to_owned(),
             Verb::FlushRuleset => "flush ruleset".to_owned(),
-            // Without a base chain there is nothing that could sleep.
-            Verb::MakeDormant => {
-                table.chains.values().find(|chain| chain.base.is_some())?;
-                "add table inet sluice { flags dormant; }".to_owned()
-            }
+            Verb::MakeDormant => "add table inet sluice { flags dormant; }".to_owned(),
             Verb::AddTableOfTheirOwn => "add table inet theirs\nadd chain inet theirs prerouting \
                                          { type nat hook prerouting priority dstnat; }"
                 .to_owned(),
