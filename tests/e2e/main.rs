@@ -11,6 +11,7 @@ mod iptables;
 mod lifecycle;
 mod listeners;
 mod local;
+mod migration;
 mod neighbours;
 mod ownership;
 mod reload;
