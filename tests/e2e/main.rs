@@ -15,6 +15,7 @@ mod migration;
 mod neighbours;
 mod ownership;
 mod reload;
+mod repair;
 mod shares;
 mod source;
 mod startup;
