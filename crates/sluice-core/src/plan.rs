@@ -1,5 +1,6 @@
 //! A plan: the ordered difference between what the kernel holds and what it should hold.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -112,6 +113,13 @@ impl Plan {
         self.batches.iter().flat_map(|batch| &batch.changes)
     }
 
+    /// What is not only different but of another layout, or none that sluice can read; each once, for a log.
+    pub fn findings(&self) -> BTreeSet<String> {
+        let reasons = self.changes().map(|change| &change.reason);
+        let found = reasons.filter(|reason| matches!(reason.why, Why::Incompatible(_) | Why::Unreadable(_)));
+        found.map(ToString::to_string).collect()
+    }
+
     /// Numbers for a one-line report.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
@@ -124,7 +132,10 @@ impl Plan {
                 (Step::AddElements(_, elements), _) => summary.added += elements.len(),
                 (Step::DeleteElements(_, elements), _) => summary.removed += elements.len(),
                 (Step::FlushChain(_), _) => {}
-                (Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_), _) => summary.removed += 1,
+                (
+                    Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_) | Step::DeleteObject(_),
+                    _,
+                ) => summary.removed += 1,
                 (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
                     summary.added += 1;
                 }

@@ -72,9 +72,14 @@ impl Writer<'_, '_> {
             (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
                 self.line('+', &step.to_string(), Some(reason))
             }
-            (Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_) | Step::FlushChain(_), _) => {
-                self.line('-', &step.to_string(), Some(reason))
-            }
+            (
+                Step::DeleteTable
+                | Step::DeleteSet(_)
+                | Step::DeleteChain(_)
+                | Step::DeleteObject(_)
+                | Step::FlushChain(_),
+                _,
+            ) => self.line('-', &step.to_string(), Some(reason)),
         }
     }
 

@@ -12,7 +12,7 @@ use sluice_core::model::Scheduler;
 use sluice_core::plan::Plan;
 use sluice_core::render::{Layout, render};
 use sluice_core::report::report;
-use sluice_nft::{Base, Chain, Field, Ip, Operand, Rule, Set, Statement, Step, Table};
+use sluice_nft::{Base, Chain, Field, Ip, Object, Operand, Rule, Set, Statement, Step, Table};
 
 proptest! {
     #[test]
@@ -86,6 +86,7 @@ fn map_declared_otherwise_is_replaced_with_the_rules_that_use_it_and_nothing_els
     }
     let text = report(&plan, false).to_string();
     assert!(text.contains("delete set inet sluice slots4-0  # map slots4-0 is declared otherwise"), "{text}");
+    assert_eq!(plan.findings().into_iter().collect::<Vec<_>>(), ["map slots4-0 is declared otherwise"]);
 }
 
 #[test]
@@ -134,6 +135,23 @@ fn dormant_table_is_replaced_and_the_plan_says_why() {
         let text = report(&plan, false).to_string();
         assert!(text.contains("- delete table inet sluice  # the table is dormant\n"), "{text}");
     }
+}
+
+#[test]
+fn stateful_objects_go_with_what_refers_to_them() {
+    let (services, mut table) = two();
+    table.objects.insert(Object { kind: 1, name: "seen".to_owned() });
+    let rules = &mut table.chains.get_mut(&"postrouting".into()).unwrap().rules;
+    rules.push(Rule(vec![Statement::Foreign("objref type 1 name seen".to_owned())]));
+    let (states, desired, plan) = states(&table, &services);
+    assert_eq!(states.last(), Some(&desired.table));
+    let findings = plan.findings().into_iter().collect::<Vec<_>>();
+    assert_eq!(findings, ["sluice cannot read counter seen", "sluice cannot read objref type 1 name seen"]);
+    let last = plan.changes().last().unwrap();
+    assert_eq!(
+        format!("{}  # {}", last.step, last.reason),
+        "delete counter inet sluice seen  # sluice cannot read counter seen"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Our table as the kernel has it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::c_int;
 use std::thread;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use std::time::Duration;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use sluice_nft::{
-    Base, Chain, ChainName, Counters, Element, Hook, Origin, Owner, ReadError, Set, SetName, Snapshot, Table,
-    TableFlags,
+    Base, Chain, ChainName, Counters, Element, Hook, Object, Origin, Owner, ReadError, Set, SetName,
+    Snapshot, Table, TableFlags,
 };
 
 use crate::attr::{Attributes, Write};
 use crate::element;
 use crate::message;
+use crate::object;
 use crate::rule;
 use crate::set;
 use crate::socket::{Dumped, Socket};
@@ -76,7 +77,7 @@ impl Reader<'_> {
                 let mut chains = self.chains()?;
                 self.rules(&mut chains)?;
                 let sets = self.sets(&chains, &mut counters)?;
-                (Some(Table { sets, chains, dormant }), flags)
+                (Some(Table { sets, chains, objects: self.stateful_objects()?, dormant }), flags)
             }
         };
         match self.generation()? == generation {
@@ -158,6 +159,14 @@ impl Reader<'_> {
         Ok(sets)
     }
 
+    fn stateful_objects(&mut self) -> Result<BTreeSet<Object>, Stop> {
+        let mut objects = BTreeSet::new();
+        self.dump(libc::NFT_MSG_GETOBJ, uapi::object::TABLE, |answer| {
+            objects.extend(object::decode(message::attributes(answer)));
+        })?;
+        Ok(objects)
+    }
+
     fn elements(
         &mut self,
         name: &SetName,
@@ -220,6 +229,7 @@ fn plural(kind: c_int) -> &'static str {
     match kind {
         libc::NFT_MSG_GETCHAIN => "chains",
         libc::NFT_MSG_GETRULE => "rules",
+        libc::NFT_MSG_GETOBJ => "stateful objects",
         _ => "sets",
     }
 }

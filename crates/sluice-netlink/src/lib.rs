@@ -15,6 +15,7 @@ mod features;
 mod message;
 mod monitor;
 mod netlink;
+mod object;
 mod reply;
 mod rule;
 mod set;

@@ -34,6 +34,13 @@ pub(crate) mod chain {
     pub(crate) const HOOK_PRIORITY: u16 = 2;
 }
 
+/// `enum nft_object_attributes`.
+pub(crate) mod object {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const NAME: u16 = 2;
+    pub(crate) const KIND: u16 = 3;
+}
+
 /// `enum nft_rule_attributes`.
 pub(crate) mod rule {
     pub(crate) const TABLE: u16 = 1;

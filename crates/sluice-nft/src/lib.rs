@@ -14,6 +14,7 @@ pub mod jhash;
 #[doc(hidden)]
 pub mod manners;
 mod name;
+mod object;
 mod octets;
 mod rule;
 mod set;
@@ -28,6 +29,7 @@ pub use dataplane::{
 };
 pub use field::{Field, Ip, Operand, Pick};
 pub use name::{ChainName, SetName};
+pub use object::Object;
 pub use octets::Octets;
 pub use rule::{Rule, Statement, Test};
 pub use set::{Data, Element, Key, Origin, Set, SetType};

@@ -1,9 +1,9 @@
 //! The table: everything sluice has in the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::{Chain, ChainName, Set, SetName};
+use crate::{Chain, ChainName, Object, Set, SetName};
 
 /// Table `inet sluice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Table {
     pub sets: BTreeMap<SetName, Set>,
     /// Chains by name.
     pub chains: BTreeMap<ChainName, Chain>,
+    /// Stateful objects: no part of the text. Read from the kernel, never wanted.
+    pub objects: BTreeSet<Object>,
     /// The kernel calls none of its base chains. Read from the kernel, never wanted.
     pub dormant: bool,
 }

@@ -166,6 +166,11 @@ fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, courses: &
         let why = unneeded(foreign::chain(name, chain));
         retire.push(change(Step::DeleteChain(name.clone()), None, why));
     }
+    // Only rules and sets that sluice cannot read refer to them, and those are gone by now.
+    for object in &current.objects {
+        let why = Why::Unreadable(object.to_string());
+        retire.push(change(Step::DeleteObject(object.clone()), None, why));
+    }
 }
 
 fn unneeded(unreadable: Option<String>) -> Why {

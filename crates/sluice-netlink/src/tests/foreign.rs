@@ -187,13 +187,29 @@ fn dormant_table_is_dormant_with_base_chains_or_without() {
 }
 
 #[test]
-fn objects_and_tables_of_others_are_passed_over() {
+fn stateful_objects_are_deleted_with_what_refers_to_them() {
+    const OBJECTS: [&str; 6] = [
+        "add counter inet sluice seen\nadd quota inet sluice seen { 10 mbytes }",
+        "add counter inet sluice seen\nadd rule inet sluice postrouting counter name seen",
+        "add limit inet sluice slow { rate 5/second }\nadd rule inet sluice no-backend limit name slow drop",
+        "add quota inet sluice little { 10 mbytes }",
+        "add ct timeout inet sluice short { protocol tcp; policy = { established: 100 }; l3proto ip; }",
+        "add counter inet sluice seen
+         add map inet sluice counters { type ipv4_addr : counter; elements = { 192.0.2.1 : \"seen\" }; }
+         add rule inet sluice prerouting counter name ip saddr map @counters",
+    ];
+    for objects in OBJECTS {
+        edited(objects, |table| assert!(!table.objects.is_empty()));
+    }
+}
+
+#[test]
+fn tables_of_others_are_passed_over() {
     in_namespace(|| {
         let mut netlink = open();
         commit(&mut netlink, &steps(&rendered()));
-        nft("add counter inet sluice seen
-             add quota inet sluice little { 10 mbytes }
-             add table inet other
+        nft("add table inet other
+             add counter inet other seen
              add chain inet other output { type nat hook output priority 0; }
              add rule inet other output log
              add table ip sluice
