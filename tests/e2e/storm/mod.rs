@@ -1,6 +1,7 @@
 //! Every kind of change, and every kind of end of a daemon, under load: no connection fails, none breaks, no
 //! datagram goes unanswered, nothing leaves the balancer as it came.
 
+mod flood;
 mod load;
 mod witness;
 
@@ -50,9 +51,9 @@ fn services(n: usize) -> String {
     };
     let mut text = String::from("on_stop: keep\nservices:\n")
         + &service("steady", 0, "listen: ['203.0.113.10:80', '203.0.113.10:53/udp']", "10.0.2.", ":8080")
-        + &service("wide", 1, "listen: '203.0.113.10:90-93'", "10.0.2.", ":8081")
+        + &service("wide", 1, "listen: ['203.0.113.10:90-93', '203.0.113.10:90-93/udp']", "10.0.2.", ":8081")
         + &service("six", 2, "listen: '[2001:db8::10]:80'", "[fd00:2::", "]:8080")
-        + &service("any", 3, "listen: '*:95', interface: eth0", "10.0.2.", ":8082")
+        + &service("any", 3, "listen: ['*:95', '*:95/udp'], interface: eth0", "10.0.2.", ":8082")
         + &service("fickle", 4, &format!("listen: '203.0.113.10:94', source: {source}"), "10.0.2.", ":8083");
     if n.is_multiple_of(2) {
         text +=

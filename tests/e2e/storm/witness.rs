@@ -43,17 +43,22 @@ impl<'a> Witness<'a> {
 
     /// Packets by what is wrong with them.
     pub fn counts(&self) -> BTreeMap<String, u64> {
-        let listed = self.0.balancer.sh("nft -j list counters table inet witness");
-        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
-        let counters = listed["nftables"].as_array().expect("a list").iter().map(|object| &object["counter"]);
-        let counts = counters.filter_map(|counter| Some((counter["name"].as_str()?, &counter["packets"])));
-        counts.map(|(name, packets)| (name.to_owned(), packets.as_u64().expect("a number"))).collect()
+        counters(self.0, "witness")
     }
 
     /// What nothing was wrong with.
     pub fn nothing() -> BTreeMap<String, u64> {
         ["resets", "unanswered", "unmasqueraded", "untranslated"].map(|name| (name.to_owned(), 0)).into()
     }
+}
+
+/// Packets that the counters of a table on the balancer counted.
+pub fn counters(lab: &Lab, table: &str) -> BTreeMap<String, u64> {
+    let listed = lab.balancer.sh(&format!("nft -j list counters table inet {table}"));
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+    let counters = listed["nftables"].as_array().expect("a list").iter().map(|object| &object["counter"]);
+    let counts = counters.filter_map(|counter| Some((counter["name"].as_str()?, &counter["packets"])));
+    counts.map(|(name, packets)| (name.to_owned(), packets.as_u64().expect("a number"))).collect()
 }
 
 /// Routes what nobody translates to a backend, where it can be seen leaving, instead of refusing it.
