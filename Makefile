@@ -18,12 +18,12 @@ test: setup            ## every test: unit, property, golden, then real connecti
 	$(ROOT) cargo test --package sluice-netlink --lib
 	$(ROOT) cargo test --workspace --test '*'
 
-soak: setup            ## property tests with many more cases, then reloads under load for minutes
+soak: setup            ## property tests with many more cases, then storms of reloads for minutes
 	cargo build --workspace --bins
 	PROPTEST_CASES=4096 cargo test --workspace --exclude sluice-netlink --lib --bins
 	PROPTEST_CASES=4096 $(ROOT) cargo test --package sluice-netlink --lib
 	PROPTEST_CASES=4096 $(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
-	SLUICE_RELOADS=1000 $(ROOT) cargo test --package sluice-tests --test e2e reloads_under_load
+	SLUICE_RELOADS=1000 $(ROOT) cargo test --package sluice-tests --test e2e storm
 
 setup:
 	@tests/setup/install

@@ -5,18 +5,21 @@
 #![forbid(unsafe_code)]
 
 mod commands;
+mod crash;
 mod empty;
 mod iptables;
 mod lifecycle;
 mod listeners;
-mod load;
 mod local;
+mod migration;
 mod neighbours;
 mod ownership;
 mod reload;
+mod repair;
 mod shares;
 mod source;
 mod startup;
+mod storm;
 
 /// All four backends of a lab, IPv4.
 const FOUR: &str = "[10.0.2.11:8080, 10.0.2.12:8080, 10.0.2.13:8080, 10.0.2.14:8080]";

@@ -1,5 +1,6 @@
 //! A plan: the ordered difference between what the kernel holds and what it should hold.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use crate::model::ServiceName;
 /// Steps to make the kernel equal to what is desired, make before break.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// At most one of each purpose, in that order; none is empty. Between two, wait for
-    /// [`Purpose::settle`].
+    /// At most one of each purpose, in that order, or two times so where sets or base chains are declared
+    /// otherwise: to others that stand in for them, and back to their names. None is empty. After each but the
+    /// last, wait for [`Purpose::settle`].
     pub batches: Vec<Batch>,
 }
 
@@ -93,8 +95,11 @@ pub enum Why {
     Differs(Option<Vec<(Key, Data)>>),
     /// It is there and nothing needs it.
     Unneeded,
-    /// A set or base chain was declared otherwise, which cannot be changed in place.
+    /// It, or what it stands in for meanwhile, is declared otherwise, which cannot be changed in place; or the
+    /// whole table is not as it should be. Says what and how.
     Incompatible(String),
+    /// It is there, nothing needs it, and sluice never writes what it holds or is: this.
+    Unreadable(String),
 }
 
 impl Plan {
@@ -106,6 +111,13 @@ impl Plan {
     /// All changes in order.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         self.batches.iter().flat_map(|batch| &batch.changes)
+    }
+
+    /// What is not only different but of another layout, or none that sluice can read; each once, for a log.
+    pub fn findings(&self) -> BTreeSet<String> {
+        let reasons = self.changes().map(|change| &change.reason);
+        let found = reasons.filter(|reason| matches!(reason.why, Why::Incompatible(_) | Why::Unreadable(_)));
+        found.map(ToString::to_string).collect()
     }
 
     /// Numbers for a one-line report.
@@ -120,7 +132,10 @@ impl Plan {
                 (Step::AddElements(_, elements), _) => summary.added += elements.len(),
                 (Step::DeleteElements(_, elements), _) => summary.removed += elements.len(),
                 (Step::FlushChain(_), _) => {}
-                (Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_), _) => summary.removed += 1,
+                (
+                    Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_) | Step::DeleteObject(_),
+                    _,
+                ) => summary.removed += 1,
                 (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
                     summary.added += 1;
                 }

@@ -42,7 +42,8 @@ impl fmt::Display for Reason {
             Why::Missing => f.write_str("not in the kernel"),
             Why::Differs(_) => f.write_str("differs in the kernel"),
             Why::Unneeded => f.write_str("nothing needs it"),
-            Why::Incompatible(what) => write!(f, "{what}, so the table is replaced"),
+            Why::Incompatible(what) => f.write_str(what),
+            Why::Unreadable(what) => write!(f, "sluice cannot read {what}"),
         }
     }
 }
@@ -71,9 +72,14 @@ impl Writer<'_, '_> {
             (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
                 self.line('+', &step.to_string(), Some(reason))
             }
-            (Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_) | Step::FlushChain(_), _) => {
-                self.line('-', &step.to_string(), Some(reason))
-            }
+            (
+                Step::DeleteTable
+                | Step::DeleteSet(_)
+                | Step::DeleteChain(_)
+                | Step::DeleteObject(_)
+                | Step::FlushChain(_),
+                _,
+            ) => self.line('-', &step.to_string(), Some(reason)),
         }
     }
 

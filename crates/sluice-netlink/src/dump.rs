@@ -1,6 +1,6 @@
 //! Questions about our table, and the kernel's answers decoded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::c_int;
 use std::thread;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use std::time::Duration;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use sluice_nft::{
-    Base, Chain, ChainName, Counter, Data, Element, Hook, Key, Origin, Owner, ReadError, Set, SetName, Table,
-    TableFlags,
+    Base, Chain, ChainName, Counter, Data, Element, Hook, Key, Object, Origin, Owner, ReadError, Set,
+    SetName, Table, TableFlags,
 };
 
 use crate::attr::{Attributes, Write};
 use crate::element;
 use crate::message;
+use crate::object;
 use crate::rule;
 use crate::set;
 use crate::socket::{Dumped, Socket};
@@ -52,7 +53,7 @@ pub(crate) enum Stop {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
     pub(crate) flags: TableFlags,
-    dormant: bool,
+    pub(crate) dormant: bool,
     /// Number of chains, sets and other objects in it.
     uses: u32,
 }
@@ -106,12 +107,21 @@ impl Reader<'_> {
         header(self.socket, self.us).map_err(|errno| failed(format!("read table {}", Table::NAME), errno))
     }
 
-    /// All sets, without elements, and all chains with their rules.
-    pub(crate) fn objects(&mut self, header: Header) -> Result<Table, Stop> {
+    /// Everything but the elements of its sets.
+    pub(crate) fn table(&mut self, header: Header) -> Result<Table, Stop> {
         let (sets, number) = self.declarations()?;
-        let mut chains = self.chains(header, number)?;
+        let objects = self.stateful_objects()?;
+        let mut chains = self.chains(header.uses.saturating_sub(number + objects.len() as u32))?;
         self.rules(&mut chains)?;
-        Ok(Table { sets, chains })
+        Ok(Table { sets, chains, objects, dormant: header.dormant })
+    }
+
+    fn stateful_objects(&mut self) -> Result<BTreeSet<Object>, Stop> {
+        let mut objects = BTreeSet::new();
+        self.dump(libc::NFT_MSG_GETOBJ, uapi::object::TABLE, |answer| {
+            objects.extend(object::decode(message::attributes(answer)));
+        })?;
+        Ok(objects)
     }
 
     /// All sets, without elements, and their number with anonymous ones.
@@ -124,15 +134,15 @@ impl Reader<'_> {
         Ok((sets, number))
     }
 
-    /// All chains, without rules, of a table with so many sets. Positions count chains of all tables of our
-    /// family: if others come and go, some of ours may be left out, until as many were seen as there are.
-    fn chains(&mut self, header: Header, sets: u32) -> Result<BTreeMap<ChainName, Chain>, Stop> {
+    /// All chains, without rules. Positions count chains of all tables of our family: if others come and go,
+    /// some of ours may be left out, until as many were seen as there are.
+    fn chains(&mut self, number: u32) -> Result<BTreeMap<ChainName, Chain>, Stop> {
         let mut chains = BTreeMap::new();
         for _ in attempts() {
             let dumped = self.dump(libc::NFT_MSG_GETCHAIN, uapi::chain::TABLE, |answer| {
-                chains.extend(chain(answer, header.dormant));
+                chains.extend(chain(answer));
             })?;
-            if dumped == Dumped::Whole || chains.len() as u32 + sets == header.uses {
+            if dumped == Dumped::Whole || chains.len() as u32 == number {
                 return Ok(chains);
             }
         }
@@ -160,12 +170,12 @@ impl Reader<'_> {
     }
 
     /// One chain with its rules; `None` if it does not exist.
-    pub(crate) fn chain(&mut self, name: &ChainName, header: Header) -> Result<Option<Chain>, Stop> {
+    pub(crate) fn chain(&mut self, name: &ChainName) -> Result<Option<Chain>, Stop> {
         let mut question = message::start(libc::NFT_MSG_GETCHAIN, libc::NLM_F_ACK);
         question.put_text(uapi::chain::TABLE, TABLE);
         question.put_text(uapi::chain::NAME, name.as_str());
         let what = || format!("read chain {} {name}", Table::NAME);
-        let found = self.one(question, what, |answer| chain(answer, header.dormant))?;
+        let found = self.one(question, what, chain)?;
         let Some((_, mut chain)) = found else { return Ok(None) };
         let mut question = message::start(libc::NFT_MSG_GETRULE, libc::NLM_F_DUMP);
         question.put_text(uapi::rule::TABLE, TABLE);
@@ -313,19 +323,20 @@ fn element(data: Data) -> Element {
     Element { data, origin: Origin::default() }
 }
 
-fn chain(answer: &[u8], dormant: bool) -> Option<(ChainName, Chain)> {
+/// `None` for one that a rule of somebody else holds.
+fn chain(answer: &[u8]) -> Option<(ChainName, Chain)> {
     let attributes = message::attributes(answer);
-    let name = ChainName::from(attributes.text(uapi::chain::NAME)?);
-    let base = attributes.nested(uapi::chain::HOOK).map(|hook| base(attributes, hook, dormant));
+    let is_bound = attributes.u32(uapi::chain::FLAGS).unwrap_or(0) & uapi::chain::BINDING != 0;
+    let name = ChainName::from(attributes.text(uapi::chain::NAME).filter(|_| !is_bound)?);
+    let base = attributes.nested(uapi::chain::HOOK).map(|hook| base(attributes, hook));
     Some((name, Chain { base, rules: vec![] }))
 }
 
-fn base(attributes: Attributes<'_>, hook: Attributes<'_>, dormant: bool) -> Base {
+fn base(attributes: Attributes<'_>, hook: Attributes<'_>) -> Base {
     const NAT: &str = "nat";
     let number = hook.u32(uapi::chain::HOOK_NUMBER);
     let priority = hook.u32(uapi::chain::HOOK_PRIORITY).unwrap_or(0) as i32;
-    let ours = !dormant
-        && attributes.text(uapi::chain::TYPE) == Some(NAT)
+    let ours = attributes.text(uapi::chain::TYPE) == Some(NAT)
         && attributes.u32(uapi::chain::POLICY) == Some(libc::NF_ACCEPT as u32);
     let hook = [Hook::Prerouting, Hook::Output, Hook::Postrouting]
         .into_iter()

@@ -20,6 +20,7 @@ mod listener;
 mod message;
 mod monitor;
 mod netlink;
+mod object;
 mod read;
 mod reply;
 mod rule;

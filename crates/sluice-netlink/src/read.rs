@@ -68,25 +68,25 @@ impl Reader<'_> {
         let Some(header) = self.header()? else {
             return Ok(Snapshot { generation, ..Snapshot::default() });
         };
-        let Table { mut sets, chains } = self.objects(header)?;
+        let mut table = self.table(header)?;
         let mut counters = Counters::new();
-        let names = chains.keys().map(|name| (name.as_str(), name.clone())).collect();
+        let names = table.chains.keys().map(|name| (name.as_str(), name.clone())).collect();
         // What is declared in a way that we never do has elements that mean nothing to us.
-        for (name, set) in sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
+        for (name, set) in table.sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
             let (elements, counts) = self.elements(name, set, &names)?;
             set.elements = elements;
             if !counts.is_empty() {
                 counters.insert(name.clone(), counts);
             }
         }
-        Ok(Snapshot { table: Some(Table { sets, chains }), counters, flags: header.flags, generation })
+        Ok(Snapshot { table: Some(table), counters, flags: header.flags, generation })
     }
 
     fn part(&mut self, part: &Part) -> Result<Option<Table>, Stop> {
         let Some(header) = self.header()? else { return Ok(None) };
-        let mut table = Table::default();
+        let mut table = Table { dormant: header.dormant, ..Table::default() };
         for name in &part.chains {
-            if let Some(chain) = self.chain(name, header)? {
+            if let Some(chain) = self.chain(name)? {
                 table.chains.insert(name.clone(), chain);
             }
         }

@@ -11,7 +11,7 @@ use sluice_nft::{Base, Data, ElementsOf, Hook, Key, Step};
 use crate::attr::Write;
 use crate::element::{self, Verb};
 use crate::message::{self, Scratch};
-use crate::{rule, set, uapi};
+use crate::{object, rule, set, uapi};
 
 /// A step, and for those about elements one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,7 @@ impl<'a> Messages<'a> {
             Step::DeleteChain(name) => {
                 scratch.take(&chain(name.as_str(), table)?, MsgType::Del, NLM_F_NONREC)
             }
+            Step::DeleteObject(object) => object::delete(self.table.name, object),
             Step::AddRule(name, rule) => {
                 let chain = chain(name.as_str(), table)?;
                 let mut encoded = nftnl::Rule::new(&chain);

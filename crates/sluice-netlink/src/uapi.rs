@@ -29,8 +29,18 @@ pub(crate) mod chain {
     pub(crate) const HOOK: u16 = 4;
     pub(crate) const POLICY: u16 = 5;
     pub(crate) const TYPE: u16 = 7;
+    pub(crate) const FLAGS: u16 = 10;
+    /// `NFT_CHAIN_BINDING`: it is part of a rule.
+    pub(crate) const BINDING: u32 = 4;
     pub(crate) const HOOK_NUMBER: u16 = 1;
     pub(crate) const HOOK_PRIORITY: u16 = 2;
+}
+
+/// `enum nft_object_attributes`.
+pub(crate) mod object {
+    pub(crate) const TABLE: u16 = 1;
+    pub(crate) const NAME: u16 = 2;
+    pub(crate) const KIND: u16 = 3;
 }
 
 /// `enum nft_rule_attributes`.

@@ -13,8 +13,7 @@ pub enum Hook {
     Output,
     /// Packets that leave.
     Postrouting,
-    /// Read from the kernel, never written: another hook, another type or policy, or none because
-    /// the table is dormant.
+    /// Read from the kernel, never written: another hook, another type or policy.
     Foreign,
 }
 

@@ -14,6 +14,7 @@ pub mod jhash;
 #[doc(hidden)]
 pub mod manners;
 mod name;
+mod object;
 mod octets;
 mod part;
 mod rule;
@@ -29,6 +30,7 @@ pub use dataplane::{
 };
 pub use field::{Field, Ip, Operand, Pick};
 pub use name::{ChainName, SetName};
+pub use object::Object;
 pub use octets::Octets;
 pub use part::Part;
 pub use rule::{Rule, Statement, Test};

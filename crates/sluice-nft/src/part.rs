@@ -14,12 +14,12 @@ pub struct Part {
 }
 
 impl Part {
-    /// What these steps are about. The table itself is no part of it.
+    /// What these steps are about. The table itself and stateful objects are no part of it.
     pub fn of<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
         let mut part = Part::default();
         for step in steps {
             match step {
-                Step::AddTable | Step::DeleteTable => {}
+                Step::AddTable | Step::DeleteTable | Step::DeleteObject(_) => {}
                 Step::AddSet(name, _) | Step::DeleteSet(name) => part.set(name, []),
                 Step::AddChain(name, _)
                 | Step::DeleteChain(name)
@@ -60,6 +60,8 @@ impl Table {
         Table {
             chains: part.chains.iter().filter_map(chain).collect::<BTreeMap<_, Chain>>(),
             sets: part.sets.iter().filter_map(set).collect(),
+            dormant: self.dormant,
+            ..Table::default()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Base, ChainName, Data, Key, Rule, Set, SetName, Table};
+use crate::{Base, ChainName, Data, Key, Object, Rule, Set, SetName, Table};
 
 /// A change to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Step {
     AddChain(ChainName, Option<Base>),
     /// Destroys an empty chain that nothing leads to.
     DeleteChain(ChainName),
+    /// Destroys a stateful object that nothing refers to.
+    DeleteObject(Object),
     /// Appends a rule.
     AddRule(ChainName, Rule),
     /// Deletes all rules of a chain.
@@ -51,6 +53,7 @@ impl fmt::Display for Step {
             Step::AddChain(name, None) => write!(f, "add chain {table} {name}"),
             Step::AddChain(name, Some(base)) => write!(f, "add chain {table} {name} {{ {base} }}"),
             Step::DeleteChain(name) => write!(f, "delete chain {table} {name}"),
+            Step::DeleteObject(object) => write!(f, "delete {} {table} {}", object.keyword(), object.name),
             Step::AddRule(chain, rule) => write!(f, "add rule {table} {chain} {rule}"),
             Step::FlushChain(chain) => write!(f, "flush chain {table} {chain}"),
             Step::AddElements(set, elements) => {

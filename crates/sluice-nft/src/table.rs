@@ -1,9 +1,9 @@
 //! The table: everything sluice has in the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::{Chain, ChainName, Set, SetName};
+use crate::{Chain, ChainName, Object, Set, SetName};
 
 /// Table `inet sluice`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub struct Table {
     pub sets: BTreeMap<SetName, Set>,
     /// Chains by name.
     pub chains: BTreeMap<ChainName, Chain>,
+    /// Stateful objects: no part of the text. Read from the kernel, never wanted.
+    pub objects: BTreeSet<Object>,
+    /// The kernel calls none of its base chains. Read from the kernel, never wanted.
+    pub dormant: bool,
 }
 
 impl Table {
@@ -23,7 +27,10 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "table {} {{", Table::NAME)?;
-        let mut separator = "";
+        let mut separator = if self.dormant { "\n" } else { "" };
+        if self.dormant {
+            writeln!(f, "\tflags dormant")?;
+        }
         for (name, set) in &self.sets {
             writeln!(f, "{separator}\t{} {name} {{", set.keyword())?;
             set.write_declaration(f, "\t\t", "\n")?;

@@ -302,6 +302,16 @@ fn slots_deleted_with_the_switch_are_missed() {
 }
 
 #[test]
+fn map_replaced_by_one_declared_otherwise_is_missed() {
+    let old = balancer(in_turn(2));
+    let mut new = old.clone();
+    let services = new.sets.get_mut(&"services".into()).expect("it is there");
+    *services = Set { size: Some(1024), ..services.clone() };
+    let ways = Tracer::default().trace_every_way(&[&old, &new], &packet());
+    assert!(ways.iter().any(|trace| trace.outcome == UNTOUCHED));
+}
+
+#[test]
 fn packet_across_commits_sees_each_as_soon_as_it_looks_anew() {
     let tables = [&balancer(in_turn(1)), &Table::default()];
     let mut reads = 0;

@@ -60,7 +60,8 @@ impl Conversation {
 
     /// Sends a line and returns what comes back.
     pub fn echo(&mut self, line: &str) -> io::Result<String> {
-        writeln!(self.stream.get_mut(), "{line}")?;
+        // At once: a line end in a packet of its own would wait for an acknowledgement.
+        self.stream.get_mut().write_all(format!("{line}\n").as_bytes())?;
         Ok(read_line(&mut self.stream)?.trim_end().to_owned())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -117,6 +117,18 @@ impl<'a> Daemon<'a> {
 
     /// The same, with these variables in its environment.
     pub fn start_with(lab: &'a Lab, environment: &[(&str, &str)]) -> Self {
+        Self::start_program(lab, &program("sluiced"), environment)
+    }
+
+    /// The same, with the daemon at this path, as after an upgrade.
+    pub fn start_program(lab: &'a Lab, sluiced: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::begin(lab, sluiced, environment);
+        daemon.wait_for("READY=1");
+        daemon
+    }
+
+    /// Starts the daemon with the configuration file as it is and does not wait for anything.
+    pub fn begin(lab: &'a Lab, sluiced: &Path, environment: &[(&str, &str)]) -> Self {
         let notify_path = lab.path("notify.sock");
         // A daemon before this one had a socket of the same name.
         let _ = fs::remove_file(&notify_path);
@@ -125,21 +137,19 @@ impl<'a> Daemon<'a> {
         let log = OpenOptions::new().create(true).append(true).open(log_path(lab)).expect("open the log");
 
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program("sluiced")).arg("-c").arg(lab.config());
+        command.args(["--pdeathsig", "KILL", "--"]).arg(sluiced).arg("-c").arg(lab.config());
         command.env("NOTIFY_SOCKET", &notify_path).env_remove("RUST_LOG");
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = lab.balancer.run(|| command.spawn()).expect("start setpriv");
-        let mut daemon = Daemon { lab, child, notify };
-        daemon.wait_for("READY=1");
-        daemon
+        Daemon { lab, child, notify }
     }
 
     /// Sends `SIGHUP` and waits until the daemon is done, whatever came of it.
     pub fn hang_up(&mut self) {
         // What it said before is about earlier reloads.
         while self.notify.recv(&mut []).is_ok() {}
-        self.signal(Signal::SIGHUP);
+        self.begin_reload();
         self.wait_for("RELOADING=1");
         self.wait_for("READY=1");
     }
@@ -150,9 +160,19 @@ impl<'a> Daemon<'a> {
         self.hang_up();
     }
 
+    /// Sends `SIGHUP` and does not wait for anything.
+    pub fn begin_reload(&self) {
+        self.signal(Signal::SIGHUP);
+    }
+
+    /// Sends `SIGTERM` and does not wait for anything.
+    pub fn begin_stop(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
     /// Sends `SIGTERM` and waits for the end.
     pub fn stop(mut self) -> ExitStatus {
-        self.signal(Signal::SIGTERM);
+        self.begin_stop();
         eventually("sluiced ends after SIGTERM", || self.child.try_wait().expect("wait for sluiced"))
     }
 

@@ -111,15 +111,15 @@ impl Namespace {
     }
 
     /// A counter of the network stack, `TcpExt` and `TCPSynRetrans` for example: a heading and a column of
-    /// /proc/net/netstat.
+    /// /proc/net/netstat or /proc/net/snmp.
     pub fn statistic(&self, heading: &str, column: &str) -> u64 {
-        let text = self.sh("cat /proc/net/netstat");
+        let text = self.sh("cat /proc/net/netstat /proc/net/snmp");
         // Two lines each: the names of the columns, then their values.
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(heading)?.strip_prefix(": "));
         let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         let mut columns = names.split(' ').zip(values.split(' '));
         let found = columns.find(|(name, _)| *name == column).and_then(|(_, value)| value.parse().ok());
-        found.unwrap_or_else(|| panic!("no {heading} {column} in /proc/net/netstat:\n{text}"))
+        found.unwrap_or_else(|| panic!("no {heading} {column} in:\n{text}"))
     }
 
     /// Where `ip` finds it: a path good for as long as the value lives.

@@ -18,7 +18,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 /// A TCP and a UDP server on one address, until dropped.
 ///
 /// Both answer with `NAME PEER LOCAL_PORT\n`: TCP as soon as it accepts, then it echoes lines; UDP to every
-/// datagram.
+/// datagram, which it repeats after that.
 pub(crate) struct Server([JoinHandle<()>; 2]);
 
 impl Server {
@@ -68,8 +68,9 @@ async fn serve_udp(name: Arc<str>, socket: UdpSocket, port: u16) {
     let mut datagram = [0; 512];
     loop {
         // Errors are ICMP answers to what we sent before.
-        if let Ok((_, peer)) = socket.recv_from(&mut datagram).await {
-            let _ = socket.send_to(greeting(&name, peer, port).as_bytes(), peer).await;
+        if let Ok((length, peer)) = socket.recv_from(&mut datagram).await {
+            let answer = [greeting(&name, peer, port).as_bytes(), &datagram[..length]].concat();
+            let _ = socket.send_to(&answer, peer).await;
         }
     }
 }

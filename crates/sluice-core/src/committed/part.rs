@@ -6,7 +6,7 @@ use sluice_nft::{ChainName, Key, Set, SetName, SetType, Table};
 
 use super::Committed;
 use super::usage::References;
-use crate::diff::{declaration_of, diff};
+use crate::diff::diff;
 use crate::plan::Plan;
 use crate::render::entry::Entry;
 use crate::render::{Rendered, capacity, names, render_exact};
@@ -59,7 +59,7 @@ impl<'a> Part<'a> {
             }
         }
         for (name, set) in &after.sets {
-            let held = table.sets.entry(name.clone()).or_insert_with(|| declaration_of(set));
+            let held = table.sets.entry(name.clone()).or_insert_with(|| set.declaration_only());
             held.elements.extend(set.elements.iter().map(|(key, element)| (*key, element.clone())));
         }
         before.chains.keys().for_each(|name| drop(table.chains.remove(name)));
@@ -76,7 +76,7 @@ impl<'a> Part<'a> {
             let is_shared = names::is_masquerade(name);
             let stays = |key: &Key| is_shared && self.keys.get(key).is_some_and(|count| *count > 0);
             let held = table.sets.get(name);
-            let (mut before, mut after) = (declaration_of(declared), declaration_of(declared));
+            let (mut before, mut after) = (declared.declaration_only(), declared.declaration_only());
             for key in
                 [was, is].into_iter().filter_map(|sets| sets.get(name)).flat_map(|set| set.elements.keys())
             {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sluice_nft::{Chain, ChainName, Hook, Rule, Statement, Step, Table};
 
-use super::change;
+use super::{change, foreign};
 use crate::plan::{Change, Why};
 
 /// What a chain does to a flow, which decides when its rules change.
@@ -94,7 +94,8 @@ impl<'a> Course<'a> {
             _ => Why::Differs(None),
         };
         if !from.is_empty() {
-            changes.push(change(Step::FlushChain(self.name.clone()), None, why.clone()));
+            let flush_why = foreign::rules(from).map_or_else(|| why.clone(), Why::Unreadable);
+            changes.push(change(Step::FlushChain(self.name.clone()), None, flush_why));
         }
         for rule in to {
             changes.push(change(Step::AddRule(self.name.clone(), rule.clone()), None, why.clone()));
@@ -105,6 +106,6 @@ impl<'a> Course<'a> {
 /// These rules, then those that are not among them; without what somebody else wrote, which nobody
 /// here can write again.
 fn both(these: &[Rule], those: &[Rule]) -> Vec<Rule> {
-    let is_ours = |rule: &&Rule| !rule.0.iter().any(|statement| matches!(statement, Statement::Foreign(_)));
+    let is_ours = |rule: &&Rule| foreign::rules([*rule]).is_none();
     these.iter().chain(those.iter().filter(|rule| !these.contains(rule))).filter(is_ours).cloned().collect()
 }

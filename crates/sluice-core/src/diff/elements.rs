@@ -18,7 +18,7 @@ pub(super) fn add(
     desired: &Set,
     origins: &Origins,
 ) {
-    let of = ElementsOf { name: name.clone(), declaration: Arc::new(declaration_of(desired)) };
+    let of = ElementsOf { name: name.clone(), declaration: Arc::new(desired.declaration_only()) };
     let held = |key: &Key| current.and_then(|set| set.elements.get(key));
     let mut added = Groups::new();
     let mut moved = Groups::new();
@@ -57,13 +57,7 @@ pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, d
         .collect();
     if !unneeded.is_empty() {
         unneeded.sort_by_key(|(key, _)| current.sort_key(key));
-        let of = ElementsOf { name: name.clone(), declaration: Arc::new(declaration_of(current)) };
+        let of = ElementsOf { name: name.clone(), declaration: Arc::new(current.declaration_only()) };
         changes.push(change(Step::DeleteElements(of, unneeded), None, Why::Unneeded));
     }
-}
-
-/// The set, empty.
-pub(crate) fn declaration_of(set: &Set) -> Set {
-    let Set { key, data, size, counter, .. } = set;
-    Set { key: key.clone(), data: data.clone(), size: *size, counter: *counter, elements: BTreeMap::new() }
 }

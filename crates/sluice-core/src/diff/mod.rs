@@ -1,13 +1,15 @@
 //! Current and desired to a plan, make before break; docs/adr/0004-make-before-break.md says why so.
 
 mod chains;
+mod clash;
 mod elements;
+mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chains::{Course, Role};
-pub(crate) use elements::declaration_of;
-use sluice_nft::{Data, Set, SetName, SetType, Step, Table};
+use clash::Clash;
+use sluice_nft::{Chain, Data, Hook, Set, SetName, SetType, Step, Table};
 
 use crate::model::ServiceName;
 use crate::origin::Origins;
@@ -17,29 +19,37 @@ use crate::plan::{Batch, Change, Plan, Purpose, Reason, Why};
 ///
 /// `origins` names the services behind the desired elements.
 pub fn diff(current: Option<&Table>, desired: Option<&Table>, origins: &Origins) -> Plan {
-    let Some(desired) = desired else {
-        let gone = current.map(|_| change(Step::DeleteTable, None, Why::Unneeded));
-        return plan([vec![], gone.into_iter().collect(), vec![]]);
-    };
     let nothing = Table::default();
-    let mut first = vec![];
-    let current = match current {
-        None => {
-            first.push(change(Step::AddTable, None, Why::Missing));
-            &nothing
+    match (current, desired) {
+        (None, None) => Plan::default(),
+        (Some(_), None) => plan([vec![], vec![change(Step::DeleteTable, None, Why::Unneeded)], vec![]]),
+        (None, Some(desired)) => {
+            let first = vec![change(Step::AddTable, None, Why::Missing)];
+            make_before_break(first, &nothing, desired, origins)
         }
-        Some(current) => match incompatible(current, desired) {
-            None => current,
-            // A declaration cannot be changed in place: one commit replaces the table.
-            Some(what) => {
-                let why = Why::Incompatible(what);
-                first.push(change(Step::DeleteTable, None, why.clone()));
-                first.push(change(Step::AddTable, None, why));
-                &nothing
-            }
+        // Nothing is under way in it. The kernel can wake it, but only whoever knows all of its flags.
+        (Some(current), Some(desired)) if current.dormant => {
+            let why = Why::Incompatible("the table is dormant".to_owned());
+            let first = [Step::DeleteTable, Step::AddTable].map(|step| change(step, None, why.clone()));
+            make_before_break(first.into(), &nothing, desired, origins)
+        }
+        (Some(current), Some(desired)) => match Clash::of(current, desired) {
+            None => make_before_break(vec![], current, desired, origins),
+            Some(clash) => detour(clash, current.clone(), desired, origins),
         },
-    };
-    make_before_break(first, current, desired, origins)
+    }
+}
+
+/// What is declared otherwise is replaced by stand-ins, and these by what is desired.
+fn detour(mut clash: Clash, mut current: Table, desired: &Table, origins: &Origins) -> Plan {
+    let first = clash.remove_idle(&mut current);
+    if clash.is_empty() {
+        return make_before_break(first, &current, desired, origins);
+    }
+    let stand_ins = clash.rename(desired);
+    let there = make_before_break(first, &current, &stand_ins, origins);
+    let back = make_before_break(vec![], &stand_ins, desired, origins);
+    clash.join(there, back, &current)
 }
 
 /// In the kernel's order: what is referred to comes first, and rules bind to maps while these are
@@ -59,11 +69,14 @@ fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, o
         elements::add(&mut first, name, current.sets.get(name), set, origins);
     }
     for (name, set) in verdicts(desired) {
-        let held = current.sets.get(name);
-        if let Some(held) = held {
-            elements::delete(&mut switch, name, held, set);
+        match current.sets.get(name) {
+            // No rule of a packet under way looks into it.
+            None => elements::add(&mut first, name, None, set, origins),
+            held @ Some(before) => {
+                elements::delete(&mut switch, name, before, set);
+                elements::add(&mut switch, name, held, set, origins);
+            }
         }
-        elements::add(&mut switch, name, held, set, origins);
     }
     let mut retire = vec![];
     remove(&mut retire, current, desired, &courses);
@@ -100,43 +113,35 @@ fn courses<'a>(current: &'a Table, desired: &'a Table) -> Vec<Course<'a>> {
 
 /// Whether adding and switching take two commits. A packet keeps to the rules of the generation it
 /// began with, while its lookups see the newest: so an existing element must not lead to a chain
-/// that is added in the same commit, nor vanish in favour of a rule that is.
+/// that is added in the same commit, nor vanish in favour of a rule that is. And of two base chains, one of
+/// them gone with the commit and one come, a packet might meet neither.
 fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -> bool {
-    verdicts(desired).any(|(name, set)| {
-        let held = current.sets.get(name).map(|set| &set.elements);
-        let leads_to_new = set.elements.iter().any(|(key, element)| match &element.data {
-            Data::Goto(chain) => {
-                !current.chains.contains_key(chain) && held.is_some_and(|held| held.contains_key(key))
-            }
-            Data::Value(_) | Data::None => false,
-        });
-        leads_to_new
-            || courses.iter().any(Course::is_dispatch)
-                && held.is_some_and(|held| absent(held, &set.elements).next().is_some())
-    })
+    let base_chain_moves = absent(&desired.chains, &current.chains).any(|(_, new)| {
+        let replaces = |old: &Chain| matches!((old.base, new.base), (Some(old), Some(new)) if old.hook == new.hook || old.hook == Hook::Foreign);
+        absent(&current.chains, &desired.chains).any(|(_, old)| replaces(old))
+    });
+    base_chain_moves
+        || verdicts(desired).any(|(name, set)| {
+            let held = current.sets.get(name).map(|set| &set.elements);
+            let leads_to_new = set.elements.iter().any(|(key, element)| match &element.data {
+                Data::Goto(chain) => {
+                    !current.chains.contains_key(chain) && held.is_some_and(|held| held.contains_key(key))
+                }
+                Data::Value(_) | Data::None => false,
+            });
+            leads_to_new
+                || courses.iter().any(Course::is_dispatch)
+                    && held.is_some_and(|held| absent(held, &set.elements).next().is_some())
+        })
 }
 
 fn verdicts(table: &Table) -> impl Iterator<Item = (&SetName, &Set)> {
     table.sets.iter().filter(|(_, set)| set.data == SetType::Verdicts)
 }
 
-/// The first object that is in both and can't be made equal without deleting it.
-fn incompatible(current: &Table, desired: &Table) -> Option<String> {
-    let set = desired
-        .sets
-        .iter()
-        .find(|(name, set)| current.sets.get(*name).is_some_and(|existing| !existing.same_declaration(set)));
-    let chain = desired
-        .chains
-        .iter()
-        .find(|(name, chain)| current.chains.get(*name).is_some_and(|existing| existing.base != chain.base));
-    set.map(|(name, set)| format!("{} {name} is declared otherwise", set.keyword()))
-        .or_else(|| chain.map(|(name, _)| format!("chain {name} is declared otherwise")))
-}
-
 fn add_sets_and_chains(changes: &mut Vec<Change>, current: &Table, desired: &Table) {
     for (name, set) in absent(&desired.sets, &current.sets) {
-        changes.push(change(Step::AddSet(name.clone(), declaration_of(set)), None, Why::Missing));
+        changes.push(change(Step::AddSet(name.clone(), set.declaration_only()), None, Why::Missing));
     }
     for (name, chain) in absent(&desired.chains, &current.chains) {
         changes.push(change(Step::AddChain(name.clone(), chain.base), None, Why::Missing));
@@ -153,12 +158,23 @@ fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, courses: &
     }
     courses.iter().for_each(|course| course.retire(retire));
     // Verdict maps that go refer to chains that go.
-    for (name, _) in absent(&current.sets, &desired.sets) {
-        retire.push(change(Step::DeleteSet(name.clone()), None, Why::Unneeded));
+    for (name, set) in absent(&current.sets, &desired.sets) {
+        let why = unneeded(foreign::set(name, set));
+        retire.push(change(Step::DeleteSet(name.clone()), None, why));
     }
-    for (name, _) in absent(&current.chains, &desired.chains) {
-        retire.push(change(Step::DeleteChain(name.clone()), None, Why::Unneeded));
+    for (name, chain) in absent(&current.chains, &desired.chains) {
+        let why = unneeded(foreign::chain(name, chain));
+        retire.push(change(Step::DeleteChain(name.clone()), None, why));
     }
+    // Only rules and sets that sluice cannot read refer to them, and those are gone by now.
+    for object in &current.objects {
+        let why = Why::Unreadable(object.to_string());
+        retire.push(change(Step::DeleteObject(object.clone()), None, why));
+    }
+}
+
+fn unneeded(unreadable: Option<String>) -> Why {
+    unreadable.map_or(Why::Unneeded, Why::Unreadable)
 }
 
 fn absent<'a, K: Ord, V>(

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod older;
 pub mod strategy;
+pub mod trial;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -62,6 +62,26 @@ fn rule_with_an_anonymous_set_is_foreign() {
 }
 
 #[test]
+fn chain_in_a_rule_goes_with_the_rule() {
+    for chain in ["prerouting", "postrouting", "no-backend"] {
+        edited(
+            format!("add rule inet sluice {chain} tcp dport 22 jump {{ counter accept; }}").leak(),
+            |_| {},
+        );
+    }
+}
+
+#[test]
+fn set_in_a_rule_goes_with_the_rule() {
+    for chain in ["prerouting", "postrouting", "no-backend"] {
+        for test in ["ip saddr { 192.0.2.1, 192.0.2.2 } drop", "tcp dport vmap { 22 : accept, 1-10 : drop }"]
+        {
+            edited(format!("add rule inet sluice {chain} {test}").leak(), |_| {});
+        }
+    }
+}
+
+#[test]
 fn rule_with_an_inverted_lookup_is_foreign() {
     foreign_rule(
         "ct original ip daddr . meta l4proto . ip daddr . th dport != @masquerade4 drop",
@@ -159,21 +179,37 @@ fn chains_of_another_type_or_policy_have_a_foreign_hook() {
 }
 
 #[test]
-fn dormant_table_has_foreign_hooks_only() {
-    edited("add table inet sluice { flags dormant; }", |table| {
-        let mut bases = table.chains.values().filter_map(|chain| chain.base);
-        assert!(bases.all(|base| base.hook == Hook::Foreign));
+fn dormant_table_is_dormant_with_base_chains_or_without() {
+    edited("add table inet sluice { flags dormant; }", |table| assert!(table.dormant));
+    edited("delete table inet sluice\nadd table inet sluice { flags dormant; }", |table| {
+        assert!(table.dormant && table.chains.is_empty());
     });
 }
 
 #[test]
-fn objects_and_tables_of_others_are_passed_over() {
+fn stateful_objects_are_deleted_with_what_refers_to_them() {
+    const OBJECTS: [&str; 6] = [
+        "add counter inet sluice seen\nadd quota inet sluice seen { 10 mbytes }",
+        "add counter inet sluice seen\nadd rule inet sluice postrouting counter name seen",
+        "add limit inet sluice slow { rate 5/second }\nadd rule inet sluice no-backend limit name slow drop",
+        "add quota inet sluice little { 10 mbytes }",
+        "add ct timeout inet sluice short { protocol tcp; policy = { established: 100 }; l3proto ip; }",
+        "add counter inet sluice seen
+         add map inet sluice counters { type ipv4_addr : counter; elements = { 192.0.2.1 : \"seen\" }; }
+         add rule inet sluice prerouting counter name ip saddr map @counters",
+    ];
+    for objects in OBJECTS {
+        edited(objects, |table| assert!(!table.objects.is_empty()));
+    }
+}
+
+#[test]
+fn tables_of_others_are_passed_over() {
     in_namespace(|| {
         let mut netlink = open();
         commit(&mut netlink, &steps(&rendered()));
-        nft("add counter inet sluice seen
-             add quota inet sluice little { 10 mbytes }
-             add table inet other
+        nft("add table inet other
+             add counter inet other seen
              add chain inet other output { type nat hook output priority 0; }
              add rule inet other output log
              add table ip sluice

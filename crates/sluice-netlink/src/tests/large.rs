@@ -41,6 +41,7 @@ pub(super) fn large() -> Table {
     Table {
         sets: [("services4".into(), services), ("random4-4".into(), slots)].into(),
         chains: [(chain, Chain { base: None, rules: vec![rule] })].into(),
+        ..Table::default()
     }
 }
 

@@ -184,5 +184,6 @@ fn by_hand() -> Table {
             ("output".into(), Chain { base: Some(Base::OUTPUT), rules: output }),
         ]
         .into(),
+        ..Table::default()
     }
 }

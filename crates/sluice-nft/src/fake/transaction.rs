@@ -100,6 +100,9 @@ impl Transaction {
             Step::DeleteSet(name) => self.delete_set(name)?,
             Step::AddChain(name, base) => self.add_chain(name, *base)?,
             Step::DeleteChain(name) => self.delete_chain(name)?,
+            Step::DeleteObject(object) => {
+                self.table()?.objects.remove(object).then_some(true).ok_or(Errno::ENOENT)?
+            }
             Step::AddRule(chain, rule) => self.add_rule(chain, rule)?,
             Step::FlushChain(chain) => self.flush_chain(chain)?,
             Step::AddElements(set, elements) => self.add_elements(&set.name, elements)?,

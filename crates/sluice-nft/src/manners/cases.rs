@@ -2,7 +2,7 @@
 
 use super::Case;
 use super::objects::*;
-use crate::{Base, Data, Errno, Field, Ip, Key, Octets, Operand, Pick, Statement, Step};
+use crate::{Base, Data, Errno, Field, Ip, Key, Object, Octets, Operand, Pick, Statement, Step};
 
 pub(super) fn all() -> Vec<Case> {
     [tables(), chains(), sets(), elements(), rules(), reach()].into_iter().flatten().collect()
@@ -14,6 +14,13 @@ fn tables() -> Vec<Case> {
         no("a table is added again", [Step::AddTable], [Step::AddTable], 0, Errno::EEXIST),
         no("a table is added twice", [], [Step::AddTable, Step::AddTable], 1, Errno::EEXIST),
         no("a missing table is deleted", [], [Step::DeleteTable], 0, Errno::ENOENT),
+        no(
+            "a missing object is deleted",
+            [Step::AddTable],
+            [Step::DeleteObject(Object { kind: 1, name: "seen".to_owned() })],
+            0,
+            Errno::ENOENT,
+        ),
         no("a chain is added to no table", [], [chain("c")], 0, Errno::ENOENT),
         no("a set is added to no table", [], [Step::AddSet("s".into(), services())], 0, Errno::ENOENT),
         ok(

@@ -48,7 +48,7 @@ impl Tracer {
     /// its base chain began with: a chain that came into being after that is still empty for it.
     ///
     /// A chain or set deleted under a packet that was already led there counts as empty, which is the worst
-    /// the kernel may do.
+    /// the kernel may do; also when by then another one has its name, as far as its declaration tells.
     ///
     /// # Panics
     /// Without tables.

@@ -25,6 +25,8 @@ pub(super) struct Run<'a> {
 
 /// Where a rule stands.
 struct Place<'a> {
+    /// In the copy of the rules that is read.
+    table: &'a Table,
     chain: &'a ChainName,
     index: usize,
     rule: &'a Rule,
@@ -126,7 +128,7 @@ impl<'a> Run<'a> {
         let copy = self.tables[now - (now - start) % 2];
         let rules = copy.chains.get(name).map_or(&[][..], |chain| &chain.rules);
         for (index, rule) in rules.iter().enumerate() {
-            match self.rule(&Place { chain: name, index, rule }) {
+            match self.rule(&Place { table: copy, chain: name, index, rule }) {
                 Effect::Next | Effect::Leave => {}
                 Effect::Goto(chain) => return self.chain(chain, start, depth + 1),
                 Effect::Jump(chain) => {
@@ -229,7 +231,10 @@ impl<'a> Run<'a> {
             };
         }
         let now = self.read();
-        let element = self.tables[now].sets.get(set)?.elements.get(&key)?;
+        let found = self.tables[now].sets.get(set)?;
+        // A rule looks into the set that it was made with, gone or not, whatever has its name now.
+        let same = place.table.sets.get(set).is_none_or(|bound| bound.same_declaration(found));
+        let element = found.elements.get(&key).filter(|_| same)?;
         Some((key, element))
     }
 

@@ -41,9 +41,10 @@ enum Verb {
     FlushRuleset,
     MakeDormant,
     AddTableOfTheirOwn,
+    AddObject,
 }
 
-const VERBS: [Verb; 21] = [
+const VERBS: [Verb; 22] = [
     Verb::DeleteElement,
     Verb::AddElement,
     Verb::LeadElementElsewhere,
@@ -65,6 +66,7 @@ const VERBS: [Verb; 21] = [
     Verb::FlushRuleset,
     Verb::MakeDormant,
     Verb::AddTableOfTheirOwn,
+    Verb::AddObject,
 ];
 
 /// Rules that are not ours, with and without what our reader knows.
@@ -83,6 +85,13 @@ const SETS: [&str; 4] = [
     "add set inet sluice theirs-too { type ipv4_addr; flags interval, timeout; elements = { 192.0.2.0/24 timeout 1h }; }",
     "add map inet sluice their-map { type inet_service : ipv4_addr; elements = { 80 : 192.0.2.1 }; }",
     "add map inet sluice their-verdicts { type inet_service : verdict; elements = { 80 : drop }; }",
+];
+
+/// Stateful objects.
+const OBJECTS: [&str; 3] = [
+    "add counter inet sluice their-counter",
+    "add quota inet sluice their-quota { 10 mbytes }",
+    "add limit inet sluice their-limit { rate 5/second }",
 ];
 
 /// Chains that are not ours.
@@ -126,6 +135,7 @@ impl Edit {
                 format!("flush {} inet sluice {name}", set.keyword())
             }
             Verb::AddSet => (*self.part.get(&SETS)).to_owned(),
+            Verb::AddObject => (*self.part.get(&OBJECTS)).to_owned(),
             Verb::DeleteSet => {
                 let (name, set) = any_set()?;
                 format!("flush table inet sluice\ndelete {} inet sluice {name}", set.keyword())
@@ -165,11 +175,7 @@ impl Edit {
             Verb::FlushTable => "flush table inet sluice".to_owned(),
             Verb::DeleteTable => "delete table inet sluice".to_owned(),
             Verb::FlushRuleset => "flush ruleset".to_owned(),
-            // Without a base chain there is nothing that could sleep.
-            Verb::MakeDormant => {
-                table.chains.values().find(|chain| chain.base.is_some())?;
-                "add table inet sluice { flags dormant; }".to_owned()
-            }
+            Verb::MakeDormant => "add table inet sluice { flags dormant; }".to_owned(),
             Verb::AddTableOfTheirOwn => "add table inet theirs\nadd chain inet theirs prerouting \
                                          { type nat hook prerouting priority dstnat; }"
                 .to_owned(),

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::process::Command;
 
+use sluice_core::diff::diff;
+use sluice_core::origin::Origins;
 use sluice_netlink::Netlink;
 use sluice_nft::{
     ChainName, CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step,
@@ -49,6 +51,15 @@ impl Kernel {
         };
         let output = self.namespace.try_feed(Command::new("nft").args(["-f", "-"]), &script);
         output.status.success()
+    }
+
+    /// Makes a table, where there is none.
+    pub fn make(&self, table: &Table) {
+        let steps: Vec<_> = diff(None, Some(table), &Origins::default())
+            .changes()
+            .map(|change| change.step.clone())
+            .collect();
+        self.netlink.borrow_mut().commit(&steps, None).unwrap_or_else(|e| panic!("{e}: {}", e.errno));
     }
 
     pub fn table(&self) -> Option<Table> {

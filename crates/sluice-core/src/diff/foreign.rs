@@ -1,0 +1,31 @@
+//! What sluice cannot read, in words for the plan.
+
+use sluice_nft::{Chain, ChainName, Hook, Rule, Set, SetName, Statement};
+
+/// Of a set whose declaration sluice never writes.
+pub(super) fn set(name: &SetName, set: &Set) -> Option<String> {
+    set.key.is_empty().then(|| format!("the declaration of {name}"))
+}
+
+/// Of a base chain of a type, a policy or at a hook that sluice never uses.
+pub(super) fn chain(name: &ChainName, chain: &Chain) -> Option<String> {
+    let foreign = chain.base.is_some_and(|base| base.hook == Hook::Foreign);
+    foreign.then(|| format!("type, hook or policy of chain {name}"))
+}
+
+/// Of rules: the first statement that is none of ours. It can't be written again.
+pub(super) fn rules<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Option<String> {
+    rules.into_iter().flat_map(|rule| &rule.0).find_map(|statement| match statement {
+        Statement::Foreign(text) => Some(text.clone()),
+        Statement::InSet(_, set) | Statement::VerdictMap(_, set) | Statement::Dnat { map: set, .. } => {
+            set.as_str().starts_with(NAMELESS).then(|| "a set without a name".to_owned())
+        }
+        Statement::Goto(chain) | Statement::Jump(chain) => {
+            chain.as_str().starts_with(NAMELESS).then(|| "a chain without a name".to_owned())
+        }
+        _ => None,
+    })
+}
+
+/// What the kernel calls sets and chains that are part of a rule: `__set0`, `__chain1`.
+const NAMELESS: &str = "__";

@@ -1,0 +1,139 @@
+//! Tables that an older sluice might have left: the same services in another layout.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use sluice_nft::{ChainName, Data, Field, Hook, Key, Operand, Rule, Set, SetName, Statement, Table, Test};
+
+/// How a layout differs from ours.
+#[derive(Clone, Debug)]
+pub struct Older {
+    /// Sizes of sets; `None` leaves them as they are.
+    size: Option<Option<u32>>,
+    /// Whether elements of maps count.
+    counters: bool,
+    /// Whether keys begin with the protocol.
+    keys: bool,
+    /// Whether sets are named otherwise.
+    sets: bool,
+    /// Whether chains are named otherwise.
+    chains: bool,
+    /// Added to priorities of base chains.
+    priority: i32,
+    /// Whether rules say more, and count less.
+    rules: bool,
+}
+
+pub fn any_older() -> impl Strategy<Value = Older> {
+    let size = select(vec![None, Some(None), Some(None), Some(Some(4096)), Some(Some(70_000))]);
+    let flag = || prop::bool::weighted(0.3);
+    let priority = select(vec![0, 0, -10, 10]);
+    (size, prop::bool::weighted(0.5), flag(), flag(), flag(), priority, flag()).prop_map(
+        |(size, counters, keys, sets, chains, priority, rules)| Older {
+            size,
+            counters,
+            keys,
+            // Which stripes of our maps are taken is read from chains with our names only.
+            sets: sets || chains,
+            chains,
+            priority,
+            rules,
+        },
+    )
+}
+
+impl Older {
+    /// Sets are declared as ever, without a size.
+    pub fn without_sizes() -> Self {
+        Older {
+            size: Some(None),
+            counters: true,
+            keys: false,
+            sets: false,
+            chains: false,
+            priority: 0,
+            rules: false,
+        }
+    }
+
+    /// What the older sluice would have instead of this.
+    pub fn layout(&self, table: &Table) -> Table {
+        let mut older = Table::default();
+        for (name, set) in &table.sets {
+            older.sets.insert(self.set_name(name), self.set(set));
+        }
+        for (name, chain) in &table.chains {
+            let mut chain = chain.clone();
+            if let Some(base) = &mut chain.base {
+                base.priority += self.priority;
+            }
+            let at_prerouting = chain.base.is_some_and(|base| base.hook == Hook::Prerouting);
+            for rule in &mut chain.rules {
+                self.rule(rule, at_prerouting);
+            }
+            older.chains.insert(self.chain_name(name), chain);
+        }
+        older
+    }
+
+    fn set(&self, set: &Set) -> Set {
+        let mut set = set.clone();
+        set.size = self.size.unwrap_or(set.size);
+        set.counter &= self.counters;
+        let turns = self.turns(&set.key);
+        if turns {
+            set.key.swap(0, 1);
+        }
+        let elements = std::mem::take(&mut set.elements);
+        for (key, mut element) in elements {
+            if let Data::Goto(chain) = &mut element.data {
+                *chain = self.chain_name(chain);
+            }
+            let key = if turns { turned(&set.key, &key) } else { key };
+            set.elements.insert(key, element);
+        }
+        set
+    }
+
+    fn rule(&self, rule: &mut Rule, at_prerouting: bool) {
+        for statement in &mut rule.0 {
+            match statement {
+                Statement::InSet(key, set)
+                | Statement::VerdictMap(key, set)
+                | Statement::Dnat { key, map: set, .. } => {
+                    if self.turns(key) {
+                        key.swap(0, 1);
+                    }
+                    *set = self.set_name(set);
+                }
+                Statement::Goto(chain) | Statement::Jump(chain) => *chain = self.chain_name(chain),
+                _ => {}
+            }
+        }
+        if self.rules {
+            rule.0.retain(|statement| *statement != Statement::Counter);
+            if at_prerouting {
+                rule.0.insert(0, Statement::Match(Field::CtState, Test::Has(Field::NEW)));
+            }
+        }
+    }
+
+    fn turns(&self, key: &[Operand]) -> bool {
+        self.keys && key.len() > 1
+    }
+
+    fn set_name(&self, name: &SetName) -> SetName {
+        if self.sets { format!("old-{name}").into() } else { name.clone() }
+    }
+
+    fn chain_name(&self, name: &ChainName) -> ChainName {
+        if self.chains { format!("old-{name}").into() } else { name.clone() }
+    }
+}
+
+/// The key whose first two parts changed places; `parts` are as they are then.
+fn turned(parts: &[Operand], key: &Key) -> Key {
+    let width = |part: &Operand| part.width().next_multiple_of(4);
+    let (second, first) = (width(&parts[0]), width(&parts[1]));
+    let bytes = key.as_slice();
+    Key::EMPTY.with(&bytes[first..first + second]).with(&bytes[..first]).with(&bytes[first + second..])
+}

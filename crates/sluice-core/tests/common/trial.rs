@@ -1,0 +1,156 @@
+//! Changes carried out state by state, and what packets meet meanwhile.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use sluice_core::diff::diff;
+use sluice_core::model::{Address, Listener, Ports, Source};
+use sluice_core::plan::Plan;
+use sluice_core::render::{Layout, Rendered, render};
+use sluice_core::report::report;
+use sluice_nft::fake::FakeKernel;
+use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
+use sluice_nft::{Dataplane, Table};
+
+use super::Services;
+
+pub fn host() -> Host {
+    let local = ["10.0.1.1", "203.0.113.11", "fd00::1"].map(|address| address.parse().unwrap());
+    Host { local: local.into(), ..Host::default() }
+}
+
+/// What `before` becomes when `after` is planned and carried out, state by state.
+pub fn states(before: &Table, after: &Services) -> (Vec<Table>, Rendered, Plan) {
+    let desired = render(after, &Layout::of(Some(before)));
+    let plan = diff(Some(before), Some(&desired.table), &desired.origins);
+    let mut kernel = FakeKernel::with_table(before.clone());
+    let mut states = vec![before.clone()];
+    for batch in &plan.batches {
+        kernel.commit(&batch.steps(), None).unwrap();
+        states.push(kernel.table().unwrap().clone());
+    }
+    (states, desired, plan)
+}
+
+/// Packets to every listener, from every side.
+fn packets(services: &Services) -> Vec<Packet> {
+    let listeners: BTreeSet<Listener> =
+        services.values().flat_map(|service| &service.listeners).copied().collect();
+    let mut packets = Vec::new();
+    for listener in listeners {
+        let addresses: Vec<IpAddr> = match listener.address {
+            Address::Exact(address) => vec![address],
+            Address::Any => ["10.0.1.1", "198.51.100.1", "fd00::1"].map(|a| a.parse().unwrap()).into(),
+        };
+        for address in addresses {
+            let source = if address.is_ipv4() { "192.0.2.7:4242" } else { "[2001:db8:7::7]:4242" };
+            let (source, destination) =
+                (source.parse().unwrap(), SocketAddr::new(address, listener.ports.last));
+            let protocol = listener.protocol.number();
+            packets.push(Packet::local(protocol, source, destination));
+            for interface in ["eth0", "eth1", "eth2"] {
+                let entry = Entry::Arriving(interface.into());
+                packets.push(Packet { entry, ..Packet::local(protocol, source, destination) });
+            }
+        }
+    }
+    packets
+}
+
+/// Everything that can happen to a packet under one ruleset.
+fn outcomes(table: &Table, packet: &Packet) -> BTreeSet<String> {
+    let mut tracer = Tracer::new(host());
+    let numbers = (0..32u32).map(|n| n << 27);
+    numbers
+        .map(|random| format!("{:?}", tracer.trace(table, &Packet { random, ..packet.clone() }).outcome))
+        .collect()
+}
+
+/// Where any of the services may lead a packet, with the source that any of them wants.
+fn translations(services: [&Services; 2], packet: &Packet) -> Vec<String> {
+    let (address, port) = (packet.destination.ip(), packet.destination.port());
+    let (mut destinations, mut sources) = (BTreeSet::new(), BTreeSet::new());
+    for service in services.into_iter().flat_map(|services| services.values()) {
+        let takes = |l: &&Listener| {
+            [Address::Any, Address::Exact(address)].contains(&l.address)
+                && l.protocol.number() == packet.protocol
+                && l.ports.overlaps(Ports::single(port))
+        };
+        for listener in service.listeners.iter().filter(takes) {
+            sources.insert(service.source == Source::Masquerade);
+            let backends =
+                service.backends.iter().filter(|b| b.weight > 0 && b.address.is_ipv4() == address.is_ipv4());
+            destinations
+                .extend(backends.map(|b| SocketAddr::new(b.address, b.port.translate(listener.ports, port))));
+        }
+    }
+    let pairs = destinations.iter().flat_map(|to| sources.iter().map(|masqueraded| (*to, *masqueraded)));
+    pairs.map(|(to, masqueraded)| format!("{:?}", Outcome::Translated { to, masqueraded })).collect()
+}
+
+/// What a packet meets during a change.
+pub struct Meeting {
+    packet: Packet,
+    /// What packets to its listener meet before and after.
+    allowed: BTreeSet<String>,
+    met: String,
+    plan: String,
+}
+
+impl Meeting {
+    /// Whether it is what the packet may meet. In doubt it is masqueraded: a flow that should keep its source
+    /// works without, one that should not would not.
+    pub fn is_close(&self) -> bool {
+        let Meeting { allowed, met, .. } = self;
+        allowed.iter().any(|outcome| outcome == met || outcome.replace("false", "true") == *met)
+    }
+
+    /// Whether it is translated, if that is all it may be; an empty pool will do.
+    pub fn stays_translated(&self) -> bool {
+        let Meeting { allowed, met, .. } = self;
+        let translated = allowed.iter().all(|outcome| outcome.starts_with("Translated"));
+        !translated || met.starts_with("Translated") || met == "Reset" || met == "Unreachable"
+    }
+}
+
+impl fmt::Display for Meeting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Meeting { packet, allowed, met, plan } = self;
+        write!(f, "{packet:?}\n{met}, not {allowed:?}\n{plan}")
+    }
+}
+
+/// Everything that packets to the listeners of `before` can meet while its table `first` is changed.
+pub fn meetings(first: &Table, before: &Services, after: &Services) -> Vec<Meeting> {
+    let (states, _, plan) = states(first, after);
+    let plan = report(&plan, false).to_string();
+    let mut meetings = Vec::new();
+    let packets = packets(before);
+    for packet in &packets {
+        // Any backend of the listener, whichever way packets come: a slot may point elsewhere before an
+        // interface stops being served, or before another scheduler picks it.
+        let same = packets.iter().filter(|other| other.destination == packet.destination);
+        let ends = [first, states.last().unwrap()];
+        let mut allowed: BTreeSet<String> =
+            same.flat_map(|other| ends.into_iter().flat_map(|table| outcomes(table, other))).collect();
+        if allowed.iter().any(|outcome| outcome.starts_with("Translated")) {
+            allowed.extend(translations([before, after], packet));
+        }
+        let mut met = BTreeSet::new();
+        for pair in states.windows(2) {
+            for random in (0..8u32).map(|n| n << 29) {
+                let packet = Packet { random, ..packet.clone() };
+                let traces = Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet);
+                met.extend(traces.into_iter().map(|trace| format!("{:?}", trace.outcome)));
+            }
+        }
+        meetings.extend(met.into_iter().map(|met| Meeting {
+            packet: packet.clone(),
+            allowed: allowed.clone(),
+            met,
+            plan: plan.clone(),
+        }));
+    }
+    meetings
+}

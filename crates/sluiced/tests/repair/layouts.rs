@@ -1,0 +1,23 @@
+//! Whatever layout the table has that an older sluice left, one round makes it what it should be.
+
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use sluice_core::render::{Layout, render};
+
+use crate::kernel::Kernel;
+use crate::services::older::any_older;
+use crate::{Rounds, any_small_services};
+
+#[test]
+fn tables_of_any_older_layout_are_taken_over_in_one_round_and_the_next_sends_nothing() {
+    let kernel = Kernel::new();
+    let strategy = (any_small_services(), any_older(), prop::option::of(any_small_services()));
+    let cases = ProptestConfig::default().cases / 2;
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let result = TestRunner::new(config).run(&strategy, |(held, older, wanted)| {
+        kernel.clear();
+        kernel.make(&older.layout(&render(&held, &Layout::default()).table));
+        Rounds::new(&kernel).repair(&held, wanted.as_ref().unwrap_or(&held), &older)
+    });
+    result.unwrap_or_else(|failure| panic!("{failure}"));
+}
