@@ -32,8 +32,7 @@ pub fn any_older() -> impl Strategy<Value = Older> {
             size,
             counters,
             keys,
-            // Which stripes of our maps are taken is read from chains with our names only.
-            sets: sets || chains,
+            sets,
             chains,
             priority,
             rules,

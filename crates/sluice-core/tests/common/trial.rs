@@ -106,6 +106,12 @@ impl Meeting {
         allowed.iter().any(|outcome| outcome == met || outcome.replace("false", "true") == *met)
     }
 
+    /// Whether it is dropped, so that its client asks again, while its listener comes or goes.
+    pub fn is_put_off(&self) -> bool {
+        let untranslated = |outcome: &String| outcome.starts_with("Untranslated");
+        self.met == "Dropped" && self.allowed.iter().any(untranslated)
+    }
+
     /// Whether it is translated, if that is all it may be; an empty pool will do.
     pub fn stays_translated(&self) -> bool {
         let Meeting { allowed, met, .. } = self;

@@ -21,7 +21,7 @@ use sluice_nft::{
     TableFlags,
 };
 use tokio::time::{Instant, sleep};
-use tracing::{Instrument, debug, info, info_span};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::clock::now;
 use crate::fatal::chain;
@@ -227,6 +227,7 @@ impl<D: Dataplane> Reconciler<D> {
         let Rendered { table: desired, origins } = render(wanted, &layout);
         let plan = diff(current.as_ref(), Some(&desired), &origins);
         drop(current);
+        plan.findings().iter().for_each(|finding| warn!("{finding}"));
         self.totals.observe(match plan.is_empty() {
             true => tally(&desired, &origins, &counters),
             false => tally_services(held, &layout, &counters),
