@@ -5,7 +5,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 # What needs root - kernel tests and whole systems - gets it from tests/setup/isolated, through sudo if need be.
 ROOT := SLUICE_SUDO=1
 
-.PHONY: demo test soak setup
+.PHONY: demo test kernels soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
@@ -17,6 +17,10 @@ test: setup            ## every test: unit, property, golden, then real connecti
 	cargo test --workspace --doc
 	$(ROOT) cargo test --package sluice-netlink --lib
 	$(ROOT) cargo test --workspace --test '*'
+
+kernels: setup         ## the same daemon on Debian's kernels 6.1 and 6.12, in virtual machines
+	tests/setup/install mmdebstrap cpio
+	tests/kernels/smoke
 
 soak: setup            ## property tests with many more cases, then storms of reloads for minutes
 	cargo build --workspace --bins
