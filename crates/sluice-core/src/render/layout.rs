@@ -1,8 +1,8 @@
 //! Where the slots of listeners that do not share lie.
 //!
-//! Such a listener has a stripe of 65,536 slot numbers in a map of fixed size that at most 64 listeners share:
-//! binding a rule to a map makes the kernel walk the map's elements, so maps stay small, and every
-//! map makes all lookups of sets by name slower, so they stay few.
+//! Such a listener has a stripe of 65,536 slot numbers in a map of fixed size that at most 128 listeners
+//! share: binding a rule to a map makes the kernel walk the map's elements, and adding an element the rules, so
+//! maps stay small; every map makes all lookups of sets by name slower, so they stay few.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::names;
 use crate::slots::MAX_SLOTS;
 
 /// Listeners that share a map.
-const LISTENERS_PER_MAP: u32 = 64;
+const LISTENERS_PER_MAP: u32 = 128;
 
 /// Size of a map, unless its first listener needs a larger one.
 const MAP_SIZE: u32 = 1024;
@@ -89,7 +89,7 @@ impl Layout {
         let mut places = Places::default();
         for (name, (size, count)) in &self.sets {
             if let (Some((prefix, number)), Some(size)) = (numbered(name), size) {
-                let taken = if prefix.starts_with(Form::Ports.word()) { u64::MAX } else { 0 };
+                let taken = if prefix.starts_with(Form::Ports.word()) { u128::MAX } else { 0 };
                 let map = Map { size: *size, held: *count, taken };
                 places.0.entry(prefix.to_owned()).or_default().maps.insert(number, map);
             }
@@ -100,7 +100,7 @@ impl Layout {
                 && let Some(maps) = places.0.get_mut(prefix)
                 && let Some(map) = maps.maps.get_mut(&number)
             {
-                map.taken |= 1u64.checked_shl(base / MAX_SLOTS).unwrap_or(0);
+                map.taken |= 1u128.checked_shl(base / MAX_SLOTS).unwrap_or(0);
                 // Somebody may have deleted elements that will be added again.
                 let led_to = led_to.entry(name).or_default();
                 *led_to += slots;
@@ -152,7 +152,7 @@ struct Map {
     /// Elements in it, and to come.
     held: u32,
     /// A bit per taken stripe.
-    taken: u64,
+    taken: u128,
 }
 
 impl Places {
@@ -160,17 +160,17 @@ impl Places {
     pub(super) fn take(&mut self, form: Form, ip: Ip, elements: u32) -> Place {
         let prefix = prefix(form, ip);
         let Maps { maps, next } = self.0.entry(prefix.clone()).or_default();
-        let has_room = |map: &Map| map.taken != u64::MAX && map.size.saturating_sub(map.held) >= elements;
+        let has_room = |map: &Map| map.taken != u128::MAX && map.size.saturating_sub(map.held) >= elements;
         while maps.get(next).is_some_and(|map| !has_room(map)) {
             *next += 1;
         }
         let size = MAP_SIZE.max(elements.next_power_of_two());
         let map = maps.entry(*next).or_insert(Map { size, held: 0, taken: 0 });
         let stripe = map.taken.trailing_ones();
-        map.taken = if form == Form::Ports { u64::MAX } else { map.taken | 1 << stripe };
+        map.taken = if form == Form::Ports { u128::MAX } else { map.taken | 1 << stripe };
         map.held += elements;
         Place { map: format!("{prefix}-{next}").into(), base: stripe * MAX_SLOTS, size: map.size }
     }
 }
 
-const _: () = assert!(LISTENERS_PER_MAP == u64::BITS, "a map's stripes are the bits of a word");
+const _: () = assert!(LISTENERS_PER_MAP == u128::BITS, "a map's stripes are the bits of a word");
