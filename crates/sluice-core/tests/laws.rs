@@ -92,6 +92,24 @@ fn listener_that_moves_to_a_new_chain_is_prepared_for_in_a_commit_of_its_own() {
 }
 
 #[test]
+fn pick_chains_that_ended_in_a_drop_of_their_own_never_let_a_packet_through_while_that_changes() {
+    let web = services([("web", service(&["203.0.113.10:80"], &["10.0.2.11:8080", "10.0.2.12:8080"]))]);
+    let mut first = render(&web, &Layout::default()).table;
+    let drop = first.chains.remove(&"miss".into()).unwrap().rules;
+    first.chains.get_mut(&"pick/web/tcp/203.0.113.10/80".into()).unwrap().rules[1..].clone_from_slice(&drop);
+    // Somebody deleted the slots, so that every look-up misses.
+    first.sets.get_mut(&"slots4-0".into()).unwrap().elements.clear();
+    let (states, ..) = states(&first, &web);
+    let packet = Packet::arriving(6, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
+    for pair in states.windows(2) {
+        for trace in Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet) {
+            let outcome = trace.outcome;
+            assert!(matches!(outcome, Outcome::Translated { .. } | Outcome::Dropped), "{outcome:?}");
+        }
+    }
+}
+
+#[test]
 fn every_packet_to_a_listener_is_translated_to_its_backends_by_their_weights() {
     for scheduler in [Scheduler::RoundRobin, Scheduler::Random] {
         let web = service(&["203.0.113.10:80"], &["10.0.2.11:8080*5", "10.0.2.12:8080*2", "10.0.2.13:8080"]);

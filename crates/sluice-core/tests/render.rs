@@ -34,11 +34,9 @@ fn random_services_with_equal_slot_counts_share_one_rule() {
     ]));
     assert_eq!(
         rules(&table, "random4-2"),
-        [
-            "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @random4-2",
-            "counter drop"
-        ]
+        ["dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 2 map @random4-2", "goto miss"]
     );
+    assert_eq!(rules(&table, "miss"), ["counter drop"]);
     assert_eq!(
         elements(&table, "services4"),
         ["203.0.113.10 . tcp . 80 : goto random4-2", "203.0.113.11 . tcp . 80 : goto random4-2"]
@@ -54,7 +52,7 @@ fn round_robin_listeners_each_have_a_counter_and_a_stripe() {
     )]));
     assert_eq!(
         rules(&table, "pick/a/tcp/203.0.113.10/81"),
-        ["meta l4proto tcp dnat ip to numgen inc mod 2 offset 65536 map @slots4-0", "counter drop"]
+        ["meta l4proto tcp dnat ip to numgen inc mod 2 offset 65536 map @slots4-0", "goto miss"]
     );
     assert_eq!(
         elements(&table, "slots4-0"),
@@ -68,12 +66,12 @@ fn round_robin_listeners_each_have_a_counter_and_a_stripe() {
 }
 
 #[test]
-fn sixty_four_listeners_share_a_map_and_the_next_one_opens_another() {
-    let listen: Vec<String> = (1..=65).map(|port| format!("203.0.113.10:{port}")).collect();
+fn as_many_listeners_as_a_map_has_stripes_share_it_and_the_next_one_opens_another() {
+    let listen: Vec<String> = (1..=129).map(|port| format!("203.0.113.10:{port}")).collect();
     let listen: Vec<&str> = listen.iter().map(String::as_str).collect();
     let table = fresh(&services([("a", service(&listen, &["10.0.2.11:8080"]))]));
     let sizes: Vec<_> = ["slots4-0", "slots4-1"].map(|map| table.sets[&map.into()].elements.len()).into();
-    assert_eq!(sizes, [64, 1]);
+    assert_eq!(sizes, [128, 1]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Where the slots of listeners that do not share lie.
 //!
-//! Such a listener has a stripe of 65,536 slot numbers in a map of fixed size that at most 64 listeners share:
-//! binding a rule to a map makes the kernel walk the map's elements, so maps stay small, and every
-//! map makes all lookups of sets by name slower, so they stay few.
+//! Such a listener has a stripe of 65,536 slot numbers in a map of fixed size that at most 128 listeners
+//! share: binding a rule to a map makes the kernel walk the map's elements, and adding an element the rules, so
+//! maps stay small; every map makes all lookups of sets by name slower, so they stay few.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::names;
 use crate::slots::MAX_SLOTS;
 
 /// Listeners that share a map.
-const LISTENERS_PER_MAP: u32 = 64;
+const LISTENERS_PER_MAP: u32 = 128;
 
 /// Size of a map, unless its first listener needs a larger one.
 const MAP_SIZE: u32 = 1024;
@@ -180,7 +180,7 @@ struct Map {
     /// Elements in it, and to come.
     held: u32,
     /// A bit per taken stripe.
-    taken: u64,
+    taken: u128,
 }
 
 impl Places {
@@ -188,21 +188,21 @@ impl Places {
     pub(super) fn take(&mut self, form: Form, ip: Ip, elements: u32) -> Place {
         let prefix = prefix(form, ip);
         let Maps { maps, next } = self.0.entry(prefix.clone()).or_default();
-        let has_room = |map: &Map| map.taken != u64::MAX && map.size.saturating_sub(map.held) >= elements;
+        let has_room = |map: &Map| map.taken != u128::MAX && map.size.saturating_sub(map.held) >= elements;
         while maps.get(next).is_some_and(|map| !has_room(map)) {
             *next += 1;
         }
         let size = MAP_SIZE.max(elements.next_power_of_two());
         let map = maps.entry(*next).or_insert(Map { size, held: 0, taken: 0 });
         let stripe = map.taken.trailing_ones();
-        map.taken = if form == Form::Ports { u64::MAX } else { map.taken | 1 << stripe };
+        map.taken = if form == Form::Ports { u128::MAX } else { map.taken | 1 << stripe };
         map.held += elements;
         Place { map: format!("{prefix}-{next}").into(), base: stripe * MAX_SLOTS, size: map.size }
     }
 
     fn put(&mut self, name: &SetName, size: u32, held: u32) {
         let Some((prefix, number)) = numbered(name) else { return };
-        let whole = if prefix.starts_with(Form::Ports.word()) { u64::MAX } else { 0 };
+        let whole = if prefix.starts_with(Form::Ports.word()) { u128::MAX } else { 0 };
         let Maps { maps, .. } = self.0.entry(prefix.to_owned()).or_default();
         let taken = maps.get(&number).map_or(0, |map| map.taken) | whole;
         maps.insert(number, Map { size, held, taken });
@@ -232,9 +232,9 @@ impl Places {
 
 impl Place {
     /// Its stripe; none if the base, of a foreign rule, is beyond them.
-    fn bit(&self) -> u64 {
-        1u64.checked_shl(self.base / MAX_SLOTS).unwrap_or(0)
+    fn bit(&self) -> u128 {
+        1u128.checked_shl(self.base / MAX_SLOTS).unwrap_or(0)
     }
 }
 
-const _: () = assert!(LISTENERS_PER_MAP == u64::BITS, "a map's stripes are the bits of a word");
+const _: () = assert!(LISTENERS_PER_MAP == u128::BITS, "a map's stripes are the bits of a word");

@@ -26,6 +26,11 @@ pub(super) fn no_backend() -> ChainName {
     "no-backend".into()
 }
 
+/// Where packets of any pick chain go whose slot is not found.
+pub(super) fn miss() -> ChainName {
+    "miss".into()
+}
+
 /// Where postrouting looks for flows that the constant rule can't tell apart.
 pub(crate) fn source() -> ChainName {
     "source".into()

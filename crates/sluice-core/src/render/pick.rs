@@ -61,6 +61,7 @@ fn shared(rendered: &mut Rendered, entry: &Entry<'_>, slots: &[usize]) -> ChainN
     };
     let chain = ChainName::from(&name);
     let set = SetName::from(&name);
+    let miss = miss(rendered);
     rendered.table.chains.entry(chain.clone()).or_insert_with(|| Chain {
         base: None,
         rules: vec![
@@ -73,7 +74,7 @@ fn shared(rendered: &mut Rendered, entry: &Entry<'_>, slots: &[usize]) -> ChainN
                     port: true,
                 },
             ]),
-            miss(),
+            miss,
         ],
     });
     let map = rendered.table.sets.entry(set).or_insert_with(|| {
@@ -124,7 +125,8 @@ fn private(
     };
     rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
     rule.push(Statement::Dnat { ip: *ip, key, map: place.map.clone(), port: form != Form::Addresses });
-    rendered.table.chains.insert(chain.clone(), Chain { base: None, rules: vec![Rule(rule), miss()] });
+    let rules = vec![Rule(rule), miss(rendered)];
+    rendered.table.chains.insert(chain.clone(), Chain { base: None, rules });
 
     let map = rendered
         .table
@@ -184,8 +186,12 @@ fn address_and_port(ip: Ip) -> Vec<Operand> {
     vec![Operand::Field(Field::Daddr(ip)), Operand::Field(Field::Dport)]
 }
 
-/// A slot that is not found (kernels before 2025 may miss one that is being replaced) must not let
-/// the packet leave untranslated: dropped, the client sends it again.
-fn miss() -> Rule {
-    Rule(vec![Statement::Counter, Statement::Drop])
+/// Leads to the chain where packets end whose slot is not found (kernels before 2025 may miss one that is being
+/// replaced): they must not leave untranslated, and dropped, the client sends them again. One chain for all,
+/// because a counter is memory for each CPU.
+fn miss(rendered: &mut Rendered) -> Rule {
+    let name = names::miss();
+    let chain = || Chain { base: None, rules: vec![Rule(vec![Statement::Counter, Statement::Drop])] };
+    rendered.table.chains.entry(name.clone()).or_insert_with(chain);
+    Rule(vec![Statement::Goto(name)])
 }

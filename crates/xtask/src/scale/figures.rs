@@ -4,25 +4,51 @@ use std::collections::BTreeMap;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::Scheduler;
+use super::generate::Case;
 use super::once::Took;
 
-/// Measurements by scheduler and number of services.
+/// Measurements by case.
 #[derive(Default)]
-pub(crate) struct Figures(BTreeMap<(Scheduler, u32), Vec<(Took, f64)>>);
+pub(crate) struct Figures(BTreeMap<Case, Vec<(Took, f64)>>);
 
 impl Figures {
     /// Adds one round; `nft` in milliseconds.
-    pub(crate) fn add(&mut self, scheduler: Scheduler, services: u32, took: Took, nft: f64) {
-        self.0.entry((scheduler, services)).or_default().push((took, nft));
+    pub(crate) fn add(&mut self, case: Case, took: Took, nft: f64) {
+        self.0.entry(case).or_default().push((took, nft));
     }
 
-    /// One line a scheduler and size. `x2` is how much longer the apply takes for twice the services,
-    /// taken from the line above.
-    pub(crate) fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING);
-        table.set_header([
+    /// What was measured.
+    pub(crate) fn cases(&self) -> impl Iterator<Item = Case> {
+        self.0.keys().copied()
+    }
+
+    /// Milliseconds from the model in memory to the commit.
+    pub(crate) fn apply(&self, case: Case) -> f64 {
+        self.median(case, |(took, _)| took.apply())
+    }
+
+    /// Milliseconds of `nft -f`.
+    pub(crate) fn nft(&self, case: Case) -> f64 {
+        self.median(case, |(_, nft)| *nft)
+    }
+
+    /// Milliseconds from the text to the ruleset in memory.
+    pub(crate) fn load_and_render(&self, case: Case) -> f64 {
+        self.median(case, |(took, _)| took.load + took.render)
+    }
+
+    /// How much longer the apply takes for twice the services, by the next smaller case.
+    pub(crate) fn growth(&self, case: Case) -> Option<f64> {
+        let same = |other: &Case| (other.source, other.scheduler) == (case.source, case.scheduler);
+        let (smaller, _) = self.0.range(..case).next_back().filter(|(other, _)| same(other))?;
+        let doublings = (f64::from(case.services) / f64::from(smaller.services)).log2();
+        Some((self.apply(case) / self.apply(*smaller)).powf(1.0 / doublings))
+    }
+
+    /// One line a case. `x2` is [`Figures::growth`].
+    pub(crate) fn table(&self) -> Table {
+        let heading = [
+            "source",
             "scheduler",
             "services",
             "load",
@@ -33,38 +59,44 @@ impl Figures {
             "nft -f",
             "ratio",
             "x2",
-        ]);
-        let mut smaller: Option<(Scheduler, u32, f64)> = None;
-        for (&(scheduler, services), rounds) in &self.0 {
-            let median_of = |part: fn(&(Took, f64)) -> f64| median(rounds.iter().map(part).collect());
-            let apply = median_of(|(took, _)| took.apply());
-            let nft = median_of(|(_, nft)| *nft);
-            let growth = smaller.filter(|(same, ..)| *same == scheduler).map(|(_, fewer, less)| {
-                (apply / less).powf(1.0 / (f64::from(services) / f64::from(fewer)).log2())
-            });
+        ];
+        let mut table = table(&heading, 2);
+        for case in self.cases() {
             table.add_row([
-                scheduler.as_str().to_owned(),
-                services.to_string(),
-                milliseconds(median_of(|(took, _)| took.load)),
-                milliseconds(median_of(|(took, _)| took.render)),
-                milliseconds(median_of(|(took, _)| took.diff)),
-                milliseconds(median_of(|(took, _)| took.commit)),
-                milliseconds(apply),
-                milliseconds(nft),
-                format!("{:.2}", apply / nft),
-                growth.map_or(String::new(), |growth| format!("{growth:.2}")),
+                case.source.as_str().to_owned(),
+                case.scheduler.as_str().to_owned(),
+                case.services.to_string(),
+                milliseconds(self.median(case, |(took, _)| took.load)),
+                milliseconds(self.median(case, |(took, _)| took.render)),
+                milliseconds(self.median(case, |(took, _)| took.diff)),
+                milliseconds(self.median(case, |(took, _)| took.commit)),
+                milliseconds(self.apply(case)),
+                milliseconds(self.nft(case)),
+                format!("{:.2}", self.apply(case) / self.nft(case)),
+                self.growth(case).map_or(String::new(), |growth| format!("{growth:.2}")),
             ]);
-            smaller = Some((scheduler, services, apply));
         }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        format!("{table}\n")
+        table
+    }
+
+    fn median(&self, case: Case, part: fn(&(Took, f64)) -> f64) -> f64 {
+        median(self.0[&case].iter().map(part).collect())
     }
 }
 
-fn milliseconds(value: f64) -> String {
-    format!("{value:.1} ms")
+/// A table whose first columns are names, and the others numbers.
+pub(crate) fn table(heading: &[&str], names: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(heading);
+    for column in table.column_iter_mut().skip(names) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+pub(crate) fn milliseconds(value: f64) -> String {
+    format!("{value:.0} ms")
 }
 
 /// The middle, or the mean of the two in the middle.
@@ -79,6 +111,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Scheduler, Source};
     use super::*;
 
     #[test]
@@ -88,13 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn table_for_four_times_the_services_shows_growth_per_doubling() {
+    fn growth_for_four_times_the_services_is_per_doubling_and_within_a_scheduler() {
         let took = |commit| Took { load: 1.0, render: 0.0, diff: 0.0, commit };
+        let case = |scheduler, services| Case { source: Source::Masquerade, scheduler, services };
         let mut figures = Figures::default();
-        figures.add(Scheduler::Random, 1000, took(10.0), 40.0);
-        figures.add(Scheduler::Random, 4000, took(90.0), 100.0);
-        let table = figures.table();
-        let last: Vec<_> = table.lines().last().unwrap().split_whitespace().collect();
-        assert_eq!(last[last.len() - 2..], ["0.90", "3.00"]);
+        figures.add(case(Scheduler::Random, 1000), took(10.0), 40.0);
+        figures.add(case(Scheduler::Random, 4000), took(90.0), 100.0);
+        figures.add(case(Scheduler::RoundRobin, 4000), took(90.0), 100.0);
+        assert_eq!(figures.growth(case(Scheduler::Random, 4000)), Some(3.0));
+        assert_eq!(figures.growth(case(Scheduler::RoundRobin, 4000)), None);
     }
 }

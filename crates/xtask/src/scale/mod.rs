@@ -1,44 +1,57 @@
-//! `cargo xtask scale`: how long a cold apply takes, against `nft -f` of the same ruleset.
+//! `cargo xtask scale`: how long a cold apply takes, against `nft -f` of the same ruleset, and what memory the
+//! daemon takes.
 
+mod bars;
 mod figures;
 mod generate;
+mod memory;
 pub(crate) mod once;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use sluice_core::render::{Layout, render};
+use tempfile::NamedTempFile;
 
 use figures::Figures;
+use generate::Case;
+use memory::Memory;
 use once::Took;
 
-/// Time a cold apply against `nft -f` of the same ruleset
+/// Time a cold apply against `nft -f` of the same ruleset, and weigh the daemon
 ///
 /// Each measurement runs in a process and a network namespace of its own, sluice and nft in turn. Prints
-/// medians. Take `cargo run --release -p xtask -- scale`.
+/// medians, and which of the figures wanted were reached. Take `cargo build --release --bins`, then
+/// `cargo run --release -p xtask -- scale`.
 #[derive(Args)]
 pub(crate) struct Scale {
     /// Numbers of services
-    #[arg(long, value_delimiter = ',', default_value = "1000,5000,20000")]
+    #[arg(long, value_delimiter = ',', default_value = "5000,10000,20000,50000",
+          value_parser = clap::value_parser!(u32).range(1..=250_000))]
     services: Vec<u32>,
 
     /// Schedulers
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "random,round-robin")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "random,round-robin,source-hash")]
     scheduler: Vec<Scheduler>,
 
+    /// What backends see; `preserve` with the largest number of services only
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "masquerade,preserve")]
+    source: Vec<Source>,
+
     /// Backends of each service
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
     backends: u32,
 
     /// How often to measure each
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 }
 
 /// Schedulers that services can have here.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Scheduler {
     Random,
     RoundRobin,
@@ -56,6 +69,23 @@ impl Scheduler {
     }
 }
 
+/// What backends see of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Source {
+    Masquerade,
+    Preserve,
+}
+
+impl Source {
+    /// As in the configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Source::Masquerade => "masquerade",
+            Source::Preserve => "preserve",
+        }
+    }
+}
+
 impl Scale {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         if cfg!(debug_assertions) {
@@ -64,50 +94,67 @@ impl Scale {
             );
         }
         let mut figures = Figures::default();
-        for &scheduler in &self.scheduler {
-            for &services in &self.services {
-                self.measure(scheduler, services, &mut figures)?;
-            }
+        for case in self.cases() {
+            self.measure(case, &mut figures)?;
         }
-        print!("{}", figures.table());
+        let largest = self.services.iter().copied().max().context("no number of services")?;
+        eprintln!("daemon");
+        let heaviest =
+            Case { source: Source::Masquerade, scheduler: Scheduler::RoundRobin, services: largest };
+        let memory = Memory::of_daemon(&heaviest.config(self.backends))?;
+        println!(
+            "{}\n\n{}\n\n{}",
+            figures.table(),
+            memory.table(heaviest),
+            bars::table(&figures, memory, heaviest)
+        );
         Ok(())
     }
 
-    fn measure(&self, scheduler: Scheduler, services: u32, figures: &mut Figures) -> anyhow::Result<()> {
-        let mut config = tempfile::NamedTempFile::new().context("make a temporary file")?;
-        config.write_all(generate::config(scheduler, services, self.backends).as_bytes())?;
-        let mut ruleset = tempfile::NamedTempFile::new().context("make a temporary file")?;
-        let loaded = once::load(config.path())?;
-        write!(ruleset, "{}", render(&loaded.config.services, &Layout::default()).table)?;
-        drop(loaded);
+    fn cases(&self) -> Vec<Case> {
+        let largest = self.services.iter().max();
+        let mut cases = Vec::new();
+        for &source in &self.source {
+            let measured = |services: &&u32| source == Source::Masquerade || Some(*services) == largest;
+            for &scheduler in &self.scheduler {
+                let services = self.services.iter().filter(measured);
+                cases.extend(services.map(|&services| Case { source, scheduler, services }));
+            }
+        }
+        cases
+    }
+
+    fn measure(&self, case: Case, figures: &mut Figures) -> anyhow::Result<()> {
+        let config = file(&case.config(self.backends))?;
+        let services = once::load(config.path())?.config.services;
+        let ruleset = file(&render(&services, &Layout::default()).table.to_string())?;
+        drop(services);
         for round in 1..=self.repeat {
-            eprint!("\r{} {services}: {round}/{} ", scheduler.as_str(), self.repeat);
-            let path = config.path().display();
-            let took: Took = serde_json::from_str(&isolated(&["--config", &path.to_string()])?)?;
-            let path = ruleset.path().display();
-            let nft: f64 = serde_json::from_str(&isolated(&["--nft", &path.to_string()])?)?;
-            figures.add(scheduler, services, took, nft);
+            eprint!("\r{case}: {round}/{} ", self.repeat);
+            let took: Took = isolated("--config", config.path())?;
+            let nft: f64 = isolated("--nft", ruleset.path())?;
+            figures.add(case, took, nft);
         }
         eprintln!();
         Ok(())
     }
 }
 
-/// Runs `xtask scale-once` in a network namespace that ends with it.
-fn isolated(args: &[&str]) -> anyhow::Result<String> {
+fn file(text: &str) -> anyhow::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new().context("make a temporary file")?;
+    file.write_all(text.as_bytes()).with_context(|| format!("write {}", file.path().display()))?;
+    Ok(file)
+}
+
+/// What `xtask scale-once` measured in a network namespace that ends with it.
+fn isolated<T: serde::de::DeserializeOwned>(what: &str, file: &Path) -> anyhow::Result<T> {
     let xtask = std::env::current_exe().context("find this program")?;
-    let output = Command::new("unshare")
-        .arg("--net")
-        .arg(xtask)
-        .arg("scale-once")
-        .args(args)
-        .stderr(Stdio::inherit())
-        .output()
-        .context("run unshare")?;
+    let mut command = Command::new("unshare");
+    command.arg("--net").arg(xtask).args(["scale-once", what]).arg(file);
+    let output = command.stderr(Stdio::inherit()).output().context("run unshare")?;
     if !output.status.success() {
-        bail!("unshare --net xtask scale-once {}: {} (root?)", args.join(" "), output.status);
+        bail!("unshare --net xtask scale-once {what}: {} (root?)", output.status);
     }
-    let text = String::from_utf8(output.stdout).context("read what scale-once printed")?;
-    ensure!(!text.is_empty(), "scale-once printed nothing");
-    Ok(text)
+    ensure!(!output.stdout.is_empty(), "scale-once printed nothing");
+    serde_json::from_slice(&output.stdout).context("read what scale-once printed")
 }
