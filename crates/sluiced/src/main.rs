@@ -16,14 +16,8 @@ use sluiced::notify::Notify;
 use sluiced::request::Request;
 use sluiced::tasks::{self, Surroundings};
 use sluiced::{logging, request};
-use tikv_jemallocator::Jemalloc;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info};
-
-/// Gives memory back within seconds: a round over a large configuration needs several times what the daemon
-/// keeps, and glibc's heap stays as large as it ever was.
-#[global_allocator]
-static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// With this variable the daemon behaves as if the kernel refused the flags of an owned table.
 const UNOWNED: &str = "SLUICE_UNOWNED";
