@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
 use std::{env, thread};
 
-use sluice_netlink::{Change, Event, Netlink};
+use sluice_netlink::{Change, Event, Monitor, Netlink};
 use sluice_nft::{Dataplane, ElementsOf, Step, Table};
 use sluice_testkit::{Daemon, Lab, PATIENCE, eventually};
 
@@ -14,8 +14,7 @@ use crate::FOUR;
 
 /// When the daemon commits something to the table.
 fn repairs(lab: &Lab) -> Receiver<Instant> {
-    let mut monitor =
-        lab.balancer.run(|| Netlink::open().and_then(|kernel| kernel.monitor())).expect("listen");
+    let mut monitor = lab.balancer.run(|| Monitor::open(0)).expect("listen");
     let (told, repairs) = mpsc::channel();
     // Waits for ever; it ends with the process.
     thread::spawn(move || {

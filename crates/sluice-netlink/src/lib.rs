@@ -17,6 +17,7 @@ mod element;
 mod expr;
 mod features;
 mod listener;
+pub mod memory;
 mod message;
 mod monitor;
 mod netlink;

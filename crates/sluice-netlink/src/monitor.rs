@@ -33,8 +33,9 @@ pub struct Change {
 }
 
 impl Monitor {
-    /// Listens from now on. What the socket of port `us` commits is ours.
-    pub(crate) fn open(us: u32) -> io::Result<Self> {
+    /// Listens from now on. What the socket of port `us` commits is ours. As long as anybody listens, the kernel
+    /// writes down all that anybody commits, which makes large commits take three times as long.
+    pub fn open(us: u32) -> io::Result<Self> {
         let mut listener = Listener::open(us)?;
         listener.subscribe(true)?;
         Ok(Monitor { listener, heard: vec![] })

@@ -10,7 +10,6 @@ use sluice_nft::{
 
 use crate::deleted::{self, Deleted};
 use crate::dump::Reader;
-use crate::monitor::Monitor;
 use crate::socket::Socket;
 use crate::step::Target;
 use crate::uapi::table::{OWNED, PERSIST};
@@ -119,9 +118,9 @@ impl Netlink {
         self.table.flags & OWNED != 0
     }
 
-    /// Listens to what others do from now on.
-    pub fn monitor(&self) -> Result<Monitor, OpenError> {
-        Monitor::open(self.port).map_err(OpenError::Socket)
+    /// What the kernel calls the socket that commits.
+    pub fn port(&self) -> u32 {
+        self.port
     }
 
     /// Number of messages that commits have sent to the kernel so far; questions don't count.

@@ -174,6 +174,23 @@ impl<D: Dataplane> Daemon<D> {
         self.notify.status(&line);
     }
 
+    /// What is written to.
+    pub(crate) fn dataplane(&self) -> &D {
+        self.reconciler.dataplane()
+    }
+
+    /// Whether nobody else may change the table.
+    pub(crate) fn owns_table(&self) -> bool {
+        self.reconciler.owns_table()
+    }
+
+    /// Repairs what somebody else did while nobody listened.
+    pub(crate) async fn catch_up(&mut self) {
+        if !self.reconciler.is_current() {
+            self.round(Trigger::Foreign).await;
+        }
+    }
+
     /// Repairs what somebody else did to the table, unless that has been done.
     pub(crate) async fn foreign(&mut self, event: Event) {
         let due = match event {

@@ -51,11 +51,11 @@ fn run(args: Args) -> Result<(), Fatal> {
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;
-    runtime.block_on(tasks::run(surroundings, open, request::channel()))
+    runtime.block_on(tasks::run(surroundings, open, listen, request::channel()))
 }
 
 /// The kernel, if it can do what sluice needs.
-fn open(asking: Sender<Request>) -> Result<Netlink, Fatal> {
+fn open() -> Result<Netlink, Fatal> {
     let missing = sluice_netlink::probe().map_err(|error| match error {
         ProbeError::Open(error) => Fatal::open(error),
         refused => Fatal::new(Exit::Runtime, refused, "is a security module in the way? see dmesg"),
@@ -71,11 +71,15 @@ fn open(asking: Sender<Request>) -> Result<Netlink, Fatal> {
     if !netlink.owns() {
         info!("the kernel has no table flags owner and persist: anybody may change table {}", Table::NAME);
     }
-    let monitor = netlink.monitor().map_err(Fatal::open)?;
+    Ok(netlink)
+}
+
+/// Has a thread pass on what others do.
+fn listen(netlink: &Netlink, asking: Sender<Request>) -> Result<(), Fatal> {
+    let fatal = |error| Fatal::new(Exit::Runtime, error, "raise the limits of the process");
+    let monitor = Monitor::open(netlink.port()).map_err(fatal)?;
     let thread = thread::Builder::new().name("monitor".to_owned()).spawn(|| tell(monitor, asking));
-    thread
-        .map(|_| netlink)
-        .map_err(|error| Fatal::new(Exit::Runtime, error, "raise the limits of the process"))
+    thread.map(drop).map_err(fatal)
 }
 
 /// Passes on what others do, until nobody wants to know.

@@ -28,7 +28,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sluice_netlink::Proc;
+use sluice_netlink::{Proc, memory};
 use sluice_nft::Dataplane;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -55,11 +55,13 @@ pub struct Surroundings {
     pub watchdog: Option<Duration>,
 }
 
-/// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the
-/// configuration is known to be good, and tells of what others do to the table; `requests` are both ends of a [`crate::request::channel`].
+/// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
+/// good, and `listen` tells of what others do there, if they may; `requests` are both ends of a
+/// [`crate::request::channel`].
 pub async fn run<D: Dataplane>(
     surroundings: Surroundings,
-    open: impl FnOnce(mpsc::Sender<Request>) -> Result<D, Fatal>,
+    open: impl FnOnce() -> Result<D, Fatal>,
+    listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
     let Surroundings { config: file, proc, notify, watchdog } = surroundings;
@@ -69,7 +71,7 @@ pub async fn run<D: Dataplane>(
     tokio::spawn(signals.pass_on(asking.clone()));
 
     let loaded = sluice_config::load(&file).map_err(Fatal::Config)?;
-    let dataplane = open(asking.clone())?;
+    let dataplane = open()?;
     let socket = ControlSocket::bind(&loaded.config.control).map_err(|error| {
         let hint = error.hint();
         Fatal::new(Exit::Runtime, error, hint)
@@ -81,6 +83,11 @@ pub async fn run<D: Dataplane>(
     let (_removed_at_the_end, listener) = socket.split();
     let forwarding = Forwarding::new(proc, state);
     let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify).await?;
+    // Listening has its price, above all for a first commit.
+    if !daemon.owns_table() {
+        listen(daemon.dataplane(), asking.clone())?;
+        daemon.catch_up().await;
+    }
     tokio::spawn(control::serve(listener, asking));
 
     let mut watchdog = watchdog.map(|limit| {
@@ -89,6 +96,7 @@ pub async fn run<D: Dataplane>(
         signs
     });
     loop {
+        memory::give_back();
         tokio::select! {
             request = requests.recv() => match request {
                 // Who asked may be gone.

@@ -7,7 +7,7 @@ use super::large::large;
 use super::monitor::{PATIENCE, told};
 use super::{commit, elsewhere, in_namespace, nft, open, read, steps, table};
 use crate::socket::{Call, Fault};
-use crate::{Change, Event};
+use crate::{Change, Event, Monitor};
 
 const INTERRUPTIONS: [Errno; 3] = [Errno::EINTR, Errno::EBUSY, Errno::ENOBUFS];
 
@@ -74,7 +74,7 @@ fn commit_whose_answer_is_not_to_be_had_is_not_sent_again() {
 fn monitor_that_is_overrun_says_so_and_hears_what_comes_then() {
     in_namespace(|| {
         let netlink = open();
-        let monitor = netlink.monitor().expect("it opens");
+        let monitor = Monitor::open(netlink.port()).expect("it opens");
         monitor.listener.socket.make_room(1).expect("less is allowed");
         let mut other = open();
         for _ in 0..4 {

@@ -22,7 +22,7 @@ pub(super) fn told(mut monitor: Monitor) -> mpsc::Receiver<Event> {
 fn changes_of_our_table_by_others_are_told_with_process_and_generation() {
     in_namespace(|| {
         let mut netlink = open();
-        let monitor = netlink.monitor().expect("it opens");
+        let monitor = Monitor::open(netlink.port()).expect("it opens");
         let events = told(monitor);
         let next = || events.recv_timeout(PATIENCE).expect("an event");
 
@@ -51,7 +51,7 @@ fn changes_of_our_table_by_others_are_told_with_process_and_generation() {
 fn commits_of_our_own_are_not_kept_waiting_however_large() {
     in_namespace(|| {
         let mut netlink = open();
-        let mut monitor = netlink.monitor().expect("it opens");
+        let mut monitor = Monitor::open(netlink.port()).expect("it opens");
         // Far more than the socket holds, if it were told.
         for _ in 0..4 {
             commit(&mut netlink, &super::steps(&super::large::large()));

@@ -334,6 +334,17 @@ impl<D: Dataplane> Reconciler<D> {
         &self.totals
     }
 
+    /// Whether nobody else may change the table.
+    pub fn owns_table(&self) -> bool {
+        self.known.as_ref().is_some_and(|known| known.flags.owner == Some(Owner::Us))
+    }
+
+    /// Whether it is certain that nobody else touched the table.
+    pub fn is_current(&mut self) -> bool {
+        let mut unchanged = |known: &Known| self.dataplane.unchanged_since(known.generation);
+        self.known.as_ref().is_some_and(|known| matches!(unchanged(known), Ok(Some(_))))
+    }
+
     /// Whether what led to this generation came before we last made sure of the table.
     pub fn has_seen(&self, generation: u32) -> bool {
         self.known.as_ref().is_some_and(|known| known.generation.wrapping_sub(generation) <= u32::MAX / 2)

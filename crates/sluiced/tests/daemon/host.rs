@@ -174,7 +174,7 @@ impl Host {
             notify: Notify::to(notify),
             watchdog: self.watchdog,
         };
-        tasks::run(surroundings, |_| Ok(self.kernel.clone()), requests).await
+        tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }
 }
 
