@@ -14,3 +14,4 @@ pub mod render;
 pub mod report;
 pub mod slots;
 pub mod tally;
+pub mod transition;

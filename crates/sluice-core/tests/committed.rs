@@ -11,6 +11,7 @@ use sluice_core::diff::diff;
 use sluice_core::model::{Backend, BackendPort, Scheduler, ServiceName};
 use sluice_core::plan::Plan;
 use sluice_core::render::{Layout, render};
+use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
 
@@ -33,7 +34,7 @@ impl Story {
     /// Goes on with these services and returns the plan that led there.
     fn change(&mut self, wanted: Services) -> Plan {
         let before = self.committed.table().clone();
-        let proposal = self.committed.propose(&self.services, &wanted);
+        let proposal = self.committed.propose(&Transition::between(&self.services, &wanted));
         let plan = proposal.plan.clone();
         let whole = render(&wanted, &Layout::of(Some(&before)));
         assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.origins));

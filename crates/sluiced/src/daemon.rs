@@ -9,6 +9,7 @@ use sluice_api::{
 };
 use sluice_config::Loaded;
 use sluice_core::model::{Config, OnStop, Services};
+use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use tokio::time::{Instant, sleep_until};
@@ -65,7 +66,7 @@ impl<D: Dataplane> Daemon<D> {
         ensure_forwarding(&mut forwarding, &config)?;
         let mut reconciler = Reconciler::new(dataplane);
         let outcome = reconciler
-            .round(Trigger::Start, &Services::new(), &config.services)
+            .round(Trigger::Start, &Transition::between(&Services::new(), &config.services))
             .await
             .map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
         let started = now();
@@ -132,9 +133,10 @@ impl<D: Dataplane> Daemon<D> {
     async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
         ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
-        let result = self.reconciler.round(Trigger::Reload, &self.config.services, &new.services).await;
+        let transition = Transition::between(&self.config.services, &new.services);
+        let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
-            self.since.change(&self.config.services, &new.services, now());
+            self.since.change(&transition, now());
             self.config = new;
         }
         self.settle(result)
@@ -166,8 +168,7 @@ impl<D: Dataplane> Daemon<D> {
         if let Err(fatal) = ensure_forwarding(&mut self.forwarding, &self.config) {
             error!("{fatal}");
         }
-        let services = &self.config.services;
-        let result = self.reconciler.round(trigger, services, services).await;
+        let result = self.reconciler.round(trigger, &Transition::none(&self.config.services)).await;
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.settle(result);
         let line = self.line();

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Timestamp};
 use sluice_core::model::{Backend, BackendName, BackendPort, Service, ServiceName, Services};
+use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 
 use crate::totals::Totals;
@@ -28,22 +29,27 @@ impl Since {
         Since { start, later: BTreeMap::new() }
     }
 
-    /// Notes what changes when `new` takes the place of `old`.
-    pub(crate) fn change(&mut self, old: &Services, new: &Services, now: Timestamp) {
-        let mut later = BTreeMap::new();
-        for (name, service) in new {
-            let before = old.get(name);
-            for backend in &service.backends {
-                let key = BackendKey { service: name.clone(), backend: backend.name.clone() };
-                let was = before.filter(|old| old.backends.iter().any(|b| b.name == backend.name));
-                if was.is_none_or(|old| eligible(old) != eligible(service)) {
-                    later.insert(key, now);
-                } else if let Some(at) = self.later.remove(&key) {
-                    later.insert(key, at);
+    /// Notes what changes.
+    pub(crate) fn change(&mut self, transition: &Transition<'_>, now: Timestamp) {
+        for (name, before, after) in transition.differences() {
+            let key = |backend: &Backend| BackendKey { service: name.clone(), backend: backend.name.clone() };
+            let [old, new] =
+                [before, after].map(|service| service.map_or(&[][..], |service| &service.backends));
+            let stays = |backend: &Backend| {
+                before.is_some_and(|old| {
+                    after.is_some_and(|new| eligible(old) == eligible(new))
+                        && old.backends.iter().any(|other| other.name == backend.name)
+                })
+            };
+            for gone in old {
+                if !new.iter().any(|backend| backend.name == gone.name) {
+                    self.later.remove(&key(gone));
                 }
             }
+            for backend in new.iter().filter(|backend| !stays(backend)) {
+                self.later.insert(key(backend), now);
+            }
         }
-        self.later = later;
     }
 
     fn of(&self, service: &ServiceName, backend: &BackendName) -> Timestamp {
@@ -179,7 +185,7 @@ mod tests {
         let off = web(false, vec![a.clone(), b.clone()]);
         let mut since = Since::new(at(1));
         let mut seconds = |old: &Services, new: &Services, now| {
-            since.change(old, new, at(now));
+            since.change(&Transition::between(old, new), at(now));
             show(new, &since).backends.iter().map(|b| b.since.as_second()).collect::<Vec<_>>()
         };
         assert_eq!(seconds(&one, &two, 2), [1, 2]);

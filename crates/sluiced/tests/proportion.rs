@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use sluice_core::model::Services;
+use sluice_core::transition::Transition;
 use sluice_netlink::{Hold, Netlink};
 use sluice_testkit::Namespace;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
@@ -32,7 +33,10 @@ async fn story(count: u32, hold: Hold) -> Vec<Traffic> {
     let netlink = namespace.run(|| Netlink::open_to(hold)).expect("open nf_tables");
     let mut reconciler = Reconciler::new(netlink);
     let mut held = services(count, "");
-    let outcome = reconciler.round(Trigger::Start, &Services::new(), &held).await.expect("the start");
+    let outcome = reconciler
+        .round(Trigger::Start, &Transition::between(&Services::new(), &held))
+        .await
+        .expect("the start");
     assert!(matches!(outcome, Outcome::Changed { .. }));
 
     let changed = [
@@ -53,7 +57,7 @@ async fn story(count: u32, hold: Hold) -> Vec<Traffic> {
         let wanted = services(count, change);
         let before = taken(reconciler.dataplane());
         reconciler
-            .round(Trigger::Reload, &held, &wanted)
+            .round(Trigger::Reload, &Transition::between(&held, &wanted))
             .await
             .unwrap_or_else(|error| panic!("{change}: {error:?}"));
         let after = taken(reconciler.dataplane());

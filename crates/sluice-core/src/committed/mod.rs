@@ -10,11 +10,12 @@ mod usage;
 use sluice_nft::{Counters, Table};
 
 use crate::diff::diff;
-use crate::model::{Service, ServiceName, Services};
+use crate::model::Services;
 use crate::plan::Plan;
 use crate::render::entry::{Entry, entries};
 use crate::render::{Layout, Rendered, render};
 use crate::tally::{Tally, tally, tally_services};
+use crate::transition::Transition;
 use part::Part;
 use usage::Usage;
 
@@ -54,10 +55,10 @@ impl Committed {
         &self.table
     }
 
-    /// The plan to get from services `held`, those that were committed, to `wanted`.
-    pub fn propose<'a>(&self, held: &'a Services, wanted: &'a Services) -> Proposal<'a> {
+    /// The plan for a transition from what was committed.
+    pub fn propose<'a>(&self, transition: &Transition<'a>) -> Proposal<'a> {
         let (mut old, mut new) = (vec![], vec![]);
-        for (name, before, after) in differences(held, wanted) {
+        for (name, before, after) in transition.differences() {
             old.extend(before.into_iter().flat_map(|service| Entry::of(name, service)));
             new.extend(after.into_iter().flat_map(|service| Entry::of(name, service)));
         }
@@ -65,8 +66,11 @@ impl Committed {
         if let Some(part) = part {
             return Proposal { plan: part.plan(), after: After::Part(Box::new(part)) };
         }
-        let Rendered { table, origins } = render(wanted, &self.layout);
-        Proposal { plan: diff(Some(&self.table), Some(&table), &origins), after: After::Whole(table, wanted) }
+        let Rendered { table, origins } = render(transition.wanted, &self.layout);
+        Proposal {
+            plan: diff(Some(&self.table), Some(&table), &origins),
+            after: After::Whole(table, transition.wanted),
+        }
     }
 
     /// Takes over what a proposal led to.
@@ -99,15 +103,4 @@ impl Proposal<'_> {
             After::Whole(..) => committed.tally(held, deleted),
         }
     }
-}
-
-/// Services that are not the same in both.
-fn differences<'a>(
-    held: &'a Services,
-    wanted: &'a Services,
-) -> impl Iterator<Item = (&'a ServiceName, Option<&'a Service>, Option<&'a Service>)> {
-    let gone = held.iter().filter(|(name, _)| !wanted.contains_key(*name));
-    let gone = gone.map(|(name, service)| (name, Some(service), None));
-    let there = wanted.iter().map(|(name, service)| (name, held.get(name), Some(service)));
-    gone.chain(there.filter(|(_, before, after)| before != after))
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use sluice_core::model::Config;
 use sluice_core::model::Services;
+use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::forwarding::{Forwarding, versions};
@@ -64,8 +65,9 @@ impl Apply {
             let hint = error.hint();
             Fatal::new(exit, error, hint)
         })?;
-        let outcome = daemon::run(reconciler.round(Trigger::Start, &Services::new(), &services))?
-            .map_err(kernel::unfinished)?;
+        let outcome =
+            daemon::run(reconciler.round(Trigger::Start, &Transition::between(&Services::new(), &services)))?
+                .map_err(kernel::unfinished)?;
         match self.json {
             true => output::print_json(&Report::of(&outcome))?,
             false => output::print(&format!("{outcome}\n"))?,

@@ -16,6 +16,7 @@ use sluice_core::origin::Origins;
 use sluice_core::plan::{Batch, Plan, Purpose, Summary};
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::{tally, tally_services};
+use sluice_core::transition::Transition;
 use sluice_nft::{
     CommitError, Counters, Dataplane, Errno, Owner, Part, ReadError, Receipt, Snapshot, Step, Table,
     TableFlags,
@@ -113,17 +114,16 @@ impl<D: Dataplane> Reconciler<D> {
         &self.dataplane
     }
 
-    /// Makes the kernel equal to `wanted`. `held` is what it was made equal to before.
+    /// Makes the kernel equal to what is wanted.
     pub async fn round(
         &mut self,
         trigger: Trigger,
-        held: &Services,
-        wanted: &Services,
+        transition: &Transition<'_>,
     ) -> Result<Outcome, RoundError> {
         self.rounds += 1;
         let span = info_span!("reconcile", round = self.rounds, %trigger);
         async {
-            let outcome = self.attempts(trigger != Trigger::Reload, held, wanted).await;
+            let outcome = self.attempts(trigger != Trigger::Reload, transition).await;
             match &outcome {
                 Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
                 Ok(changed) => info!("{changed}"),
@@ -135,16 +135,12 @@ impl<D: Dataplane> Reconciler<D> {
         .await
     }
 
-    async fn attempts(
-        &mut self,
-        mut look: bool,
-        held: &Services,
-        wanted: &Services,
-    ) -> Result<Outcome, RoundError> {
+    async fn attempts(&mut self, mut look: bool, transition: &Transition<'_>) -> Result<Outcome, RoundError> {
+        let began = Instant::now();
         let (mut left, mut made, mut backoff) = (ATTEMPTS, false, BACKOFF);
         loop {
             left -= 1;
-            match self.attempt(look, held, wanted).await {
+            match self.attempt(look, transition, began).await {
                 Err(error) if left > 0 && error.failure.is_stale() => {
                     debug!("once more in {} ms: {}", backoff.as_millis(), chain(&error.failure));
                     made |= error.made;
@@ -160,13 +156,13 @@ impl<D: Dataplane> Reconciler<D> {
     async fn attempt(
         &mut self,
         look: bool,
-        held: &Services,
-        wanted: &Services,
+        transition: &Transition<'_>,
+        began: Instant,
     ) -> Result<Outcome, RoundError> {
-        let found = if look || self.known.is_none() { self.look(held)? } else { None };
+        let found = if look || self.known.is_none() { self.look(transition.held)? } else { None };
         match (found, self.known.take()) {
-            (None, Some(known)) => self.change(known, held, wanted).await,
-            (found, _) => self.replace(found.unwrap_or_default(), held, wanted).await,
+            (None, Some(known)) => self.change(known, transition, began).await,
+            (found, _) => self.replace(found.unwrap_or_default(), transition, began).await,
         }
     }
 
@@ -191,19 +187,19 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// Goes from what is known to `wanted`.
+    /// Goes from what is known to what is wanted.
     async fn change(
         &mut self,
         mut known: Known,
-        held: &Services,
-        wanted: &Services,
+        transition: &Transition<'_>,
+        began: Instant,
     ) -> Result<Outcome, RoundError> {
-        let mut proposal = known.committed.propose(held, wanted);
+        let mut proposal = known.committed.propose(transition);
         let plan = std::mem::take(&mut proposal.plan);
         let part = Part::of(plan.changes().map(|change| &change.step));
         let mut deleted = Counters::new();
-        let done = self.carry_out(plan, known.generation, &mut deleted).await;
-        self.totals.keep(proposal.tally(&known.committed, held, &deleted));
+        let done = self.carry_out(plan, known.generation, began, &mut deleted).await;
+        self.totals.keep(proposal.tally(&known.committed, transition.held, &deleted));
         let (generation, outcome) = done?;
         known.committed.accept(proposal);
         known.generation = generation;
@@ -215,13 +211,14 @@ impl<D: Dataplane> Reconciler<D> {
         Ok(outcome)
     }
 
-    /// Goes from whatever was found to `wanted`, and makes sure of all of it.
+    /// Goes from whatever was found to what is wanted, and makes sure of all of it.
     async fn replace(
         &mut self,
         found: Snapshot,
-        held: &Services,
-        wanted: &Services,
+        transition: &Transition<'_>,
+        began: Instant,
     ) -> Result<Outcome, RoundError> {
+        let Transition { held, wanted, .. } = *transition;
         let Snapshot { table: current, counters, flags, generation } = found;
         let layout = Layout::of(current.as_ref());
         let Rendered { table: desired, origins } = render(wanted, &layout);
@@ -234,7 +231,7 @@ impl<D: Dataplane> Reconciler<D> {
         });
         drop((counters, origins));
         let mut deleted = Counters::new();
-        let done = self.carry_out(plan, generation, &mut deleted).await;
+        let done = self.carry_out(plan, generation, began, &mut deleted).await;
         self.totals.keep(tally_services(held, &layout, &deleted));
         let (generation, outcome) = done?;
         let mut known = Known { committed: Committed::new(wanted, desired), flags, generation };
@@ -253,12 +250,12 @@ impl<D: Dataplane> Reconciler<D> {
         &mut self,
         plan: Plan,
         mut generation: u32,
+        began: Instant,
         deleted: &mut Counters,
     ) -> Result<(u32, Outcome), RoundError> {
         if plan.is_empty() {
             return Ok((generation, Outcome::Unchanged));
         }
-        let began = Instant::now();
         let (summary, steps) = (plan.summary(), plan.changes().count());
         let (mut made, mut committed, mut settle) = (false, Duration::ZERO, None);
         for Batch { purpose, changes } in plan.batches {

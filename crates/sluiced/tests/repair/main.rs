@@ -20,6 +20,7 @@ use services::Services;
 use services::strategy::any_services;
 use sluice_core::model::{Listener, Ports};
 use sluice_core::render::{Layout, render};
+use sluice_core::transition::Transition;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use tokio::runtime::Runtime;
 
@@ -91,7 +92,8 @@ impl<'a> Rounds<'a> {
         held: &Services,
         wanted: &Services,
     ) -> Result<Outcome, TestCaseError> {
-        let round = self.reconciler.round(trigger, held, wanted);
+        let transition = Transition::between(held, wanted);
+        let round = self.reconciler.round(trigger, &transition);
         self.runtime.block_on(round).map_err(|error| TestCaseError::fail(format!("{trigger}: {error:?}")))
     }
 

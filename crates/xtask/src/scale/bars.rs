@@ -2,6 +2,7 @@
 
 use comfy_table::Table;
 
+use super::change::Changes;
 use super::figures::{self, Figures, milliseconds};
 use super::generate::Case;
 use super::memory::Memory;
@@ -13,7 +14,7 @@ const LINEAR: u32 = 20_000;
 const MANY: u32 = 50_000;
 
 /// The figures that have bars, as far as they were measured.
-pub(crate) fn table(figures: &Figures, memory: Memory, heaviest: Case) -> Table {
+pub(crate) fn table(figures: &Figures, changes: &Changes, memory: Memory, heaviest: Case) -> Table {
     let mut table = figures::table(&["figure", "measured", "bar", ""], 1);
     let mut add = |figure: String, measured: f64, bar: f64, text: fn(f64) -> String| {
         let reached = if measured <= bar { "reached" } else { "missed" };
@@ -34,6 +35,17 @@ pub(crate) fn table(figures: &Figures, memory: Memory, heaviest: Case) -> Table 
     for case in figures.cases().filter(|case| case.services <= LINEAR) {
         if let Some(growth) = figures.growth(case) {
             add(format!("cold apply of {case}: against half of it"), growth, 2.6, ratio);
+        }
+    }
+    for (case, took) in changes.iter() {
+        let other = match case.services {
+            10_000 => 5.0,
+            MANY => 25.0,
+            _ => continue,
+        };
+        add(format!("{case}: one backend, other slots"), took.other_slots.committed, other, milliseconds);
+        if case.services == MANY {
+            add(format!("{case}: one backend, same slots"), took.same_slots.committed, 2.0, milliseconds);
         }
     }
     if heaviest.services == MANY {

@@ -100,7 +100,7 @@ pub(crate) fn milliseconds(value: f64) -> String {
 }
 
 /// The middle, or the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.len() % 2 {

@@ -2,6 +2,7 @@
 //! daemon takes.
 
 mod bars;
+mod change;
 mod figures;
 mod generate;
 mod memory;
@@ -16,6 +17,7 @@ use clap::{Args, ValueEnum};
 use sluice_core::render::{Layout, render};
 use tempfile::NamedTempFile;
 
+use change::{Changes, Took as ChangeTook};
 use figures::Figures;
 use generate::Case;
 use memory::Memory;
@@ -49,6 +51,9 @@ pub(crate) struct Scale {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 }
+
+/// What the cost of a change is compared with.
+const FEW: u32 = 10;
 
 /// Schedulers that services can have here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -98,15 +103,21 @@ impl Scale {
             self.measure(case, &mut figures)?;
         }
         let largest = self.services.iter().copied().max().context("no number of services")?;
+        let mut changes = Changes::default();
+        for case in self.cases().into_iter().filter(|case| case.source == Source::Masquerade) {
+            self.change(Case { services: FEW, ..case }, &mut changes)?;
+            self.change(case, &mut changes)?;
+        }
         eprintln!("daemon");
         let heaviest =
             Case { source: Source::Masquerade, scheduler: Scheduler::RoundRobin, services: largest };
         let memory = Memory::of_daemon(&heaviest.config(self.backends))?;
         println!(
-            "{}\n\n{}\n\n{}",
+            "{}\n\n{}\n\n{}\n\n{}",
             figures.table(),
+            changes.table(),
             memory.table(heaviest),
-            bars::table(&figures, memory, heaviest)
+            bars::table(&figures, &changes, memory, heaviest)
         );
         Ok(())
     }
@@ -122,6 +133,16 @@ impl Scale {
             }
         }
         cases
+    }
+
+    /// What a change of one backend takes; not measured twice.
+    fn change(&self, case: Case, changes: &mut Changes) -> anyhow::Result<()> {
+        if !changes.has(case) {
+            eprintln!("{case}: one backend");
+            let config = file(&case.config(self.backends))?;
+            changes.add(case, isolated::<ChangeTook>("--change", config.path())?);
+        }
+        Ok(())
     }
 
     fn measure(&self, case: Case, figures: &mut Figures) -> anyhow::Result<()> {

@@ -13,6 +13,8 @@ use sluice_core::render::{Layout, render};
 use sluice_netlink::Netlink;
 use sluice_nft::{Dataplane, Step};
 
+use super::change;
+
 /// Apply a configuration, or load a ruleset with nft, and print how long it took
 #[derive(Args)]
 #[group(required = true, multiple = false)]
@@ -22,6 +24,9 @@ pub(crate) struct ScaleOnce {
 
     #[arg(long)]
     nft: Option<PathBuf>,
+
+    #[arg(long)]
+    change: Option<PathBuf>,
 }
 
 /// Milliseconds of each part of a cold apply.
@@ -43,10 +48,11 @@ impl Took {
 
 impl ScaleOnce {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let json = match (&self.config, &self.nft) {
-            (Some(config), _) => serde_json::to_string(&cold_apply(config)?)?,
-            (None, Some(ruleset)) => serde_json::to_string(&nft(ruleset)?)?,
-            (None, None) => unreachable!("clap requires one"),
+        let json = match (&self.config, &self.nft, &self.change) {
+            (Some(config), ..) => serde_json::to_string(&cold_apply(config)?)?,
+            (_, Some(ruleset), _) => serde_json::to_string(&nft(ruleset)?)?,
+            (.., Some(config)) => serde_json::to_string(&change::measure(load(config)?.config.services)?)?,
+            (None, None, None) => unreachable!("clap requires one"),
         };
         println!("{json}");
         Ok(())

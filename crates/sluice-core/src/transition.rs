@@ -1,0 +1,51 @@
+//! What is different about services.
+
+use std::cmp::Ordering;
+
+use crate::model::{Service, ServiceName, Services};
+
+/// From the services that were committed to those that are wanted.
+#[derive(Clone, Debug)]
+pub struct Transition<'a> {
+    /// What the kernel was made equal to.
+    pub held: &'a Services,
+    /// What it is to be made equal to.
+    pub wanted: &'a Services,
+    changed: Vec<Difference<'a>>,
+}
+
+/// A service that is not the same before and after; `None` where it is absent.
+pub type Difference<'a> = (&'a ServiceName, Option<&'a Service>, Option<&'a Service>);
+
+impl<'a> Transition<'a> {
+    /// Compares all services.
+    pub fn between(held: &'a Services, wanted: &'a Services) -> Self {
+        let mut changed = Vec::new();
+        let (mut before, mut after) = (held.iter().peekable(), wanted.iter().peekable());
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (Some((gone, _)), Some((come, _))) => gone.cmp(come),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => return Transition { held, wanted, changed },
+            };
+            let old = if order.is_le() { before.next() } else { None };
+            let new = if order.is_ge() { after.next() } else { None };
+            let (old_service, new_service) =
+                (old.map(|(_, service)| service), new.map(|(_, service)| service));
+            if let Some((name, _)) = old.or(new).filter(|_| old_service != new_service) {
+                changed.push((name, old_service, new_service));
+            }
+        }
+    }
+
+    /// For services that stay as they are.
+    pub fn none(services: &'a Services) -> Self {
+        Transition { held: services, wanted: services, changed: vec![] }
+    }
+
+    /// Services that are not the same in both, by name.
+    pub fn differences(&self) -> impl Iterator<Item = Difference<'a>> + '_ {
+        self.changed.iter().copied()
+    }
+}
