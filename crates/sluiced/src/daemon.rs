@@ -137,7 +137,10 @@ impl<D: Dataplane> Daemon<D> {
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&transition, now());
-            self.config = new;
+            let is_same = transition.differences().next().is_none();
+            // Those that have been there all the time lie better in memory.
+            let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
+            self.config = Config { services, ..new };
         }
         self.settle(result)
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
-use sluice_netlink::{Hold, Monitor, Netlink, ProbeError, Proc};
+use sluice_netlink::{Hold, Monitor, Netlink, ProbeError, Proc, memory};
 use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::fatal::{Exit, Fatal};
@@ -41,6 +41,7 @@ fn check(file: &Path) -> Result<(), Fatal> {
 }
 
 fn run(args: Args) -> Result<(), Fatal> {
+    memory::share_heap();
     let surroundings = Surroundings {
         config: args.config,
         proc: Proc::default(),

@@ -27,10 +27,10 @@ impl<'a> Part<'a> {
     pub(super) fn new(committed: &Committed, old: Vec<Entry<'a>>, new: Vec<Entry<'a>>) -> Option<Self> {
         let rendered = |entries: &[Entry<'_>]| render_exact(entries, &committed.layout);
         let (was, is) = (rendered(&old), rendered(&new));
-        let keys = committed.usage.keys(&old, &new, |key| {
-            let sets = committed.table.sets.iter().filter(|(name, _)| names::is_masquerade(name));
-            sets.into_iter().any(|(_, set)| set.elements.contains_key(key))
-        });
+        let sets = committed.table.sets.iter().filter(|(name, _)| names::is_masquerade(name));
+        let sets: Vec<_> = sets.map(|(_, set)| &set.elements).collect();
+        let keys =
+            committed.usage.keys(&old, &new, |key| sets.iter().any(|elements| elements.contains_key(key)));
         let mut part =
             Part { old: (old, was), new: (new, is), before: Table::default(), after: Table::default(), keys };
         part.sets(&committed.table)?;

@@ -18,7 +18,7 @@ pub(super) fn masquerade(ip: Ip) -> SetName {
 
 /// Whether it is that set, whatever its size.
 pub(crate) fn is_masquerade(set: &SetName) -> bool {
-    Ip::ALL.iter().any(|ip| set.as_str().starts_with(masquerade(*ip).as_str()))
+    set.as_str().strip_prefix("masquerade").is_some_and(|rest| rest.starts_with(['4', '6']))
 }
 
 /// Where new flows of a service go that has no backend for them.

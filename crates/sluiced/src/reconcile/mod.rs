@@ -83,7 +83,7 @@ pub enum Outcome {
         steps: usize,
         /// From the beginning of the round to the switch's commit.
         committed: Duration,
-        /// To the end.
+        /// To the last commit.
         took: Duration,
     },
 }
