@@ -116,8 +116,15 @@ fn table_applied_without_a_daemon_is_adopted_by_one() {
 
 #[test]
 fn second_daemon_with_files_of_its_own_says_who_owns_the_table() {
+    for switches in [&[][..], UNOWNED] {
+        second_daemon_is_refused(switches);
+    }
+}
+
+fn second_daemon_is_refused(switches: &[(&str, &str)]) {
     let lab = Lab::new();
-    let daemon = lab.start(&web());
+    lab.configure(&web());
+    let daemon = Daemon::start_with(&lab, switches);
     let yaml = format!("{}\ncontrol: {{socket: {}}}\n", web(), lab.path("second/sluice.sock").display());
     std::fs::write(lab.path("second.yaml"), yaml).unwrap();
     let second = lab.sluiced(&["-c", lab.path("second.yaml").to_str().unwrap()]);

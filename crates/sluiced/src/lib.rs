@@ -17,6 +17,7 @@ pub mod state;
 pub mod tasks;
 pub mod totals;
 
+pub mod claim;
 mod clock;
 mod control;
 mod daemon;

@@ -11,6 +11,7 @@ use clap::Parser;
 use sluice_netlink::{Hold, Monitor, Netlink, ProbeError, Proc, memory};
 use sluice_nft::Table;
 use sluiced::args::Args;
+use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::notify::Notify;
 use sluiced::request::Request;
@@ -47,6 +48,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         proc: Proc::default(),
         notify: Notify::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
+        claim: Claim::take,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| {

@@ -33,6 +33,7 @@ use sluice_nft::Dataplane;
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::claim::Claim;
 use crate::control::{self, ControlSocket};
 use crate::daemon::Daemon;
 use crate::fatal::{Exit, Fatal};
@@ -53,6 +54,8 @@ pub struct Surroundings {
     pub notify: Notify,
     /// How long the service manager waits for a sign of life; `None`: for ever.
     pub watchdog: Option<Duration>,
+    /// Makes sure that nobody else is at the table.
+    pub claim: fn() -> Result<Claim, Fatal>,
 }
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
@@ -64,7 +67,7 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog } = surroundings;
+    let Surroundings { config: file, proc, notify, watchdog, claim } = surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -80,6 +83,7 @@ pub async fn run<D: Dataplane>(
         let hint = error.hint();
         Fatal::new(Exit::Runtime, error, hint)
     })?;
+    let _held_to_the_end = claim()?;
     let (_removed_at_the_end, listener) = socket.split();
     let forwarding = Forwarding::new(proc, state);
     let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify).await?;

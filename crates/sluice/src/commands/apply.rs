@@ -9,6 +9,7 @@ use sluice_core::model::Config;
 use sluice_core::model::Services;
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
+use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::forwarding::{Forwarding, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
@@ -57,6 +58,7 @@ impl Apply {
             &state,
             "have it take its file with `sluice reload`, or stop it first",
         )?;
+        let _claim = Claim::take()?;
         let mut reconciler = Reconciler::new(kernel::open()?);
         // Holds the lock on the state directory until the end.
         let mut forwarding = Forwarding::new(Proc::default(), state);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sluice_api::DEFAULT_SOCKET;
 use sluice_netlink::Proc;
+use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
 use sluiced::forwarding::Forwarding;
 use sluiced::reconcile::Reconciler;
@@ -34,6 +35,7 @@ impl Cleanup {
         let (socket, state) = places(common.config(None))?;
         output::log();
         let state = daemon::exclude(common.socket_or(&socket), &state, "stop it first")?;
+        let _claim = Claim::take()?;
         Reconciler::new(kernel::look()?).remove().map_err(kernel::refused)?;
         Forwarding::new(Proc::default(), state).put_back();
         output::print("nothing of sluice is left in the kernel\n")?;

@@ -30,7 +30,7 @@ pub enum Failure {
     /// It belongs to somebody else.
     #[error("table {} is owned by another process ({})", Table::NAME, owner(*port))]
     Owned {
-        /// Netlink port of the owner.
+        /// Netlink port of the owner; mostly its process id.
         port: u32,
     },
     /// It was changed, and then was not what it should be.

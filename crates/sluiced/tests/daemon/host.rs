@@ -14,6 +14,7 @@ use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
     CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
 };
+use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
 use sluiced::notify::Notify;
 use sluiced::request::{self, Request};
@@ -173,6 +174,8 @@ impl Host {
             proc: self.proc(),
             notify: Notify::to(notify),
             watchdog: self.watchdog,
+            // All of them are in one namespace.
+            claim: || Ok(Claim::default()),
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }
