@@ -15,7 +15,7 @@
 //!      +--------------------------------------+            |
 //!      |  reconcile: the only writer          |------------+
 //!      |  wakes by itself for refresh, retry, |
-//!      |  watchdog                            |---> sd_notify
+//!      |  watchdog, and to tidy up            |---> sd_notify
 //!      +--------------------------------------+
 //!            |               |          |
 //!            v               v          v
@@ -31,7 +31,7 @@ use std::time::Duration;
 use sluice_netlink::{Proc, memory};
 use sluice_nft::Dataplane;
 use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::claim::Claim;
 use crate::control::{self, ControlSocket};
@@ -42,6 +42,9 @@ use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
 use crate::state::StateDir;
+
+/// When free memory is given back after something was done; by then an answer is on its way.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// What the daemon finds around it.
 #[derive(Debug)]
@@ -99,8 +102,8 @@ pub async fn run<D: Dataplane>(
         signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
         signs
     });
+    let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
     loop {
-        memory::give_back();
         tokio::select! {
             request = requests.recv() => match request {
                 // Who asked may be gone.
@@ -113,8 +116,18 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Stop) | None => break,
             },
             trigger = daemon.due() => daemon.round(trigger).await,
-            () = tick(&mut watchdog) => daemon.alive(),
+            () = tick(&mut watchdog) => {
+                daemon.alive();
+                continue;
+            }
+            () = &mut tidy, if !is_tidy => {
+                memory::give_back();
+                is_tidy = true;
+                continue;
+            }
         }
+        is_tidy = false;
+        tidy.as_mut().reset(Instant::now() + TIDY);
     }
     daemon.stop()
 }

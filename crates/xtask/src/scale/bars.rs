@@ -43,9 +43,10 @@ pub(crate) fn table(figures: &Figures, changes: &Changes, memory: Memory, heavie
             MANY => 25.0,
             _ => continue,
         };
-        add(format!("{case}: one backend, other slots"), took.other_slots.committed, other, milliseconds);
+        let tenths = |value| format!("{value:.1} ms");
+        add(format!("{case}: one backend, other slots"), took.other_slots.committed, other, tenths);
         if case.services == MANY {
-            add(format!("{case}: one backend, same slots"), took.same_slots.committed, 2.0, milliseconds);
+            add(format!("{case}: one backend, same slots"), took.same_slots.committed, 2.0, tenths);
         }
     }
     if heaviest.services == MANY {

@@ -11,7 +11,7 @@ use sluice_core::transition::Transition;
 use sluice_netlink::{Hold, Netlink};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 
-use super::figures::{self, median, milliseconds};
+use super::figures::{self, median};
 use super::generate::Case;
 
 /// How often the backend changes there and back.
@@ -54,7 +54,7 @@ impl Changes {
         for (case, Took { same_slots, other_slots }) in self.iter() {
             let mut row = vec![case.to_string()];
             for Change { committed, messages } in [same_slots, other_slots] {
-                row.extend([milliseconds(committed), messages.to_string()]);
+                row.extend([format!("{committed:.1} ms"), messages.to_string()]);
             }
             table.add_row(row);
         }
