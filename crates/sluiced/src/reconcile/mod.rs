@@ -148,7 +148,12 @@ impl<D: Dataplane> Reconciler<D> {
                     sleep(backoff).await;
                     backoff *= 2;
                 }
-                other => return other.map_err(|error| RoundError { made: made | error.made, ..error }),
+                other => {
+                    return other.map_err(|error| {
+                        self.known = None;
+                        RoundError { made: made | error.made, ..error }
+                    });
+                }
             }
         }
     }
@@ -183,7 +188,10 @@ impl<D: Dataplane> Reconciler<D> {
                 self.totals.observe(known.committed.tally(held, &snapshot.counters));
                 Ok(None)
             }
-            _ => Ok(Some(snapshot)),
+            _ => {
+                self.known = None;
+                Ok(Some(snapshot))
+            }
         }
     }
 

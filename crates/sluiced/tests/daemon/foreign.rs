@@ -1,6 +1,7 @@
 //! What the daemon does when it hears of others at its table.
 
 use sluice_netlink::{Change, Event};
+use sluice_nft::Errno;
 use sluiced::request::Request;
 
 use crate::host::{Daemon, Host};
@@ -62,6 +63,22 @@ async fn lost_events_lead_to_a_full_look() {
         let table = daemon.status().await.table;
         assert!(table.present && table.synced);
         assert_eq!(table.foreign_changes.total, 0, "nobody knows how many there were");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn foreign_change_that_could_not_be_read_is_not_forgotten_by_a_reload() {
+    let yaml = format!("{WEB}\nrefresh: 0");
+    let host = Host::new(&yaml);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let before = host.kernel().table().cloned();
+        host.kernel().edit(|table| *table = None);
+        host.kernel().fail_reads(1, Errno(12));
+        daemon.requests.send(Request::Foreign(Event::Lost)).await.unwrap();
+        assert!(daemon.reload().await.ok);
+        assert_eq!(host.kernel().table(), before.as_ref());
     })
     .await;
 }
