@@ -112,6 +112,11 @@ impl Meeting {
         self.met == "Dropped" && self.allowed.iter().any(untranslated)
     }
 
+    /// Whether it is translated as it may be, only that it keeps its source.
+    pub fn keeps_its_source(&self) -> bool {
+        self.allowed.contains(&self.met.replace("false", "true"))
+    }
+
     /// Whether it is translated, if that is all it may be; an empty pool will do.
     pub fn stays_translated(&self) -> bool {
         let Meeting { allowed, met, .. } = self;
