@@ -92,7 +92,7 @@ fn shared(rendered: &mut Rendered, entry: &Entry<'_>, slots: &[usize]) -> ChainN
     chain
 }
 
-/// A rule of the listener's own, slots in a stripe of a map that 64 such listeners share.
+/// A rule of the listener's own, slots in a stripe of a map that 128 such listeners share.
 fn private(
     rendered: &mut Rendered,
     entry: &Entry<'_>,
