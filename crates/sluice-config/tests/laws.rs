@@ -230,7 +230,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 };
                 let name = if named { format!("backend-{m}") } else { target(address, port) };
                 let name = BackendName::new(&name).unwrap();
-                Backend { name, address, port, weight: if m == 0 { weight.max(1) } else { weight } }
+                let weight = if m == 0 { weight.max(1) } else { weight };
+                Backend { name, address, port, weight, backup: false, max_connections: None }
             });
             Service {
                 enabled,
@@ -239,6 +240,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 interface: interface.map(|name| InterfaceName::new(name).unwrap()),
                 scheduler,
                 source,
+                ..Service::default()
             }
         },
     )

@@ -6,10 +6,13 @@
 
 pub mod committed;
 pub mod diff;
+pub mod flows;
+pub mod health;
 pub mod iptables;
 pub mod model;
 pub mod origin;
 pub mod plan;
+pub mod pool;
 pub mod render;
 pub mod report;
 pub mod slots;

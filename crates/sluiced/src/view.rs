@@ -4,18 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Timestamp};
-use sluice_core::model::{Backend, BackendName, BackendPort, Service, ServiceName, Services};
+use sluice_core::model::{Backend, BackendKey, BackendName, BackendPort, Service, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 
 use crate::totals::Totals;
-
-/// A backend of all services.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct BackendKey {
-    service: ServiceName,
-    backend: BackendName,
-}
 
 /// Since when backends are in their state. Most are since the start, and those take no room.
 #[derive(Debug)]
@@ -129,23 +122,17 @@ fn address(backend: &Backend) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_core::model::{Ports, Scheduler, Source};
+    use sluice_core::model::Ports;
 
     use super::*;
 
     fn backend(name: &str, address: &str, port: BackendPort, weight: u16) -> Backend {
-        Backend { name: BackendName::new(name).unwrap(), address: address.parse().unwrap(), port, weight }
+        let (name, address) = (BackendName::new(name).unwrap(), address.parse().unwrap());
+        Backend { name, address, port, weight, backup: false, max_connections: None }
     }
 
     fn web(enabled: bool, backends: Vec<Backend>) -> Services {
-        let service = Service {
-            enabled,
-            listeners: vec![],
-            interface: None,
-            scheduler: Scheduler::RoundRobin,
-            source: Source::Masquerade,
-            backends,
-        };
+        let service = Service { enabled, backends, ..Service::default() };
         [(ServiceName::new("web").unwrap(), service)].into()
     }
 

@@ -115,6 +115,7 @@ impl Draft {
             scheduler: self.scheduler,
             source: self.source,
             backends: self.backends.into_vec(),
+            ..Service::default()
         };
         Some((self.name?, service))
     }

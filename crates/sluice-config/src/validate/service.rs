@@ -164,7 +164,14 @@ fn backends(
         }
         weights_known &= !matches!(weight, Given::Bad);
         let Weight(weight) = weight.unwrap_or(Weight(1));
-        Some(Backend { name, address: target.address, port: target.port, weight })
+        Some(Backend {
+            name,
+            address: target.address,
+            port: target.port,
+            weight,
+            backup: false,
+            max_connections: None,
+        })
     });
     let backends = Elements::of(elements);
     if backends.complete && weights_known {

@@ -5,14 +5,7 @@ use super::*;
 use crate::model::{BackendName, HashOn, InterfaceName, Listener, Protocol};
 
 fn service(listeners: &[Listener], scheduler: Scheduler, backends: &[Backend]) -> Service {
-    Service {
-        enabled: true,
-        listeners: listeners.to_vec(),
-        interface: None,
-        scheduler,
-        source: Source::Masquerade,
-        backends: backends.to_vec(),
-    }
+    Service { listeners: listeners.to_vec(), scheduler, backends: backends.to_vec(), ..Service::default() }
 }
 
 fn listen(address: &str, first: u16, last: u16, protocol: Protocol) -> Listener {
@@ -29,7 +22,8 @@ fn web(address: &str) -> Listener {
 
 fn backend(address: &str, port: BackendPort, weight: u16) -> Backend {
     let address = address.parse().unwrap();
-    Backend { name: BackendName::new(&format!("{address}")).unwrap(), address, port, weight }
+    let name = BackendName::new(&format!("{address}")).unwrap();
+    Backend { name, address, port, weight, backup: false, max_connections: None }
 }
 
 fn three(weights: [u16; 3]) -> Vec<Backend> {

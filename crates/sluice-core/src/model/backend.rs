@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{BackendName, Ports};
+use super::{BackendName, Ports, ServiceName};
 
 /// Largest weight of a backend.
 pub const MAX_WEIGHT: u16 = 256;
@@ -18,6 +18,19 @@ pub struct Backend {
     pub port: BackendPort,
     /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new flows.
     pub weight: u16,
+    /// Whether it serves only when no other can.
+    pub backup: bool,
+    /// Most live connections that it is given new ones beside; `None`: any number.
+    pub max_connections: Option<u32>,
+}
+
+/// A backend of all services.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendKey {
+    /// Its service.
+    pub service: ServiceName,
+    /// Its name there.
+    pub backend: BackendName,
 }
 
 /// How a backend's port follows from the listener's.

@@ -1,6 +1,7 @@
 //! What the administrator asked for, after validation. Vocabulary: docs/architecture.md.
 
 mod backend;
+mod health;
 mod listener;
 mod name;
 mod service;
@@ -9,10 +10,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use backend::{Backend, BackendPort, MAX_WEIGHT};
+pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
+pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
 pub use listener::{Address, Listener, Ports, Protocol};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
-pub use service::{HashOn, Scheduler, Service, Source};
+pub use service::{HashOn, OnDown, OnEmpty, Scheduler, Service, Source};
 
 /// Services by name.
 pub type Services = BTreeMap<ServiceName, Service>;

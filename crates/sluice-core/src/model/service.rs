@@ -1,8 +1,11 @@
 //! Listeners, a policy and backends.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use sluice_nft::Ip;
 
-use super::{Address, Backend, InterfaceName, Listener};
+use super::{Address, Backend, HealthCheck, InterfaceName, Listener};
 
 /// One load-balanced service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +20,41 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// Which source address the backends see.
     pub source: Source,
+    /// How its backends are probed; `None`: not at all.
+    pub health: Option<Arc<HealthCheck>>,
+    /// What happens to the established TCP flows of a backend that went down.
+    pub on_down: OnDown,
+    /// What a new flow meets when no backend can take it.
+    pub on_empty: OnEmpty,
+    /// Fewer backends of an IP version that can take new flows than this count as none; at least 1.
+    pub quorum: u16,
+    /// How long a backend that comes back takes to get its whole share; `None`: it gets it at once.
+    pub slow_start: Option<Duration>,
+    /// Whether weights are laid over a number of slots that does not depend on them, so that changing them only
+    /// re-points slots. Shares are then as exact as that number allows.
+    pub fixed_grid: bool,
     /// Who serves, in file order; may be empty.
     pub backends: Vec<Backend>,
+}
+
+impl Default for Service {
+    /// An enabled one without listeners and backends, all else as when the file does not say.
+    fn default() -> Self {
+        Service {
+            enabled: true,
+            listeners: vec![],
+            interface: None,
+            scheduler: Scheduler::default(),
+            source: Source::default(),
+            health: None,
+            on_down: OnDown::default(),
+            on_empty: OnEmpty::default(),
+            quorum: 1,
+            slow_start: None,
+            fixed_grid: false,
+            backends: vec![],
+        }
+    }
 }
 
 impl Service {
@@ -42,15 +78,23 @@ pub enum Scheduler {
     Random,
     /// By a hash of the client, modulo the number of slots.
     SourceHash(HashOn),
+    /// The one with the fewest live connections for its weight, as far as shares can follow that.
+    LeastConnections,
 }
 
 impl Scheduler {
+    /// Whether it deals slots in turn, and so needs a counter for each listener.
+    pub fn counts(self) -> bool {
+        matches!(self, Scheduler::RoundRobin | Scheduler::LeastConnections)
+    }
+
     /// As written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Scheduler::RoundRobin => "round-robin",
             Scheduler::Random => "random",
             Scheduler::SourceHash(_) => "source-hash",
+            Scheduler::LeastConnections => "least-connections",
         }
     }
 }
@@ -83,4 +127,26 @@ impl Source {
             Source::Preserve => "preserve",
         }
     }
+}
+
+/// What happens to the established TCP flows of a backend that went down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDown {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// Both ends get a reset.
+    Reset,
+}
+
+/// What a new flow meets when no backend can take it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnEmpty {
+    /// A TCP reset, or ICMP port unreachable.
+    #[default]
+    Reject,
+    /// Silence.
+    Drop,
+    /// All backends that are not disabled or drained, whatever their health.
+    UseAll,
 }

@@ -39,7 +39,7 @@ pub(crate) fn source() -> ChainName {
 /// Chain and map shared by all exact listeners of one scheduler with one number of slots.
 pub(super) fn shared_pick(scheduler: Scheduler, ip: Ip, slots: usize) -> String {
     let kind = match scheduler {
-        Scheduler::RoundRobin => "round-robin",
+        Scheduler::RoundRobin | Scheduler::LeastConnections => "round-robin",
         Scheduler::Random => "random",
         Scheduler::SourceHash(HashOn::Address) => "hash",
         Scheduler::SourceHash(HashOn::AddressAndPort) => "hash-port",

@@ -30,7 +30,7 @@ pub(super) fn render(
     // A numgen counter lives in its rule: services that alternate on a shared one would each always
     // reach the same backend. Round robin therefore has a rule for each listener.
     match entry.exact() {
-        Some(_) if entry.service.scheduler != Scheduler::RoundRobin => shared(rendered, entry, &slots),
+        Some(_) if !entry.service.scheduler.counts() => shared(rendered, entry, &slots),
         _ => private(rendered, entry, &slots, layout, places),
     }
 }
@@ -121,7 +121,7 @@ fn private(
     // reads the IP header, which nft precedes by a match on the IP version.
     let mut rule = match service.scheduler {
         Scheduler::SourceHash(_) => vec![Statement::is(Field::Nfproto, &[ip.nfproto()])],
-        Scheduler::RoundRobin | Scheduler::Random => vec![],
+        Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random => vec![],
     };
     rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
     rule.push(Statement::Dnat { ip: *ip, key, map: place.map.clone(), port: form != Form::Addresses });
@@ -170,7 +170,7 @@ fn form(entry: &Entry<'_>) -> Form {
 
 fn pick(scheduler: Scheduler, ip: Ip, modulus: u32, offset: u32) -> Pick {
     match scheduler {
-        Scheduler::RoundRobin => Pick::Inc { modulus, offset },
+        Scheduler::RoundRobin | Scheduler::LeastConnections => Pick::Inc { modulus, offset },
         Scheduler::Random => Pick::Random { modulus, offset },
         Scheduler::SourceHash(on) => {
             let on = match on {

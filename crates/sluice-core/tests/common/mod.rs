@@ -23,12 +23,9 @@ pub fn services<const N: usize>(services: [(&str, Service); N]) -> Services {
 /// `listen`: `203.0.113.10:80`, `*:53/udp`; `backends`: `10.0.2.11:8080`, `10.0.2.11:8080*3` with a weight.
 pub fn service(listen: &[&str], backends: &[&str]) -> Service {
     Service {
-        enabled: true,
         listeners: listen.iter().map(|text| listener(text)).collect(),
-        interface: None,
-        scheduler: Scheduler::RoundRobin,
-        source: Source::Masquerade,
         backends: backends.iter().map(|text| backend(text)).collect(),
+        ..Service::default()
     }
 }
 
@@ -77,7 +74,14 @@ pub fn backend(text: &str) -> Backend {
         None => BackendPort::Keep,
         Some(ports) => ports.as_single().map_or(BackendPort::Range(ports), BackendPort::One),
     };
-    Backend { name: BackendName::new(text).unwrap(), address: ip(address), port, weight }
+    Backend {
+        name: BackendName::new(text).unwrap(),
+        address: ip(address),
+        port,
+        weight,
+        backup: false,
+        max_connections: None,
+    }
 }
 
 fn ip(text: &str) -> IpAddr {

@@ -104,5 +104,6 @@ fn any_service() -> impl Strategy<Value = Service> {
             .map(|(address, (port, weight))| backend(&format!("{address}{port}*{weight}")))
             .filter(|backend| !matches!(backend.port, BackendPort::Range(range) if range.count() == 1))
             .collect(),
+        ..Service::default()
     })
 }

@@ -1,0 +1,85 @@
+//! When results of probes change the health of a backend.
+//!
+//! Consecutive results only: `rise` successes make it healthy, `fall` failures unhealthy, and a result of the other
+//! kind begins the count anew. That is all the damping there is.
+
+use crate::model::{HealthCheck, Initial};
+
+/// Observed state of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    /// There was no result yet, or there is no check.
+    #[default]
+    Unknown,
+    /// Its probes succeed.
+    Healthy,
+    /// Its probes fail.
+    Unhealthy,
+}
+
+/// Wanted state of a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Admin {
+    /// It takes new flows.
+    #[default]
+    Enabled,
+    /// No new flows; established ones finish.
+    Drain,
+    /// As if it were not there.
+    Disabled,
+}
+
+/// Health of one backend as results come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Machine {
+    rise: u16,
+    fall: u16,
+    initial: Initial,
+    health: Health,
+    /// Results in a row that speak against what is in force.
+    against: u16,
+}
+
+impl Machine {
+    /// A backend that was never probed, or whose health is known from before.
+    pub fn new(check: &HealthCheck, health: Health) -> Self {
+        Machine { rise: check.rise, fall: check.fall, initial: check.initial, health, against: 0 }
+    }
+
+    /// What is known.
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Whether its health lets it take new flows.
+    pub fn is_up(&self) -> bool {
+        match self.health {
+            Health::Healthy => true,
+            Health::Unhealthy => false,
+            Health::Unknown => self.initial == Initial::Up,
+        }
+    }
+
+    /// Results in a row that speak against what is in force, and how many would change it.
+    pub fn against(&self) -> (u16, u16) {
+        (self.against, if self.is_up() { self.fall } else { self.rise })
+    }
+
+    /// Takes a result; `true` if health changed with it. One that agrees with what is in force confirms it, so that
+    /// unknown ends with the first such result.
+    pub fn observe(&mut self, success: bool) -> bool {
+        let before = self.health;
+        let named = |up| if up { Health::Healthy } else { Health::Unhealthy };
+        if success == self.is_up() {
+            self.against = 0;
+            self.health = named(success);
+        } else {
+            self.against += 1;
+            if self.against >= self.against().1 {
+                self.against = 0;
+                self.health = named(success);
+            }
+        }
+        self.health != before
+    }
+}

@@ -1,0 +1,1 @@
+//! Which backends take new flows, and with what weight.
