@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{BackendKey, Listener, Ports};
+use crate::model::{Backend, BackendKey, Listener, Ports, Service};
 
 /// Flows to be forgotten: UDP entries and TCP entries in SYN_SENT, which would otherwise stay where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,4 +44,30 @@ pub struct Counted {
     pub address: IpAddr,
     /// Its ports.
     pub ports: Ports,
+}
+
+impl Forget {
+    /// Flows of a service to one of its backends.
+    pub fn backend(service: &Service, backend: &Backend, reset: bool) -> impl Iterator<Item = Forget> {
+        let ip = Ip::of(backend.address);
+        let listeners = service.listeners.iter().filter(move |listener| service.takes(listener, ip));
+        listeners.map(move |listener| {
+            let translate = |port| backend.port.translate(listener.ports, port);
+            let ports =
+                Ports { first: translate(listener.ports.first), last: translate(listener.ports.last) };
+            Forget {
+                listener: *listener,
+                ip,
+                to: Whither::Backend { address: backend.address, ports, reset },
+            }
+        })
+    }
+
+    /// Flows to the listeners of a service that nobody translated.
+    pub fn untranslated(service: &Service) -> impl Iterator<Item = Forget> {
+        service.listeners.iter().flat_map(move |listener| {
+            let versions = Ip::ALL.into_iter().filter(|ip| service.takes(listener, *ip));
+            versions.map(|ip| Forget { listener: *listener, ip, to: Whither::Untranslated })
+        })
+    }
 }

@@ -32,7 +32,7 @@ pub struct Unsupported {
 /// The text loads with `iptables-restore --noflush` (`ip6tables-restore` for [`Ip::V6`]), and without
 /// `--noflush` where no other rules need to stay. Fails on the first service that has no iptables form.
 pub fn render(services: &BTreeMap<ServiceName, Service>, ip: Ip) -> Result<String, Unsupported> {
-    let mut entries: Vec<_> = entries(services).into_iter().filter(|entry| entry.ip == ip).collect();
+    let mut entries: Vec<_> = entries(services.into()).into_iter().filter(|entry| entry.ip == ip).collect();
     entries.sort_by_key(Entry::rank);
     entries.iter().try_for_each(check_supported)?;
     Ok(header(ip) + &nat(&entries))

@@ -1,1 +1,78 @@
 //! Which backends take new flows, and with what weight.
+
+use sluice_nft::Ip;
+
+use crate::health::Admin;
+use crate::model::{Backend, OnEmpty, Service};
+
+/// Steps in which a backend that comes back gets its whole weight, where `slow_start` says so.
+pub const RAMP_STEPS: u8 = 10;
+
+/// How a backend stands, whatever the file says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What an operator wants.
+    pub admin: Admin,
+    /// Weight that an operator gave it.
+    pub weight: Option<u16>,
+    /// Whether its health lets it take new flows.
+    pub is_up: bool,
+    /// Whether it has as many live connections as it may.
+    pub is_full: bool,
+    /// Steps of [`RAMP_STEPS`] that it has come; all of them when it did not come back just now.
+    pub ramp: u8,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Standing { admin: Admin::Enabled, weight: None, is_up: true, is_full: false, ramp: RAMP_STEPS }
+    }
+}
+
+impl Standing {
+    /// Whether admin state and health let it take new flows.
+    pub fn is_eligible(&self) -> bool {
+        self.admin == Admin::Enabled && self.is_up
+    }
+
+    /// Its weight when it takes them.
+    pub fn weight(&self, backend: &Backend) -> u16 {
+        self.weight.unwrap_or(backend.weight)
+    }
+}
+
+/// A service as it serves: backends that take no new flows have weight 0.
+///
+/// For each IP version by itself, those serve that are no backups, if they are at least a quorum; else the backups;
+/// and if there is none of those either, what `on_empty` says.
+pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> Service {
+    let standings: Vec<Standing> = service.backends.iter().map(standing).collect();
+    let mut serves = vec![false; standings.len()];
+    for ip in Ip::ALL {
+        let some = |test: &dyn Fn(&Backend, &Standing) -> bool| -> Vec<usize> {
+            let all = service.backends.iter().zip(&standings).enumerate();
+            let able = all.filter(|(_, (backend, standing))| {
+                Ip::of(backend.address) == ip && standing.weight(backend) > 0 && !standing.is_full
+            });
+            able.filter(|(_, (backend, standing))| test(backend, standing)).map(|(index, _)| index).collect()
+        };
+        let mut pool = some(&|backend, standing| standing.is_eligible() && !backend.backup);
+        if pool.len() < usize::from(service.quorum) {
+            pool = some(&|backend, standing| standing.is_eligible() && backend.backup);
+        }
+        if pool.is_empty() && service.on_empty == OnEmpty::UseAll {
+            pool = some(&|backend, standing| standing.admin == Admin::Enabled && !backend.backup);
+        }
+        pool.into_iter().for_each(|index| serves[index] = true);
+    }
+    let serving =
+        || standings.iter().zip(&serves).filter(|(_, serves)| **serves).map(|(standing, _)| standing);
+    let is_ramping = serving().any(|standing| standing.ramp < RAMP_STEPS);
+    let mut now = service.clone();
+    now.fixed_grid |= is_ramping;
+    for ((backend, standing), serves) in now.backends.iter_mut().zip(&standings).zip(serves) {
+        let share = if is_ramping { standing.ramp.clamp(1, RAMP_STEPS) } else { 1 };
+        backend.weight = if serves { standing.weight(backend) * u16::from(share) } else { 0 };
+    }
+    now
+}

@@ -15,10 +15,46 @@ pub const MAX_SLOTS: u32 = 1 << 16;
 /// keep their order. Empty when all weights are 0.
 pub fn slots(weights: &[u16]) -> Vec<usize> {
     let divisor = weights.iter().fold(0, |d, w| gcd(d, u32::from(*w)));
+    let counts: Vec<usize> =
+        weights.iter().map(|w| u32::from(*w).checked_div(divisor).unwrap_or(0) as usize).collect();
+    spread(&counts)
+}
+
+/// So many slots for a service with so many backends whose weights change often: enough to tell a few percent.
+pub fn grid(backends: usize) -> usize {
+    (32 * backends).clamp(64, 4096).max(backends)
+}
+
+/// The same for a given number of slots: each backend with a weight holds one at least and otherwise what is nearest
+/// to its share. Empty when all weights are 0.
+pub fn on_grid(weights: &[u16], slots: usize) -> Vec<usize> {
+    let sum: usize = weights.iter().map(|w| usize::from(*w)).sum();
+    if sum == 0 {
+        return vec![];
+    }
+    let share = |weight: u16| usize::from(weight) * slots;
+    let mut counts: Vec<usize> = weights.iter().map(|w| (share(*w) / sum).max(usize::from(*w > 0))).collect();
+    let mut held: usize = counts.iter().sum();
+    let mut by_rest: Vec<usize> = (0..weights.len()).filter(|b| weights[*b] > 0).collect();
+    by_rest.sort_by_key(|b| Reverse(share(weights[*b]) % sum));
+    for backend in by_rest.iter().cycle().take(slots.saturating_sub(held)) {
+        counts[*backend] += 1;
+        held += 1;
+    }
+    while held > slots {
+        let most = (0..counts.len()).max_by_key(|b| counts[*b]).expect("the sum is not 0");
+        counts[most] -= 1;
+        held -= 1;
+    }
+    spread(&counts)
+}
+
+/// Lays out so many slots for each backend.
+fn spread(weights: &[usize]) -> Vec<usize> {
     let mut heaviest: Vec<usize> = (0..weights.len()).filter(|b| weights[*b] > 0).collect();
     heaviest.sort_by_key(|b| Reverse(weights[*b]));
 
-    let count = |backend: usize| (u32::from(weights[backend]) / divisor) as usize;
+    let count = |backend: usize| weights[backend];
     let mut free: Vec<usize> = (0..heaviest.iter().map(|b| count(*b)).sum()).collect();
     let mut slots = vec![0; free.len()];
     for (n, backend) in heaviest.iter().enumerate() {

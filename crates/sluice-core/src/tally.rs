@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sluice_nft::{Counters, Table};
 
-use crate::model::Services;
+use crate::model::InForce;
 use crate::origin::{Flow, Origins};
 use crate::render::entry::Entry;
 use crate::render::{Layout, Rendered, render_picks};
@@ -22,11 +22,11 @@ pub fn tally(table: &Table, origins: &Origins, counters: &Counters) -> Tally {
 }
 
 /// The same for all listeners, whose slots lie as `layout` says. Takes no memory for a table.
-pub fn tally_services(services: &Services, layout: &Layout, counters: &Counters) -> Tally {
+pub fn tally_services(services: InForce<'_>, layout: &Layout, counters: &Counters) -> Tally {
     let mut tally = Tally::new();
     if !counters.is_empty() {
         let mut places = layout.places();
-        for (name, service) in services {
+        for (name, service) in services.iter() {
             let Rendered { table, origins } = render_picks(&Entry::of(name, service), layout, &mut places);
             add(&mut tally, &table, &origins, counters);
         }

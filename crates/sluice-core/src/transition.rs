@@ -2,15 +2,15 @@
 
 use std::cmp::Ordering;
 
-use crate::model::{Service, ServiceName, Services};
+use crate::model::{InForce, Service, ServiceName, Services};
 
 /// From the services that were committed to those that are wanted.
 #[derive(Clone, Debug)]
 pub struct Transition<'a> {
     /// What the kernel was made equal to.
-    pub held: &'a Services,
+    pub held: InForce<'a>,
     /// What it is to be made equal to.
-    pub wanted: &'a Services,
+    pub wanted: InForce<'a>,
     changed: Vec<Difference<'a>>,
 }
 
@@ -19,7 +19,8 @@ pub type Difference<'a> = (&'a ServiceName, Option<&'a Service>, Option<&'a Serv
 
 impl<'a> Transition<'a> {
     /// Compares all services.
-    pub fn between(held: &'a Services, wanted: &'a Services) -> Self {
+    pub fn between(held: impl Into<InForce<'a>>, wanted: impl Into<InForce<'a>>) -> Self {
+        let (held, wanted) = (held.into(), wanted.into());
         let mut changed = Vec::new();
         let (mut before, mut after) = (held.iter().peekable(), wanted.iter().peekable());
         loop {
@@ -39,8 +40,16 @@ impl<'a> Transition<'a> {
         }
     }
 
+    /// Some services change; the others are not looked at.
+    pub fn of_some(held: InForce<'a>, changed: &'a Services) -> Self {
+        let differences = changed.iter().map(|(name, service)| (name, held.get(name), Some(service)));
+        let differences = differences.filter(|(_, before, after)| before != after).collect();
+        Transition { held, wanted: held.but(changed), changed: differences }
+    }
+
     /// For services that stay as they are.
-    pub fn none(services: &'a Services) -> Self {
+    pub fn none(services: impl Into<InForce<'a>>) -> Self {
+        let services = services.into();
         Transition { held: services, wanted: services, changed: vec![] }
     }
 

@@ -155,3 +155,24 @@ fn element_that_two_listeners_need_goes_with_the_second() {
     }
     assert_eq!(story.parts, 2);
 }
+
+#[test]
+fn plan_for_weights_of_any_listener_looks_at_that_listener_only() {
+    let mixed = [
+        ("any", service(&["*:80", "203.0.113.10:100-200"], &["10.0.2.11:8080", "10.0.2.12:8080"])),
+        ("kept", service(&["203.0.113.10:80"], &["10.0.2.11:8080", "10.0.2.12:8080"]).preserve()),
+        ("masqueraded", service(&["203.0.113.10:81"], &["10.0.2.11:8080", "10.0.2.12:8080"])),
+    ];
+    let all = services(mixed);
+    let mut story = Story::new(all.clone());
+    for name in all.keys() {
+        for weights in [[1, 0], [0, 0], [0, 3], [2, 1], [1, 1]] {
+            let mut wanted = all.clone();
+            let backends = &mut wanted.get_mut(name).unwrap().backends;
+            backends.iter_mut().zip(weights).for_each(|(backend, weight)| backend.weight = weight);
+            let parts = story.parts;
+            story.change(wanted);
+            assert_eq!(story.parts, parts + 1, "{name} {weights:?}");
+        }
+    }
+}

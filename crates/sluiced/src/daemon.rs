@@ -241,7 +241,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Everything, with counts as of now.
     pub(crate) fn status(&mut self) -> Status {
         let services = &self.config.services;
-        let inspected = self.reconciler.inspect(services);
+        let inspected = self.reconciler.inspect(services.into());
         let unread = inspected.as_ref().err().map(|error| chain(error));
         let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
         let trouble = self.trouble.as_ref();

@@ -10,7 +10,7 @@ mod usage;
 use sluice_nft::{Counters, Table};
 
 use crate::diff::diff;
-use crate::model::Services;
+use crate::model::InForce;
 use crate::plan::Plan;
 use crate::render::entry::{Entry, entries};
 use crate::render::{Layout, Rendered, render};
@@ -40,13 +40,13 @@ enum After<'a> {
     /// Only this part differs.
     Part(Box<Part<'a>>),
     /// This is everything, made from these services.
-    Whole(Table, &'a Services),
+    Whole(Table, InForce<'a>),
 }
 
 impl Committed {
     /// `table` is what `services` were rendered to.
-    pub fn new(services: &Services, table: Table) -> Self {
-        let (layout, usage) = (Layout::of(Some(&table)), Usage::of(&entries(services), &table));
+    pub fn new<'a>(services: impl Into<InForce<'a>>, table: Table) -> Self {
+        let (layout, usage) = (Layout::of(Some(&table)), Usage::of(&entries(services.into()), &table));
         Committed { table, layout, usage }
     }
 
@@ -82,7 +82,7 @@ impl Committed {
     }
 
     /// New connections by flow; `services` are those that were committed.
-    pub fn tally(&self, services: &Services, counters: &Counters) -> Tally {
+    pub fn tally(&self, services: InForce<'_>, counters: &Counters) -> Tally {
         tally_services(services, &self.layout, counters)
     }
 }
@@ -94,7 +94,7 @@ impl Proposal<'_> {
     }
 
     /// New connections by flow from the counters of elements that its plan deletes; `held` as above.
-    pub fn tally(&self, committed: &Committed, held: &Services, deleted: &Counters) -> Tally {
+    pub fn tally(&self, committed: &Committed, held: InForce<'_>, deleted: &Counters) -> Tally {
         match &self.after {
             After::Part(part) => {
                 let Rendered { table, origins } = part.rendered_before();

@@ -9,7 +9,7 @@ use super::usage::References;
 use crate::diff::diff;
 use crate::plan::Plan;
 use crate::render::entry::Entry;
-use crate::render::{Rendered, capacity, names, render_exact};
+use crate::render::{Rendered, capacity, names, render_own};
 
 /// What some listeners need before and after a change, and that part of the table before and after it.
 #[derive(Debug)]
@@ -25,7 +25,8 @@ pub(super) struct Part<'a> {
 impl<'a> Part<'a> {
     /// `None` if the change concerns what all listeners share: a set grows out of its size, or base chains change.
     pub(super) fn new(committed: &Committed, old: Vec<Entry<'a>>, new: Vec<Entry<'a>>) -> Option<Self> {
-        let rendered = |entries: &[Entry<'_>]| render_exact(entries, &committed.layout);
+        let rendered =
+            |entries: &[Entry<'_>]| render_own(entries, &committed.layout, committed.usage.preserved());
         let (was, is) = (rendered(&old), rendered(&new));
         let sets = committed.table.sets.iter().filter(|(name, _)| names::is_masquerade(name));
         let sets: Vec<_> = sets.map(|(_, set)| &set.elements).collect();

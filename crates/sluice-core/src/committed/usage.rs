@@ -41,7 +41,7 @@ impl Usage {
         let entries = || old.iter().chain(new);
         let claimed = |entry: &Entry<'_>| {
             let address = entry.exact_destination();
-            entry.backends.iter().any(|b| address.is_some_and(|at| self.preserved.claims(entry, at, b)))
+            entry.members().any(|b| address.is_some_and(|at| self.preserved.claims(entry, at, b)))
         };
         let [preserve, masquerade] = [true, false].map(|kept| {
             let any = |entries: &[Entry<'_>]| entries.iter().any(|entry| entry.preserves() == kept);
@@ -49,10 +49,16 @@ impl Usage {
         });
         let one_by_one = table.chains.contains_key(&names::source());
         let masquerades = table.sets.keys().any(names::is_masquerade);
-        entries().all(|entry| entry.exact().is_some())
-            && !(preserve && (one_by_one || masquerades || masquerade) && !same_claims(old, new))
-            && !(preserve && one_by_one)
-            && !entries().any(|entry| !entry.preserves() && claimed(entry))
+        same_frames(old, new)
+            || entries().all(|entry| entry.exact().is_some())
+                && !(preserve && (one_by_one || masquerades || masquerade) && !same_claims(old, new))
+                && !(preserve && one_by_one)
+                && !entries().any(|entry| !entry.preserves() && claimed(entry))
+    }
+
+    /// All flows that keep their source.
+    pub(super) fn preserved(&self) -> &Preserved {
+        &self.preserved
     }
 
     /// How many listeners need an element, now that these need it no longer and those do.
@@ -124,6 +130,20 @@ impl References {
             }
         }
     }
+}
+
+/// Whether all that differs is how new flows are shared: listeners and backends are the same.
+fn same_frames(old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {
+    let same = |a: &Entry<'_>, b: &Entry<'_>| {
+        let frame = |entry: &Entry<'_>| (entry.listener, entry.ip, entry.service.source);
+        let members =
+            |entry: &Entry<'_>| -> Vec<_> { entry.members().map(|b| (b.address, b.port)).collect() };
+        a.name == b.name
+            && frame(a) == frame(b)
+            && a.service.interface == b.service.interface
+            && members(a) == members(b)
+    };
+    old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))
 }
 
 fn same_claims(old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {

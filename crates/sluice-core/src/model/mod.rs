@@ -2,6 +2,7 @@
 
 mod backend;
 mod health;
+mod in_force;
 mod listener;
 mod name;
 mod service;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
 pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
+pub use in_force::InForce;
 pub use listener::{Address, Listener, Ports, Protocol};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use service::{HashOn, OnDown, OnEmpty, Scheduler, Service, Source};

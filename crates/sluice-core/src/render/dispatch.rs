@@ -35,10 +35,7 @@ pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
     let mut others: Vec<_> = entries.iter().filter(|entry| entry.exact().is_none()).collect();
     others.sort_by_key(|entry| entry.rank());
     for entry in others {
-        let chain = match entry.backends.is_empty() {
-            true => names::no_backend(),
-            false => names::private_pick(entry),
-        };
+        let chain = names::private_pick(entry);
         prerouting.push(arriving(entry, &chain));
         if entry.service.interface.is_none() {
             output.push(local(entry, &chain));

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{Address, Backend, Listener, Ports, Service, ServiceName, Services, Source};
+use crate::model::{Address, Backend, InForce, Listener, Ports, Service, ServiceName, Source};
 use crate::origin::Flow;
 
 /// What a packet can enter by.
@@ -19,7 +19,7 @@ pub(crate) struct Entry<'a> {
 }
 
 /// All entries of enabled services, by service name, listener and IP version.
-pub(crate) fn entries(services: &Services) -> Vec<Entry<'_>> {
+pub(crate) fn entries(services: InForce<'_>) -> Vec<Entry<'_>> {
     services.iter().flat_map(|(name, service)| Entry::of(name, service)).collect()
 }
 
@@ -52,6 +52,12 @@ impl<'a> Entry<'a> {
             }
         }
         entries
+    }
+
+    /// All backends of this IP version, those that take no new flows, too.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &'a Backend> + Clone + use<'a> {
+        let ip = self.ip;
+        self.service.backends.iter().filter(move |backend| Ip::of(backend.address) == ip)
     }
 
     /// Whether the backends see the client's address.

@@ -12,11 +12,12 @@ pub(crate) mod source;
 
 use sluice_nft::Table;
 
-use crate::model::Services;
+use crate::model::InForce;
 use crate::origin::Origins;
 use entry::Entry;
 pub use layout::Layout;
 pub(crate) use layout::Places;
+use source::Preserved;
 
 /// A ruleset, and what its elements are for.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +33,8 @@ pub struct Rendered {
 /// `layout` says where slots lie in the kernel now: a listener whose number of slots is unchanged
 /// keeps its place, so that its rule and its round-robin counter stay; one whose number changes
 /// gets a place that nobody uses, so that its old slots stay valid until the switch is over.
-pub fn render(services: &Services, layout: &Layout) -> Rendered {
-    let entries = entry::entries(services);
+pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered {
+    let entries = entry::entries(services.into());
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     for entry in &entries {
@@ -46,15 +47,16 @@ pub fn render(services: &Services, layout: &Layout) -> Rendered {
     rendered
 }
 
-/// Renders what these services, all of whose listeners are exact, need for themselves: all but the base chains,
-/// which are the same for any services. Names and sizes of sets are as they are in the kernel.
-pub(crate) fn render_exact(entries: &[Entry<'_>], layout: &Layout) -> Rendered {
+/// Renders what these entries need for themselves: all but the base chains and, at postrouting, what is not in the
+/// constant rule's set. Names and sizes of sets are as they are in the kernel; `preserved` are all flows that keep
+/// their source.
+pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, preserved: &Preserved) -> Rendered {
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     for entry in entries {
         let chain = pick::render(&mut rendered, entry, layout, &mut places);
         dispatch::exact(&mut rendered, entry, &chain);
-        source::exact(&mut rendered, entry);
+        source::exact(&mut rendered, entry, preserved);
     }
     capacity::keep(&mut rendered.table, layout);
     rendered

@@ -4,7 +4,7 @@
 use sluice_nft::{ChainName, Ip, SetName};
 
 use super::entry::Entry;
-use crate::model::{Address, HashOn, Ports, Scheduler};
+use crate::model::{Address, HashOn, OnEmpty, Ports, Scheduler};
 
 /// The verdict map of exact listeners.
 pub(super) fn services(ip: Ip) -> SetName {
@@ -22,8 +22,12 @@ pub(crate) fn is_masquerade(set: &SetName) -> bool {
 }
 
 /// Where new flows of a service go that has no backend for them.
-pub(super) fn no_backend() -> ChainName {
-    "no-backend".into()
+pub(super) fn no_backend(on_empty: OnEmpty) -> ChainName {
+    match on_empty {
+        OnEmpty::Reject | OnEmpty::UseAll => "no-backend",
+        OnEmpty::Drop => "no-backend-drop",
+    }
+    .into()
 }
 
 /// Where packets of any pick chain go whose slot is not found.

@@ -8,8 +8,8 @@ use sluice_nft::{
 use super::entry::Entry;
 use super::layout::{Form, Layout, Places};
 use super::{Rendered, names};
-use crate::model::{BackendPort, HashOn, Scheduler};
-use crate::slots::{MAX_SLOTS, slots};
+use crate::model::{BackendPort, HashOn, OnEmpty, Scheduler};
+use crate::slots::{MAX_SLOTS, grid, on_grid, slots};
 
 /// Initial value of the hash: the same file picks the same backend for a client after a restart and
 /// on a second machine. ASCII "slui".
@@ -23,9 +23,22 @@ pub(super) fn render(
     places: &mut Places,
 ) -> ChainName {
     let weights: Vec<u16> = entry.backends.iter().map(|backend| backend.weight).collect();
-    let slots = slots(&weights);
+    let slots = match entry.service.fixed_grid {
+        true => on_grid(&weights, grid(entry.members().count())),
+        false => slots(&weights),
+    };
     if slots.is_empty() {
-        return no_backend(rendered);
+        let nobody = no_backend(rendered, entry.service.on_empty);
+        // Base chains lead to other listeners by rules; those stay as they are.
+        return match entry.exact() {
+            Some(_) => nobody,
+            None => {
+                let chain = Chain { base: None, rules: vec![Rule(vec![Statement::Goto(nobody)])] };
+                let name = names::private_pick(entry);
+                rendered.table.chains.insert(name.clone(), chain);
+                name
+            }
+        };
     }
     // A numgen counter lives in its rule: services that alternate on a shared one would each always
     // reach the same backend. Round robin therefore has a rule for each listener.
@@ -37,15 +50,18 @@ pub(super) fn render(
 
 /// Every packet here is new. The kernel, though, tracks connections only where some rule asks about
 /// them or translates, and without tracking it skips the nat hooks.
-fn no_backend(rendered: &mut Rendered) -> ChainName {
-    let name = names::no_backend();
+fn no_backend(rendered: &mut Rendered, on_empty: OnEmpty) -> ChainName {
+    let name = names::no_backend(on_empty);
     let new = || Statement::Match(Field::CtState, Test::Has(Field::NEW));
     rendered.table.chains.entry(name.clone()).or_insert_with(|| Chain {
         base: None,
-        rules: vec![
-            Rule(vec![new(), Statement::is(Field::L4proto, &[6]), Statement::RejectReset]),
-            Rule(vec![new(), Statement::RejectPort]),
-        ],
+        rules: match on_empty {
+            OnEmpty::Reject | OnEmpty::UseAll => vec![
+                Rule(vec![new(), Statement::is(Field::L4proto, &[6]), Statement::RejectReset]),
+                Rule(vec![new(), Statement::RejectPort]),
+            ],
+            OnEmpty::Drop => vec![Rule(vec![new(), Statement::Drop])],
+        },
     });
     name
 }

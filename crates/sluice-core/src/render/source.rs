@@ -22,9 +22,9 @@ pub(super) fn render(rendered: &mut Rendered, entries: &[Entry<'_>]) {
     let mut private: Vec<(&Entry<'_>, Vec<&Backend>)> = Vec::new();
     for entry in entries.iter().filter(|entry| entry.service.source == Source::Masquerade) {
         let own: Vec<_> = match entry.exact_destination() {
-            None => entry.backends.clone(),
+            None => entry.members().collect(),
             Some(address) => {
-                let (own, common) = entry.backends.iter().partition(|b| kept.claims(entry, address, b));
+                let (own, common) = entry.members().partition(|b| kept.claims(entry, address, b));
                 shared(rendered, entry, address, common);
                 own
             }
@@ -66,10 +66,15 @@ fn shared(rendered: &mut Rendered, entry: &Entry<'_>, address: IpAddr, backends:
     }
 }
 
-/// Adds the elements of an exact listener, which nobody else claims.
-pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>) {
+/// Adds the elements of an exact listener that nobody else claims.
+pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>, kept: &Preserved) {
     if let (Source::Masquerade, Some(address)) = (entry.service.source, entry.exact_destination()) {
-        shared(rendered, entry, address, entry.backends.clone());
+        shared(
+            rendered,
+            entry,
+            address,
+            entry.members().filter(|b| !kept.claims(entry, address, b)).collect(),
+        );
     }
 }
 
@@ -77,7 +82,7 @@ pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>) {
 pub(crate) fn keys(entry: &Entry<'_>, kept: &Preserved) -> Vec<Key> {
     match (entry.service.source, entry.exact_destination()) {
         (Source::Masquerade, Some(address)) => {
-            let common = entry.backends.iter().filter(|backend| !kept.claims(entry, address, backend));
+            let common = entry.members().filter(|backend| !kept.claims(entry, address, backend));
             common.map(|backend| element(entry, address, backend)).collect()
         }
         _ => vec![],
@@ -114,10 +119,10 @@ fn one_by_one(rendered: &mut Rendered, entries: &[Entry<'_>], private: &[(&Entry
         let mistaken = |(other, backends): &(&Entry<'_>, Vec<&Backend>)| {
             entry.rank() < other.rank()
                 && entry.overlaps(other)
-                && backends.iter().any(|b| entry.backends.iter().any(|own| own.address == b.address))
+                && backends.iter().any(|b| entry.members().any(|own| own.address == b.address))
         };
         if private.iter().any(mistaken) {
-            add(entry, &entry.backends, Statement::Accept);
+            add(entry, &entry.members().collect::<Vec<_>>(), Statement::Accept);
         }
     }
     rules.sort_by_key(|(rank, _)| *rank);
@@ -179,7 +184,7 @@ pub(crate) fn claims<'a>(
     entry: &'a Entry<'_>,
 ) -> impl Iterator<Item = ((u8, IpAddr), (Address, Ports))> + 'a {
     let preserves = entry.service.source == Source::Preserve;
-    entry.backends.iter().filter(move |_| preserves).map(|backend| {
+    entry.members().filter(move |_| preserves).map(|backend| {
         ((entry.protocol(), backend.address), (entry.listener.address, entry.backend_ports(backend)))
     })
 }

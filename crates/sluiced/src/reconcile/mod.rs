@@ -11,7 +11,7 @@ use std::time::Duration;
 use sluice_api::Timestamp;
 use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
-use sluice_core::model::Services;
+use sluice_core::model::InForce;
 use sluice_core::origin::Origins;
 use sluice_core::plan::{Batch, Plan, Purpose, Summary};
 use sluice_core::render::{Layout, Rendered, render};
@@ -44,6 +44,12 @@ pub enum Trigger {
     Reload,
     /// Somebody else changed the table, or may have.
     Foreign,
+    /// Backends became able to take new flows, or no longer.
+    Health,
+    /// An operator said so.
+    Operator,
+    /// Shares follow the load, or time.
+    Load,
     /// It is time to look.
     Refresh,
     /// The round before failed.
@@ -103,6 +109,13 @@ pub struct Inventory {
     pub elements: usize,
 }
 
+impl Trigger {
+    /// Whether the kernel has to be read, whatever is known of it.
+    fn looks(self) -> bool {
+        matches!(self, Trigger::Start | Trigger::Foreign | Trigger::Refresh | Trigger::Retry)
+    }
+}
+
 impl<D: Dataplane> Reconciler<D> {
     /// Nothing is read or changed yet.
     pub fn new(dataplane: D) -> Self {
@@ -123,7 +136,7 @@ impl<D: Dataplane> Reconciler<D> {
         self.rounds += 1;
         let span = info_span!("reconcile", round = self.rounds, %trigger);
         async {
-            let outcome = self.attempts(trigger != Trigger::Reload, transition).await;
+            let outcome = self.attempts(trigger.looks(), transition).await;
             match &outcome {
                 Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
                 Ok(changed) => info!("{changed}"),
@@ -172,7 +185,7 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// Reads everything. Returns what it found if that is not what is known.
-    fn look(&mut self, held: &Services) -> Result<Option<Snapshot>, RoundError> {
+    fn look(&mut self, held: InForce<'_>) -> Result<Option<Snapshot>, RoundError> {
         let mut snapshot = self.dataplane.read()?;
         if let Some(Owner::Port(port)) = snapshot.flags.owner {
             return Err(Failure::Owned { port }.into());
@@ -306,7 +319,7 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// What the kernel holds, with its counts; `services` are those it was made equal to.
-    pub fn inspect(&mut self, services: &Services) -> Result<Inventory, ReadError> {
+    pub fn inspect(&mut self, services: InForce<'_>) -> Result<Inventory, ReadError> {
         if let Some(mut known) = self.known.take()
             && let Some(generation) = self.dataplane.unchanged_since(known.generation)?
         {
@@ -400,6 +413,9 @@ impl fmt::Display for Trigger {
         f.write_str(match self {
             Trigger::Start => "start",
             Trigger::Reload => "reload",
+            Trigger::Health => "health",
+            Trigger::Operator => "operator",
+            Trigger::Load => "load",
             Trigger::Foreign => "foreign change",
             Trigger::Refresh => "refresh",
             Trigger::Retry => "retry",

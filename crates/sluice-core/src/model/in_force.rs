@@ -1,0 +1,49 @@
+//! Services as they serve now.
+
+use std::collections::BTreeMap;
+
+use super::{Service, ServiceName, Services};
+
+static NONE: Services = BTreeMap::new();
+
+/// The services of the file, in place of some of which others are in force: with weights as health, operators and
+/// load have them. Few differ mostly, so those are kept beside the file's; the last layer that has a service counts.
+#[derive(Clone, Copy, Debug)]
+pub struct InForce<'a> {
+    file: &'a Services,
+    instead: [&'a Services; 2],
+}
+
+impl<'a> InForce<'a> {
+    /// All of `instead` are in `file`, too.
+    pub fn new(file: &'a Services, instead: &'a Services) -> Self {
+        InForce { file, instead: [instead, &NONE] }
+    }
+
+    /// The same, but for some services that are in the file, too.
+    pub fn but(self, changed: &'a Services) -> Self {
+        InForce { instead: [self.instead[0], changed], ..self }
+    }
+
+    /// By name.
+    pub fn get(&self, name: &ServiceName) -> Option<&'a Service> {
+        let [earlier, later] = self.instead;
+        later.get(name).or_else(|| earlier.get(name)).or_else(|| self.file.get(name))
+    }
+
+    /// All, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a ServiceName, &'a Service)> + use<'a> {
+        let InForce { file, instead } = *self;
+        let same = instead.iter().all(|layer| layer.is_empty());
+        file.iter().map(move |(name, service)| {
+            let other = if same { None } else { instead[1].get(name).or_else(|| instead[0].get(name)) };
+            (name, other.unwrap_or(service))
+        })
+    }
+}
+
+impl<'a> From<&'a Services> for InForce<'a> {
+    fn from(file: &'a Services) -> Self {
+        InForce::new(file, &NONE)
+    }
+}
