@@ -333,14 +333,13 @@ fn chain(answer: &[u8]) -> Option<(ChainName, Chain)> {
 }
 
 fn base(attributes: Attributes<'_>, hook: Attributes<'_>) -> Base {
-    const NAT: &str = "nat";
     let number = hook.u32(uapi::chain::HOOK_NUMBER);
     let priority = hook.u32(uapi::chain::HOOK_PRIORITY).unwrap_or(0) as i32;
-    let ours = attributes.text(uapi::chain::TYPE) == Some(NAT)
-        && attributes.u32(uapi::chain::POLICY) == Some(libc::NF_ACCEPT as u32);
-    let hook = [Hook::Prerouting, Hook::Output, Hook::Postrouting]
+    let (kind, policy) = (attributes.text(uapi::chain::TYPE), attributes.u32(uapi::chain::POLICY));
+    let hook = [Hook::Prerouting, Hook::Forward, Hook::Output, Hook::Postrouting]
         .into_iter()
-        .find(|hook| ours && hook.number() == number)
+        .filter(|hook| hook.number() == number && kind == Some(hook.kind()))
+        .find(|_| policy == Some(libc::NF_ACCEPT as u32))
         .unwrap_or(Hook::Foreign);
     Base { hook, priority }
 }

@@ -128,7 +128,10 @@ impl<'a> Messages<'a> {
                 let mut chain = chain(name.as_str(), table)?;
                 if let Some(Base { hook, priority }) = *base {
                     chain.set_hook(hook_of(hook)?, priority);
-                    chain.set_type(ChainType::Nat);
+                    chain.set_type(match hook {
+                        Hook::Forward => ChainType::Filter,
+                        _ => ChainType::Nat,
+                    });
                     chain.set_policy(Policy::Accept);
                 }
                 scratch.take(&chain, MsgType::Add, NLM_F_CREATE | NLM_F_EXCL)
@@ -211,6 +214,7 @@ fn chain<'a>(name: &str, table: &'a nftnl::Table) -> Option<nftnl::Chain<'a>> {
 fn hook_of(hook: Hook) -> Option<nftnl::Hook> {
     match hook {
         Hook::Prerouting => Some(nftnl::Hook::PreRouting),
+        Hook::Forward => Some(nftnl::Hook::Forward),
         Hook::Output => Some(nftnl::Hook::Out),
         Hook::Postrouting => Some(nftnl::Hook::PostRouting),
         Hook::Foreign => None,

@@ -86,6 +86,8 @@ impl Field {
     pub const NEW: u32 = 1 << 3;
     /// The bit of [`Field::CtStatus`] that destination NAT sets (`IPS_DST_NAT`).
     pub const DNAT: u32 = 1 << 5;
+    /// The bit of [`Field::CtStatus`] of a flow whose time is running out, packets or not (`IPS_FIXED_TIMEOUT`).
+    pub const FIXED_TIMEOUT: u32 = 1 << 10;
 
     /// Width in bytes, before padding.
     pub fn width(self) -> usize {

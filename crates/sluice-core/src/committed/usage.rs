@@ -6,6 +6,7 @@ use sluice_nft::{ChainName, Data, Key, Statement, Table};
 
 use crate::render::entry::Entry;
 use crate::render::names;
+use crate::render::reset;
 use crate::render::source::{self, Preserved};
 
 /// Who needs what.
@@ -49,6 +50,10 @@ impl Usage {
         });
         let one_by_one = table.chains.contains_key(&names::source());
         let masquerades = table.sets.keys().any(names::is_masquerade);
+        let resets = |entries: &[Entry<'_>]| entries.iter().filter(|entry| reset::resets(entry)).count();
+        if resets(old) != resets(new) {
+            return false;
+        }
         same_frames(old, new)
             || entries().all(|entry| entry.exact().is_some())
                 && !(preserve && (one_by_one || masquerades || masquerade) && !same_claims(old, new))

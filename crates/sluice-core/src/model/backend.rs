@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::{BackendName, Ports, ServiceName};
+use sluice_nft::Ip;
+
+use super::{Address, BackendName, Listener, Ports, ServiceName};
 
 /// Largest weight of a backend.
 pub const MAX_WEIGHT: u16 = 256;
@@ -22,6 +24,26 @@ pub struct Backend {
     pub backup: bool,
     /// Most live connections that it is given new ones beside; `None`: any number.
     pub max_connections: Option<u32>,
+}
+
+impl Backend {
+    /// The port it serves on behind these listeners, as far as they take its IP version: its own, the first of a
+    /// range, or the one that all of them have. `None` where it keeps the client's port and that can be several.
+    pub fn port_behind<'a>(&self, listeners: impl IntoIterator<Item = &'a Listener>) -> Option<u16> {
+        match self.port {
+            BackendPort::One(port) => Some(port),
+            BackendPort::Range(ports) => Some(ports.first),
+            BackendPort::Keep => {
+                let takes = |listener: &&Listener| match listener.address {
+                    Address::Any => true,
+                    Address::Exact(address) => Ip::of(address) == Ip::of(self.address),
+                };
+                let mut ports = listeners.into_iter().filter(takes).map(|listener| listener.ports);
+                let first = ports.next()?;
+                ports.all(|ports| ports == first).then(|| first.as_single())?
+            }
+        }
+    }
 }
 
 /// A backend of all services.

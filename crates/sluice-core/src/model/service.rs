@@ -66,6 +66,12 @@ impl Service {
             Address::Exact(address) => Ip::of(address) == ip,
         }
     }
+
+    /// The port that probes of a backend go to: that of the check, else the backend's own. `None` without a check,
+    /// and where the backend keeps the client's port and that can be several.
+    pub fn probe_port(&self, backend: &Backend) -> Option<u16> {
+        self.health.as_ref()?.port.or_else(|| backend.port_behind(&self.listeners))
+    }
 }
 
 /// How a backend is picked for a new flow.

@@ -8,6 +8,7 @@ pub(crate) mod entry;
 mod layout;
 pub(crate) mod names;
 mod pick;
+pub(crate) mod reset;
 pub(crate) mod source;
 
 use sluice_nft::Table;
@@ -42,6 +43,7 @@ pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered
         dispatch::exact(&mut rendered, entry, &chain);
     }
     dispatch::base_chains(&mut rendered.table, &entries);
+    reset::render(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries);
     capacity::size(&mut rendered.table, layout);
     rendered

@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sluice_core::model::{
-    Address, BackendPort, HashOn, InterfaceName, Listener, Ports, Scheduler, Service, ServiceName, Source,
+    Address, BackendPort, HashOn, InterfaceName, Listener, OnDown, OnEmpty, Ports, Scheduler, Service,
+    ServiceName, Source,
 };
 
 use super::{Services, backend, listener};
@@ -86,24 +87,35 @@ fn any_service() -> impl Strategy<Value = Service> {
             Scheduler::Random,
             Scheduler::SourceHash(HashOn::Address),
             Scheduler::SourceHash(HashOn::AddressAndPort),
+            Scheduler::LeastConnections,
         ]);
         let source = select(vec![Source::Masquerade, Source::Preserve]);
         let interface = select(vec![None, None, Some("eth0"), Some("eth1")]);
         let details = prop::collection::vec((select(ports), 0u16..4), 5);
+        let on_down = select(vec![OnDown::Keep, OnDown::Keep, OnDown::Reset]);
+        let on_empty = select(vec![OnEmpty::Reject, OnEmpty::Drop]);
+        let policy = (on_down, on_empty, prop::bool::weighted(0.05));
+        let scheduler = (scheduler, policy);
         (Just(listen), backends, details, scheduler, source, interface, prop::bool::weighted(0.9))
     })
-    .prop_map(|(listen, backends, details, scheduler, source, interface, enabled)| Service {
-        enabled,
-        listeners: listen.into_iter().map(listener).collect(),
-        interface: interface.map(|name| InterfaceName::new(name).unwrap()),
-        scheduler,
-        source,
-        backends: backends
-            .into_iter()
-            .zip(details)
-            .map(|(address, (port, weight))| backend(&format!("{address}{port}*{weight}")))
-            .filter(|backend| !matches!(backend.port, BackendPort::Range(range) if range.count() == 1))
-            .collect(),
-        ..Service::default()
+    .prop_map(|(listen, backends, details, scheduled, source, interface, enabled)| {
+        let (scheduler, (on_down, on_empty, fixed_grid)) = scheduled;
+        Service {
+            enabled,
+            listeners: listen.into_iter().map(listener).collect(),
+            interface: interface.map(|name| InterfaceName::new(name).unwrap()),
+            scheduler,
+            source,
+            backends: backends
+                .into_iter()
+                .zip(details)
+                .map(|(address, (port, weight))| backend(&format!("{address}{port}*{weight}")))
+                .filter(|backend| !matches!(backend.port, BackendPort::Range(range) if range.count() == 1))
+                .collect(),
+            on_down,
+            on_empty,
+            fixed_grid,
+            ..Service::default()
+        }
     })
 }
