@@ -2,14 +2,16 @@
 
 use serde::de::MapAccess;
 use sluice_core::model::{
-    BackendName, Forwarding, InterfaceName, Listener, OnStop, Scheduler, ServiceName, Source,
+    BackendName, Forwarding, InterfaceName, Listener, OnDown, OnEmpty, OnStop, Scheduler, ServiceName, Source,
 };
 
+use crate::amount::{Connections, Quorum, Refresh, SlowStart};
 use crate::endpoint::Target;
 use crate::place::Here;
+use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
-use crate::word::{GroupName, HashPart, Pattern, Refresh, SocketPath, StatePath, Weight};
+use crate::word::{GroupName, HashPart, Pattern, SocketPath, StatePath, Weight};
 
 mapping! {
     /// The file the daemon is given.
@@ -47,6 +49,11 @@ mapping! {
         scheduler: Scheduler,
         hash: Hash,
         source: Source,
+        health: Health,
+        on_down: OnDown,
+        on_empty: OnEmpty,
+        quorum: Quorum,
+        slow_start: SlowStart,
     }
 }
 
@@ -58,6 +65,11 @@ mapping! {
         scheduler: Scheduler,
         hash: Hash,
         source: Source,
+        health: Health,
+        on_down: OnDown,
+        on_empty: OnEmpty,
+        quorum: Quorum,
+        slow_start: SlowStart,
         backends: Many<Backend>,
     }
 }
@@ -69,10 +81,12 @@ mapping! {
 }
 
 mapping! {
-    BackendMapping, "a backend", refused: not_in_backend, {
+    BackendMapping, "a backend", refused: never, {
         address: Target,
         name: BackendName,
         weight: Weight,
+        backup: bool,
+        max_connections: Connections,
     }
 }
 
@@ -120,6 +134,8 @@ pub(crate) struct Backend {
     pub(crate) target: Target,
     pub(crate) name: Given<BackendName>,
     pub(crate) weight: Given<Weight>,
+    pub(crate) backup: Given<bool>,
+    pub(crate) max_connections: Given<Connections>,
 }
 
 impl FromYaml for Backend {
@@ -127,15 +143,20 @@ impl FromYaml for Backend {
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         let target = Target::scalar(here, scalar)?;
-        Some(Backend { target, name: Given::Absent, weight: Given::Absent })
+        Some(Backend {
+            target,
+            name: Given::Absent,
+            weight: Given::Absent,
+            backup: Given::Absent,
+            max_connections: Given::Absent,
+        })
     }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
-        let Some(BackendMapping { address, name, weight }) = BackendMapping::mapping(here, mapping)? else {
-            return Ok(None);
-        };
+        let Some(mapping) = BackendMapping::mapping(here, mapping)? else { return Ok(None) };
+        let BackendMapping { address, name, weight, backup, max_connections } = mapping;
         Ok(match address {
-            Given::Good(target) => Some(Backend { target, name, weight }),
+            Given::Good(target) => Some(Backend { target, name, weight, backup, max_connections }),
             Given::Bad => None,
             Given::Absent => {
                 here.error(Fault::new(
@@ -173,18 +194,7 @@ fn not_in_snippet(key: &str) -> Option<Fault> {
 }
 
 fn not_in_service(key: &str) -> Option<Fault> {
-    let later = [
-        "affinity",
-        "allow",
-        "deny",
-        "limits",
-        "synproxy",
-        "health",
-        "on_down",
-        "on_empty",
-        "quorum",
-        "slow_start",
-    ];
+    let later = ["affinity", "allow", "deny", "limits", "synproxy"];
     later.contains(&key).then(|| Fault::later(&quoted(key)))
 }
 
@@ -199,8 +209,4 @@ fn not_in_defaults(key: &str) -> Option<Fault> {
 
 fn not_in_hash(key: &str) -> Option<Fault> {
     (key == "table_size").then(|| Fault::later("`table_size`"))
-}
-
-fn not_in_backend(key: &str) -> Option<Fault> {
-    ["backup", "max_connections"].contains(&key).then(|| Fault::later(&quoted(key)))
 }

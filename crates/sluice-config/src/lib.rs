@@ -7,11 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+mod amount;
 mod document;
 mod endpoint;
 mod outline;
 mod parse;
 mod place;
+mod probe;
+mod probe_word;
 mod problem;
 mod read;
 mod source;

@@ -195,6 +195,24 @@ impl<T> Given<T> {
         value.map_or(Given::Bad, Given::Good)
     }
 
+    /// The same of what `f` makes of the value.
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Given<U> {
+        match self {
+            Given::Absent => Given::Absent,
+            Given::Bad => Given::Bad,
+            Given::Good(value) => Given::Good(f(value)),
+        }
+    }
+
+    /// The value, or `default` if the key is not there; `None` if the value is wrong.
+    pub(crate) fn or_value(self, default: T) -> Option<T> {
+        match self {
+            Given::Absent => Some(default),
+            Given::Bad => None,
+            Given::Good(value) => Some(value),
+        }
+    }
+
     /// What `f` makes of the value if there is one, else `default`.
     pub(crate) fn map_or_else<U>(self, default: impl FnOnce() -> U, f: impl FnOnce(T) -> U) -> U {
         match self {

@@ -1,10 +1,10 @@
 //! Values that are one word: names, numbers, paths, choices.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use sluice_core::model::{
-    BackendName, Forwarding, InterfaceName, InvalidName, MAX_WEIGHT, OnStop, Scheduler, Source,
+    BackendName, Forwarding, Initial, InterfaceName, InvalidName, MAX_WEIGHT, OnDown, OnEmpty, OnStop,
+    Scheduler, Source,
 };
 
 use crate::problem::{Fault, quoted, quoted_path};
@@ -12,10 +12,6 @@ use crate::read::{Leaf, Scalar, unknown};
 
 /// Longest path that fits a Unix socket address with its closing NUL (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
-
-/// Bounds of `refresh`.
-const REFRESH: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
 
 impl Leaf for Forwarding {
     const EXPECTED: &'static str = "manage, require or ignore";
@@ -40,14 +36,19 @@ impl Leaf for OnStop {
 
 /// What `source-hash` hashes is filled in from `hash`.
 impl Leaf for Scheduler {
-    const EXPECTED: &'static str = "round-robin, random or source-hash";
+    const EXPECTED: &'static str = "round-robin, random, source-hash or least-connections";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        if let Scalar::Text(later @ ("maglev" | "least-connections")) = scalar {
-            let what = format!("scheduler `{later}` is not supported in this version");
-            return Err(Fault::new(what, "use round-robin, random or source-hash"));
+        if let Scalar::Text("maglev") = scalar {
+            let what = "scheduler `maglev` is not supported in this version";
+            return Err(Fault::new(what, format!("use {}", <Self as Leaf>::EXPECTED)));
         }
-        let known = [Scheduler::RoundRobin, Scheduler::Random, Scheduler::SourceHash(Default::default())];
+        let known = [
+            Scheduler::RoundRobin,
+            Scheduler::Random,
+            Scheduler::SourceHash(Default::default()),
+            Scheduler::LeastConnections,
+        ];
         choose(scalar, "scheduler", &known.map(|scheduler| (scheduler.as_str(), scheduler)))
     }
 }
@@ -72,6 +73,31 @@ impl Leaf for Source {
             "source",
             &[Source::Masquerade, Source::Preserve].map(|source| (source.as_str(), source)),
         )
+    }
+}
+
+impl Leaf for OnDown {
+    const EXPECTED: &'static str = "keep or reset";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        choose(scalar, "value", &[("keep", OnDown::Keep), ("reset", OnDown::Reset)])
+    }
+}
+
+impl Leaf for OnEmpty {
+    const EXPECTED: &'static str = "reject, drop or use-all";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let known = [("reject", OnEmpty::Reject), ("drop", OnEmpty::Drop), ("use-all", OnEmpty::UseAll)];
+        choose(scalar, "value", &known)
+    }
+}
+
+impl Leaf for Initial {
+    const EXPECTED: &'static str = "up or down";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        choose(scalar, "value", &[("up", Initial::Up), ("down", Initial::Down)])
     }
 }
 
@@ -129,37 +155,6 @@ impl Leaf for Weight {
             _ => "a weight is a share: 1 and 3 mean a quarter and three quarters",
         };
         Err(Fault::new(format!("weight {scalar} is not a whole number from 0 to {MAX_WEIGHT}"), fix))
-    }
-}
-
-/// How often to read back; `None` is never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refresh(pub(crate) Option<Duration>);
-
-impl Leaf for Refresh {
-    const EXPECTED: &'static str = "a duration such as 60s, or 0";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        const FIX: &str = "write a number and s, m or h, such as 60s or 1h30m, or 0 for never";
-        let duration = match scalar {
-            Scalar::Integer(0) => Some(Duration::ZERO),
-            Scalar::Integer(number) if number > 0 => {
-                return Err(Fault::new(
-                    format!("`{number}` has no unit"),
-                    format!("write `{number}s` for seconds"),
-                ));
-            }
-            Scalar::Text(text) => humantime::parse_duration(text).ok(),
-            _ => None,
-        };
-        match duration {
-            Some(Duration::ZERO) => Ok(Refresh(None)),
-            Some(duration) if REFRESH.contains(&duration) => Ok(Refresh(Some(duration))),
-            Some(_) => {
-                Err(Fault::new(format!("{scalar} is out of bounds"), "write 1s to 24h, or 0 for never"))
-            }
-            None => Err(Fault::new(format!("{scalar} is no duration"), FIX)),
-        }
     }
 }
 
@@ -266,7 +261,7 @@ fn absolute(scalar: Scalar<'_>) -> Result<PathBuf, Fault> {
 }
 
 /// The text of a scalar. What YAML takes for a number may have been written otherwise (1.10, 0x1f).
-fn text<'a>(scalar: Scalar<'a>, what: &str) -> Result<&'a str, Fault> {
+pub(crate) fn text<'a>(scalar: Scalar<'a>, what: &str) -> Result<&'a str, Fault> {
     match scalar {
         Scalar::Text(text) => Ok(text),
         Scalar::Bool(_) => Err(Fault::new(format!("{scalar} is no {what} but a truth value"), "quote it")),

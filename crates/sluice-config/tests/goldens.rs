@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_config::{Loaded, Problem, load};
-use sluice_core::model::Config;
+use sluice_core::model::{Backend, Config, Service};
 
 #[test]
 fn load_of_bad_files_reports_every_problem() {
@@ -71,10 +71,21 @@ fn describe(Loaded { config, warnings }: &Loaded) -> String {
         writeln!(text, "\n{name}: {state}, {:?}, {:?}", service.scheduler, service.source).unwrap();
         service.interface.iter().for_each(|interface| writeln!(text, "  interface {interface}").unwrap());
         service.listeners.iter().for_each(|listener| writeln!(text, "  listen {listener}").unwrap());
-        for backend in &service.backends {
-            let port = format!("{:?}", backend.port);
-            writeln!(text, "  {}: {} {port}, weight {}", backend.name, backend.address, backend.weight)
-                .unwrap();
+        service.health.iter().for_each(|check| writeln!(text, "  {check:?}").unwrap());
+        let pool = |service: &Service| {
+            let Service { on_down, on_empty, quorum, slow_start, fixed_grid, .. } = service;
+            format!(
+                "{on_down:?}, {on_empty:?}, quorum {quorum}, slow start {slow_start:?}, grid {fixed_grid}"
+            )
+        };
+        if pool(service) != pool(&Service::default()) {
+            writeln!(text, "  {}", pool(service)).unwrap();
+        }
+        for Backend { name, address, port, weight, backup, max_connections } in &service.backends {
+            write!(text, "  {name}: {address} {port:?}, weight {weight}").unwrap();
+            backup.then(|| write!(text, ", backup").unwrap());
+            max_connections.iter().for_each(|most| write!(text, ", at most {most} connections").unwrap());
+            writeln!(text).unwrap();
         }
     }
     text

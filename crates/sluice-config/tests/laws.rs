@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use sluice_config::{Loaded, Problem, Severity, Source, parse};
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, InterfaceName, Listener,
-    OnStop, Ports, Protocol, Scheduler, Service, ServiceName,
+    Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, HealthCheck, HttpProbe,
+    Initial, InterfaceName, Listener, OnDown, OnEmpty, OnStop, Ports, Probe, Protocol, Scheduler, Service,
+    ServiceName, UdpProbe,
 };
 
 proptest! {
@@ -91,6 +93,12 @@ fn word() -> impl Strategy<Value = String> {
         "name:",
         "address:",
         "weight:",
+        "health:",
+        "tcp:",
+        "exec:",
+        "command:",
+        "quorum:",
+        "slow_start:",
         "scheduler:",
         "source-hash",
         "203.0.113.10:80",
@@ -176,6 +184,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         Scheduler::Random,
         Scheduler::SourceHash(HashOn::Address),
         Scheduler::SourceHash(HashOn::AddressAndPort),
+        Scheduler::LeastConnections,
     ];
     let policy = (
         any::<bool>(),
@@ -183,16 +192,25 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         prop::sample::select(schedulers),
         prop::sample::select(vec![Source::Masquerade, Source::Preserve]),
     );
+    let pool = (
+        prop::option::of(health_check()),
+        prop::sample::select(vec![OnDown::Keep, OnDown::Reset]),
+        prop::sample::select(vec![OnEmpty::Reject, OnEmpty::Drop, OnEmpty::UseAll]),
+        1u16..4,
+        prop::option::of(1u64..=3600),
+    );
     let protocols = prop::sample::select(vec![Protocol::Tcp, Protocol::Udp]);
     let listeners = prop::collection::vec((1u16..60_000, protocols), 1..4);
-    let backends = prop::collection::vec((0u16..=256, 0u8..3, 1u16..60_000, any::<bool>()), 0..5);
+    let backends = (0u16..=256, 0u8..3, 1u16..60_000, any::<bool>());
+    let backends = (backends, any::<bool>(), prop::option::of(1..=u32::MAX));
+    let backends = prop::collection::vec(backends, 0..5);
     let shape = (
         prop::sample::select(vec![1u16, 2, 20]),
         prop::sample::select(vec![[true, false], [false, true], [true, true]]),
     );
-    (policy, listeners, backends, shape, any::<bool>()).prop_map(
+    ((policy, pool), listeners, backends, shape, any::<bool>()).prop_map(
         move |(
-            (enabled, interface, scheduler, source),
+            ((enabled, interface, scheduler, source), (health, on_down, on_empty, quorum, slow_start)),
             listeners,
             backends,
             (size, [v4, v6]),
@@ -221,7 +239,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
             // Both versions need two backends, one of each.
             let exact = listeners[0].address != Address::Any;
             let enough = !(exact && v4 && v6 && backends.len() < 2);
-            let backends = (0..).zip(backends).filter(|_| enough).map(|(m, (weight, kind, port, named))| {
+            let backends = (0..).zip(backends).filter(|_| enough);
+            let backends = backends.map(|(m, ((weight, kind, port, named), backup, max_connections))| {
                 let address = address(if v4 && v6 { m % 2 == 1 } else { v6 }, 2, m);
                 let port = match kind {
                     0 => BackendPort::Keep,
@@ -231,17 +250,73 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 let name = if named { format!("backend-{m}") } else { target(address, port) };
                 let name = BackendName::new(&name).unwrap();
                 let weight = if m == 0 { weight.max(1) } else { weight };
-                Backend { name, address, port, weight, backup: false, max_connections: None }
+                Backend { name, address, port, weight, backup, max_connections }
             });
-            Service {
+            let mut service = Service {
                 enabled,
                 backends: backends.collect(),
                 listeners,
                 interface: interface.map(|name| InterfaceName::new(name).unwrap()),
                 scheduler,
                 source,
-                ..Service::default()
+                health: health.clone().map(Arc::new),
+                on_down,
+                on_empty,
+                quorum,
+                slow_start: slow_start.map(Duration::from_secs),
+                fixed_grid: scheduler == Scheduler::LeastConnections,
+            };
+            let unknown_port = service.backends.iter().any(|backend| service.probe_port(backend).is_none());
+            if let Some(check) = health.filter(|check| unknown_port && check.probe != Probe::Icmp) {
+                service.health = Some(Arc::new(HealthCheck { port: Some(7), ..check }));
             }
+            // Few enough for the backends of either version.
+            for v6 in [false, true] {
+                let backends = service.backends.iter();
+                let main =
+                    backends.filter(|backend| backend.address.is_ipv6() == v6 && !backend.backup).count();
+                service.quorum = if main == 0 { service.quorum } else { service.quorum.min(main as u16) };
+            }
+            service
+        },
+    )
+}
+
+fn health_check() -> impl Strategy<Value = HealthCheck> {
+    let text = || "[ -~\n\té\u{1}]{1,12}";
+    let codes = (100u16..=599, 100u16..=599).prop_map(|(a, b)| (a.min(b), a.max(b)));
+    let http = (
+        "/[a-z0-9/?=&%]{0,8}",
+        prop::option::of(prop::sample::select(vec!["example.org", "10.0.2.11", "fd00::11", "a_b"])),
+        prop::collection::vec(codes, 1..3),
+        prop::option::of(text()),
+        prop::sample::select(vec![(false, false), (true, false), (true, true)]),
+    );
+    let http = http.prop_map(|(path, host, expect, body, (tls, verify))| {
+        Probe::Http(HttpProbe { path, host: host.map(str::to_owned), expect, body, tls, verify })
+    });
+    let udp = (prop::option::of(text()), prop::option::of(text())).prop_map(|(send, expect)| {
+        Probe::Udp(UdpProbe {
+            send: send.unwrap_or_default().into_bytes(),
+            expect: expect.map(String::into_bytes),
+        })
+    });
+    let words =
+        prop::sample::select(vec!["{address}", "{port}/{service}", "{backend}", "", "{", "{}", "a b"]);
+    let exec = prop::collection::vec(words, 0..3)
+        .prop_map(|words| Probe::Exec(["/bin/check"].into_iter().chain(words).map(str::to_owned).collect()));
+    let probe = prop_oneof![Just(Probe::Tcp), http, udp, Just(Probe::Icmp), exec];
+    let times = (100u64..=3_600_000, 10u64..=3_600_000);
+    let initial = prop::sample::select(vec![Initial::Up, Initial::Down]);
+    (probe, prop::option::of(1u16..), times, 1u16..=100, 1u16..=100, initial).prop_map(
+        |(probe, port, (interval, timeout), rise, fall, initial)| HealthCheck {
+            port: port.filter(|_| probe != Probe::Icmp),
+            probe,
+            interval: Duration::from_millis(interval),
+            timeout: Duration::from_millis(timeout),
+            rise,
+            fall,
+            initial,
         },
     )
 }
@@ -342,6 +417,7 @@ fn write_policy(
     if service.source != source || style.toss() {
         writeln!(text, "{indent}source: {}", service.source.as_str()).unwrap();
     }
+    write_pool(text, indent, service, default.unwrap_or(&Service::default()), style);
     let scheduler = default.map_or(Scheduler::RoundRobin, |default| default.scheduler);
     if service.scheduler == scheduler && style.toss() {
         return;
@@ -356,15 +432,102 @@ fn write_policy(
     }
 }
 
+fn write_pool(text: &mut String, indent: &str, service: &Service, default: &Service, style: &mut Style) {
+    if service.health != default.health || style.toss() {
+        let health = service.health.as_ref().map_or("none".to_owned(), |check| write_check(check, style));
+        writeln!(text, "{indent}health: {health}").unwrap();
+    }
+    if service.on_down != default.on_down || style.toss() {
+        let on_down = if service.on_down == OnDown::Keep { "keep" } else { "reset" };
+        writeln!(text, "{indent}on_down: {on_down}").unwrap();
+    }
+    if service.on_empty != default.on_empty || style.toss() {
+        let on_empty = match service.on_empty {
+            OnEmpty::Reject => "reject",
+            OnEmpty::Drop => "drop",
+            OnEmpty::UseAll => "use-all",
+        };
+        writeln!(text, "{indent}on_empty: {on_empty}").unwrap();
+    }
+    if service.quorum != default.quorum || style.toss() {
+        writeln!(text, "{indent}quorum: {}", service.quorum).unwrap();
+    }
+    if service.slow_start != default.slow_start || style.toss() {
+        writeln!(text, "{indent}slow_start: {}s", service.slow_start.map_or(0, |start| start.as_secs()))
+            .unwrap();
+    }
+}
+
+fn write_check(check: &HealthCheck, style: &mut Style) -> String {
+    let HealthCheck { probe, port, interval, timeout, rise, fall, initial } = check;
+    let inside = match probe {
+        Probe::Tcp | Probe::Icmp => String::new(),
+        Probe::Http(HttpProbe { path, host, expect, body, tls, verify }) => {
+            let codes: Vec<_> = expect.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+            let mut text = format!("path: {}, expect: [{}]", style.quote(path), codes.join(", "));
+            host.iter().for_each(|host| write!(text, ", host: {}", style.quote(host)).unwrap());
+            body.iter().for_each(|body| write!(text, ", body: {}", double_quoted(body)).unwrap());
+            let by_default = *tls && host.as_ref().is_some_and(|host| host.parse::<IpAddr>().is_err());
+            write!(text, ", tls: {tls}").unwrap();
+            if *verify != by_default || style.toss() {
+                write!(text, ", verify: {verify}").unwrap();
+            }
+            text
+        }
+        Probe::Udp(UdpProbe { send, expect }) => {
+            let mut text = format!("send: {}", double_quoted(str::from_utf8(send).unwrap()));
+            if let Some(expect) = expect {
+                write!(text, ", expect: {}", double_quoted(str::from_utf8(expect).unwrap())).unwrap();
+            }
+            text
+        }
+        Probe::Exec(words) => {
+            let words: Vec<_> = words.iter().map(|word| style.quote(word)).collect();
+            format!("command: [{}]", words.join(", "))
+        }
+    };
+    let mut text = format!("{{ {}: {{ {inside} }}", probe.as_str());
+    port.iter().for_each(|port| write!(text, ", port: {port}").unwrap());
+    if interval.as_millis() != 2000 || style.toss() {
+        write!(text, ", interval: {}ms", interval.as_millis()).unwrap();
+    }
+    if timeout.as_millis() != 1000 || style.toss() {
+        write!(text, ", timeout: {}ms", timeout.as_millis()).unwrap();
+    }
+    if *rise != 2 || style.toss() {
+        write!(text, ", rise: {rise}").unwrap();
+    }
+    if *fall != 3 || style.toss() {
+        write!(text, ", fall: {fall}").unwrap();
+    }
+    if *initial != Initial::Up || style.toss() {
+        write!(text, ", initial: {}", if *initial == Initial::Up { "up" } else { "down" }).unwrap();
+    }
+    text + " }"
+}
+
+/// The only quotes that take every character.
+fn double_quoted(text: &str) -> String {
+    let escaped = text.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\x{:02x}", c as u32),
+        c => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
 fn write_backend(backend: &Backend, style: &mut Style) -> String {
-    let target = target(backend.address, backend.port);
-    if backend.name.as_str() == target && backend.weight == 1 && style.toss() {
+    let Backend { name, address, port, weight, backup, max_connections } = backend;
+    let target = target(*address, *port);
+    let plain = name.as_str() == target && *weight == 1 && !backup && max_connections.is_none();
+    if plain && style.toss() {
         return style.quote(&target);
     }
-    format!(
-        "{{ address: {}, name: {}, weight: {} }}",
-        style.quote(&target),
-        style.quote(backend.name.as_str()),
-        backend.weight
-    )
+    let (address, name) = (style.quote(&target), style.quote(name.as_str()));
+    let mut text = format!("{{ address: {address}, name: {name}, weight: {weight}");
+    if *backup || style.toss() {
+        write!(text, ", backup: {backup}").unwrap();
+    }
+    max_connections.iter().for_each(|most| write!(text, ", max_connections: {most}").unwrap());
+    text + " }"
 }

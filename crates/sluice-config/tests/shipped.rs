@@ -50,6 +50,10 @@ fn every_key_is_in_the_example_and_in_the_reference() {
         "control: { ???: 1 }",
         "services: { a: { ???: 1 } }",
         "services: { a: { hash: { ???: 1 } } }",
+        "services: { a: { health: { ???: 1 } } }",
+        "services: { a: { health: { http: { ???: 1 } } } }",
+        "services: { a: { health: { udp: { ???: 1 } } } }",
+        "services: { a: { health: { exec: { ???: 1 } } } }",
         "services: { a: { backends: { ???: 1 } } }",
     ];
     for place in places {

@@ -18,7 +18,7 @@ use crate::read::Given;
 /// without, which goes first.
 pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
     let mut taken = Taken::default();
-    for draft in drafts.iter().filter(|draft| draft.enabled) {
+    for draft in drafts.iter().filter(|draft| draft.policy.enabled) {
         let interface = match &draft.interface {
             Given::Good(interface) => Some(interface),
             Given::Absent => None,

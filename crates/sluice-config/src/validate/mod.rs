@@ -1,6 +1,7 @@
 //! What the file means as a whole: defaults applied, services merged, and nothing contradictory.
 
 mod clash;
+mod pool;
 mod ports;
 mod reentry;
 mod service;
@@ -9,9 +10,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sluice_core::model::{
-    Address, Backend, Config, Control, InterfaceName, Listener, Scheduler, Service, ServiceName, Source,
-};
+use sluice_core::model::{Address, Backend, Config, Control, InterfaceName, Listener, Service, ServiceName};
 use sluice_nft::Ip;
 
 use crate::document::{Main, Services};
@@ -57,12 +56,11 @@ struct Draft {
     key: String,
     nth: u32,
     name: Option<ServiceName>,
-    enabled: bool,
     interface: Given<InterfaceName>,
-    scheduler: Scheduler,
-    source: Source,
     listeners: Elements<Listener>,
     backends: Elements<Backend>,
+    /// All the rest.
+    policy: Service,
 }
 
 /// What is good of a list, with indices in the file.
@@ -109,13 +107,10 @@ impl Draft {
             Given::Absent | Given::Bad => None,
         };
         let service = Service {
-            enabled: self.enabled,
             listeners: self.listeners.into_vec(),
             interface,
-            scheduler: self.scheduler,
-            source: self.source,
             backends: self.backends.into_vec(),
-            ..Service::default()
+            ..self.policy
         };
         Some((self.name?, service))
     }

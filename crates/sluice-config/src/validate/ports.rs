@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use sluice_core::model::{Backend, BackendPort, Listener, Ports};
-use sluice_core::slots::period;
+use sluice_core::model::{Backend, BackendPort, Listener, Ports, Service};
+use sluice_core::slots::{grid, period};
 use sluice_nft::Ip;
 
 use super::{Elements, takes};
@@ -17,7 +17,12 @@ const MAX_SHIFTED: u32 = 4096;
 const MAX_ELEMENTS: u64 = 1 << 20;
 
 /// Checks each listener's ports against each backend's, for each IP version.
-pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, backends: &Elements<Backend>) {
+pub(super) fn check(
+    here: &Here<'_>,
+    listeners: &Elements<Listener>,
+    backends: &Elements<Backend>,
+    policy: &Service,
+) {
     for ip in Ip::ALL {
         let backends: Vec<_> =
             backends.good.iter().filter(|(_, backend)| Ip::of(backend.address) == ip).collect();
@@ -38,7 +43,7 @@ pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, backends: &
             }
         }
         for (index, listener) in shapes.values() {
-            let needed = elements(listener.ports, backends.iter().map(|(_, backend)| backend));
+            let needed = elements(listener.ports, policy, backends.iter().map(|(_, backend)| backend));
             let is_shifted = |ports: Ports| ports != listener.ports;
             let shifts =
                 |backend: &Backend| matches!(backend.port, BackendPort::Range(ports) if is_shifted(ports));
@@ -79,7 +84,11 @@ fn mismatch(range: Ports, listener: &Listener) -> Option<Fault> {
 }
 
 /// Map elements that a listener needs for its ports; 0 when one rule does for all ports.
-fn elements<'a>(ports: Ports, backends: impl Iterator<Item = &'a Backend> + Clone) -> u64 {
+fn elements<'a>(
+    ports: Ports,
+    policy: &Service,
+    backends: impl ExactSizeIterator<Item = &'a Backend> + Clone,
+) -> u64 {
     let mut eligible = backends.clone().filter(|backend| backend.weight > 0);
     let one = |backend: &Backend| matches!(backend.port, BackendPort::One(_));
     if ports.as_single().is_some()
@@ -88,5 +97,14 @@ fn elements<'a>(ports: Ports, backends: impl Iterator<Item = &'a Backend> + Clon
     {
         return 0;
     }
-    u64::from(ports.count()) * u64::from(period(backends.map(|backend| backend.weight)))
+    let on_grid = grid(backends.len()) as u64;
+    let slots = match policy.fixed_grid {
+        true => on_grid,
+        false => {
+            let exact = u64::from(period(backends.map(|backend| backend.weight)));
+            // Backends that come back slowly have shares of a grid for that time.
+            if policy.slow_start.is_some() { exact.max(on_grid) } else { exact }
+        }
+    };
+    u64::from(ports.count()) * slots
 }

@@ -1,17 +1,17 @@
-//! Backends that are listeners: what is sent to them comes back in.
+//! Backends that are listeners, or are probed where one is: what is sent there comes back in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use sluice_core::model::{Address, BackendPort, Listener, Ports, Protocol};
+use sluice_core::model::{Address, Backend, BackendPort, Listener, Ports, Probe, Protocol};
 use sluice_nft::Ip;
 
 use super::{Draft, Holder, takes};
 use crate::place::Findings;
 use crate::problem::{Fault, quoted};
 
-/// Reports each backend that an enabled service listens on by its address: a connection to it would
-/// be balanced again.
+/// Reports each backend that an enabled service listens on by its address: a connection to it, or its
+/// probe, would be balanced again.
 pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
     let doors = Doors::of(drafts);
     for draft in drafts {
@@ -22,20 +22,35 @@ pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
                         doors.find(backend.address, listener.protocol, reached(backend.port, listener))
                     },
                 );
-            if let Some(door) = door {
-                let Holder { draft: owner, listener, .. } = door;
-                let what = format!(
-                    "backend {} is listener {listener} of service {}",
-                    backend.name,
-                    quoted(&owner.key)
-                );
-                let fault = Fault::new(what, "name a server: what comes to a listener is balanced again");
-                draft.at(findings, |here| {
-                    here.key("backends").index(*index).error_because_of(fault, door.place(findings));
-                });
-            }
+            let name = &backend.name;
+            let (what, fix, door) = match (door, probed(&doors, draft, backend)) {
+                (Some(door), _) => (format!("backend {name} is"), "name a server", door),
+                (None, Some(door)) => {
+                    (format!("the probe of backend {name} goes to"), "probe another port", door)
+                }
+                (None, None) => continue,
+            };
+            let Holder { draft: owner, listener, .. } = door;
+            let what = format!("{what} listener {listener} of service {}", quoted(&owner.key));
+            let fix = format!("{fix}: what comes to a listener is balanced again");
+            draft.at(findings, |here| {
+                let here = here.key("backends");
+                here.index(*index).error_because_of(Fault::new(what, fix), door.place(findings));
+            });
         }
     }
+}
+
+/// The listener that would answer the probe of a backend.
+fn probed<'a>(doors: &Doors<'a>, draft: &Draft, backend: &Backend) -> Option<Holder<'a>> {
+    let check = draft.policy.health.as_ref()?;
+    let protocol = match check.probe {
+        Probe::Tcp | Probe::Http(_) => Protocol::Tcp,
+        Probe::Udp(_) => Protocol::Udp,
+        Probe::Icmp | Probe::Exec(_) => return None,
+    };
+    let port = check.port.or_else(|| backend.port_behind(draft.listeners.iter()))?;
+    doors.find(backend.address, protocol, Ports::single(port))
 }
 
 /// The ports of a backend that connections to a listener reach.
@@ -57,7 +72,7 @@ struct Doors<'a> {
 impl<'a> Doors<'a> {
     fn of(drafts: &'a [Draft]) -> Self {
         let mut doors = Doors::default();
-        for door in drafts.iter().filter(|draft| draft.enabled).flat_map(Draft::holders) {
+        for door in drafts.iter().filter(|draft| draft.policy.enabled).flat_map(Draft::holders) {
             let Listener { address, ports, protocol } = *door.listener;
             let Address::Exact(address) = address else { continue };
             match ports.as_single() {

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Listener, Ports, Protocol, Scheduler,
-    Source,
+    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Listener, OnDown, OnEmpty, Ports,
+    Protocol, Scheduler, Service, Source,
 };
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
-use super::{Draft, Elements, ports};
+use super::{Draft, Elements, pool, ports};
+use crate::amount::{Connections, Quorum, SlowStart};
 use crate::document::{self, Entry};
 use crate::endpoint::Target;
 use crate::place::{Findings, Here};
+use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{Given, Many};
 use crate::word::{HashPart, Weight};
@@ -25,12 +27,43 @@ pub(super) struct Defaults {
     scheduler: Given<Scheduler>,
     hash: Given<HashOn>,
     source: Given<Source>,
+    health: Given<Health>,
+    on_down: Given<OnDown>,
+    on_empty: Given<OnEmpty>,
+    quorum: Given<Quorum>,
+    slow_start: Given<SlowStart>,
 }
 
 impl Defaults {
     pub(super) fn new(here: &Here<'_>, defaults: document::Defaults) -> Self {
-        let document::Defaults { enabled, interface, scheduler, hash, source } = defaults;
-        Defaults { enabled, interface, scheduler, hash: hash_on(&here.key("hash"), hash), source }
+        let document::Defaults {
+            enabled,
+            interface,
+            scheduler,
+            hash,
+            source,
+            health,
+            on_down,
+            on_empty,
+            quorum,
+            slow_start,
+        } = defaults;
+        if let (Given::Good(scheduler), Given::Good(SlowStart(slow_start))) = (&scheduler, &slow_start) {
+            pool::check_slow_start(here, *scheduler, *slow_start);
+        }
+        let hash = hash_on(&here.key("hash"), hash);
+        Defaults {
+            enabled,
+            interface,
+            scheduler,
+            hash,
+            source,
+            health,
+            on_down,
+            on_empty,
+            quorum,
+            slow_start,
+        }
     }
 }
 
@@ -41,17 +74,36 @@ impl Draft {
         let services = root.key("services");
         let here = services.nth_key(&key, nth);
 
+        // What only `defaults` say was looked at there.
+        let own_start = !matches!((&service.scheduler, &service.slow_start), (Given::Absent, Given::Absent));
         let scheduler = scheduler(&here, service.scheduler, service.hash, defaults);
-        let enabled = service.enabled.or(defaults.enabled.clone()).unwrap_or(true);
+        let quorum = service.quorum.or(defaults.quorum.clone()).unwrap_or(Quorum(1));
+        let slow_start = service.slow_start.or(defaults.slow_start.clone()).unwrap_or(SlowStart(None));
+        let policy = Service {
+            enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
+            scheduler,
+            source: service.source.or(defaults.source.clone()).unwrap_or_default(),
+            health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
+            on_down: service.on_down.or(defaults.on_down.clone()).unwrap_or_default(),
+            on_empty: service.on_empty.or(defaults.on_empty.clone()).unwrap_or_default(),
+            quorum: quorum.0,
+            slow_start: slow_start.0,
+            fixed_grid: scheduler == Scheduler::LeastConnections,
+            ..Service::default()
+        };
         let interface = service.interface.or(defaults.interface.clone());
-        let source = service.source.or(defaults.source.clone()).unwrap_or_default();
         let listeners = listeners(&here, service.listen);
-        let backends = backends(&here.key("backends"), service.backends, &listeners);
+        let backends = backends(&here.key("backends"), service.backends, &listeners, policy.fixed_grid);
         if listeners.complete && backends.complete {
             families(&here, &listeners, &backends);
         }
-        ports::check(&here, &listeners, &backends);
-        Draft { file, key, nth, name, enabled, interface, scheduler, source, listeners, backends }
+        ports::check(&here, &listeners, &backends, &policy);
+        if own_start {
+            pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
+        }
+        let draft = Draft { file, key, nth, name, interface, listeners, backends, policy };
+        draft.at(findings, |here| pool::check(here, &draft));
+        draft
     }
 }
 
@@ -128,6 +180,7 @@ fn backends(
     here: &Here<'_>,
     backends: Given<Many<document::Backend>>,
     listeners: &Elements<Listener>,
+    fixed_grid: bool,
 ) -> Elements<Backend> {
     let elements = match backends {
         Given::Good(Many(elements)) => elements,
@@ -139,7 +192,7 @@ fn backends(
     let mut names: HashMap<BackendName, usize> = HashMap::with_capacity(elements.len());
     let mut weights_known = true;
     let elements = elements.into_iter().enumerate().map(|(index, element)| {
-        let document::Backend { target, name, weight } = element?;
+        let document::Backend { target, name, weight, backup, max_connections } = element?;
         let here = here.index(index);
         let port = common.map_or(target.port, |ports| spelled_out(target.port, ports));
         if let Some(earlier) = targets.insert((target.address, port), index) {
@@ -169,13 +222,13 @@ fn backends(
             address: target.address,
             port: target.port,
             weight,
-            backup: false,
-            max_connections: None,
+            backup: backup.or_value(false)?,
+            max_connections: max_connections.map_or_else(|| None, |Connections(most)| Some(most)),
         })
     });
     let backends = Elements::of(elements);
     if backends.complete && weights_known {
-        weights(here, &backends);
+        weights(here, &backends, fixed_grid);
     }
     backends
 }
@@ -200,10 +253,13 @@ fn default_name(target: Target) -> BackendName {
         .expect("an address and two ports are printable and have at most 53 characters")
 }
 
-fn weights(here: &Here<'_>, backends: &Elements<Backend>) {
+fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
     if !backends.good.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
         let fix = "give one of them a weight, or say `enabled: false`";
         here.error_at_key(Fault::new("every backend has weight 0", fix));
+    }
+    if fixed_grid {
+        return;
     }
     for ip in Ip::ALL {
         let of_version = backends.iter().filter(|backend| Ip::of(backend.address) == ip);

@@ -1,0 +1,160 @@
+//! Values that are a number or a duration, each within bounds.
+
+use std::time::Duration;
+
+use crate::problem::Fault;
+use crate::read::{Leaf, Scalar};
+
+/// How often to read back; `None` is never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refresh(pub(crate) Option<Duration>);
+
+impl Leaf for Refresh {
+    const EXPECTED: &'static str = "a duration such as 60s, or 0";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        const BOUNDS: Bounds = Bounds {
+            least: Duration::from_secs(1),
+            most: Duration::from_secs(24 * 60 * 60),
+            range: "1s to 24h",
+            form: "a number and s, m or h, such as 60s or 1h30m",
+            zero: ", or 0 for never",
+        };
+        BOUNDS.parse(scalar).map(Refresh)
+    }
+}
+
+/// How long a backend that comes back takes; `None` is no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlowStart(pub(crate) Option<Duration>);
+
+impl Leaf for SlowStart {
+    const EXPECTED: &'static str = "a duration such as 30s, or 0";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        const BOUNDS: Bounds = Bounds {
+            least: Duration::from_secs(1),
+            most: Duration::from_secs(60 * 60),
+            range: "1s to 1h",
+            form: "a number and s, m or h, such as 30s or 1m30s",
+            zero: ", or 0 for the whole share at once",
+        };
+        BOUNDS.parse(scalar).map(SlowStart)
+    }
+}
+
+/// From one attempt to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval(pub(crate) Duration);
+
+impl Leaf for Interval {
+    const EXPECTED: &'static str = "a duration such as 2s";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        const BOUNDS: Bounds = Bounds {
+            least: Duration::from_millis(100),
+            most: Duration::from_secs(60 * 60),
+            range: "100ms to 1h",
+            form: "a number and ms, s, m or h, such as 500ms or 2s",
+            zero: "",
+        };
+        BOUNDS.parse_nonzero(scalar).map(Interval)
+    }
+}
+
+/// How long one attempt may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timeout(pub(crate) Duration);
+
+impl Leaf for Timeout {
+    const EXPECTED: &'static str = "a duration such as 1s";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        const BOUNDS: Bounds = Bounds {
+            least: Duration::from_millis(10),
+            most: Duration::from_secs(60 * 60),
+            range: "10ms to 1h",
+            form: "a number and ms, s, m or h, such as 500ms or 1s",
+            zero: "",
+        };
+        BOUNDS.parse_nonzero(scalar).map(Timeout)
+    }
+}
+
+/// The durations that a key takes, and how to say so.
+struct Bounds {
+    least: Duration,
+    most: Duration,
+    /// Both of them in words.
+    range: &'static str,
+    form: &'static str,
+    /// What 0 is for, behind the rest; empty when it is out of bounds like others.
+    zero: &'static str,
+}
+
+impl Bounds {
+    /// `None` is 0.
+    fn parse(&self, scalar: Scalar<'_>) -> Result<Option<Duration>, Fault> {
+        let Bounds { least, most, range, form, zero } = self;
+        let duration = match scalar {
+            Scalar::Integer(0) => Some(Duration::ZERO),
+            Scalar::Integer(number) if number > 0 => {
+                return Err(Fault::new(
+                    format!("`{number}` has no unit"),
+                    format!("write `{number}s` for seconds"),
+                ));
+            }
+            Scalar::Text(text) => humantime::parse_duration(text).ok(),
+            _ => None,
+        };
+        match duration {
+            Some(Duration::ZERO) if !zero.is_empty() => Ok(None),
+            Some(duration) if (least..=most).contains(&&duration) => Ok(Some(duration)),
+            Some(_) => Err(Fault::new(format!("{scalar} is out of bounds"), format!("write {range}{zero}"))),
+            None => Err(Fault::new(format!("{scalar} is no duration"), format!("write {form}{zero}"))),
+        }
+    }
+
+    fn parse_nonzero(&self, scalar: Scalar<'_>) -> Result<Duration, Fault> {
+        self.parse(scalar).map(|duration| duration.expect("0 is out of these bounds"))
+    }
+}
+
+/// Defines types for whole numbers within bounds.
+macro_rules! whole {
+    ($($(#[$doc:meta])* $name:ident($type:ty), $least:literal to $most:literal, $expected:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) struct $name(pub(crate) $type);
+
+        impl Leaf for $name {
+            const EXPECTED: &'static str = $expected;
+
+            fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+                match scalar {
+                    Scalar::Integer(number @ $least..=$most) => Ok($name(number as $type)),
+                    _ => Err(not_whole(scalar, $expected)),
+                }
+            }
+        }
+    )*};
+}
+
+whole! {
+    /// Results in a row.
+    InARow(u16), 1 to 100, "a whole number from 1 to 100";
+    /// Backends that are enough.
+    Quorum(u16), 1 to 65_535, "a whole number from 1 to 65535";
+    /// Live connections.
+    Connections(u32), 1 to 4_294_967_295, "a whole number from 1 to 4294967295";
+    /// A port that is no part of an endpoint.
+    PortNumber(u16), 1 to 65_535, "a port from 1 to 65535";
+}
+
+fn not_whole(scalar: Scalar<'_>, expected: &str) -> Fault {
+    let fix = match scalar {
+        Scalar::Text(text) if text.parse::<u32>().is_ok() => "write it without quotes",
+        _ => "write such a number",
+    };
+    Fault::new(format!("{scalar} is not {expected}"), fix)
+}
