@@ -4,6 +4,7 @@ use sluice_nft::Ip;
 
 use crate::health::Admin;
 use crate::model::{Backend, OnEmpty, Service};
+use crate::slots::{MAX_SLOTS, period};
 
 /// Steps in which a backend that comes back gets its whole weight, where `slow_start` says so.
 pub const RAMP_STEPS: u8 = 10;
@@ -74,5 +75,10 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
         let share = if is_ramping { standing.ramp.clamp(1, RAMP_STEPS) } else { 1 };
         backend.weight = if serves { standing.weight(backend) * u16::from(share) } else { 0 };
     }
+    // An operator's weights need not have a divisor in common.
+    now.fixed_grid |= Ip::ALL.into_iter().any(|ip| {
+        let of_version = now.backends.iter().filter(move |backend| Ip::of(backend.address) == ip);
+        period(of_version.map(|backend| backend.weight)) > MAX_SLOTS
+    });
     now
 }

@@ -1,0 +1,137 @@
+//! Which backends of a service take new flows.
+
+mod common;
+
+use common::service;
+use proptest::prelude::*;
+use proptest::sample::select;
+use sluice_core::health::Admin;
+use sluice_core::model::{OnEmpty, Service};
+use sluice_core::pool::{RAMP_STEPS, Standing, in_force};
+use sluice_core::slots::{grid, on_grid};
+
+const FOUR: [&str; 4] = ["10.0.2.11:80", "10.0.2.12:80", "10.0.2.13:80", "10.0.2.14:80"];
+
+fn web(backends: &[&str]) -> Service {
+    service(&["203.0.113.10:80"], backends)
+}
+
+/// Weights in force when backends stand like this.
+fn weights(service: &Service, standings: &[Standing]) -> Vec<u16> {
+    let of = |name: &str| service.backends.iter().position(|b| b.name.as_str() == name).unwrap();
+    let now = in_force(service, |backend| standings[of(backend.name.as_str())]);
+    now.backends.iter().map(|backend| backend.weight).collect()
+}
+
+fn up() -> Standing {
+    Standing::default()
+}
+
+fn down() -> Standing {
+    Standing { is_up: false, ..up() }
+}
+
+fn admin(admin: Admin) -> Standing {
+    Standing { admin, ..up() }
+}
+
+#[test]
+fn backend_that_is_down_drained_disabled_or_full_takes_no_new_flows() {
+    let web = web(&FOUR);
+    let full = Standing { is_full: true, ..up() };
+    assert_eq!(weights(&web, &[up(), down(), up(), up()]), [1, 0, 1, 1]);
+    assert_eq!(weights(&web, &[admin(Admin::Drain), admin(Admin::Disabled), full, up()]), [0, 0, 0, 1]);
+    assert_eq!(in_force(&web, |_| up()), web, "nothing is otherwise");
+}
+
+#[test]
+fn weight_of_an_operator_takes_the_place_of_the_files() {
+    let web = web(&["10.0.2.11:80*3", "10.0.2.12:80"]);
+    let weight = |weight| Standing { weight: Some(weight), ..up() };
+    assert_eq!(weights(&web, &[weight(7), weight(0)]), [7, 0]);
+}
+
+#[test]
+fn backups_serve_when_the_others_are_fewer_than_the_quorum() {
+    let mut web = web(&FOUR);
+    web.quorum = 2;
+    web.backends[3].backup = true;
+    assert_eq!(weights(&web, &[up(), up(), up(), up()]), [1, 1, 1, 0]);
+    assert_eq!(weights(&web, &[up(), up(), down(), up()]), [1, 1, 0, 0]);
+    assert_eq!(weights(&web, &[up(), down(), down(), up()]), [0, 0, 0, 1]);
+    assert_eq!(weights(&web, &[up(), down(), down(), down()]), [0, 0, 0, 0]);
+}
+
+#[test]
+fn pools_of_two_ip_versions_are_two() {
+    let mut both =
+        service(&["203.0.113.10:80", "2001:db8::10:80"], &[FOUR[0], FOUR[1], "[fd00::1]:80", "[fd00::2]:80"]);
+    both.backends[1].backup = true;
+    both.backends[3].backup = true;
+    assert_eq!(weights(&both, &[down(), up(), up(), up()]), [0, 1, 1, 0]);
+}
+
+#[test]
+fn empty_pool_with_use_all_takes_whom_no_operator_keeps_out() {
+    let mut web = web(&FOUR);
+    web.on_empty = OnEmpty::UseAll;
+    assert_eq!(weights(&web, &[down(), down(), down(), admin(Admin::Drain)]), [1, 1, 1, 0]);
+    assert_eq!(weights(&web, &[down(), up(), down(), down()]), [0, 1, 0, 0]);
+    let full = Standing { is_full: true, ..down() };
+    assert_eq!(weights(&web, &[full, down(), full, full]), [0, 1, 0, 0]);
+}
+
+#[test]
+fn backend_that_came_back_gets_its_share_step_by_step() {
+    let web = web(&["10.0.2.11:80*2", "10.0.2.12:80"]);
+    let shares = |ramp| weights(&web, &[up(), Standing { ramp, ..up() }]);
+    assert_eq!(shares(1), [20, 1]);
+    assert_eq!(shares(5), [20, 5]);
+    assert_eq!(shares(RAMP_STEPS), [2, 1]);
+    assert!(in_force(&web, |_| Standing { ramp: 1, ..up() }).fixed_grid, "steps re-point slots only");
+}
+
+proptest! {
+    #[test]
+    fn whoever_serves_may_and_somebody_does_if_anybody_may(
+        standings in prop::collection::vec(
+            (select(vec![Admin::Enabled, Admin::Drain, Admin::Disabled]), any::<[bool; 3]>(), 0u16..3), 4),
+        quorum in 1u16..3,
+        on_empty in select(vec![OnEmpty::Reject, OnEmpty::Drop, OnEmpty::UseAll]),
+    ) {
+        let mut web = web(&FOUR);
+        (web.quorum, web.on_empty) = (quorum, on_empty);
+        let mut all = vec![];
+        for (backend, (admin, [is_up, is_full, backup], weight)) in web.backends.iter_mut().zip(standings) {
+            (backend.backup, backend.weight) = (backup, weight);
+            all.push(Standing { admin, is_up, is_full, ..up() });
+        }
+        let now = weights(&web, &all);
+        let able = |i: usize| all[i].is_eligible() && !all[i].is_full && web.backends[i].weight > 0;
+        for (i, weight) in now.iter().enumerate().filter(|(_, weight)| **weight > 0) {
+            prop_assert_eq!(*weight, web.backends[i].weight);
+            prop_assert!(able(i) || on_empty == OnEmpty::UseAll && all[i].admin == Admin::Enabled && !all[i].is_full);
+        }
+        let enough = (0..4).filter(|i| able(*i) && !web.backends[*i].backup).count() >= usize::from(quorum);
+        let backup = (0..4).any(|i| able(i) && web.backends[i].backup);
+        prop_assert!(now.iter().any(|weight| *weight > 0) || !enough && !backup);
+    }
+
+    #[test]
+    fn slots_on_a_grid_are_as_near_to_the_shares_as_it_allows(
+        weights in prop::collection::vec(0u16..=2560, 1..12),
+    ) {
+        let size = grid(weights.len());
+        let slots = on_grid(&weights, size);
+        let sum: u32 = weights.iter().map(|w| u32::from(*w)).sum();
+        prop_assert_eq!(slots.len(), if sum == 0 { 0 } else { size });
+        for (backend, weight) in weights.iter().enumerate() {
+            let held = slots.iter().filter(|slot| **slot == backend).count() as f64;
+            let share = f64::from(*weight) * size as f64 / f64::from(sum.max(1));
+            prop_assert!(*weight == 0 || held >= 1.0);
+            // Those that hold one slot for less than one take it from the largest.
+            let small = weights.iter().filter(|w| u32::from(**w) * (size as u32) < sum).count() as f64;
+            prop_assert!((held - share).abs() < 1.0 + small, "{held} slots for {share}");
+        }
+    }
+}
