@@ -1,0 +1,48 @@
+//! One attempt, whatever it asks.
+
+mod exec;
+mod http;
+mod icmp;
+mod tcp;
+mod tls;
+mod udp;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sluice_core::model::{Probe, ProbeTarget};
+
+use crate::outcome::{Failed, Outcome, Verdict};
+
+/// Tries once; done after `timeout` at the latest. Placeholders of programs are filled in already.
+pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration) -> Outcome {
+    let began = Instant::now();
+    let to = SocketAddr::new(target.address, target.port);
+    let done = tokio::time::timeout(timeout, async {
+        match probe {
+            Probe::Tcp => tcp::attempt(to).await,
+            Probe::Http(probe) => http::attempt(probe, to).await,
+            Probe::Udp(probe) => udp::attempt(probe, to, timeout).await,
+            Probe::Icmp => icmp::attempt(target.address).await,
+            Probe::Exec(command) => exec::attempt(command).await,
+        }
+    });
+    let (verdict, detail) = match done.await {
+        Ok(Ok(detail)) => (Verdict::Success, detail),
+        Ok(Err(Failed::There(detail))) => (Verdict::Failure, detail),
+        Ok(Err(Failed::Here(detail))) => (Verdict::NotMade, detail),
+        Err(_) => (Verdict::Failure, format!("{}: no answer within {timeout:?}", what(probe, to))),
+    };
+    Outcome { verdict, detail, took: began.elapsed() }
+}
+
+/// What is tried.
+fn what(probe: &Probe, to: SocketAddr) -> String {
+    match probe {
+        Probe::Tcp => format!("connect {to}"),
+        Probe::Http(probe) => http::what(probe, to),
+        Probe::Udp(_) => format!("udp {to}"),
+        Probe::Icmp => format!("ping {}", to.ip()),
+        Probe::Exec(command) => format!("run {}", command.first().map_or("", String::as_str)),
+    }
+}

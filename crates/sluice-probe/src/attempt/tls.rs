@@ -1,0 +1,88 @@
+//! TLS under HTTP.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use sluice_core::model::HttpProbe;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::http;
+use crate::outcome::Failed;
+
+static VERIFYING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    Arc::new(builder().with_root_certificates(roots).with_no_client_auth())
+});
+
+static TRUSTING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+    let anybody = Arc::new(Anybody(ring::default_provider()));
+    Arc::new(builder().dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth())
+});
+
+fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring has what TLS 1.2 and 1.3 need")
+}
+
+pub(super) async fn wrap(
+    probe: &HttpProbe,
+    to: SocketAddr,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, Failed> {
+    let failed = |error: String| Failed::There(format!("{}: {error}", http::what(probe, to)));
+    let name = match &probe.host {
+        Some(host) => ServerName::try_from(host.clone()).map_err(|error| failed(error.to_string()))?,
+        None => ServerName::from(to.ip()),
+    };
+    let config = if probe.verify { &VERIFYING } else { &TRUSTING };
+    let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+    connected.map_err(|error| failed(error.to_string()))
+}
+
+/// Takes any certificate: whether a server answers is what is asked, not who it is.
+#[derive(Debug)]
+struct Anybody(CryptoProvider);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

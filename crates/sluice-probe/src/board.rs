@@ -1,0 +1,165 @@
+//! The health of every probed backend.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sluice_core::health::{Health, Machine};
+use sluice_core::model::{BackendKey, HealthCheck, ProbeTarget};
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+
+use crate::outcome::{Outcome, Verdict};
+
+/// What is known of backends; clones are the same board.
+#[derive(Clone, Debug, Default)]
+pub struct Board(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    backends: HashMap<BackendKey, Entry>,
+    changed: BTreeSet<BackendKey>,
+}
+
+/// One backend.
+#[derive(Debug)]
+struct Entry {
+    target: ProbeTarget,
+    check: Arc<HealthCheck>,
+    machine: Machine,
+    since: Timestamp,
+    last: Option<Last>,
+}
+
+/// The last outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// What it says of the backend.
+    pub verdict: Verdict,
+    /// What was tried and what came of it.
+    pub detail: String,
+    /// When it was known.
+    pub at: Timestamp,
+    /// How long it took.
+    pub took: Duration,
+    /// How many like it there were in a row, and how many make a difference.
+    pub in_a_row: (u16, u16),
+}
+
+/// What is known of one backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Its health.
+    pub health: Health,
+    /// Whether that lets it take new flows.
+    pub is_up: bool,
+    /// When health last changed, or it was first asked for.
+    pub since: Timestamp,
+    /// The last outcome; `None`: there was none yet.
+    pub last: Option<Last>,
+}
+
+impl Board {
+    /// Waits until there are changes to take.
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    /// Backends whose health changed since this was last asked.
+    pub fn take_changes(&self) -> BTreeSet<BackendKey> {
+        std::mem::take(&mut self.state().changed)
+    }
+
+    /// What is known of one backend; `None` if it is not probed.
+    pub fn report(&self, key: &BackendKey) -> Option<Report> {
+        let state = self.state();
+        let Entry { machine, since, last, .. } = state.backends.get(key)?;
+        Some(Report { health: machine.health(), is_up: machine.is_up(), since: *since, last: last.clone() })
+    }
+
+    /// Begins to keep a backend that is probed like this, or goes on with it if it was before.
+    pub(crate) fn keep(
+        &self,
+        key: &BackendKey,
+        target: ProbeTarget,
+        check: &Arc<HealthCheck>,
+        known: Health,
+    ) {
+        let mut state = self.state();
+        let same = state.backends.get(key).filter(|entry| entry.target == target && entry.check == *check);
+        if same.is_none() {
+            let machine = Machine::new(check, known);
+            let entry = Entry { target, check: check.clone(), machine, since: Timestamp::now(), last: None };
+            state.backends.insert(key.clone(), entry);
+        }
+    }
+
+    /// Forgets all others.
+    pub(crate) fn retain(&self, keys: &BTreeSet<BackendKey>) {
+        let mut state = self.state();
+        state.backends.retain(|key, _| keys.contains(key));
+        state.changed.retain(|key| keys.contains(key));
+    }
+
+    /// Takes an outcome for all backends that it speaks of.
+    pub(crate) fn observe(&self, keys: &[BackendKey], outcome: &Outcome) {
+        let mut state = self.state();
+        let State { backends, changed } = &mut *state;
+        let before = changed.len();
+        for key in keys {
+            if backends.get_mut(key).is_some_and(|entry| entry.observe(key, outcome)) {
+                changed.insert(key.clone());
+            }
+        }
+        if changed.len() > before {
+            self.0.changed.notify_one();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// Takes an outcome; `true` if health changed with it.
+    fn observe(&mut self, key: &BackendKey, outcome: &Outcome) -> bool {
+        let Outcome { verdict, detail, took } = outcome;
+        let needed = match verdict {
+            Verdict::Success => self.check.rise,
+            Verdict::Failure | Verdict::NotMade => self.check.fall,
+        };
+        let same = self.last.as_ref().filter(|last| last.verdict == *verdict);
+        let count = same.map_or(1, |last| last.in_a_row.0.saturating_add(1)).min(needed);
+        let at = Timestamp::now();
+        let (verdict, in_a_row) = (*verdict, (count, needed));
+        self.last = Some(Last { verdict, detail: detail.clone(), at, took: *took, in_a_row });
+        let BackendKey { service, backend } = key;
+        let changed = match verdict {
+            Verdict::NotMade => {
+                if count == 1 {
+                    warn!("probe {service}/{backend} could not be made: {detail}");
+                }
+                false
+            }
+            Verdict::Success | Verdict::Failure => self.machine.observe(verdict == Verdict::Success),
+        };
+        if changed {
+            self.since = at;
+            match self.machine.health() {
+                Health::Unhealthy => warn!("{service}/{backend} is unhealthy: {detail}, {count} of {needed}"),
+                _ => info!("{service}/{backend} is healthy: {detail}"),
+            }
+        } else {
+            debug!("probed {service}/{backend}: {detail}");
+        }
+        changed
+    }
+}

@@ -1,0 +1,131 @@
+//! Which probes run, and when.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sluice_core::health::Health;
+use sluice_core::model::{BackendKey, HealthCheck, Probe, ProbeTarget};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use crate::attempt;
+use crate::board::Board;
+
+/// A backend to be probed.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// Which.
+    pub key: BackendKey,
+    /// Where it is asked.
+    pub target: ProbeTarget,
+    /// How.
+    pub check: Arc<HealthCheck>,
+    /// Its health as far as it is known from before.
+    pub known: Health,
+}
+
+/// Runs probes on the runtime that it is used in, until it is dropped.
+#[derive(Debug, Default)]
+pub struct Prober {
+    board: Board,
+    running: HashMap<Job, Running>,
+}
+
+/// What makes two probes the same one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Job {
+    target: ProbeTarget,
+    probe: Probe,
+    interval: Duration,
+    timeout: Duration,
+}
+
+/// A task, and the backends that its outcomes speak of.
+#[derive(Debug)]
+struct Running {
+    task: AbortHandle,
+    keys: Arc<Mutex<Arc<[BackendKey]>>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Prober {
+    /// Nothing is probed yet.
+    pub fn new() -> Self {
+        Prober::default()
+    }
+
+    /// Where outcomes go.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Probes these backends and no others. Those that are probed like that already keep their health and their
+    /// schedule; one probe serves all backends that ask the same of the same target.
+    pub fn watch(&mut self, wanted: Vec<Watch>) {
+        let mut jobs: HashMap<Job, Vec<BackendKey>> = HashMap::new();
+        let mut keys = BTreeSet::new();
+        for Watch { key, target, check, known } in wanted {
+            self.board.keep(&key, target, &check, known);
+            keys.insert(key.clone());
+            jobs.entry(Job::new(&key, target, &check)).or_default().push(key);
+        }
+        self.board.retain(&keys);
+        self.running.retain(|job, _| jobs.contains_key(job));
+        for (job, keys) in jobs {
+            let keys: Arc<[BackendKey]> = keys.into();
+            match self.running.get(&job) {
+                Some(running) => *running.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys,
+                None => {
+                    let keys = Arc::new(Mutex::new(keys));
+                    let task = tokio::spawn(job.clone().run(self.board.clone(), keys.clone())).abort_handle();
+                    self.running.insert(job, Running { task, keys });
+                }
+            }
+        }
+    }
+}
+
+impl Job {
+    fn new(key: &BackendKey, target: ProbeTarget, check: &HealthCheck) -> Self {
+        let probe = match &check.probe {
+            Probe::Exec(command) => {
+                let filled = command.iter().map(|word| {
+                    word.replace("{address}", &target.address.to_string())
+                        .replace("{port}", &target.port.to_string())
+                        .replace("{service}", key.service.as_str())
+                        .replace("{backend}", key.backend.as_str())
+                });
+                Probe::Exec(filled.collect())
+            }
+            probe => probe.clone(),
+        };
+        Job { target, probe, interval: check.interval, timeout: check.timeout }
+    }
+
+    /// Begins at some point of the interval, so that not all targets are asked at once, and keeps to that but for a
+    /// twentieth. An attempt that takes longer than the interval is followed by the next one that is due.
+    async fn run(self, board: Board, keys: Arc<Mutex<Arc<[BackendKey]>>>) {
+        let random = RandomState::new();
+        let part = |n: u64, of: Duration| of.mul_f64(random.hash_one(n) as f64 / u64::MAX as f64);
+        let mut due = Instant::now() + part(0, self.interval);
+        for turn in 1.. {
+            sleep_until(due + part(turn, self.interval / 20)).await;
+            let outcome = attempt(&self.probe, self.target, self.timeout).await;
+            let keys = keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            board.observe(&keys, &outcome);
+            due += self.interval;
+            let now = Instant::now();
+            if due < now {
+                let late = (now - due).as_nanos() / self.interval.as_nanos();
+                due += self.interval * u32::try_from(late).unwrap_or(u32::MAX);
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One attempt of each kind against real sockets that behave and misbehave.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use sluice_core::model::{HttpProbe, Probe, ProbeTarget, UdpProbe};
+use sluice_probe::{Outcome, Verdict, attempt};
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+async fn ask(probe: &Probe, port: u16) -> Outcome {
+    ask_for(probe, port, Duration::from_secs(5)).await
+}
+
+async fn ask_for(probe: &Probe, port: u16, timeout: Duration) -> Outcome {
+    attempt(probe, ProbeTarget { address: LOCALHOST, port }, timeout).await
+}
+
+/// A server that does this to each connection.
+async fn server<F>(serve: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> u16
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            serve(listener.accept().await.unwrap().0).await;
+        }
+    });
+    port
+}
+
+async fn answering(text: &'static str) -> u16 {
+    server(move |mut stream| async move {
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).await;
+        let _ = stream.write_all(text.as_bytes()).await;
+    })
+    .await
+}
+
+async fn unused() -> u16 {
+    TcpListener::bind((LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port()
+}
+
+fn http(expect: (u16, u16), body: Option<&str>) -> Probe {
+    Probe::Http(HttpProbe {
+        path: "/healthz".into(),
+        host: None,
+        expect: vec![expect],
+        body: body.map(str::to_owned),
+        tls: false,
+        verify: false,
+    })
+}
+
+#[tokio::test]
+async fn tcp_to_a_listener_succeeds_and_to_none_says_why_not() {
+    let port = server(|stream| async move { drop(stream) }).await;
+    assert_eq!(ask(&Probe::Tcp, port).await.verdict, Verdict::Success);
+    let port = unused().await;
+    let outcome = ask(&Probe::Tcp, port).await;
+    assert_eq!(outcome.verdict, Verdict::Failure);
+    assert_eq!(outcome.detail, format!("connect 127.0.0.1:{port}: connection refused"));
+}
+
+#[tokio::test]
+async fn http_judges_status_and_body() {
+    let port = answering("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nready").await;
+    assert_eq!(ask(&http((200, 399), None), port).await.verdict, Verdict::Success);
+    assert_eq!(ask(&http((200, 399), Some("read")), port).await.verdict, Verdict::Success);
+    let lacking = ask(&http((200, 399), Some("steady")), port).await;
+    let expected = format!("GET http://127.0.0.1:{port}/healthz: status 200, but the body lacks \"steady\"");
+    assert_eq!((lacking.verdict, lacking.detail), (Verdict::Failure, expected));
+    let port = answering("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").await;
+    let broken = ask(&http((200, 399), None), port).await;
+    let expected = format!("GET http://127.0.0.1:{port}/healthz: status 500");
+    assert_eq!((broken.verdict, broken.detail), (Verdict::Failure, expected));
+    assert_eq!(ask(&http((500, 500), None), port).await.verdict, Verdict::Success);
+}
+
+#[tokio::test]
+async fn http_from_whoever_is_silent_resets_or_talks_nonsense_fails() {
+    let silent = server(|stream| async move {
+        tokio::spawn(async move {
+            let _kept_open = stream;
+            std::future::pending::<()>().await;
+        });
+    })
+    .await;
+    let outcome = ask_for(&http((200, 399), None), silent, Duration::from_millis(100)).await;
+    let expected = format!("GET http://127.0.0.1:{silent}/healthz: no answer within 100ms");
+    assert_eq!((outcome.verdict, outcome.detail), (Verdict::Failure, expected));
+    let resetting = server(|stream| async move {
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    })
+    .await;
+    assert_eq!(ask(&http((200, 399), None), resetting).await.verdict, Verdict::Failure);
+    let talking = answering("hello\r\n").await;
+    assert_eq!(ask(&http((200, 399), None), talking).await.verdict, Verdict::Failure);
+}
+
+#[tokio::test]
+async fn tls_to_whoever_speaks_none_fails() {
+    let port = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let Probe::Http(plain) = http((200, 399), None) else { unreachable!() };
+    let outcome = ask(&Probe::Http(HttpProbe { tls: true, ..plain }), port).await;
+    assert_eq!(outcome.verdict, Verdict::Failure, "{}", outcome.detail);
+    assert!(
+        outcome.detail.starts_with(&format!("GET https://127.0.0.1:{port}/healthz: ")),
+        "{}",
+        outcome.detail
+    );
+}
+
+#[tokio::test]
+async fn udp_judges_the_answer_or_the_lack_of_a_refusal() {
+    let socket = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut datagram = [0; 64];
+        loop {
+            let (length, peer): (usize, SocketAddr) = socket.recv_from(&mut datagram).await.unwrap();
+            if length > 0 {
+                socket.send_to(b"pong!", peer).await.unwrap();
+            }
+        }
+    });
+    let udp = |send: &str, expect: Option<&str>| {
+        Probe::Udp(UdpProbe { send: send.into(), expect: expect.map(Into::into) })
+    };
+    assert_eq!(ask(&udp("ping", Some("pong")), port).await.verdict, Verdict::Success);
+    assert_eq!(ask(&udp("ping", Some("ping")), port).await.verdict, Verdict::Failure);
+    assert_eq!(ask(&udp("", None), port).await.verdict, Verdict::Success);
+    let short = ask_for(&udp("", Some("")), port, Duration::from_millis(100)).await;
+    assert_eq!(short.verdict, Verdict::Failure, "{}", short.detail);
+    let unused = unused().await;
+    let refused = ask(&udp("ping", None), unused).await;
+    let expected = format!("udp 127.0.0.1:{unused}: connection refused");
+    assert_eq!((refused.verdict, refused.detail), (Verdict::Failure, expected));
+}
+
+#[tokio::test]
+async fn ping_of_this_machine_is_answered() {
+    let outcome =
+        attempt(&Probe::Icmp, ProbeTarget { address: LOCALHOST, port: 0 }, Duration::from_secs(5)).await;
+    assert_eq!(outcome.verdict, Verdict::Success, "{}", outcome.detail);
+    let v6 = ProbeTarget { address: "::1".parse().unwrap(), port: 0 };
+    let outcome = attempt(&Probe::Icmp, v6, Duration::from_secs(5)).await;
+    assert_eq!(outcome.verdict, Verdict::Success, "{}", outcome.detail);
+}
+
+#[tokio::test]
+async fn program_is_judged_by_its_exit_status_and_says_so() {
+    let run = |script: &str| Probe::Exec(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
+    let good = ask(&run("echo fine; echo more"), 0).await;
+    assert_eq!((good.verdict, &*good.detail), (Verdict::Success, "run /bin/sh: exit status 0: fine"));
+    let bad = ask(&run("echo bad >&2; exit 3"), 0).await;
+    assert_eq!((bad.verdict, &*bad.detail), (Verdict::Failure, "run /bin/sh: exit status 3: bad"));
+    let absent = ask(&Probe::Exec(vec!["/no/such/program".into()]), 0).await;
+    assert_eq!(absent.verdict, Verdict::NotMade, "{}", absent.detail);
+}
+
+#[tokio::test]
+async fn program_that_does_not_end_is_killed_with_its_children() {
+    let directory = std::env::temp_dir().join(format!("sluice-probe-{}", std::process::id()));
+    let script = format!("sleep 1000 & echo $! > {}; wait", directory.display());
+    let probe = Probe::Exec(["/bin/sh", "-c", &script].map(str::to_owned).to_vec());
+    let outcome = ask_for(&probe, 0, Duration::from_secs(1)).await;
+    assert_eq!((outcome.verdict, &*outcome.detail), (Verdict::Failure, "run /bin/sh: no answer within 1s"));
+    let child = std::fs::read_to_string(&directory).unwrap();
+    std::fs::remove_file(&directory).unwrap();
+    let status = format!("/proc/{}/stat", child.trim());
+    let is_gone = || std::fs::read_to_string(&status).map_or(true, |stat| stat.contains(") Z "));
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !is_gone() {
+        assert!(std::time::Instant::now() < deadline, "the child lives on");
+        tokio::task::yield_now().await;
+    }
+}
