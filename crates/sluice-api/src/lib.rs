@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use client::{Client, ClientError};
 pub use jiff::Timestamp;
 pub use status::{
-    Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, ReloadStatus, ServiceState,
-    ServiceStatus, Status, TableStatus,
+    Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, ProbeStatus, ReloadStatus,
+    ServiceState, ServiceStatus, Status, TableStatus,
 };
 
 /// Where the control socket is unless the configuration says otherwise.

@@ -70,10 +70,27 @@ pub struct BackendStatus {
     /// When health, admin state or eligibility last changed.
     pub since: Timestamp,
     /// The last probe; `null`: there was none.
-    pub last_probe: Option<serde_json::Value>,
+    pub last_probe: Option<ProbeStatus>,
     /// What an operator changed at run time; `null`: nothing.
     #[serde(rename = "override")]
     pub overridden: Option<serde_json::Value>,
+}
+
+/// The last probe of a backend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// What it says of the backend; `null`: nothing, for it could not be made.
+    pub ok: Option<bool>,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Milliseconds that it took.
+    pub took_ms: f64,
+    /// What was tried and what came of it: `connect 10.0.2.12:8080: connection refused`.
+    pub detail: String,
+    /// How many ended like it in a row, at most `needed`.
+    pub count: u16,
+    /// How many in a row change the backend's health.
+    pub needed: u16,
 }
 
 /// Observed state of a backend.

@@ -11,6 +11,7 @@
 mod attr;
 mod batch;
 mod commit;
+pub mod conntrack;
 mod deleted;
 mod dump;
 mod element;

@@ -58,6 +58,11 @@ impl Conversation {
         Ok(Conversation { answer: read_line(&mut stream)?.parse()?, stream })
     }
 
+    /// Waits for a line without sending anything.
+    pub fn listen(&mut self) -> io::Result<String> {
+        read_line(&mut self.stream)
+    }
+
     /// Sends a line and returns what comes back.
     pub fn echo(&mut self, line: &str) -> io::Result<String> {
         // At once: a line end in a packet of its own would wait for an acknowledgement.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use sluice_api::{
-    Admin, BackendStatus, ForeignChange, Health, ServiceState, ServiceStatus, Status, Timestamp, number,
+    Admin, BackendStatus, ForeignChange, Health, ProbeStatus, ServiceState, ServiceStatus, Status, Timestamp,
+    number,
 };
 
 /// Renders a state as of `now`; `colour` adds ANSI colours.
@@ -13,6 +14,7 @@ pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
     for service in &status.services {
         text += &heading(service, colour);
         text += &backends(&service.backends, now);
+        text += &reasons(&service.backends, now);
         text.push('\n');
     }
     text += &summary(status, now, colour);
@@ -56,6 +58,20 @@ fn backends(backends: &[BackendStatus], now: Timestamp) -> String {
         column.set_padding((before, 2));
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Why backends do not serve, a line each.
+fn reasons(backends: &[BackendStatus], now: Timestamp) -> String {
+    let told = backends.iter().filter_map(|backend| {
+        let probe = backend.last_probe.as_ref().filter(|probe| probe.ok != Some(true))?;
+        let ProbeStatus { at, detail, count, needed, .. } = probe;
+        let (name, ago) = (&backend.name, age(now, *at));
+        Some(match probe.ok {
+            None => format!("  {name}: {detail} (no probe could be made), {ago} ago\n"),
+            Some(_) => format!("  {name}: {detail}, {count} of {needed}, {ago} ago\n"),
+        })
+    });
+    told.collect()
 }
 
 /// One word, or what keeps it from taking new connections.

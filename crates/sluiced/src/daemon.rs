@@ -8,18 +8,22 @@ use sluice_api::{
     DaemonStatus, ForeignChange, ForeignChanges, ReloadStatus, Status, TableStatus, Timestamp, number,
 };
 use sluice_config::Loaded;
-use sluice_core::model::{Config, OnStop, Services};
-use sluice_core::transition::Transition;
+use sluice_core::flows::Forget;
+use sluice_core::model::{Backend, Config, InForce, OnStop, Services};
+use sluice_core::transition::{Difference, Transition};
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
+use sluice_probe::Prober;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::clock::now;
 use crate::fatal::{Exit, Fatal, chain};
+use crate::flows::Flows;
 use crate::forwarding::{Forwarding, ForwardingError, versions};
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
+use crate::standing::Standings;
 use crate::view::{self, Since};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
@@ -31,12 +35,16 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Daemon<D> {
     file: PathBuf,
     /// In force. Control socket and state directory stay those of the start.
-    config: Config,
-    reconciler: Reconciler<D>,
+    pub(crate) config: Config,
+    /// How its backends stand.
+    pub(crate) standings: Standings,
+    pub(crate) prober: Prober,
+    pub(crate) flows: Flows,
+    pub(crate) reconciler: Reconciler<D>,
     forwarding: Forwarding,
-    notify: Notify,
+    pub(crate) notify: Notify,
     started: Timestamp,
-    since: Since,
+    pub(crate) since: Since,
     reload: ReloadStatus,
     trouble: Option<Trouble>,
     foreign: ForeignChanges,
@@ -60,22 +68,18 @@ impl<D: Dataplane> Daemon<D> {
         dataplane: D,
         mut forwarding: Forwarding,
         notify: Notify,
+        flows: Flows,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.iter().for_each(|warning| warn!("{warning}"));
         ensure_forwarding(&mut forwarding, &config)?;
-        let mut reconciler = Reconciler::new(dataplane);
-        let outcome = reconciler
-            .round(Trigger::Start, &Transition::between(&Services::new(), &config.services))
-            .await
-            .map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
         let started = now();
         let reload = ReloadStatus {
             at: started,
             ok: true,
             problems: vec![],
             warnings,
-            summary: outcome.to_string(),
+            summary: String::new(),
             generation: 1,
         };
         let since = Since::new(started);
@@ -83,7 +87,10 @@ impl<D: Dataplane> Daemon<D> {
         let mut daemon = Daemon {
             file,
             config,
-            reconciler,
+            standings: Standings::default(),
+            prober: Prober::new(),
+            flows,
+            reconciler: Reconciler::new(dataplane),
             forwarding,
             notify,
             started,
@@ -93,6 +100,17 @@ impl<D: Dataplane> Daemon<D> {
             foreign: ForeignChanges::default(),
             last_round,
         };
+        daemon.watch();
+        let instead = daemon.standings.instead(&daemon.config.services);
+        daemon.standings.replace(&daemon.config.services, instead);
+        let wanted = daemon.standings.in_force(&daemon.config.services);
+        let outcome = daemon
+            .reconciler
+            .round(Trigger::Start, &Transition::between(&Services::new(), wanted))
+            .await
+            .map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
+        daemon.reload.summary = outcome.to_string();
+        daemon.flows.forget(daemon.config.services.values().flat_map(Forget::untranslated).collect());
         let line = daemon.line();
         info!("ready: {line}");
         daemon.notify.ready(&line);
@@ -133,14 +151,25 @@ impl<D: Dataplane> Daemon<D> {
     async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
         ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
-        let transition = Transition::between(&self.config.services, &new.services);
+        self.expect_down(&new.services);
+        let instead = self.standings.instead(&new.services);
+        let held = self.standings.in_force(&self.config.services);
+        let transition = Transition::between(held, InForce::new(&new.services, &instead));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&transition, now());
             let is_same = transition.differences().next().is_none();
+            let forget = transition.differences().flat_map(left).collect();
             // Those that have been there all the time lie better in memory.
             let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
             self.config = Config { services, ..new };
+            self.standings.replace(&self.config.services, instead);
+            self.flows.forget(forget);
+            self.watch();
+            let names = self.standings.held_back();
+            let settled = self.settle(result);
+            self.follow(Trigger::Health, &names).await;
+            return settled;
         }
         self.settle(result)
     }
@@ -171,7 +200,10 @@ impl<D: Dataplane> Daemon<D> {
         if let Err(fatal) = ensure_forwarding(&mut self.forwarding, &self.config) {
             error!("{fatal}");
         }
-        let result = self.reconciler.round(trigger, &Transition::none(&self.config.services)).await;
+        let result = self
+            .reconciler
+            .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
+            .await;
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.settle(result);
         let line = self.line();
@@ -215,7 +247,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Notes the end of a round, and when to try again if it failed.
-    fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, Vec<String>> {
+    pub(crate) fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, Vec<String>> {
         self.last_round = Instant::now();
         let before = self.trouble.take();
         if before.is_some() && result.is_ok() {
@@ -241,12 +273,18 @@ impl<D: Dataplane> Daemon<D> {
     /// Everything, with counts as of now.
     pub(crate) fn status(&mut self) -> Status {
         let services = &self.config.services;
-        let inspected = self.reconciler.inspect(services.into());
+        let inspected = self.reconciler.inspect(self.standings.in_force(services));
         let unread = inspected.as_ref().err().map(|error| chain(error));
         let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
         let trouble = self.trouble.as_ref();
         Status {
-            services: view::services(services, self.reconciler.totals(), &self.since),
+            services: view::services(
+                services,
+                self.standings.in_force(services),
+                self.prober.board(),
+                self.reconciler.totals(),
+                &self.since,
+            ),
             reload: self.reload.clone(),
             table: TableStatus {
                 name: Table::NAME.to_owned(),
@@ -296,7 +334,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// The state on one line.
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         match (&self.trouble, self.reload.ok) {
             (Some(trouble), _) => format!("{}, not in sync: {}", self.counts(), trouble.error),
             (None, true) => format!("{}, in sync", self.counts()),
@@ -312,6 +350,22 @@ impl<D: Dataplane> Daemon<D> {
         let backends: usize = services.values().map(|service| service.backends.len()).sum();
         format!("{} with {}", number(services.len(), "service"), number(backends, "backend"))
     }
+}
+
+/// Flows of backends that a reload took out of a service, and those that met a listener before it was one.
+fn left((_, before, after): Difference<'_>) -> Vec<Forget> {
+    let (old, new) = (before.filter(|service| service.enabled), after.filter(|service| service.enabled));
+    let stays = |backend: &Backend| {
+        new.is_some_and(|new| {
+            new.backends.iter().any(|b| (b.address, b.port) == (backend.address, backend.port))
+        })
+    };
+    let gone = old.into_iter().flat_map(|old| {
+        let backends = old.backends.iter().filter(|backend| !stays(backend));
+        backends.flat_map(move |backend| Forget::backend(old, backend, false))
+    });
+    let came = new.filter(|new| old.is_none_or(|old| old.listeners != new.listeners));
+    gone.chain(came.into_iter().flat_map(Forget::untranslated)).collect()
 }
 
 /// Logs a problem on its way to the status.

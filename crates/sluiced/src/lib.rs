@@ -8,6 +8,7 @@
 
 pub mod args;
 pub mod fatal;
+pub mod flows;
 pub mod forwarding;
 pub mod logging;
 pub mod notify;
@@ -21,5 +22,7 @@ pub mod claim;
 mod clock;
 mod control;
 mod daemon;
+mod serving;
 mod signals;
+mod standing;
 mod view;

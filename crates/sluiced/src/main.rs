@@ -8,17 +8,19 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_netlink::{Hold, Monitor, Netlink, ProbeError, Proc, memory};
 use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
+use sluiced::flows::Flows;
 use sluiced::notify::Notify;
 use sluiced::request::Request;
 use sluiced::tasks::{self, Surroundings};
 use sluiced::{logging, request};
 use tokio::sync::mpsc::Sender;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// With this variable the daemon behaves as if the kernel refused the flags of an owned table.
 const UNOWNED: &str = "SLUICE_UNOWNED";
@@ -49,7 +51,9 @@ fn run(args: Args) -> Result<(), Fatal> {
         notify: Notify::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
         claim: Claim::take,
+        flows: Flows::start(),
     };
+    raise_limits();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
@@ -97,5 +101,14 @@ fn tell(mut monitor: Monitor, asking: Sender<Request>) {
         if told.is_err() {
             return;
         }
+    }
+}
+
+/// Probes take a descriptor each while they are under way.
+fn raise_limits() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!("raise the limit of open files: {error}");
     }
 }

@@ -37,6 +37,7 @@ use crate::claim::Claim;
 use crate::control::{self, ControlSocket};
 use crate::daemon::Daemon;
 use crate::fatal::{Exit, Fatal};
+use crate::flows::Flows;
 use crate::forwarding::Forwarding;
 use crate::notify::Notify;
 use crate::request::Request;
@@ -59,6 +60,8 @@ pub struct Surroundings {
     pub watchdog: Option<Duration>,
     /// Makes sure that nobody else is at the table.
     pub claim: fn() -> Result<Claim, Fatal>,
+    /// What conntrack knows.
+    pub flows: Flows,
 }
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
@@ -70,7 +73,7 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim } = surroundings;
+    let Surroundings { config: file, proc, notify, watchdog, claim, flows } = surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -89,7 +92,7 @@ pub async fn run<D: Dataplane>(
     let _held_to_the_end = claim()?;
     let (_removed_at_the_end, listener) = socket.split();
     let forwarding = Forwarding::new(proc, state);
-    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify).await?;
+    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify, flows).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
         listen(daemon.dataplane(), asking.clone())?;
@@ -116,6 +119,8 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Stop) | None => break,
             },
             trigger = daemon.due() => daemon.round(trigger).await,
+            () = daemon.health_changes() => daemon.health().await,
+            () = daemon.step_is_due() => daemon.step().await,
             () = tick(&mut watchdog) => {
                 daemon.alive();
                 continue;

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sluice_api::{Admin, BackendStatus, Health, ServiceState, ServiceStatus, Timestamp};
-use sluice_core::model::{Backend, BackendKey, BackendName, BackendPort, Service, ServiceName, Services};
+use sluice_api::{Admin, BackendStatus, Health, ProbeStatus, ServiceState, ServiceStatus, Timestamp};
+use sluice_core::health;
+use sluice_core::model::{
+    Backend, BackendKey, BackendName, BackendPort, InForce, Service, ServiceName, Services,
+};
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
+use sluice_probe::{Board, Last, Verdict};
 
+use crate::standing::key;
 use crate::totals::Totals;
 
 /// Since when backends are in their state. Most are since the start, and those take no room.
@@ -45,6 +50,11 @@ impl Since {
         }
     }
 
+    /// Notes that a backend changed.
+    pub(crate) fn mark(&mut self, key: BackendKey, now: Timestamp) {
+        self.later.insert(key, now);
+    }
+
     fn of(&self, service: &ServiceName, backend: &BackendName) -> Timestamp {
         let key = BackendKey { service: service.clone(), backend: backend.clone() };
         self.later.get(&key).copied().unwrap_or(self.start)
@@ -52,36 +62,65 @@ impl Since {
 }
 
 /// All services, in order of their names.
-pub(crate) fn services(services: &Services, totals: &Totals, since: &Since) -> Vec<ServiceStatus> {
+///
+/// `services` are those of the file, `in_force` what is made of them.
+pub(crate) fn services(
+    services: &Services,
+    in_force: InForce<'_>,
+    board: &Board,
+    totals: &Totals,
+    since: &Since,
+) -> Vec<ServiceStatus> {
     let totals = totals.by_backend();
     let total = |service, backend| totals.get(&(service, backend)).copied().unwrap_or_default();
     services
         .iter()
-        .map(|(name, service)| ServiceStatus {
+        .zip(in_force.iter().map(|(_, serving)| serving))
+        .map(|((name, service), serving)| ServiceStatus {
             name: name.to_string(),
             listeners: service.listeners.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.as_str().to_owned(),
-            state: state(service),
+            state: state(serving),
             backends: service
                 .backends
                 .iter()
-                .map(|backend| BackendStatus {
+                .zip(&serving.backends)
+                .map(|(backend, now)| (backend, now, board.report(&key(name, backend))))
+                .map(|(backend, now, report)| BackendStatus {
                     name: backend.name.to_string(),
                     address: address(backend),
-                    health: Health::Unknown,
+                    health: report.as_ref().map_or(Health::Unknown, |report| health(report.health)),
                     admin: Admin::Enabled,
-                    eligible: eligible(service),
+                    eligible: eligible(service) && report.as_ref().is_none_or(|report| report.is_up),
                     weight: backend.weight,
-                    share: share(service, backend),
+                    share: share(serving, now),
                     connections_total: total(name, &backend.name),
                     active: None,
                     since: since.of(name, &backend.name),
-                    last_probe: None,
+                    last_probe: report.and_then(|report| report.last).map(last_probe),
                     overridden: None,
                 })
                 .collect(),
         })
         .collect()
+}
+
+fn health(health: health::Health) -> Health {
+    match health {
+        health::Health::Unknown => Health::Unknown,
+        health::Health::Healthy => Health::Healthy,
+        health::Health::Unhealthy => Health::Unhealthy,
+    }
+}
+
+fn last_probe(last: Last) -> ProbeStatus {
+    let Last { verdict, detail, at, took, in_a_row: (count, needed) } = last;
+    let ok = match verdict {
+        Verdict::Success => Some(true),
+        Verdict::Failure => Some(false),
+        Verdict::NotMade => None,
+    };
+    ProbeStatus { ok, at, took_ms: took.as_secs_f64() * 1e3, detail, count, needed }
 }
 
 fn state(service: &Service) -> ServiceState {
@@ -94,7 +133,7 @@ fn state(service: &Service) -> ServiceState {
     }
 }
 
-/// Nothing is probed and nobody can disable a backend: only its service can keep it from new flows.
+/// Whether its service lets a backend take new flows.
 fn eligible(service: &Service) -> bool {
     service.enabled
 }
@@ -141,7 +180,7 @@ mod tests {
     }
 
     fn show(services: &Services, since: &Since) -> ServiceStatus {
-        super::services(services, &Totals::default(), since).remove(0)
+        super::services(services, services.into(), &Board::default(), &Totals::default(), since).remove(0)
     }
 
     #[test]

@@ -62,17 +62,14 @@ where
         Ok(format!("{}: status {status}", what()))
     };
     // The connection moves bytes for as long as the answer needs it.
-    tokio::pin!(connection);
     tokio::pin!(answer);
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut answer => return answer,
-            ended = &mut connection => match ended {
-                Ok(()) => return answer.await,
-                Err(error) => return Err(failed(&error)),
-            },
-        }
+    tokio::select! {
+        biased;
+        answer = &mut answer => answer,
+        ended = connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(failed(&error)),
+        },
     }
 }
 

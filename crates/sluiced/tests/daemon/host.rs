@@ -4,11 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use sluice_api::{ReloadStatus, Status};
+use sluice_core::flows::Forget;
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
@@ -16,6 +18,7 @@ use sluice_nft::{
 };
 use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
+use sluiced::flows::Flows;
 use sluiced::notify::Notify;
 use sluiced::request::{self, Request};
 use sluiced::tasks::{self, Surroundings};
@@ -30,6 +33,8 @@ pub(crate) struct Host {
     kernel: Kernel,
     /// What the service manager was told, one text a state.
     notified: Rc<RefCell<Vec<String>>>,
+    /// Flows that were to be forgotten.
+    pub(crate) forgotten: (Sender<Vec<Forget>>, Receiver<Vec<Forget>>),
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
 }
@@ -85,6 +90,7 @@ impl Host {
             directory: tempfile::tempdir().unwrap(),
             kernel: Kernel::default(),
             notified: Rc::default(),
+            forgotten: channel(),
             watchdog: None,
         };
         for (path, value) in [
@@ -176,6 +182,7 @@ impl Host {
             watchdog: self.watchdog,
             // All of them are in one namespace.
             claim: || Ok(Claim::default()),
+            flows: Flows::to(self.forgotten.0.clone()),
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }

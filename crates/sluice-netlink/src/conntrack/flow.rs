@@ -1,0 +1,116 @@
+//! One entry of conntrack.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::wire::{self, IPS_DST_NAT, PROTOCOL_TCP};
+use crate::attr::Attributes;
+use crate::message;
+
+/// A flow, as conntrack has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Number of the protocol.
+    pub protocol: u8,
+    /// Source of the first packet.
+    pub client: SocketAddr,
+    /// Destination of the first packet, before translation.
+    pub to: SocketAddr,
+    /// Source of the answers.
+    pub backend: SocketAddr,
+    /// Destination of the answers: the client, or who stands in for it.
+    pub back_to: SocketAddr,
+    /// `IPS_*` of the kernel.
+    pub status: u32,
+    /// How far the connection is, for TCP.
+    pub tcp_state: Option<TcpState>,
+    /// What tells it from earlier ones with the same addresses and ports.
+    pub id: u32,
+    /// Its zone.
+    pub zone: u16,
+}
+
+/// State of a TCP connection (`enum tcp_conntrack`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum TcpState {
+    None,
+    SynSent,
+    SynReceived,
+    Established,
+    FinWait,
+    CloseWait,
+    LastAck,
+    TimeWait,
+    Close,
+    /// Both ends sent a SYN.
+    SynSent2,
+}
+
+impl Flow {
+    /// Whether its destination was translated.
+    pub fn is_translated(&self) -> bool {
+        self.status & IPS_DST_NAT != 0
+    }
+
+    /// Whether somebody may still use it.
+    pub fn is_active(&self) -> bool {
+        use TcpState::{Close, LastAck, None, TimeWait};
+        self.tcp_state.is_none_or(|state| !matches!(state, None | LastAck | TimeWait | Close))
+    }
+
+    /// Whether it is a TCP connection that no backend has answered yet.
+    pub fn is_opening(&self) -> bool {
+        self.tcp_state == Some(TcpState::SynSent)
+    }
+
+    /// Reads a message; `None` for protocols without ports.
+    pub(super) fn parse(answer: &[u8]) -> Option<Self> {
+        let attributes = message::attributes(answer);
+        let (protocol, client, to) = tuple(attributes.nested(wire::TUPLE_ORIG)?)?;
+        let (_, backend, back_to) = tuple(attributes.nested(wire::TUPLE_REPLY)?)?;
+        let tcp = || {
+            let tcp = attributes.nested(wire::PROTOINFO)?.nested(wire::PROTOINFO_TCP)?;
+            TcpState::of(*tcp.bytes(wire::TCP_STATE)?.first()?)
+        };
+        Some(Flow {
+            protocol,
+            client,
+            to,
+            backend,
+            back_to,
+            status: attributes.u32(wire::STATUS)?,
+            tcp_state: if protocol == PROTOCOL_TCP { tcp() } else { None },
+            id: attributes.u32(wire::ID)?,
+            zone: attributes.bytes(wire::ZONE).and_then(number).unwrap_or(0),
+        })
+    }
+}
+
+impl TcpState {
+    fn of(number: u8) -> Option<Self> {
+        use TcpState::*;
+        const ALL: [TcpState; 10] =
+            [None, SynSent, SynReceived, Established, FinWait, CloseWait, LastAck, TimeWait, Close, SynSent2];
+        ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// Protocol, source and destination.
+fn tuple(tuple: Attributes<'_>) -> Option<(u8, SocketAddr, SocketAddr)> {
+    let (ip, ports) = (tuple.nested(wire::TUPLE_IP)?, tuple.nested(wire::TUPLE_PROTO)?);
+    let address = |v4, v6| -> Option<IpAddr> {
+        match ip.bytes(v4) {
+            Some(bytes) => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+            None => <[u8; 16]>::try_from(ip.bytes(v6)?).ok().map(IpAddr::from),
+        }
+    };
+    let source =
+        SocketAddr::new(address(wire::V4_SRC, wire::V6_SRC)?, ports.bytes(wire::SRC_PORT).and_then(number)?);
+    let destination =
+        SocketAddr::new(address(wire::V4_DST, wire::V6_DST)?, ports.bytes(wire::DST_PORT).and_then(number)?);
+    Some((*ports.bytes(wire::PROTO_NUM)?.first()?, source, destination))
+}
+
+fn number(bytes: &[u8]) -> Option<u16> {
+    bytes.try_into().ok().map(u16::from_be_bytes)
+}

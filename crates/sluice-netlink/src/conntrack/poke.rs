@@ -1,0 +1,85 @@
+//! Packets that make an end of a TCP connection send something.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
+};
+
+use super::Flow;
+use super::wire::PROTOCOL_TCP;
+
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+/// Bytes of a TCP header without options.
+const TCP: usize = 20;
+
+/// Raw sockets of both IP versions. Protocol `IPPROTO_RAW` means that the sender writes the IP header.
+pub(super) struct Poker {
+    v4: OwnedFd,
+    v6: OwnedFd,
+}
+
+impl Poker {
+    pub(super) fn open() -> io::Result<Self> {
+        let open = |family| {
+            socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, SockProtocol::Raw)
+        };
+        Ok(Poker { v4: open(AddressFamily::Inet)?, v6: open(AddressFamily::Inet6)? })
+    }
+
+    /// Sends each end what it must answer with the sequence number it expects. Conntrack ignores both as far as the
+    /// state of the flow goes, and translates them. The first error, after all were tried.
+    pub(super) fn poke(&self, flows: &[Flow]) -> io::Result<()> {
+        let packets = flows
+            .iter()
+            .flat_map(|flow| [(flow.backend, flow.back_to, SYN | ACK), (flow.client, flow.to, SYN)]);
+        let mut first = Ok(());
+        for (from, to, flags) in packets {
+            first = first.and(self.send(from, to, flags));
+        }
+        first
+    }
+
+    fn send(&self, from: SocketAddr, to: SocketAddr, flags: u8) -> io::Result<()> {
+        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        // For raw sockets the port is a protocol.
+        let address = SockaddrStorage::from(SocketAddr::new(to.ip(), 0));
+        sendto(socket.as_raw_fd(), &packet(from, to, flags), &address, MsgFlags::empty())?;
+        Ok(())
+    }
+}
+
+/// An IP packet. The kernel writes length and checksum of an IPv4 header (raw(7)).
+fn packet(from: SocketAddr, to: SocketAddr, flags: u8) -> Vec<u8> {
+    let mut tcp = [0; TCP];
+    tcp[..2].copy_from_slice(&from.port().to_be_bytes());
+    tcp[2..4].copy_from_slice(&to.port().to_be_bytes());
+    tcp[12] = (TCP as u8 / 4) << 4;
+    tcp[13] = flags;
+    let addresses = [octets(from.ip()), octets(to.ip())].concat();
+    let pseudo = [0, PROTOCOL_TCP, 0, TCP as u8];
+    let sum = checksum(&[&addresses[..], &pseudo, &tcp].concat());
+    tcp[16..18].copy_from_slice(&sum.to_be_bytes());
+    let ip = match to {
+        SocketAddr::V4(_) => [0x45, 0, 0, 0, 0, 0, 0, 0, 64, PROTOCOL_TCP, 0, 0].to_vec(),
+        SocketAddr::V6(_) => vec![0x60, 0, 0, 0, 0, TCP as u8, PROTOCOL_TCP, 64],
+    };
+    [&ip, &addresses, &tcp[..]].concat()
+}
+
+fn octets(ip: IpAddr) -> Vec<u8> {
+    match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    }
+}
+
+/// RFC 1071, of an even number of bytes.
+fn checksum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
+}

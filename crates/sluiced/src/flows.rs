@@ -1,0 +1,192 @@
+//! A thread that has conntrack forget flows, so that the reconcile task never waits for that.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sluice_core::flows::{Forget, Whither};
+use sluice_core::model::{Address, Listener, Ports, Protocol};
+use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
+use sluice_nft::Ip;
+use tracing::{debug, info, warn};
+
+/// When flows are looked for a second time: a packet that was under way during the commit may have made one.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long flows that are being reset still answer.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Up to so many kinds of flows the kernel is asked for each; for more it is asked for all flows once.
+const EACH: usize = 16;
+
+/// Where to say which flows are to be forgotten. Who listens may be gone.
+#[derive(Clone, Debug)]
+pub struct Flows(Sender<Vec<Forget>>);
+
+impl Flows {
+    /// Starts the thread in the network namespace of the caller. It ends with the last handle.
+    pub fn start() -> Self {
+        let (sender, orders) = channel();
+        match Conntrack::open() {
+            Ok(conntrack) => drop(thread::spawn(move || serve(conntrack, &orders))),
+            Err(error) => {
+                warn!("open conntrack: {error} (flows of backends that are down stay where they are)")
+            }
+        }
+        Flows(sender)
+    }
+
+    /// Hands all that is said to somebody else.
+    pub fn to(listener: Sender<Vec<Forget>>) -> Self {
+        Flows(listener)
+    }
+
+    /// Has these flows forgotten soon.
+    pub(crate) fn forget(&self, flows: Vec<Forget>) {
+        if !flows.is_empty() {
+            let _ = self.0.send(flows);
+        }
+    }
+}
+
+fn serve(mut conntrack: Conntrack, orders: &Receiver<Vec<Forget>>) {
+    let mut again: Vec<(Instant, Vec<Forget>)> = Vec::new();
+    loop {
+        let wait = again.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
+        let order = match wait {
+            None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => orders.recv_timeout(wait),
+        };
+        match order {
+            Ok(mut order) => {
+                orders.try_iter().for_each(|more| order.extend(more));
+                sweep(&mut conntrack, &order);
+                again.push((Instant::now() + AGAIN, order));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let (_, order) = again.remove(0);
+                sweep(&mut conntrack, &order);
+            }
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Finds flows and ends them.
+fn sweep(conntrack: &mut Conntrack, order: &[Forget]) {
+    match try_sweep(conntrack, order) {
+        Ok((0, 0)) => debug!("no flows to forget"),
+        Ok((forgotten, 0)) => info!("forgot {forgotten} flows"),
+        Ok((forgotten, reset)) => info!("forgot {forgotten} flows, reset {reset}"),
+        Err(error) => warn!("forget flows: {error}"),
+    }
+}
+
+fn try_sweep(conntrack: &mut Conntrack, order: &[Forget]) -> io::Result<(usize, usize)> {
+    let index = Index::of(order);
+    let (mut forgotten, mut reset) = (Vec::new(), Vec::new());
+    let filters: Vec<Filter> = match order.len() <= EACH {
+        true => order.iter().map(filter).collect(),
+        false => {
+            Ip::ALL.into_iter().filter(|ip| order.iter().any(|o| o.ip == *ip)).map(Filter::all).collect()
+        }
+    };
+    for filter in filters {
+        conntrack.each(&filter, |flow| match index.end_of(&flow) {
+            Some(End::Forget) => forgotten.push(flow),
+            Some(End::Reset) => reset.push(flow),
+            None => {}
+        })?;
+    }
+    let forgotten = conntrack.delete(&forgotten)?;
+    if reset.is_empty() {
+        return Ok((forgotten, 0));
+    }
+    let done = conntrack.reset(&reset, LINGER)?;
+    if let Some(error) = done.untold {
+        warn!("tell both ends of flows that are reset: {error} (they hear of it when they next send)");
+    }
+    Ok((forgotten, done.ended))
+}
+
+/// What the kernel can tell apart.
+fn filter(forget: &Forget) -> Filter {
+    let Forget { listener, ip, to } = forget;
+    let mut filter = Filter::all(*ip);
+    filter.protocol = Some(listener.protocol.number());
+    if let Address::Exact(address) = listener.address {
+        filter.to = Some(address);
+    }
+    filter.to_port = listener.ports.as_single();
+    if let Whither::Backend { address, ports, .. } = to {
+        filter.backend = Some(*address);
+        filter.backend_port = ports.as_single();
+        filter.translated = true;
+    }
+    filter
+}
+
+/// How a flow ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Forget,
+    Reset,
+}
+
+/// An order, by what flows are looked up with.
+struct Index<'a> {
+    exact: HashMap<(u8, SocketAddr), Vec<&'a Forget>>,
+    others: Vec<&'a Forget>,
+}
+
+impl<'a> Index<'a> {
+    fn of(order: &'a [Forget]) -> Self {
+        let mut index = Index { exact: HashMap::new(), others: vec![] };
+        for forget in order {
+            let Listener { address, ports, protocol } = forget.listener;
+            match (address, ports.as_single()) {
+                (Address::Exact(address), Some(port)) => {
+                    let at = (protocol.number(), SocketAddr::new(address, port));
+                    index.exact.entry(at).or_default().push(forget);
+                }
+                _ => index.others.push(forget),
+            }
+        }
+        index
+    }
+
+    fn end_of(&self, flow: &Flow) -> Option<End> {
+        let exact = self.exact.get(&(flow.protocol, flow.to)).into_iter().flatten();
+        exact.chain(&self.others).find_map(|forget| end(forget, flow))
+    }
+}
+
+fn end(forget: &Forget, flow: &Flow) -> Option<End> {
+    let Listener { address, ports, protocol } = forget.listener;
+    let within = |ports: Ports, port: u16| (ports.first..=ports.last).contains(&port);
+    let came_in = flow.protocol == protocol.number()
+        && Ip::of(flow.to.ip()) == forget.ip
+        && [Address::Any, Address::Exact(flow.to.ip())].contains(&address)
+        && within(ports, flow.to.port());
+    match forget.to {
+        _ if !came_in => None,
+        Whither::Backend { address, ports, reset } => {
+            let goes_there =
+                flow.is_translated() && flow.backend.ip() == address && within(ports, flow.backend.port());
+            match protocol {
+                _ if !goes_there => None,
+                Protocol::Udp => Some(End::Forget),
+                Protocol::Tcp if flow.is_opening() => Some(End::Forget),
+                Protocol::Tcp => (reset && flow.is_active()).then_some(End::Reset),
+            }
+        }
+        // What only passes through may go to any address.
+        Whither::Untranslated => {
+            let is_ours = protocol == Protocol::Udp && address != Address::Any && !flow.is_translated();
+            is_ours.then_some(End::Forget)
+        }
+    }
+}
