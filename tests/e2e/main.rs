@@ -14,6 +14,7 @@ mod listeners;
 mod local;
 mod migration;
 mod neighbours;
+mod overrides;
 mod ownership;
 mod reload;
 mod repair;

@@ -4,15 +4,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use crate::{ErrorReply, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status};
+use crate::{
+    BackendStatus, ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
+};
 
 /// How long an answer may take: a round over a large configuration takes seconds, never this long.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -77,22 +79,29 @@ impl Client {
 
     /// State of the daemon, with connection counts read from the kernel now.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.request(Method::GET, STATUS_PATH).await
+        self.request(Method::GET, STATUS_PATH, Bytes::new()).await
     }
 
     /// Has the daemon read its configuration again, and waits until the kernel has it. A file that
     /// was not taken is an answer too, with `ok` false.
     pub async fn reload(&self) -> Result<ReloadStatus, ClientError> {
-        self.request(Method::POST, RELOAD_PATH).await
+        self.request(Method::POST, RELOAD_PATH, Bytes::new()).await
+    }
+
+    /// Says something of a backend, and waits until the kernel has it.
+    pub async fn set_override(&self, request: &OverrideRequest) -> Result<BackendStatus, ClientError> {
+        let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
+        self.request(Method::POST, OVERRIDE_PATH, body.into()).await
     }
 
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &'static str,
+        body: Bytes,
     ) -> Result<T, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(error))?;
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, &method, path))
+        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, &method, path, body))
             .await
             .map_err(|_| ClientError::TimedOut(method.clone(), path))?
             .map_err(|error| ClientError::Exchange(method.clone(), path, self.socket.clone(), error))?;
@@ -121,9 +130,14 @@ async fn exchange(
     stream: UnixStream,
     method: &Method,
     path: &'static str,
+    body: Bytes,
 ) -> Result<(StatusCode, Bytes), hyper::Error> {
-    let request =
-        Request::builder().method(method).uri(path).header(HOST, "sluice").body(Empty::<Bytes>::new());
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, "sluice")
+        .header(CONTENT_TYPE, "application/json");
+    let request = request.body(Full::new(body));
     let request = request.expect("method, path and host are valid by construction");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {

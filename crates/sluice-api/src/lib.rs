@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub use client::{Client, ClientError};
 pub use jiff::Timestamp;
 pub use status::{
-    Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, ProbeStatus, ReloadStatus,
-    ServiceState, ServiceStatus, Status, TableStatus,
+    Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, Override, ProbeStatus,
+    ReloadStatus, ServiceState, ServiceStatus, Status, TableStatus,
 };
 
 /// Where the control socket is unless the configuration says otherwise.
@@ -26,6 +26,30 @@ pub const STATUS_PATH: &str = "/api/v1/status";
 /// `POST`: reads the configuration again and answers [`ReloadStatus`] when all is done: 200, or 422
 /// when `ok` is false.
 pub const RELOAD_PATH: &str = "/api/v1/reload";
+
+/// `POST` with [`OverrideRequest`]: answers [`BackendStatus`] once the kernel has it.
+pub const OVERRIDE_PATH: &str = "/api/v1/override";
+
+/// What an operator says of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideRequest {
+    /// The service's name.
+    pub service: String,
+    /// The backend's name.
+    pub backend: String,
+    /// What is to change: `{"admin": "drain"}`, `{"weight": 3}` or `{"weight": null}`.
+    pub change: Change,
+}
+
+/// One change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Admin state.
+    Admin(Admin),
+    /// Weight, 0 to 256; `null`: the file's.
+    Weight(Option<u16>),
+}
 
 /// Body of every answer that is neither 200 nor 422.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,7 +73,20 @@ pub struct BackendStatus {
     pub last_probe: Option<ProbeStatus>,
     /// What an operator changed at run time; `null`: nothing.
     #[serde(rename = "override")]
-    pub overridden: Option<serde_json::Value>,
+    pub overridden: Option<Override>,
+}
+
+/// What an operator said of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// `drain` or `disabled`; `null`: nothing.
+    pub admin: Option<Admin>,
+    /// Weight instead of the file's; `null`: the file's.
+    pub weight: Option<u16>,
+    /// Who said so last: user id.
+    pub uid: u32,
+    /// When.
+    pub since: Timestamp,
 }
 
 /// The last probe of a backend.

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use sluice_api::Admin;
 use sluiced::fatal::Fatal;
 
-use crate::commands::{apply, check, cleanup, completions, plan, reload, render, status};
+use crate::commands::{apply, backend, check, cleanup, completions, plan, reload, render, status};
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
 /// sluiced
@@ -66,6 +67,14 @@ enum Command {
     Render(render::Render),
     Status(status::Status),
     Reload(reload::Reload),
+    /// Give backends no new connections; those they have go on
+    Drain(backend::Backends),
+    /// Have backends serve as the file says
+    Enable(backend::Backends),
+    /// Treat backends as if they were not in the file
+    Disable(backend::Backends),
+    /// Give a backend another weight than the file's
+    Weight(backend::Weight),
     Cleanup(cleanup::Cleanup),
     Completions(completions::Completions),
 }
@@ -81,6 +90,10 @@ impl Cli {
             Command::Render(render) => render.run(common),
             Command::Status(status) => status.run(common),
             Command::Reload(reload) => reload.run(common),
+            Command::Drain(backends) => backends.run(common, Admin::Drain),
+            Command::Enable(backends) => backends.run(common, Admin::Enabled),
+            Command::Disable(backends) => backends.run(common, Admin::Disabled),
+            Command::Weight(weight) => weight.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),
             Command::Completions(completions) => completions.run(),
         }

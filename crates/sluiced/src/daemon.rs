@@ -9,7 +9,7 @@ use sluice_api::{
 };
 use sluice_config::Loaded;
 use sluice_core::flows::Forget;
-use sluice_core::model::{Backend, Config, InForce, OnStop, Services};
+use sluice_core::model::{Backend, BackendKey, Config, InForce, OnStop, Scheduler, Services};
 use sluice_core::transition::{Difference, Transition};
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
@@ -23,6 +23,7 @@ use crate::flows::Flows;
 use crate::forwarding::{Forwarding, ForwardingError, versions};
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
+use crate::remembered::Memory;
 use crate::standing::Standings;
 use crate::view::{self, Since};
 
@@ -40,6 +41,7 @@ pub(crate) struct Daemon<D> {
     pub(crate) standings: Standings,
     pub(crate) prober: Prober,
     pub(crate) flows: Flows,
+    pub(crate) memory: Memory,
     pub(crate) reconciler: Reconciler<D>,
     forwarding: Forwarding,
     pub(crate) notify: Notify,
@@ -70,7 +72,8 @@ impl<D: Dataplane> Daemon<D> {
         notify: Notify,
         flows: Flows,
     ) -> Result<Self, Fatal> {
-        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(without_effect(&config.services));
         warnings.iter().for_each(|warning| warn!("{warning}"));
         ensure_forwarding(&mut forwarding, &config)?;
         let started = now();
@@ -84,12 +87,14 @@ impl<D: Dataplane> Daemon<D> {
         };
         let since = Since::new(started);
         let last_round = Instant::now();
+        let (memory, remembered) = Memory::open(&config.state, forwarding.boot());
         let mut daemon = Daemon {
             file,
             config,
             standings: Standings::default(),
             prober: Prober::new(),
             flows,
+            memory,
             reconciler: Reconciler::new(dataplane),
             forwarding,
             notify,
@@ -100,9 +105,11 @@ impl<D: Dataplane> Daemon<D> {
             foreign: ForeignChanges::default(),
             last_round,
         };
-        daemon.watch();
+        daemon.recall(&remembered);
         let instead = daemon.standings.instead(&daemon.config.services);
-        daemon.standings.replace(&daemon.config.services, instead);
+        let dropped = daemon.standings.replace(&daemon.config.services, instead);
+        dropped.iter().for_each(warn_dropped);
+        daemon.remember();
         let wanted = daemon.standings.in_force(&daemon.config.services);
         let outcome = daemon
             .reconciler
@@ -126,6 +133,7 @@ impl<D: Dataplane> Daemon<D> {
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();
                 warnings.extend(self.only_at_start(&loaded.config));
+                warnings.extend(without_effect(&loaded.config.services));
                 self.take(loaded.config).await
             }
         };
@@ -163,12 +171,13 @@ impl<D: Dataplane> Daemon<D> {
             // Those that have been there all the time lie better in memory.
             let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
             self.config = Config { services, ..new };
-            self.standings.replace(&self.config.services, instead);
+            self.standings.replace(&self.config.services, instead).iter().for_each(warn_dropped);
             self.flows.forget(forget);
-            self.watch();
+            self.watch(&[]);
             let names = self.standings.held_back();
             let settled = self.settle(result);
             self.follow(Trigger::Health, &names).await;
+            self.remember();
             return settled;
         }
         self.settle(result)
@@ -282,6 +291,7 @@ impl<D: Dataplane> Daemon<D> {
                 services,
                 self.standings.in_force(services),
                 self.prober.board(),
+                &self.standings.overrides,
                 self.reconciler.totals(),
                 &self.since,
             ),
@@ -366,6 +376,23 @@ fn left((_, before, after): Difference<'_>) -> Vec<Forget> {
     });
     let came = new.filter(|new| old.is_none_or(|old| old.listeners != new.listeners));
     gone.chain(came.into_iter().flat_map(Forget::untranslated)).collect()
+}
+
+/// Keys that this version reads and does not follow yet.
+fn without_effect(services: &Services) -> Vec<String> {
+    let told = services.iter().filter_map(|(name, service)| {
+        let limited = service.backends.iter().any(|backend| backend.max_connections.is_some());
+        if service.scheduler == Scheduler::LeastConnections {
+            Some(format!("service {name}: least-connections deals connections in turn in this version"))
+        } else {
+            limited.then(|| format!("service {name}: max_connections has no effect in this version"))
+        }
+    });
+    told.collect()
+}
+
+fn warn_dropped(key: &BackendKey) {
+    warn!("dropped what an operator said of {}/{}: it is not in the file any more", key.service, key.backend);
 }
 
 /// Logs a problem on its way to the status.

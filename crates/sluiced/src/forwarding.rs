@@ -52,6 +52,11 @@ impl ForwardingError {
 }
 
 impl Forwarding {
+    /// The boot of the machine that this is.
+    pub fn boot(&self) -> &str {
+        self.state.boot()
+    }
+
     /// Takes over what an earlier daemon changed during this boot.
     pub fn new(proc: Proc, dir: StateDir) -> Self {
         let boot = proc.sysctl("kernel/random/boot_id").unwrap_or_default();

@@ -1,6 +1,6 @@
 //! What other tasks ask of the reconcile task.
 
-use sluice_api::{ReloadStatus, Status};
+use sluice_api::{BackendStatus, ErrorReply, OverrideRequest, ReloadStatus, Status};
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,6 +14,8 @@ pub enum Request {
     Reload(Option<oneshot::Sender<ReloadStatus>>),
     /// Say how things are.
     Status(oneshot::Sender<Status>),
+    /// An operator says something of a backend: who, and the answer.
+    Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, ErrorReply>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
     /// Stop in order.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sluice_api::{Admin as Said, Override};
 use sluice_core::health::Admin;
 use sluice_core::model::{Backend, BackendKey, InForce, Service, ServiceName, Services};
 use sluice_core::pool::{self, RAMP_STEPS, Standing};
@@ -11,6 +12,8 @@ use tokio::time::Instant;
 /// What keeps backends from what the file says of them. Most stand as they should, and those take no room.
 #[derive(Debug, Default)]
 pub(crate) struct Standings {
+    /// What operators said.
+    pub(crate) overrides: BTreeMap<BackendKey, Override>,
     /// Those whose health keeps them from new flows.
     down: BTreeSet<BackendKey>,
     /// Those that came back, and when.
@@ -27,9 +30,10 @@ impl Standings {
 
     /// How one backend stands.
     pub(crate) fn of(&self, service: &Service, key: &BackendKey) -> Standing {
+        let overridden = self.overrides.get(key);
         Standing {
-            admin: Admin::Enabled,
-            weight: None,
+            admin: overridden.map(admin).unwrap_or_default(),
+            weight: overridden.and_then(|said| said.weight),
             is_up: !self.down.contains(key),
             is_full: false,
             ramp: self.ramp(service, key),
@@ -118,7 +122,7 @@ impl Standings {
 
     /// Services of another file that do not serve as it says.
     pub(crate) fn instead(&self, file: &Services) -> Services {
-        let is_plain = self.down.is_empty();
+        let is_plain = self.overrides.is_empty() && self.down.is_empty();
         let file = file.iter().filter(|(_, service)| {
             !is_plain || service.quorum > 1 || service.backends.iter().any(|backend| backend.backup)
         });
@@ -127,14 +131,26 @@ impl Standings {
         other.map(|(name, _, serving)| (name.clone(), serving)).collect()
     }
 
-    /// Takes over another file.
-    pub(crate) fn replace(&mut self, file: &Services, instead: Services) {
+    /// Takes over another file. What was said of backends that are not in it is dropped; returns those.
+    pub(crate) fn replace(&mut self, file: &Services, instead: Services) -> Vec<BackendKey> {
         self.instead = instead;
         let is_there = |key: &BackendKey| {
             file.get(&key.service).is_some_and(|s| s.backends.iter().any(|b| b.name == key.backend))
         };
         self.down.retain(|key| is_there(key) && file[&key.service].health.is_some());
         self.back.retain(|key, _| is_there(key));
+        let gone: Vec<_> = self.overrides.keys().filter(|key| !is_there(key)).cloned().collect();
+        gone.iter().for_each(|key| drop(self.overrides.remove(key)));
+        gone
+    }
+}
+
+/// Admin state that an operator wants.
+fn admin(said: &Override) -> Admin {
+    match said.admin {
+        None | Some(Said::Enabled) => Admin::Enabled,
+        Some(Said::Drain) => Admin::Drain,
+        Some(Said::Disabled) => Admin::Disabled,
     }
 }
 

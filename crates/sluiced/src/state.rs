@@ -66,6 +66,13 @@ impl StateError {
     }
 }
 
+impl State {
+    /// The boot it speaks of.
+    pub fn boot(&self) -> &str {
+        &self.boot
+    }
+}
+
 impl StateDir {
     /// Creates the directory if necessary and locks it.
     pub fn open(path: &Path) -> Result<Self, StateError> {

@@ -115,6 +115,9 @@ pub async fn run<D: Dataplane>(
                     let _ = answer.map(|answer| answer.send(reply));
                 }
                 Some(Request::Status(answer)) => drop(answer.send(daemon.status())),
+                Some(Request::Override(request, uid, answer)) => {
+                    drop(answer.send(daemon.set_override(request, uid).await));
+                }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Stop) | None => break,
             },

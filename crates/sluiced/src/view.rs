@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use sluice_api::{Admin, BackendStatus, Health, ProbeStatus, ServiceState, ServiceStatus, Timestamp};
+use sluice_api::{
+    Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus, Timestamp,
+};
 use sluice_core::health;
 use sluice_core::model::{
     Backend, BackendKey, BackendName, BackendPort, InForce, Service, ServiceName, Services,
@@ -68,6 +70,7 @@ pub(crate) fn services(
     services: &Services,
     in_force: InForce<'_>,
     board: &Board,
+    overrides: &BTreeMap<BackendKey, Override>,
     totals: &Totals,
     since: &Since,
 ) -> Vec<ServiceStatus> {
@@ -85,20 +88,23 @@ pub(crate) fn services(
                 .backends
                 .iter()
                 .zip(&serving.backends)
-                .map(|(backend, now)| (backend, now, board.report(&key(name, backend))))
-                .map(|(backend, now, report)| BackendStatus {
+                .map(|(backend, now)| (backend, now, key(name, backend)))
+                .map(|(backend, now, key)| (backend, now, board.report(&key), overrides.get(&key)))
+                .map(|(backend, now, report, said)| BackendStatus {
                     name: backend.name.to_string(),
                     address: address(backend),
                     health: report.as_ref().map_or(Health::Unknown, |report| health(report.health)),
-                    admin: Admin::Enabled,
-                    eligible: eligible(service) && report.as_ref().is_none_or(|report| report.is_up),
-                    weight: backend.weight,
+                    admin: admin(said),
+                    eligible: eligible(service)
+                        && report.as_ref().is_none_or(|report| report.is_up)
+                        && admin(said) == Admin::Enabled,
+                    weight: said.and_then(|said| said.weight).unwrap_or(backend.weight),
                     share: share(serving, now),
                     connections_total: total(name, &backend.name),
                     active: None,
                     since: since.of(name, &backend.name),
                     last_probe: report.and_then(|report| report.last).map(last_probe),
-                    overridden: None,
+                    overridden: said.cloned(),
                 })
                 .collect(),
         })
@@ -111,6 +117,10 @@ fn health(health: health::Health) -> Health {
         health::Health::Healthy => Health::Healthy,
         health::Health::Unhealthy => Health::Unhealthy,
     }
+}
+
+fn admin(said: Option<&Override>) -> Admin {
+    said.and_then(|said| said.admin).unwrap_or(Admin::Enabled)
 }
 
 fn last_probe(last: Last) -> ProbeStatus {
@@ -180,7 +190,15 @@ mod tests {
     }
 
     fn show(services: &Services, since: &Since) -> ServiceStatus {
-        super::services(services, services.into(), &Board::default(), &Totals::default(), since).remove(0)
+        super::services(
+            services,
+            services.into(),
+            &Board::default(),
+            &BTreeMap::new(),
+            &Totals::default(),
+            since,
+        )
+        .remove(0)
     }
 
     #[test]

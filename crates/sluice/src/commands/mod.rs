@@ -1,6 +1,7 @@
 //! One file a command: its arguments and what it does.
 
 pub(crate) mod apply;
+pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod completions;

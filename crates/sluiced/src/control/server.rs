@@ -2,10 +2,13 @@
 
 use axum::Router;
 use axum::extract::State;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use sluice_api::{ErrorReply, RELOAD_PATH, STATUS_PATH};
+use axum::serve::IncomingStream;
+use sluice_api::{ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH, STATUS_PATH};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
@@ -19,13 +22,49 @@ pub(crate) async fn serve(listener: UnixListener, requests: Requests) {
     let router = Router::new()
         .route(STATUS_PATH, get(status))
         .route(RELOAD_PATH, post(reload))
+        .route(OVERRIDE_PATH, post(set_override))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
         .method_not_allowed_fallback(async || {
-            refuse(StatusCode::METHOD_NOT_ALLOWED, "no such method here", "GET status, POST reload")
+            refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "no such method here",
+                "GET status, POST reload, POST override",
+            )
         })
         .with_state(requests);
-    if let Err(error) = axum::serve(listener, router).await {
+    if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
         error!("serve the control socket: {error}");
+    }
+}
+
+/// User at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Peer(u32);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        // Who cannot be asked is nobody.
+        Peer(stream.io().peer_cred().map_or(u32::MAX, |credentials| credentials.uid()))
+    }
+}
+
+async fn set_override(
+    State(requests): State<Requests>,
+    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
+    request: Result<Json<OverrideRequest>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(error) => {
+            let example =
+                "send {\"service\": \"web\", \"backend\": \"web1\", \"change\": {\"admin\": \"drain\"}}";
+            return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
+        }
+    };
+    match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
+        Ok(Ok(backend)) => Json(backend).into_response(),
+        Ok(Err(reply)) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Err(refusal) => refusal,
     }
 }
 

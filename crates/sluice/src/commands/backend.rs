@@ -1,0 +1,117 @@
+//! `sluice drain`, `enable`, `disable` and `weight`: what an operator says of a backend.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Args;
+use sluice_api::{Admin, BackendStatus, Change, DEFAULT_SOCKET, OverrideRequest};
+use sluiced::fatal::Fatal;
+
+use crate::args::Common;
+use crate::{daemon, output};
+
+/// A backend: SERVICE/BACKEND.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    service: String,
+    backend: String,
+}
+
+impl FromStr for Named {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (service, backend) =
+            text.split_once('/').ok_or("write SERVICE/BACKEND, such as web/10.0.2.11:8080")?;
+        Ok(Named { service: service.to_owned(), backend: backend.to_owned() })
+    }
+}
+
+/// Which backends, and how to show them.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Backends {
+    /// Backends, as `sluice status` names them
+    #[arg(required = true, value_name = "SERVICE/BACKEND")]
+    backends: Vec<Named>,
+
+    /// Print the backends' new state as JSON, an object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which backend, and its weight.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Weight {
+    /// Backend, as `sluice status` names it
+    #[arg(value_name = "SERVICE/BACKEND")]
+    backend: Named,
+
+    /// 0 to 256, or `default` for what the file says
+    #[arg(value_name = "WEIGHT", value_parser = weight)]
+    weight: Share,
+
+    /// Print the backend's new state as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Share(Option<u16>);
+
+fn weight(text: &str) -> Result<Share, String> {
+    match text.parse() {
+        _ if text == "default" => Ok(Share(None)),
+        Ok(weight @ 0..=256) => Ok(Share(Some(weight))),
+        _ => Err("write a whole number from 0 to 256, or default".to_owned()),
+    }
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice drain web/10.0.2.11:8080         no new connections; those it has go on
+  sluice disable web/web1 web/web2        as if they were not in the file
+  sluice enable web/web1                  as the file says
+  sluice weight web/web1 5                instead of the file's weight
+  sluice weight web/web1 default
+
+What is said here holds at once, survives reloads and restarts, and is shown by `sluice status`.";
+
+impl Backends {
+    pub(crate) fn run(&self, common: &Common, admin: Admin) -> Result<ExitCode, Fatal> {
+        for backend in &self.backends {
+            change(common, backend, Change::Admin(admin), self.json)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Weight {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        change(common, &self.backend, Change::Weight(self.weight.0), self.json)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<(), Fatal> {
+    let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
+    let Named { service, backend } = named.clone();
+    let request = OverrideRequest { service, backend, change };
+    let status: BackendStatus = daemon::ask(socket, async |client| client.set_override(&request).await)?;
+    if json {
+        return output::print_json(&status);
+    }
+    let admin = match status.admin {
+        Admin::Enabled => "enabled",
+        Admin::Drain => "drain",
+        Admin::Disabled => "disabled",
+    };
+    let BackendStatus { name, weight, share, .. } = &status;
+    output::print(&format!(
+        "{}/{name}: {admin}, weight {weight}, {:.1} % of new connections\n",
+        named.service,
+        100.0 * share
+    ))
+}

@@ -1,0 +1,70 @@
+//! What operators say of backends at run time.
+
+use sluice_testkit::{Lab, Shares};
+
+const VIP: &str = "203.0.113.10:80";
+
+fn two() -> String {
+    let backends = "[{address: '10.0.2.11:8080', name: one}, {address: '10.0.2.12:8080', name: two}]";
+    format!("on_stop: keep\nservices: {{web: {{listen: '{VIP}', backends: {backends}}}}}")
+}
+
+fn shares(lab: &Lab) -> Shares {
+    lab.client.tcp_shares(20, VIP)
+}
+
+#[test]
+fn drained_backend_keeps_its_connections_and_gets_no_new_ones() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&two());
+    let mut open: Vec<_> = (0..2).map(|_| lab.client.open(VIP).unwrap()).collect();
+    let said = lab.sluice(&["drain", "web/one"]).expect(0).stdout;
+    assert_eq!(said, "web/one: drain, weight 1, 0.0 % of new connections\n");
+    assert_eq!(shares(&lab), Shares::from([("b2", 20)]));
+    for conversation in &mut open {
+        assert_eq!(conversation.echo("still there?").unwrap(), "still there?");
+    }
+    let backend = &lab.sluice(&["status", "--json"]).expect(0).json()["services"][0]["backends"][0];
+    assert_eq!((&backend["admin"], &backend["eligible"]), (&"drain".into(), &false.into()));
+    assert_eq!((&backend["override"]["admin"], &backend["override"]["uid"]), (&"drain".into(), &0.into()));
+    lab.sluice(&["enable", "web/one"]).expect(0);
+    assert_eq!(shares(&lab), Shares::from([("b1", 10), ("b2", 10)]));
+}
+
+#[test]
+fn what_was_said_survives_reload_restart_and_crash_and_ends_with_its_backend() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&two());
+    lab.sluice(&["weight", "web/one", "3"]).expect(0);
+    assert_eq!(shares(&lab), Shares::from([("b1", 15), ("b2", 5)]));
+    lab.sluice(&["disable", "web/two"]).expect(0);
+    let only = Shares::from([("b1", 20)]);
+    assert_eq!(shares(&lab), only);
+    daemon.reload(&format!("# the same\n{}", two()));
+    assert_eq!(shares(&lab), only, "after a reload");
+    daemon.stop();
+    let daemon = lab.start(&two());
+    assert_eq!(shares(&lab), only, "after a restart");
+    daemon.crash();
+    let mut daemon = lab.start(&two());
+    assert_eq!(shares(&lab), only, "after a crash");
+    let backend = &lab.sluice(&["status", "--json"]).expect(0).json()["services"][0]["backends"][0];
+    assert_eq!((&backend["weight"], &backend["override"]["weight"]), (&3.into(), &3.into()));
+    daemon.reload(&two().replace("name: two", "name: other"));
+    assert!(daemon.logged("dropped what an operator said of web/two") > 0, "{}", daemon.log());
+    daemon.reload(&two());
+    lab.sluice(&["weight", "web/one", "default"]).expect(0);
+    assert_eq!(shares(&lab), Shares::from([("b1", 10), ("b2", 10)]));
+}
+
+#[test]
+fn unknown_backend_is_refused_by_name() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&two());
+    for (named, told) in [("web/three", "service web has no backend three"), ("wob/one", "no service wob")] {
+        let refused = lab.sluice(&["drain", named]).expect(1);
+        assert!(refused.stderr.contains(told), "{refused:?}");
+    }
+    lab.sluice(&["drain", "web"]).expect(2);
+    lab.sluice(&["weight", "web/one", "257"]).expect(2);
+}
