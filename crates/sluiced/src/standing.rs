@@ -140,7 +140,7 @@ impl Standings {
         self.down.retain(|key| is_there(key) && file[&key.service].health.is_some());
         self.back.retain(|key, _| is_there(key));
         let gone: Vec<_> = self.overrides.keys().filter(|key| !is_there(key)).cloned().collect();
-        gone.iter().for_each(|key| drop(self.overrides.remove(key)));
+        self.overrides.retain(|key, _| is_there(key));
         gone
     }
 }
