@@ -9,7 +9,7 @@ use sluice_api::{
 };
 use sluice_config::Loaded;
 use sluice_core::flows::Forget;
-use sluice_core::model::{Backend, BackendKey, Config, InForce, OnStop, Scheduler, Services};
+use sluice_core::model::{BackendKey, Config, InForce, OnStop, Scheduler, Services};
 use sluice_core::transition::{Difference, Transition};
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
@@ -167,7 +167,7 @@ impl<D: Dataplane> Daemon<D> {
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&transition, now());
             let is_same = transition.differences().next().is_none();
-            let forget = transition.differences().flat_map(left).collect();
+            let forget = transition.differences().flat_map(met).collect();
             // Those that have been there all the time lie better in memory.
             let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
             self.config = Config { services, ..new };
@@ -362,20 +362,11 @@ impl<D: Dataplane> Daemon<D> {
     }
 }
 
-/// Flows of backends that a reload took out of a service, and those that met a listener before it was one.
-fn left((_, before, after): Difference<'_>) -> Vec<Forget> {
+/// Flows that met a listener before it was one.
+fn met((_, before, after): Difference<'_>) -> Vec<Forget> {
     let (old, new) = (before.filter(|service| service.enabled), after.filter(|service| service.enabled));
-    let stays = |backend: &Backend| {
-        new.is_some_and(|new| {
-            new.backends.iter().any(|b| (b.address, b.port) == (backend.address, backend.port))
-        })
-    };
-    let gone = old.into_iter().flat_map(|old| {
-        let backends = old.backends.iter().filter(|backend| !stays(backend));
-        backends.flat_map(move |backend| Forget::backend(old, backend, false))
-    });
     let came = new.filter(|new| old.is_none_or(|old| old.listeners != new.listeners));
-    gone.chain(came.into_iter().flat_map(Forget::untranslated)).collect()
+    came.into_iter().flat_map(Forget::untranslated).collect()
 }
 
 /// Keys that this version reads and does not follow yet.
