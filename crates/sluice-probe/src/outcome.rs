@@ -54,7 +54,6 @@ impl<T> While<T> for io::Result<T> {
                     | Errno::ENOMEM
                     | Errno::EADDRNOTAVAIL
                     | Errno::EPERM
-                    | Errno::EACCES
                     | Errno::EAGAIN,
                 ) => Failed::Here(text),
                 _ => Failed::There(text),
