@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sluice_testkit::{Lab, Shares, eventually};
 
@@ -31,6 +31,16 @@ fn wait_for(lab: &Lab, index: usize, health: &str) {
     eventually(&format!("backend {index} is {health}"), || (backend(lab, index).0 == health).then_some(()));
 }
 
+/// Takes a backend down and waits until that is known, which takes no longer than promised.
+fn take_down(lab: &Lab, index: usize) {
+    lab.backends[index].silence();
+    let since = Instant::now();
+    wait_for(lab, index, "unhealthy");
+    // fall x interval + timeout, and a second.
+    let (took, promised) = (since.elapsed(), Duration::from_millis(2 * 200 + 200 + 1000));
+    assert!(took < promised, "noticed after {took:?}");
+}
+
 fn only(name: &str, count: u32) -> Shares {
     Shares::from([(name, count)])
 }
@@ -41,8 +51,7 @@ fn backend_that_refuses_gets_no_new_connections_until_it_is_back() {
     let _daemon = lab.start(&two(""));
     wait_for(&lab, 0, "healthy");
     wait_for(&lab, 1, "healthy");
-    lab.backends[0].silence();
-    wait_for(&lab, 0, "unhealthy");
+    take_down(&lab, 0);
     assert_eq!(lab.client.tcp_shares(20, VIP), only("b2", 20));
     let told = lab.sluice(&["status"]).expect(0).stdout;
     assert!(told.contains("10.0.2.11:8080: connect 10.0.2.11:8080: connection refused, 2 of 2"), "{told}");
@@ -78,20 +87,52 @@ fn pool_whose_backends_are_all_down_refuses_and_comes_back() {
 }
 
 #[test]
-fn pool_that_is_empty_serves_all_or_its_backups_if_the_file_says_so() {
+fn pool_that_is_empty_serves_all_its_backends_if_the_file_says_so() {
     let lab = Lab::new();
-    let mut daemon = lab.start(&two(", on_empty: use-all"));
-    lab.backends[0].silence();
-    wait_for(&lab, 0, "unhealthy");
-    lab.backends[1].silence();
-    wait_for(&lab, 1, "unhealthy");
-    lab.backends[0].serve_on("10.0.2.11:9000");
-    daemon.reload(&watched(
-        "",
-        "['10.0.2.11:8080', {address: '10.0.2.13:8080', backup: true}, {address: '10.0.2.14:8080', backup: true}]",
-    ));
+    // Probed where nobody answers.
+    let _daemon = lab.start(&two(", on_empty: use-all").replace("tcp: {}", "tcp: {}, port: 9"));
+    (0..2).for_each(|index| wait_for(&lab, index, "unhealthy"));
+    assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b1", 5), ("b2", 5)]));
+}
+
+#[test]
+fn pool_that_is_empty_is_silent_if_the_file_says_so() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&two(", on_empty: drop"));
+    (0..2).for_each(|index| take_down(&lab, index));
+    assert_eq!(lab.client.tcp(VIP).unwrap_err().kind(), ErrorKind::TimedOut);
+}
+
+#[test]
+fn backups_serve_while_fewer_than_the_quorum_of_the_others_can() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&two(""));
+    take_down(&lab, 0);
+    let backup = |n| format!("{{address: '10.0.2.{n}:8080', backup: true}}");
+    let backends = format!("['10.0.2.11:8080', '10.0.2.12:8080', {}, {}]", backup(13), backup(14));
+    daemon.reload(&watched(", quorum: 2", &backends));
     assert_eq!(backend(&lab, 0).0, "unhealthy", "a reload keeps what is known");
     assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b3", 5), ("b4", 5)]));
+    lab.backends[0].serve(8080);
+    wait_for(&lab, 0, "healthy");
+    assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b1", 5), ("b2", 5)]));
+}
+
+#[test]
+fn health_that_was_known_is_known_after_a_restart_and_a_crash() {
+    let lab = Lab::new();
+    let yaml = format!("on_stop: keep\n{}", two("").replace("fall: 2", "fall: 2, initial: up"));
+    let daemon = lab.start(&yaml);
+    take_down(&lab, 0);
+    // Nothing is probed soon again: what is said is what is remembered.
+    let slow = yaml.replace("interval: 200ms", "interval: 1h");
+    daemon.stop();
+    for end in ["a restart", "a crash"] {
+        let daemon = lab.start(&slow);
+        assert_eq!(backend(&lab, 0), ("unhealthy".to_owned(), false), "after {end}");
+        assert_eq!(lab.client.tcp_shares(10, VIP), only("b2", 10), "after {end}");
+        daemon.crash();
+    }
 }
 
 #[test]
@@ -110,10 +151,10 @@ fn client_of_a_udp_backend_that_went_down_is_moved_although_its_flow_is_known() 
     let first = who().unwrap();
     let index = if first == "b1" { 0 } else { 1 };
     assert_eq!(who().as_deref(), Some(&*first), "its flow is known");
-    lab.backends[index].silence();
-    wait_for(&lab, index, "unhealthy");
-    let other = ["b2", "b1"][index];
+    take_down(&lab, index);
+    let (other, since) = (["b2", "b1"][index], Instant::now());
     eventually("the other backend answers", || (who()? == other).then_some(()));
+    assert!(since.elapsed() < Duration::from_secs(1), "moved after {:?}", since.elapsed());
 }
 
 #[test]

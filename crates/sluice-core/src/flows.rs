@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{Backend, BackendKey, Listener, Ports, Service};
+use crate::model::{Backend, Listener, Ports, Service};
 
 /// Flows to be forgotten: UDP entries and TCP entries in SYN_SENT, which would otherwise stay where they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,19 +31,6 @@ pub enum Whither {
     },
     /// To where they were addressed: they began before anybody translated them.
     Untranslated,
-}
-
-/// Live flows of a backend by one listener: who is counted, and what for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counted {
-    /// Whose flows they are.
-    pub key: BackendKey,
-    /// Where they came in.
-    pub listener: Listener,
-    /// Address of the backend.
-    pub address: IpAddr,
-    /// Its ports.
-    pub ports: Ports,
 }
 
 impl Forget {

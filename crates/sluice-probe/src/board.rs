@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sluice_core::health::{Health, Machine};
-use sluice_core::model::{BackendKey, HealthCheck, ProbeTarget};
+use sluice_core::model::{BackendKey, HealthCheck, Initial, ProbeTarget};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
@@ -34,6 +34,8 @@ struct Entry {
     target: ProbeTarget,
     check: Arc<HealthCheck>,
     machine: Machine,
+    /// Successes or failures in a row.
+    streak: (bool, u16),
     since: Timestamp,
     last: Option<Last>,
 }
@@ -49,7 +51,7 @@ pub struct Last {
     pub at: Timestamp,
     /// How long it took.
     pub took: Duration,
-    /// How many like it there were in a row, and how many make a difference.
+    /// How many successes or failures there were in a row, and how many make a difference.
     pub in_a_row: (u16, u16),
 }
 
@@ -96,7 +98,14 @@ impl Board {
         let same = state.backends.get(key).filter(|entry| entry.target == target && entry.check == *check);
         if same.is_none() {
             let machine = Machine::new(check, known);
-            let entry = Entry { target, check: check.clone(), machine, since: Timestamp::now(), last: None };
+            let entry = Entry {
+                target,
+                check: check.clone(),
+                machine,
+                streak: (true, 0),
+                since: Timestamp::now(),
+                last: None,
+            };
             state.backends.insert(key.clone(), entry);
         }
     }
@@ -108,13 +117,28 @@ impl Board {
         state.changed.retain(|key| keys.contains(key));
     }
 
-    /// Takes an outcome for all backends that it speaks of.
-    pub(crate) fn observe(&self, keys: &[BackendKey], outcome: &Outcome) {
+    /// Backends whose health is not what is assumed without a probe, and whether they are up.
+    pub fn known(&self) -> Vec<(BackendKey, ProbeTarget, bool)> {
+        let state = self.state();
+        let known = state.backends.iter().filter_map(|(key, entry)| {
+            let Entry { target, check, machine, .. } = entry;
+            let is_news =
+                machine.health() != Health::Unknown && machine.is_up() != (check.initial == Initial::Up);
+            is_news.then(|| (key.clone(), *target, machine.is_up()))
+        });
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+        known
+    }
+
+    /// Takes an outcome for all backends that it speaks of, if they are still at that target.
+    pub(crate) fn observe(&self, keys: &[BackendKey], target: ProbeTarget, outcome: &Outcome) {
         let mut state = self.state();
         let State { backends, changed } = &mut *state;
         let before = changed.len();
         for key in keys {
-            if backends.get_mut(key).is_some_and(|entry| entry.observe(key, outcome)) {
+            let entry = backends.get_mut(key).filter(|entry| entry.target == target);
+            if entry.is_some_and(|entry| entry.observe(key, outcome)) {
                 changed.insert(key.clone());
             }
         }
@@ -132,24 +156,26 @@ impl Entry {
     /// Takes an outcome; `true` if health changed with it.
     fn observe(&mut self, key: &BackendKey, outcome: &Outcome) -> bool {
         let Outcome { verdict, detail, took } = outcome;
-        let needed = match verdict {
-            Verdict::Success => self.check.rise,
-            Verdict::Failure | Verdict::NotMade => self.check.fall,
-        };
-        let same = self.last.as_ref().filter(|last| last.verdict == *verdict);
-        let count = same.map_or(1, |last| last.in_a_row.0.saturating_add(1)).min(needed);
+        let BackendKey { service, backend } = key;
+        let was_made = self.last.as_ref().is_none_or(|last| last.verdict != Verdict::NotMade);
+        let success = *verdict == Verdict::Success;
+        if *verdict != Verdict::NotMade {
+            let before = if self.streak.0 == success { self.streak.1 } else { 0 };
+            self.streak = (success, before.saturating_add(1));
+        }
+        let needed = if self.streak.0 { self.check.rise } else { self.check.fall };
+        let count = self.streak.1.min(needed);
         let at = Timestamp::now();
         let (verdict, in_a_row) = (*verdict, (count, needed));
         self.last = Some(Last { verdict, detail: detail.clone(), at, took: *took, in_a_row });
-        let BackendKey { service, backend } = key;
         let changed = match verdict {
             Verdict::NotMade => {
-                if count == 1 {
+                if was_made {
                     warn!("probe {service}/{backend} could not be made: {detail}");
                 }
                 false
             }
-            Verdict::Success | Verdict::Failure => self.machine.observe(verdict == Verdict::Success),
+            Verdict::Success | Verdict::Failure => self.machine.observe(success),
         };
         if changed {
             self.since = at;

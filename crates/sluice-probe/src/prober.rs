@@ -1,6 +1,6 @@
 //! Which probes run, and when.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -70,14 +70,14 @@ impl Prober {
     /// schedule; one probe serves all backends that ask the same of the same target.
     pub fn watch(&mut self, wanted: Vec<Watch>) {
         let mut jobs: HashMap<Job, Vec<BackendKey>> = HashMap::new();
-        let mut keys = BTreeSet::new();
-        for Watch { key, target, check, known } in wanted {
-            self.board.keep(&key, target, &check, known);
-            keys.insert(key.clone());
-            jobs.entry(Job::new(&key, target, &check)).or_default().push(key);
+        for Watch { key, target, check, .. } in &wanted {
+            jobs.entry(Job::new(key, *target, check)).or_default().push(key.clone());
         }
-        self.board.retain(&keys);
         self.running.retain(|job, _| jobs.contains_key(job));
+        for Watch { key, target, check, known } in &wanted {
+            self.board.keep(key, *target, check, *known);
+        }
+        self.board.retain(&wanted.into_iter().map(|watch| watch.key).collect());
         for (job, keys) in jobs {
             let keys: Arc<[BackendKey]> = keys.into();
             match self.running.get(&job) {
@@ -119,7 +119,7 @@ impl Job {
             sleep_until(due + part(turn, self.interval / 20)).await;
             let outcome = attempt(&self.probe, self.target, self.timeout).await;
             let keys = keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            board.observe(&keys, &outcome);
+            board.observe(&keys, self.target, &outcome);
             due += self.interval;
             let now = Instant::now();
             if due < now {

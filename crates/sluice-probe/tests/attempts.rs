@@ -182,3 +182,44 @@ async fn program_that_does_not_end_is_killed_with_its_children() {
         tokio::task::yield_now().await;
     }
 }
+
+#[tokio::test]
+async fn certificate_that_nobody_vouches_for_is_taken_unless_it_is_to_be_verified() {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let port = server(move |stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+        }
+    })
+    .await;
+    let Probe::Http(plain) = http((200, 399), None) else { unreachable!() };
+    let trusting = HttpProbe { tls: true, host: Some("example.org".into()), ..plain };
+    let outcome = ask(&Probe::Http(trusting.clone()), port).await;
+    assert_eq!(outcome.verdict, Verdict::Success, "{}", outcome.detail);
+    let outcome = ask(&Probe::Http(HttpProbe { verify: true, ..trusting }), port).await;
+    assert_eq!(outcome.verdict, Verdict::Failure, "{}", outcome.detail);
+    assert!(outcome.detail.contains("certificate"), "{}", outcome.detail);
+}
+
+#[tokio::test]
+async fn program_that_prints_much_or_leaves_a_child_behind_is_judged_by_its_exit_status() {
+    let run = |script: &str| Probe::Exec(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
+    let much = ask(&run("echo much; head -c 1000000 /dev/zero"), 0).await;
+    assert_eq!((much.verdict, &*much.detail), (Verdict::Success, "run /bin/sh: exit status 0: much"));
+    let child = ask(&run("echo gone; sleep 5 & exit 0"), 0).await;
+    assert_eq!((child.verdict, &*child.detail), (Verdict::Success, "run /bin/sh: exit status 0: gone"));
+    assert!(child.took < Duration::from_secs(5), "{:?}", child.took);
+}

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use sluice_api::{
-    DaemonStatus, ForeignChange, ForeignChanges, ReloadStatus, Status, TableStatus, Timestamp, number,
+    DaemonStatus, ForeignChange, ForeignChanges, ReloadStatus, ServiceStatus, Status, TableStatus, Timestamp,
+    number,
 };
 use sluice_config::Loaded;
 use sluice_core::flows::Forget;
-use sluice_core::model::{BackendKey, Config, InForce, OnStop, Scheduler, Services};
+use sluice_core::model::{BackendKey, Config, InForce, OnStop, ServiceName, Services};
 use sluice_core::transition::{Difference, Transition};
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
@@ -25,7 +26,7 @@ use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
 use crate::standing::Standings;
-use crate::view::{self, Since};
+use crate::view::{Facts, Since};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -72,8 +73,7 @@ impl<D: Dataplane> Daemon<D> {
         notify: Notify,
         flows: Flows,
     ) -> Result<Self, Fatal> {
-        let mut warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(without_effect(&config.services));
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.iter().for_each(|warning| warn!("{warning}"));
         ensure_forwarding(&mut forwarding, &config)?;
         let started = now();
@@ -133,7 +133,6 @@ impl<D: Dataplane> Daemon<D> {
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();
                 warnings.extend(self.only_at_start(&loaded.config));
-                warnings.extend(without_effect(&loaded.config.services));
                 self.take(loaded.config).await
             }
         };
@@ -176,9 +175,9 @@ impl<D: Dataplane> Daemon<D> {
             self.watch(&[]);
             let names = self.standings.held_back();
             let settled = self.settle(result);
-            self.follow(Trigger::Health, &names).await;
+            let followed = self.follow(Trigger::Health, &names).await;
             self.remember();
-            return settled;
+            return settled.and_then(|outcome| followed.map(|()| outcome));
         }
         self.settle(result)
     }
@@ -286,15 +285,9 @@ impl<D: Dataplane> Daemon<D> {
         let unread = inspected.as_ref().err().map(|error| chain(error));
         let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
         let trouble = self.trouble.as_ref();
+        let (facts, in_force) = (self.facts(), self.standings.in_force(services).iter());
         Status {
-            services: view::services(
-                services,
-                self.standings.in_force(services),
-                self.prober.board(),
-                &self.standings.overrides,
-                self.reconciler.totals(),
-                &self.since,
-            ),
+            services: in_force.map(|(name, serving)| facts.of(name, &services[name], serving)).collect(),
             reload: self.reload.clone(),
             table: TableStatus {
                 name: Table::NAME.to_owned(),
@@ -320,6 +313,17 @@ impl<D: Dataplane> Daemon<D> {
                 socket: self.config.control.socket.clone(),
             },
         }
+    }
+
+    /// One service, with counts as of the last look.
+    pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
+        let service = &self.config.services[name];
+        let serving = self.standings.in_force(&self.config.services).get(name);
+        self.facts().of(name, service, serving.unwrap_or(service))
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts::new(self.prober.board(), &self.standings.overrides, self.reconciler.totals(), &self.since)
     }
 
     /// Still there.
@@ -367,19 +371,6 @@ fn met((_, before, after): Difference<'_>) -> Vec<Forget> {
     let (old, new) = (before.filter(|service| service.enabled), after.filter(|service| service.enabled));
     let came = new.filter(|new| old.is_none_or(|old| old.listeners != new.listeners));
     came.into_iter().flat_map(Forget::untranslated).collect()
-}
-
-/// Keys that this version reads and does not follow yet.
-fn without_effect(services: &Services) -> Vec<String> {
-    let told = services.iter().filter_map(|(name, service)| {
-        let limited = service.backends.iter().any(|backend| backend.max_connections.is_some());
-        if service.scheduler == Scheduler::LeastConnections {
-            Some(format!("service {name}: least-connections deals connections in turn in this version"))
-        } else {
-            limited.then(|| format!("service {name}: max_connections has no effect in this version"))
-        }
-    });
-    told.collect()
 }
 
 fn warn_dropped(key: &BackendKey) {

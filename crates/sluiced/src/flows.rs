@@ -1,6 +1,6 @@
 //! A thread that has conntrack forget flows, so that the reconcile task never waits for that.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -24,7 +24,16 @@ const EACH: usize = 16;
 
 /// Where to say which flows are to be forgotten. Who listens may be gone.
 #[derive(Clone, Debug)]
-pub struct Flows(Sender<Vec<Forget>>);
+pub struct Flows(Sender<Order>);
+
+/// What to do about flows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Have them forgotten, at once and once more a little later.
+    Forget(Vec<Forget>),
+    /// Do not look for them again: their backends are back.
+    Spare(Vec<Forget>),
+}
 
 impl Flows {
     /// Starts the thread in the network namespace of the caller. It ends with the last handle.
@@ -39,37 +48,47 @@ impl Flows {
         Flows(sender)
     }
 
-    /// Hands all that is said to somebody else.
-    pub fn to(listener: Sender<Vec<Forget>>) -> Self {
+    /// Hands all orders to somebody else.
+    pub fn to(listener: Sender<Order>) -> Self {
         Flows(listener)
     }
 
     /// Has these flows forgotten soon.
     pub(crate) fn forget(&self, flows: Vec<Forget>) {
         if !flows.is_empty() {
-            let _ = self.0.send(flows);
+            let _ = self.0.send(Order::Forget(flows));
+        }
+    }
+
+    /// Leaves those that are not forgotten yet as they are.
+    pub(crate) fn spare(&self, flows: Vec<Forget>) {
+        if !flows.is_empty() {
+            let _ = self.0.send(Order::Spare(flows));
         }
     }
 }
 
-fn serve(mut conntrack: Conntrack, orders: &Receiver<Vec<Forget>>) {
-    let mut again: Vec<(Instant, Vec<Forget>)> = Vec::new();
+fn serve(mut conntrack: Conntrack, orders: &Receiver<Order>) {
+    let mut again: VecDeque<(Instant, Vec<Forget>)> = VecDeque::new();
     loop {
-        let wait = again.first().map(|(due, _)| due.saturating_duration_since(Instant::now()));
-        let order = match wait {
+        if again.front().is_some_and(|(due, _)| *due <= Instant::now())
+            && let Some((_, order)) = again.pop_front()
+        {
+            sweep(&mut conntrack, &order);
+        }
+        let order = match again.front() {
             None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(wait) => orders.recv_timeout(wait),
+            Some((due, _)) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
         };
         match order {
-            Ok(mut order) => {
-                orders.try_iter().for_each(|more| order.extend(more));
+            Ok(Order::Forget(order)) => {
                 sweep(&mut conntrack, &order);
-                again.push((Instant::now() + AGAIN, order));
+                again.push_back((Instant::now() + AGAIN, order));
             }
-            Err(RecvTimeoutError::Timeout) => {
-                let (_, order) = again.remove(0);
-                sweep(&mut conntrack, &order);
+            Ok(Order::Spare(spared)) => {
+                again.iter_mut().for_each(|(_, order)| order.retain(|flows| !spared.contains(flows)));
             }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -94,22 +113,28 @@ fn try_sweep(conntrack: &mut Conntrack, order: &[Forget]) -> io::Result<(usize, 
             Ip::ALL.into_iter().filter(|ip| order.iter().any(|o| o.ip == *ip)).map(Filter::all).collect()
         }
     };
+    let mut failed = Ok(());
     for filter in filters {
-        conntrack.each(&filter, |flow| match index.end_of(&flow) {
+        let found = conntrack.each(&filter, |flow| match index.end_of(&flow) {
             Some(End::Forget) => forgotten.push(flow),
             Some(End::Reset) => reset.push(flow),
             None => {}
-        })?;
+        });
+        failed = failed.and(found);
     }
-    let forgotten = conntrack.delete(&forgotten)?;
-    if reset.is_empty() {
-        return Ok((forgotten, 0));
+    let forgotten = conntrack.delete(&forgotten);
+    let mut ended = Ok(0);
+    if !reset.is_empty() {
+        ended = conntrack.reset(&reset, LINGER).map(|done| {
+            if let Some(error) = done.untold {
+                warn!(
+                    "tell both ends of flows that are reset: {error} (they hear of it when they next send)"
+                );
+            }
+            done.ended
+        });
     }
-    let done = conntrack.reset(&reset, LINGER)?;
-    if let Some(error) = done.untold {
-        warn!("tell both ends of flows that are reset: {error} (they hear of it when they next send)");
-    }
-    Ok((forgotten, done.ended))
+    failed.and(Ok((forgotten?, ended?)))
 }
 
 /// What the kernel can tell apart.

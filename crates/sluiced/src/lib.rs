@@ -22,6 +22,7 @@ pub mod claim;
 mod clock;
 mod control;
 mod daemon;
+mod operator;
 mod remembered;
 mod serving;
 mod signals;

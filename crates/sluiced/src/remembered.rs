@@ -2,16 +2,19 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sluice_api::Override;
 use tracing::warn;
 
 const VERSION: u32 = 1;
 
 /// Contents of `backends.json` in the state directory.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Remembered {
     version: u32,
     /// The boot in which the health was observed; it means nothing in another.
@@ -20,6 +23,15 @@ pub(crate) struct Remembered {
     pub(crate) overrides: Vec<Said>,
     /// Backends whose health is not what it would be without a probe.
     pub(crate) health: Vec<Known>,
+}
+
+/// The same as it is read: one damaged entry does not spoil the others.
+#[derive(Deserialize)]
+struct Written {
+    version: u32,
+    boot: String,
+    overrides: Vec<Value>,
+    health: Vec<Value>,
 }
 
 /// What an operator said of a backend.
@@ -35,8 +47,8 @@ pub(crate) struct Said {
 pub(crate) struct Known {
     pub(crate) service: String,
     pub(crate) backend: String,
-    /// Address that it is at; at another it is another backend.
-    pub(crate) address: String,
+    /// Where it was asked; asked elsewhere it is another backend.
+    pub(crate) target: SocketAddr,
     pub(crate) healthy: bool,
 }
 
@@ -55,12 +67,19 @@ impl Memory {
     pub(crate) fn open(state: &Path, boot: &str) -> (Self, Remembered) {
         let file = state.join("backends.json");
         let read = match fs::read(&file) {
-            Ok(json) => serde_json::from_slice::<Remembered>(&json).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Remembered::of(boot)),
+            Ok(json) => serde_json::from_slice::<Written>(&json).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (version, boot) = (VERSION, boot.to_owned());
+                Ok(Written { version, boot, overrides: vec![], health: vec![] })
+            }
             Err(error) => Err(error.to_string()),
         };
         let read = read.and_then(|found| match found.version {
-            VERSION => Ok(found),
+            VERSION => Ok(Remembered {
+                overrides: each(&file, found.overrides),
+                health: each(&file, found.health),
+                ..Remembered::of(&found.boot)
+            }),
             version => Err(format!("version {version} of its format is not known")),
         });
         let mut found = read.unwrap_or_else(|error| {
@@ -90,6 +109,16 @@ impl Memory {
     }
 }
 
+/// The entries that can be understood.
+fn each<T: DeserializeOwned>(file: &Path, entries: Vec<Value>) -> Vec<T> {
+    let read = |entry: Value| {
+        let text = entry.to_string();
+        let ignored = |error| warn!("ignored {text} in {}: {error}", file.display());
+        serde_json::from_value(entry).map_err(ignored).ok()
+    };
+    entries.into_iter().filter_map(read).collect()
+}
+
 impl Remembered {
     fn of(boot: &str) -> Self {
         Remembered { version: VERSION, boot: boot.to_owned(), ..Remembered::default() }
@@ -101,8 +130,8 @@ mod tests {
     use super::*;
 
     fn known() -> Vec<Known> {
-        let [service, backend, address] = ["web", "b", "10.0.2.11"].map(str::to_owned);
-        vec![Known { service, backend, address, healthy: false }]
+        let [service, backend] = ["web", "b"].map(str::to_owned);
+        vec![Known { service, backend, target: "10.0.2.11:80".parse().unwrap(), healthy: false }]
     }
 
     fn said() -> Vec<Said> {
@@ -137,5 +166,17 @@ mod tests {
             memory.save(said(), vec![]).unwrap();
             assert_eq!(Memory::open(state.path(), "one").1.overrides, said());
         }
+    }
+
+    #[test]
+    fn damaged_entry_is_left_out_and_the_others_are_read() {
+        let state = tempfile::tempdir().unwrap();
+        let (mut memory, _) = Memory::open(state.path(), "one");
+        memory.save(said(), known()).unwrap();
+        let file = state.path().join("backends.json");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("\"overrides\": [", "\"overrides\": [{\"service\": 7},")).unwrap();
+        let (_, found) = Memory::open(state.path(), "one");
+        assert_eq!((found.overrides, found.health), (said(), known()));
     }
 }

@@ -15,11 +15,20 @@ pub enum Request {
     /// Say how things are.
     Status(oneshot::Sender<Status>),
     /// An operator says something of a backend: who, and the answer.
-    Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, ErrorReply>>),
+    Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, Refused>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
     /// Stop in order.
     Stop,
+}
+
+/// Why what an operator says does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is no such backend.
+    Unknown(ErrorReply),
+    /// It is noted, but the kernel does not have it yet.
+    Pending(ErrorReply),
 }
 
 /// Asking end and answering end.

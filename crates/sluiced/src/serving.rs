@@ -1,19 +1,18 @@
 //! Who serves changes while the file does not: by health, by what operators say, and with time.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 
-use sluice_api::{Admin, BackendStatus, Change, ErrorReply, Override, OverrideRequest};
 use sluice_core::flows::Forget;
 use sluice_core::health::Health;
 use sluice_core::model::{
-    Backend, BackendKey, BackendName, InForce, Initial, MAX_WEIGHT, OnDown, ProbeTarget, Service,
-    ServiceName, Services,
+    Backend, BackendKey, BackendName, InForce, Initial, OnDown, ProbeTarget, Service, ServiceName, Services,
 };
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 use sluice_probe::Watch;
 use tokio::time::sleep_until;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::clock::now;
 use crate::daemon::Daemon;
@@ -35,7 +34,9 @@ impl<D: Dataplane> Daemon<D> {
                     let port = service.probe_port(backend).unwrap_or(0);
                     let target = ProbeTarget { address: backend.address, port };
                     let known = known.get(&(name.as_str(), backend.name.as_str()));
-                    let known = match known.filter(|known| known.address == target.address.to_string()) {
+                    let known = match known
+                        .filter(|known| known.target == SocketAddr::new(target.address, target.port))
+                    {
                         None => Health::Unknown,
                         Some(Known { healthy: true, .. }) => Health::Healthy,
                         Some(Known { healthy: false, .. }) => Health::Unhealthy,
@@ -84,73 +85,16 @@ impl<D: Dataplane> Daemon<D> {
             said: said.clone(),
         });
         let said = said.collect();
-        let health = self.config.services.iter().flat_map(|(name, service)| {
-            let initial = service.health.as_ref().map(|check| check.initial);
-            let backends = service.backends.iter().filter(move |_| initial.is_some());
-            let board = self.prober.board();
-            backends.filter_map(move |backend| {
-                let report = board.report(&key(name, backend))?;
-                let is_news =
-                    report.health != Health::Unknown && report.is_up != (initial == Some(Initial::Up));
-                is_news.then(|| Known {
-                    service: name.to_string(),
-                    backend: backend.name.to_string(),
-                    address: backend.address.to_string(),
-                    healthy: report.is_up,
-                })
-            })
+        let health = self.prober.board().known().into_iter().map(|(key, target, healthy)| Known {
+            service: key.service.to_string(),
+            backend: key.backend.to_string(),
+            target: SocketAddr::new(target.address, target.port),
+            healthy,
         });
         let health = health.collect();
         if let Err(error) = self.memory.save(said, health) {
             warn!("write down the state of backends: {error} (a restart will not know it)");
         }
-    }
-
-    /// Does what an operator says of a backend.
-    pub(crate) async fn set_override(
-        &mut self,
-        request: OverrideRequest,
-        uid: u32,
-    ) -> Result<BackendStatus, ErrorReply> {
-        let OverrideRequest { service, backend, change } = request;
-        let refuse = |error: String| {
-            let hint = "`sluice status` shows all services and backends".to_owned();
-            ErrorReply { error, hint }
-        };
-        let name = ServiceName::new(&service).ok();
-        let found = name.and_then(|name| self.config.services.get_key_value(&name));
-        let (name, found) = found.ok_or_else(|| refuse(format!("no service {service}")))?;
-        let is_it = |b: &&Backend| b.name.as_str() == backend;
-        let found = found.backends.iter().find(is_it);
-        let found = found.ok_or_else(|| refuse(format!("service {service} has no backend {backend}")))?;
-        let (name, key) = (name.clone(), key(name, found));
-        if matches!(change, Change::Weight(Some(weight)) if weight > MAX_WEIGHT) {
-            return Err(refuse(format!("a weight is at most {MAX_WEIGHT}")));
-        }
-        let none = Override { admin: None, weight: None, uid, since: now() };
-        let said = self.standings.overrides.remove(&key).unwrap_or(none);
-        let said = match change {
-            Change::Admin(admin) => Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said },
-            Change::Weight(weight) => Override { weight, ..said },
-        };
-        info!("uid {uid} says of {}/{}: {change:?}", key.service, key.backend);
-        if said.admin.is_some() || said.weight.is_some() {
-            self.standings.overrides.insert(key.clone(), Override { uid, since: now(), ..said });
-        }
-        self.since.mark(key.clone(), now());
-        self.remember();
-        let service = &self.config.services[&name];
-        if change == Change::Admin(Admin::Enabled) {
-            self.standings.begin_ramp(service, &key);
-        }
-        self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
-        let service = &self.config.services[&name];
-        if change == Change::Admin(Admin::Disabled) {
-            self.flows.forget(flows(service, &key, false));
-        }
-        let status = self.status().services.into_iter().find(|status| status.name == name.as_str());
-        let status = status.and_then(|s| s.backends.into_iter().find(|b| b.name == key.backend.as_str()));
-        status.ok_or_else(|| refuse(format!("service {name} has no backend {}", key.backend)))
     }
 
     /// Waits until the health of a backend changes.
@@ -160,7 +104,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Has new flows follow the health of backends.
     pub(crate) async fn health(&mut self) {
-        let (mut services, mut forget) = (BTreeSet::new(), vec![]);
+        let (mut services, mut forget, mut spare) = (BTreeSet::new(), vec![], vec![]);
         for key in self.prober.board().take_changes() {
             let Some(report) = self.prober.board().report(&key) else { continue };
             self.since.mark(key.clone(), now());
@@ -169,13 +113,18 @@ impl<D: Dataplane> Daemon<D> {
                 continue;
             }
             services.insert(name.clone());
+            let flows = flows(service, &key, service.on_down == OnDown::Reset);
             if report.is_up {
                 self.standings.begin_ramp(service, &key);
+                spare.extend(flows);
             } else {
-                forget.extend(flows(service, &key, service.on_down == OnDown::Reset));
+                forget.extend(flows);
             }
         }
-        self.follow(Trigger::Health, &services).await;
+        // Before they get new flows.
+        self.flows.spare(spare);
+        // Logged and kept for the status there; nobody waits for it.
+        let _ = self.follow(Trigger::Health, &services).await;
         self.flows.forget(forget);
         self.remember();
     }
@@ -192,26 +141,31 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn step(&mut self) {
         let ramping = self.standings.ramping();
         self.standings.end_ramps(&self.config.services);
-        self.follow(Trigger::Load, &ramping).await;
+        // As above.
+        let _ = self.follow(Trigger::Load, &ramping).await;
     }
 
-    /// Makes the kernel equal to how some services serve now.
-    pub(crate) async fn follow(&mut self, trigger: Trigger, names: &BTreeSet<ServiceName>) {
+    /// Makes the kernel equal to how some services serve now. Returns what went wrong, one line each.
+    pub(crate) async fn follow(
+        &mut self,
+        trigger: Trigger,
+        names: &BTreeSet<ServiceName>,
+    ) -> Result<(), Vec<String>> {
         let file = &self.config.services;
         let changed = self.standings.changed(file, names);
         if changed.is_empty() {
-            return;
+            return Ok(());
         }
         let opened = opened(self.standings.in_force(file), &changed);
         let transition = Transition::of_some(self.standings.in_force(file), &changed);
         let result = self.reconciler.round(trigger, &transition).await;
         // Whatever came of it, this is what is wanted from now on: a retry makes the kernel so.
         self.standings.accept(&self.config.services, changed);
-        // Logged and kept for the status there; nobody waits for it.
-        let _ = self.settle(result);
+        let settled = self.settle(result);
         self.flows.forget(opened);
         let line = self.line();
         self.notify.status(&line);
+        settled.map(drop)
     }
 }
 
@@ -224,7 +178,7 @@ fn opened(held: InForce<'_>, changed: &Services) -> Vec<Forget> {
 }
 
 /// Flows of a service to one of its backends.
-fn flows(service: &Service, key: &BackendKey, reset: bool) -> Vec<Forget> {
+pub(crate) fn flows(service: &Service, key: &BackendKey, reset: bool) -> Vec<Forget> {
     let backend = service.backends.iter().find(|backend| backend.name == key.backend);
     backend.into_iter().flat_map(|backend| Forget::backend(service, backend, reset)).collect()
 }

@@ -34,7 +34,7 @@ impl Standings {
         Standing {
             admin: overridden.map(admin).unwrap_or_default(),
             weight: overridden.and_then(|said| said.weight),
-            is_up: !self.down.contains(key),
+            is_up: service.health.is_none() || !self.down.contains(key),
             is_full: false,
             ramp: self.ramp(service, key),
         }

@@ -7,9 +7,7 @@ use sluice_api::{
     Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus, Timestamp,
 };
 use sluice_core::health;
-use sluice_core::model::{
-    Backend, BackendKey, BackendName, BackendPort, InForce, Service, ServiceName, Services,
-};
+use sluice_core::model::{Backend, BackendKey, BackendName, BackendPort, Service, ServiceName};
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 use sluice_probe::{Board, Last, Verdict};
@@ -63,23 +61,29 @@ impl Since {
     }
 }
 
-/// All services, in order of their names.
-///
-/// `services` are those of the file, `in_force` what is made of them.
-pub(crate) fn services(
-    services: &Services,
-    in_force: InForce<'_>,
-    board: &Board,
-    overrides: &BTreeMap<BackendKey, Override>,
-    totals: &Totals,
-    since: &Since,
-) -> Vec<ServiceStatus> {
-    let totals = totals.by_backend();
-    let total = |service, backend| totals.get(&(service, backend)).copied().unwrap_or_default();
-    services
-        .iter()
-        .zip(in_force.iter().map(|(_, serving)| serving))
-        .map(|((name, service), serving)| ServiceStatus {
+/// What is known of backends beside the file.
+pub(crate) struct Facts<'a> {
+    pub(crate) board: &'a Board,
+    pub(crate) overrides: &'a BTreeMap<BackendKey, Override>,
+    pub(crate) since: &'a Since,
+    totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn new(
+        board: &'a Board,
+        overrides: &'a BTreeMap<BackendKey, Override>,
+        totals: &'a Totals,
+        since: &'a Since,
+    ) -> Self {
+        Facts { board, overrides, since, totals: totals.by_backend() }
+    }
+
+    /// One service: what the file says of it, and how it serves now.
+    pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
+        let Facts { board, overrides, since, totals } = self;
+        let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
+        ServiceStatus {
             name: name.to_string(),
             listeners: service.listeners.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.as_str().to_owned(),
@@ -100,15 +104,15 @@ pub(crate) fn services(
                         && admin(said) == Admin::Enabled,
                     weight: said.and_then(|said| said.weight).unwrap_or(backend.weight),
                     share: share(serving, now),
-                    connections_total: total(name, &backend.name),
+                    connections_total: total(&backend.name),
                     active: None,
                     since: since.of(name, &backend.name),
                     last_probe: report.and_then(|report| report.last).map(last_probe),
                     overridden: said.cloned(),
                 })
                 .collect(),
-        })
-        .collect()
+        }
+    }
 }
 
 fn health(health: health::Health) -> Health {
@@ -171,7 +175,7 @@ fn address(backend: &Backend) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_core::model::Ports;
+    use sluice_core::model::{Ports, Services};
 
     use super::*;
 
@@ -190,15 +194,9 @@ mod tests {
     }
 
     fn show(services: &Services, since: &Since) -> ServiceStatus {
-        super::services(
-            services,
-            services.into(),
-            &Board::default(),
-            &BTreeMap::new(),
-            &Totals::default(),
-            since,
-        )
-        .remove(0)
+        let (name, service) = services.first_key_value().unwrap();
+        let (board, overrides, totals) = Default::default();
+        Facts::new(&board, &overrides, &totals, since).of(name, service, service)
     }
 
     #[test]

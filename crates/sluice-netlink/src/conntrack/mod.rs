@@ -92,7 +92,7 @@ impl Conntrack {
     pub fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset> {
         let seconds = linger.as_secs().clamp(1, 3600) as u32;
         let told = self.tell(flows, &[Errno::ENOENT, Errno::EPERM], |flow| wire::end(flow, seconds));
-        let poked = Poker::open().and_then(|poker| poker.poke(flows));
+        let poked = Poker::open(flows).and_then(|poker| poker.poke(flows));
         Ok(Reset { ended: told?, untold: poked.err() })
     }
 

@@ -16,18 +16,22 @@ const ACK: u8 = 0x10;
 /// Bytes of a TCP header without options.
 const TCP: usize = 20;
 
-/// Raw sockets of both IP versions. Protocol `IPPROTO_RAW` means that the sender writes the IP header.
+/// Raw sockets of the IP versions it takes. Protocol `IPPROTO_RAW` means that the sender writes the IP header.
 pub(super) struct Poker {
-    v4: OwnedFd,
-    v6: OwnedFd,
+    v4: Option<OwnedFd>,
+    v6: Option<OwnedFd>,
 }
 
 impl Poker {
-    pub(super) fn open() -> io::Result<Self> {
+    /// Opens what these flows take.
+    pub(super) fn open(flows: &[Flow]) -> io::Result<Self> {
         let open = |family| {
             socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, SockProtocol::Raw)
         };
-        Ok(Poker { v4: open(AddressFamily::Inet)?, v6: open(AddressFamily::Inet6)? })
+        let any = |is_it: fn(&IpAddr) -> bool| flows.iter().any(|flow| is_it(&flow.to.ip()));
+        let v4 = any(IpAddr::is_ipv4).then(|| open(AddressFamily::Inet)).transpose()?;
+        let v6 = any(IpAddr::is_ipv6).then(|| open(AddressFamily::Inet6)).transpose()?;
+        Ok(Poker { v4, v6 })
     }
 
     /// Sends each end what it must answer with the sequence number it expects. Conntrack ignores both as far as the
@@ -44,7 +48,7 @@ impl Poker {
     }
 
     fn send(&self, from: SocketAddr, to: SocketAddr, flags: u8) -> io::Result<()> {
-        let socket = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        let Some(socket) = (if to.is_ipv4() { &self.v4 } else { &self.v6 }) else { return Ok(()) };
         // For raw sockets the port is a protocol.
         let address = SockaddrStorage::from(SocketAddr::new(to.ip(), 0));
         sendto(socket.as_raw_fd(), &packet(from, to, flags), &address, MsgFlags::empty())?;

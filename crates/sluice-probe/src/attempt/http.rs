@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, header};
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{tcp, tls};
 use crate::outcome::Failed;
 
-/// Most of a body that is looked at.
+/// So much of a body is looked at, and what comes with the last of it.
 const BODY: usize = 64 << 10;
 
 pub(super) async fn attempt(probe: &HttpProbe, to: SocketAddr) -> Result<String, Failed> {
@@ -50,8 +50,11 @@ where
             return Err(Failed::There(format!("{}: status {status}", what())));
         }
         if let Some(text) = &probe.body {
-            let body = Limited::new(response.into_body(), BODY).collect().await;
-            let body = body.map_err(|error| failed(&*error))?.to_bytes();
+            let (mut stream, mut body) = (response.into_body(), Vec::new());
+            while let Some(frame) = stream.frame().await.filter(|_| body.len() < BODY) {
+                let frame = frame.map_err(|error| failed(&error))?;
+                frame.data_ref().into_iter().for_each(|data| body.extend_from_slice(data));
+            }
             if !text.is_empty() && !body.windows(text.len()).any(|part| part == text.as_bytes()) {
                 return Err(Failed::There(format!(
                     "{}: status {status}, but the body lacks {text:?}",

@@ -9,9 +9,6 @@ use tokio::net::UdpSocket;
 
 use crate::outcome::{Failed, While};
 
-/// Contents of a request, by which its answer is known: sockets that need no privilege have an identifier of their own.
-const NONCE: usize = 16;
-
 pub(super) async fn attempt(address: IpAddr) -> Result<String, Failed> {
     let what = || format!("ping {address}");
     let socket = open(address).during(what)?;
@@ -19,6 +16,7 @@ pub(super) async fn attempt(address: IpAddr) -> Result<String, Failed> {
     // Whatever sends and receives datagrams will do.
     let socket = UdpSocket::from_std(OwnedFd::from(socket).into()).during(what)?;
     let nonce = [RandomState::new().hash_one(address), RandomState::new().hash_one(address)];
+    // Its answer is known by it: sockets that need no privilege have an identifier of their own.
     let nonce: Vec<u8> = nonce.into_iter().flat_map(u64::to_ne_bytes).collect();
     socket.send(&request(address, &nonce)).await.during(what)?;
     let answered = if address.is_ipv4() { 0 } else { 129 };
@@ -53,7 +51,6 @@ fn open(address: IpAddr) -> std::io::Result<Socket> {
 fn request(address: IpAddr, nonce: &[u8]) -> Vec<u8> {
     let kind = if address.is_ipv4() { 8 } else { 128 };
     let mut message = [&[kind, 0, 0, 0, nonce[0], nonce[1], 0, 1], nonce].concat();
-    debug_assert_eq!(nonce.len(), NONCE);
     if address.is_ipv4() {
         let words = message.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
         let sum: u32 = words.sum();

@@ -14,8 +14,12 @@ use sluice_core::model::{Probe, ProbeTarget};
 
 use crate::outcome::{Failed, Outcome, Verdict};
 
-/// Tries once; done after `timeout` at the latest. Placeholders of programs are filled in already.
+/// Tries once, for no longer than `timeout`; a program may have to wait for its turn before that. Placeholders of programs are filled in already.
 pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration) -> Outcome {
+    let _turn = match probe {
+        Probe::Exec(_) => Some(exec::turn().await),
+        _ => None,
+    };
     let began = Instant::now();
     let to = SocketAddr::new(target.address, target.port);
     let done = tokio::time::timeout(timeout, async {

@@ -21,7 +21,7 @@ pub(super) async fn attempt(probe: &UdpProbe, to: SocketAddr, timeout: Duration)
     let socket = UdpSocket::bind((any, 0)).await.during(what)?;
     socket.connect(to).await.during(what)?;
     socket.send(&probe.send).await.during(what)?;
-    let mut answer = vec![0; 1 << 16];
+    let mut answer = vec![0; probe.expect.as_ref().map_or(1, Vec::len).max(1)];
     let Some(expected) = &probe.expect else {
         return match time::timeout(SILENCE.min(timeout / 2), socket.recv(&mut answer)).await {
             Ok(received) => received.during(what).map(|_| format!("{}: answered", what())),

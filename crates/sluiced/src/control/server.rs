@@ -8,12 +8,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use sluice_api::{ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH, STATUS_PATH};
+use sluice_api::{Change, ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH, STATUS_PATH};
+use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
-use crate::request::Request;
+use crate::request::{Refused, Request};
 
 type Requests = mpsc::Sender<Request>;
 
@@ -61,9 +62,17 @@ async fn set_override(
             return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
         }
     };
+    if matches!(request.change, Change::Weight(Some(weight)) if weight > MAX_WEIGHT) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "a weight is at most 256",
+            "send a number from 0 to 256, or null",
+        );
+    }
     match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
         Ok(Ok(backend)) => Json(backend).into_response(),
-        Ok(Err(reply)) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
         Err(refusal) => refusal,
     }
 }

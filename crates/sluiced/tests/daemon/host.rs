@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use sluice_api::{ReloadStatus, Status};
-use sluice_core::flows::Forget;
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
@@ -18,7 +17,7 @@ use sluice_nft::{
 };
 use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
-use sluiced::flows::Flows;
+use sluiced::flows::{Flows, Order};
 use sluiced::notify::Notify;
 use sluiced::request::{self, Request};
 use sluiced::tasks::{self, Surroundings};
@@ -34,7 +33,7 @@ pub(crate) struct Host {
     /// What the service manager was told, one text a state.
     notified: Rc<RefCell<Vec<String>>>,
     /// Flows that were to be forgotten.
-    pub(crate) forgotten: (Sender<Vec<Forget>>, Receiver<Vec<Forget>>),
+    pub(crate) forgotten: (Sender<Order>, Receiver<Order>),
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
 }
@@ -203,7 +202,7 @@ impl Daemon<'_> {
         self.reload().await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> T {
+    pub(crate) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> T {
         let (sender, answer) = oneshot::channel();
         self.requests.send(request(sender)).await.unwrap();
         answer.await.expect("the daemon ended before it answered")

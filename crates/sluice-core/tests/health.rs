@@ -1,0 +1,52 @@
+//! Results in a row, and nothing else, change the health of a backend.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::select;
+use sluice_core::health::{Health, Machine};
+use sluice_core::model::{HealthCheck, Initial, Probe};
+
+fn check(rise: u16, fall: u16, initial: Initial) -> HealthCheck {
+    let second = Duration::from_secs(1);
+    HealthCheck { probe: Probe::Tcp, port: None, interval: second, timeout: second, rise, fall, initial }
+}
+
+#[test]
+fn result_that_agrees_with_what_is_assumed_confirms_it_at_once() {
+    let mut up = Machine::new(&check(3, 3, Initial::Up), Health::Unknown);
+    assert!(up.is_up() && up.observe(true));
+    assert_eq!(up.health(), Health::Healthy);
+    let mut down = Machine::new(&check(3, 3, Initial::Down), Health::Unknown);
+    assert!(!down.is_up() && down.observe(false));
+    assert_eq!(down.health(), Health::Unhealthy);
+}
+
+#[test]
+fn alternating_results_change_nothing_when_two_in_a_row_are_needed() {
+    let mut machine = Machine::new(&check(2, 2, Initial::Up), Health::Healthy);
+    assert!((0..100).all(|n| !machine.observe(n % 2 == 0) && machine.is_up()));
+}
+
+proptest! {
+    #[test]
+    fn backend_is_up_by_the_last_run_of_results_that_was_long_enough(
+        (rise, fall) in (1u16..6, 1u16..6),
+        initial in select(vec![Initial::Up, Initial::Down]),
+        results in prop::collection::vec(any::<bool>(), 0..60),
+    ) {
+        let mut machine = Machine::new(&check(rise, fall, initial), Health::Unknown);
+        let (mut up, mut row) = (initial == Initial::Up, (true, 0));
+        for success in results {
+            row = (success, if row.0 == success { row.1 + 1 } else { 1 });
+            let was = machine.health();
+            let changed = machine.observe(success);
+            if success != up && row.1 >= if success { rise } else { fall } {
+                up = success;
+            }
+            prop_assert_eq!(machine.is_up(), up);
+            prop_assert_eq!(changed, machine.health() != was);
+            prop_assert_eq!(machine.against().0, if success == up { 0 } else { row.1 });
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What operators say of backends at run time.
+
+use std::collections::BTreeSet;
+
+use sluice_api::{Admin, BackendStatus, Change, ErrorReply, Override, OverrideRequest};
+use sluice_core::model::{Backend, ServiceName};
+use sluice_nft::Dataplane;
+use tracing::info;
+
+use crate::clock::now;
+use crate::daemon::Daemon;
+use crate::reconcile::Trigger;
+use crate::request::Refused;
+use crate::serving::flows;
+use crate::standing::key;
+
+impl<D: Dataplane> Daemon<D> {
+    /// Does what an operator says of a backend.
+    pub(crate) async fn set_override(
+        &mut self,
+        request: OverrideRequest,
+        uid: u32,
+    ) -> Result<BackendStatus, Refused> {
+        let OverrideRequest { service, backend, change } = request;
+        let refuse = |error: String| {
+            let hint = "`sluice status` shows all services and backends".to_owned();
+            Refused::Unknown(ErrorReply { error, hint })
+        };
+        let name = ServiceName::new(&service).ok();
+        let found = name.and_then(|name| self.config.services.get_key_value(&name));
+        let (name, found) = found.ok_or_else(|| refuse(format!("no service {service}")))?;
+        let is_it = |b: &&Backend| b.name.as_str() == backend;
+        let found = found.backends.iter().find(is_it);
+        let found = found.ok_or_else(|| refuse(format!("service {service} has no backend {backend}")))?;
+        let (name, key) = (name.clone(), key(name, found));
+        let none = Override { admin: None, weight: None, uid, since: now() };
+        let said = self.standings.overrides.remove(&key).unwrap_or(none);
+        let said = match change {
+            Change::Admin(admin) => Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said },
+            Change::Weight(weight) => Override { weight, ..said },
+        };
+        info!("uid {uid} says of {}/{}: {change:?}", key.service, key.backend);
+        if said.admin.is_some() || said.weight.is_some() {
+            self.standings.overrides.insert(key.clone(), Override { uid, since: now(), ..said });
+        }
+        self.since.mark(key.clone(), now());
+        self.remember();
+        let service = &self.config.services[&name];
+        if change == Change::Admin(Admin::Enabled) {
+            self.standings.begin_ramp(service, &key);
+            self.flows.spare(flows(service, &key, false));
+        }
+        let followed = self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
+        let service = &self.config.services[&name];
+        match change {
+            Change::Admin(Admin::Disabled) => self.flows.forget(flows(service, &key, false)),
+            Change::Admin(Admin::Enabled | Admin::Drain) | Change::Weight(_) => {}
+        }
+        followed.map_err(|problems| {
+            let error =
+                format!("{name}/{backend}: noted, but not in the kernel yet: {}", problems.join("; "));
+            Refused::Pending(ErrorReply { error, hint: "it is tried again: see `sluice status`".to_owned() })
+        })?;
+        let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
+        status.ok_or_else(|| refuse(format!("service {name} has no backend {backend}")))
+    }
+}

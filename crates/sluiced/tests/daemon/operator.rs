@@ -1,0 +1,68 @@
+//! What operators say of backends.
+
+use std::time::Duration;
+
+use sluice_api::{Admin, BackendStatus, Change, OverrideRequest};
+use sluice_core::flows::Whither;
+use sluice_nft::Errno;
+use sluiced::flows::Order;
+use sluiced::request::{Refused, Request};
+use tokio::time::sleep;
+
+use crate::WEB;
+use crate::host::{Daemon, Host};
+
+const ENOMEM: Errno = Errno(12);
+
+async fn say(daemon: &Daemon<'_>, backend: &str, change: Change) -> Result<BackendStatus, Refused> {
+    let request = OverrideRequest { service: "web".into(), backend: backend.into(), change };
+    daemon.ask(|answer| Request::Override(request, 1000, answer)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_kernel_does_not_take_is_not_answered_as_done_and_is_tried_again() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.kernel().fail_commit(0, ENOMEM);
+        let refused = say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Drain)).await.unwrap_err();
+        let Refused::Pending(reply) = refused else { panic!("{refused:?}") };
+        assert!(
+            reply.error.starts_with("web/10.0.2.11:8080: noted, but not in the kernel yet: "),
+            "{reply:?}"
+        );
+        sleep(Duration::from_secs(1)).await;
+        let status = daemon.status().await;
+        assert!(status.table.synced);
+        let drained = &status.services[0].backends[0];
+        assert_eq!((drained.admin, drained.eligible, drained.share), (Admin::Drain, false, 0.0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_is_not_there_is_refused() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        let refused = say(daemon, "b", Change::Weight(Some(3))).await.unwrap_err();
+        assert!(matches!(refused, Refused::Unknown(_)), "{refused:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn flows_of_a_disabled_backend_are_forgotten_and_spared_once_it_is_enabled() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.forgotten.1.try_iter().for_each(drop);
+        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Disabled)).await.unwrap();
+        let orders: Vec<_> = host.forgotten.1.try_iter().collect();
+        let [Order::Forget(forget)] = &orders[..] else { panic!("{orders:?}") };
+        assert!(matches!(forget[0].to, Whither::Backend { reset: false, .. }), "{forget:?}");
+        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Enabled)).await.unwrap();
+        let orders: Vec<_> = host.forgotten.1.try_iter().collect();
+        assert_eq!(orders, [Order::Spare(forget.clone())]);
+    })
+    .await;
+}
