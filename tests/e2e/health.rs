@@ -27,8 +27,10 @@ fn backend(lab: &Lab, index: usize) -> (String, bool) {
     (backend["health"].as_str().unwrap().to_owned(), backend["eligible"].as_bool().unwrap())
 }
 
+/// Until the kernel knows it, too.
 fn wait_for(lab: &Lab, index: usize, health: &str) {
-    eventually(&format!("backend {index} is {health}"), || (backend(lab, index).0 == health).then_some(()));
+    let wanted = (health.to_owned(), health == "healthy");
+    eventually(&format!("backend {index} is {health}"), || (backend(lab, index) == wanted).then_some(()));
 }
 
 /// Takes a backend down and waits until that is known, which takes no longer than promised.

@@ -323,7 +323,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     fn facts(&self) -> Facts<'_> {
-        Facts::new(self.prober.board(), &self.standings.overrides, self.reconciler.totals(), &self.since)
+        Facts::new(self.prober.board(), &self.standings, self.reconciler.totals(), &self.since)
     }
 
     /// Still there.

@@ -12,7 +12,7 @@ use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 use sluice_probe::{Board, Last, Verdict};
 
-use crate::standing::key;
+use crate::standing::{Standings, key};
 use crate::totals::Totals;
 
 /// Since when backends are in their state. Most are since the start, and those take no room.
@@ -63,25 +63,25 @@ impl Since {
 
 /// What is known of backends beside the file.
 pub(crate) struct Facts<'a> {
-    pub(crate) board: &'a Board,
-    pub(crate) overrides: &'a BTreeMap<BackendKey, Override>,
-    pub(crate) since: &'a Since,
+    board: &'a Board,
+    standings: &'a Standings,
+    since: &'a Since,
     totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
 }
 
 impl<'a> Facts<'a> {
     pub(crate) fn new(
         board: &'a Board,
-        overrides: &'a BTreeMap<BackendKey, Override>,
+        standings: &'a Standings,
         totals: &'a Totals,
         since: &'a Since,
     ) -> Self {
-        Facts { board, overrides, since, totals: totals.by_backend() }
+        Facts { board, standings, since, totals: totals.by_backend() }
     }
 
     /// One service: what the file says of it, and how it serves now.
     pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
-        let Facts { board, overrides, since, totals } = self;
+        let Facts { board, standings, since, totals } = self;
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
         ServiceStatus {
             name: name.to_string(),
@@ -93,16 +93,17 @@ impl<'a> Facts<'a> {
                 .iter()
                 .zip(&serving.backends)
                 .map(|(backend, now)| (backend, now, key(name, backend)))
-                .map(|(backend, now, key)| (backend, now, board.report(&key), overrides.get(&key)))
-                .map(|(backend, now, report, said)| BackendStatus {
+                .map(|(backend, now, key)| {
+                    let standing = standings.of(service, &key);
+                    (backend, now, standing, board.report(&key), standings.overrides.get(&key))
+                })
+                .map(|(backend, now, standing, report, said)| BackendStatus {
                     name: backend.name.to_string(),
                     address: address(backend),
                     health: report.as_ref().map_or(Health::Unknown, |report| health(report.health)),
                     admin: admin(said),
-                    eligible: eligible(service)
-                        && report.as_ref().is_none_or(|report| report.is_up)
-                        && admin(said) == Admin::Enabled,
-                    weight: said.and_then(|said| said.weight).unwrap_or(backend.weight),
+                    eligible: eligible(service) && standing.is_eligible(),
+                    weight: standing.weight(backend),
                     share: share(serving, now),
                     connections_total: total(&backend.name),
                     active: None,
@@ -195,8 +196,8 @@ mod tests {
 
     fn show(services: &Services, since: &Since) -> ServiceStatus {
         let (name, service) = services.first_key_value().unwrap();
-        let (board, overrides, totals) = Default::default();
-        Facts::new(&board, &overrides, &totals, since).of(name, service, service)
+        let (board, standings, totals) = Default::default();
+        Facts::new(&board, &standings, &totals, since).of(name, service, service)
     }
 
     #[test]
