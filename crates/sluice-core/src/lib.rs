@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod committed;
 pub mod diff;
 pub mod flows;

@@ -1,0 +1,137 @@
+//! Least connections: shares of new flows that follow how many live ones each backend has.
+//!
+//! The kernel deals new flows by slots, so a share is a rate. Between two counts a backend is to get what ends there,
+//! its part of what the service grows by, and half of what it lacks to have as many live flows for its weight as the
+//! others. Backends whose flows last longer so get fewer of them, and nothing is left to correct once all have the
+//! same. Steps are bounded, and what would change little is left as it is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sluice_nft::Ip;
+
+use crate::model::{BackendName, Service};
+
+/// A share becomes at most so many times larger or smaller in one step.
+const STEP: f64 = 2.0;
+
+/// A share is at least its weight's divided by this: what is never tried cannot get better.
+const LEAST: f64 = 1.0 / 32.0;
+
+/// Shares that would change by less than this part of them stay.
+const DEADBAND: f64 = 0.1;
+
+/// Flows a second that are dealt by weight alone: so few tell nothing about the backends.
+const DOUBT: f64 = 0.5;
+
+/// Weight of the last interval against those before it.
+const RECENT: f64 = 0.25;
+
+/// The effective weight of a backend that has exactly its weight's share, for each unit of weight.
+const UNIT: f64 = 16.0;
+
+/// Flows of one backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Live ones.
+    pub active: u32,
+    /// Those that began since the count before, whether they still live or not.
+    pub opened: u32,
+}
+
+/// How the shares of one service follow its flows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Balance(BTreeMap<BackendName, Followed>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Followed {
+    /// Its share in force, divided by what its weight alone would give it.
+    factor: f64,
+    active: u32,
+    /// Flows a second that began here, lately.
+    opened: f64,
+    /// Flows a second that ended here, lately.
+    ended: f64,
+}
+
+impl Balance {
+    /// Takes a count of the flows of a service, which serves with these weights, `elapsed` after the count before.
+    /// Returns how many live flows are not where they should be, if shares are to change; 0: they stay.
+    pub fn observe(
+        &mut self,
+        service: &Service,
+        load: impl Fn(&BackendName) -> Load,
+        elapsed: Duration,
+    ) -> u32 {
+        let elapsed = elapsed.as_secs_f64().max(0.001);
+        self.0.retain(|name, _| service.backends.iter().any(|backend| backend.name == *name));
+        for backend in &service.backends {
+            let Load { active, opened } = load(&backend.name);
+            let seen = self.0.get(&backend.name);
+            let before = seen.map_or(active.saturating_sub(opened), |before| before.active);
+            let rate = |flows: u32| f64::from(flows) / elapsed;
+            let ended = rate((before + opened).saturating_sub(active));
+            let lately = |before: Option<f64>, now: f64| before.map_or(now, |b| b + RECENT * (now - b));
+            let now = Followed {
+                factor: seen.map_or(1.0, |before| before.factor),
+                active,
+                opened: lately(seen.map(|before| before.opened), rate(opened)),
+                ended: lately(seen.map(|before| before.ended), ended),
+            };
+            self.0.insert(backend.name.clone(), now);
+        }
+        Ip::ALL.into_iter().map(|ip| self.follow(service, ip, elapsed)).sum()
+    }
+
+    /// Lays the shares over the weights of the service.
+    pub fn apply(&self, service: &mut Service) {
+        if self.0.values().all(|followed| followed.factor == 1.0) {
+            return;
+        }
+        for backend in service.backends.iter_mut().filter(|backend| backend.weight > 0) {
+            let factor = self.0.get(&backend.name).map_or(1.0, |followed| followed.factor);
+            let weight = f64::from(backend.weight) * UNIT * factor;
+            backend.weight = weight.round().clamp(1.0, f64::from(u16::MAX)) as u16;
+        }
+    }
+
+    /// The same for the backends of one IP version.
+    fn follow(&mut self, service: &Service, ip: Ip, elapsed: f64) -> u32 {
+        let serving = || service.backends.iter().filter(|b| Ip::of(b.address) == ip && b.weight > 0);
+        let pool = serving().map(|backend| (f64::from(backend.weight), self.0[&backend.name]));
+        let pool: Vec<(f64, Followed)> = pool.collect();
+        let sum = |part: &dyn Fn(&(f64, Followed)) -> f64| pool.iter().map(part).sum::<f64>();
+        let weights = sum(&|(weight, _)| *weight);
+        let active = sum(&|(_, now)| f64::from(now.active));
+        let growth = sum(&|(_, now)| now.opened - now.ended);
+        let lacks = |(weight, now): &(f64, Followed)| active * weight / weights - f64::from(now.active);
+        let wanted: Vec<f64> = pool
+            .iter()
+            .map(|each| {
+                let part = each.0 / weights;
+                (each.1.ended + growth * part + lacks(each) / (2.0 * elapsed)).max(0.0) + DOUBT * part
+            })
+            .collect();
+        let total: f64 = wanted.iter().sum();
+        let factors: Vec<f64> = pool
+            .iter()
+            .zip(wanted)
+            .map(|((weight, now), wanted)| {
+                let factor = wanted / total * weights / weight;
+                factor.clamp(now.factor / STEP, now.factor * STEP).max(LEAST)
+            })
+            .collect();
+        let changes = |((_, now), factor): (&(f64, Followed), &f64)| {
+            (factor / now.factor - 1.0).abs() > DEADBAND
+        };
+        if !pool.iter().zip(&factors).any(changes) {
+            return 0;
+        }
+        let names: Vec<BackendName> = serving().map(|backend| backend.name.clone()).collect();
+        for (name, factor) in names.iter().zip(factors) {
+            self.0.get_mut(name).expect("it was counted").factor = factor;
+        }
+        let misplaced = pool.iter().map(|each| lacks(each).max(0.0)).sum::<f64>();
+        misplaced.ceil().max(1.0) as u32
+    }
+}

@@ -1,0 +1,196 @@
+//! How well shares that follow counts do what a balancer does that knows every flow: a simulation of flows that
+//! begin and end, dealt by slots in turn, by an ideal least-connections balancer, and at equal shares.
+
+mod common;
+
+use std::time::Duration;
+
+use common::service;
+use sluice_core::balance::{Balance, Load};
+use sluice_core::model::Service;
+use sluice_core::slots::{grid, on_grid};
+
+const INTERVAL: f64 = 0.5;
+
+/// Who picks the backend of a flow.
+#[derive(Clone, Copy, PartialEq)]
+enum Dealt {
+    Equally,
+    ByCounts,
+    Ideally,
+}
+
+/// Flows that come at random, and how long they live at each backend, in seconds.
+struct Traffic<'a> {
+    per_second: f64,
+    lives: &'a [f64],
+}
+
+/// What was seen in the second half.
+#[derive(Debug)]
+struct Seen {
+    /// Mean number of live flows of each backend, divided by its weight.
+    mean: Vec<f64>,
+    /// Mean distance of a backend's live flows from what it should have, in parts of that.
+    unrest: f64,
+    /// Changes of shares a second.
+    changes: f64,
+}
+
+impl Seen {
+    fn spread(&self) -> f64 {
+        let max = self.mean.iter().copied().fold(0.0, f64::max);
+        max / self.mean.iter().copied().fold(f64::MAX, f64::min)
+    }
+}
+
+/// Numbers between 0 and 1 without a pattern that matters here, the same each time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        ((self.0 >> 33) as f64 + 0.5) / (1u64 << 31) as f64
+    }
+
+    /// Time until something happens that happens so often.
+    fn wait(&mut self, per_second: f64) -> f64 {
+        -self.next().ln() / per_second
+    }
+}
+
+fn web(weights: &[u16]) -> Service {
+    let names: Vec<String> = (1..=weights.len()).map(|n| format!("10.0.2.{n}:80")).collect();
+    let mut web = service(&["203.0.113.10:80"], &names.iter().map(String::as_str).collect::<Vec<_>>());
+    web.backends.iter_mut().zip(weights).for_each(|(backend, weight)| backend.weight = *weight);
+    web
+}
+
+fn simulate(weights: &[u16], traffic: &Traffic<'_>, dealt: Dealt, seconds: f64) -> Seen {
+    let web = web(weights);
+    let count = weights.len();
+    let (mut random, mut balance) = (Random(7), Balance::default());
+    let mut slots = on_grid(weights, grid(count));
+    let (mut place, mut ends, mut opened) = (0, vec![], vec![0u32; count]);
+    let (mut next, mut counted, mut changes, mut looks) = (0.0, 0.0, 0, 0.0);
+    let (mut sum, mut unrest) = (vec![0.0; count], 0.0);
+    while next < seconds {
+        next += random.wait(traffic.per_second);
+        while counted + INTERVAL < next {
+            counted += INTERVAL;
+            ends.retain(|(end, _)| *end > counted);
+            let active = live(&ends, count);
+            let load = |name: &str| {
+                let at = web.backends.iter().position(|b| b.name.as_str() == name).unwrap();
+                Load { active: active[at], opened: opened[at] }
+            };
+            let moved = balance.observe(&web, |name| load(name.as_str()), Duration::from_secs_f64(INTERVAL));
+            opened.fill(0);
+            if dealt == Dealt::ByCounts && moved > 0 {
+                changes += 1;
+                let mut now = web.clone();
+                balance.apply(&mut now);
+                let weights: Vec<u16> = now.backends.iter().map(|backend| backend.weight).collect();
+                slots = on_grid(&weights, grid(count));
+            }
+            if counted > seconds / 2.0 {
+                looks += 1.0;
+                let all: u32 = active.iter().sum();
+                for (backend, weight) in weights.iter().enumerate() {
+                    let part = f64::from(*weight) / weights.iter().map(|w| f64::from(*w)).sum::<f64>();
+                    let due = f64::from(all) * part;
+                    sum[backend] += f64::from(active[backend]) / f64::from(*weight);
+                    unrest += (f64::from(active[backend]) - due).abs() / due.max(1.0) / count as f64;
+                }
+            }
+        }
+        let backend = match dealt {
+            Dealt::Ideally => {
+                ends.retain(|(end, _)| *end > next);
+                let active = live(&ends, count);
+                let load = |b: &usize| f64::from(active[*b] + 1) / f64::from(weights[*b]);
+                (0..count).min_by(|a, b| load(a).total_cmp(&load(b))).unwrap()
+            }
+            Dealt::Equally | Dealt::ByCounts => {
+                place += 1;
+                slots[place % slots.len()]
+            }
+        };
+        opened[backend] += 1;
+        ends.push((next + random.wait(1.0 / traffic.lives[backend]), backend));
+    }
+    let mean = sum.into_iter().map(|sum| sum / looks).collect();
+    Seen { mean, unrest: unrest / looks, changes: f64::from(changes) / seconds }
+}
+
+fn live(ends: &[(f64, usize)], count: usize) -> Vec<u32> {
+    let mut live = vec![0; count];
+    ends.iter().for_each(|(_, backend)| live[*backend] += 1);
+    live
+}
+
+#[test]
+fn shares_with_one_slow_backend_come_near_to_the_ideal() {
+    for (per_second, lives) in [
+        (40.0, [0.2, 0.2, 0.2, 2.0]),
+        (200.0, [0.1, 0.1, 0.1, 1.0]),
+        (1000.0, [0.05, 0.05, 0.05, 0.5]),
+        (20.0, [2.0, 2.0, 2.0, 20.0]),
+        (300.0, [1.0, 1.0, 1.0, 10.0]),
+        (5.0, [10.0, 10.0, 10.0, 60.0]),
+    ] {
+        let traffic = Traffic { per_second, lives: &lives };
+        let seen = |dealt| simulate(&[1, 1, 1, 1], &traffic, dealt, 600.0);
+        let [equally, ours, ideal] = [Dealt::Equally, Dealt::ByCounts, Dealt::Ideally].map(seen);
+        println!(
+            "{per_second:6}/s, {lives:?} s: spread {:.2} at equal shares, {:.2} by counts, {:.2} ideally; unrest {:.2} {:.2} {:.2}; {:.2} changes a second",
+            equally.spread(), ours.spread(), ideal.spread(), equally.unrest, ours.unrest, ideal.unrest, ours.changes
+        );
+        assert!(equally.spread() > 3.0, "{equally:?}");
+        assert!(ours.spread() < 1.5 * ideal.spread(), "{ours:?}, ideal: {ideal:?}");
+    }
+}
+
+#[test]
+fn shares_of_equal_backends_swing_no_more_than_traffic_does() {
+    for (per_second, life) in [(5.0, 0.1), (40.0, 0.2), (200.0, 1.0), (20.0, 10.0), (1000.0, 0.05), (0.2, 60.0)] {
+        let traffic = Traffic { per_second, lives: &[life; 4] };
+        let seen = |dealt| simulate(&[1, 1, 1, 1], &traffic, dealt, 600.0);
+        let [equally, ours] = [Dealt::Equally, Dealt::ByCounts].map(seen);
+        println!(
+            "{per_second:6}/s, {life} s: spread {:.2}, {:.2}; unrest {:.2} {:.2}; {:.2} changes",
+            equally.spread(), ours.spread(), equally.unrest, ours.unrest, ours.changes
+        );
+        assert!(ours.unrest < 1.15 * equally.unrest + 0.02, "{ours:?}, {equally:?}");
+    }
+}
+
+#[test]
+fn shares_follow_weights() {
+    let traffic = Traffic { per_second: 100.0, lives: &[0.5, 0.5, 2.0] };
+    let ours = simulate(&[1, 3, 2], &traffic, Dealt::ByCounts, 600.0);
+    println!("{ours:?}");
+    assert!(ours.spread() < 1.5, "{ours:?}");
+}
+
+#[test]
+fn service_without_flows_goes_back_to_its_weights() {
+    let web = web(&[1, 1]);
+    let mut balance = Balance::default();
+    let mut observe = |loads: [u32; 2]| {
+        let load = |name: &sluice_core::model::BackendName| {
+            let at = web.backends.iter().position(|b| b.name == *name).unwrap();
+            Load { active: loads[at], opened: 0 }
+        };
+        balance.observe(&web, load, Duration::from_secs(1));
+        let mut now = web.clone();
+        balance.apply(&mut now);
+        [now.backends[0].weight, now.backends[1].weight]
+    };
+    assert_ne!(observe([9, 0]), [1, 1]);
+    for _ in 0..30 {
+        observe([0, 0]);
+    }
+    let [one, other] = observe([0, 0]).map(f64::from);
+    assert!((0.8..1.25).contains(&(one / other)), "{one} to {other}");
+}
