@@ -11,6 +11,7 @@ mod health;
 mod iptables;
 mod lifecycle;
 mod listeners;
+mod load;
 mod local;
 mod migration;
 mod neighbours;

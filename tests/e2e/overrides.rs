@@ -1,6 +1,6 @@
 //! What operators say of backends at run time.
 
-use sluice_testkit::{Lab, Shares};
+use sluice_testkit::{Lab, Shares, eventually};
 
 const VIP: &str = "203.0.113.10:80";
 
@@ -19,14 +19,21 @@ fn drained_backend_keeps_its_connections_and_gets_no_new_ones() {
     let _daemon = lab.start(&two());
     let mut open: Vec<_> = (0..2).map(|_| lab.client.open(VIP).unwrap()).collect();
     let said = lab.sluice(&["drain", "web/one"]).expect(0).stdout;
-    assert_eq!(said, "web/one: drain, weight 1, 0.0 % of new connections\n");
+    assert_eq!(said, "web/one: drain, weight 1, 0.0 % of new connections, 1 live connection\n");
     assert_eq!(shares(&lab), Shares::from([("b2", 20)]));
     for conversation in &mut open {
         assert_eq!(conversation.echo("still there?").unwrap(), "still there?");
     }
+    let told = lab.sluice(&["status"]).expect(0).stdout;
+    assert!(told.contains("drain, 1 left") && told.contains("one: drain by uid 0"), "{told}");
     let backend = &lab.sluice(&["status", "--json"]).expect(0).json()["services"][0]["backends"][0];
+    assert_eq!(backend["active"], 1);
     assert_eq!((&backend["admin"], &backend["eligible"]), (&"drain".into(), &false.into()));
     assert_eq!((&backend["override"]["admin"], &backend["override"]["uid"]), (&"drain".into(), &0.into()));
+    drop(open);
+    eventually("all its connections have ended", || {
+        lab.sluice(&["status"]).expect(0).stdout.contains("drained").then_some(())
+    });
     lab.sluice(&["enable", "web/one"]).expect(0);
     assert_eq!(shares(&lab), Shares::from([("b1", 10), ("b2", 10)]));
 }
@@ -61,10 +68,12 @@ fn what_was_said_survives_reload_restart_and_crash_and_ends_with_its_backend() {
 fn unknown_backend_is_refused_by_name() {
     let lab = Lab::new();
     let _daemon = lab.start(&two());
-    for (named, told) in [("web/three", "service web has no backend three"), ("wob/one", "no service wob")] {
+    for (named, told) in [("web/twa", "service web has no backend twa"), ("wob/one", "no service wob")] {
         let refused = lab.sluice(&["drain", named]).expect(1);
-        assert!(refused.stderr.contains(told), "{refused:?}");
+        assert!(refused.stderr.contains(told) && refused.stderr.contains("did you mean"), "{refused:?}");
     }
+    let told = lab.sluice(&["drain", "web/three", "web/two"]).expect(1);
+    assert!(told.stdout.starts_with("web/two: drain"), "the others are done: {told:?}");
     lab.sluice(&["drain", "web"]).expect(2);
     lab.sluice(&["weight", "web/one", "257"]).expect(2);
 }

@@ -67,6 +67,15 @@ pub struct BackendStatus {
     pub connections_total: u64,
     /// Live connections; `null`: not counted.
     pub active: Option<u64>,
+    /// Most live connections that it is given new ones beside; `null`: any number.
+    #[serde(default)]
+    pub max_connections: Option<u32>,
+    /// Whether it has that many and gets no new ones.
+    #[serde(default)]
+    pub full: bool,
+    /// Whether it serves only when others cannot.
+    #[serde(default)]
+    pub backup: bool,
     /// When health, admin state or eligibility last changed.
     pub since: Timestamp,
     /// The last probe; `null`: there was none.
@@ -128,6 +137,17 @@ pub enum Admin {
     Drain,
     /// As if it were not there.
     Disabled,
+}
+
+impl Admin {
+    /// As in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Admin::Enabled => "enabled",
+            Admin::Drain => "drain",
+            Admin::Disabled => "disabled",
+        }
+    }
 }
 
 /// What came of the last time the configuration was read.
@@ -235,6 +255,9 @@ mod tests {
             share: 0.75,
             connections_total: 42,
             active: None,
+            max_connections: Some(500),
+            full: true,
+            backup: false,
             since: "2025-01-02T03:04:05Z".parse().unwrap(),
             last_probe: None,
             overridden: None,
@@ -245,6 +268,7 @@ mod tests {
             serde_json::json!({
                 "name": "web2", "address": "10.0.2.12:8080", "health": "unknown", "admin": "enabled",
                 "eligible": true, "weight": 3, "share": 0.75, "connections_total": 42, "active": null,
+                "max_connections": 500, "full": true, "backup": false,
                 "since": "2025-01-02T03:04:05Z", "last_probe": null, "override": null,
             })
         );

@@ -26,7 +26,7 @@ use std::path::Path;
 use sluice_core::model::Config;
 
 pub use parse::parse;
-pub use problem::{Fault, Problem, Severity};
+pub use problem::{Fault, Problem, Severity, nearest};
 pub use source::{Included, MAX_FILE_SIZE, Source};
 
 /// Where the configuration is unless somebody says otherwise.

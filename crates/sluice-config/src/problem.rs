@@ -128,7 +128,7 @@ fn in_backquotes(text: &str, longest: usize) -> String {
 }
 
 /// The one of `known` that `word` most likely stands for.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', ' '], "-");
     // Comparing with a long text costs its length squared, and nothing known is long.
     if word.len() > 40 {

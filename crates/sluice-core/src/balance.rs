@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sluice_nft::Ip;
 
-use crate::model::{BackendName, Service};
+use crate::model::{Backend, BackendName, Service};
 
 /// A share becomes at most so many times larger or smaller in one step.
 const STEP: f64 = 2.0;
@@ -19,16 +19,19 @@ const STEP: f64 = 2.0;
 const LEAST: f64 = 1.0 / 32.0;
 
 /// Shares that would change by less than this part of them stay.
-const DEADBAND: f64 = 0.1;
+const DEADBAND: f64 = 0.05;
 
 /// Flows a second that are dealt by weight alone: so few tell nothing about the backends.
 const DOUBT: f64 = 0.5;
 
+/// What is taken for chance, in square roots of the number that should be there.
+const CHANCE: f64 = 0.35;
+
 /// Weight of the last interval against those before it.
 const RECENT: f64 = 0.25;
 
-/// The effective weight of a backend that has exactly its weight's share, for each unit of weight.
-const UNIT: f64 = 16.0;
+/// Effective weight of the backend with the largest share: fine enough for the smallest.
+const FINEST: f64 = 50_000.0;
 
 /// Flows of one backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,10 +91,13 @@ impl Balance {
         if self.0.values().all(|followed| followed.factor == 1.0) {
             return;
         }
-        for backend in service.backends.iter_mut().filter(|backend| backend.weight > 0) {
+        let weight = |backend: &Backend| {
             let factor = self.0.get(&backend.name).map_or(1.0, |followed| followed.factor);
-            let weight = f64::from(backend.weight) * UNIT * factor;
-            backend.weight = weight.round().clamp(1.0, f64::from(u16::MAX)) as u16;
+            f64::from(backend.weight) * factor
+        };
+        let largest = service.backends.iter().map(weight).fold(0.0, f64::max);
+        for backend in service.backends.iter_mut().filter(|backend| backend.weight > 0) {
+            backend.weight = (weight(backend) / largest * FINEST).round().max(1.0) as u16;
         }
     }
 
@@ -104,7 +110,12 @@ impl Balance {
         let weights = sum(&|(weight, _)| *weight);
         let active = sum(&|(_, now)| f64::from(now.active));
         let growth = sum(&|(_, now)| now.opened - now.ended);
-        let lacks = |(weight, now): &(f64, Followed)| active * weight / weights - f64::from(now.active);
+        let lacks = |(weight, now): &(f64, Followed)| {
+            let due = active * weight / weights;
+            let lacks = due - f64::from(now.active);
+            // As many more or less are chance.
+            lacks.signum() * (lacks.abs() - CHANCE * due.sqrt()).max(0.0)
+        };
         let wanted: Vec<f64> = pool
             .iter()
             .map(|each| {
@@ -121,9 +132,8 @@ impl Balance {
                 factor.clamp(now.factor / STEP, now.factor * STEP).max(LEAST)
             })
             .collect();
-        let changes = |((_, now), factor): (&(f64, Followed), &f64)| {
-            (factor / now.factor - 1.0).abs() > DEADBAND
-        };
+        let changes =
+            |((_, now), factor): (&(f64, Followed), &f64)| (factor / now.factor - 1.0).abs() > DEADBAND;
         if !pool.iter().zip(&factors).any(changes) {
             return 0;
         }

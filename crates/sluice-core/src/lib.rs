@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balance;
+pub mod census;
 pub mod committed;
 pub mod diff;
 pub mod flows;

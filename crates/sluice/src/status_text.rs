@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use sluice_api::{
-    Admin, BackendStatus, ForeignChange, Health, ProbeStatus, ServiceState, ServiceStatus, Status, Timestamp,
-    number,
+    Admin, BackendStatus, ForeignChange, Health, Override, ProbeStatus, ServiceState, ServiceStatus, Status,
+    Timestamp, number,
 };
 
 /// Renders a state as of `now`; `colour` adds ANSI colours.
@@ -15,6 +15,7 @@ pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
         text += &heading(service, colour);
         text += &backends(&service.backends, now);
         text += &reasons(&service.backends, now);
+        text += &overrides(&service.backends, now);
         text.push('\n');
     }
     text += &summary(status, now, colour);
@@ -42,7 +43,7 @@ fn backends(backends: &[BackendStatus], now: Timestamp) -> String {
         table.add_row([
             backend.name.clone(),
             backend.address.clone(),
-            state(backend).to_owned(),
+            state(backend),
             age(now, backend.since),
             backend.weight.to_string(),
             format!("{:.1} %", 100.0 * backend.share),
@@ -74,16 +75,34 @@ fn reasons(backends: &[BackendStatus], now: Timestamp) -> String {
     told.collect()
 }
 
-/// One word, or what keeps it from taking new connections.
-fn state(backend: &BackendStatus) -> &'static str {
-    match (backend.admin, backend.health, backend.eligible) {
+/// What operators say of backends, a line each.
+fn overrides(backends: &[BackendStatus], now: Timestamp) -> String {
+    let told = backends.iter().filter_map(|backend| {
+        let Override { admin, weight, uid, since } = backend.overridden.as_ref()?;
+        let admin = admin.map(|admin| admin.as_str().to_owned());
+        let said: Vec<_> = admin.into_iter().chain(weight.map(|weight| format!("weight {weight}"))).collect();
+        let (name, ago) = (&backend.name, age(now, *since));
+        Some(format!("  {name}: {} by uid {uid}, {ago} ago (override)\n", said.join(", ")))
+    });
+    told.collect()
+}
+
+/// A word or two: what keeps it from taking new connections, or else its health.
+fn state(backend: &BackendStatus) -> String {
+    let spare = if backend.backup && backend.share == 0.0 { " backup" } else { "" };
+    let word = match (backend.admin, backend.health, backend.eligible) {
         (Admin::Disabled, ..) => "disabled",
-        (Admin::Drain, ..) => "drain",
+        (Admin::Drain, ..) if backend.active == Some(0) => "drained",
+        (Admin::Drain, ..) => {
+            return backend.active.map_or("drain".into(), |left| format!("drain, {left} left"));
+        }
         (Admin::Enabled, Health::Unhealthy, _) => "unhealthy",
+        (Admin::Enabled, ..) if backend.full => "full",
         (Admin::Enabled, Health::Healthy, true) => "healthy",
         (Admin::Enabled, Health::Unknown, true) => "eligible",
         (Admin::Enabled, _, false) => "not eligible",
-    }
+    };
+    format!("{word}{spare}")
 }
 
 fn summary(status: &Status, now: Timestamp, colour: bool) -> String {
@@ -199,6 +218,9 @@ pub(crate) mod tests {
             share,
             connections_total: 1000 * u64::from(weight),
             active: None,
+            max_connections: None,
+            full: false,
+            backup: false,
             since: at("2025-01-02T03:04:05Z"),
             last_probe: None,
             overridden: None,
@@ -274,6 +296,37 @@ pub(crate) mod tests {
     #[test]
     fn status_of_all_services_is_aligned() {
         assert_golden("status.txt", &render(&status(), at("2025-01-05T00:01:00Z"), false));
+    }
+
+    #[test]
+    fn status_of_backends_that_do_not_serve_says_why() {
+        let names = ["sick", "leaving", "left", "gone", "busy", "heavy", "spare"];
+        let mut backends: Vec<_> = names.iter().map(|name| backend(name, "10.0.2.11:8080", 1, 0.0)).collect();
+        let said =
+            |admin, weight| Some(Override { admin, weight, uid: 1000, since: at("2025-01-05T00:00:00Z") });
+        let [sick, leaving, left, gone, busy, heavy, spare] = backends.as_mut_slice() else { unreachable!() };
+        (sick.health, sick.eligible) = (Health::Unhealthy, false);
+        sick.last_probe = Some(ProbeStatus {
+            ok: Some(false),
+            at: at("2025-01-05T00:00:48Z"),
+            took_ms: 0.4,
+            detail: "connect 10.0.2.11:8080: connection refused".into(),
+            count: 3,
+            needed: 3,
+        });
+        for (backend, admin, active) in
+            [(leaving, Admin::Drain, 12), (left, Admin::Drain, 0), (gone, Admin::Disabled, 0)]
+        {
+            (backend.admin, backend.active, backend.eligible) = (admin, Some(active), false);
+            backend.overridden = said(Some(admin), None);
+        }
+        (busy.full, busy.max_connections, busy.active) = (true, Some(500), Some(500));
+        (heavy.weight, heavy.share, heavy.overridden) = (5, 1.0, said(None, Some(5)));
+        (spare.backup, spare.health) = (true, Health::Healthy);
+        let mut status = status();
+        status.services =
+            vec![ServiceStatus { backends, ..service("web", &["203.0.113.10:80/tcp"], ServiceState::Up) }];
+        assert_golden("status-backends.txt", &render(&status, at("2025-01-05T00:01:00Z"), false));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sluice_api::{
     number,
 };
 use sluice_config::Loaded;
+use sluice_core::census::Census;
 use sluice_core::flows::Forget;
 use sluice_core::model::{BackendKey, Config, InForce, OnStop, ServiceName, Services};
 use sluice_core::transition::{Difference, Transition};
@@ -22,6 +23,7 @@ use crate::clock::now;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::flows::Flows;
 use crate::forwarding::{Forwarding, ForwardingError, versions};
+use crate::load::Following;
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
@@ -40,6 +42,8 @@ pub(crate) struct Daemon<D> {
     pub(crate) config: Config,
     /// How its backends stand.
     pub(crate) standings: Standings,
+    /// Which of its services follow counts of flows.
+    pub(crate) following: Following,
     pub(crate) prober: Prober,
     pub(crate) flows: Flows,
     pub(crate) memory: Memory,
@@ -92,6 +96,7 @@ impl<D: Dataplane> Daemon<D> {
             file,
             config,
             standings: Standings::default(),
+            following: Following::default(),
             prober: Prober::new(),
             flows,
             memory,
@@ -105,6 +110,7 @@ impl<D: Dataplane> Daemon<D> {
             foreign: ForeignChanges::default(),
             last_round,
         };
+        daemon.following.replace(&daemon.config.services);
         daemon.recall(&remembered);
         let instead = daemon.standings.instead(&daemon.config.services);
         let dropped = daemon.standings.replace(&daemon.config.services, instead);
@@ -171,6 +177,7 @@ impl<D: Dataplane> Daemon<D> {
             let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
             self.config = Config { services, ..new };
             self.standings.replace(&self.config.services, instead).iter().for_each(warn_dropped);
+            self.following.replace(&self.config.services);
             self.flows.forget(forget);
             self.watch(&[]);
             let names = self.standings.held_back();
@@ -278,14 +285,14 @@ impl<D: Dataplane> Daemon<D> {
         })
     }
 
-    /// Everything, with counts as of now.
-    pub(crate) fn status(&mut self) -> Status {
+    /// Everything, with counts as of now, and these flows.
+    pub(crate) fn status(&mut self, flows: Option<&Census>) -> Status {
         let services = &self.config.services;
         let inspected = self.reconciler.inspect(self.standings.in_force(services));
         let unread = inspected.as_ref().err().map(|error| chain(error));
         let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
         let trouble = self.trouble.as_ref();
-        let (facts, in_force) = (self.facts(), self.standings.in_force(services).iter());
+        let (facts, in_force) = (self.facts(flows), self.standings.in_force(services).iter());
         Status {
             services: in_force.map(|(name, serving)| facts.of(name, &services[name], serving)).collect(),
             reload: self.reload.clone(),
@@ -316,14 +323,15 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// One service, with counts as of the last look.
-    pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
+    pub(crate) fn service_status(&self, name: &ServiceName, flows: Option<&Census>) -> ServiceStatus {
         let service = &self.config.services[name];
         let serving = self.standings.in_force(&self.config.services).get(name);
-        self.facts().of(name, service, serving.unwrap_or(service))
+        self.facts(flows).of(name, service, serving.unwrap_or(service))
     }
 
-    fn facts(&self) -> Facts<'_> {
-        Facts::new(self.prober.board(), &self.standings, self.reconciler.totals(), &self.since)
+    fn facts(&self, flows: Option<&Census>) -> Facts<'_> {
+        let active = flows.map(|flows| flows.by_backend(&self.config.services, |_| true));
+        Facts::new(self.prober.board(), &self.standings, self.reconciler.totals(), &self.since, active)
     }
 
     /// Still there.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod census;
 pub mod fatal;
 pub mod flows;
 pub mod forwarding;
@@ -22,6 +23,7 @@ pub mod claim;
 mod clock;
 mod control;
 mod daemon;
+mod load;
 mod operator;
 mod remembered;
 mod serving;

@@ -12,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_netlink::{Hold, Monitor, Netlink, ProbeError, Proc, memory};
 use sluice_nft::Table;
 use sluiced::args::Args;
+use sluiced::census::Counts;
 use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::flows::Flows;
@@ -52,6 +53,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         watchdog: sd_notify::watchdog_enabled(),
         claim: Claim::take,
         flows: Flows::start(),
+        counter: Counts::start(),
     };
     raise_limits();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

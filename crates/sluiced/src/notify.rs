@@ -6,7 +6,11 @@ use sd_notify::NotifyState;
 use tracing::debug;
 
 /// Where messages go.
-pub struct Notify(Box<Send>);
+pub struct Notify {
+    send: Box<Send>,
+    /// What is shown, so that a manager that is slow to read is not told the same again and again, and waited for.
+    shown: String,
+}
 
 type Send = dyn FnMut(&[NotifyState<'_>]);
 
@@ -22,12 +26,13 @@ impl Notify {
 
     /// To a function.
     pub fn to(send: impl FnMut(&[NotifyState<'_>]) + 'static) -> Self {
-        Notify(Box::new(send))
+        Notify { send: Box::new(send), shown: String::new() }
     }
 
     /// The start is complete.
     pub(crate) fn ready(&mut self, status: &str) {
-        (self.0)(&[NotifyState::Ready, NotifyState::Status(status)]);
+        status.clone_into(&mut self.shown);
+        (self.send)(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// A reload begins; [`Notify::ready`] ends it.
@@ -35,22 +40,25 @@ impl Notify {
         let mut states = vec![NotifyState::Reloading];
         // Without the time, `Type=notify-reload` would not know which reload this is.
         states.extend(NotifyState::monotonic_usec_now().ok());
-        (self.0)(&states);
+        (self.send)(&states);
     }
 
     /// What `systemctl status` shows.
     pub(crate) fn status(&mut self, status: &str) {
-        (self.0)(&[NotifyState::Status(status)]);
+        if self.shown != status {
+            status.clone_into(&mut self.shown);
+            (self.send)(&[NotifyState::Status(status)]);
+        }
     }
 
     /// Still alive.
     pub(crate) fn watchdog(&mut self) {
-        (self.0)(&[NotifyState::Watchdog]);
+        (self.send)(&[NotifyState::Watchdog]);
     }
 
     /// The end has begun.
     pub(crate) fn stopping(&mut self) {
-        (self.0)(&[NotifyState::Stopping]);
+        (self.send)(&[NotifyState::Stopping]);
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use sluice_api::{Admin, BackendStatus, Change, ErrorReply, Override, OverrideRequest};
+use sluice_config::nearest;
+use sluice_core::census::Census;
 use sluice_core::model::{Backend, ServiceName};
 use sluice_nft::Dataplane;
 use tracing::info;
@@ -20,18 +22,28 @@ impl<D: Dataplane> Daemon<D> {
         &mut self,
         request: OverrideRequest,
         uid: u32,
+        live: Option<&Census>,
     ) -> Result<BackendStatus, Refused> {
         let OverrideRequest { service, backend, change } = request;
-        let refuse = |error: String| {
-            let hint = "`sluice status` shows all services and backends".to_owned();
+        let refuse = |error: String, meant: Option<&str>| {
+            let hint = match meant {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => "`sluice status` shows all services and backends".to_owned(),
+            };
             Refused::Unknown(ErrorReply { error, hint })
         };
         let name = ServiceName::new(&service).ok();
         let found = name.and_then(|name| self.config.services.get_key_value(&name));
-        let (name, found) = found.ok_or_else(|| refuse(format!("no service {service}")))?;
+        let (name, found) = found.ok_or_else(|| {
+            let names = self.config.services.keys().map(ServiceName::as_str);
+            refuse(format!("no service {service}"), nearest(&service, names))
+        })?;
         let is_it = |b: &&Backend| b.name.as_str() == backend;
-        let found = found.backends.iter().find(is_it);
-        let found = found.ok_or_else(|| refuse(format!("service {service} has no backend {backend}")))?;
+        let unknown = || {
+            let names = found.backends.iter().map(|backend| backend.name.as_str());
+            refuse(format!("service {service} has no backend {backend}"), nearest(&backend, names))
+        };
+        let found = found.backends.iter().find(is_it).ok_or_else(unknown)?;
         let (name, key) = (name.clone(), key(name, found));
         let none = Override { admin: None, weight: None, uid, since: now() };
         let said = self.standings.overrides.remove(&key).unwrap_or(none);
@@ -61,7 +73,8 @@ impl<D: Dataplane> Daemon<D> {
                 format!("{name}/{backend}: noted, but not in the kernel yet: {}", problems.join("; "));
             Refused::Pending(ErrorReply { error, hint: "it is tried again: see `sluice status`".to_owned() })
         })?;
-        let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
-        status.ok_or_else(|| refuse(format!("service {name} has no backend {backend}")))
+        let status =
+            self.service_status(&name, live).backends.into_iter().find(|status| status.name == backend);
+        Ok(status.expect("services change only here"))
     }
 }

@@ -1,6 +1,7 @@
 //! What other tasks ask of the reconcile task.
 
 use sluice_api::{BackendStatus, ErrorReply, OverrideRequest, ReloadStatus, Status};
+use sluice_core::census::Census;
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
 
@@ -12,10 +13,10 @@ const WAITING: usize = 16;
 pub enum Request {
     /// Read the configuration again and make the kernel equal to it.
     Reload(Option<oneshot::Sender<ReloadStatus>>),
-    /// Say how things are.
-    Status(oneshot::Sender<Status>),
-    /// An operator says something of a backend: who, and the answer.
-    Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, Refused>>),
+    /// Say how things are, with these flows.
+    Status(Option<Census>, oneshot::Sender<Status>),
+    /// An operator says something of a backend: who, the flows to show, and the answer.
+    Override(OverrideRequest, u32, Option<Census>, oneshot::Sender<Result<BackendStatus, Refused>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
     /// Stop in order.

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sluice_api::{Admin as Said, Override};
+use sluice_core::balance::{Balance, Load};
 use sluice_core::health::Admin;
-use sluice_core::model::{Backend, BackendKey, InForce, Service, ServiceName, Services};
+use sluice_core::model::{
+    Backend, BackendKey, BackendName, InForce, Scheduler, Service, ServiceName, Services,
+};
 use sluice_core::pool::{self, RAMP_STEPS, Standing};
 use tokio::time::Instant;
 
@@ -18,6 +21,10 @@ pub(crate) struct Standings {
     down: BTreeSet<BackendKey>,
     /// Those that came back, and when.
     back: BTreeMap<BackendKey, Instant>,
+    /// Those that have as many live flows as they may.
+    full: BTreeSet<BackendKey>,
+    /// Shares that follow flows.
+    balances: BTreeMap<ServiceName, Balance>,
     /// Services that do not serve as the file says.
     instead: Services,
 }
@@ -35,7 +42,7 @@ impl Standings {
             admin: overridden.map(admin).unwrap_or_default(),
             weight: overridden.and_then(|said| said.weight),
             is_up: service.health.is_none() || !self.down.contains(key),
-            is_full: false,
+            is_full: self.full.contains(key),
             ramp: self.ramp(service, key),
         }
     }
@@ -43,6 +50,23 @@ impl Standings {
     /// Notes whether health lets a backend take new flows; `true` if that is news.
     pub(crate) fn set_up(&mut self, key: &BackendKey, is_up: bool) -> bool {
         if is_up { self.down.remove(key) } else { self.down.insert(key.clone()) }
+    }
+
+    /// Notes whether a backend has as many live flows as it may; `true` if that is news.
+    pub(crate) fn set_full(&mut self, key: &BackendKey, is_full: bool) -> bool {
+        if is_full { self.full.insert(key.clone()) } else { self.full.remove(key) }
+    }
+
+    /// Has the shares of a service follow its flows. Returns how many of those are misplaced, if shares change.
+    pub(crate) fn balance(
+        &mut self,
+        name: &ServiceName,
+        service: &Service,
+        load: impl Fn(&BackendName) -> Load,
+        elapsed: Duration,
+    ) -> u32 {
+        let serving = self.able(name, service);
+        self.balances.entry(name.clone()).or_default().observe(&serving, load, elapsed)
     }
 
     /// Has a backend that can take new flows again begin with a small share, if its service wants that.
@@ -93,6 +117,15 @@ impl Standings {
 
     /// A service as it serves now.
     fn serving(&self, name: &ServiceName, service: &Service) -> Service {
+        let mut serving = self.able(name, service);
+        if let Some(balance) = self.balances.get(name).filter(|_| follows_load(service)) {
+            balance.apply(&mut serving);
+        }
+        serving
+    }
+
+    /// The same by weights alone.
+    fn able(&self, name: &ServiceName, service: &Service) -> Service {
         pool::in_force(service, |backend| self.of(service, &key(name, backend)))
     }
 
@@ -122,7 +155,10 @@ impl Standings {
 
     /// Services of another file that do not serve as it says.
     pub(crate) fn instead(&self, file: &Services) -> Services {
-        let is_plain = self.overrides.is_empty() && self.down.is_empty();
+        let is_plain = self.overrides.is_empty()
+            && self.down.is_empty()
+            && self.full.is_empty()
+            && self.balances.is_empty();
         let file = file.iter().filter(|(_, service)| {
             !is_plain || service.quorum > 1 || service.backends.iter().any(|backend| backend.backup)
         });
@@ -139,10 +175,17 @@ impl Standings {
         };
         self.down.retain(|key| is_there(key) && file[&key.service].health.is_some());
         self.back.retain(|key, _| is_there(key));
+        self.full.retain(|key| is_there(key));
+        self.balances.retain(|name, _| file.get(name).is_some_and(follows_load));
         let gone: Vec<_> = self.overrides.keys().filter(|key| !is_there(key)).cloned().collect();
         self.overrides.retain(|key, _| is_there(key));
         gone
     }
+}
+
+/// Whether its shares are to follow its flows.
+pub(crate) fn follows_load(service: &Service) -> bool {
+    service.enabled && service.scheduler == Scheduler::LeastConnections
 }
 
 /// Admin state that an operator wants.

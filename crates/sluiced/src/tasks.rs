@@ -33,6 +33,7 @@ use sluice_nft::Dataplane;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
+use crate::census::{Counts, Rounds};
 use crate::claim::Claim;
 use crate::control::{self, ControlSocket};
 use crate::daemon::Daemon;
@@ -60,8 +61,10 @@ pub struct Surroundings {
     pub watchdog: Option<Duration>,
     /// Makes sure that nobody else is at the table.
     pub claim: fn() -> Result<Claim, Fatal>,
-    /// What conntrack knows.
+    /// Has conntrack forget.
     pub flows: Flows,
+    /// Has it counted.
+    pub counter: Counts,
 }
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
@@ -73,7 +76,7 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim, flows } = surroundings;
+    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter } = surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -98,7 +101,8 @@ pub async fn run<D: Dataplane>(
         listen(daemon.dataplane(), asking.clone())?;
         daemon.catch_up().await;
     }
-    tokio::spawn(control::serve(listener, asking));
+    let mut counts = Rounds::new(counter.clone());
+    tokio::spawn(control::serve(listener, asking, counter));
 
     let mut watchdog = watchdog.map(|limit| {
         let mut signs = interval(limit / 2);
@@ -114,15 +118,18 @@ pub async fn run<D: Dataplane>(
                     let reply = daemon.reload().await;
                     let _ = answer.map(|answer| answer.send(reply));
                 }
-                Some(Request::Status(answer)) => drop(answer.send(daemon.status())),
-                Some(Request::Override(request, uid, answer)) => {
-                    drop(answer.send(daemon.set_override(request, uid).await));
+                Some(Request::Status(flows, answer)) => {
+                    drop(answer.send(daemon.status(flows.as_ref())));
+                }
+                Some(Request::Override(request, uid, flows, answer)) => {
+                    drop(answer.send(daemon.set_override(request, uid, flows.as_ref()).await));
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Stop) | None => break,
             },
             trigger = daemon.due() => daemon.round(trigger).await,
             () = daemon.health_changes() => daemon.health().await,
+            counted = counts.next(), if daemon.following.any() => daemon.follow_load(counted).await,
             () = daemon.step_is_due() => daemon.step().await,
             () = tick(&mut watchdog) => {
                 daemon.alive();

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use sluice_api::{
     Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus, Timestamp,
 };
+use sluice_core::census::Loads;
 use sluice_core::health;
 use sluice_core::model::{Backend, BackendKey, BackendName, BackendPort, Service, ServiceName};
 use sluice_core::transition::Transition;
@@ -67,6 +68,8 @@ pub(crate) struct Facts<'a> {
     standings: &'a Standings,
     since: &'a Since,
     totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
+    /// Live flows; `None`: nobody could count them.
+    active: Option<Loads<'a>>,
 }
 
 impl<'a> Facts<'a> {
@@ -75,13 +78,14 @@ impl<'a> Facts<'a> {
         standings: &'a Standings,
         totals: &'a Totals,
         since: &'a Since,
+        active: Option<Loads<'a>>,
     ) -> Self {
-        Facts { board, standings, since, totals: totals.by_backend() }
+        Facts { board, standings, since, totals: totals.by_backend(), active }
     }
 
     /// One service: what the file says of it, and how it serves now.
     pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
-        let Facts { board, standings, since, totals } = self;
+        let Facts { board, standings, since, totals, active } = self;
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
         ServiceStatus {
             name: name.to_string(),
@@ -106,7 +110,12 @@ impl<'a> Facts<'a> {
                     weight: standing.weight(backend),
                     share: share(serving, now),
                     connections_total: total(&backend.name),
-                    active: None,
+                    active: active
+                        .as_ref()
+                        .map(|loads| loads.get(&(name, &backend.name)).map_or(0, |load| load.active.into())),
+                    max_connections: backend.max_connections,
+                    full: standing.is_full,
+                    backup: backend.backup,
                     since: since.of(name, &backend.name),
                     last_probe: report.and_then(|report| report.last).map(last_probe),
                     overridden: said.cloned(),
@@ -197,7 +206,7 @@ mod tests {
     fn show(services: &Services, since: &Since) -> ServiceStatus {
         let (name, service) = services.first_key_value().unwrap();
         let (board, standings, totals) = Default::default();
-        Facts::new(&board, &standings, &totals, since).of(name, service, service)
+        Facts::new(&board, &standings, &totals, since, None).of(name, service, service)
     }
 
     #[test]

@@ -17,23 +17,6 @@ pub(super) fn check(here: &Here<'_>, draft: &Draft) {
     if draft.backends.complete {
         quorum(here, draft);
     }
-    without_effect(here, draft);
-}
-
-/// Warns of what this version reads and does not follow.
-fn without_effect(here: &Here<'_>, draft: &Draft) {
-    if draft.policy.scheduler == Scheduler::LeastConnections {
-        here.key("scheduler").warning(Fault::new(
-            "least-connections deals connections in turn in this version",
-            "use another scheduler if that is not what you want",
-        ));
-    }
-    for (index, _) in draft.backends.good.iter().filter(|(_, backend)| backend.max_connections.is_some()) {
-        here.key("backends").index(*index).key("max_connections").warning(Fault::new(
-            "max_connections has no effect in this version",
-            "limit connections on the backend itself",
-        ));
-    }
 }
 
 /// Warns of a scheduler that does not go with a slow start.

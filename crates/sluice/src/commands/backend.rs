@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
-use sluice_api::{Admin, BackendStatus, Change, DEFAULT_SOCKET, OverrideRequest};
+use sluice_api::{Admin, BackendStatus, Change, DEFAULT_SOCKET, OverrideRequest, number};
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
@@ -77,14 +77,21 @@ Examples:
   sluice weight web/web1 5                instead of the file's weight
   sluice weight web/web1 default
 
+Of several backends each is done by itself: one that is refused keeps no other from being done, and the exit
+code is 1.
+
 What is said here holds at once, survives reloads and restarts, and is shown by `sluice status`.";
 
 impl Backends {
     pub(crate) fn run(&self, common: &Common, admin: Admin) -> Result<ExitCode, Fatal> {
+        let mut exit = ExitCode::SUCCESS;
         for backend in &self.backends {
-            change(common, backend, Change::Admin(admin), self.json)?;
+            if let Err(refused) = change(common, backend, Change::Admin(admin), self.json) {
+                output::complain(&format!("sluice: {refused}"));
+                exit = ExitCode::FAILURE;
+            }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(exit)
     }
 }
 
@@ -103,15 +110,13 @@ fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<
     if json {
         return output::print_json(&status);
     }
-    let admin = match status.admin {
-        Admin::Enabled => "enabled",
-        Admin::Drain => "drain",
-        Admin::Disabled => "disabled",
-    };
-    let BackendStatus { name, weight, share, .. } = &status;
+    let BackendStatus { name, admin, weight, share, active, .. } = &status;
+    let left = active.map(|active| format!(", {}", number(active as usize, "live connection")));
     output::print(&format!(
-        "{}/{name}: {admin}, weight {weight}, {:.1} % of new connections\n",
+        "{}/{name}: {}, weight {weight}, {:.1} % of new connections{}\n",
         named.service,
-        100.0 * share
+        admin.as_str(),
+        100.0 * share,
+        left.unwrap_or_default()
     ))
 }

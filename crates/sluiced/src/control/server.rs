@@ -14,12 +14,13 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
+use crate::census::Counts;
 use crate::request::{Refused, Request};
 
 type Requests = mpsc::Sender<Request>;
 
 /// Answers until the task is aborted.
-pub(crate) async fn serve(listener: UnixListener, requests: Requests) {
+pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: Counts) {
     let router = Router::new()
         .route(STATUS_PATH, get(status))
         .route(RELOAD_PATH, post(reload))
@@ -32,10 +33,17 @@ pub(crate) async fn serve(listener: UnixListener, requests: Requests) {
                 "GET status, POST reload, POST override",
             )
         })
-        .with_state(requests);
+        .with_state(Asked { requests, counter });
     if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
         error!("serve the control socket: {error}");
     }
+}
+
+/// Who is asked for what.
+#[derive(Clone)]
+struct Asked {
+    requests: Requests,
+    counter: Counts,
 }
 
 /// User at the other end.
@@ -50,7 +58,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 async fn set_override(
-    State(requests): State<Requests>,
+    State(Asked { requests, counter }): State<Asked>,
     ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
     request: Result<Json<OverrideRequest>, JsonRejection>,
 ) -> Response {
@@ -69,7 +77,8 @@ async fn set_override(
             "send a number from 0 to 256, or null",
         );
     }
-    match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
+    let flows = counter.count().await;
+    match ask(&requests, |answer| Request::Override(request, uid, flows, answer)).await {
         Ok(Ok(backend)) => Json(backend).into_response(),
         Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
         Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
@@ -77,14 +86,15 @@ async fn set_override(
     }
 }
 
-async fn status(State(requests): State<Requests>) -> Response {
-    match ask(&requests, Request::Status).await {
+async fn status(State(Asked { requests, counter }): State<Asked>) -> Response {
+    let flows = counter.count().await;
+    match ask(&requests, |answer| Request::Status(flows, answer)).await {
         Ok(status) => Json(status).into_response(),
         Err(refusal) => refusal,
     }
 }
 
-async fn reload(State(requests): State<Requests>) -> Response {
+async fn reload(State(Asked { requests, .. }): State<Asked>) -> Response {
     match ask(&requests, |answer| Request::Reload(Some(answer))).await {
         Ok(reply) if reply.ok => Json(reply).into_response(),
         Ok(reply) => (StatusCode::UNPROCESSABLE_ENTITY, Json(reply)).into_response(),

@@ -15,6 +15,7 @@ use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
     CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
 };
+use sluiced::census::{Counts, Question};
 use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
 use sluiced::flows::{Flows, Order};
@@ -34,6 +35,8 @@ pub(crate) struct Host {
     notified: Rc<RefCell<Vec<String>>>,
     /// Flows that were to be forgotten.
     pub(crate) forgotten: (Sender<Order>, Receiver<Order>),
+    /// Who counts flows; nobody if the test does not.
+    pub(crate) counting: Option<Sender<Question>>,
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
 }
@@ -90,6 +93,7 @@ impl Host {
             kernel: Kernel::default(),
             notified: Rc::default(),
             forgotten: channel(),
+            counting: None,
             watchdog: None,
         };
         for (path, value) in [
@@ -182,6 +186,7 @@ impl Host {
             // All of them are in one namespace.
             claim: || Ok(Claim::default()),
             flows: Flows::to(self.forgotten.0.clone()),
+            counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }
@@ -189,7 +194,7 @@ impl Host {
 
 impl Daemon<'_> {
     pub(crate) async fn status(&self) -> Status {
-        self.ask(Request::Status).await
+        self.ask(|answer| Request::Status(None, answer)).await
     }
 
     pub(crate) async fn reload(&self) -> ReloadStatus {

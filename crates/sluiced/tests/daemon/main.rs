@@ -3,6 +3,7 @@
 mod api;
 mod foreign;
 mod host;
+mod load;
 mod operator;
 mod reload;
 mod retry;

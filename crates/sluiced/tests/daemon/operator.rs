@@ -16,7 +16,7 @@ const ENOMEM: Errno = Errno(12);
 
 async fn say(daemon: &Daemon<'_>, backend: &str, change: Change) -> Result<BackendStatus, Refused> {
     let request = OverrideRequest { service: "web".into(), backend: backend.into(), change };
-    daemon.ask(|answer| Request::Override(request, 1000, answer)).await
+    daemon.ask(|answer| Request::Override(request, 1000, None, answer)).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -45,7 +45,11 @@ async fn backend_that_is_not_there_is_refused() {
     let host = Host::new(WEB);
     host.run(async |daemon| {
         let refused = say(daemon, "b", Change::Weight(Some(3))).await.unwrap_err();
-        assert!(matches!(refused, Refused::Unknown(_)), "{refused:?}");
+        let Refused::Unknown(reply) = refused else { panic!("{refused:?}") };
+        assert_eq!(reply.hint, "`sluice status` shows all services and backends");
+        let refused = say(daemon, "10.0.2.11:8081", Change::Weight(Some(3))).await.unwrap_err();
+        let Refused::Unknown(reply) = refused else { panic!("{refused:?}") };
+        assert!(reply.hint.starts_with("did you mean 10.0.2.1"), "{reply:?}");
     })
     .await;
 }

@@ -1,0 +1,65 @@
+//! Whose flows are.
+
+mod common;
+
+use common::{Services, service, services};
+use sluice_core::balance::Load;
+use sluice_core::census::{Census, Way};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+fn way(protocol: u8, to: &str, backend: &str) -> Way {
+    Way { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() }
+}
+
+/// Live flows as `service/backend=count`.
+fn shown(ways: &[Way], services: &Services) -> Vec<String> {
+    let mut census = Census::default();
+    ways.iter().for_each(|way| census.add(*way, Load { active: 1, opened: 0 }));
+    let loads = census.by_backend(services, |_| true);
+    let mut shown: Vec<_> = loads
+        .iter()
+        .map(|((service, backend), load)| format!("{service}/{backend}={}", load.active))
+        .collect();
+    shown.sort();
+    shown
+}
+
+#[test]
+fn flows_are_of_the_service_they_came_in_through() {
+    let services = services([
+        ("dns", service(&["203.0.113.10:80/udp"], &["10.0.2.11:8080"])),
+        ("six", service(&["[2001:db8::10]:80"], &["[fd00::1]:80"])),
+        ("web", service(&["203.0.113.10:80", "203.0.113.10:81"], &["10.0.2.11:8080", "10.0.2.12"])),
+    ]);
+    let ways = [
+        way(TCP, "203.0.113.10:80", "10.0.2.11:8080"),
+        way(TCP, "203.0.113.10:80", "10.0.2.11:8080"),
+        way(TCP, "203.0.113.10:81", "10.0.2.11:8080"),
+        way(TCP, "203.0.113.10:81", "10.0.2.12:81"),
+        way(UDP, "203.0.113.10:80", "10.0.2.11:8080"),
+        way(TCP, "[2001:db8::10]:80", "[fd00::1]:80"),
+        way(TCP, "203.0.113.10:82", "10.0.2.11:8080"),
+        way(TCP, "203.0.113.10:80", "10.0.2.11:9999"),
+    ];
+    let expected = ["dns/10.0.2.11:8080=1", "six/[fd00::1]:80=1", "web/10.0.2.11:8080=3", "web/10.0.2.12=1"];
+    assert_eq!(shown(&ways, &services), expected);
+}
+
+#[test]
+fn flows_through_ranges_and_wildcards_are_those_no_exact_listener_takes() {
+    let services = services([
+        ("any", service(&["*:80"], &["10.0.2.11:8080"])),
+        ("exact", service(&["203.0.113.10:80"], &["10.0.2.11:8080"])),
+        ("range", service(&["203.0.113.10:9000-9009"], &["10.0.2.11:7000-7009"])),
+    ]);
+    let ways = [
+        way(TCP, "203.0.113.10:80", "10.0.2.11:8080"),
+        way(TCP, "198.51.100.1:80", "10.0.2.11:8080"),
+        way(TCP, "203.0.113.10:9003", "10.0.2.11:7003"),
+        way(TCP, "203.0.113.10:9003", "10.0.2.11:7004"),
+    ];
+    let expected = ["any/10.0.2.11:8080=1", "exact/10.0.2.11:8080=1", "range/10.0.2.11:7000-7009=1"];
+    assert_eq!(shown(&ways, &services), expected);
+}

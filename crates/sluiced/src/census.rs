@@ -1,0 +1,142 @@
+//! A thread that counts flows, so that nobody else waits for a large conntrack.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sluice_core::balance::Load;
+use sluice_core::census::{Census, Way};
+use sluice_netlink::conntrack::{Conntrack, Filter};
+use sluice_nft::Ip;
+use tokio::sync::oneshot;
+use tokio::time::{self, sleep_until};
+use tracing::warn;
+
+/// Shortest time from one count to the next, for those who follow them.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Counting takes at most one part in so many of the time.
+const REST: u32 = 10;
+
+/// Who counts flows.
+#[derive(Clone, Debug)]
+pub struct Counts(Sender<Question>);
+
+/// Somebody wants a count.
+#[derive(Debug)]
+pub struct Question {
+    /// Whether flows that began since the last such count are to be told from others.
+    pub follow: bool,
+    /// Who waits; may be gone.
+    pub answer: oneshot::Sender<io::Result<Counted>>,
+}
+
+/// A count, and when it was made.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// What was found.
+    pub census: Census,
+    /// Its end.
+    pub at: Instant,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Counts {
+    /// Starts the thread in the network namespace of the caller. It ends with the last handle.
+    pub fn start() -> Self {
+        let (sender, questions) = channel();
+        match Conntrack::open() {
+            Ok(conntrack) => drop(thread::spawn(move || serve(conntrack, &questions))),
+            Err(error) => warn!("open conntrack: {error} (flows are not counted)"),
+        }
+        Counts(sender)
+    }
+
+    /// Hands all questions to somebody else.
+    pub fn to(listener: Sender<Question>) -> Self {
+        Counts(listener)
+    }
+
+    /// Flows as of now; `None` if they cannot be counted.
+    pub(crate) async fn count(&self) -> Option<Census> {
+        self.ask(false).await.ok()?.inspect_err(complain).ok().map(|counted| counted.census)
+    }
+
+    fn ask(&self, follow: bool) -> oneshot::Receiver<io::Result<Counted>> {
+        let (answer, receiver) = oneshot::channel();
+        // Where nobody listens the answer never comes, which is told by its channel.
+        let _ = self.0.send(Question { follow, answer });
+        receiver
+    }
+}
+
+/// Counts one after the other, with time between them.
+pub(crate) struct Rounds {
+    counter: Counts,
+    due: time::Instant,
+    asked: Option<oneshot::Receiver<io::Result<Counted>>>,
+}
+
+impl Rounds {
+    /// The first is due at once.
+    pub(crate) fn new(counter: Counts) -> Self {
+        Rounds { counter, due: time::Instant::now(), asked: None }
+    }
+
+    /// The next count. May be called again after it was given up.
+    pub(crate) async fn next(&mut self) -> Counted {
+        loop {
+            let asked = match &mut self.asked {
+                Some(asked) => asked,
+                None => {
+                    sleep_until(self.due).await;
+                    self.asked.insert(self.counter.ask(true))
+                }
+            };
+            let answer = asked.await;
+            self.asked = None;
+            let took = answer.as_ref().map_or(Duration::ZERO, |a| a.as_ref().map_or(INTERVAL, |c| c.took));
+            self.due = time::Instant::now() + INTERVAL.max(REST * took);
+            match answer {
+                Ok(Ok(counted)) => return counted,
+                Ok(Err(error)) => complain(&error),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn complain(error: &io::Error) {
+    warn!("count flows: {error} (least-connections and max_connections follow the last count)");
+}
+
+fn serve(mut conntrack: Conntrack, questions: &Receiver<Question>) {
+    let mut seen = None;
+    for Question { follow, answer } in questions {
+        let began = Instant::now();
+        let census = count(&mut conntrack, follow.then_some(&mut seen));
+        let at = Instant::now();
+        let _ = answer.send(census.map(|census| Counted { census, at, took: at - began }));
+    }
+}
+
+/// Counts translated flows. With `seen`, those that were not there last time have begun since.
+fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> io::Result<Census> {
+    let before = seen.as_ref().and_then(|seen| seen.as_ref());
+    let (mut census, mut now) = (Census::default(), HashSet::new());
+    for ip in Ip::ALL {
+        conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
+            let is_new = seen.is_some() && now.insert(flow.id);
+            let opened = is_new && before.is_some_and(|before| !before.contains(&flow.id));
+            let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
+            census.add(way, Load { active: flow.is_active().into(), opened: opened.into() });
+        })?;
+    }
+    if let Some(seen) = seen {
+        *seen = Some(now);
+    }
+    Ok(census)
+}

@@ -1,0 +1,104 @@
+//! Backends by the number of their flows.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use sluice_core::balance::Load;
+use sluice_core::census::{Census, Way};
+use sluice_nft::Dataplane;
+use sluiced::census::{Counted, Question};
+use sluiced::request::Request;
+use tokio::time::sleep;
+
+use crate::host::{Daemon, Host};
+
+/// Counts, as the test wants them.
+struct Counting(Receiver<Question>);
+
+impl Counting {
+    fn of(host: &mut Host) -> Self {
+        let (sender, receiver) = channel();
+        host.counting = Some(sender);
+        Counting(receiver)
+    }
+
+    /// Waits for a question and answers it, `loads` being those of the two backends.
+    async fn answer(&self, loads: [u32; 2]) {
+        for _ in 0..1000 {
+            if let Ok(Question { follow, answer }) = self.0.try_recv() {
+                assert!(follow);
+                let counted =
+                    Counted { census: census(loads), at: Instant::now(), took: Duration::from_millis(1) };
+                drop(answer.send(Ok(counted)));
+                // Until it was followed: the next question comes after that.
+                return sleep(Duration::from_millis(1)).await;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nobody asks");
+    }
+}
+
+fn census(loads: [u32; 2]) -> Census {
+    let mut census = Census::default();
+    for (active, backend) in loads.into_iter().zip(["10.0.2.11:8080", "10.0.2.12:8080"]) {
+        let way =
+            Way { protocol: 6, to: "203.0.113.10:80".parse().unwrap(), backend: backend.parse().unwrap() };
+        census.add(way, Load { active, opened: 0 });
+    }
+    census
+}
+
+fn web(keys: &str) -> String {
+    format!("services: {{web: {{listen: '203.0.113.10:80', {keys}}}}}")
+}
+
+async fn shares(daemon: &Daemon<'_>) -> Vec<f64> {
+    daemon.status().await.services[0].backends.iter().map(|backend| backend.share).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_backend_gets_no_new_flows_until_it_has_room() {
+    let mut host =
+        Host::new(&web("backends: [{address: '10.0.2.11:8080', max_connections: 3}, '10.0.2.12:8080']"));
+    let counting = Counting::of(&mut host);
+    host.run(async |daemon| {
+        counting.answer([2, 9]).await;
+        assert_eq!(shares(daemon).await, [0.5, 0.5]);
+        let commits = host.commits();
+        counting.answer([3, 9]).await;
+        assert_eq!(shares(daemon).await, [0.0, 1.0]);
+        assert!(host.commits() > commits);
+        let commits = host.commits();
+        counting.answer([4, 9]).await;
+        let status = daemon.ask(|answer| Request::Status(Some(census([4, 9])), answer)).await;
+        let [one, two] = &status.services[0].backends[..] else { panic!("{status:?}") };
+        assert_eq!((one.full, one.active, one.eligible), (true, Some(4), true));
+        assert_eq!((two.full, two.active), (false, Some(9)));
+        assert_eq!(host.commits(), commits, "nothing changed");
+        counting.answer([2, 9]).await;
+        assert_eq!(shares(daemon).await, [0.5, 0.5]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shares_of_least_connections_follow_flows_and_survive_a_reload() {
+    let yaml = web("scheduler: least-connections, backends: ['10.0.2.11:8080', '10.0.2.12:8080']");
+    let mut host = Host::new(&yaml);
+    let counting = Counting::of(&mut host);
+    host.run(async |daemon| {
+        counting.answer([5, 5]).await;
+        assert_eq!(shares(daemon).await, [0.5, 0.5]);
+        let chains = host.kernel().read().unwrap().table.unwrap().chains;
+        counting.answer([50, 0]).await;
+        let uneven = shares(daemon).await;
+        assert!(uneven[0] < 0.25, "{uneven:?}");
+        assert_eq!(host.kernel().read().unwrap().table.unwrap().chains, chains, "only slots move");
+        assert!(daemon.reload_with(&format!("# the same\n{yaml}")).await.ok);
+        assert_eq!(shares(daemon).await, uneven);
+        assert!(daemon.reload_with(&yaml.replace("least-connections", "round-robin")).await.ok);
+        assert_eq!(shares(daemon).await, [0.5, 0.5]);
+    })
+    .await;
+}
