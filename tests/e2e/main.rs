@@ -7,6 +7,7 @@
 mod commands;
 mod crash;
 mod empty;
+mod failures;
 mod health;
 mod iptables;
 mod lifecycle;

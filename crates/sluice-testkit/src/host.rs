@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::client::{Answer, Conversation, ask_udp};
 use crate::server::Server;
-use crate::{Namespace, Shares};
+use crate::{HealthServer, Namespace, Shares};
 
 /// A machine of the lab: a namespace with a name, its addresses and its servers.
 ///
@@ -50,6 +50,13 @@ impl Host {
         let server = self.run(|| Server::start(&self.name, parse(address)));
         let server = server.unwrap_or_else(|e| panic!("serve on {address} of {}: {e}", self.name));
         self.servers.lock().expect("no thread panics with it").push(server);
+    }
+
+    /// Answers probes on a port of its first address.
+    pub fn serve_health(&self, port: u16) -> HealthServer {
+        let address = SocketAddr::new(self.addresses[0], port);
+        let server = self.run(|| HealthServer::start(address));
+        server.unwrap_or_else(|e| panic!("serve on {address} of {}: {e}", self.name))
     }
 
     /// Stops all its servers and closes their connections.

@@ -12,6 +12,7 @@
 mod client;
 mod daemon;
 mod flood;
+mod health_server;
 mod host;
 mod lab;
 mod monitor;
@@ -24,6 +25,7 @@ mod wait;
 pub use client::{Answer, Conversation};
 pub use daemon::{Daemon, Finished};
 pub use flood::{Datagram, Flood};
+pub use health_server::{HealthServer, Manner};
 pub use host::Host;
 pub use lab::{Lab, VIP4, VIP6};
 pub use monitor::Monitor;

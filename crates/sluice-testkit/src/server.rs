@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Runs every server of the process. Sockets stay in the namespace they were made in, so it does not matter
 /// which thread serves them.
-static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread().worker_threads(1).enable_io().build().expect("start a runtime for servers")
 });
 

@@ -1,0 +1,107 @@
+//! HTTP servers for probes that behave as they are told.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::server::RUNTIME;
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Says that all is well.
+    Well,
+    /// Answers with 500.
+    Fails,
+    /// Answers, but begins only and does not come to an end.
+    Drips,
+    /// Accepts and says nothing.
+    Silent,
+    /// Accepts and resets the connection.
+    Resets,
+    /// Is well and fails in turn.
+    Alternates,
+}
+
+/// An HTTP server on one address, until dropped.
+pub struct HealthServer {
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+struct State {
+    manner: Manner,
+    /// Connections so far.
+    accepted: u64,
+}
+
+impl HealthServer {
+    /// Binds in the namespace of the calling thread.
+    pub(crate) fn start(address: SocketAddr) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let _runtime = RUNTIME.enter();
+        let listener = TcpListener::from_std(listener)?;
+        let state = Arc::new(Mutex::new(State { manner: Manner::Well, accepted: 0 }));
+        let task = RUNTIME.spawn(serve(listener, state.clone()));
+        Ok(HealthServer { state, task })
+    }
+
+    /// From the next connection on.
+    pub fn behave(&self, manner: Manner) {
+        self.state.lock().expect("no thread panics with it").manner = manner;
+    }
+
+    /// Connections so far.
+    pub fn accepted(&self) -> u64 {
+        self.state.lock().expect("no thread panics with it").accepted
+    }
+}
+
+impl Drop for HealthServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let (manner, number) = {
+            let mut state = state.lock().expect("no thread panics with it");
+            state.accepted += 1;
+            (state.manner, state.accepted)
+        };
+        connections.spawn(answer(stream, manner, number));
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(mut stream: TcpStream, manner: Manner, number: u64) -> io::Result<()> {
+    let mut request = [0; 1024];
+    let text = match manner {
+        Manner::Resets => {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+            return Ok(());
+        }
+        Manner::Silent => "",
+        Manner::Drips => "HTTP/1.1 2",
+        Manner::Fails => "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
+        Manner::Alternates if number.is_multiple_of(2) => {
+            "HTTP/1.1 500 Now and Then\r\nContent-Length: 0\r\n\r\n"
+        }
+        Manner::Well | Manner::Alternates => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    };
+    let _asked = stream.read(&mut request).await?;
+    stream.write_all(text.as_bytes()).await?;
+    // Until the other end gives up.
+    while stream.read(&mut request).await? > 0 {}
+    Ok(())
+}
