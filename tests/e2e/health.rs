@@ -137,26 +137,48 @@ fn health_that_was_known_is_known_after_a_restart_and_a_crash() {
     }
 }
 
+/// A UDP client that always has the same port.
+struct Regular(UdpSocket);
+
+impl Regular {
+    fn new(lab: &Lab) -> Self {
+        let socket = lab.client.run(|| UdpSocket::bind("10.0.1.2:7000")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        Regular(socket)
+    }
+
+    /// Who answers, if anybody.
+    fn who(&self) -> Option<String> {
+        self.0.send_to(b"who?", "203.0.113.10:53").unwrap();
+        let mut answer = [0; 256];
+        let length = self.0.recv(&mut answer).ok()?;
+        Some(String::from_utf8_lossy(&answer[..length]).split(' ').next()?.to_owned())
+    }
+}
+
 #[test]
 fn client_of_a_udp_backend_that_went_down_is_moved_although_its_flow_is_known() {
     let lab = Lab::new();
     let _daemon = lab.start(&two(""));
     (0..2).for_each(|index| wait_for(&lab, index, "healthy"));
-    let socket = lab.client.run(|| UdpSocket::bind("10.0.1.2:7000")).unwrap();
-    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let who = || {
-        socket.send_to(b"who?", "203.0.113.10:53").unwrap();
-        let mut answer = [0; 256];
-        let length = socket.recv(&mut answer).ok()?;
-        Some(String::from_utf8_lossy(&answer[..length]).split(' ').next()?.to_owned())
-    };
-    let first = who().unwrap();
+    let client = Regular::new(&lab);
+    let first = client.who().unwrap();
     let index = if first == "b1" { 0 } else { 1 };
-    assert_eq!(who().as_deref(), Some(&*first), "its flow is known");
+    assert_eq!(client.who().as_deref(), Some(&*first), "its flow is known");
     take_down(&lab, index);
     let (other, since) = (["b2", "b1"][index], Instant::now());
-    eventually("the other backend answers", || (who()? == other).then_some(()));
+    eventually("the other backend answers", || (client.who()? == other).then_some(()));
     assert!(since.elapsed() < Duration::from_secs(1), "moved after {:?}", since.elapsed());
+}
+
+#[test]
+fn client_of_a_udp_backend_that_is_not_in_the_file_any_more_is_moved() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&watched("", "['10.0.2.11:8080']"));
+    let client = Regular::new(&lab);
+    assert_eq!(client.who().as_deref(), Some("b1"));
+    daemon.reload(&watched("", "['10.0.2.12:8080']"));
+    eventually("the other backend answers", || (client.who()? == "b2").then_some(()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use sluice_nft::Ip;
 use crate::model::{Backend, Listener, Ports, Service};
 
 /// Flows to be forgotten: UDP entries and TCP entries in SYN_SENT, which would otherwise stay where they are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Forget {
     /// Where they came in.
     pub listener: Listener,
@@ -18,7 +18,7 @@ pub struct Forget {
 }
 
 /// Where flows go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Whither {
     /// To one backend; `reset`: established TCP flows, too, and both ends are told.
     Backend {
@@ -48,6 +48,11 @@ impl Forget {
                 to: Whither::Backend { address: backend.address, ports, reset },
             }
         })
+    }
+
+    /// Flows of a service to all of its backends.
+    pub fn service(service: &Service) -> impl Iterator<Item = Forget> {
+        service.backends.iter().flat_map(move |backend| Forget::backend(service, backend, false))
     }
 
     /// Flows to the listeners of a service that nobody translated.

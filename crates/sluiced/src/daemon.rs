@@ -12,7 +12,7 @@ use sluice_config::Loaded;
 use sluice_core::census::Census;
 use sluice_core::flows::Forget;
 use sluice_core::model::{BackendKey, Config, InForce, OnStop, ServiceName, Services};
-use sluice_core::transition::{Difference, Transition};
+use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use sluice_probe::Prober;
@@ -27,6 +27,7 @@ use crate::load::Following;
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
+use crate::serving::{met, moved};
 use crate::standing::Standings;
 use crate::view::{Facts, Since};
 
@@ -173,12 +174,15 @@ impl<D: Dataplane> Daemon<D> {
             self.since.change(&transition, now());
             let is_same = transition.differences().next().is_none();
             let forget = transition.differences().flat_map(met).collect();
+            let (retired, back) = moved(&transition);
             // Those that have been there all the time lie better in memory.
             let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
             self.config = Config { services, ..new };
             self.standings.replace(&self.config.services, instead).iter().for_each(warn_dropped);
             self.following.replace(&self.config.services);
             self.flows.forget(forget);
+            self.flows.spare(back);
+            self.flows.retire(retired);
             self.watch(&[]);
             let names = self.standings.held_back();
             let settled = self.settle(result);
@@ -372,13 +376,6 @@ impl<D: Dataplane> Daemon<D> {
         let backends: usize = services.values().map(|service| service.backends.len()).sum();
         format!("{} with {}", number(services.len(), "service"), number(backends, "backend"))
     }
-}
-
-/// Flows that met a listener before it was one.
-fn met((_, before, after): Difference<'_>) -> Vec<Forget> {
-    let (old, new) = (before.filter(|service| service.enabled), after.filter(|service| service.enabled));
-    let came = new.filter(|new| old.is_none_or(|old| old.listeners != new.listeners));
-    came.into_iter().flat_map(Forget::untranslated).collect()
 }
 
 fn warn_dropped(key: &BackendKey) {

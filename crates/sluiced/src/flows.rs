@@ -31,6 +31,8 @@ pub struct Flows(Sender<Order>);
 pub enum Order {
     /// Have them forgotten, at once and once more a little later.
     Forget(Vec<Forget>),
+    /// Have them forgotten a little later: their backends were taken out of the file, still answer, and may be back.
+    Retire(Vec<Forget>),
     /// Do not look for them again: their backends are back.
     Spare(Vec<Forget>),
 }
@@ -60,6 +62,13 @@ impl Flows {
         }
     }
 
+    /// Has these flows forgotten unless they are spared meanwhile.
+    pub(crate) fn retire(&self, flows: Vec<Forget>) {
+        if !flows.is_empty() {
+            let _ = self.0.send(Order::Retire(flows));
+        }
+    }
+
     /// Leaves those that are not forgotten yet as they are.
     pub(crate) fn spare(&self, flows: Vec<Forget>) {
         if !flows.is_empty() {
@@ -85,6 +94,7 @@ fn serve(mut conntrack: Conntrack, orders: &Receiver<Order>) {
                 sweep(&mut conntrack, &order);
                 again.push_back((Instant::now() + AGAIN, order));
             }
+            Ok(Order::Retire(order)) => again.push_back((Instant::now() + AGAIN, order)),
             Ok(Order::Spare(spared)) => {
                 again.iter_mut().for_each(|(_, order)| order.retain(|flows| !spared.contains(flows)));
             }

@@ -1,6 +1,6 @@
 //! Who serves changes while the file does not: by health, by what operators say, and with time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use sluice_core::flows::Forget;
@@ -8,7 +8,7 @@ use sluice_core::health::Health;
 use sluice_core::model::{
     Backend, BackendKey, BackendName, InForce, Initial, OnDown, ProbeTarget, Service, ServiceName, Services,
 };
-use sluice_core::transition::Transition;
+use sluice_core::transition::{Difference, Transition};
 use sluice_nft::Dataplane;
 use sluice_probe::Watch;
 use tokio::time::sleep_until;
@@ -181,4 +181,23 @@ fn opened(held: InForce<'_>, changed: &Services) -> Vec<Forget> {
 pub(crate) fn flows(service: &Service, key: &BackendKey, reset: bool) -> Vec<Forget> {
     let backend = service.backends.iter().find(|backend| backend.name == key.backend);
     backend.into_iter().flat_map(|backend| Forget::backend(service, backend, reset)).collect()
+}
+
+/// Flows that met a listener before it was one.
+pub(crate) fn met((_, before, after): Difference<'_>) -> Vec<Forget> {
+    let (old, new) = (before.filter(|service| service.enabled), after.filter(|service| service.enabled));
+    let came = new.filter(|new| old.is_none_or(|old| old.listeners != new.listeners));
+    came.into_iter().flat_map(Forget::untranslated).collect()
+}
+
+/// Flows to backends that are not where they were, and to those that are new there.
+pub(crate) fn moved(transition: &Transition<'_>) -> (Vec<Forget>, Vec<Forget>) {
+    let flows = |of: &dyn Fn(Difference<'_>) -> Option<Vec<Forget>>| -> HashSet<Forget> {
+        transition.differences().filter_map(of).flatten().collect()
+    };
+    let all = |service: Option<&Service>| {
+        service.filter(|service| service.enabled).map(|service| Forget::service(service).collect())
+    };
+    let (old, new) = (flows(&|(_, before, _)| all(before)), flows(&|(_, _, after)| all(after)));
+    (old.difference(&new).cloned().collect(), new.difference(&old).cloned().collect())
 }
