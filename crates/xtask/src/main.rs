@@ -4,6 +4,7 @@
 
 mod bench;
 mod golden;
+mod health;
 mod scale;
 
 use clap::Parser;
@@ -14,6 +15,7 @@ enum Xtask {
     #[command(subcommand)]
     Bench(bench::Bench),
     Golden(golden::Golden),
+    Health(health::Health),
     Scale(scale::Scale),
     #[command(hide = true)]
     ScaleOnce(scale::once::ScaleOnce),
@@ -23,6 +25,7 @@ fn main() -> anyhow::Result<()> {
     match Xtask::parse() {
         Xtask::Bench(bench) => bench.run(),
         Xtask::Golden(golden) => golden.run(),
+        Xtask::Health(health) => health.run(),
         Xtask::Scale(scale) => scale.run(),
         Xtask::ScaleOnce(once) => once.run(),
     }

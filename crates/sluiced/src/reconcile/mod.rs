@@ -430,7 +430,7 @@ impl fmt::Display for Outcome {
             Outcome::Changed { summary: Summary { added, changed, removed }, steps, committed, took } => {
                 write!(f, "{added} added, {changed} changed, {removed} removed in the kernel ")?;
                 let [committed, took] = [committed, took].map(|time| time.as_secs_f64() * 1e3);
-                write!(f, "({steps} steps, switched after {committed:.1} ms, done after {took:.0} ms)")
+                write!(f, "({steps} steps, switched after {committed:.1} ms, done after {took:.1} ms)")
             }
         }
     }

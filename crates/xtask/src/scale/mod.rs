@@ -3,8 +3,8 @@
 
 mod bars;
 mod change;
-mod figures;
-mod generate;
+pub(crate) mod figures;
+pub(crate) mod generate;
 mod memory;
 pub(crate) mod once;
 
