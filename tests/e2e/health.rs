@@ -182,6 +182,20 @@ fn client_of_a_udp_backend_that_is_not_in_the_file_any_more_is_moved() {
 }
 
 #[test]
+fn ipv6_connection_to_a_backend_that_went_down_is_reset() {
+    let lab = Lab::new();
+    let _daemon = lab.start(
+        "services: {web: {listen: '[2001:db8::10]:80', backends: ['[fd00:2::11]:8080'], on_down: reset, \
+         health: {icmp: {}, interval: 200ms, timeout: 200ms, rise: 2, fall: 2}}}",
+    );
+    wait_for(&lab, 0, "healthy");
+    let mut open = lab.client.open("[2001:db8::10]:80").unwrap();
+    lab.backends[0].set_sysctl("net/ipv6/icmp/echo_ignore_all", "1");
+    wait_for(&lab, 0, "unhealthy");
+    assert_eq!(open.listen().unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[test]
 fn connection_to_a_backend_that_went_down_is_reset_or_kept_as_the_file_says() {
     for (keys, is_reset) in [(", on_down: reset", true), (", on_down: keep", false)] {
         let lab = Lab::new();

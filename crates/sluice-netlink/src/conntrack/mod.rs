@@ -22,9 +22,9 @@ pub struct Conntrack {
     socket: Socket,
 }
 
-/// Which flows: those that all given fields fit. IP version, protocol, both addresses and ports, and whether
-/// somebody translated the destination are the kernel's to compare (5.19), so that only flows that fit come up.
-/// The kernel compares ports only of a known protocol; without one they are compared here.
+/// Which flows: those that all given fields fit. IP version, protocol, IPv4 addresses, ports, and whether somebody
+/// translated the destination are the kernel's to compare (5.19), so that few others come up. IPv6 addresses, and
+/// ports without a protocol, are compared here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// IP version.

@@ -1,7 +1,7 @@
 //! Messages of ctnetlink (`linux/netfilter/nfnetlink_conntrack.h`).
 
 use std::ffi::c_int;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use nftnl::nftnl_sys::libc;
 use sluice_nft::Ip;
@@ -52,6 +52,8 @@ const BY_SRC_PORT: u32 = 1 << 4;
 const BY_DST_PORT: u32 = 1 << 5;
 
 /// `enum ip_conntrack_status`.
+const IPS_SEEN_REPLY: u32 = 1 << 1;
+const IPS_ASSURED: u32 = 1 << 2;
 pub(super) const IPS_DST_NAT: u32 = 1 << 5;
 pub(super) const IPS_FIXED_TIMEOUT: u32 = 1 << 10;
 
@@ -62,15 +64,21 @@ pub(super) fn dump(filter: &Filter) -> Vec<u8> {
         message.put_u32(STATUS, IPS_DST_NAT);
         message.put_u32(STATUS_MASK, IPS_DST_NAT);
     }
-    let Filter { protocol, to, to_port, backend, backend_port, .. } = *filter;
+    let Filter { protocol, to_port, backend_port, .. } = *filter;
+    // Kernels (6.18 for one) leave out just the flows whose IPv6 addresses are those asked for.
+    let v4 = |address| match address {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    let (to, backend) = (v4(filter.to), v4(filter.backend));
     let orig = given(to.is_some(), BY_DST)
         | given(protocol.is_some(), BY_PROTO)
         | given(protocol.is_some() && to_port.is_some(), BY_DST_PORT);
     let port = protocol.is_some() && backend_port.is_some();
     let reply = given(backend.is_some(), BY_SRC) | given(port, BY_PROTO) | given(port, BY_SRC_PORT);
     if orig | reply != 0 {
-        side(&mut message, TUPLE_ORIG, protocol, (to, V4_DST, V6_DST), (to_port, DST_PORT));
-        side(&mut message, TUPLE_REPLY, protocol, (backend, V4_SRC, V6_SRC), (backend_port, SRC_PORT));
+        side(&mut message, TUPLE_ORIG, protocol, (to, V4_DST), (to_port, DST_PORT));
+        side(&mut message, TUPLE_REPLY, protocol, (backend, V4_SRC), (backend_port, SRC_PORT));
         // In host order, unlike all else.
         message.nest(FILTER, |inner| {
             inner.put(ORIG_FLAGS, &orig.to_ne_bytes());
@@ -87,11 +95,13 @@ pub(super) fn delete(flow: &Flow) -> Vec<u8> {
     message
 }
 
-/// Gives a flow an end that packets do not put off.
+/// Gives a flow an end that packets do not put off. It is found by its addresses alone: the kernel compares ids only to
+/// show and delete. That it was answered must be said, whether it was when it was found or not: the kernel refuses to
+/// unsay it.
 pub(super) fn end(flow: &Flow, seconds: u32) -> Vec<u8> {
     let mut message = about(flow, NEW);
     message.put_u32(TIMEOUT, seconds);
-    message.put_u32(STATUS, flow.status | IPS_FIXED_TIMEOUT);
+    message.put_u32(STATUS, flow.status | IPS_SEEN_REPLY | IPS_ASSURED | IPS_FIXED_TIMEOUT);
     message
 }
 
@@ -131,12 +141,12 @@ fn side(
     message: &mut Vec<u8>,
     kind: u16,
     protocol: Option<u8>,
-    (ip, v4, v6): (Option<IpAddr>, u16, u16),
+    (ip, end): (Option<Ipv4Addr>, u16),
     (port, place): (Option<u16>, u16),
 ) {
     message.nest(kind, |tuple| {
         if let Some(ip) = ip {
-            tuple.nest(TUPLE_IP, |inner| address(inner, ip, v4, v6));
+            tuple.nest(TUPLE_IP, |inner| inner.put(end, &ip.octets()));
         }
         if let Some(protocol) = protocol {
             tuple.nest(TUPLE_PROTO, |inner| {

@@ -1,6 +1,7 @@
 //! Tests against the kernel: a network namespace for each, and nft in it.
 
 mod commit;
+mod conntrack;
 mod consistent;
 mod deleted;
 mod faults;

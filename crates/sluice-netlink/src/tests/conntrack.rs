@@ -1,0 +1,166 @@
+//! Flows that the kernel knows.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
+
+use sluice_nft::Ip;
+
+use super::in_namespace;
+use crate::conntrack::{Conntrack, Filter, Flow, TcpState};
+
+/// Adds an entry, as `conntrack -I` takes it.
+fn insert(entry: &str) {
+    let output =
+        Command::new("conntrack").arg("-I").args(entry.split_whitespace()).output().expect("conntrack runs");
+    assert!(output.status.success(), "{entry}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn tcp(client: u16, to: &str, backend: &str, more: &str) {
+    let to: SocketAddr = to.parse().unwrap();
+    let source = if to.is_ipv4() { "198.51.100.7" } else { "2001:db8:c::7" };
+    insert(&format!(
+        "-p tcp -s {source} --sport {client} -d {} --dport {} --dst-nat {backend} -t 100 {more}",
+        to.ip(),
+        to.port()
+    ));
+}
+
+fn udp(client: u16, to: &str, more: &str) {
+    let to: SocketAddr = to.parse().unwrap();
+    insert(&format!(
+        "-p udp -s 198.51.100.7 --sport {client} -d {} --dport {} -t 100 {more}",
+        to.ip(),
+        to.port()
+    ));
+}
+
+fn all(conntrack: &mut Conntrack, filter: &Filter) -> Vec<Flow> {
+    let mut flows = vec![];
+    conntrack.each(filter, |flow| flows.push(flow)).unwrap();
+    flows.sort_by_key(|flow| flow.client.port());
+    flows
+}
+
+/// Ports of the clients whose flows fit.
+fn clients(conntrack: &mut Conntrack, filter: &Filter) -> Vec<u16> {
+    all(conntrack, filter).iter().map(|flow| flow.client.port()).collect()
+}
+
+/// Six flows, by the port of their client.
+fn six() -> Conntrack {
+    tcp(1, "203.0.113.10:80", "10.0.2.11:8080", "--state ESTABLISHED");
+    tcp(2, "203.0.113.10:81", "10.0.2.11:8081", "--state SYN_SENT");
+    tcp(3, "203.0.113.11:80", "10.0.2.12:8080", "--state TIME_WAIT");
+    tcp(4, "[2001:db8::10]:80", "[fd00::11]:8080", "--state ESTABLISHED");
+    udp(5, "203.0.113.10:80", "--dst-nat 10.0.2.11:8080");
+    udp(6, "203.0.113.10:80", "");
+    Conntrack::open().unwrap()
+}
+
+#[test]
+fn flows_that_fit_a_filter_are_found_and_no_others() {
+    in_namespace(|| {
+        let mut conntrack = six();
+        let (v4, v6) = (Filter::all(Ip::V4), Filter::all(Ip::V6));
+        let (vip, backend) = (IpAddr::from([203, 0, 113, 10]), IpAddr::from([10, 0, 2, 11]));
+        let [vip6, backend6] = ["2001:db8::10", "fd00::11"].map(|text| text.parse::<IpAddr>().unwrap());
+        let (tcp, udp) = (Some(6), Some(17));
+        for (filter, expected) in [
+            (v4, &[1, 2, 3, 5, 6][..]),
+            (v6, &[4]),
+            (Filter { protocol: udp, ..v4 }, &[5, 6]),
+            (Filter { translated: true, ..v4 }, &[1, 2, 3, 5]),
+            (Filter { to: Some(vip), ..v4 }, &[1, 2, 5, 6]),
+            (Filter { protocol: tcp, to_port: Some(80), ..v4 }, &[1, 3]),
+            (Filter { to_port: Some(80), ..v4 }, &[1, 3, 5, 6]),
+            (Filter { backend: Some(backend), ..v4 }, &[1, 2, 5]),
+            (Filter { protocol: tcp, backend_port: Some(8080), ..v4 }, &[1, 3]),
+            (
+                Filter {
+                    protocol: udp,
+                    to: Some(vip),
+                    to_port: Some(80),
+                    backend: Some(backend),
+                    backend_port: Some(8080),
+                    translated: true,
+                    ..v4
+                },
+                &[5],
+            ),
+            (Filter { protocol: udp, ..v6 }, &[]),
+            (Filter { to: Some(vip6), ..v6 }, &[4]),
+            (Filter { to: Some(backend6), ..v6 }, &[]),
+            (Filter { backend: Some(backend6), translated: true, ..v6 }, &[4]),
+            (Filter { protocol: tcp, to_port: Some(80), backend_port: Some(8080), ..v6 }, &[4]),
+        ] {
+            assert_eq!(clients(&mut conntrack, &filter), expected, "{filter:?}");
+        }
+    });
+}
+
+#[test]
+fn flows_say_where_they_go_and_how_far_they_are() {
+    in_namespace(|| {
+        let flows = all(&mut six(), &Filter::all(Ip::V4));
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!((flows[0].to, flows[0].backend), (address("203.0.113.10:80"), address("10.0.2.11:8080")));
+        assert_eq!(
+            (flows[0].client, flows[0].back_to),
+            (address("198.51.100.7:1"), address("198.51.100.7:1"))
+        );
+        let states: Vec<_> = flows.iter().map(|flow| flow.tcp_state).collect();
+        let [established, opening, over] =
+            [TcpState::Established, TcpState::SynSent, TcpState::TimeWait].map(Some);
+        assert_eq!(states, [established, opening, over, None, None]);
+        assert_eq!(flows.iter().map(Flow::is_active).collect::<Vec<_>>(), [true, true, false, true, true]);
+        assert_eq!(
+            flows.iter().map(Flow::is_opening).collect::<Vec<_>>(),
+            [false, true, false, false, false]
+        );
+    });
+}
+
+#[test]
+fn flow_that_is_forgotten_is_gone_and_one_that_took_its_place_is_not() {
+    in_namespace(|| {
+        let mut conntrack = six();
+        let flows = all(&mut conntrack, &Filter { protocol: Some(17), ..Filter::all(Ip::V4) });
+        assert_eq!(conntrack.delete(&flows[..1]).unwrap(), 1);
+        assert_eq!(conntrack.delete(&flows[..1]).unwrap(), 0, "it is gone");
+        let other = Flow { id: flows[1].id ^ 1, ..flows[1] };
+        assert_eq!(conntrack.delete(&[other]).unwrap(), 0, "the entry is another's");
+        assert_eq!(clients(&mut conntrack, &Filter { protocol: Some(17), ..Filter::all(Ip::V4) }), [6]);
+    });
+}
+
+#[test]
+fn flows_of_another_zone_are_found_and_forgotten() {
+    in_namespace(|| {
+        udp(1, "203.0.113.10:53", "");
+        udp(1, "203.0.113.10:53", "--zone 7");
+        let mut conntrack = Conntrack::open().unwrap();
+        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        let other: Vec<Flow> = flows.into_iter().filter(|flow| flow.zone == 7).collect();
+        assert_eq!(conntrack.delete(&other).unwrap(), 1);
+        assert_eq!(
+            all(&mut conntrack, &Filter::all(Ip::V4)).iter().map(|flow| flow.zone).collect::<Vec<_>>(),
+            [0]
+        );
+    });
+}
+
+#[test]
+fn flow_that_was_answered_since_it_was_found_is_reset_all_the_same() {
+    const FIXED_TIMEOUT: u32 = 1 << 10;
+    in_namespace(|| {
+        tcp(1, "203.0.113.10:80", "10.0.2.11:8080", "--state ESTABLISHED --status SEEN_REPLY,ASSURED");
+        let mut conntrack = Conntrack::open().unwrap();
+        let mut found = all(&mut conntrack, &Filter::all(Ip::V4));
+        let (seen_reply, assured) = (1 << 1, 1 << 2);
+        assert_ne!(found[0].status & seen_reply, 0);
+        found[0].status &= !(seen_reply | assured);
+        let reset = conntrack.reset(&found, std::time::Duration::from_secs(10)).unwrap();
+        assert_eq!(reset.ended, 1);
+        assert_ne!(all(&mut conntrack, &Filter::all(Ip::V4))[0].status & FIXED_TIMEOUT, 0);
+    });
+}
