@@ -9,6 +9,7 @@ mod attempt;
 mod board;
 mod outcome;
 mod prober;
+mod schedule;
 
 pub use attempt::attempt;
 pub use board::{Board, Last, Report};

@@ -1,7 +1,6 @@
 //! Which probes run, and when.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::attempt;
 use crate::board::Board;
+use crate::schedule::Schedule;
 
 /// A backend to be probed.
 #[derive(Clone, Debug)]
@@ -109,23 +109,14 @@ impl Job {
         Job { target, probe, interval: check.interval, timeout: check.timeout }
     }
 
-    /// Begins at some point of the interval, so that not all targets are asked at once, and keeps to that but for a
-    /// twentieth. An attempt that takes longer than the interval is followed by the next one that is due.
+    /// An attempt that takes longer than the interval is followed by the next one that is due.
     async fn run(self, board: Board, keys: Arc<Mutex<Arc<[BackendKey]>>>) {
-        let random = RandomState::new();
-        let part = |n: u64, of: Duration| of.mul_f64(random.hash_one(n) as f64 / u64::MAX as f64);
-        let mut due = Instant::now() + part(0, self.interval);
-        for turn in 1.. {
-            sleep_until(due + part(turn, self.interval / 20)).await;
+        let mut schedule = Schedule::new(self.interval, Instant::now());
+        loop {
+            sleep_until(schedule.next(Instant::now())).await;
             let outcome = attempt(&self.probe, self.target, self.timeout).await;
             let keys = keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
             board.observe(&keys, self.target, &outcome);
-            due += self.interval;
-            let now = Instant::now();
-            if due < now {
-                let late = (now - due).as_nanos() / self.interval.as_nanos();
-                due += self.interval * u32::try_from(late).unwrap_or(u32::MAX);
-            }
         }
     }
 }

@@ -11,12 +11,20 @@ use sluice_core::model::HttpProbe;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tracing::warn;
 
 use super::http;
 use crate::outcome::Failed;
 
+/// Whom this machine trusts (`/etc/ssl/certs`, or what `SSL_CERT_FILE` names), private authorities as well.
 static VERIFYING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-    let roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let found = rustls_native_certs::load_native_certs();
+    found.errors.iter().for_each(|error| warn!("read trusted certificates: {error}"));
+    let mut roots = RootCertStore::empty();
+    let (_taken, refused) = roots.add_parsable_certificates(found.certs);
+    if refused > 0 {
+        warn!("read trusted certificates: {refused} of them are no certificates");
+    }
     Arc::new(builder().with_root_certificates(roots).with_no_client_auth())
 });
 
