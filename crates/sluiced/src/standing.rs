@@ -42,7 +42,7 @@ impl Standings {
             admin: overridden.map(admin).unwrap_or_default(),
             weight: overridden.and_then(|said| said.weight),
             is_up: service.health.is_none() || !self.down.contains(key),
-            is_full: self.full.contains(key),
+            is_full: self.full.contains(key) && is_limited(service, key),
             ramp: self.ramp(service, key),
         }
     }
@@ -175,7 +175,7 @@ impl Standings {
         };
         self.down.retain(|key| is_there(key) && file[&key.service].health.is_some());
         self.back.retain(|key, _| is_there(key));
-        self.full.retain(|key| is_there(key));
+        self.full.retain(|key| is_there(key) && is_limited(&file[&key.service], key));
         self.balances.retain(|name, _| file.get(name).is_some_and(follows_load));
         let gone: Vec<_> = self.overrides.keys().filter(|key| !is_there(key)).cloned().collect();
         self.overrides.retain(|key, _| is_there(key));
@@ -186,6 +186,11 @@ impl Standings {
 /// Whether its shares are to follow its flows.
 pub(crate) fn follows_load(service: &Service) -> bool {
     service.enabled && service.scheduler == Scheduler::LeastConnections
+}
+
+/// Whether a backend may be full.
+fn is_limited(service: &Service, key: &BackendKey) -> bool {
+    service.backends.iter().any(|backend| backend.name == key.backend && backend.max_connections.is_some())
 }
 
 /// Admin state that an operator wants.

@@ -10,6 +10,7 @@ use sluiced::census::{Counted, Question};
 use sluiced::request::Request;
 use tokio::time::sleep;
 
+use crate::WEB;
 use crate::host::{Daemon, Host};
 
 /// Counts, as the test wants them.
@@ -78,6 +79,10 @@ async fn full_backend_gets_no_new_flows_until_it_has_room() {
         assert_eq!(host.commits(), commits, "nothing changed");
         counting.answer([2, 9]).await;
         assert_eq!(shares(daemon).await, [0.5, 0.5]);
+        counting.answer([3, 9]).await;
+        assert_eq!(shares(daemon).await, [0.0, 1.0]);
+        assert!(daemon.reload_with(WEB).await.ok);
+        assert_eq!(shares(daemon).await, [0.5, 0.5], "there is no limit any more");
     })
     .await;
 }
