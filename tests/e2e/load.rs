@@ -14,20 +14,23 @@ const RANDOM: &str = "203.0.113.10:82";
 /// Connections that live as long as their backend wants, and how many each backend has on average.
 struct Clients {
     address: &'static str,
+    /// How often the last backend's time the others' is.
+    slower: u32,
     open: Vec<(Instant, Conversation)>,
     seen: BTreeMap<String, usize>,
+    /// Distances of backends from the mean, in parts of it, and how often it was looked.
+    unrest: (f64, f64),
 }
 
 impl Clients {
-    fn new(address: &'static str) -> Self {
-        Clients { address, open: vec![], seen: BTreeMap::new() }
+    fn new(address: &'static str, slower: u32) -> Self {
+        Clients { address, slower, open: vec![], seen: BTreeMap::new(), unrest: (0.0, 0.0) }
     }
 
-    /// One that is slow keeps its clients ten times as long as the others.
     fn open_one(&mut self, lab: &Lab) {
         let conversation = lab.client.open(self.address).unwrap();
-        let life = Duration::from_millis(if conversation.answer.backend == "b4" { 2000 } else { 200 });
-        self.open.push((Instant::now() + life, conversation));
+        let times = if conversation.answer.backend == "b4" { self.slower } else { 1 };
+        self.open.push((Instant::now() + times * Duration::from_millis(400), conversation));
     }
 
     fn close_due(&mut self) {
@@ -35,9 +38,20 @@ impl Clients {
     }
 
     fn look(&mut self) {
+        let mut now: BTreeMap<&str, usize> = ["b1", "b2", "b3", "b4"].map(|name| (name, 0)).into();
         for (_, Conversation { answer: Answer { backend, .. }, .. }) in &self.open {
-            *self.seen.entry(backend.clone()).or_default() += 1;
+            *now.entry(backend).or_default() += 1;
         }
+        let mean = (self.open.len() as f64 / now.len() as f64).max(1.0);
+        self.unrest.0 += now.values().map(|count| (*count as f64 - mean).abs()).sum::<f64>() / mean / 4.0;
+        self.unrest.1 += 1.0;
+        for (backend, count) in now {
+            *self.seen.entry(backend.to_owned()).or_default() += count;
+        }
+    }
+
+    fn unrest(&self) -> f64 {
+        self.unrest.0 / self.unrest.1
     }
 
     /// The most against the fewest.
@@ -47,23 +61,17 @@ impl Clients {
     }
 }
 
-#[test]
-fn least_connections_with_a_slow_backend_gives_all_about_as_many() {
+/// Starts a daemon with a service for each scheduler and gives each so many connections a second for a while; who comes
+/// after a delay makes up for it. What is seen in the second half counts.
+fn run<const N: usize>(services: [(&str, &'static str); N], slower: u32, whole: Duration) -> [Clients; N] {
     let lab = Lab::new();
     let backends = "['10.0.2.11:8080', '10.0.2.12:8080', '10.0.2.13:8080', '10.0.2.14:8080']";
-    let service = |name: &str, listen: &str, scheduler: &str| {
-        format!("  {name}: {{listen: '{listen}', scheduler: {scheduler}, backends: {backends}}}\n")
-    };
-    let _daemon = lab.start(&format!(
-        "services:\n{}{}{}",
-        service("even", EVEN, "round-robin"),
-        service("least", LEAST, "least-connections"),
-        service("random", RANDOM, "random")
-    ));
-    let mut all = [EVEN, LEAST, RANDOM].map(Clients::new);
-    // Each gets 100 connections a second; who comes after a delay makes up for it.
-    let (began, whole) = (Instant::now(), Duration::from_secs(22));
-    let mut opened = 0;
+    let yaml = services.map(|(scheduler, listen)| {
+        format!("  {scheduler}: {{listen: '{listen}', scheduler: {scheduler}, backends: {backends}}}\n")
+    });
+    let _daemon = lab.start(&format!("services:\n{}", yaml.concat()));
+    let mut all = services.map(|(_, address)| Clients::new(address, slower));
+    let (began, mut opened) = (Instant::now(), 0);
     while began.elapsed() < whole {
         let due = (began.elapsed().as_secs_f64() * 100.0) as u32;
         while opened < due {
@@ -76,13 +84,31 @@ fn least_connections_with_a_slow_backend_gives_all_about_as_many() {
         }
         sleep(Duration::from_millis(5));
     }
-    let [even, least, random] = all.map(|clients| {
-        println!("{}: spread {:.2}, {:?}", clients.address, clients.spread(), clients.seen);
-        clients.spread()
-    });
+    for ((scheduler, _), clients) in services.iter().zip(&all) {
+        let (spread, unrest) = (clients.spread(), clients.unrest());
+        println!(
+            "{scheduler}, last backend x{slower}: spread {spread:.2}, unrest {unrest:.2}, {:?}",
+            clients.seen
+        );
+    }
+    all
+}
+
+#[test]
+fn least_connections_with_a_slow_backend_gives_all_about_as_many() {
+    let services = [("round-robin", EVEN), ("least-connections", LEAST), ("random", RANDOM)];
+    let [even, least, random] = run(services, 10, Duration::from_secs(22)).map(|clients| clients.spread());
     assert!(even > 3.0 && random > 3.0, "round-robin {even:.2}, random {random:.2}");
     // An ideal one comes to 1 at best.
     assert!(least < 1.5, "{least:.2}");
+}
+
+#[test]
+fn least_connections_with_equal_backends_does_not_swing() {
+    let services = [("least-connections", LEAST), ("random", RANDOM)];
+    let [least, random] = run(services, 1, Duration::from_secs(12));
+    assert!(least.spread() < 1.5, "{:.2}", least.spread());
+    assert!(least.unrest() < random.unrest(), "{:.2} against {:.2}", least.unrest(), random.unrest());
 }
 
 /// `full` and `active` of the first backend.

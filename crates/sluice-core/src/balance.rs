@@ -24,8 +24,8 @@ const DEADBAND: f64 = 0.05;
 /// Flows a second that are dealt by weight alone: so few tell nothing about the backends.
 const DOUBT: f64 = 0.5;
 
-/// What is taken for chance, in square roots of the number that should be there.
-const CHANCE: f64 = 0.35;
+/// How much of a lack may be chance, in square roots of the number that should be there.
+const CHANCE: f64 = 1.5;
 
 /// Weight of the last interval against those before it.
 const RECENT: f64 = 0.25;
@@ -113,8 +113,8 @@ impl Balance {
         let lacks = |(weight, now): &(f64, Followed)| {
             let due = active * weight / weights;
             let lacks = due - f64::from(now.active);
-            // As many more or less are chance.
-            lacks.signum() * (lacks.abs() - CHANCE * due.sqrt()).max(0.0)
+            // Few more or less may be chance, and are corrected slowly.
+            lacks * lacks.abs() / (lacks.abs() + CHANCE * due.sqrt()).max(1.0)
         };
         let wanted: Vec<f64> = pool
             .iter()

@@ -22,7 +22,7 @@ pub fn slots(weights: &[u16]) -> Vec<usize> {
 
 /// So many slots for a service with so many backends whose weights change often: enough to tell a few percent.
 pub fn grid(backends: usize) -> usize {
-    (64 * backends).clamp(256, 4096).max(backends)
+    (32 * backends).clamp(64, 4096).max(backends)
 }
 
 /// The same for a given number of slots: each backend with a weight holds one at least and otherwise what is nearest
