@@ -25,7 +25,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// Where it is reached: `203.0.113.10:80/tcp`.
     pub listeners: Vec<String>,
-    /// `round-robin`, `random` or `source-hash`.
+    /// `round-robin`, `random`, `source-hash` or `least-connections`.
     pub scheduler: String,
     /// What a new connection meets.
     pub state: ServiceState,

@@ -67,10 +67,10 @@ impl Balance {
         elapsed: Duration,
     ) -> u32 {
         let elapsed = elapsed.as_secs_f64().max(0.001);
-        self.0.retain(|name, _| service.backends.iter().any(|backend| backend.name == *name));
+        let earlier = std::mem::take(&mut self.0);
         for backend in &service.backends {
             let Load { active, opened } = load(&backend.name);
-            let seen = self.0.get(&backend.name);
+            let seen = earlier.get(&backend.name);
             let before = seen.map_or(active.saturating_sub(opened), |before| before.active);
             let rate = |flows: u32| f64::from(flows) / elapsed;
             let ended = rate((before + opened).saturating_sub(active));

@@ -83,18 +83,9 @@ impl Load {
 
 /// Listeners and those who serve behind them.
 fn pairs(service: &Service) -> impl Iterator<Item = (&Listener, &Backend)> {
-    let behind = |listener| service.backends.iter().filter(move |b| takes(listener, Ip::of(b.address)));
-    service
-        .listeners
-        .iter()
-        .flat_map(move |listener| behind(listener).map(move |backend| (listener, backend)))
-}
-
-fn takes(listener: &Listener, ip: Ip) -> bool {
-    match listener.address {
-        Address::Any => true,
-        Address::Exact(address) => Ip::of(address) == ip,
-    }
+    let all =
+        service.listeners.iter().flat_map(|listener| service.backends.iter().map(move |b| (listener, b)));
+    all.filter(|(listener, backend)| service.takes(listener, Ip::of(backend.address)))
 }
 
 /// The one place that clients can address.

@@ -327,10 +327,10 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// One service, with counts as of the last look.
-    pub(crate) fn service_status(&self, name: &ServiceName, flows: Option<&Census>) -> ServiceStatus {
+    pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
         let serving = self.standings.in_force(&self.config.services).get(name);
-        self.facts(flows).of(name, service, serving.unwrap_or(service))
+        self.facts(None).of(name, service, serving.unwrap_or(service))
     }
 
     fn facts(&self, flows: Option<&Census>) -> Facts<'_> {

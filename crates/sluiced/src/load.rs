@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use sluice_core::census::Census;
 use sluice_core::model::{BackendName, Service, ServiceName, Services};
 use sluice_core::slots::grid;
 use sluice_nft::Dataplane;
@@ -77,6 +78,14 @@ impl<D: Dataplane> Daemon<D> {
         waiting.retain(|name, _| !now.contains(name));
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.follow(Trigger::Load, &now).await;
+    }
+
+    /// How many of these flows a backend has.
+    pub(crate) fn active(&self, [service, backend]: [String; 2], flows: &Census) -> Option<u64> {
+        let (name, service) = self.config.services.get_key_value(&ServiceName::new(&service).ok()?)?;
+        let backend = &service.backends.iter().find(|known| known.name.as_str() == backend)?.name;
+        let loads = flows.by_backend(&self.config.services, |other| other == name);
+        Some(loads.get(&(name, backend)).map_or(0, |load| load.active.into()))
     }
 }
 

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use sluice_api::{Admin, BackendStatus, Change, ErrorReply, Override, OverrideRequest};
 use sluice_config::nearest;
-use sluice_core::census::Census;
 use sluice_core::model::{Backend, ServiceName};
 use sluice_nft::Dataplane;
 use tracing::info;
@@ -22,7 +21,6 @@ impl<D: Dataplane> Daemon<D> {
         &mut self,
         request: OverrideRequest,
         uid: u32,
-        live: Option<&Census>,
     ) -> Result<BackendStatus, Refused> {
         let OverrideRequest { service, backend, change } = request;
         let refuse = |error: String, meant: Option<&str>| {
@@ -73,8 +71,7 @@ impl<D: Dataplane> Daemon<D> {
                 format!("{name}/{backend}: noted, but not in the kernel yet: {}", problems.join("; "));
             Refused::Pending(ErrorReply { error, hint: "it is tried again: see `sluice status`".to_owned() })
         })?;
-        let status =
-            self.service_status(&name, live).backends.into_iter().find(|status| status.name == backend);
+        let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
         Ok(status.expect("services change only here"))
     }
 }

@@ -15,8 +15,10 @@ pub enum Request {
     Reload(Option<oneshot::Sender<ReloadStatus>>),
     /// Say how things are, with these flows.
     Status(Option<Census>, oneshot::Sender<Status>),
-    /// An operator says something of a backend: who, the flows to show, and the answer.
-    Override(OverrideRequest, u32, Option<Census>, oneshot::Sender<Result<BackendStatus, Refused>>),
+    /// An operator says something of a backend: who, and the answer, in which flows are not counted.
+    Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, Refused>>),
+    /// Say how many of these flows a backend has, by the names of its service and itself; `None`: there is none such.
+    Active([String; 2], Census, oneshot::Sender<Option<u64>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
     /// Stop in order.

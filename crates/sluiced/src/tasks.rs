@@ -121,8 +121,11 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Status(flows, answer)) => {
                     drop(answer.send(daemon.status(flows.as_ref())));
                 }
-                Some(Request::Override(request, uid, flows, answer)) => {
-                    drop(answer.send(daemon.set_override(request, uid, flows.as_ref()).await));
+                Some(Request::Override(request, uid, answer)) => {
+                    drop(answer.send(daemon.set_override(request, uid).await));
+                }
+                Some(Request::Active(names, flows, answer)) => {
+                    let _ = answer.send(daemon.active(names, &flows));
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Stop) | None => break,

@@ -77,9 +77,16 @@ async fn set_override(
             "send a number from 0 to 256, or null",
         );
     }
-    let flows = counter.count().await;
-    match ask(&requests, |answer| Request::Override(request, uid, flows, answer)).await {
-        Ok(Ok(backend)) => Json(backend).into_response(),
+    let names = [request.service.clone(), request.backend.clone()];
+    match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
+        Ok(Ok(mut backend)) => {
+            // What was said holds already: counting may take a while.
+            if let Some(flows) = counter.count().await {
+                backend.active =
+                    ask(&requests, |answer| Request::Active(names, flows, answer)).await.ok().flatten();
+            }
+            Json(backend).into_response()
+        }
         Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
         Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
         Err(refusal) => refusal,

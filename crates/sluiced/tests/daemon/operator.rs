@@ -16,7 +16,7 @@ const ENOMEM: Errno = Errno(12);
 
 async fn say(daemon: &Daemon<'_>, backend: &str, change: Change) -> Result<BackendStatus, Refused> {
     let request = OverrideRequest { service: "web".into(), backend: backend.into(), change };
-    daemon.ask(|answer| Request::Override(request, 1000, None, answer)).await
+    daemon.ask(|answer| Request::Override(request, 1000, answer)).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,6 @@ mod flips;
 mod probes;
 
 use clap::Args;
-use comfy_table::Table;
 
 use crate::scale::figures;
 
@@ -20,7 +19,7 @@ pub(crate) struct Health {
     services: Vec<u32>,
 
     /// How often that backend goes and comes
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     flips: u32,
 
     /// Backends that are probed every two seconds, a multiple of four
@@ -47,12 +46,6 @@ impl Health {
 /// The value that so many parts of all are not larger than.
 fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    values
-        .get(((values.len() as f64 * part) as usize).min(values.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(0.0)
-}
-
-fn row<const N: usize>(table: &mut Table, cells: [String; N]) {
-    table.add_row(cells);
+    let rank = (values.len() as f64 * part).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use comfy_table::Table;
 use sluice_testkit::Lab;
 
-use super::{quantile, row};
+use super::quantile;
 use crate::scale::figures;
 
 const INTERVAL: f64 = 2.0;
@@ -61,7 +61,9 @@ pub(super) fn measure(backends: u32, seconds: u32) -> anyhow::Result<Table> {
     let mean = tenths.iter().sum::<f64>() / tenths.len() as f64;
 
     let mut table = figures::table(&["probing", "measured"], 1);
-    let mut add = |what: &str, measured: String| row(&mut table, [what.to_owned(), measured]);
+    let mut add = |what: &str, measured: String| {
+        table.add_row([what, &measured]);
+    };
     add("probes a second", format!("{:.0}", seen.len() as f64 / whole.as_secs_f64()));
     add("CPU of the daemon", format!("{:.0} % of a core", 100.0 * (after - before) / whole.as_secs_f64()));
     add("  for each probe", format!("{:.0} us", 1e6 * (after - before) / seen.len() as f64));
