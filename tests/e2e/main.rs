@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod empty;
 mod failures;
+mod guard;
 mod health;
 mod iptables;
 mod lifecycle;

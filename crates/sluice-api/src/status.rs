@@ -1,5 +1,6 @@
 //! The state of the daemon, its services and what it has in the kernel.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -29,6 +30,10 @@ pub struct ServiceStatus {
     pub scheduler: String,
     /// What a new connection meets.
     pub state: ServiceState,
+    /// Packets that its guard dropped, by reason: `denied`, `not-allowed`, `client-rate`, `client-connections`,
+    /// `rate`; and `clients-full`, those whose client there was no room to remember. What never happened is left out.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
     /// Who serves, in file order.
     pub backends: Vec<BackendStatus>,
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::problem::Fault;
+use sluice_nft::Rate;
+
+use crate::problem::{Fault, quoted};
 use crate::read::{Leaf, Scalar};
 
 /// How often to read back; `None` is never.
@@ -81,6 +83,49 @@ impl Leaf for Timeout {
     }
 }
 
+/// So many packets in a time: `1000/second burst 2000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PerTime(pub(crate) Rate);
+
+impl Leaf for PerTime {
+    const EXPECTED: &'static str = "a rate such as 20/second burst 40";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        /// Most in a unit, and at once; the kernel counts a bucket in nanoseconds of 64 bits.
+        const MOST: u32 = 10_000_000;
+        const FIX: &str = "write a number of new connections by second, minute, hour or day, and how many may come at                            once: 20/second burst 40";
+        let bad = |what: String| Fault::new(what, FIX);
+        let Scalar::Text(text) = scalar else { return Err(bad(format!("{scalar} is no rate"))) };
+        let number = |digits: &str| {
+            let number = digits.parse::<u32>().ok();
+            number.ok_or_else(|| bad(format!("{} is no rate", quoted(text))))
+        };
+        let (rate, burst) = match *text.split_whitespace().collect::<Vec<_>>() {
+            [rate] => (rate, None),
+            [rate, "burst", burst] => (rate, Some(number(burst)?)),
+            _ => return Err(bad(format!("{} is no rate", quoted(text)))),
+        };
+        let (packets, unit) = rate.split_once('/').unwrap_or((rate, ""));
+        let unit = match unit {
+            "second" => 1,
+            "minute" => 60,
+            "hour" => 3600,
+            "day" => 86_400,
+            _ => return Err(bad(format!("{} is no rate", quoted(text)))),
+        };
+        let packets = number(packets)?;
+        // Without a burst, what comes in a second may come at once, as it would on the average.
+        let burst = burst.unwrap_or_else(|| packets.div_ceil(unit).max(5));
+        if ![packets, burst].iter().all(|number| (1..=MOST).contains(number)) {
+            return Err(Fault::new(
+                format!("{} is out of bounds", quoted(text)),
+                format!("write numbers from 1 to {MOST}"),
+            ));
+        }
+        Ok(PerTime(Rate { packets, unit, burst }))
+    }
+}
+
 /// The durations that a key takes, and how to say so.
 struct Bounds {
     least: Duration,
@@ -145,6 +190,8 @@ whole! {
     InARow(u16), 1 to 100, "a whole number from 1 to 100";
     /// Backends that are enough.
     Quorum(u16), 1 to 65_535, "a whole number from 1 to 65535";
+    /// Clients to remember.
+    Clients(u32), 1 to 4_194_304, "a whole number from 1 to 4194304";
     /// Live connections.
     Connections(u32), 1 to 4_294_967_295, "a whole number from 1 to 4294967295";
     /// A port that is no part of an endpoint.

@@ -2,16 +2,17 @@
 
 use serde::de::MapAccess;
 use sluice_core::model::{
-    BackendName, Forwarding, InterfaceName, Listener, OnDown, OnEmpty, OnStop, Scheduler, ServiceName, Source,
+    BackendName, Forwarding, InterfaceName, Listener, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
+    ServiceName, Source,
 };
 
-use crate::amount::{Connections, Quorum, Refresh, SlowStart};
+use crate::amount::{Clients, Connections, PerTime, Quorum, Refresh, SlowStart};
 use crate::endpoint::Target;
 use crate::place::Here;
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
-use crate::word::{GroupName, HashPart, Pattern, SocketPath, StatePath, Weight};
+use crate::word::{GroupName, HashPart, Pattern, Prefix, SocketPath, StatePath, Weight};
 
 mapping! {
     /// The file the daemon is given.
@@ -49,6 +50,9 @@ mapping! {
         scheduler: Scheduler,
         hash: Hash,
         source: Source,
+        allow: Many<Prefix>,
+        deny: Many<Prefix>,
+        limits: Limits,
         health: Health,
         on_down: OnDown,
         on_empty: OnEmpty,
@@ -65,12 +69,25 @@ mapping! {
         scheduler: Scheduler,
         hash: Hash,
         source: Source,
+        allow: Many<Prefix>,
+        deny: Many<Prefix>,
+        limits: Limits,
         health: Health,
         on_down: OnDown,
         on_empty: OnEmpty,
         quorum: Quorum,
         slow_start: SlowStart,
         backends: Many<Backend>,
+    }
+}
+
+mapping! {
+    Limits, "a mapping of limits", refused: never, {
+        new_connections: PerTime,
+        new_connections_per_client: PerTime,
+        connections_per_client: Connections,
+        clients: Clients,
+        on_full: OnFull,
     }
 }
 
@@ -194,7 +211,7 @@ fn not_in_snippet(key: &str) -> Option<Fault> {
 }
 
 fn not_in_service(key: &str) -> Option<Fault> {
-    let later = ["affinity", "allow", "deny", "limits", "synproxy"];
+    let later = ["affinity", "synproxy"];
     later.contains(&key).then(|| Fault::later(&quoted(key)))
 }
 

@@ -1,10 +1,12 @@
 //! Values that are one word: names, numbers, paths, choices.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use sluice_core::model::{
-    BackendName, Forwarding, Initial, InterfaceName, InvalidName, MAX_WEIGHT, OnDown, OnEmpty, OnStop,
-    Scheduler, Source,
+    BackendName, Forwarding, Initial, InterfaceName, InvalidName, MAX_WEIGHT, OnDown, OnEmpty, OnFull,
+    OnStop, Scheduler, Source,
 };
 
 use crate::problem::{Fault, quoted, quoted_path};
@@ -98,6 +100,41 @@ impl Leaf for Initial {
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         choose(scalar, "value", &[("up", Initial::Up), ("down", Initial::Down)])
+    }
+}
+
+impl Leaf for OnFull {
+    const EXPECTED: &'static str = "accept or drop";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        choose(scalar, "value", &[OnFull::Accept, OnFull::Drop].map(|on_full| (on_full.as_str(), on_full)))
+    }
+}
+
+/// Addresses of clients: one, or a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix(pub(crate) IpNet);
+
+impl Leaf for Prefix {
+    const EXPECTED: &'static str = "a network such as 198.51.100.0/24, or an address";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let text = text(scalar, "network")?;
+        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        match net {
+            Err(_) => {
+                let what = format!("{} is no network and no address", quoted(text));
+                Err(Fault::new(what, "write one such as 198.51.100.0/24, 2001:db8::/32 or 192.0.2.7"))
+            }
+            Ok(net) if net.trunc() != net => {
+                let what = format!("{} has bits behind its prefix", quoted(text));
+                Err(Fault::new(
+                    what,
+                    format!("write {}, or {} for the address alone", net.trunc(), net.addr()),
+                ))
+            }
+            Ok(net) => Ok(Prefix(net)),
+        }
     }
 }
 

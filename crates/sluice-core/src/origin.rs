@@ -2,7 +2,7 @@
 
 use sluice_nft::Origin;
 
-use crate::model::{BackendName, Listener, ServiceName};
+use crate::model::{BackendName, Listener, Reason, ServiceName};
 
 /// What an element serves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +13,8 @@ pub struct Flow {
     pub listener: Listener,
     /// One of its backends; `None` for what leads to all of them.
     pub backend: Option<BackendName>,
+    /// Why packets end here that its element counts; `None` if they go on.
+    pub dropped: Option<Reason>,
 }
 
 /// Flows by the number that elements carry.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use sluice_nft::{
-    Base, Chain, ChainName, Counter, Data, Element, Hook, Key, Object, Origin, Owner, ReadError, Set,
+    Base, Chain, ChainName, Counter, Data, Element, Hook, Key, Kind, Object, Origin, Owner, ReadError, Set,
     SetName, Table, TableFlags,
 };
 
@@ -336,12 +336,13 @@ fn base(attributes: Attributes<'_>, hook: Attributes<'_>) -> Base {
     let number = hook.u32(uapi::chain::HOOK_NUMBER);
     let priority = hook.u32(uapi::chain::HOOK_PRIORITY).unwrap_or(0) as i32;
     let (kind, policy) = (attributes.text(uapi::chain::TYPE), attributes.u32(uapi::chain::POLICY));
+    let ours = [Kind::Nat, Kind::Filter].into_iter().find(|known| kind == Some(known.keyword()));
     let hook = [Hook::Prerouting, Hook::Forward, Hook::Output, Hook::Postrouting]
         .into_iter()
-        .filter(|hook| hook.number() == number && kind == Some(hook.kind()))
+        .filter(|hook| hook.number() == number && ours.is_some())
         .find(|_| policy == Some(libc::NF_ACCEPT as u32))
         .unwrap_or(Hook::Foreign);
-    Base { hook, priority }
+    Base { kind: ours.unwrap_or(Kind::Filter), hook, priority }
 }
 
 pub(crate) fn failed(operation: impl Into<String>, errno: Errno) -> Stop {

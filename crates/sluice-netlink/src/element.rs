@@ -7,7 +7,7 @@ use nftnl::nftnl_sys::libc::{
     NFNL_SUBSYS_NFTABLES, NFT_MSG_DELSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM, NLM_F_ACK,
     NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL,
 };
-use sluice_nft::{ChainName, Counter, Data, Key, Octets, Operand, Set, SetName, SetType};
+use sluice_nft::{ChainName, Counter, Data, Filling, Key, Octets, Operand, Set, SetName, SetType};
 
 use crate::attr::{Attribute, Attributes, Write};
 use crate::message;
@@ -59,6 +59,11 @@ pub(crate) fn encode<'a>(
             let before = list.len();
             list.nest(LIST_ELEM, |element| {
                 encode_key(element, key, widths.key);
+                if let Data::Through(last) = data {
+                    let end = &key.as_slice()[..key.as_slice().len() - last.as_slice().len()];
+                    let end = [end, last.as_slice()].concat();
+                    element.nest(attribute::KEY_END, |value| value.put(data::VALUE, &end));
+                }
                 if verb == Verb::Add {
                     encode_data(element, data, widths.data);
                 }
@@ -119,7 +124,7 @@ fn encode_key(element: &mut Vec<u8>, key: &Key, width: usize) {
 
 fn encode_data(element: &mut Vec<u8>, held: &Data, width: usize) {
     match held {
-        Data::None => {}
+        Data::None | Data::Through(_) => {}
         Data::Value(octets) => element.nest(attribute::DATA, |value| {
             let octets = octets.as_slice();
             value.put(data::VALUE, &octets[..octets.len().min(width)]);
@@ -159,7 +164,10 @@ pub(crate) fn decode(
     mut take: impl FnMut(Read),
 ) {
     for (key, element) in list(attributes) {
-        let data = element.nested(attribute::DATA).map_or(Data::None, |data| decode_data(data, set, chains));
+        let data = match set.filling {
+            Filling::Ranges => decode_end(&key, element, set),
+            _ => element.nested(attribute::DATA).map_or(Data::None, |data| decode_data(data, set, chains)),
+        };
         take((key, data, set.counter.then(|| decode_counter(element)).flatten()));
     }
 }
@@ -185,6 +193,20 @@ fn list(attributes: Attributes<'_>) -> impl Iterator<Item = (Key, Attributes<'_>
         let key = element.nested(attribute::KEY).and_then(|key| key.bytes(data::VALUE));
         Some((padded(key.unwrap_or_default())?, element))
     })
+}
+
+/// Where a range ends. One of more than the last part of the key is none of ours.
+fn decode_end(key: &Key, element: Attributes<'_>, set: &Set) -> Data {
+    let end =
+        element.nested(attribute::KEY_END).and_then(|end| padded(end.bytes(data::VALUE)?)).unwrap_or(*key);
+    let width = set.key.last().map_or(0, Operand::width).next_multiple_of(4);
+    let split = key.as_slice().len().saturating_sub(width);
+    match (key.as_slice().get(..split), end.as_slice().split_at_checked(split)) {
+        (Some(start), Some((same, last))) if start == same => {
+            Octets::new(last).map_or(Data::None, Data::Through)
+        }
+        _ => Data::None,
+    }
 }
 
 fn decode_data(value: Attributes<'_>, set: &Set, chains: &HashMap<&str, ChainName>) -> Data {

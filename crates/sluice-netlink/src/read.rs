@@ -72,7 +72,8 @@ impl Reader<'_> {
         let mut counters = Counters::new();
         let names = table.chains.keys().map(|name| (name.as_str(), name.clone())).collect();
         // What is declared in a way that we never do has elements that mean nothing to us.
-        for (name, set) in table.sets.iter_mut().filter(|(_, set)| !set.key.is_empty()) {
+        let ours = |set: &Set| !set.key.is_empty() && !set.is_learned();
+        for (name, set) in table.sets.iter_mut().filter(|(_, set)| ours(set)) {
             let (elements, counts) = self.elements(name, set, &names)?;
             set.elements = elements;
             if !counts.is_empty() {
@@ -92,7 +93,7 @@ impl Reader<'_> {
         }
         for (name, keys) in &part.sets {
             if let Some(mut set) = self.declaration(name)? {
-                if !set.key.is_empty() {
+                if !set.key.is_empty() && !set.is_learned() {
                     let keys: Vec<_> = keys.iter().copied().collect();
                     set.elements = self.elements_of(name, &set, &keys)?;
                 }

@@ -6,7 +6,7 @@ use nftnl::nftnl_sys::libc::{
     NFT_MSG_DELSET, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC,
 };
 use nftnl::{ChainType, MsgType, Policy, ProtoFamily};
-use sluice_nft::{Base, Data, ElementsOf, Hook, Key, Step};
+use sluice_nft::{Base, Data, ElementsOf, Hook, Key, Kind, Step};
 
 use crate::attr::Write;
 use crate::element::{self, Verb};
@@ -126,11 +126,11 @@ impl<'a> Messages<'a> {
             }
             Step::AddChain(name, base) => {
                 let mut chain = chain(name.as_str(), table)?;
-                if let Some(Base { hook, priority }) = *base {
+                if let Some(Base { kind, hook, priority }) = *base {
                     chain.set_hook(hook_of(hook)?, priority);
-                    chain.set_type(match hook {
-                        Hook::Forward => ChainType::Filter,
-                        _ => ChainType::Nat,
+                    chain.set_type(match kind {
+                        Kind::Filter => ChainType::Filter,
+                        Kind::Nat => ChainType::Nat,
                     });
                     chain.set_policy(Policy::Accept);
                 }

@@ -77,8 +77,16 @@ pub(crate) mod set {
     pub(crate) const EXPRESSIONS: u16 = 18;
     pub(crate) const DESC_SIZE: u16 = 1;
     pub(crate) const DESC_CONCAT: u16 = 2;
+    /// `NFTA_SET_FIELD_LEN`.
+    pub(crate) const FIELD_LENGTH: u16 = 1;
     pub(crate) const ANONYMOUS: u32 = 1;
+    pub(crate) const RANGES: u32 = 4;
     pub(crate) const MAP: u32 = 8;
+    pub(crate) const TIMEOUTS: u32 = 0x10;
+    /// `NFT_SET_EVAL`: rules put elements in.
+    pub(crate) const LEARNED: u32 = 0x20;
+    /// `NFT_SET_CONCAT`: ranges are of the parts of a concatenation.
+    pub(crate) const CONCATENATED: u32 = 0x80;
 }
 
 /// `enum nft_set_elem_list_attributes`, `nft_set_elem_attributes` and `nft_set_elem_flags`.
@@ -90,6 +98,7 @@ pub(crate) mod element {
     pub(crate) const DATA: u16 = 2;
     pub(crate) const FLAGS: u16 = 3;
     pub(crate) const EXPR: u16 = 7;
+    pub(crate) const KEY_END: u16 = 10;
     /// `NFT_SET_ELEM_CATCHALL`.
     pub(crate) const CATCHALL: u32 = 2;
 }

@@ -31,11 +31,6 @@ impl Hook {
         }
     }
 
-    /// Type of our chains there, as nft and the kernel call it.
-    pub fn kind(self) -> &'static str {
-        if self == Hook::Forward { "filter" } else { "nat" }
-    }
-
     /// `NF_INET_*`; `None` for a foreign one.
     pub fn number(self) -> Option<u32> {
         match self {
@@ -48,9 +43,30 @@ impl Hook {
     }
 }
 
-/// What makes a chain a base chain: where and when; `type filter` at forward, `type nat` elsewhere; policy accept.
+/// What a base chain is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Sees the first packet of a flow, and may translate it.
+    Nat,
+    /// Sees every packet.
+    Filter,
+}
+
+impl Kind {
+    /// Its type, as nft and the kernel call it.
+    pub fn keyword(self) -> &'static str {
+        match self {
+            Kind::Nat => "nat",
+            Kind::Filter => "filter",
+        }
+    }
+}
+
+/// What makes a chain a base chain: what for, where and when; policy accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Base {
+    /// What for.
+    pub kind: Kind,
     /// Where.
     pub hook: Hook,
     /// When, among the chains of that hook; lower is earlier.
@@ -59,18 +75,22 @@ pub struct Base {
 
 impl Base {
     /// Translation of destinations of packets that arrive (`NF_IP_PRI_NAT_DST`).
-    pub const PREROUTING: Base = Base { hook: Hook::Prerouting, priority: -100 };
+    pub const PREROUTING: Base = Base { kind: Kind::Nat, hook: Hook::Prerouting, priority: -100 };
     /// Filtering of packets that pass through (`NF_IP_PRI_FILTER`).
-    pub const FORWARD: Base = Base { hook: Hook::Forward, priority: 0 };
+    pub const FORWARD: Base = Base { kind: Kind::Filter, hook: Hook::Forward, priority: 0 };
     /// Translation of destinations of packets of local processes.
-    pub const OUTPUT: Base = Base { hook: Hook::Output, priority: -100 };
+    pub const OUTPUT: Base = Base { kind: Kind::Nat, hook: Hook::Output, priority: -100 };
     /// Translation of sources (`NF_IP_PRI_NAT_SRC`).
-    pub const POSTROUTING: Base = Base { hook: Hook::Postrouting, priority: 100 };
+    pub const POSTROUTING: Base = Base { kind: Kind::Nat, hook: Hook::Postrouting, priority: 100 };
+    /// Filtering of packets that arrive, when their connections are known and before they are translated.
+    pub const GUARD: Base = Base { kind: Kind::Filter, hook: Hook::Prerouting, priority: -110 };
+    /// A look at what leaves, when its destination is translated and its source is not.
+    pub const LEARN: Base = Base { kind: Kind::Filter, hook: Hook::Postrouting, priority: 90 };
 }
 
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "type {} hook {} priority ", self.hook.kind(), self.hook.keyword())?;
+        write!(f, "type {} hook {} priority ", self.kind.keyword(), self.hook.keyword())?;
         // nft 1.0.6 knows `dstnat` only at prerouting and `srcnat` only at postrouting.
         match *self {
             Base::PREROUTING => f.write_str("dstnat")?,

@@ -63,6 +63,8 @@ pub enum Field {
     Nfproto,
     /// `iifname`, 16 bytes, zero-padded.
     Iifname,
+    /// `oifname`, 16 bytes, zero-padded.
+    Oifname,
     /// `fib daddr type`, 4 bytes, host order; see [`Field::LOCAL`].
     FibDaddrType,
     /// `ct state`, 4 bytes, host order; see [`Field::NEW`].
@@ -84,6 +86,8 @@ impl Field {
     pub const MULTICAST: u32 = 5;
     /// The bit of [`Field::CtState`] of a flow's first packet.
     pub const NEW: u32 = 1 << 3;
+    /// The bit of [`Field::CtState`] of a packet that is part of no connection it could be part of.
+    pub const INVALID: u32 = 1;
     /// The bit of [`Field::CtStatus`] that destination NAT sets (`IPS_DST_NAT`).
     pub const DNAT: u32 = 1 << 5;
     /// The bit of [`Field::CtStatus`] of a flow whose time is running out, packets or not (`IPS_FIXED_TIMEOUT`).
@@ -96,7 +100,7 @@ impl Field {
             Field::Saddr(Ip::V6) | Field::Daddr(Ip::V6) | Field::CtOriginalDaddr(Ip::V6) => 16,
             Field::Sport | Field::Dport | Field::CtOriginalDport => 2,
             Field::L4proto | Field::Nfproto => 1,
-            Field::Iifname => 16,
+            Field::Iifname | Field::Oifname => 16,
             Field::FibDaddrType | Field::CtState | Field::CtStatus => 4,
         }
     }
@@ -123,7 +127,7 @@ impl Field {
             (Field::L4proto, [other]) => write!(f, "{other}"),
             (Field::Nfproto, [2]) => f.write_str("ipv4"),
             (Field::Nfproto, [10]) => f.write_str("ipv6"),
-            (Field::Iifname, name) => {
+            (Field::Iifname | Field::Oifname, name) => {
                 let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
                 write!(f, "\"{}\"", name[..end].escape_ascii())
             }
@@ -135,6 +139,7 @@ impl Field {
             },
             (Field::CtState | Field::CtStatus, v) => match (self, host(v)) {
                 (Field::CtState, Some(Field::NEW)) => f.write_str("new"),
+                (Field::CtState, Some(Field::INVALID)) => f.write_str("invalid"),
                 (Field::CtStatus, Some(Field::DNAT)) => f.write_str("dnat"),
                 (_, other) => write!(f, "0x{:x}", other.unwrap_or_default()),
             },
@@ -158,6 +163,7 @@ impl fmt::Display for Field {
             Field::L4proto => f.write_str("meta l4proto"),
             Field::Nfproto => f.write_str("meta nfproto"),
             Field::Iifname => f.write_str("iifname"),
+            Field::Oifname => f.write_str("oifname"),
             Field::FibDaddrType => f.write_str("fib daddr type"),
             Field::CtState => f.write_str("ct state"),
             Field::CtStatus => f.write_str("ct status"),
@@ -230,6 +236,8 @@ pub enum Operand {
     Field(Field),
     /// A slot number.
     Pick(Pick),
+    /// A port that is the same for every packet.
+    Port(u16),
 }
 
 impl Operand {
@@ -238,6 +246,7 @@ impl Operand {
         match self {
             Operand::Field(field) => field.width(),
             Operand::Pick(_) => 4,
+            Operand::Port(_) => 2,
         }
     }
 
@@ -246,7 +255,7 @@ impl Operand {
         match self {
             Operand::Field(field) => std::slice::from_ref(field),
             Operand::Pick(Pick::Jhash { on, .. }) => on,
-            Operand::Pick(_) => &[],
+            Operand::Pick(_) | Operand::Port(_) => &[],
         }
     }
 
@@ -254,6 +263,7 @@ impl Operand {
         match self {
             Operand::Field(field) => f.write_str(&names(*field)),
             Operand::Pick(pick) => pick.write(f, names),
+            Operand::Port(port) => write!(f, "{port}"),
         }
     }
 
@@ -261,6 +271,7 @@ impl Operand {
         match self {
             Operand::Field(field) => field.write_value(f, value),
             Operand::Pick(_) => write!(f, "{}", u32::from_ne_bytes(value.try_into().unwrap_or_default())),
+            Operand::Port(_) => Field::Dport.write_value(f, value),
         }
     }
 }

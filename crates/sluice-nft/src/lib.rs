@@ -23,7 +23,7 @@ mod step;
 mod table;
 pub mod trace;
 
-pub use chain::{Base, Chain, Hook};
+pub use chain::{Base, Chain, Hook, Kind};
 pub use dataplane::{
     CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Receipt, Snapshot, TableFlags,
     generation_after,
@@ -33,7 +33,7 @@ pub use name::{ChainName, SetName};
 pub use object::Object;
 pub use octets::Octets;
 pub use part::Part;
-pub use rule::{Rule, Statement, Test};
-pub use set::{Data, Element, Key, Origin, Set, SetType};
+pub use rule::{Learn, Rate, Rule, Statement, Test};
+pub use set::{Data, Element, Filling, Key, Origin, Set, SetType};
 pub use step::{ElementsOf, Step};
 pub use table::Table;

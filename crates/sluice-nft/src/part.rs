@@ -76,8 +76,9 @@ impl Set {
     /// The same set without its elements.
     #[must_use]
     pub fn declaration_only(&self) -> Set {
-        let Set { key, data, size, counter, elements: _ } = self;
+        let Set { key, data, size, counter, filling, elements: _ } = self;
         let (key, data) = (key.clone(), data.clone());
-        Set { key, data, size: *size, counter: *counter, elements: BTreeMap::new() }
+        let (size, counter, filling) = (*size, *counter, *filling);
+        Set { key, data, size, counter, filling, elements: BTreeMap::new() }
     }
 }

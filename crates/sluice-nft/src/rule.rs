@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::set::duration;
 use crate::{ChainName, Field, Ip, Octets, Operand, SetName};
 
 /// How a field is compared.
@@ -28,6 +29,8 @@ pub enum Statement {
     Match(Field, Test),
     /// Goes on only if the key is in the set.
     InSet(Vec<Operand>, SetName),
+    /// Goes on only if the key is not in the set.
+    NotInSet(Vec<Operand>, SetName),
     /// Takes the verdict the map holds for the key, goes on if there is none.
     VerdictMap(Vec<Operand>, SetName),
     /// Translates the destination to what the map holds for the key, goes on if there is none.
@@ -43,6 +46,24 @@ pub enum Statement {
     },
     /// Translates the source to the address of the outgoing interface, at a random port.
     Masquerade,
+    /// Translates the source to one of these addresses, at a random port.
+    Snat {
+        /// Version of the new address.
+        ip: Ip,
+        /// First address.
+        first: Octets<16>,
+        /// Last address.
+        last: Octets<16>,
+    },
+    /// Puts the key into a set that rules fill, and leaves the rule if that is full or [`Learn`] says so.
+    Update {
+        /// What is put in.
+        key: Vec<Operand>,
+        /// The set.
+        set: SetName,
+        /// What goes with it.
+        learn: Learn,
+    },
     /// Counts packets and bytes. The numbers are no part of the rule.
     Counter,
     /// Drops the packet.
@@ -61,6 +82,40 @@ pub enum Statement {
     Foreign(String),
 }
 
+/// What a rule keeps with a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Learn {
+    /// How many packets there are: goes on for one that is above this rate.
+    Above(Rate),
+    /// Which connections there are: goes on for one above this number.
+    MoreThan(u32),
+    /// These values, for so many seconds.
+    Value(Vec<Operand>, u32),
+}
+
+/// A token bucket: packets by unit of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rate {
+    /// Packets in each unit; at least 1.
+    pub packets: u32,
+    /// The unit in seconds: 1, 60, 3,600 or 86,400.
+    pub unit: u32,
+    /// Packets that may come at once.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// What its unit is called.
+    pub fn unit_name(self) -> &'static str {
+        match self.unit {
+            1 => "second",
+            60 => "minute",
+            3600 => "hour",
+            _ => "day",
+        }
+    }
+}
+
 impl Statement {
     /// `field == value`.
     pub fn is(field: Field, value: &[u8]) -> Self {
@@ -74,8 +129,36 @@ impl Statement {
 
     fn operands(&self) -> &[Operand] {
         match self {
-            Statement::InSet(key, _) | Statement::VerdictMap(key, _) | Statement::Dnat { key, .. } => key,
+            Statement::InSet(key, _)
+            | Statement::NotInSet(key, _)
+            | Statement::VerdictMap(key, _)
+            | Statement::Dnat { key, .. }
+            | Statement::Update { key, .. } => key,
             _ => &[],
+        }
+    }
+
+    /// The set it looks into or fills.
+    pub fn set(&self) -> Option<&SetName> {
+        match self {
+            Statement::InSet(_, set)
+            | Statement::NotInSet(_, set)
+            | Statement::VerdictMap(_, set)
+            | Statement::Dnat { map: set, .. }
+            | Statement::Update { set, .. } => Some(set),
+            _ => None,
+        }
+    }
+
+    /// The same to change it.
+    pub fn set_mut(&mut self) -> Option<&mut SetName> {
+        match self {
+            Statement::InSet(_, set)
+            | Statement::NotInSet(_, set)
+            | Statement::VerdictMap(_, set)
+            | Statement::Dnat { map: set, .. }
+            | Statement::Update { set, .. } => Some(set),
+            _ => None,
         }
     }
 
@@ -160,6 +243,10 @@ fn write_statement(
             key(f, parts)?;
             write!(f, " @{set}")
         }
+        Statement::NotInSet(parts, set) => {
+            key(f, parts)?;
+            write!(f, " != @{set}")
+        }
         Statement::VerdictMap(parts, map) => {
             key(f, parts)?;
             write!(f, " vmap @{map}")
@@ -170,6 +257,33 @@ fn write_statement(
             write!(f, " map @{map}")
         }
         Statement::Masquerade => f.write_str("masquerade fully-random"),
+        Statement::Snat { ip, first, last } => {
+            let field = Field::Saddr(*ip);
+            write!(f, "snat {} to ", ip.keyword())?;
+            field.write_value(f, first.as_slice())?;
+            if first != last {
+                f.write_str("-")?;
+                field.write_value(f, last.as_slice())?;
+            }
+            f.write_str(" fully-random")
+        }
+        Statement::Update { key: parts, set, learn } => {
+            let verb = if matches!(learn, Learn::MoreThan(_)) { "add" } else { "update" };
+            write!(f, "{verb} @{set} {{ ")?;
+            key(f, parts)?;
+            match learn {
+                Learn::Above(rate) => {
+                    let Rate { packets, burst, .. } = rate;
+                    write!(f, " limit rate over {packets}/{} burst {burst} packets", rate.unit_name())?;
+                }
+                Learn::MoreThan(count) => write!(f, " ct count over {count}")?,
+                Learn::Value(data, timeout) => {
+                    write!(f, " timeout {} : ", duration(*timeout))?;
+                    key(f, data)?;
+                }
+            }
+            f.write_str(" }")
+        }
         Statement::Counter => f.write_str("counter"),
         Statement::Drop => f.write_str("drop"),
         Statement::RejectReset => f.write_str("reject with tcp reset"),

@@ -49,6 +49,21 @@ pub enum SetType {
     Verdicts,
 }
 
+/// What becomes an element of a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filling {
+    /// Keys that commits add.
+    #[default]
+    Keys,
+    /// Ranges of the last part of the key, that commits add: see [`Data::Through`].
+    Ranges,
+    /// Keys that rules add as packets pass. They are the kernel's own: no part of what is read or wanted.
+    Learned {
+        /// Seconds after which an element goes that no packet puts in again; `None`: when nothing counts on it.
+        timeout: Option<u32>,
+    },
+}
+
 /// A named set or map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
@@ -61,6 +76,8 @@ pub struct Set {
     pub size: Option<u32>,
     /// Whether each element counts its hits.
     pub counter: bool,
+    /// Who fills it, and with what.
+    pub filling: Filling,
     /// Members in key order.
     pub elements: BTreeMap<Key, Element>,
 }
@@ -68,7 +85,8 @@ pub struct Set {
 impl Set {
     /// An empty plain set.
     pub fn plain(key: Vec<Operand>) -> Self {
-        Set { key, data: SetType::Set, size: None, counter: false, elements: BTreeMap::new() }
+        let filling = Filling::Keys;
+        Set { key, data: SetType::Set, size: None, counter: false, filling, elements: BTreeMap::new() }
     }
 
     /// An empty map to verdicts.
@@ -79,6 +97,40 @@ impl Set {
     /// An empty map to values whose elements count their hits.
     pub fn counted_map(key: Vec<Operand>, data: Vec<Operand>) -> Self {
         Set { data: SetType::Map(data), counter: true, ..Set::plain(key) }
+    }
+
+    /// An empty set of keys that count their hits.
+    pub fn counted(key: Vec<Operand>) -> Self {
+        Set { counter: true, ..Set::plain(key) }
+    }
+
+    /// An empty set whose elements are ranges of the last part of the key.
+    pub fn ranges(key: Vec<Operand>) -> Self {
+        Set { filling: Filling::Ranges, ..Set::plain(key) }
+    }
+
+    /// An empty set that rules fill, up to a size.
+    pub fn learned(key: Vec<Operand>, size: u32, timeout: Option<u32>) -> Self {
+        Set { filling: Filling::Learned { timeout }, size: Some(size), ..Set::plain(key) }
+    }
+
+    /// Whether rules fill it.
+    pub fn is_learned(&self) -> bool {
+        matches!(self.filling, Filling::Learned { .. })
+    }
+
+    /// The key and data of the element of this set that a packet with a key finds.
+    pub fn find(&self, key: &Key) -> Option<(&Key, &Element)> {
+        let (held, element) = self.elements.range(..=*key).next_back()?;
+        let found = match &element.data {
+            Data::Through(last) => {
+                let (listener, client) =
+                    key.as_slice().split_at(key.as_slice().len() - last.as_slice().len());
+                held.as_slice().starts_with(listener) && client <= last.as_slice()
+            }
+            _ => held == key,
+        };
+        found.then_some((held, element))
     }
 
     /// The same set with room for so many elements.
@@ -93,6 +145,7 @@ impl Set {
             && self.data == other.data
             && self.size == other.size
             && self.counter == other.counter
+            && self.filling == other.filling
     }
 
     /// `map` or `set`, nft's keyword.
@@ -119,6 +172,18 @@ impl Set {
         f.write_str(after)?;
         if let Some(size) = self.size {
             write!(f, "{before}size {size}{after}")?;
+        }
+        match self.filling {
+            Filling::Keys => {}
+            Filling::Ranges => write!(f, "{before}flags interval{after}")?,
+            Filling::Learned { timeout: None } => write!(f, "{before}flags dynamic{after}")?,
+            Filling::Learned { timeout: Some(seconds) } => {
+                write!(
+                    f,
+                    "{before}flags dynamic,timeout{after}{before}timeout {}{after}",
+                    duration(seconds)
+                )?;
+            }
         }
         if self.counter { write!(f, "{before}counter{after}") } else { Ok(()) }
     }
@@ -155,6 +220,7 @@ impl Set {
             match (data, &self.data) {
                 (Data::None, _) => Ok(()),
                 (Data::Goto(chain), _) => write!(f, " : goto {chain}"),
+                (Data::Through(last), _) => write_end(f, &self.key, key, last.as_slice()),
                 (Data::Value(value), SetType::Map(parts)) => {
                     f.write_str(" : ")?;
                     write_value(f, parts, value.as_slice())
@@ -174,6 +240,8 @@ pub enum Data {
     Value(Octets<20>),
     /// `goto CHAIN`.
     Goto(ChainName),
+    /// Nothing, for all keys whose last part is between that of the element's key and this, which is as wide.
+    Through(Octets<16>),
 }
 
 /// Why an element is there, a number that means something only to whoever built the ruleset. It is
@@ -203,6 +271,37 @@ pub struct Element {
     pub data: Data,
     /// Why it is there.
     pub origin: Origin,
+}
+
+/// A span of time as nft writes it: `1h30m`.
+pub(crate) fn duration(seconds: u32) -> String {
+    let parts =
+        [(seconds / 86_400, 'd'), (seconds / 3600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    match seconds {
+        0 => "0s".to_owned(),
+        _ => parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect(),
+    }
+}
+
+/// The rest of an element that stands for a range: a prefix length, or the last value.
+fn write_end(f: &mut fmt::Formatter<'_>, parts: &[Operand], key: &Key, last: &[u8]) -> fmt::Result {
+    let first = &key.as_slice()[key.as_slice().len() - last.len()..];
+    let same = first.iter().zip(last).map(|(a, b)| (a ^ b).leading_zeros()).take_while(|n| *n == 8).count();
+    let bits = match first.get(same).zip(last.get(same)) {
+        None => return Ok(()),
+        Some((a, b)) => 8 * same as u32 + (a ^ b).leading_zeros(),
+    };
+    let is_prefix = (0..).zip(first.iter().zip(last)).all(|(n, (a, b))| {
+        let host = 0xff_u8.checked_shr(bits.saturating_sub(8 * n)).unwrap_or(0);
+        a & host == 0 && b & host == host
+    });
+    match parts.last() {
+        Some(part) if !is_prefix => {
+            f.write_str("-")?;
+            part.write_value(f, last)
+        }
+        _ => write!(f, "/{bits}"),
+    }
 }
 
 fn concatenation(parts: &[Operand]) -> String {

@@ -16,6 +16,7 @@ pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
         text += &backends(&service.backends, now);
         text += &reasons(&service.backends, now);
         text += &overrides(&service.backends, now);
+        text += &dropped(service);
         text.push('\n');
     }
     text += &summary(status, now, colour);
@@ -85,6 +86,12 @@ fn overrides(backends: &[BackendStatus], now: Timestamp) -> String {
         Some(format!("  {name}: {} by uid {uid}, {ago} ago (override)\n", said.join(", ")))
     });
     told.collect()
+}
+
+/// What its guard dropped, on one line.
+fn dropped(service: &ServiceStatus) -> String {
+    let told: Vec<_> = service.dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    if told.is_empty() { String::new() } else { format!("  dropped: {}\n", told.join(", ")) }
 }
 
 /// A word or two: what keeps it from taking new connections, or else its health.
@@ -233,6 +240,7 @@ pub(crate) mod tests {
             listeners: listeners.iter().map(ToString::to_string).collect(),
             scheduler: "round-robin".into(),
             state,
+            dropped: Default::default(),
             backends: vec![],
         }
     }

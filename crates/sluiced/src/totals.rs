@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_core::model::{BackendName, ServiceName};
+use sluice_core::model::{BackendName, Reason, ServiceName};
 use sluice_core::origin::Flow;
 use sluice_core::tally::Tally;
 
@@ -52,6 +52,17 @@ impl Totals {
         }
         sums
     }
+
+    /// What the guard of each service dropped, over all its listeners.
+    pub fn by_reason(&self) -> BTreeMap<(&ServiceName, Reason), u64> {
+        let mut sums = BTreeMap::new();
+        for (flow, count) in self.base.iter().chain(&self.live) {
+            if let Some(reason) = flow.dropped {
+                *sums.entry((&flow.service, reason)).or_default() += count;
+            }
+        }
+        sums
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +80,7 @@ mod tests {
                 protocol: Protocol::Tcp,
             },
             backend: Some(BackendName::new(backend).unwrap()),
+            dropped: None,
         }
     }
 

@@ -8,7 +8,7 @@ use sluice_api::{
 };
 use sluice_core::census::Loads;
 use sluice_core::health;
-use sluice_core::model::{Backend, BackendKey, BackendName, BackendPort, Service, ServiceName};
+use sluice_core::model::{Backend, BackendKey, BackendName, BackendPort, Reason, Service, ServiceName};
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 use sluice_probe::{Board, Last, Verdict};
@@ -68,6 +68,7 @@ pub(crate) struct Facts<'a> {
     standings: &'a Standings,
     since: &'a Since,
     totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
+    dropped: BTreeMap<(&'a ServiceName, Reason), u64>,
     /// Live flows; `None`: nobody could count them.
     active: Option<Loads<'a>>,
 }
@@ -80,18 +81,23 @@ impl<'a> Facts<'a> {
         since: &'a Since,
         active: Option<Loads<'a>>,
     ) -> Self {
-        Facts { board, standings, since, totals: totals.by_backend(), active }
+        Facts { board, standings, since, totals: totals.by_backend(), dropped: totals.by_reason(), active }
     }
 
     /// One service: what the file says of it, and how it serves now.
     pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
-        let Facts { board, standings, since, totals, active } = self;
+        let Facts { board, standings, since, totals, dropped, active } = self;
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
         ServiceStatus {
             name: name.to_string(),
             listeners: service.listeners.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.as_str().to_owned(),
             state: state(serving),
+            dropped: dropped
+                .range((name, Reason::ALL[0])..)
+                .take_while(|((service, _), _)| *service == name)
+                .map(|((_, reason), count)| (reason.as_str().to_owned(), *count))
+                .collect(),
             backends: service
                 .backends
                 .iter()

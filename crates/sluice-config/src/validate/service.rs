@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Listener, OnDown, OnEmpty, Ports,
-    Protocol, Scheduler, Service, Source,
+    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Limits, Listener, OnDown, OnEmpty,
+    Ports, Protocol, Scheduler, Service, Source,
 };
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
-use super::{Draft, Elements, pool, ports};
+use super::{Draft, Elements, guard, pool, ports};
 use crate::amount::{Connections, Quorum, SlowStart};
 use crate::document::{self, Entry};
 use crate::endpoint::Target;
@@ -27,6 +28,9 @@ pub(super) struct Defaults {
     scheduler: Given<Scheduler>,
     hash: Given<HashOn>,
     source: Given<Source>,
+    pub(super) allow: Given<Vec<IpNet>>,
+    pub(super) deny: Given<Vec<IpNet>>,
+    pub(super) limits: Given<Limits>,
     health: Given<Health>,
     on_down: Given<OnDown>,
     on_empty: Given<OnEmpty>,
@@ -42,6 +46,9 @@ impl Defaults {
             scheduler,
             hash,
             source,
+            allow,
+            deny,
+            limits,
             health,
             on_down,
             on_empty,
@@ -58,6 +65,9 @@ impl Defaults {
             scheduler,
             hash,
             source,
+            allow: guard::networks(&here.key("allow"), allow),
+            deny: guard::networks(&here.key("deny"), deny),
+            limits: guard::limits(&here.key("limits"), limits),
             health,
             on_down,
             on_empty,
@@ -83,6 +93,7 @@ impl Draft {
             enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
             scheduler,
             source: service.source.or(defaults.source.clone()).unwrap_or_default(),
+            guard: guard::of(&here, service.allow, service.deny, service.limits, defaults),
             health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
             on_down: service.on_down.or(defaults.on_down.clone()).unwrap_or_default(),
             on_empty: service.on_empty.or(defaults.on_empty.clone()).unwrap_or_default(),

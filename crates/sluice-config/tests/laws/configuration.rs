@@ -117,6 +117,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
             });
             let mut service = Service {
                 enabled,
+                guard: None,
                 backends: backends.collect(),
                 listeners,
                 interface: interface.map(|name| InterfaceName::new(name).unwrap()),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_nft::{ChainName, Key, Set, SetName, SetType, Table};
+use sluice_nft::{ChainName, Filling, Key, Set, SetName, SetType, Statement, Table};
 
 use super::Committed;
 use super::usage::References;
@@ -74,6 +74,10 @@ impl<'a> Part<'a> {
         let (was, is) = (&self.old.1.table.sets, &self.new.1.table.sets);
         let declared: BTreeMap<&SetName, &Set> = was.iter().chain(is).collect();
         for (name, declared) in declared {
+            // Those that rules fill are there for as long as the rules are.
+            if declared.is_learned() {
+                continue;
+            }
             let is_shared = names::is_masquerade(name);
             let stays = |key: &Key| is_shared && self.keys.get(key).is_some_and(|count| *count > 0);
             let held = table.sets.get(name);
@@ -101,7 +105,8 @@ impl<'a> Part<'a> {
                 self.before.sets.insert(name.clone(), before);
             }
             if count > 0 {
-                if !declared.size.is_some_and(|size| capacity::suits(size, count as u32)) {
+                let has_room = |size| capacity::suits(size, count as u32);
+                if declared.filling == Filling::Keys && !declared.size.is_some_and(has_room) {
                     return None;
                 }
                 self.after.sets.insert(name.clone(), after);
@@ -123,9 +128,20 @@ impl<'a> Part<'a> {
             let kept = self.before.chains.iter().find(|(name, _)| {
                 !self.after.chains.contains_key(*name) && usage.leading_to(name, &before, &after) > 0
             });
-            let Some((name, chain)) = kept else { return };
+            let Some((name, chain)) = kept else { break };
             let (name, chain) = (name.clone(), chain.clone());
             self.after.chains.insert(name, chain);
+        }
+        for (chains, sets, known) in [
+            (&self.before.chains, &mut self.before.sets, table),
+            (&self.after.chains, &mut self.after.sets, &self.new.1.table),
+        ] {
+            let rules = chains.values().flat_map(|chain| &chain.rules);
+            for name in rules.flat_map(|rule| &rule.0).filter_map(Statement::set) {
+                let set =
+                    known.sets.get(name).or_else(|| table.sets.get(name)).filter(|set| set.is_learned());
+                sets.extend(set.map(|set| (name.clone(), set.clone())));
+            }
         }
     }
 }

@@ -121,7 +121,7 @@ impl References {
         let elements = table.sets.values().flat_map(|set| set.elements.values());
         let by_element = elements.filter_map(|element| match &element.data {
             Data::Goto(chain) => Some(chain),
-            Data::Value(_) | Data::None => None,
+            Data::Value(_) | Data::Through(_) | Data::None => None,
         });
         let statements = table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.0);
         let by_rule = statements.filter_map(|statement| match statement {
@@ -146,6 +146,7 @@ fn same_frames(old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {
         a.name == b.name
             && frame(a) == frame(b)
             && a.service.interface == b.service.interface
+            && a.service.guard == b.service.guard
             && members(a) == members(b)
     };
     old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))

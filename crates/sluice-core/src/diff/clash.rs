@@ -86,13 +86,8 @@ impl Clash {
         }
         for statement in table.chains.values_mut().flat_map(|c| &mut c.rules).flat_map(|rule| &mut rule.0) {
             match statement {
-                Statement::InSet(_, set)
-                | Statement::VerdictMap(_, set)
-                | Statement::Dnat { map: set, .. } => {
-                    rename(set, &self.sets);
-                }
                 Statement::Goto(chain) | Statement::Jump(chain) => rename(chain, &self.chains),
-                _ => {}
+                other => other.set_mut().into_iter().for_each(|set| rename(set, &self.sets)),
             }
         }
         if !self.chains.is_empty() {
@@ -184,15 +179,7 @@ fn rename<N: Ord + Clone>(name: &mut N, stand_ins: &BTreeMap<N, N>) {
 
 fn used_sets(table: &Table) -> BTreeSet<SetName> {
     let rules = table.chains.values().flat_map(|chain| &chain.rules);
-    rules
-        .flat_map(|rule| &rule.0)
-        .filter_map(|statement| match statement {
-            Statement::InSet(_, set) | Statement::VerdictMap(_, set) | Statement::Dnat { map: set, .. } => {
-                Some(set.clone())
-            }
-            _ => None,
-        })
-        .collect()
+    rules.flat_map(|rule| &rule.0).filter_map(Statement::set).cloned().collect()
 }
 
 fn led_to(table: &Table) -> BTreeSet<ChainName> {
@@ -204,7 +191,7 @@ fn led_to(table: &Table) -> BTreeSet<ChainName> {
     let by_elements =
         table.sets.values().flat_map(|set| set.elements.values()).filter_map(|element| match &element.data {
             Data::Goto(chain) => Some(chain),
-            Data::Value(_) | Data::None => None,
+            Data::Value(_) | Data::Through(_) | Data::None => None,
         });
     by_rules.chain(by_elements).cloned().collect()
 }

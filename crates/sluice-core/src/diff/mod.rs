@@ -127,7 +127,7 @@ fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -
                 Data::Goto(chain) => {
                     !current.chains.contains_key(chain) && held.is_some_and(|held| held.contains_key(key))
                 }
-                Data::Value(_) | Data::None => false,
+                Data::Value(_) | Data::Through(_) | Data::None => false,
             });
             leads_to_new
                 || courses.iter().any(Course::is_dispatch)

@@ -1,6 +1,7 @@
 //! What the administrator asked for, after validation. Vocabulary: docs/architecture.md.
 
 mod backend;
+mod guard;
 mod health;
 mod in_force;
 mod listener;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
+pub use guard::{Guard, Limits, OnFull, Reason};
 pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
 pub use in_force::InForce;
 pub use listener::{Address, Listener, Ports, Protocol};

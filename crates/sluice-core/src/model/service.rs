@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_nft::Ip;
 
-use super::{Address, Backend, HealthCheck, InterfaceName, Listener};
+use super::{Address, Backend, Guard, HealthCheck, InterfaceName, Listener};
 
 /// One load-balanced service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Service {
     pub scheduler: Scheduler,
     /// Which source address the backends see.
     pub source: Source,
+    /// Who may come in, and how often; `None`: everybody, always.
+    pub guard: Option<Arc<Guard>>,
     /// How its backends are probed; `None`: not at all.
     pub health: Option<Arc<HealthCheck>>,
     /// What happens to the established TCP flows of a backend that went down.
@@ -46,6 +48,7 @@ impl Default for Service {
             interface: None,
             scheduler: Scheduler::default(),
             source: Source::default(),
+            guard: None,
             health: None,
             on_down: OnDown::default(),
             on_empty: OnEmpty::default(),

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_nft::{Rule, SetName, Statement, Table};
+use sluice_nft::{Filling, Rule, Set, SetName, Table};
 
 use super::layout::Layout;
 
@@ -15,7 +15,7 @@ const STEP: u32 = 4;
 /// A set that is this many times too large is exchanged for a smaller one.
 const SLACK: u32 = 64;
 
-/// Gives every set that has no size one, by what it holds and by what the kernel has now.
+/// Gives every set of keys that has no size one, by what it holds and by what the kernel has now.
 pub(super) fn size(table: &mut Table, layout: &Layout) {
     assign(table, |name, count| choose(name, count, layout));
 }
@@ -31,9 +31,14 @@ pub(crate) fn suits(size: u32, count: u32) -> bool {
     size >= count && (size == SMALLEST || size / SLACK <= count)
 }
 
+/// Ranges take no room before they are there.
+fn has_no_size(set: &Set) -> bool {
+    set.size.is_none() && set.filling == Filling::Keys
+}
+
 fn assign(table: &mut Table, size: impl Fn(&SetName, u32) -> u32) {
     let unsized_sets: Vec<SetName> =
-        table.sets.iter().filter(|(_, set)| set.size.is_none()).map(|(name, _)| name.clone()).collect();
+        table.sets.iter().filter(|(_, set)| has_no_size(set)).map(|(name, _)| name.clone()).collect();
     let mut renamed = BTreeMap::new();
     for name in unsized_sets {
         let Some(set) = table.sets.remove(&name) else { continue };
@@ -66,8 +71,7 @@ fn name_of(name: &SetName, size: u32) -> SetName {
 
 fn rename(rule: &mut Rule, renamed: &BTreeMap<SetName, SetName>) {
     for statement in &mut rule.0 {
-        if let Statement::InSet(_, set) | Statement::VerdictMap(_, set) | Statement::Dnat { map: set, .. } =
-            statement
+        if let Some(set) = statement.set_mut()
             && let Some(name) = renamed.get(set)
         {
             *set = name.clone();

@@ -35,7 +35,11 @@ pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
     let mut others: Vec<_> = entries.iter().filter(|entry| entry.exact().is_none()).collect();
     others.sort_by_key(|entry| entry.rank());
     for entry in others {
-        let chain = names::private_pick(entry);
+        let chain = if entry.service.guard.is_some() {
+            names::private_guard(entry)
+        } else {
+            names::private_pick(entry)
+        };
         prerouting.push(arriving(entry, &chain));
         if entry.service.interface.is_none() {
             output.push(local(entry, &chain));
@@ -50,7 +54,8 @@ pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
     }
 }
 
-fn key(ip: Ip) -> Vec<Operand> {
+/// What exact listeners are looked up by.
+pub(super) fn key(ip: Ip) -> Vec<Operand> {
     [Field::Daddr(ip), Field::L4proto, Field::Dport].map(Operand::Field).to_vec()
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{Address, Backend, InForce, Listener, Ports, Service, ServiceName, Source};
+use crate::model::{Address, Backend, InForce, Listener, Ports, Reason, Service, ServiceName, Source};
 use crate::origin::Flow;
 
 /// What a packet can enter by.
@@ -104,7 +104,13 @@ impl<'a> Entry<'a> {
             service: self.name.clone(),
             listener: self.listener,
             backend: backend.map(|backend| backend.name.clone()),
+            dropped: None,
         }
+    }
+
+    /// What an element is for that counts packets the guard drops.
+    pub(crate) fn dropped(&self, reason: Reason) -> Flow {
+        Flow { dropped: Some(reason), ..self.flow(None) }
     }
 
     /// The ports of `backend` that this entry leads to.

@@ -5,6 +5,7 @@
 pub(crate) mod capacity;
 mod dispatch;
 pub(crate) mod entry;
+mod guard;
 mod layout;
 pub(crate) mod names;
 mod pick;
@@ -39,8 +40,7 @@ pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     for entry in &entries {
-        let chain = pick::render(&mut rendered, entry, layout, &mut places);
-        dispatch::exact(&mut rendered, entry, &chain);
+        enter(&mut rendered, entry, layout, &mut places);
     }
     dispatch::base_chains(&mut rendered.table, &entries);
     reset::render(&mut rendered.table, &entries);
@@ -56,19 +56,26 @@ pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, preserved: &Pre
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     for entry in entries {
-        let chain = pick::render(&mut rendered, entry, layout, &mut places);
-        dispatch::exact(&mut rendered, entry, &chain);
+        enter(&mut rendered, entry, layout, &mut places);
         source::exact(&mut rendered, entry, preserved);
     }
     capacity::keep(&mut rendered.table, layout);
     rendered
 }
 
-/// Renders the pick chains of some listeners; `places` are for those that have none in the kernel.
-pub(crate) fn render_picks(entries: &[Entry<'_>], layout: &Layout, places: &mut Places) -> Rendered {
+/// Renders where new flows of a listener go, and how they get there.
+fn enter(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &mut Places) {
+    let chain = pick::render(rendered, entry, layout, places);
+    let chain = guard::render(rendered, entry, chain);
+    dispatch::exact(rendered, entry, &chain);
+}
+
+/// Renders what counts for some listeners: pick chains and guards; `places` are for those that have none in the kernel.
+pub(crate) fn render_counted(entries: &[Entry<'_>], layout: &Layout, places: &mut Places) -> Rendered {
     let mut rendered = Rendered::default();
     for entry in entries {
-        pick::render(&mut rendered, entry, layout, places);
+        let chain = pick::render(&mut rendered, entry, layout, places);
+        guard::render(&mut rendered, entry, chain);
     }
     capacity::keep(&mut rendered.table, layout);
     rendered

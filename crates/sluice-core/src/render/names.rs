@@ -11,6 +11,11 @@ pub(super) fn services(ip: Ip) -> SetName {
     format!("services{}", ip.digit()).into()
 }
 
+/// The verdict map behind the guards of exact listeners.
+pub(super) fn guarded(ip: Ip) -> SetName {
+    format!("guarded{}", ip.digit()).into()
+}
+
 /// What postrouting masquerades by the constant rule.
 pub(super) fn masquerade(ip: Ip) -> SetName {
     format!("masquerade{}", ip.digit()).into()
@@ -71,7 +76,13 @@ pub(super) fn private_source(entry: &Entry<'_>, one_port: bool) -> String {
     format!("{}/{}{kind}", entry.service.source.as_str(), path(entry))
 }
 
-fn path(entry: &Entry<'_>) -> String {
+/// Guard of one listener that cannot share: `guard/web/tcp/any4/80`.
+pub(super) fn private_guard(entry: &Entry<'_>) -> ChainName {
+    format!("guard/{}", path(entry)).into()
+}
+
+/// What tells the sets and chains of one listener from those of others: `web/tcp/any4/80`.
+pub(super) fn path(entry: &Entry<'_>) -> String {
     let address = match entry.listener.address {
         Address::Any => format!("any{}", entry.ip.digit()),
         Address::Exact(address) => address.to_string().replace(':', "-"),

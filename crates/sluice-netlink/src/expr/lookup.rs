@@ -8,12 +8,14 @@ use nftnl::nftnl_sys as sys;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Looks a key up; goes on only if it is there.
+/// Looks a key up; goes on only if it is there, or is not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lookup {
     pub(crate) set: String,
     pub(crate) from: Register,
     pub(crate) to: Found,
+    /// Whether it goes on only if the key is not there.
+    pub(crate) inverted: bool,
 }
 
 /// Where the data of a found key goes.
@@ -29,12 +31,13 @@ pub(crate) enum Found {
 
 impl Lookup {
     const VERDICT: u32 = sys::libc::NFT_REG_VERDICT as u32;
+    const INVERTED: u32 = sys::libc::NFT_LOOKUP_F_INV as u32;
 
     pub(super) const NAME: &str = "lookup";
 
     pub(super) fn decode(raw: RawExpr<'_>) -> Option<Self> {
-        // The only flag inverts the lookup.
-        (raw.u32(sys::NFTNL_EXPR_LOOKUP_FLAGS).unwrap_or(0) == 0).then_some(Lookup {
+        Some(Lookup {
+            inverted: raw.u32(sys::NFTNL_EXPR_LOOKUP_FLAGS).unwrap_or(0) == Self::INVERTED,
             set: raw.text(sys::NFTNL_EXPR_LOOKUP_SET)?.to_owned(),
             from: Register::of(raw.u32(sys::NFTNL_EXPR_LOOKUP_SREG)?)?,
             to: match raw.u32(sys::NFTNL_EXPR_LOOKUP_DREG) {
@@ -51,6 +54,7 @@ impl Expression for Lookup {
         let expr = Builder::new(c"lookup")
             .u32(sys::NFTNL_EXPR_LOOKUP_SREG, self.from.number())
             .text(sys::NFTNL_EXPR_LOOKUP_SET, &self.set);
+        let expr = if self.inverted { expr.u32(sys::NFTNL_EXPR_LOOKUP_FLAGS, Self::INVERTED) } else { expr };
         match self.to {
             Found::Nowhere => expr.finish(),
             Found::Verdict => expr.u32(sys::NFTNL_EXPR_LOOKUP_DREG, Self::VERDICT).finish(),

@@ -18,6 +18,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     pub(crate) const IIFNAME: u32 = sys::libc::NFT_META_IIFNAME as u32;
+    pub(crate) const OIFNAME: u32 = sys::libc::NFT_META_OIFNAME as u32;
     pub(crate) const NFPROTO: u32 = sys::libc::NFT_META_NFPROTO as u32;
     pub(crate) const L4PROTO: u32 = sys::libc::NFT_META_L4PROTO as u32;
 

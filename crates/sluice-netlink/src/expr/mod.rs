@@ -4,8 +4,10 @@ mod bitwise;
 mod cmp;
 mod counter;
 mod ct;
+mod dynset;
 mod fib;
 mod hash;
+mod immediate;
 mod lookup;
 mod masquerade;
 mod meta;
@@ -26,12 +28,14 @@ pub(crate) use bitwise::Bitwise;
 pub(crate) use cmp::{Cmp, CmpOp};
 pub(crate) use counter::Counter;
 pub(crate) use ct::Ct;
+pub(crate) use dynset::{Dynset, Keep};
 pub(crate) use fib::Fib;
 pub(crate) use hash::Hash;
+pub(crate) use immediate::Immediate;
 pub(crate) use lookup::{Found, Lookup};
 pub(crate) use masquerade::Masquerade;
 pub(crate) use meta::Meta;
-pub(crate) use nat::Dnat;
+pub(crate) use nat::{Nat, Translation};
 pub(crate) use numgen::Numgen;
 pub(crate) use payload::{Base, Payload};
 pub(crate) use raw::RawExpr;
@@ -51,10 +55,11 @@ macro_rules! expressions {
             /// Reads an expression; `None` if sluice never writes the like.
             pub(crate) fn decode(raw: RawExpr<'_>) -> Option<Expr> {
                 let name = raw.name();
-                match () {
-                    $(() if name == $name::NAME => $name::decode(raw).map(Expr::$name),)*
-                    () => None,
-                }
+                // Verdicts and constants have one name.
+                $(if name == $name::NAME && let Some(expr) = $name::decode(raw) {
+                    return Some(Expr::$name(expr));
+                })*
+                None
             }
         }
 
@@ -79,12 +84,14 @@ expressions! {
     Cmp,
     Counter,
     Ct,
-    Dnat,
+    Dynset,
     Fib,
     Hash,
+    Immediate,
     Lookup,
     Masquerade,
     Meta,
+    Nat,
     Numgen,
     Payload,
     Reject,

@@ -1,4 +1,4 @@
-//! `nat`: translates the destination.
+//! `nat`: translates the destination or the source.
 
 use std::ptr::NonNull;
 
@@ -10,55 +10,73 @@ use sluice_nft::Ip;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Translates the destination to a loaded address, and port if there is one.
+/// Translates an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Dnat {
+pub(crate) struct Nat {
     pub(crate) ip: Ip,
-    pub(crate) address: Register,
-    pub(crate) port: Option<Register>,
+    pub(crate) what: Translation,
 }
 
-impl Dnat {
+/// What is translated to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Translation {
+    /// The destination to a loaded address, and port if there is one.
+    Destination { address: Register, port: Option<Register> },
+    /// The source to one of the addresses from one to the other, at a random port.
+    Source { first: Register, last: Register },
+}
+
+impl Nat {
     /// `NF_NAT_RANGE_MAP_IPS` and `NF_NAT_RANGE_PROTO_SPECIFIED`: the kernel derives them from the
     /// registers.
     const DERIVED_FLAGS: u32 = 1 | 2;
+    /// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`.
+    const FULLY_RANDOM: u32 = 1 << 4;
+    const SNAT: u32 = sys::libc::NFT_NAT_SNAT as u32;
     const DNAT: u32 = sys::libc::NFT_NAT_DNAT as u32;
 
     pub(super) const NAME: &str = "nat";
 
     pub(super) fn decode(raw: RawExpr<'_>) -> Option<Self> {
+        let register = |attribute| raw.u32(attribute).map(Register::of);
         let family = raw.u32(sys::NFTNL_EXPR_NAT_FAMILY)?;
-        let flags = raw.u32(sys::NFTNL_EXPR_NAT_FLAGS).unwrap_or(0);
-        if raw.u32(sys::NFTNL_EXPR_NAT_TYPE)? != Self::DNAT || flags & !Self::DERIVED_FLAGS != 0 {
-            return None;
-        }
+        let flags = raw.u32(sys::NFTNL_EXPR_NAT_FLAGS).unwrap_or(0) & !Self::DERIVED_FLAGS;
+        let first = register(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN)??;
         // The kernel prints the end of a range even when it is its start.
-        let single = |min, max| {
-            let register = raw.u32(min);
-            raw.u32(max).is_none_or(|end| Some(end) == register).then_some(register)
-        };
-        let address = single(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, sys::NFTNL_EXPR_NAT_REG_ADDR_MAX)??;
-        let port = single(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, sys::NFTNL_EXPR_NAT_REG_PROTO_MAX)?;
-        Some(Dnat {
-            ip: Ip::ALL.into_iter().find(|ip| u32::from(ip.nfproto()) == family)?,
-            address: Register::of(address)?,
-            port: match port {
-                None => None,
-                Some(port) => Some(Register::of(port)?),
+        let last = register(sys::NFTNL_EXPR_NAT_REG_ADDR_MAX).unwrap_or(Some(first))?;
+        let port = register(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN);
+        let one_port = register(sys::NFTNL_EXPR_NAT_REG_PROTO_MAX).is_none_or(|last| Some(last) == port);
+        let what = match (raw.u32(sys::NFTNL_EXPR_NAT_TYPE)?, flags) {
+            (Self::DNAT, 0) if first == last && one_port => Translation::Destination {
+                address: first,
+                port: port.map_or(Some(None), |port| port.map(Some))?,
             },
-        })
+            (Self::SNAT, Self::FULLY_RANDOM) if port.is_none() => Translation::Source { first, last },
+            _ => return None,
+        };
+        Some(Nat { ip: Ip::ALL.into_iter().find(|ip| u32::from(ip.nfproto()) == family)?, what })
     }
 }
 
-impl Expression for Dnat {
+impl Expression for Nat {
     fn to_expr(&self, _: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
-        let expr = Builder::new(c"nat")
-            .u32(sys::NFTNL_EXPR_NAT_TYPE, Self::DNAT)
-            .u32(sys::NFTNL_EXPR_NAT_FAMILY, self.ip.nfproto().into())
-            .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, self.address.number());
-        match self.port {
-            None => expr.finish(),
-            Some(port) => expr.u32(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number()).finish(),
+        let expr = Builder::new(c"nat").u32(sys::NFTNL_EXPR_NAT_FAMILY, self.ip.nfproto().into());
+        match self.what {
+            Translation::Destination { address, port } => {
+                let expr = expr
+                    .u32(sys::NFTNL_EXPR_NAT_TYPE, Self::DNAT)
+                    .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, address.number());
+                match port {
+                    None => expr,
+                    Some(port) => expr.u32(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number()),
+                }
+            }
+            Translation::Source { first, last } => expr
+                .u32(sys::NFTNL_EXPR_NAT_TYPE, Self::SNAT)
+                .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, first.number())
+                .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MAX, last.number())
+                .u32(sys::NFTNL_EXPR_NAT_FLAGS, Self::FULLY_RANDOM),
         }
+        .finish()
     }
 }

@@ -29,6 +29,29 @@ impl Builder {
         self
     }
 
+    pub(crate) fn u64(self, attribute: u32, value: u64) -> Self {
+        // SAFETY: as in `u32`.
+        unsafe { sys::nftnl_expr_set_u64(self.0.as_ptr(), attribute as u16, value) };
+        self
+    }
+
+    pub(crate) fn bytes(self, attribute: u32, value: &[u8]) -> Self {
+        // SAFETY: as in `u32`; libnftnl copies as many bytes as it is told.
+        unsafe {
+            sys::nftnl_expr_set(self.0.as_ptr(), attribute as u16, value.as_ptr().cast(), value.len() as u32);
+        }
+        self
+    }
+
+    /// Sets the expression that a `dynset` keeps with each key.
+    pub(crate) fn inner(self, inner: Builder) -> Self {
+        // SAFETY: as in `u32`; `inner` is handed over and freed with this one.
+        unsafe {
+            sys::nftnl_expr_add_expr(self.0.as_ptr(), sys::NFTNL_EXPR_DYNSET_EXPRESSIONS, inner.0.as_ptr())
+        };
+        self
+    }
+
     /// Sets a text. One with a zero byte in it becomes empty, and the kernel refuses it.
     pub(crate) fn text(self, attribute: u32, text: &str) -> Self {
         let text = CString::new(text).unwrap_or_default();
@@ -76,6 +99,22 @@ impl<'a> RawExpr<'a> {
 
     pub(crate) fn u32(self, attribute: u32) -> Option<u32> {
         self.bytes(attribute)?.try_into().ok().map(u32::from_ne_bytes)
+    }
+
+    pub(crate) fn u64(self, attribute: u32) -> Option<u64> {
+        self.bytes(attribute)?.try_into().ok().map(u64::from_ne_bytes)
+    }
+
+    /// The expression that a `dynset` keeps with each key, if it is one.
+    pub(crate) fn inner(self) -> Option<RawExpr<'a>> {
+        let mut length = 0;
+        // SAFETY: the expression is valid for `'a`, and so is the one of its own that libnftnl returns, or null if
+        // there is none or more than one.
+        unsafe {
+            let attribute = sys::NFTNL_EXPR_DYNSET_EXPR as u16;
+            let inner = sys::nftnl_expr_get(self.0.as_ptr(), attribute, &mut length);
+            NonNull::new(inner.cast_mut().cast()).map(|inner| RawExpr::new(inner))
+        }
     }
 
     pub(crate) fn u8(self, attribute: u32) -> Option<u8> {

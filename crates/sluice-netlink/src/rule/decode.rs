@@ -5,22 +5,31 @@
 
 use std::collections::BTreeMap;
 
-use sluice_nft::{Field, Octets, Operand, Pick, SetName, Statement, Test};
+use nftnl::nftnl_sys as sys;
+use sluice_nft::{Field, Learn, Octets, Operand, Pick, SetName, Statement, Test};
 
 use super::encode::{hashed_len, port_after};
 use super::field::{Loaded, loaded};
-use crate::expr::{Cmp, CmpOp, Dnat, Expr, Found, Hash, Lookup, RawExpr, Register, Reject, Verdict, words};
+use crate::expr::{
+    Cmp, CmpOp, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Nat, RawExpr, Register, Reject,
+    Translation, Verdict, words,
+};
 
 /// The statements of a rule.
 pub(super) fn statements<'a>(exprs: impl Iterator<Item = RawExpr<'a>>) -> Vec<Statement> {
     let mut machine = Machine { registers: BTreeMap::new(), statements: vec![] };
-    for raw in exprs {
+    for raw in exprs.filter(|raw| !turns_one_byte(*raw)) {
         if Expr::decode(raw).and_then(|expr| machine.run(expr, raw)).is_none() {
             machine.statements.push(Statement::Foreign(raw.describe()));
             machine.registers.clear();
         }
     }
     machine.finish()
+}
+
+/// nft 1.0.6 turns around the one byte of a protocol before it looks it up among ranges, which changes nothing.
+fn turns_one_byte(raw: RawExpr<'_>) -> bool {
+    raw.name() == "byteorder" && raw.u32(sys::NFTNL_EXPR_BYTEORDER_LEN) == Some(1)
 }
 
 struct Machine<'a> {
@@ -41,6 +50,8 @@ enum Value {
     AtLeast(Field, Octets<16>),
     /// What a map held for a key.
     Mapped(Vec<Operand>, SetName),
+    /// The same for every packet.
+    Constant(Octets<16>),
 }
 
 impl<'a> Machine<'a> {
@@ -68,7 +79,11 @@ impl<'a> Machine<'a> {
             },
             Expr::Cmp(cmp) => self.compare(cmp, raw)?,
             Expr::Lookup(lookup) => self.lookup(lookup, raw)?,
-            Expr::Dnat(dnat) => self.dnat(dnat)?,
+            Expr::Nat(nat) => self.nat(nat)?,
+            Expr::Dynset(dynset) => self.dynset(dynset)?,
+            Expr::Immediate(Immediate { data, to }) => {
+                self.store(to, Value::Constant(Octets::new(&data)?), raw);
+            }
             Expr::Masquerade(_) => self.statements.push(Statement::Masquerade),
             Expr::Counter(_) => self.statements.push(Statement::Counter),
             Expr::Reject(Reject::Reset) => self.statements.push(Statement::RejectReset),
@@ -86,7 +101,7 @@ impl<'a> Machine<'a> {
         let Hash { from, len, modulus, seed, offset, to } = hash;
         let on = self.take_key(from).into_iter().map(|part| match part {
             Operand::Field(field) => Some(field),
-            Operand::Pick(_) => None,
+            Operand::Pick(_) | Operand::Port(_) => None,
         });
         let on: Vec<Field> = on.collect::<Option<_>>()?;
         (!on.is_empty() && len == hashed_len(&on)).then_some(())?;
@@ -115,11 +130,12 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    fn lookup(&mut self, Lookup { set, from, to }: Lookup, raw: RawExpr<'a>) -> Option<()> {
+    fn lookup(&mut self, Lookup { set, from, to, inverted }: Lookup, raw: RawExpr<'a>) -> Option<()> {
         let key = self.take_key(from);
         let set = SetName::from(set);
         (!key.is_empty()).then_some(())?;
         match to {
+            Found::Nowhere if inverted => self.statements.push(Statement::NotInSet(key, set)),
             Found::Nowhere => self.statements.push(Statement::InSet(key, set)),
             Found::Verdict => self.statements.push(Statement::VerdictMap(key, set)),
             Found::Value(to) => self.store(to, Value::Mapped(key, set), raw),
@@ -127,10 +143,44 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    fn dnat(&mut self, Dnat { ip, address, port }: Dnat) -> Option<()> {
-        let Value::Mapped(key, map) = self.take(address)? else { return None };
-        port.is_none_or(|port| port == port_after(ip, address)).then_some(())?;
-        self.statements.push(Statement::Dnat { ip, key, map, port: port.is_some() });
+    fn nat(&mut self, Nat { ip, what }: Nat) -> Option<()> {
+        let statement = match what {
+            Translation::Destination { address, port } => {
+                let Value::Mapped(key, map) = self.take(address)? else { return None };
+                port.is_none_or(|port| port == port_after(ip, address)).then_some(())?;
+                Statement::Dnat { ip, key, map, port: port.is_some() }
+            }
+            Translation::Source { first, last } => {
+                let Value::Constant(address) = self.take(first)? else { return None };
+                let last = match last == first {
+                    true => address,
+                    false => match self.take(last)? {
+                        Value::Constant(last) => last,
+                        _ => return None,
+                    },
+                };
+                let width = Field::Saddr(ip).width();
+                [address, last].iter().all(|address| address.as_slice().len() == width).then_some(())?;
+                Statement::Snat { ip, first: address, last }
+            }
+        };
+        self.statements.push(statement);
+        Some(())
+    }
+
+    fn dynset(&mut self, Dynset { set, key, keep }: Dynset) -> Option<()> {
+        let learn = match keep {
+            Keep::Above(rate) => Learn::Above(rate),
+            Keep::MoreThan(count) => Learn::MoreThan(count),
+            Keep::Value(data, timeout) => {
+                let data = self.take_key(data);
+                (!data.is_empty() && timeout % 1000 == 0).then_some(())?;
+                Learn::Value(data, u32::try_from(timeout / 1000).ok()?)
+            }
+        };
+        let key = self.take_key(key);
+        (!key.is_empty()).then_some(())?;
+        self.statements.push(Statement::Update { key, set: set.into(), learn });
         Some(())
     }
 
@@ -156,9 +206,8 @@ impl<'a> Machine<'a> {
     /// Takes the operands that lie one behind the other from here on.
     fn take_key(&mut self, mut from: Register) -> Vec<Operand> {
         let mut key = Vec::new();
-        while let Some((Value::Operand(_), _)) = self.registers.get(&from)
-            && let Some(Value::Operand(part)) = self.take(from)
-        {
+        while let Some(part) = self.registers.get(&from).and_then(|(value, _)| value.part()) {
+            self.registers.remove(&from);
             from = from.plus(words(part.width()));
             key.push(part);
         }
@@ -177,12 +226,25 @@ fn unused(raw: RawExpr<'_>) -> Statement {
 }
 
 impl Value {
+    /// The part of a key that it can be.
+    fn part(&self) -> Option<Operand> {
+        match self {
+            Value::Operand(part) => Some(part.clone()),
+            Value::Constant(value) => match *value.as_slice() {
+                [a, b] => Some(Operand::Port(u16::from_be_bytes([a, b]))),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     fn words(&self) -> usize {
         match self {
             Value::Operand(operand) => words(operand.width()),
             Value::Head(field, _) | Value::Masked(field, _) | Value::AtLeast(field, _) => {
                 words(field.width())
             }
+            Value::Constant(value) => words(value.as_slice().len()),
             // An address, and perhaps a port.
             Value::Mapped(..) => 5,
         }

@@ -1,11 +1,11 @@
 //! Rule to expressions, with the registers that nft 1.0.6 would use.
 
-use sluice_nft::{Field, Ip, Operand, Pick, Rule, Statement, Test};
+use sluice_nft::{Field, Ip, Learn, Operand, Pick, Rule, Statement, Test};
 
 use super::field::{load, load_head};
 use crate::expr::{
-    Bitwise, Cmp, CmpOp, Counter, Dnat, Expr, Found, Hash, Lookup, Masquerade, Numgen, Register, Reject,
-    Verdict, words,
+    Bitwise, Cmp, CmpOp, Counter, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Masquerade, Nat,
+    Numgen, Register, Reject, Translation, Verdict, words,
 };
 
 /// The expressions of a rule; `None` if it holds what only others write, or more than the registers
@@ -21,21 +21,44 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
     match statement {
         Statement::Match(field, test) => return encode_match(*field, test, exprs),
         Statement::InSet(key, set) => {
-            load_key(key, KEY.plus(reserved(key)), exprs)?;
-            exprs.push(Lookup { set: set.to_string(), from: KEY, to: Found::Nowhere }.into());
+            look_up(key, reserved(key), set.to_string(), Found::Nowhere, false, exprs)?
+        }
+        Statement::NotInSet(key, set) => {
+            look_up(key, reserved(key), set.to_string(), Found::Nowhere, true, exprs)?
         }
         Statement::VerdictMap(key, map) => {
             // nft sets aside room for a concatenated key twice.
             let scratch = if key.len() > 1 { 2 * reserved(key) } else { reserved(key) };
-            load_key(key, KEY.plus(scratch), exprs)?;
-            exprs.push(Lookup { set: map.to_string(), from: KEY, to: Found::Verdict }.into());
+            look_up(key, scratch, map.to_string(), Found::Verdict, false, exprs)?;
         }
         Statement::Dnat { ip, key, map, port } => {
             // Room for an address, then for a concatenated key.
             let scratch = 4 + if key.len() > 1 { reserved(key) } else { 0 };
-            load_key(key, KEY.plus(scratch), exprs)?;
-            exprs.push(Lookup { set: map.to_string(), from: KEY, to: Found::Value(KEY) }.into());
-            exprs.push(Dnat { ip: *ip, address: KEY, port: port.then(|| port_after(*ip, KEY)) }.into());
+            look_up(key, scratch, map.to_string(), Found::Value(KEY), false, exprs)?;
+            let what = Translation::Destination { address: KEY, port: port.then(|| port_after(*ip, KEY)) };
+            exprs.push(Nat { ip: *ip, what }.into());
+        }
+        Statement::Snat { ip, first, last } => {
+            let second = KEY.plus(4);
+            let last_in = if first == last { KEY } else { second };
+            exprs.push(Immediate { data: first.as_slice().to_vec(), to: KEY }.into());
+            if first != last {
+                exprs.push(Immediate { data: last.as_slice().to_vec(), to: second }.into());
+            }
+            exprs.push(Nat { ip: *ip, what: Translation::Source { first: KEY, last: last_in } }.into());
+        }
+        Statement::Update { key, set, learn } => {
+            let data = KEY.plus(reserved(key));
+            load_key(key, KEY, KEY.plus(reserved(key)), exprs)?;
+            let keep = match learn {
+                Learn::Above(rate) => Keep::Above(*rate),
+                Learn::MoreThan(count) => Keep::MoreThan(*count),
+                Learn::Value(values, seconds) => {
+                    load_key(values, data, data, exprs)?;
+                    Keep::Value(data, u64::from(*seconds) * 1000)
+                }
+            };
+            exprs.push(Dynset { set: set.to_string(), key: KEY, keep }.into());
         }
         Statement::Masquerade => exprs.push(Masquerade.into()),
         Statement::Counter => exprs.push(Counter.into()),
@@ -47,6 +70,21 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
         Statement::Jump(chain) => exprs.push(Verdict::Jump(chain.to_string()).into()),
         Statement::Foreign(_) => return None,
     }
+    Some(())
+}
+
+/// Loads a key and looks it up; a slot number is computed behind `scratch` words.
+fn look_up(
+    key: &[Operand],
+    scratch: usize,
+    set: String,
+    to: Found,
+    inverted: bool,
+    exprs: &mut Vec<Expr>,
+) -> Option<()> {
+    let from = Register::FIRST;
+    load_key(key, from, from.plus(scratch), exprs)?;
+    exprs.push(Lookup { set, from, to, inverted }.into());
     Some(())
 }
 
@@ -85,14 +123,14 @@ fn reserved(key: &[Operand]) -> usize {
     }
 }
 
-/// Loads a key into the first registers; what a slot number is computed from goes to `scratch`.
-fn load_key(key: &[Operand], scratch: Register, exprs: &mut Vec<Expr>) -> Option<()> {
-    let mut to = Register::FIRST;
+/// Loads a key into registers; what a slot number is computed from goes to `scratch`.
+fn load_key(key: &[Operand], mut to: Register, scratch: Register, exprs: &mut Vec<Expr>) -> Option<()> {
     for part in key {
         to.fits(words(part.width())).then_some(())?;
         match part {
             Operand::Field(field) => exprs.push(load(*field, to)),
             Operand::Pick(pick) => load_pick(pick, to, scratch, exprs)?,
+            Operand::Port(port) => exprs.push(Immediate { data: port.to_be_bytes().to_vec(), to }.into()),
         }
         to = to.plus(words(part.width()));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nftnl::nftnl_sys::libc::{NFT_MSG_NEWSET, NLM_F_CREATE, NLM_F_EXCL};
-use sluice_nft::{Operand, Set, SetName, SetType};
+use sluice_nft::{Filling, Operand, Set, SetName, SetType};
 
 use super::typing;
 use crate::attr::{Attributes, Write};
@@ -27,15 +27,30 @@ pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8>
     let mut message = message::start(NFT_MSG_NEWSET, NLM_F_CREATE | NLM_F_EXCL);
     message.put_text(attribute::TABLE, table);
     message.put_text(attribute::NAME, name.as_str());
-    message.put_u32(attribute::FLAGS, if set.data == SetType::Set { 0 } else { attribute::MAP });
+    message.put_u32(attribute::FLAGS, flags(set));
     message.put_u32(attribute::KEY_TYPE, typing::datatype(&set.key));
     message.put_u32(attribute::KEY_LEN, typing::length(&set.key) as u32);
     if let Some((datatype, length)) = data_type(&set.data) {
         message.put_u32(attribute::DATA_TYPE, datatype);
         message.put_u32(attribute::DATA_LEN, length as u32);
     }
-    if let Some(size) = set.size {
-        message.nest(attribute::DESC, |desc| desc.put_u32(attribute::DESC_SIZE, size));
+    let is_ranges = set.filling == Filling::Ranges;
+    if set.size.is_some() || is_ranges {
+        message.nest(attribute::DESC, |desc| {
+            set.size.iter().for_each(|size| desc.put_u32(attribute::DESC_SIZE, *size));
+            if is_ranges {
+                desc.nest(attribute::DESC_CONCAT, |parts| {
+                    for part in &set.key {
+                        parts.nest(uapi::LIST_ELEM, |field| {
+                            field.put_u32(attribute::FIELD_LENGTH, part.width() as u32);
+                        });
+                    }
+                });
+            }
+        });
+    }
+    if let Filling::Learned { timeout: Some(seconds) } = set.filling {
+        message.put(attribute::TIMEOUT, &(u64::from(seconds) * 1000).to_be_bytes());
     }
     message.put_u32(attribute::ID, id);
     message.put(attribute::USERDATA, &userdata(set));
@@ -46,6 +61,16 @@ pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8>
         });
     }
     message::finish(message)
+}
+
+fn flags(set: &Set) -> u32 {
+    let filling = match set.filling {
+        Filling::Keys => 0,
+        Filling::Ranges => attribute::RANGES | attribute::CONCATENATED,
+        Filling::Learned { timeout: None } => attribute::LEARNED,
+        Filling::Learned { timeout: Some(_) } => attribute::LEARNED | attribute::TIMEOUTS,
+    };
+    if set.data == SetType::Set { filling } else { filling | attribute::MAP }
 }
 
 fn data_type(data: &SetType) -> Option<(u32, usize)> {
@@ -92,14 +117,11 @@ pub(crate) fn decode(attributes: Attributes<'_>) -> Option<(SetName, Set)> {
 fn ours(attributes: Attributes<'_>, flags: u32) -> Option<Set> {
     let set = |kind| attributes.find(kind).is_some_and(|value| value.value.iter().any(|byte| *byte != 0));
     let desc = attributes.nested(attribute::DESC).unwrap_or(Attributes::new(&[]));
-    let special = flags & !attribute::MAP != 0
-        || [attribute::POLICY, attribute::TIMEOUT, attribute::GC_INTERVAL, attribute::EXPRESSIONS]
-            .into_iter()
-            .any(set)
-        || desc.find(attribute::DESC_CONCAT).is_some();
-    if special {
+    if [attribute::POLICY, attribute::GC_INTERVAL, attribute::EXPRESSIONS].into_iter().any(set) {
         return None;
     }
+    let timeout = attributes.find(attribute::TIMEOUT).and_then(|timeout| timeout.u64()).unwrap_or(0);
+    let timeout = (timeout > 0 && timeout % 1000 == 0).then_some(timeout / 1000);
     let userdata = attributes.bytes(attribute::USERDATA)?;
     let parts = |kind| typing::decode(typing::find(userdata, kind)?);
     let key = parts(userdata::KEY_TYPE)?;
@@ -114,8 +136,15 @@ fn ours(attributes: Attributes<'_>, flags: u32) -> Option<Set> {
         Some(_) => return None,
     };
     let size = desc.u32(attribute::DESC_SIZE);
-    let set = Set { key, data, size, counter, elements: BTreeMap::new() };
-    agrees(attributes, &set).then_some(set)
+    let filling = if desc.find(attribute::DESC_CONCAT).is_some() {
+        Filling::Ranges
+    } else if flags & attribute::LEARNED != 0 {
+        Filling::Learned { timeout: timeout.and_then(|seconds| u32::try_from(seconds).ok()) }
+    } else {
+        Filling::Keys
+    };
+    let set = Set { key, data, size, counter, filling, elements: BTreeMap::new() };
+    (agrees(attributes, &set) && self::flags(&set) == flags).then_some(set)
 }
 
 /// Whether the kernel's idea of the types is that of the user data, which it doesn't look at.

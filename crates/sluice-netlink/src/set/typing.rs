@@ -54,9 +54,10 @@ fn datatype_of(part: &Operand) -> u32 {
             Field::CtState => 26,
             Field::CtStatus => 28,
             Field::FibDaddrType => 38,
-            Field::Iifname => 41,
+            Field::Iifname | Field::Oifname => 41,
         },
         Operand::Pick(_) => 4,
+        Operand::Port(_) => 13,
     }
 }
 
@@ -94,8 +95,12 @@ const CTS: [(Field, [u32; 2]); 5] = [
     (Field::CtOriginalDport, [Ct::DPORT, 0]),
 ];
 
-const METAS: [(Field, [u32; 1]); 3] =
-    [(Field::Iifname, [Meta::IIFNAME]), (Field::Nfproto, [Meta::NFPROTO]), (Field::L4proto, [Meta::L4PROTO])];
+const METAS: [(Field, [u32; 1]); 4] = [
+    (Field::Iifname, [Meta::IIFNAME]),
+    (Field::Oifname, [Meta::OIFNAME]),
+    (Field::Nfproto, [Meta::NFPROTO]),
+    (Field::L4proto, [Meta::L4PROTO]),
+];
 
 /// Result and flags.
 const FIBS: [(Field, [u32; 2]); 1] = [(Field::FibDaddrType, [Fib::ADDRESS_TYPE, Fib::DADDR])];
@@ -119,6 +124,8 @@ pub(super) fn encode_verdict() -> Vec<u8> {
 fn encode_part(part: &Operand) -> Vec<u8> {
     let (kind, properties) = match part {
         Operand::Field(field) => properties_of(*field),
+        // The type of a set says what is compared, not with what.
+        Operand::Port(_) => properties_of(Field::Dport),
         Operand::Pick(pick) => {
             let random = match pick {
                 Pick::Inc { .. } => Numgen::INCREMENTAL,

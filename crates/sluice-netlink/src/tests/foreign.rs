@@ -82,14 +82,6 @@ fn set_in_a_rule_goes_with_the_rule() {
 }
 
 #[test]
-fn rule_with_an_inverted_lookup_is_foreign() {
-    foreign_rule(
-        "ct original ip daddr . meta l4proto . ip daddr . th dport != @masquerade4 drop",
-        &["lookup"],
-    );
-}
-
-#[test]
 fn rule_with_a_greater_than_is_foreign() {
     foreign_rule("tcp dport > 1024 drop", &["cmp gt"]);
     foreign_rule("tcp dport >= 1024 drop", &["cmp gte"]);
@@ -97,7 +89,7 @@ fn rule_with_a_greater_than_is_foreign() {
 
 #[test]
 fn rule_with_another_mark_is_foreign() {
-    foreign_rule("meta mark set 1", &["immediate", "meta set mark"]);
+    foreign_rule("meta mark set 1", &["meta set mark"]);
     foreign_rule("ct mark 1 drop", &["ct load mark"]);
 }
 

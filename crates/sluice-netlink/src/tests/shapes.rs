@@ -55,6 +55,26 @@ services:
     listen: 203.0.113.10:81
     source: preserve
     backends: [10.0.2.11:8080]
+  denied:
+    listen: [203.0.113.18:80, "[2001:db8::18]:80", 203.0.113.18:81]
+    deny: [198.51.100.66, 198.51.100.128/25, "2001:db8:bad::/48"]
+    backends: [10.0.2.11:8080, "[fd00::11]:8080"]
+  guarded:
+    listen: [203.0.113.19:80, "[2001:db8::19]:80"]
+    scheduler: random
+    allow: [198.51.100.0/24]
+    deny: [198.51.100.66]
+    limits:
+      new_connections: 1000/second burst 2000
+      new_connections_per_client: 20/minute burst 40
+      connections_per_client: 100
+      on_full: drop
+    backends: [10.0.2.11:8080, "[fd00::11]:8080"]
+  guarded-range:
+    listen: ["203.0.113.20:1000-1009", "*:5353/udp"]
+    allow: ["2001:db8:900d::/48", 0.0.0.0/0]
+    limits: { connections_per_client: 7, clients: 99 }
+    backends: [10.0.2.11, "[fd00::11]"]
   empty:
     listen: [203.0.113.17:80, "*:9999/udp"]
     backends: []

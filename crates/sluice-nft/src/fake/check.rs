@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 
 use crate::{
-    Base, ChainName, Data, Errno, Hook, Key, Operand, Pick, Rule, Set, SetName, SetType, Statement, Table,
+    Base, ChainName, Data, Errno, Filling, Hook, Key, Kind, Learn, Operand, Pick, Rule, Set, SetName,
+    SetType, Statement, Table,
 };
 
 /// Bytes in a name, without the closing zero.
@@ -23,7 +24,7 @@ pub(super) fn name(name: &str) -> Result<(), Errno> {
 }
 
 pub(super) fn base(base: Base) -> Result<(), Errno> {
-    if base.priority <= CONNTRACK { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+    if base.kind == Kind::Nat && base.priority <= CONNTRACK { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
 }
 
 pub(super) fn key(set: &Set, key: &Key) -> Result<(), Errno> {
@@ -34,6 +35,7 @@ pub(super) fn element(table: &Table, set: &Set, key: &Key, data: &Data) -> Resul
     self::key(set, key)?;
     match (&set.data, data) {
         (SetType::Set, Data::None) => Ok(()),
+        (SetType::Set, Data::Through(_)) if set.filling == Filling::Ranges => Ok(()),
         (SetType::Map(parts), Data::Value(value)) if value.as_slice().len() == width(parts) => Ok(()),
         (SetType::Verdicts, Data::Goto(chain)) => target(table, chain),
         _ => Err(Errno::EINVAL),
@@ -45,7 +47,9 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
     for statement in &rule.0 {
         match statement {
             // A map will do as a set: what it holds is ignored.
-            Statement::InSet(parts, set) => lookup(table, parts, set).map(|_| ())?,
+            Statement::InSet(parts, set) | Statement::NotInSet(parts, set) => {
+                lookup(table, parts, set).map(|_| ())?;
+            }
             Statement::VerdictMap(parts, map) => match lookup(table, parts, map)?.data {
                 SetType::Verdicts => {}
                 _ => return Err(Errno::EINVAL),
@@ -57,10 +61,19 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
                     return Err(Errno::ENODATA);
                 }
             }
+            Statement::Update { key, set, learn } => match (lookup(table, key, set)?, learn) {
+                (set, _) if !set.is_learned() => return Err(Errno::EINVAL),
+                (Set { data: SetType::Map(held), .. }, Learn::Value(data, _)) => {
+                    (width(data) >= width(held)).then_some(()).ok_or(Errno::ENODATA)?;
+                }
+                (Set { data: SetType::Set, .. }, Learn::Above(_) | Learn::MoreThan(_)) => {}
+                _ => return Err(Errno::EINVAL),
+            },
             Statement::Goto(chain) | Statement::Jump(chain) => target(table, chain)?,
             Statement::Foreign(_) => return Err(Errno::EOPNOTSUPP),
             Statement::Match(..)
             | Statement::Masquerade
+            | Statement::Snat { .. }
             | Statement::Counter
             | Statement::Drop
             | Statement::RejectReset
@@ -105,7 +118,9 @@ fn walk<'a>(
                     }
                 }
             }
-            Statement::Masquerade if hook != Hook::Postrouting => return Err(Errno::EOPNOTSUPP),
+            Statement::Masquerade | Statement::Snat { .. } if hook != Hook::Postrouting => {
+                return Err(Errno::EOPNOTSUPP);
+            }
             Statement::Dnat { .. } | Statement::RejectReset | Statement::RejectPort
                 if hook == Hook::Postrouting =>
             {

@@ -252,12 +252,10 @@ impl Transaction {
                 Statement::Goto(chain) | Statement::Jump(chain) => {
                     *self.chain_uses.entry(chain.clone()).or_default() += by;
                 }
-                Statement::InSet(_, set)
-                | Statement::VerdictMap(_, set)
-                | Statement::Dnat { map: set, .. } => {
-                    *self.set_uses.entry(set.clone()).or_default() += by;
+                other => {
+                    let set = other.set().into_iter();
+                    set.for_each(|set| *self.set_uses.entry(set.clone()).or_default() += by);
                 }
-                _ => {}
             }
         }
     }

@@ -29,6 +29,8 @@ impl View<'_> {
             Field::L4proto => Octets::new(&[self.packet.protocol]),
             Field::Nfproto => Octets::new(&[self.packet.ip().nfproto()]),
             Field::Iifname => self.interface(),
+            // Where it leaves is for the routes to say, which a trace does not know.
+            Field::Oifname => Octets::new(&[0; 16]),
             Field::FibDaddrType => Octets::new(&self.host.address_type(self.destination.ip()).to_ne_bytes()),
             Field::CtState => Octets::new(&Field::NEW.to_ne_bytes()),
             Field::CtStatus => {

@@ -177,6 +177,12 @@ impl<'a> Run<'a> {
                 Some(_) => Effect::Next,
                 None => Effect::Leave,
             },
+            Statement::NotInSet(parts, set) => match look_up(self, parts, set) {
+                Some(_) => Effect::Leave,
+                None => Effect::Next,
+            },
+            // One packet alone is above no limit.
+            Statement::Update { .. } => Effect::Leave,
             Statement::VerdictMap(parts, map) => match look_up(self, parts, map).map(|element| &element.data)
             {
                 Some(Data::Goto(chain)) => Effect::Goto(chain),
@@ -188,7 +194,7 @@ impl<'a> Run<'a> {
                     _ => Effect::Leave,
                 }
             }
-            Statement::Masquerade => {
+            Statement::Masquerade | Statement::Snat { .. } => {
                 self.masqueraded = true;
                 Effect::End(Ok(()))
             }
@@ -228,14 +234,14 @@ impl<'a> Run<'a> {
             key = match part {
                 Operand::Field(field) => key.with(self.view.load(*field)?.as_slice()),
                 Operand::Pick(pick) => key.slot(self.pick(place, pick)?),
+                Operand::Port(port) => key.port(*port),
             };
         }
         let now = self.read();
         let found = self.tables[now].sets.get(set)?;
         // A rule looks into the set that it was made with, gone or not, whatever has its name now.
         let same = place.table.sets.get(set).is_none_or(|bound| bound.same_declaration(found));
-        let element = found.elements.get(&key).filter(|_| same)?;
-        Some((key, element))
+        found.find(&key).filter(|_| same).map(|(key, element)| (*key, element))
     }
 
     fn pick(&mut self, place: &Place<'_>, pick: &Pick) -> Option<u32> {

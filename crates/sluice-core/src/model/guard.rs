@@ -1,0 +1,104 @@
+//! Who may come in, and how often.
+
+use ipnet::IpNet;
+use sluice_nft::Rate;
+
+/// What a service asks of new flows before they get a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Only these clients; empty: everybody. None of them lies within another.
+    pub allow: Vec<IpNet>,
+    /// Never these clients. None of them lies within another.
+    pub deny: Vec<IpNet>,
+    /// How often, and how many at a time.
+    pub limits: Limits,
+}
+
+/// Limits for each listener and IP version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// New flows of all clients together.
+    pub new_connections: Option<Rate>,
+    /// New flows of each client.
+    pub new_connections_per_client: Option<Rate>,
+    /// Live flows of each client.
+    pub connections_per_client: Option<u32>,
+    /// Clients that are remembered at a time.
+    pub clients: u32,
+    /// What becomes of clients beyond that.
+    pub on_full: OnFull,
+}
+
+impl Default for Limits {
+    /// None.
+    fn default() -> Self {
+        Limits {
+            new_connections: None,
+            new_connections_per_client: None,
+            connections_per_client: None,
+            clients: 65_536,
+            on_full: OnFull::default(),
+        }
+    }
+}
+
+/// What becomes of a new flow whose client there is no room to remember.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It comes in, unlimited.
+    #[default]
+    Accept,
+    /// It does not.
+    Drop,
+}
+
+impl OnFull {
+    /// As written in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OnFull::Accept => "accept",
+            OnFull::Drop => "drop",
+        }
+    }
+}
+
+/// Why the guard drops a packet, or would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// The client is denied.
+    Denied,
+    /// Others are allowed.
+    NotAllowed,
+    /// Above the rate of the client.
+    ClientRate,
+    /// Above the number of live flows of the client.
+    ClientConnections,
+    /// Above the rate of all clients.
+    Rate,
+    /// There was no room to remember the client. Dropped only if so configured.
+    ClientsFull,
+}
+
+impl Reason {
+    /// All, in the order in which they are looked at.
+    pub const ALL: [Reason; 6] = [
+        Reason::Denied,
+        Reason::NotAllowed,
+        Reason::ClientRate,
+        Reason::ClientConnections,
+        Reason::Rate,
+        Reason::ClientsFull,
+    ];
+
+    /// One word for it, as in status and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Denied => "denied",
+            Reason::NotAllowed => "not-allowed",
+            Reason::ClientRate => "client-rate",
+            Reason::ClientConnections => "client-connections",
+            Reason::Rate => "rate",
+            Reason::ClientsFull => "clients-full",
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The guard: which new flows get as far as a backend.
+//!
+//! Exact listeners that ask for the same checks share a chain: what differs, prefixes and counts, is in sets whose key
+//! begins with the listener. It ends in a verdict map that leads each on to its pick chain. Any other listener has a
+//! chain and sets of its own.
+
+use ipnet::IpNet;
+use sluice_nft::{
+    Chain, ChainName, Data, Element, Field, Ip, Key, Learn, Octets, Operand, Rate, Rule, Set, SetName,
+    Statement,
+};
+
+use super::entry::Entry;
+use super::{Rendered, dispatch, names};
+use crate::model::{Guard, Limits, OnFull, Reason};
+
+/// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
+pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>, pick: ChainName) -> ChainName {
+    let Some(guard) = &entry.service.guard else { return pick };
+    let checks = Check::all(guard, entry);
+    let scope = Scope::new(entry, &checks);
+    for check in &checks {
+        check.fill(rendered, entry, &scope);
+    }
+    let rules = || checks.iter().flat_map(|check| check.rules(&scope)).map(|rule| scope.of_version(rule));
+    let last = match entry.exact() {
+        None => Rule(vec![Statement::Goto(pick)]),
+        Some(_) => {
+            let map = names::guarded(entry.ip);
+            let origin = rendered.origins.add(entry.flow(None));
+            let next = Element { data: Data::Goto(pick), origin };
+            let set = rendered.table.sets.entry(map.clone());
+            set.or_insert_with(|| Set::verdicts(scope.key.clone())).elements.insert(scope.listener, next);
+            scope.of_version(vec![Statement::VerdictMap(scope.key.clone(), map)])
+        }
+    };
+    let chains = rendered.table.chains.entry(scope.chain.clone());
+    chains.or_insert_with(|| Chain { base: None, rules: rules().chain([last]).collect() });
+    scope.chain
+}
+
+/// One thing a listener asks for.
+enum Check<'a> {
+    Deny(Vec<&'a IpNet>),
+    /// Nobody of this IP version, if there are none.
+    Allow(Vec<&'a IpNet>),
+    Limit(Limit),
+}
+
+/// What the kernel keeps for each listener, or for each of its clients.
+struct Limit {
+    reason: Reason,
+    learn: Learn,
+    /// How many are remembered.
+    size: u32,
+    timeout: Option<u32>,
+    /// `None`: it is of all clients together.
+    on_full: Option<OnFull>,
+}
+
+impl<'a> Check<'a> {
+    /// In the order in which they are looked at: what is dropped for a reason of its client alone is no part of the rate
+    /// of all.
+    fn all(guard: &'a Guard, entry: &Entry<'_>) -> Vec<Check<'a>> {
+        let of_version = |nets: &'a [IpNet]| -> Vec<_> {
+            nets.iter().filter(|net| Ip::of(net.addr()) == entry.ip).collect()
+        };
+        let Limits { new_connections, new_connections_per_client, connections_per_client, clients, on_full } =
+            guard.limits;
+        let rate = |reason, rate: Rate, size, on_full| Limit {
+            reason,
+            learn: Learn::Above(rate),
+            size,
+            timeout: Some(refilled(rate)),
+            on_full,
+        };
+        let of_client = |limit| rate(Reason::ClientRate, limit, clients, Some(on_full));
+        let live = |most| Limit {
+            reason: Reason::ClientConnections,
+            learn: Learn::MoreThan(most),
+            size: clients,
+            timeout: None,
+            on_full: Some(on_full),
+        };
+        let deny = of_version(&guard.deny);
+        [
+            (!deny.is_empty()).then_some(Check::Deny(deny)),
+            (!guard.allow.is_empty()).then(|| Check::Allow(of_version(&guard.allow))),
+            new_connections_per_client.map(of_client).map(Check::Limit),
+            connections_per_client.map(live).map(Check::Limit),
+            new_connections.map(|limit| rate(Reason::Rate, limit, LISTENERS, None)).map(Check::Limit),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Part of the name of a shared chain: all that makes its rules differ.
+    fn word(&self) -> String {
+        match self {
+            Check::Deny(_) => "deny".to_owned(),
+            Check::Allow(nets) if nets.is_empty() => "nobody".to_owned(),
+            Check::Allow(_) => "allow".to_owned(),
+            Check::Limit(limit) => {
+                let on_full =
+                    limit.on_full.map(|on_full| format!("-{}", on_full.as_str())).unwrap_or_default();
+                format!("{}-{}{on_full}", limit.reason.as_str(), limit.word())
+            }
+        }
+    }
+
+    /// Puts into sets what the rules look for.
+    fn fill(&self, rendered: &mut Rendered, entry: &Entry<'_>, scope: &Scope) {
+        let Rendered { table, origins } = rendered;
+        let mut count = |reason| {
+            let element = Element { data: Data::None, origin: origins.add(entry.dropped(reason)) };
+            let set = table.sets.entry(scope.dropped(reason));
+            set.or_insert_with(|| Set::counted(scope.key.clone())).elements.insert(scope.listener, element);
+        };
+        match self {
+            Check::Deny(_) => {}
+            Check::Allow(_) => count(Reason::NotAllowed),
+            Check::Limit(limit) => {
+                count(limit.reason);
+                limit.on_full.iter().for_each(|_| count(Reason::ClientsFull));
+            }
+        }
+        let (name, nets, counter) = match self {
+            Check::Deny(nets) => ("deny", nets, true),
+            Check::Allow(nets) => ("allow", nets, false),
+            Check::Limit(limit) => {
+                let learned = || Set::learned(limit.key(scope), limit.size, limit.timeout);
+                table.sets.entry(limit.set(scope)).or_insert_with(learned);
+                return;
+            }
+        };
+        if !nets.is_empty() {
+            let origin = origins.add(entry.dropped(Reason::Denied));
+            let declared = || Set { counter, ..Set::ranges(scope.client_key()) };
+            let set = table.sets.entry(scope.set(name, "")).or_insert_with(declared);
+            let element = |net: &&IpNet| {
+                let last = Octets::EMPTY.address(net.broadcast());
+                (scope.listener.address(net.network()), Element { data: Data::Through(last), origin })
+            };
+            set.elements.extend(nets.iter().map(element));
+        }
+    }
+
+    fn rules(&self, scope: &Scope) -> Vec<Vec<Statement>> {
+        let count = |reason| Statement::InSet(scope.key.clone(), scope.dropped(reason));
+        let client = || scope.client_key();
+        match self {
+            Check::Deny(_) => vec![vec![Statement::InSet(client(), scope.set("deny", "")), Statement::Drop]],
+            Check::Allow(nets) => {
+                let others = Statement::NotInSet(client(), scope.set("allow", ""));
+                let others = (!nets.is_empty()).then_some(others);
+                vec![others.into_iter().chain([count(Reason::NotAllowed), Statement::Drop]).collect()]
+            }
+            Check::Limit(limit) => {
+                let (key, set) = (limit.key(scope), limit.set(scope));
+                let learn = Statement::Update { key, set: set.clone(), learn: limit.learn.clone() };
+                let above = vec![learn, count(limit.reason), Statement::Drop];
+                let full = limit.on_full.map(|on_full| {
+                    let forgotten = Statement::NotInSet(client(), set);
+                    let drop = (on_full == OnFull::Drop).then_some(Statement::Drop);
+                    [forgotten, count(Reason::ClientsFull)].into_iter().chain(drop).collect()
+                });
+                [above].into_iter().chain(full).collect()
+            }
+        }
+    }
+}
+
+impl Limit {
+    fn key(&self, scope: &Scope) -> Vec<Operand> {
+        if self.on_full.is_some() { scope.client_key() } else { scope.key.clone() }
+    }
+
+    /// The set that its rule fills: one for each limit, since sets of different ones are not declared alike.
+    fn set(&self, scope: &Scope) -> SetName {
+        scope.set(self.reason.as_str(), &self.word())
+    }
+
+    fn word(&self) -> String {
+        let size = if self.on_full.is_some() { format!("-{}", self.size) } else { String::new() };
+        match &self.learn {
+            Learn::Above(rate) => format!("{}-{}-{}{size}", rate.packets, rate.unit_name(), rate.burst),
+            Learn::MoreThan(most) => format!("{most}{size}"),
+            Learn::Value(..) => size,
+        }
+    }
+}
+
+/// Listeners that can share a limit; more of them are unlimited.
+const LISTENERS: u32 = 65_536;
+
+/// Seconds after which a token bucket is full again, whatever was taken out.
+fn refilled(rate: Rate) -> u32 {
+    let seconds = u64::from(rate.burst.max(1)) * u64::from(rate.unit) / u64::from(rate.packets.max(1));
+    u32::try_from(seconds).unwrap_or(u32::MAX).saturating_add(1)
+}
+
+/// How the sets of a guard are called and looked into.
+struct Scope {
+    chain: ChainName,
+    /// What comes first in the keys of its sets.
+    key: Vec<Operand>,
+    /// That of the listener.
+    listener: Key,
+    /// What a listener's own sets are told by: `web/tcp/any4/80`.
+    path: Option<String>,
+    ip: Ip,
+}
+
+impl Scope {
+    fn new(entry: &Entry<'_>, checks: &[Check<'_>]) -> Self {
+        let ip = entry.ip;
+        match entry.exact() {
+            Some((address, port)) => {
+                let words: Vec<_> = checks.iter().map(Check::word).collect();
+                Scope {
+                    chain: format!("guard{}/{}", ip.digit(), words.join("/")).into(),
+                    key: dispatch::key(ip),
+                    listener: Key::EMPTY.address(address).protocol(entry.protocol()).port(port),
+                    path: None,
+                    ip,
+                }
+            }
+            None => Scope {
+                chain: names::private_guard(entry),
+                key: vec![Operand::Field(Field::L4proto)],
+                listener: Key::EMPTY.protocol(entry.protocol()),
+                path: Some(names::path(entry)),
+                ip,
+            },
+        }
+    }
+
+    /// Listener and client.
+    fn client_key(&self) -> Vec<Operand> {
+        [&self.key[..], &[Operand::Field(Field::Saddr(self.ip))]].concat()
+    }
+
+    fn set(&self, kind: &str, detail: &str) -> SetName {
+        let detail = if detail.is_empty() { String::new() } else { format!("-{detail}") };
+        match &self.path {
+            None => format!("{kind}{}{detail}", self.ip.digit()),
+            Some(path) => format!("{kind}{detail}/{path}"),
+        }
+        .into()
+    }
+
+    /// The set that counts by listener what is dropped.
+    fn dropped(&self, reason: Reason) -> SetName {
+        self.set("dropped", reason.as_str())
+    }
+
+    fn of_version(&self, statements: Vec<Statement>) -> Rule {
+        let version = Statement::is(Field::Nfproto, &[self.ip.nfproto()]);
+        Rule([version].into_iter().chain(statements).collect())
+    }
+}
