@@ -1,6 +1,6 @@
 //! Whom the backends see.
 
-use sluice_testkit::Lab;
+use sluice_testkit::{Lab, eventually};
 
 #[test]
 fn backends_see_the_balancer_under_masquerade_and_the_client_under_preserve() {
@@ -72,4 +72,120 @@ fn other_traffic_through_the_balancer_is_never_masqueraded() {
     {
         assert_eq!(from.udp(to).unwrap().peer.ip().to_string(), peer, "udp, {} to {to}", from.name());
     }
+}
+
+const BOTH: [[&str; 3]; 2] =
+    [["203.0.113.10", "10.0.2.1", "10.0.2"], ["[2001:db8::10]", "fd00:2::1", "fd00:2:"]];
+
+/// TCP and UDP, both IP versions, two backends, with this source.
+fn both(source: &str) -> String {
+    format!(
+        "services:
+           v4:
+             listen: ['203.0.113.10:80', '203.0.113.10:53/udp', '203.0.113.10:1000-1009']
+             source: {source}
+             backends: ['10.0.2.11:8080', '10.0.2.12:8080']
+           v6:
+             listen: ['[2001:db8::10]:80', '[2001:db8::10]:53/udp', '[2001:db8::10]:1000-1009']
+             source: {source}
+             backends: ['[fd00:2::11]:8080', '[fd00:2::12]:8080']
+           any: {{listen: '*:7000', source: {source}, backends: ['10.0.2.11:8080', '[fd00:2::11]:8080']}}"
+    )
+}
+
+/// The client's address stays where answers pass the balancer, and is masqueraded where they would not: for a client
+/// beside the backends, for a backend that calls its own service, even if it gets itself.
+#[track_caller]
+fn keeps_all_but_the_hairpin(source: &str) {
+    let lab = Lab::new();
+    let _daemon = lab.start(&both(source));
+    for [vip, balancer, _] in BOTH {
+        for to in [":80", ":1003"] {
+            let seen = lab.client.tcp(&format!("{vip}{to}")).unwrap().peer.ip();
+            assert!(lab.client.addresses().contains(&seen), "{seen} is not the client's");
+        }
+        let seen = lab.client.udp(&format!("{vip}:53")).unwrap().peer.ip();
+        assert!(lab.client.addresses().contains(&seen), "{seen} is not the client's");
+        for host in [&lab.backends[0], &lab.backends[3]] {
+            for to in [":80", ":80", ":1003", ":1004"] {
+                let seen = host.tcp(&format!("{vip}{to}")).unwrap().peer.ip();
+                assert_eq!(seen.to_string(), balancer, "{} to {vip}{to}", host.name());
+            }
+            for _ in 0..2 {
+                let seen = host.udp(&format!("{vip}:53")).unwrap().peer.ip();
+                assert_eq!(seen.to_string(), balancer, "{} to {vip}:53", host.name());
+            }
+        }
+        lab.balancer.tcp(&format!("{vip}:80")).unwrap();
+        lab.balancer.udp(&format!("{vip}:53")).unwrap();
+    }
+    for (own, balancer) in [("10.0.2.1:7000", "10.0.2.1"), ("[fd00:2::1]:7000", "fd00:2::1")] {
+        assert_eq!(lab.backends[0].tcp(own).unwrap().peer.ip().to_string(), balancer);
+        let seen = lab.client.tcp(&own.replace("10.0.2.1", "10.0.1.1").replace("fd00:2", "fd00:1")).unwrap();
+        assert!(lab.client.addresses().contains(&seen.peer.ip()), "{seen:?}");
+    }
+}
+
+#[test]
+fn auto_masquerades_only_clients_that_would_be_answered_directly() {
+    keeps_all_but_the_hairpin("auto");
+}
+
+#[test]
+fn preserve_masquerades_only_the_hairpin() {
+    keeps_all_but_the_hairpin("preserve");
+}
+
+#[test]
+fn hairpin_follows_addresses_that_come_and_go() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&both("auto"));
+    // Another network on the backends' wire.
+    lab.balancer.ip("addr add 10.9.0.1/24 dev eth1");
+    lab.backends[3].ip("addr add 10.9.0.14/24 dev eth0");
+    let seen =
+        || lab.backends[3].tcp_from("10.9.0.14:0", "203.0.113.10:80").ok().map(|it| it.peer.ip().to_string());
+    eventually("the new network is known", || (seen()? == "10.0.2.1").then_some(()));
+    let known = || lab.balancer.sh("nft list set inet sluice on-link4").contains("10.9.0.0/24");
+    assert!(known());
+    lab.balancer.ip("addr del 10.9.0.1/24 dev eth1");
+    eventually("the old network is forgotten", || (!known()).then_some(()));
+}
+
+#[test]
+fn source_of_addresses_is_one_of_them() {
+    let lab = Lab::new();
+    for last in 2..=4 {
+        lab.balancer
+            .ip(&format!("addr add 10.0.2.{last}/24 dev eth1\naddr add fd00:2::{last}/64 dev eth1 nodad"));
+    }
+    let mut daemon = lab.start(
+        "services:
+           v4:
+             listen: ['203.0.113.10:80', '203.0.113.10:53/udp', '203.0.113.10:1000-1009']
+             source: 10.0.2.2-10.0.2.4
+             backends: ['10.0.2.11:8080']
+           v6:
+             listen: ['[2001:db8::10]:80', '[2001:db8::10]:53/udp', '[2001:db8::10]:1000-1009']
+             source: fd00:2::3
+             backends: ['[fd00:2::11]:8080']
+           masked: {listen: '203.0.113.10:81', backends: ['10.0.2.11:8080']}",
+    );
+    let mut seen = std::collections::BTreeSet::new();
+    for n in 1..60 {
+        for to in ["203.0.113.10:80", "203.0.113.10:1005"] {
+            seen.insert(lab.client.tcp_from(&format!("198.51.100.{n}:0"), to).unwrap().peer.ip().to_string());
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["10.0.2.2", "10.0.2.3", "10.0.2.4"]);
+    assert_eq!(lab.client.tcp("[2001:db8::10]:80").unwrap().peer.ip().to_string(), "fd00:2::3");
+    assert_eq!(lab.client.udp("[2001:db8::10]:53").unwrap().peer.ip().to_string(), "fd00:2::3");
+    assert_eq!(lab.client.tcp("[2001:db8::10]:1000").unwrap().peer.ip().to_string(), "fd00:2::3");
+    assert_eq!(lab.backends[1].tcp("[2001:db8::10]:80").unwrap().peer.ip().to_string(), "fd00:2::3");
+    // The same backend port behind another listener of the same address.
+    assert_eq!(lab.client.tcp("203.0.113.10:81").unwrap().peer.ip().to_string(), "10.0.2.1");
+    daemon.reload(
+        "services: {v4: {listen: '203.0.113.10:80', source: 10.0.2.3, backends: ['10.0.2.11:8080']}}",
+    );
+    assert_eq!(lab.client.tcp("203.0.113.10:80").unwrap().peer.ip().to_string(), "10.0.2.3");
 }

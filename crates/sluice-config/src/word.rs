@@ -56,25 +56,35 @@ impl Leaf for Scheduler {
 }
 
 impl Leaf for Source {
-    const EXPECTED: &'static str = "masquerade or preserve";
+    const EXPECTED: &'static str = "masquerade, auto, preserve, an address or a range of them";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         if let Scalar::Text(text) = scalar {
-            // An address, or two with a hyphen between.
-            let address = |text: &str| text.parse::<std::net::IpAddr>().is_ok();
-            if text == "auto"
-                || address(text)
-                || text.split_once('-').is_some_and(|(a, b)| address(a) && address(b))
-            {
-                let what = format!("source {} is not supported in this version", quoted(text));
-                return Err(Fault::new(what, "use masquerade or preserve"));
+            let (first, last) = text.split_once('-').unwrap_or((text, text));
+            if let (Ok(first), Ok(last)) = (first.trim().parse(), last.trim().parse()) {
+                return addresses(text, first, last);
             }
         }
-        choose(
-            scalar,
-            "source",
-            &[Source::Masquerade, Source::Preserve].map(|source| (source.as_str(), source)),
-        )
+        let known = [Source::Masquerade, Source::Auto, Source::Preserve];
+        choose(scalar, "source", &[("masquerade", known[0]), ("auto", known[1]), ("preserve", known[2])])
+    }
+}
+
+/// Source addresses from one to another, both included.
+fn addresses(text: &str, first: IpAddr, last: IpAddr) -> Result<Source, Fault> {
+    let bad = |what: &str, fix: &str| Err(Fault::new(format!("{} {what}", quoted(text)), fix));
+    let is_unicast = |address: &IpAddr| {
+        let broadcast = *address == IpAddr::from([255; 4]);
+        !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || broadcast)
+    };
+    if first.is_ipv4() != last.is_ipv4() {
+        bad("is a range from one IP version to the other", "write addresses of one version")
+    } else if first > last {
+        bad("is a range that ends before it begins", "write the lower address first")
+    } else if ![first, last].iter().all(is_unicast) {
+        bad("cannot be a source", "write unicast addresses of this host")
+    } else {
+        Ok(Source::Addresses(first, last))
     }
 }
 

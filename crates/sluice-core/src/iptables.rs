@@ -141,29 +141,31 @@ impl Hooks {
     /// In order of precedence. A listener that preserves the source stands here only where its
     /// connections would be taken for those of a later one.
     fn masquerade(&mut self, entries: &[Entry<'_>]) {
-        let masquerades =
-            |entry: &Entry<'_>| entry.service.source == Source::Masquerade && !entry.backends.is_empty();
+        let masquerades = |entry: &Entry<'_>| !entry.service.source.keeps() && !entry.backends.is_empty();
         for (n, entry) in entries.iter().enumerate() {
             let translated = original(entry);
-            let mut rule = |to: &str, target| {
+            let mut rule = |to: &str, target: &str| {
                 line(
                     &mut self.postrouting,
                     format_args!("-A sluice-postrouting {translated}{to} -j {target}"),
                 );
             };
-            const MASQUERADE: &str = "MASQUERADE --random-fully";
+            let target = match entry.service.source {
+                Source::Addresses(..) => format!("SNAT --to-source {} --random-fully", entry.service.source),
+                _ => "MASQUERADE --random-fully".to_owned(),
+            };
             match (entry.service.source, entry.listener.address) {
                 _ if entry.backends.is_empty() => {}
-                (Source::Preserve, _) => {
+                (Source::Preserve | Source::Auto, _) => {
                     if entries[n + 1..].iter().any(|later| masquerades(later) && entry.overlaps(later)) {
                         rule("", "RETURN");
                     }
                 }
-                (Source::Masquerade, Address::Exact(_)) => rule("", MASQUERADE),
+                (_, Address::Exact(_)) => rule("", &target),
                 // Somebody else may translate the same port of another address, so ask for the backend too.
-                (Source::Masquerade, Address::Any) => {
+                (_, Address::Any) => {
                     for backend in &entry.backends {
-                        rule(&reached(entry, backend), MASQUERADE);
+                        rule(&reached(entry, backend), &target);
                     }
                 }
             }
@@ -175,6 +177,9 @@ impl Hooks {
 fn pick(rules: &mut String, entry: &Entry<'_>) {
     let Entry { name, service, listener, backends, .. } = entry;
     line(rules, format_args!("# {name}, {listener}: {}", service.scheduler.as_str()));
+    if service.guard.is_some() {
+        line(rules, format_args!("# (without its allow, deny and limits: a nat table cannot drop)"));
+    }
 
     let weights: Vec<_> = backends.iter().map(|backend| backend.weight).collect();
     let shares: Vec<(usize, u32)> = match service.scheduler {

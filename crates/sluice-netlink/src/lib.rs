@@ -17,6 +17,7 @@ mod dump;
 mod element;
 mod expr;
 mod features;
+mod interfaces;
 mod listener;
 pub mod memory;
 mod message;
@@ -36,6 +37,7 @@ mod uapi;
 mod watch;
 
 pub use features::{Missing, ProbeError, probe};
+pub use interfaces::{Interfaces, networks};
 pub use monitor::{Change, Event, Monitor};
 pub use netlink::{Hold, Netlink, OpenError};
 pub use sysctl::{Proc, SysctlError};

@@ -1,9 +1,10 @@
 //! The kernel's ruleset, and failures to get at it.
 
 use nix::errno::Errno;
+use sluice_core::model::Networks;
 use sluice_netlink::{Hold, Netlink};
 use sluice_nft::{CommitError, ReadError};
-use sluiced::fatal::Fatal;
+use sluiced::fatal::{Exit, Fatal};
 use sluiced::reconcile::RoundError;
 
 /// Connects to nftables in the network namespace of this process. Tables that are made can be owned by a
@@ -15,6 +16,14 @@ pub(crate) fn open() -> Result<Netlink, Fatal> {
 /// The same without trying what it can do: to read, or to remove.
 pub(crate) fn look() -> Result<Netlink, Fatal> {
     Netlink::open().map_err(Fatal::open)
+}
+
+/// The networks that this host is in.
+pub(crate) fn networks() -> Result<Networks, Fatal> {
+    let fatal = |error| {
+        Fatal::new(Exit::Runtime, format!("look at interfaces: {error}"), "raise the limits of the process")
+    };
+    sluice_netlink::networks().map(Networks::of).map_err(fatal)
 }
 
 /// Reading it failed.

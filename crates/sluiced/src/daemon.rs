@@ -11,7 +11,7 @@ use sluice_api::{
 use sluice_config::Loaded;
 use sluice_core::census::Census;
 use sluice_core::flows::Forget;
-use sluice_core::model::{BackendKey, Config, InForce, OnStop, ServiceName, Services};
+use sluice_core::model::{BackendKey, Config, InForce, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
@@ -77,6 +77,7 @@ impl<D: Dataplane> Daemon<D> {
         mut forwarding: Forwarding,
         notify: Notify,
         flows: Flows,
+        networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -96,7 +97,7 @@ impl<D: Dataplane> Daemon<D> {
         let mut daemon = Daemon {
             file,
             config,
-            standings: Standings::default(),
+            standings: Standings::on(networks),
             following: Following::default(),
             prober: Prober::new(),
             flows,
@@ -168,7 +169,8 @@ impl<D: Dataplane> Daemon<D> {
         self.expect_down(&new.services);
         let instead = self.standings.instead(&new.services);
         let held = self.standings.in_force(&self.config.services);
-        let transition = Transition::between(held, InForce::new(&new.services, &instead));
+        let transition =
+            Transition::between(held, InForce::new(&new.services, &instead).on(&self.standings.networks));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&transition, now());
@@ -227,6 +229,17 @@ impl<D: Dataplane> Daemon<D> {
         let _ = self.settle(result);
         let line = self.line();
         self.notify.status(&line);
+    }
+
+    /// Has rules follow the host's interfaces and addresses.
+    pub(crate) async fn networks(&mut self, networks: Networks) {
+        if networks != self.standings.networks {
+            let before = std::mem::replace(&mut self.standings.networks, networks);
+            let wanted = self.standings.in_force(&self.config.services);
+            let transition = Transition::between(wanted.on(&before), wanted);
+            let result = self.reconciler.round(Trigger::Networks, &transition).await;
+            let _ = self.settle(result);
+        }
     }
 
     /// What is written to.

@@ -9,7 +9,8 @@ use std::thread;
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sluice_netlink::{Hold, Monitor, Netlink, ProbeError, Proc, memory};
+use sluice_core::model::Networks;
+use sluice_netlink::{Hold, Interfaces, Monitor, Netlink, ProbeError, Proc, memory, networks};
 use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::census::Counts;
@@ -46,6 +47,8 @@ fn check(file: &Path) -> Result<(), Fatal> {
 
 fn run(args: Args) -> Result<(), Fatal> {
     memory::share_heap();
+    let (asking, requests) = request::channel();
+    let networks = follow_networks(asking.clone())?;
     let surroundings = Surroundings {
         config: args.config,
         proc: Proc::default(),
@@ -54,13 +57,14 @@ fn run(args: Args) -> Result<(), Fatal> {
         claim: Claim::take,
         flows: Flows::start(),
         counter: Counts::start(),
+        networks,
     };
     raise_limits();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;
-    runtime.block_on(tasks::run(surroundings, open, listen, request::channel()))
+    runtime.block_on(tasks::run(surroundings, open, listen, (asking, requests)))
 }
 
 /// The kernel, if it can do what sluice needs.
@@ -89,6 +93,34 @@ fn listen(netlink: &Netlink, asking: Sender<Request>) -> Result<(), Fatal> {
     let monitor = Monitor::open(netlink.port()).map_err(fatal)?;
     let thread = thread::Builder::new().name("monitor".to_owned()).spawn(|| tell(monitor, asking));
     thread.map(drop).map_err(fatal)
+}
+
+/// Where the host is. Has a thread tell when that changes.
+fn follow_networks(asking: Sender<Request>) -> Result<Networks, Fatal> {
+    let fatal = |error| {
+        Fatal::new(Exit::Runtime, format!("look at interfaces: {error}"), "raise the limits of the process")
+    };
+    // What happens after the first look is heard.
+    let interfaces = Interfaces::open().map_err(fatal)?;
+    let now = networks().map(Networks::of).map_err(fatal)?;
+    let follow = move || {
+        loop {
+            let networks = interfaces.wait().and_then(|()| networks());
+            let told = match networks {
+                Ok(networks) => asking.blocking_send(Request::Networks(Networks::of(networks))),
+                Err(error) => {
+                    return error!(
+                        "follow interfaces: {error} (sources `auto` and `preserve` stay as they are)"
+                    );
+                }
+            };
+            if told.is_err() {
+                return;
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("interfaces".to_owned()).spawn(follow);
+    thread.map(|_| now).map_err(fatal)
 }
 
 /// Passes on what others do, until nobody wants to know.

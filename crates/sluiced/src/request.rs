@@ -2,6 +2,7 @@
 
 use sluice_api::{BackendStatus, ErrorReply, OverrideRequest, ReloadStatus, Status};
 use sluice_core::census::Census;
+use sluice_core::model::Networks;
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +22,8 @@ pub enum Request {
     Active([String; 2], Census, oneshot::Sender<Option<u64>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
+    /// The host is in these networks now.
+    Networks(Networks),
     /// Stop in order.
     Stop,
 }

@@ -7,7 +7,7 @@ use sluice_api::{Admin as Said, Override};
 use sluice_core::balance::{Balance, Load};
 use sluice_core::health::Admin;
 use sluice_core::model::{
-    Backend, BackendKey, BackendName, InForce, Scheduler, Service, ServiceName, Services,
+    Backend, BackendKey, BackendName, InForce, Networks, Scheduler, Service, ServiceName, Services,
 };
 use sluice_core::pool::{self, RAMP_STEPS, Standing};
 use tokio::time::Instant;
@@ -27,12 +27,19 @@ pub(crate) struct Standings {
     balances: BTreeMap<ServiceName, Balance>,
     /// Services that do not serve as the file says.
     instead: Services,
+    /// Where the host is.
+    pub(crate) networks: Networks,
 }
 
 impl Standings {
+    /// All as the file says, on a host in these networks.
+    pub(crate) fn on(networks: Networks) -> Self {
+        Standings { networks, ..Standings::default() }
+    }
+
     /// Services as they serve.
     pub(crate) fn in_force<'a>(&'a self, file: &'a Services) -> InForce<'a> {
-        InForce::new(file, &self.instead)
+        InForce::new(file, &self.instead).on(&self.networks)
     }
 
     /// How one backend stands.

@@ -10,6 +10,8 @@
 //!            |                       |                     |
 //!            +-----------+-----------+----- monitor        |
 //!                        |                  (a thread: commits of others)
+//!                        +----------------- interfaces     |
+//!                        |                  (a thread: addresses that change)
 //!                        | Request (bounded)               |
 //!                        v                                 |
 //!      +--------------------------------------+            |
@@ -28,6 +30,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sluice_core::model::Networks;
 use sluice_netlink::{Proc, memory};
 use sluice_nft::Dataplane;
 use tokio::sync::mpsc;
@@ -65,6 +68,8 @@ pub struct Surroundings {
     pub flows: Flows,
     /// Has it counted.
     pub counter: Counts,
+    /// Where the host is, at the start.
+    pub networks: Networks,
 }
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
@@ -76,7 +81,7 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter } = surroundings;
+    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, networks } = surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -95,7 +100,7 @@ pub async fn run<D: Dataplane>(
     let _held_to_the_end = claim()?;
     let (_removed_at_the_end, listener) = socket.split();
     let forwarding = Forwarding::new(proc, state);
-    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify, flows).await?;
+    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify, flows, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
         listen(daemon.dataplane(), asking.clone())?;
@@ -128,6 +133,7 @@ pub async fn run<D: Dataplane>(
                     let _ = answer.send(daemon.active(names, &flows));
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
+                Some(Request::Networks(networks)) => daemon.networks(networks).await,
                 Some(Request::Stop) | None => break,
             },
             trigger = daemon.due() => daemon.round(trigger).await,

@@ -109,6 +109,7 @@ impl Draft {
             families(&here, &listeners, &backends);
         }
         ports::check(&here, &listeners, &backends, &policy);
+        source(&here, &listeners, &backends, policy.source);
         if own_start {
             pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
         }
@@ -281,6 +282,23 @@ fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
                 "use weights with a common divisor",
             ));
         }
+    }
+}
+
+/// A source has an IP version, and so have the flows that get it.
+fn source(here: &Here<'_>, listeners: &Elements<Listener>, backends: &Elements<Backend>, source: Source) {
+    let Source::Addresses(first, _) = source else { return };
+    let ip = Ip::of(first);
+    let listener = listeners
+        .iter()
+        .find(|listener| matches!(listener.address, Address::Exact(address) if Ip::of(address) != ip));
+    let backend = backends.iter().find(|backend| Ip::of(backend.address) != ip);
+    let other = listener.map(ToString::to_string).or_else(|| Some(backend?.name.to_string()));
+    if let Some(other) = other {
+        here.key("source").error(Fault::new(
+            format!("the source {source} is of another IP version than {other}"),
+            "make two services, one for each version",
+        ));
     }
 }
 

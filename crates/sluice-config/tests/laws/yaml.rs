@@ -102,7 +102,7 @@ fn write_policy(
     }
     let source = default.map_or(Default::default(), |default| default.source);
     if service.source != source || style.toss() {
-        writeln!(text, "{indent}source: {}", service.source.as_str()).unwrap();
+        writeln!(text, "{indent}source: {}", service.source).unwrap();
     }
     write_pool(text, indent, service, default.unwrap_or(&Service::default()), style);
     let scheduler = default.map_or(Scheduler::RoundRobin, |default| default.scheduler);

@@ -62,7 +62,9 @@ impl Committed {
             old.extend(before.into_iter().flat_map(|service| Entry::of(name, service)));
             new.extend(after.into_iter().flat_map(|service| Entry::of(name, service)));
         }
-        let part = self.usage.is_local(&old, &new, &self.table).then(|| Part::new(self, old, new)).flatten();
+        let same_host = transition.held.networks() == transition.wanted.networks();
+        let is_local = same_host && self.usage.is_local(&old, &new, &self.table);
+        let part = is_local.then(|| Part::new(self, old, new)).flatten();
         if let Some(part) = part {
             return Proposal { plan: part.plan(), after: After::Part(Box::new(part)) };
         }

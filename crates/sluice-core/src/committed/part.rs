@@ -26,9 +26,9 @@ impl<'a> Part<'a> {
     /// `None` if the change concerns what all listeners share: a set grows out of its size, or base chains change.
     pub(super) fn new(committed: &Committed, old: Vec<Entry<'a>>, new: Vec<Entry<'a>>) -> Option<Self> {
         let rendered =
-            |entries: &[Entry<'_>]| render_own(entries, &committed.layout, committed.usage.preserved());
+            |entries: &[Entry<'_>]| render_own(entries, &committed.layout, committed.usage.claims());
         let (was, is) = (rendered(&old), rendered(&new));
-        let sets = committed.table.sets.iter().filter(|(name, _)| names::is_masquerade(name));
+        let sets = committed.table.sets.iter().filter(|(name, _)| names::is_source(name));
         let sets: Vec<_> = sets.map(|(_, set)| &set.elements).collect();
         let keys =
             committed.usage.keys(&old, &new, |key| sets.iter().any(|elements| elements.contains_key(key)));
@@ -78,7 +78,7 @@ impl<'a> Part<'a> {
             if declared.is_learned() {
                 continue;
             }
-            let is_shared = names::is_masquerade(name);
+            let is_shared = names::is_source(name);
             let stays = |key: &Key| is_shared && self.keys.get(key).is_some_and(|count| *count > 0);
             let held = table.sets.get(name);
             let (mut before, mut after) = (declared.declaration_only(), declared.declaration_only());

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use sluice_nft::{ChainName, Data, Key, Statement, Table};
+use sluice_nft::{ChainName, Data, Ip, Key, Statement, Table};
 
 use crate::render::entry::Entry;
 use crate::render::names;
 use crate::render::reset;
-use crate::render::source::{self, Preserved};
+use crate::render::source::{self, Claims};
 
 /// Who needs what.
 #[derive(Debug, Default)]
@@ -16,8 +16,8 @@ pub(super) struct Usage {
     chains: References,
     /// How many listeners need an element of the constant rule at postrouting, if more than one.
     keys: HashMap<Key, u32>,
-    /// Flows that keep their source.
-    preserved: Preserved,
+    /// Flows that are not simply masqueraded.
+    claims: Claims,
 }
 
 /// How often elements and rules lead to shared chains.
@@ -26,44 +26,47 @@ pub(super) struct References(BTreeMap<ChainName, i64>);
 
 impl Usage {
     pub(super) fn of(entries: &[Entry<'_>], table: &Table) -> Self {
-        let preserved = Preserved::of(entries);
-        let mut keys: Vec<_> = entries.iter().flat_map(|entry| source::keys(entry, &preserved)).collect();
+        let claims = Claims::of(entries);
+        let mut keys: Vec<_> = entries.iter().flat_map(|entry| source::keys(entry, &claims)).collect();
         keys.sort_unstable();
         let same = keys.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
         let keys = same.map(|same| (same[0], same.len() as u32)).collect();
         let mut chains = References::default();
         chains.count(table, 1);
-        Usage { chains, keys, preserved }
+        Usage { chains, keys, claims }
     }
 
     /// Whether going from `old` to `new` listeners changes nothing of what is said about all listeners at once:
     /// rules of the base chains, and which flows the constant rule at postrouting can tell apart.
     pub(super) fn is_local(&self, old: &[Entry<'_>], new: &[Entry<'_>], table: &Table) -> bool {
         let entries = || old.iter().chain(new);
-        let claimed = |entry: &Entry<'_>| {
+        let disputed = |entry: &Entry<'_>| {
             let address = entry.exact_destination();
-            entry.members().any(|b| address.is_some_and(|at| self.preserved.claims(entry, at, b)))
+            entry.members().any(|b| address.is_some_and(|at| self.claims.dispute(entry, at, b)))
         };
-        let [preserve, masquerade] = [true, false].map(|kept| {
-            let any = |entries: &[Entry<'_>]| entries.iter().any(|entry| entry.preserves() == kept);
-            any(old) || any(new)
-        });
+        let claiming = entries().any(Entry::claims);
         let one_by_one = table.chains.contains_key(&names::source());
-        let masquerades = table.sets.keys().any(names::is_masquerade);
+        // Where all keep their source alike, nothing is to be told apart.
+        let keeps_alike = |entry: &Entry<'_>| {
+            let source = entry.service.source;
+            let own = Ip::ALL.map(|ip| names::source_of(source, ip));
+            let mut others = table.sets.keys().filter(|set| names::is_source(set));
+            source.keeps() && others.all(|set| own.iter().any(|own| set.as_str().starts_with(own.as_str())))
+        };
         let resets = |entries: &[Entry<'_>]| entries.iter().filter(|entry| reset::resets(entry)).count();
         if resets(old) != resets(new) {
             return false;
         }
         same_frames(old, new)
             || entries().all(|entry| entry.exact().is_some())
-                && !(preserve && (one_by_one || masquerades || masquerade) && !same_claims(old, new))
-                && !(preserve && one_by_one)
-                && !entries().any(|entry| !entry.preserves() && claimed(entry))
+                && !(claiming && !entries().all(keeps_alike) && !same_claims(old, new))
+                && !(claiming && one_by_one)
+                && !entries().any(disputed)
     }
 
-    /// All flows that keep their source.
-    pub(super) fn preserved(&self) -> &Preserved {
-        &self.preserved
+    /// All flows that are not simply masqueraded.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// How many listeners need an element, now that these need it no longer and those do.
@@ -76,7 +79,7 @@ impl Usage {
         let mut counts = BTreeMap::new();
         let now = |key: &Key| self.keys.get(key).copied().unwrap_or(u32::from(is_there(key)));
         for (entries, by) in [(new, 1), (old, -1)] {
-            for key in entries.iter().flat_map(|entry| source::keys(entry, &self.preserved)) {
+            for key in entries.iter().flat_map(|entry| source::keys(entry, &self.claims)) {
                 let count: &mut u32 = counts.entry(key).or_insert_with(|| now(&key));
                 *count = count.saturating_add_signed(by);
             }
@@ -105,8 +108,8 @@ impl Usage {
         self.chains.count(before, -1);
         self.chains.count(after, 1);
         self.chains.0.retain(|_, count| *count != 0);
-        old.iter().for_each(|entry| self.preserved.remove(entry));
-        new.iter().for_each(|entry| self.preserved.add(entry));
+        old.iter().for_each(|entry| self.claims.remove(entry));
+        new.iter().for_each(|entry| self.claims.add(entry));
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Service, ServiceName, Services};
+use super::{Networks, Service, ServiceName, Services};
 
 static NONE: Services = BTreeMap::new();
+static NOWHERE: Networks = Networks::NONE;
 
 /// The services of the file, in place of some of which others are in force: with weights as health, operators and
 /// load have them. Few differ mostly, so those are kept beside the file's; the last layer that has a service counts.
@@ -12,12 +13,23 @@ static NONE: Services = BTreeMap::new();
 pub struct InForce<'a> {
     file: &'a Services,
     instead: [&'a Services; 2],
+    networks: &'a Networks,
 }
 
 impl<'a> InForce<'a> {
     /// All of `instead` are in `file`, too.
     pub fn new(file: &'a Services, instead: &'a Services) -> Self {
-        InForce { file, instead: [instead, &NONE] }
+        InForce { file, instead: [instead, &NONE], networks: &NOWHERE }
+    }
+
+    /// The same on a host with these networks.
+    pub fn on(self, networks: &'a Networks) -> Self {
+        InForce { networks, ..self }
+    }
+
+    /// The host's networks.
+    pub fn networks(&self) -> &'a Networks {
+        self.networks
     }
 
     /// The same, but for some services that are in the file, too.
@@ -33,7 +45,7 @@ impl<'a> InForce<'a> {
 
     /// All, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'a ServiceName, &'a Service)> + use<'a> {
-        let InForce { file, instead } = *self;
+        let InForce { file, instead, .. } = *self;
         let same = instead.iter().all(|layer| layer.is_empty());
         file.iter().map(move |(name, service)| {
             let other = if same { None } else { instead[1].get(name).or_else(|| instead[0].get(name)) };

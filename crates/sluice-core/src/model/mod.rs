@@ -6,6 +6,7 @@ mod health;
 mod in_force;
 mod listener;
 mod name;
+mod networks;
 mod service;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
 pub use in_force::InForce;
 pub use listener::{Address, Listener, Ports, Protocol};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
+pub use networks::Networks;
 pub use service::{HashOn, OnDown, OnEmpty, Scheduler, Service, Source};
 
 /// Services by name.

@@ -1,5 +1,7 @@
 //! Listeners, a policy and backends.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,21 +121,37 @@ pub enum HashOn {
 }
 
 /// Which source address the backends see.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// An address of the balancer, so that replies come back.
     #[default]
     Masquerade,
-    /// The client's; the backends must route replies through the balancer.
+    /// One of those from the first to the last, of one IP version.
+    Addresses(IpAddr, IpAddr),
+    /// The client's, but for a client in the network of the backends' interface: an answer to it would bypass the
+    /// balancer.
+    Auto,
+    /// The client's, but for one whose packets leave where they came from, to a network that it is in itself. The
+    /// backends must route replies through the balancer.
     Preserve,
 }
 
 impl Source {
-    /// As written in the file.
-    pub fn as_str(self) -> &'static str {
+    /// Whether it is the client's.
+    pub fn keeps(self) -> bool {
+        matches!(self, Source::Auto | Source::Preserve)
+    }
+}
+
+/// As written in the file.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Masquerade => "masquerade",
-            Source::Preserve => "preserve",
+            Source::Masquerade => f.write_str("masquerade"),
+            Source::Auto => f.write_str("auto"),
+            Source::Preserve => f.write_str("preserve"),
+            Source::Addresses(first, last) if first == last => write!(f, "{first}"),
+            Source::Addresses(first, last) => write!(f, "{first}-{last}"),
         }
     }
 }

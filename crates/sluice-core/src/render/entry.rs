@@ -60,9 +60,9 @@ impl<'a> Entry<'a> {
         self.service.backends.iter().filter(move |backend| Ip::of(backend.address) == ip)
     }
 
-    /// Whether the backends see the client's address.
-    pub(crate) fn preserves(&self) -> bool {
-        self.service.source == Source::Preserve
+    /// Whether its backends must not see the masqueraded source that the same key would give others.
+    pub(crate) fn claims(&self) -> bool {
+        self.service.source != Source::Masquerade
     }
 
     pub(crate) fn rank(&self) -> Rank {

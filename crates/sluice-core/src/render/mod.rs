@@ -19,7 +19,7 @@ use crate::origin::Origins;
 use entry::Entry;
 pub use layout::Layout;
 pub(crate) use layout::Places;
-use source::Preserved;
+use source::Claims;
 
 /// A ruleset, and what its elements are for.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,8 @@ pub struct Rendered {
 /// keeps its place, so that its rule and its round-robin counter stay; one whose number changes
 /// gets a place that nobody uses, so that its old slots stay valid until the switch is over.
 pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered {
-    let entries = entry::entries(services.into());
+    let services = services.into();
+    let entries = entry::entries(services);
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     for entry in &entries {
@@ -44,20 +45,19 @@ pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered
     }
     dispatch::base_chains(&mut rendered.table, &entries);
     reset::render(&mut rendered.table, &entries);
-    source::render(&mut rendered, &entries);
+    source::render(&mut rendered, &entries, services.networks());
     capacity::size(&mut rendered.table, layout);
     rendered
 }
 
 /// Renders what these entries need for themselves: all but the base chains and, at postrouting, what is not in the
-/// constant rule's set. Names and sizes of sets are as they are in the kernel; `preserved` are all flows that keep
-/// their source.
-pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, preserved: &Preserved) -> Rendered {
+/// sets of constant rules. Names and sizes of sets are as they are in the kernel; `claims` are those of all listeners.
+pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, claims: &Claims) -> Rendered {
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     for entry in entries {
         enter(&mut rendered, entry, layout, &mut places);
-        source::exact(&mut rendered, entry, preserved);
+        source::exact(&mut rendered, entry, claims);
     }
     capacity::keep(&mut rendered.table, layout);
     rendered

@@ -4,7 +4,7 @@
 use sluice_nft::{ChainName, Ip, SetName};
 
 use super::entry::Entry;
-use crate::model::{Address, HashOn, OnEmpty, Ports, Scheduler};
+use crate::model::{Address, HashOn, OnEmpty, Ports, Scheduler, Source};
 
 /// The verdict map of exact listeners.
 pub(super) fn services(ip: Ip) -> SetName {
@@ -16,14 +16,35 @@ pub(super) fn guarded(ip: Ip) -> SetName {
     format!("guarded{}", ip.digit()).into()
 }
 
-/// What postrouting masquerades by the constant rule.
-pub(super) fn masquerade(ip: Ip) -> SetName {
-    format!("masquerade{}", ip.digit()).into()
+/// What of postrouting a constant rule gives this source: `masquerade4`, `snat4/10.0.2.1`.
+pub(crate) fn source_of(source: Source, ip: Ip) -> SetName {
+    match source {
+        Source::Masquerade | Source::Auto | Source::Preserve => format!("{source}{}", ip.digit()),
+        Source::Addresses(..) => format!("snat{}/{}", ip.digit(), word(source)),
+    }
+    .into()
 }
 
-/// Whether it is that set, whatever its size.
-pub(crate) fn is_masquerade(set: &SetName) -> bool {
-    set.as_str().strip_prefix("masquerade").is_some_and(|rest| rest.starts_with(['4', '6']))
+/// Whether it is one of those sets, whatever its size.
+pub(crate) fn is_source(set: &SetName) -> bool {
+    ["masquerade", "auto", "preserve", "snat"]
+        .iter()
+        .any(|kind| set.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with(['4', '6'])))
+}
+
+/// Networks by the interface that leads there.
+pub(super) fn on_link(ip: Ip) -> SetName {
+    format!("on-link{}", ip.digit()).into()
+}
+
+/// Each interface beside itself.
+pub(super) fn same_interface() -> SetName {
+    "same-interface".into()
+}
+
+/// A source without what nft takes for something else.
+fn word(source: Source) -> String {
+    source.to_string().replace('-', "..").replace(':', "-")
 }
 
 /// Where new flows of a service go that has no backend for them.
@@ -73,7 +94,11 @@ pub(super) fn private_pick(entry: &Entry<'_>) -> ChainName {
 /// differs in declaration differs in name, so that both can stand beside each other during a change.
 pub(super) fn private_source(entry: &Entry<'_>, one_port: bool) -> String {
     let kind = if one_port { "" } else { "/addresses" };
-    format!("{}/{}{kind}", entry.service.source.as_str(), path(entry))
+    let source = match entry.service.source {
+        source @ Source::Addresses(..) => format!("snat/{}", word(source)),
+        source => source.to_string(),
+    };
+    format!("{source}/{}{kind}", path(entry))
 }
 
 /// Guard of one listener that cannot share: `guard/web/tcp/any4/80`.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use sluice_core::model::{InForce, Networks};
 use sluice_core::render::{Layout, render};
 use sluice_nft::{
     Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule, Set, Statement, Table,
@@ -75,6 +76,21 @@ services:
     allow: ["2001:db8:900d::/48", 0.0.0.0/0]
     limits: { connections_per_client: 7, clients: 99 }
     backends: [10.0.2.11, "[fd00::11]"]
+  auto:
+    listen: [203.0.113.21:80, "[2001:db8::21]:80", "*:7000"]
+    source: auto
+    backends: [10.0.2.11:8080, "[fd00::11]:8080"]
+  from:
+    listen: [203.0.113.22:80, 203.0.113.22:1000-1009]
+    source: 10.0.2.1-10.0.2.8
+    backends: [10.0.2.11:8080]
+  from6:
+    listen: ["[2001:db8::22]:80"]
+    source: fd00::1
+    backends: ["[fd00::11]:8080"]
+  beside-from:
+    listen: [203.0.113.22:81]
+    backends: [10.0.2.11:8080]
   empty:
     listen: [203.0.113.17:80, "*:9999/udp"]
     backends: []
@@ -84,7 +100,10 @@ services:
 pub(super) fn rendered() -> Table {
     let mut file = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
     file.write_all(SERVICES.as_bytes()).expect("room in the file");
-    render(&services(file.path()), &Layout::default()).table
+    let nets = ["10.0.2.1/24", "10.0.3.1/16", "fd00::1/64"]
+        .map(|net| ("eth1".to_owned(), net.parse().expect("a network")));
+    let (services, networks) = (services(file.path()), Networks::of(nets));
+    render(InForce::from(&services).on(&networks), &Layout::default()).table
 }
 
 fn services(file: &Path) -> BTreeMap<sluice_core::model::ServiceName, sluice_core::model::Service> {

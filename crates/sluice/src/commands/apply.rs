@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use sluice_core::model::Config;
-use sluice_core::model::Services;
+use sluice_core::model::{Config, InForce, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
 use sluiced::claim::Claim;
@@ -67,9 +66,11 @@ impl Apply {
             let hint = error.hint();
             Fatal::new(exit, error, hint)
         })?;
+        let networks = kernel::networks()?;
+        let nothing = Services::new();
+        let transition = Transition::between(&nothing, InForce::from(&services).on(&networks));
         let outcome =
-            daemon::run(reconciler.round(Trigger::Start, &Transition::between(&Services::new(), &services)))?
-                .map_err(kernel::unfinished)?;
+            daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
         match self.json {
             true => output::print_json(&Report::of(&outcome))?,
             false => output::print(&format!("{outcome}\n"))?,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use sluice_core::diff::diff;
+use sluice_core::model::InForce;
 use sluice_core::plan::{self, Change};
 use sluice_core::render::{Layout, render};
 use sluice_core::report::report;
@@ -66,7 +67,9 @@ impl Plan {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let loaded = config::load(common.config(self.file.as_ref()))?;
         let snapshot = kernel::look()?.read().map_err(kernel::unread)?;
-        let desired = render(&loaded.config.services, &Layout::of(snapshot.table.as_ref()));
+        let networks = kernel::networks()?;
+        let services = InForce::from(&loaded.config.services).on(&networks);
+        let desired = render(services, &Layout::of(snapshot.table.as_ref()));
         let plan = diff(snapshot.table.as_ref(), Some(&desired.table), &desired.origins);
         if self.json {
             output::print_json(&json(&plan))?;

@@ -7,14 +7,14 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, ValueEnum};
 use serde::Serialize;
 use sluice_core::iptables;
-use sluice_core::model::Config;
+use sluice_core::model::{Config, InForce};
 use sluice_core::origin::{Flow, Origins};
 use sluice_core::render::{Layout, Rendered};
 use sluice_nft::{Ip, Set, SetType, Table};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::args::{Cli, Common};
-use crate::{config, output};
+use crate::{config, kernel, output};
 
 /// Print the ruleset that a configuration asks for
 ///
@@ -74,7 +74,9 @@ impl Render {
             Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
         }
         let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
-        let rendered = || sluice_core::render::render(&services, &Layout::default());
+        let networks = kernel::networks()?;
+        let in_force = || InForce::from(&services).on(&networks);
+        let rendered = || sluice_core::render::render(in_force(), &Layout::default());
         match self.format {
             Format::Nft => output::print(&rendered().table.to_string())?,
             Format::Json => output::print_json(&Ruleset::of(&rendered()))?,

@@ -50,6 +50,8 @@ pub enum Trigger {
     Operator,
     /// Shares follow the load, or time.
     Load,
+    /// The host has other interfaces or addresses.
+    Networks,
     /// It is time to look.
     Refresh,
     /// The round before failed.
@@ -416,6 +418,7 @@ impl fmt::Display for Trigger {
             Trigger::Health => "health",
             Trigger::Operator => "operator",
             Trigger::Load => "load",
+            Trigger::Networks => "interfaces",
             Trigger::Foreign => "foreign change",
             Trigger::Refresh => "refresh",
             Trigger::Retry => "retry",

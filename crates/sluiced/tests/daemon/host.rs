@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use sluice_api::{ReloadStatus, Status};
+use sluice_core::model::Networks;
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
@@ -187,6 +188,7 @@ impl Host {
             claim: || Ok(Claim::default()),
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
+            networks: Networks::default(),
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }
