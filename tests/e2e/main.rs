@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod affinity;
 mod commands;
 mod crash;
 mod empty;

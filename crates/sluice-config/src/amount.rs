@@ -26,6 +26,25 @@ impl Leaf for Refresh {
     }
 }
 
+/// How long a client stays on its backend; `None` is not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Affinity(pub(crate) Option<Duration>);
+
+impl Leaf for Affinity {
+    const EXPECTED: &'static str = "a duration such as 10m, or 0";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        const BOUNDS: Bounds = Bounds {
+            least: Duration::from_secs(1),
+            most: Duration::from_secs(30 * 24 * 60 * 60),
+            range: "1s to 30d",
+            form: "a number and s, m, h or d, such as 10m or 1h30m",
+            zero: ", or 0 for no affinity",
+        };
+        BOUNDS.parse(scalar).map(Affinity)
+    }
+}
+
 /// How long a backend that comes back takes; `None` is no time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlowStart(pub(crate) Option<Duration>);

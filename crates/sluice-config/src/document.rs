@@ -6,7 +6,7 @@ use sluice_core::model::{
     ServiceName, Source,
 };
 
-use crate::amount::{Clients, Connections, PerTime, Quorum, Refresh, SlowStart};
+use crate::amount::{Affinity, Clients, Connections, PerTime, Quorum, Refresh, SlowStart};
 use crate::endpoint::Target;
 use crate::place::Here;
 use crate::probe::Health;
@@ -49,6 +49,7 @@ mapping! {
         interface: InterfaceName,
         scheduler: Scheduler,
         hash: Hash,
+        affinity: Affinity,
         source: Source,
         allow: Many<Prefix>,
         deny: Many<Prefix>,
@@ -68,6 +69,7 @@ mapping! {
         interface: InterfaceName,
         scheduler: Scheduler,
         hash: Hash,
+        affinity: Affinity,
         source: Source,
         allow: Many<Prefix>,
         deny: Many<Prefix>,
@@ -211,8 +213,7 @@ fn not_in_snippet(key: &str) -> Option<Fault> {
 }
 
 fn not_in_service(key: &str) -> Option<Fault> {
-    let later = ["affinity", "synproxy"];
-    later.contains(&key).then(|| Fault::later(&quoted(key)))
+    (key == "synproxy").then(|| Fault::later(&quoted(key)))
 }
 
 fn not_in_defaults(key: &str) -> Option<Fault> {

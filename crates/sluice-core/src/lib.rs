@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod affinity;
 pub mod balance;
 pub mod census;
 pub mod committed;

@@ -75,6 +75,11 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
         let share = if is_ramping { standing.ramp.clamp(1, RAMP_STEPS) } else { 1 };
         backend.weight = if serves { standing.weight(backend) * u16::from(share) } else { 0 };
     }
+    if now.affinity.is_some() {
+        let keeps = |standing: &Standing| standing.is_up && standing.admin != Admin::Disabled;
+        let left = service.backends.iter().zip(&standings).filter(|(_, standing)| !keeps(standing));
+        now.left = left.map(|(backend, _)| backend.name.clone()).collect();
+    }
     // An operator's weights need not have a divisor in common.
     now.fixed_grid |= Ip::ALL.into_iter().any(|ip| {
         let of_version = now.backends.iter().filter(move |backend| Ip::of(backend.address) == ip);

@@ -192,15 +192,19 @@ fn disabled_service_leaves_an_empty_table() {
 }
 
 #[test]
-fn masquerade_is_one_rule_and_preserve_needs_none() {
+fn masquerade_is_one_rule_and_preserve_one_for_the_hairpin() {
     let table = fresh(&services([
         ("a", service(&["203.0.113.10:80"], &["10.0.2.11:8080"])),
         ("b", service(&["203.0.113.11:80"], &["10.0.2.11:8080"]).preserve()),
     ]));
     assert_eq!(
         rules(&table, "postrouting"),
-        ["ct status dnat ct original ip daddr . meta l4proto . ip daddr . th dport @masquerade4 \
-          masquerade fully-random"]
+        [
+            "ct status dnat ct original ip daddr . meta l4proto . ip daddr . th dport @masquerade4 \
+          masquerade fully-random",
+            "ct status dnat iifname . oifname @same-interface oifname . ip saddr @on-link4 \
+          ct original ip daddr . meta l4proto @preserve4 masquerade fully-random"
+        ]
     );
     assert_eq!(elements(&table, "masquerade4"), ["203.0.113.10 . tcp . 10.0.2.11 . 8080"]);
 }

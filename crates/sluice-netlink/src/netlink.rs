@@ -4,8 +4,8 @@ use std::io;
 
 use nix::errno::Errno;
 use sluice_nft::{
-    CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
-    TableFlags, generation_after,
+    CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step,
+    Table, TableFlags, generation_after,
 };
 
 use crate::deleted::{self, Deleted};
@@ -154,6 +154,10 @@ impl Dataplane for Netlink {
     /// One dump of the elements of the set, in key order.
     fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
         if set.counter { read::counters(&mut self.asking().0, name) } else { Ok(vec![]) }
+    }
+
+    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+        read::learned(&mut self.asking().0, name, set)
     }
 
     /// While we own the table this is what the generation is. Else the kernel tells us of all commits, from the

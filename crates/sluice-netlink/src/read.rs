@@ -1,7 +1,9 @@
 //! Our table as the kernel has it: all of it, or a part.
 
+use std::collections::{BTreeMap, HashMap};
+
 use nix::errno::Errno;
-use sluice_nft::{Counter, Counters, Key, Part, ReadError, Set, SetName, Snapshot, Table};
+use sluice_nft::{Counter, Counters, Data, Key, Part, ReadError, Set, SetName, Snapshot, Table};
 
 use crate::dump::{Reader, Stop, attempts, failed};
 use crate::watch::Watch;
@@ -33,6 +35,19 @@ pub(crate) fn counters(reader: &mut Reader<'_>, name: &SetName) -> Result<Vec<(K
         Some(_) => reader.counters(name),
         None => Ok(vec![]),
     })
+}
+
+/// What rules put into a set.
+pub(crate) fn learned(
+    reader: &mut Reader<'_>,
+    name: &SetName,
+    set: &Set,
+) -> Result<Vec<(Key, Data)>, ReadError> {
+    let elements = steady(|| match reader.declaration(name)? {
+        Some(_) => reader.elements(name, set, &HashMap::new()).map(|(elements, _)| elements),
+        None => Ok(BTreeMap::new()),
+    })?;
+    Ok(elements.into_iter().map(|(key, element)| (key, element.data)).collect())
 }
 
 /// The counted sets of our table.

@@ -85,7 +85,7 @@ impl Base {
     /// Filtering of packets that arrive, when their connections are known and before they are translated.
     pub const GUARD: Base = Base { kind: Kind::Filter, hook: Hook::Prerouting, priority: -110 };
     /// A look at what leaves, when its destination is translated and its source is not.
-    pub const LEARN: Base = Base { kind: Kind::Filter, hook: Hook::Postrouting, priority: 90 };
+    pub const LEARN: Base = Base { kind: Kind::Nat, hook: Hook::Postrouting, priority: 90 };
 }
 
 impl fmt::Display for Base {
@@ -96,6 +96,8 @@ impl fmt::Display for Base {
             Base::PREROUTING => f.write_str("dstnat")?,
             Base::POSTROUTING => f.write_str("srcnat")?,
             Base::FORWARD => f.write_str("filter")?,
+            Base::GUARD => f.write_str("dstnat - 10")?,
+            Base::LEARN => f.write_str("srcnat - 10")?,
             Base { priority, .. } => write!(f, "{priority}")?,
         }
         f.write_str("; policy accept;")

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Key, Part, Set, SetName, Step, Table};
+use crate::{Data, Key, Part, Set, SetName, Step, Table};
 
 /// Packets and bytes an element counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +93,9 @@ pub trait Dataplane {
     /// Reads the counters of one set of this declaration, in no order; its `elements` don't matter. There are
     /// none when the set does not exist or does not count.
     fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError>;
+
+    /// Reads what rules put into a set of this declaration. There is nothing when the set does not exist.
+    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError>;
 
     /// The generation now, if nobody but us has touched our table since `generation`; `None` if somebody has,
     /// or may have.

@@ -12,7 +12,7 @@ use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
 use super::{Draft, Elements, guard, pool, ports};
-use crate::amount::{Connections, Quorum, SlowStart};
+use crate::amount::{Affinity, Connections, Quorum, SlowStart};
 use crate::document::{self, Entry};
 use crate::endpoint::Target;
 use crate::place::{Findings, Here};
@@ -27,6 +27,7 @@ pub(super) struct Defaults {
     interface: Given<InterfaceName>,
     scheduler: Given<Scheduler>,
     hash: Given<HashOn>,
+    affinity: Given<Affinity>,
     source: Given<Source>,
     pub(super) allow: Given<Vec<IpNet>>,
     pub(super) deny: Given<Vec<IpNet>>,
@@ -45,6 +46,7 @@ impl Defaults {
             interface,
             scheduler,
             hash,
+            affinity,
             source,
             allow,
             deny,
@@ -64,6 +66,7 @@ impl Defaults {
             interface,
             scheduler,
             hash,
+            affinity,
             source,
             allow: guard::networks(&here.key("allow"), allow),
             deny: guard::networks(&here.key("deny"), deny),
@@ -89,6 +92,7 @@ impl Draft {
         let scheduler = scheduler(&here, service.scheduler, service.hash, defaults);
         let quorum = service.quorum.or(defaults.quorum.clone()).unwrap_or(Quorum(1));
         let slow_start = service.slow_start.or(defaults.slow_start.clone()).unwrap_or(SlowStart(None));
+        let affinity = service.affinity.or(defaults.affinity.clone()).unwrap_or(Affinity(None));
         let policy = Service {
             enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
             scheduler,
@@ -100,6 +104,7 @@ impl Draft {
             quorum: quorum.0,
             slow_start: slow_start.0,
             fixed_grid: scheduler == Scheduler::LeastConnections,
+            affinity: affinity.0.map(|time| time.as_secs() as u32),
             ..Service::default()
         };
         let interface = service.interface.or(defaults.interface.clone());
@@ -110,6 +115,7 @@ impl Draft {
         }
         ports::check(&here, &listeners, &backends, &policy);
         source(&here, &listeners, &backends, policy.source);
+        affine(&here, &listeners, matches!(interface, Given::Absent), policy.affinity);
         if own_start {
             pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
         }
@@ -282,6 +288,20 @@ fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
                 "use weights with a common divisor",
             ));
         }
+    }
+}
+
+/// Clients are remembered by the listener's address and port.
+fn affine(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: bool, affinity: Option<u32>) {
+    let is_exact = |listener: &Listener| {
+        matches!(listener.address, Address::Exact(_)) && listener.ports.as_single().is_some()
+    };
+    let other = listeners.iter().find(|listener| !anywhere || !is_exact(listener));
+    if let (Some(_), Some(other)) = (affinity, other) {
+        here.key("affinity").error_at_key(Fault::new(
+            format!("`affinity` needs an address and a port, on any interface; {other} is something else"),
+            "name each address and port, without `interface`, or use the scheduler source-hash",
+        ));
     }
 }
 

@@ -118,6 +118,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
             let mut service = Service {
                 enabled,
                 guard: None,
+                affinity: None,
+                left: vec![],
                 backends: backends.collect(),
                 listeners,
                 interface: interface.map(|name| InterfaceName::new(name).unwrap()),

@@ -97,7 +97,8 @@ impl<'a> Part<'a> {
 
             let count =
                 held.map_or(0, |held| held.elements.len()) - before.elements.len() + after.elements.len();
-            let led_to_by_base_chains = is_shared || declared.data == SetType::Verdicts;
+            let led_to_by_base_chains =
+                is_shared || names::is_bound(name) || declared.data == SetType::Verdicts;
             if led_to_by_base_chains && (held.is_none() || count == 0) {
                 return None;
             }

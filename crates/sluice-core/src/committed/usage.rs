@@ -58,7 +58,7 @@ impl Usage {
             return false;
         }
         same_frames(old, new)
-            || entries().all(|entry| entry.exact().is_some())
+            || entries().all(|entry| entry.exact().is_some() && entry.service.affinity.is_none())
                 && !(claiming && !entries().all(keeps_alike) && !same_claims(old, new))
                 && !(claiming && one_by_one)
                 && !entries().any(disputed)
@@ -150,6 +150,7 @@ fn same_frames(old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {
             && frame(a) == frame(b)
             && a.service.interface == b.service.interface
             && a.service.guard == b.service.guard
+            && a.service.affinity == b.service.affinity
             && members(a) == members(b)
     };
     old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluice_nft::Ip;
 
-use super::{Address, Backend, Guard, HealthCheck, InterfaceName, Listener};
+use super::{Address, Backend, BackendName, Guard, HealthCheck, InterfaceName, Listener};
 
 /// One load-balanced service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +37,10 @@ pub struct Service {
     /// Whether weights are laid over a number of slots that does not depend on them, so that changing them only
     /// re-points slots. Shares are then as exact as that number allows.
     pub fixed_grid: bool,
+    /// Seconds that a client stays on its backend after its last new connection; `None`: it does not.
+    pub affinity: Option<u32>,
+    /// Backends that clients do not stay on, because they are down or disabled.
+    pub left: Vec<BackendName>,
     /// Who serves, in file order; may be empty.
     pub backends: Vec<Backend>,
 }
@@ -57,6 +61,8 @@ impl Default for Service {
             quorum: 1,
             slow_start: None,
             fixed_grid: false,
+            affinity: None,
+            left: vec![],
             backends: vec![],
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! The shape is explained chain by chain in docs/ruleset.md; why it is this one, in docs/adr/.
 
+pub(crate) mod affinity;
 pub(crate) mod capacity;
 mod dispatch;
 pub(crate) mod entry;
@@ -12,7 +13,7 @@ mod pick;
 pub(crate) mod reset;
 pub(crate) mod source;
 
-use sluice_nft::Table;
+use sluice_nft::{ChainName, Table};
 
 use crate::model::InForce;
 use crate::origin::Origins;
@@ -44,6 +45,7 @@ pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered
         enter(&mut rendered, entry, layout, &mut places);
     }
     dispatch::base_chains(&mut rendered.table, &entries);
+    affinity::learn(&mut rendered.table, &entries);
     reset::render(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries, services.networks());
     capacity::size(&mut rendered.table, layout);
@@ -65,17 +67,22 @@ pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, claims: &Claims
 
 /// Renders where new flows of a listener go, and how they get there.
 fn enter(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &mut Places) {
-    let chain = pick::render(rendered, entry, layout, places);
-    let chain = guard::render(rendered, entry, chain);
+    let chain = way(rendered, entry, layout, places);
     dispatch::exact(rendered, entry, &chain);
+}
+
+/// Renders the chains that a new flow of a listener goes through, from the last to the first, which is returned.
+fn way(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &mut Places) -> ChainName {
+    let pick = pick::render(rendered, entry, layout, places);
+    let known = affinity::render(rendered, entry, pick);
+    guard::render(rendered, entry, known)
 }
 
 /// Renders what counts for some listeners: pick chains and guards; `places` are for those that have none in the kernel.
 pub(crate) fn render_counted(entries: &[Entry<'_>], layout: &Layout, places: &mut Places) -> Rendered {
     let mut rendered = Rendered::default();
     for entry in entries {
-        let chain = pick::render(&mut rendered, entry, layout, places);
-        guard::render(&mut rendered, entry, chain);
+        way(&mut rendered, entry, layout, places);
     }
     capacity::keep(&mut rendered.table, layout);
     rendered

@@ -4,7 +4,7 @@
 use sluice_nft::{ChainName, Ip, SetName};
 
 use super::entry::Entry;
-use crate::model::{Address, HashOn, OnEmpty, Ports, Scheduler, Source};
+use crate::model::{Address, HashOn, OnEmpty, Ports, Protocol, Scheduler, Source};
 
 /// The verdict map of exact listeners.
 pub(super) fn services(ip: Ip) -> SetName {
@@ -14,6 +14,41 @@ pub(super) fn services(ip: Ip) -> SetName {
 /// The verdict map behind the guards of exact listeners.
 pub(super) fn guarded(ip: Ip) -> SetName {
     format!("guarded{}", ip.digit()).into()
+}
+
+/// The verdict map behind the one that remembers clients.
+pub(super) fn unknown_clients(ip: Ip) -> SetName {
+    format!("unknown-clients{}", ip.digit()).into()
+}
+
+/// The map that remembers clients.
+pub(crate) fn clients(ip: Ip) -> SetName {
+    format!("clients{}", ip.digit()).into()
+}
+
+/// Where clients of exact listeners are known.
+pub(super) fn affinity(ip: Ip) -> ChainName {
+    format!("affinity{}", ip.digit()).into()
+}
+
+/// Which chain learns of flows to a port.
+pub(super) fn learn(protocol: Protocol) -> SetName {
+    format!("learn-{protocol}").into()
+}
+
+/// Where flows to a port are learnt.
+pub(super) fn learn_port(protocol: Protocol, port: u16) -> ChainName {
+    format!("learn/{protocol}/{port}").into()
+}
+
+/// Translations that are learnt, of flows to a port, for so many seconds.
+pub(super) fn bound(ip: Ip, protocol: Protocol, port: u16, timeout: u32) -> SetName {
+    format!("bound{}/{protocol}/{port}/{timeout}s", ip.digit()).into()
+}
+
+/// Whether it is such a set: rules look into it that are not of one listener.
+pub(crate) fn is_bound(set: &SetName) -> bool {
+    set.as_str().strip_prefix("bound").is_some_and(|rest| rest.starts_with(['4', '6']))
 }
 
 /// What of postrouting a constant rule gives this source: `masquerade4`, `snat4/10.0.2.1`.

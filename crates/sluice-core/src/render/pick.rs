@@ -8,7 +8,8 @@ use sluice_nft::{
 use super::entry::Entry;
 use super::layout::{Form, Layout, Places};
 use super::{Rendered, names};
-use crate::model::{BackendPort, HashOn, OnEmpty, Scheduler};
+use crate::model::{Backend, BackendPort, HashOn, OnEmpty, Scheduler};
+use crate::origin::Flow;
 use crate::slots::{MAX_SLOTS, grid, on_grid, slots};
 
 /// Initial value of the hash: the same file picks the same backend for a client after a restart and
@@ -102,7 +103,7 @@ fn shared(rendered: &mut Rendered, entry: &Entry<'_>, slots: &[usize]) -> ChainN
         let backend = entry.backends[*backend];
         let data =
             Octets::EMPTY.address(backend.address).port(backend.port.translate(entry.listener.ports, port));
-        let origin = rendered.origins.add(entry.flow(Some(backend)));
+        let origin = rendered.origins.add(counted(entry, backend));
         map.elements.insert(listener.slot(slot), Element { data: Data::Value(data), origin });
     }
     chain
@@ -151,7 +152,7 @@ fn private(
         .or_insert_with(|| Set::counted_map(declared, data).sized(place.size));
     for (slot, backend) in (place.base..).zip(slots) {
         let backend = entry.backends[*backend];
-        let origin = rendered.origins.add(entry.flow(Some(backend)));
+        let origin = rendered.origins.add(counted(entry, backend));
         let address = Octets::EMPTY.address(backend.address);
         let mut add = |key: Key, data| {
             map.elements.insert(key, Element { data: Data::Value(data), origin });
@@ -169,6 +170,11 @@ fn private(
         }
     }
     chain
+}
+
+/// What a slot counts: nothing of its backend, if most clients pass by.
+fn counted(entry: &Entry<'_>, backend: &Backend) -> Flow {
+    entry.flow(Some(backend).filter(|_| entry.service.affinity.is_none()))
 }
 
 /// The cheapest map that says what these backends do with the port.

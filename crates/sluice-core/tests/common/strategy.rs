@@ -1,13 +1,31 @@
 //! Random services, as valid as validation would leave them.
 
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sluice_core::model::{
-    Address, BackendPort, HashOn, InterfaceName, Listener, OnDown, OnEmpty, Ports, Scheduler, Service,
-    ServiceName, Source,
+    Address, BackendPort, Guard, HashOn, InterfaceName, Limits, Listener, OnDown, OnEmpty, Ports, Scheduler,
+    Service, ServiceName, Source,
 };
+use sluice_nft::Rate;
 
 use super::{Services, backend, listener};
+
+const FROM: Source =
+    Source::Addresses(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)));
+
+/// Checks that all clients of the laws pass.
+fn guards() -> Vec<Option<Arc<Guard>>> {
+    let net = |text: &str| text.parse().unwrap();
+    let rate = Rate { packets: 20, unit: 1, burst: 40 };
+    let all = Guard { allow: vec![net("0.0.0.0/0"), net("::/0")], ..Guard::default() };
+    let some = Guard { deny: vec![net("192.0.2.128/25"), net("2001:db8:bad::/48")], ..Guard::default() };
+    let limits = Limits { new_connections: Some(rate), connections_per_client: Some(9), ..Limits::default() };
+    let limited = Guard { limits, ..some.clone() };
+    [None, None, Some(all), Some(some), Some(limited)].map(|guard| guard.map(Arc::new)).into()
+}
 
 /// Up to five services that share addresses, ports and backends as much as they may.
 pub fn any_services() -> impl Strategy<Value = Services> {
@@ -89,18 +107,23 @@ fn any_service() -> impl Strategy<Value = Service> {
             Scheduler::SourceHash(HashOn::AddressAndPort),
             Scheduler::LeastConnections,
         ]);
-        let source = select(vec![Source::Masquerade, Source::Preserve]);
+        let source =
+            select(vec![Source::Masquerade, Source::Masquerade, Source::Preserve, Source::Auto, FROM]);
         let interface = select(vec![None, None, Some("eth0"), Some("eth1")]);
         let details = prop::collection::vec((select(ports), 0u16..4), 5);
         let on_down = select(vec![OnDown::Keep, OnDown::Keep, OnDown::Reset]);
         let on_empty = select(vec![OnEmpty::Reject, OnEmpty::Drop]);
         let policy = (on_down, on_empty, prop::bool::weighted(0.05));
         let scheduler = (scheduler, policy);
+        let clients =
+            (select(guards()), prop::option::weighted(0.3, select(vec![60, 600])), prop::bool::weighted(0.2));
+        let source = (source, clients);
         (Just(listen), backends, details, scheduler, source, interface, prop::bool::weighted(0.9))
     })
     .prop_map(|(listen, backends, details, scheduled, source, interface, enabled)| {
         let (scheduler, (on_down, on_empty, fixed_grid)) = scheduled;
-        Service {
+        let (source, (guard, affinity, leaves)) = source;
+        let service = Service {
             enabled,
             listeners: listen.into_iter().map(listener).collect(),
             interface: interface.map(|name| InterfaceName::new(name).unwrap()),
@@ -115,7 +138,23 @@ fn any_service() -> impl Strategy<Value = Service> {
             on_down,
             on_empty,
             fixed_grid,
+            guard,
             ..Service::default()
+        };
+        let is_exact = |l: &Listener| l.address != Address::Any && l.ports.as_single().is_some();
+        let can_be_affine = service.interface.is_none() && service.listeners.iter().all(is_exact);
+        let is_ipv4 = service.backends.iter().all(|backend| backend.address.is_ipv4());
+        Service {
+            affinity: affinity.filter(|_| can_be_affine),
+            left: service
+                .backends
+                .iter()
+                .take(1)
+                .filter(|_| leaves)
+                .map(|backend| backend.name.clone())
+                .collect(),
+            source: if service.source == FROM && !is_ipv4 { Source::Masquerade } else { service.source },
+            ..service
         }
     })
 }

@@ -88,6 +88,12 @@ services:
     listen: ["[2001:db8::22]:80"]
     source: fd00::1
     backends: ["[fd00::11]:8080"]
+  affine:
+    listen: [203.0.113.23:80, 203.0.113.23:53/udp, 203.0.113.23:81]
+    scheduler: random
+    affinity: 90s
+    deny: [198.51.100.66]
+    backends: [10.0.2.11:8080, 10.0.2.12:8080]
   beside-from:
     listen: [203.0.113.22:81]
     backends: [10.0.2.11:8080]
@@ -96,10 +102,23 @@ services:
     backends: []
 "#;
 
+/// What nft 1.0.6 lists, but has too few registers to load.
+const AFFINE6: &str = r#"
+services:
+  affine:
+    listen: "[2001:db8::23]:80"
+    affinity: 10m
+    backends: ["[fd00::11]:8080", "[fd00::12]:8080"]
+"#;
+
 /// The ruleset of [`SERVICES`].
 pub(super) fn rendered() -> Table {
+    rendered_from(SERVICES)
+}
+
+fn rendered_from(text: &str) -> Table {
     let mut file = tempfile::NamedTempFile::with_suffix(".yaml").expect("a file");
-    file.write_all(SERVICES.as_bytes()).expect("room in the file");
+    file.write_all(text.as_bytes()).expect("room in the file");
     let nets = ["10.0.2.1/24", "10.0.3.1/16", "fd00::1/64"]
         .map(|net| ("eth1".to_owned(), net.parse().expect("a network")));
     let (services, networks) = (services(file.path()), Networks::of(nets));
@@ -141,6 +160,18 @@ fn listing_of_what_was_committed_loads_again_as_the_same() {
         nft(&listing);
         assert_eq!(nft_prints(&["list", "ruleset"]), listing);
         assert_eq!(table(&mut netlink), rendered());
+    });
+}
+
+#[test]
+fn listing_of_ipv6_affinity_is_what_was_committed() {
+    in_namespace(|| {
+        let mut netlink = open();
+        commit(&mut netlink, &steps(&rendered_from(AFFINE6)));
+        assert_eq!(table(&mut netlink), rendered_from(AFFINE6));
+        let listing = nft_prints(&["list", "ruleset"]);
+        let learn = rendered_from(AFFINE6).chains[&"learn/tcp/80".into()].rules[0].to_string();
+        assert!(listing.contains(&learn), "{listing}");
     });
 }
 

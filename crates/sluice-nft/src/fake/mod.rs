@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::trace::{Host, Packet, Trace, Tracer};
 use crate::{
-    CommitError, Counter, Counters, Dataplane, Errno, Key, Part, ReadError, Receipt, Set, SetName, Snapshot,
-    Step, Table, TableFlags, generation_after,
+    CommitError, Counter, Counters, Data, Dataplane, Errno, Key, Part, ReadError, Receipt, Set, SetName,
+    Snapshot, Step, Table, TableFlags, generation_after,
 };
 
 /// A [`Dataplane`] for tests.
@@ -149,6 +149,11 @@ impl Dataplane for FakeKernel {
         self.fault()?;
         let counters = self.state.counters.get(name).into_iter().flatten();
         Ok(counters.map(|(key, counter)| (*key, *counter)).collect())
+    }
+
+    /// No packets pass here.
+    fn learned(&mut self, _: &SetName, _: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+        Ok(vec![])
     }
 
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {

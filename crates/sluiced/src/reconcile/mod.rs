@@ -3,6 +3,7 @@
 //! What was committed is kept in memory and mostly planned from. The kernel is read as a whole when somebody
 //! else may have touched the table, at the start, at a refresh, and after a round that failed.
 
+mod clients;
 mod failure;
 
 use std::fmt;
@@ -180,10 +181,14 @@ impl<D: Dataplane> Reconciler<D> {
         began: Instant,
     ) -> Result<Outcome, RoundError> {
         let found = if look || self.known.is_none() { self.look(transition.held)? } else { None };
-        match (found, self.known.take()) {
+        let outcome = match (found, self.known.take()) {
             (None, Some(known)) => self.change(known, transition, began).await,
             (found, _) => self.replace(found.unwrap_or_default(), transition, began).await,
+        }?;
+        if look || clients::may_leave(transition) {
+            self.release_clients(transition.wanted).map_err(made)?;
         }
+        Ok(outcome)
     }
 
     /// Reads everything. Returns what it found if that is not what is known.

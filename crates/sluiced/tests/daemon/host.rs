@@ -14,7 +14,7 @@ use sluice_core::model::Networks;
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
-    CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
+    CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
 };
 use sluiced::census::{Counts, Question};
 use sluiced::claim::Claim;
@@ -70,6 +70,10 @@ impl Dataplane for Kernel {
 
     fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
         self.fake.lock().unwrap().counters(name, set)
+    }
+
+    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+        self.fake.lock().unwrap().learned(name, set)
     }
 
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {

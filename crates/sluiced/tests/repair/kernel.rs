@@ -7,8 +7,8 @@ use sluice_core::diff::diff;
 use sluice_core::origin::Origins;
 use sluice_netlink::Netlink;
 use sluice_nft::{
-    ChainName, CommitError, Counter, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step,
-    Table,
+    ChainName, CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot,
+    Step, Table,
 };
 use sluice_testkit::Namespace;
 
@@ -101,6 +101,10 @@ impl Dataplane for &Kernel {
 
     fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
         self.netlink.borrow_mut().counters(name, set)
+    }
+
+    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+        self.netlink.borrow_mut().learned(name, set)
     }
 
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {

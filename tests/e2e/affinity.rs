@@ -1,0 +1,137 @@
+//! Who stays where.
+
+use std::collections::BTreeMap;
+
+use sluice_testkit::{Lab, Shares, eventually};
+
+const LISTENERS: &str =
+    "203.0.113.10:80, 203.0.113.10:53/udp, '[2001:db8::10]:80', '[2001:db8::10]:53/udp', 203.0.113.10:81";
+
+/// Two backends of each IP version, asked often.
+fn affine(keys: &str, backends: &[u8]) -> String {
+    let backends: Vec<_> =
+        backends.iter().map(|n| format!("10.0.2.{n}:8080, '[fd00:2::{n}]:8080'")).collect();
+    format!(
+        "services: {{web: {{listen: [{LISTENERS}], backends: [{}], scheduler: random, affinity: 10m{keys}}}}}",
+        backends.join(", ")
+    )
+}
+
+/// Which backend each of some clients gets, over TCP and UDP, and another connection by each shows that it stays there.
+fn homes(lab: &Lab) -> BTreeMap<String, String> {
+    let mut homes = BTreeMap::new();
+    for n in 1..=12 {
+        for (client, vip) in
+            [(format!("198.51.100.{n}"), "203.0.113.10"), (format!("[2001:db8:c::{n}]"), "[2001:db8::10]")]
+        {
+            let from = format!("{client}:0");
+            let tcp = || lab.client.tcp_from(&from, &format!("{vip}:80")).unwrap().backend;
+            let udp = || lab.client.udp_from(&from, &format!("{vip}:53")).unwrap().backend;
+            let home = [tcp(), udp()];
+            for _ in 0..3 {
+                assert_eq!([tcp(), udp()], home, "{client} moved");
+            }
+            let [tcp, udp] = home;
+            homes.extend([(format!("{client} tcp"), tcp), (format!("{client} udp"), udp)]);
+        }
+    }
+    homes
+}
+
+fn at<'a>(homes: &'a BTreeMap<String, String>, backend: &str) -> Vec<&'a String> {
+    homes.iter().filter(|(_, home)| *home == backend).map(|(client, _)| client).collect()
+}
+
+#[test]
+fn client_stays_through_reload_restart_and_crash() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&affine("", &[11, 12]));
+    let before = homes(&lab);
+    assert!(!at(&before, "b1").is_empty() && !at(&before, "b2").is_empty(), "{before:?}");
+    daemon.reload(&affine(", on_down: reset", &[11, 12, 13]));
+    assert_eq!(homes(&lab), before);
+    daemon.crash();
+    let daemon = lab.start(&affine("", &[11, 12, 13]));
+    assert_eq!(homes(&lab), before);
+    drop(daemon);
+}
+
+#[test]
+fn client_of_another_port_of_the_same_backends_is_another_client() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&affine("", &[11, 12, 13, 14]));
+    let home = |n, port: u16| {
+        lab.client.tcp_from(&format!("198.51.100.{n}:0"), &format!("203.0.113.10:{port}")).unwrap().backend
+    };
+    let differ = (1..=30).filter(|n| home(*n, 80) != home(*n, 81)).count();
+    assert!(differ > 8, "{differ} of 30");
+}
+
+#[test]
+fn client_leaves_a_backend_that_goes_down_and_does_not_go_back() {
+    let lab = Lab::new();
+    let _daemon = lab
+        .start(&affine(", health: {tcp: {}, interval: 200ms, timeout: 200ms, rise: 1, fall: 1}", &[11, 12]));
+    let before = homes(&lab);
+    let health = |index: usize| {
+        let status = lab.sluice(&["status", "--json"]).expect(0).json();
+        status["services"][0]["backends"][index]["health"].as_str().unwrap().to_owned()
+    };
+    eventually("both are healthy", || (0..4).all(|n| health(n) == "healthy").then_some(()));
+    lab.backends[0].silence();
+    eventually("b1 is down", || (health(0) == "unhealthy" && health(1) == "unhealthy").then_some(()));
+    let meanwhile = homes(&lab);
+    assert!(at(&meanwhile, "b1").is_empty());
+    lab.backends[0].serve(8080);
+    eventually("b1 is back", || (health(0) == "healthy" && health(1) == "healthy").then_some(()));
+    assert_eq!(homes(&lab), meanwhile);
+    assert!(before.len() == meanwhile.len());
+}
+
+#[test]
+fn client_leaves_a_backend_that_is_removed_or_disabled_and_stays_on_one_that_drains() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&affine("", &[11, 12]));
+    let before = homes(&lab);
+    for backend in ["web/10.0.2.11:8080", "web/[fd00:2::11]:8080"] {
+        lab.sluice(&["drain", backend]).expect(0);
+    }
+    assert_eq!(homes(&lab), before);
+    let new: Vec<_> = (100..120)
+        .map(|n| lab.client.tcp_from(&format!("198.51.100.{n}:0"), "203.0.113.10:80").unwrap().backend)
+        .collect();
+    assert!(new.iter().all(|backend| backend == "b2"), "{new:?}");
+    for backend in ["web/10.0.2.11:8080", "web/[fd00:2::11]:8080"] {
+        lab.sluice(&["disable", backend]).expect(0);
+    }
+    assert!(at(&homes(&lab), "b1").is_empty());
+    daemon.reload(&affine("", &[11, 13]));
+    let homes = homes(&lab);
+    assert_eq!(at(&homes, "b3").len(), homes.len());
+}
+
+#[test]
+fn affinity_ends_in_time_and_is_listed_and_counted() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&affine("", &[11, 12]).replace("affinity: 10m", "affinity: 1s"));
+    assert_eq!(lab.client.tcp_times(20, "203.0.113.10:80").len(), 20);
+    let listed = lab.balancer.sh("nft list ruleset");
+    assert!(listed.contains("10.0.1.2 . 203.0.113.10 . tcp . 80 timeout 1s expires"), "{listed}");
+    let counted = || {
+        let status = lab.sluice(&["status", "--json"]).expect(0).json();
+        let of = |backend: &serde_json::Value| backend["connections_total"].as_u64().unwrap();
+        status["services"][0]["backends"].as_array().unwrap().iter().map(of).sum::<u64>()
+    };
+    assert_eq!(counted(), 20);
+    eventually("it is forgotten", || {
+        let list = lab.balancer.sh("nft list map inet sluice clients4");
+        (!list.contains("10.0.1.2 .")).then_some(())
+    });
+    let mut shares = Shares::default();
+    eventually("the client moves", || {
+        shares = lab.client.tcp_shares(1, "203.0.113.10:80");
+        let listed = || lab.balancer.sh("nft list map inet sluice clients4").contains("10.0.1.2 .");
+        eventually("it is forgotten again", || (!listed()).then_some(()));
+        (shares == Shares::from([("b1", 1)])).then_some(())
+    });
+}
