@@ -5,7 +5,7 @@ use sluice_core::model::{
     BackendName, Forwarding, InterfaceName, Listener, OnDown, OnEmpty, OnStop, Scheduler, ServiceName, Source,
 };
 
-use crate::amount::{Connections, Quorum, Refresh, SlowStart};
+use crate::amount::{Connections, Quorum, Refresh, SlowStart, TableSize};
 use crate::endpoint::Target;
 use crate::place::Here;
 use crate::probe::Health;
@@ -75,8 +75,9 @@ mapping! {
 }
 
 mapping! {
-    Hash, "a mapping with `on`", refused: not_in_hash, {
+    Hash, "a mapping of `on` and `table_size`", refused: never, {
         on: Many<HashPart>,
+        table_size: TableSize,
     }
 }
 
@@ -205,8 +206,4 @@ fn not_in_defaults(key: &str) -> Option<Fault> {
         }
         _ => not_in_service(key),
     }
-}
-
-fn not_in_hash(key: &str) -> Option<Fault> {
-    (key == "table_size").then(|| Fault::later("`table_size`"))
 }

@@ -33,6 +33,8 @@ pub struct Service {
     /// Whether weights are laid over a number of slots that does not depend on them, so that changing them only
     /// re-points slots. Shares are then as exact as that number allows.
     pub fixed_grid: bool,
+    /// For [`Scheduler::Maglev`], the weight of each backend when everybody serves; empty: those of `backends`.
+    pub full_weights: Vec<u16>,
     /// Who serves, in file order; may be empty.
     pub backends: Vec<Backend>,
 }
@@ -52,6 +54,7 @@ impl Default for Service {
             quorum: 1,
             slow_start: None,
             fixed_grid: false,
+            full_weights: vec![],
             backends: vec![],
         }
     }
@@ -84,6 +87,8 @@ pub enum Scheduler {
     Random,
     /// By a hash of the client, modulo the number of slots.
     SourceHash(HashOn),
+    /// The same with a prime number of slots, of which only those of backends that come or go lead elsewhere then.
+    Maglev(HashOn, u32),
     /// The one with the fewest live connections for its weight, as far as shares can follow that.
     LeastConnections,
 }
@@ -100,6 +105,7 @@ impl Scheduler {
             Scheduler::RoundRobin => "round-robin",
             Scheduler::Random => "random",
             Scheduler::SourceHash(_) => "source-hash",
+            Scheduler::Maglev(..) => "maglev",
             Scheduler::LeastConnections => "least-connections",
         }
     }
