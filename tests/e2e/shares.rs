@@ -139,3 +139,39 @@ fn source_hash_on_the_port_tells_connections_of_one_client_apart() {
     lab.balancer.sh("conntrack -F");
     assert_eq!(backends(choices()), backends(first));
 }
+
+#[test]
+fn maglev_moves_the_clients_of_the_backend_that_is_drained_and_nobody_else() {
+    let lab = Lab::new();
+    let yaml = format!(
+        "services: {{web: {{listen: 203.0.113.10:80, scheduler: maglev, backends: {FOUR}}}, \
+         local: {{listen: '*:81', interface: eth0, scheduler: maglev, hash: {{table_size: 251}}, backends: {FOUR}}}}}"
+    );
+    let choices = |port: u16| -> BTreeMap<String, String> {
+        let ask = |n| {
+            let from = format!("198.51.100.{n}:0");
+            let answer = lab.client.tcp_from(&from, &format!("203.0.113.10:{port}")).unwrap();
+            (from, answer.backend)
+        };
+        (1..65).map(ask).collect()
+    };
+    let daemon = lab.start(&yaml);
+    let before = [80, 81].map(choices);
+    for (service, before) in ["web", "local"].iter().zip(&before) {
+        let port = if *service == "web" { 80 } else { 81 };
+        lab.sluice(&["drain", &format!("{service}/10.0.2.12:8080")]).expect(0);
+        let drained = choices(port);
+        assert!(before.values().any(|backend| backend == "b2"));
+        for (client, backend) in before {
+            assert_eq!(drained[client] == *backend, backend != "b2", "{client} of {backend}");
+        }
+        lab.sluice(&["enable", &format!("{service}/10.0.2.12:8080")]).expect(0);
+        assert_eq!(choices(port), *before);
+    }
+    assert!(daemon.stop().success());
+    let daemon = lab.start(&yaml);
+    assert_eq!([80, 81].map(choices), before);
+    lab.sluice(&["reload"]).expect(0);
+    assert_eq!([80, 81].map(choices), before);
+    drop(daemon);
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_core::maglev::is_prime;
 use sluice_nft::Rate;
 
 use crate::problem::{Fault, quoted};
@@ -215,6 +216,30 @@ whole! {
     Connections(u32), 1 to 4_294_967_295, "a whole number from 1 to 4294967295";
     /// A port that is no part of an endpoint.
     PortNumber(u16), 1 to 65_535, "a port from 1 to 65535";
+}
+
+/// Slots of a table that is walked through with steps of any length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TableSize(pub(crate) u32);
+
+impl Leaf for TableSize {
+    const EXPECTED: &'static str = "a prime from 251 to 65537";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        match scalar {
+            Scalar::Integer(number @ 251..=65_537) => {
+                let size = number as u32;
+                if is_prime(size) {
+                    return Ok(TableSize(size));
+                }
+                // Both bounds are primes.
+                let below = (251..size).rev().find(|n| is_prime(*n)).unwrap_or(251);
+                let above = (size..).find(|n| is_prime(*n)).unwrap_or(65_537);
+                Err(Fault::new(format!("{size} is no prime"), format!("write {below} or {above}")))
+            }
+            _ => Err(not_whole(scalar, Self::EXPECTED)),
+        }
+    }
 }
 
 fn not_whole(scalar: Scalar<'_>, expected: &str) -> Fault {

@@ -6,7 +6,7 @@ use sluice_core::model::{
     ServiceName, Source,
 };
 
-use crate::amount::{Affinity, Clients, Connections, PerTime, Quorum, Refresh, SlowStart};
+use crate::amount::{Affinity, Clients, Connections, PerTime, Quorum, Refresh, SlowStart, TableSize};
 use crate::endpoint::Target;
 use crate::place::Here;
 use crate::probe::Health;
@@ -94,8 +94,9 @@ mapping! {
 }
 
 mapping! {
-    Hash, "a mapping with `on`", refused: not_in_hash, {
+    Hash, "a mapping of `on` and `table_size`", refused: never, {
         on: Many<HashPart>,
+        table_size: TableSize,
     }
 }
 
@@ -223,8 +224,4 @@ fn not_in_defaults(key: &str) -> Option<Fault> {
         }
         _ => not_in_service(key),
     }
-}
-
-fn not_in_hash(key: &str) -> Option<Fault> {
-    (key == "table_size").then(|| Fault::later("`table_size`"))
 }

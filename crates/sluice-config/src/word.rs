@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
     BackendName, Forwarding, Initial, InterfaceName, InvalidName, MAX_WEIGHT, OnDown, OnEmpty, OnFull,
     OnStop, Scheduler, Source,
@@ -36,19 +37,16 @@ impl Leaf for OnStop {
     }
 }
 
-/// What `source-hash` hashes is filled in from `hash`.
+/// What `source-hash` and `maglev` hash, and into how many slots, is filled in from `hash`.
 impl Leaf for Scheduler {
-    const EXPECTED: &'static str = "round-robin, random, source-hash or least-connections";
+    const EXPECTED: &'static str = "round-robin, random, source-hash, maglev or least-connections";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        if let Scalar::Text("maglev") = scalar {
-            let what = "scheduler `maglev` is not supported in this version";
-            return Err(Fault::new(what, format!("use {}", <Self as Leaf>::EXPECTED)));
-        }
         let known = [
             Scheduler::RoundRobin,
             Scheduler::Random,
             Scheduler::SourceHash(Default::default()),
+            Scheduler::Maglev(Default::default(), DEFAULT_TABLE_SIZE),
             Scheduler::LeastConnections,
         ];
         choose(scalar, "scheduler", &known.map(|scheduler| (scheduler.as_str(), scheduler)))

@@ -40,11 +40,20 @@ pub fn render(services: &BTreeMap<ServiceName, Service>, ip: Ip) -> Result<Strin
 
 fn check_supported(entry: &Entry<'_>) -> Result<(), Unsupported> {
     let refuse = |reason| Err(Unsupported { service: entry.name.clone(), reason });
-    if let Scheduler::SourceHash(_) = entry.service.scheduler {
-        return refuse(
-            "source-hash has no iptables form: `statistic` picks by count or by chance, and HMARK would \
-             overwrite packet marks (use round-robin or random)",
-        );
+    match entry.service.scheduler {
+        Scheduler::SourceHash(_) => {
+            return refuse(
+                "source-hash has no iptables form: `statistic` picks by count or by chance, and HMARK would \
+                 overwrite packet marks (use round-robin or random)",
+            );
+        }
+        Scheduler::Maglev(..) => {
+            return refuse(
+                "maglev has no iptables form: `statistic` picks by count or by chance, and HMARK would \
+                 overwrite packet marks (use round-robin or random)",
+            );
+        }
+        _ => {}
     }
     match &entry.service.interface {
         Some(name) if name.as_str().ends_with('+') => {

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod flows;
 pub mod health;
 pub mod iptables;
+pub mod maglev;
 pub mod model;
 pub mod origin;
 pub mod plan;

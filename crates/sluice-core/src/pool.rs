@@ -3,7 +3,7 @@
 use sluice_nft::Ip;
 
 use crate::health::Admin;
-use crate::model::{Backend, OnEmpty, Service};
+use crate::model::{Backend, OnEmpty, Scheduler, Service};
 use crate::slots::{MAX_SLOTS, period};
 
 /// Steps in which a backend that comes back gets its whole weight, where `slow_start` says so.
@@ -71,6 +71,14 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
     let is_ramping = serving().any(|standing| standing.ramp < RAMP_STEPS);
     let mut now = service.clone();
     now.fixed_grid |= is_ramping;
+    if let Scheduler::Maglev(..) = now.scheduler {
+        let full = |(backend, standing): (&Backend, &Standing)| match standing.weight(backend) {
+            _ if backend.backup => 0,
+            0 => backend.weight,
+            weight => weight,
+        };
+        now.full_weights = service.backends.iter().zip(&standings).map(full).collect();
+    }
     for ((backend, standing), serves) in now.backends.iter_mut().zip(&standings).zip(serves) {
         let share = if is_ramping { standing.ramp.clamp(1, RAMP_STEPS) } else { 1 };
         backend.weight = if serves { standing.weight(backend) * u16::from(share) } else { 0 };

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use sluice_core::model::{Backend, Probe, Scheduler};
+use sluice_core::model::{Address, Backend, Listener, Probe, Scheduler};
+use sluice_core::slots::MAX_SLOTS;
 use sluice_nft::Ip;
 
 use super::{Draft, Elements};
 use crate::place::Here;
 use crate::problem::Fault;
+use crate::read::Given;
 
 /// Checks what a service says of probes and of its quorum against its listeners and backends.
 pub(super) fn check(here: &Here<'_>, draft: &Draft) {
@@ -16,6 +18,7 @@ pub(super) fn check(here: &Here<'_>, draft: &Draft) {
     }
     if draft.backends.complete {
         quorum(here, draft);
+        table_size(here, draft);
     }
 }
 
@@ -48,6 +51,41 @@ fn probe_port(here: &Here<'_>, draft: &Draft) {
             backend.name
         );
         here.key("health").error_at_key(Fault::new(what, "add `port` to `health`"));
+    }
+}
+
+/// A table needs a slot for each backend of an IP version, and a listener that is not exact has a stripe of slots.
+fn table_size(here: &Here<'_>, draft: &Draft) {
+    let Scheduler::Maglev(_, size) = draft.policy.scheduler else { return };
+    let here = here.key("scheduler");
+    for ip in Ip::ALL {
+        let count = draft.backends.iter().filter(|backend| Ip::of(backend.address) == ip).count();
+        let slots = size as usize;
+        if count > slots {
+            let what = format!("a table of {slots} slots leaves some of {count} backends without");
+            here.error(Fault::new(
+                what,
+                "raise `table_size` in `hash`, best to a hundred times the backends",
+            ));
+        } else if count * 10 > slots {
+            let what = format!("a table of {slots} slots for {count} backends makes uneven shares");
+            here.warning(Fault::new(
+                what,
+                "raise `table_size` in `hash`, best to a hundred times the backends",
+            ));
+        }
+    }
+    let is_exact = |listener: &Listener| {
+        matches!(draft.interface, Given::Absent)
+            && listener.address != Address::Any
+            && listener.ports.as_single().is_some()
+    };
+    if let Some(listener) = draft.listeners.iter().find(|listener| size > MAX_SLOTS && !is_exact(listener)) {
+        let what = format!("{listener} has room for {MAX_SLOTS} slots, and the table has {size}");
+        here.error(Fault::new(
+            what,
+            "write `table_size: 65521`, or name one address and port, and no interface",
+        ));
     }
 }
 

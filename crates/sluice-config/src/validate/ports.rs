@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_core::model::{Backend, BackendPort, Listener, Ports, Service};
+use sluice_core::model::{Backend, BackendPort, Listener, Ports, Scheduler, Service};
 use sluice_core::slots::{grid, period};
 use sluice_nft::Ip;
 
@@ -98,9 +98,10 @@ fn elements<'a>(
         return 0;
     }
     let on_grid = grid(backends.len()) as u64;
-    let slots = match policy.fixed_grid {
-        true => on_grid,
-        false => {
+    let slots = match policy.scheduler {
+        Scheduler::Maglev(_, size) => u64::from(size),
+        _ if policy.fixed_grid => on_grid,
+        _ => {
             let exact = u64::from(period(backends.map(|backend| backend.weight)));
             // Backends that come back slowly have shares of a grid for that time.
             if policy.slow_start.is_some() { exact.max(on_grid) } else { exact }

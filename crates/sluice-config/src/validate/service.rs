@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Limits, Listener, OnDown, OnEmpty,
     Ports, Protocol, Scheduler, Service, Source,
@@ -12,7 +13,7 @@ use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
 use super::{Draft, Elements, guard, pool, ports};
-use crate::amount::{Affinity, Connections, Quorum, SlowStart};
+use crate::amount::{Affinity, Connections, Quorum, SlowStart, TableSize};
 use crate::document::{self, Entry};
 use crate::endpoint::Target;
 use crate::place::{Findings, Here};
@@ -26,7 +27,7 @@ pub(super) struct Defaults {
     enabled: Given<bool>,
     interface: Given<InterfaceName>,
     scheduler: Given<Scheduler>,
-    hash: Given<HashOn>,
+    hash: Given<Hash>,
     affinity: Given<Affinity>,
     source: Given<Source>,
     pub(super) allow: Given<Vec<IpNet>>,
@@ -60,7 +61,7 @@ impl Defaults {
         if let (Given::Good(scheduler), Given::Good(SlowStart(slow_start))) = (&scheduler, &slow_start) {
             pool::check_slow_start(here, *scheduler, *slow_start);
         }
-        let hash = hash_on(&here.key("hash"), hash);
+        let hash = Hash::check(&here.key("hash"), hash);
         Defaults {
             enabled,
             interface,
@@ -77,6 +78,33 @@ impl Defaults {
             quorum,
             slow_start,
         }
+    }
+}
+
+/// What of the client is hashed, and into how many slots by `maglev`.
+#[derive(Clone)]
+struct Hash {
+    on: HashOn,
+    table_size: u32,
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Hash { on: HashOn::default(), table_size: DEFAULT_TABLE_SIZE }
+    }
+}
+
+impl Hash {
+    fn check(here: &Here<'_>, hash: Given<document::Hash>) -> Given<Self> {
+        let document::Hash { on, table_size } = match hash {
+            Given::Absent => return Given::Absent,
+            Given::Bad => return Given::Bad,
+            Given::Good(hash) => hash,
+        };
+        let table_size = table_size.or_value(TableSize(DEFAULT_TABLE_SIZE));
+        Given::of(
+            hash_on(here, on).zip(table_size).map(|(on, TableSize(table_size))| Hash { on, table_size }),
+        )
     }
 }
 
@@ -103,8 +131,8 @@ impl Draft {
             on_empty: service.on_empty.or(defaults.on_empty.clone()).unwrap_or_default(),
             quorum: quorum.0,
             slow_start: slow_start.0,
-            fixed_grid: scheduler == Scheduler::LeastConnections,
             affinity: affinity.0.map(|time| time.as_secs() as u32),
+            fixed_grid: matches!(scheduler, Scheduler::LeastConnections | Scheduler::Maglev(..)),
             ..Service::default()
         };
         let interface = service.interface.or(defaults.interface.clone());
@@ -132,39 +160,46 @@ fn scheduler(
     defaults: &Defaults,
 ) -> Scheduler {
     let scheduler = own.or(defaults.scheduler.clone());
-    let hashes = matches!(scheduler, Given::Bad | Given::Good(Scheduler::SourceHash(_)));
+    let hashes =
+        matches!(scheduler, Given::Bad | Given::Good(Scheduler::SourceHash(_) | Scheduler::Maglev(..)));
     if !hashes && !matches!(own_hash, Given::Absent) {
         here.key("hash").error_at_key(Fault::new(
-            "`hash` is of no use without the scheduler source-hash",
-            "add `scheduler: source-hash`, or remove `hash`",
+            "`hash` is of no use without the scheduler source-hash or maglev",
+            "add `scheduler: source-hash` or `scheduler: maglev`, or remove `hash`",
         ));
     }
-    let hash = hash_on(&here.key("hash"), own_hash).or(defaults.hash.clone());
+    let sized = matches!(&own_hash, Given::Good(hash) if !matches!(hash.table_size, Given::Absent));
+    if sized && matches!(scheduler, Given::Good(Scheduler::SourceHash(_))) {
+        here.key("hash").key("table_size").error_at_key(Fault::new(
+            "`table_size` is of no use without the scheduler maglev",
+            "write `scheduler: maglev`, or remove `table_size`",
+        ));
+    }
+    let hash = Hash::check(&here.key("hash"), own_hash).or(defaults.hash.clone()).unwrap_or_default();
     match scheduler.unwrap_or_default() {
-        Scheduler::SourceHash(_) => Scheduler::SourceHash(hash.unwrap_or_default()),
+        Scheduler::SourceHash(_) => Scheduler::SourceHash(hash.on),
+        Scheduler::Maglev(..) => Scheduler::Maglev(hash.on, hash.table_size),
         other => other,
     }
 }
 
-fn hash_on(here: &Here<'_>, hash: Given<document::Hash>) -> Given<HashOn> {
-    let parts = match hash {
-        Given::Absent => return Given::Absent,
-        Given::Bad | Given::Good(document::Hash { on: Given::Bad }) => return Given::Bad,
-        Given::Good(document::Hash { on: Given::Absent }) => return Given::Good(HashOn::default()),
-        Given::Good(document::Hash { on: Given::Good(Many(parts)) }) => parts,
+fn hash_on(here: &Here<'_>, on: Given<Many<HashPart>>) -> Option<HashOn> {
+    let parts = match on {
+        Given::Absent => return Some(HashOn::default()),
+        Given::Bad => return None,
+        Given::Good(Many(parts)) => parts.into_iter().collect::<Option<Vec<_>>>()?,
     };
-    let Some(parts) = parts.into_iter().collect::<Option<Vec<_>>>() else { return Given::Bad };
     let what = match parts[..] {
-        [HashPart::Address] => return Given::Good(HashOn::Address),
+        [HashPart::Address] => return Some(HashOn::Address),
         [HashPart::Address, HashPart::Port] | [HashPart::Port, HashPart::Address] => {
-            return Given::Good(HashOn::AddressAndPort);
+            return Some(HashOn::AddressAndPort);
         }
         [] => "there is nothing to hash",
         [HashPart::Port] => "source-port alone is not supported",
         _ => "a part of the client is named twice",
     };
     here.key("on").error(Fault::new(what, "write [source-address] or [source-address, source-port]"));
-    Given::Bad
+    None
 }
 
 fn listeners(here: &Here<'_>, listen: Given<Many<Listener>>) -> Elements<Listener> {

@@ -48,6 +48,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         Scheduler::SourceHash(HashOn::Address),
         Scheduler::SourceHash(HashOn::AddressAndPort),
         Scheduler::LeastConnections,
+        Scheduler::Maglev(HashOn::Address, 1021),
+        Scheduler::Maglev(HashOn::AddressAndPort, 251),
     ];
     let policy = (
         any::<bool>(),
@@ -130,7 +132,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 on_empty,
                 quorum,
                 slow_start: slow_start.map(Duration::from_secs),
-                fixed_grid: scheduler == Scheduler::LeastConnections,
+                fixed_grid: matches!(scheduler, Scheduler::LeastConnections | Scheduler::Maglev(..)),
+                full_weights: vec![],
             };
             let unknown_port = service.backends.iter().any(|backend| service.probe_port(backend).is_none());
             if let Some(check) = health.filter(|check| unknown_port && check.probe != Probe::Icmp) {

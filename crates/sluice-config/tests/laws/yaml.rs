@@ -110,12 +110,16 @@ fn write_policy(
         return;
     }
     writeln!(text, "{indent}scheduler: {}", service.scheduler.as_str()).unwrap();
-    if let Scheduler::SourceHash(on) = service.scheduler {
+    if let Scheduler::SourceHash(on) | Scheduler::Maglev(on, _) = service.scheduler {
         let on = match on {
             HashOn::Address => "source-address",
             HashOn::AddressAndPort => "[source-port, source-address]",
         };
-        writeln!(text, "{indent}hash: {{ on: {on} }}").unwrap();
+        let size = match service.scheduler {
+            Scheduler::Maglev(_, size) if size != 1021 || style.toss() => format!(", table_size: {size}"),
+            _ => String::new(),
+        };
+        writeln!(text, "{indent}hash: {{ on: {on}{size} }}").unwrap();
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Service {
     pub affinity: Option<u32>,
     /// Backends that clients do not stay on, because they are down or disabled.
     pub left: Vec<BackendName>,
+    /// For [`Scheduler::Maglev`], the weight of each backend when everybody serves; empty: those of `backends`.
+    pub full_weights: Vec<u16>,
     /// Who serves, in file order; may be empty.
     pub backends: Vec<Backend>,
 }
@@ -63,6 +65,7 @@ impl Default for Service {
             fixed_grid: false,
             affinity: None,
             left: vec![],
+            full_weights: vec![],
             backends: vec![],
         }
     }
@@ -95,6 +98,8 @@ pub enum Scheduler {
     Random,
     /// By a hash of the client, modulo the number of slots.
     SourceHash(HashOn),
+    /// The same with a prime number of slots, of which only those of backends that come or go lead elsewhere then.
+    Maglev(HashOn, u32),
     /// The one with the fewest live connections for its weight, as far as shares can follow that.
     LeastConnections,
 }
@@ -111,6 +116,7 @@ impl Scheduler {
             Scheduler::RoundRobin => "round-robin",
             Scheduler::Random => "random",
             Scheduler::SourceHash(_) => "source-hash",
+            Scheduler::Maglev(..) => "maglev",
             Scheduler::LeastConnections => "least-connections",
         }
     }

@@ -104,6 +104,8 @@ pub(crate) fn source() -> ChainName {
 /// Chain and map shared by all exact listeners of one scheduler with one number of slots.
 pub(super) fn shared_pick(scheduler: Scheduler, ip: Ip, slots: usize) -> String {
     let kind = match scheduler {
+        Scheduler::Maglev(HashOn::Address, _) => "maglev",
+        Scheduler::Maglev(HashOn::AddressAndPort, _) => "maglev-port",
         Scheduler::RoundRobin | Scheduler::LeastConnections => "round-robin",
         Scheduler::Random => "random",
         Scheduler::SourceHash(HashOn::Address) => "hash",

@@ -8,6 +8,7 @@ use sluice_nft::{
 use super::entry::Entry;
 use super::layout::{Form, Layout, Places};
 use super::{Rendered, names};
+use crate::maglev;
 use crate::model::{Backend, BackendPort, HashOn, OnEmpty, Scheduler};
 use crate::origin::Flow;
 use crate::slots::{MAX_SLOTS, grid, on_grid, slots};
@@ -23,11 +24,7 @@ pub(super) fn render(
     layout: &Layout,
     places: &mut Places,
 ) -> ChainName {
-    let weights: Vec<u16> = entry.backends.iter().map(|backend| backend.weight).collect();
-    let slots = match entry.service.fixed_grid {
-        true => on_grid(&weights, grid(entry.members().count())),
-        false => slots(&weights),
-    };
+    let slots = lay_out(entry);
     if slots.is_empty() {
         let nobody = no_backend(rendered, entry.service.on_empty);
         // Base chains lead to other listeners by rules; those stay as they are.
@@ -46,6 +43,29 @@ pub(super) fn render(
     match entry.exact() {
         Some(_) if !entry.service.scheduler.counts() => shared(rendered, entry, &slots),
         _ => private(rendered, entry, &slots, layout, places),
+    }
+}
+
+/// The backend of each slot, as an index into those that take new flows.
+fn lay_out(entry: &Entry<'_>) -> Vec<usize> {
+    let weights = || entry.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>();
+    match entry.service.scheduler {
+        Scheduler::Maglev(_, size) => {
+            let backends = entry.service.backends.iter().enumerate();
+            let members: Vec<_> = backends
+                .filter(|(_, backend)| Ip::of(backend.address) == entry.ip)
+                .map(|(index, backend)| maglev::Member {
+                    name: backend.name.as_str(),
+                    full: *entry.service.full_weights.get(index).unwrap_or(&backend.weight),
+                    now: backend.weight,
+                })
+                .collect();
+            let before = |index: usize| members[..index].iter().filter(|member| member.now > 0).count();
+            let serving: Vec<_> = (0..members.len()).map(before).collect();
+            maglev::table(&members, size).into_iter().map(|member| serving[member]).collect()
+        }
+        _ if entry.service.fixed_grid => on_grid(&weights(), grid(entry.members().count())),
+        _ => slots(&weights()),
     }
 }
 
@@ -137,7 +157,9 @@ fn private(
     // nft refuses to set a port in a rule that does not say whose port it is. A hash of the client
     // reads the IP header, which nft precedes by a match on the IP version.
     let mut rule = match service.scheduler {
-        Scheduler::SourceHash(_) => vec![Statement::is(Field::Nfproto, &[ip.nfproto()])],
+        Scheduler::SourceHash(_) | Scheduler::Maglev(..) => {
+            vec![Statement::is(Field::Nfproto, &[ip.nfproto()])]
+        }
         Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random => vec![],
     };
     rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
@@ -194,7 +216,7 @@ fn pick(scheduler: Scheduler, ip: Ip, modulus: u32, offset: u32) -> Pick {
     match scheduler {
         Scheduler::RoundRobin | Scheduler::LeastConnections => Pick::Inc { modulus, offset },
         Scheduler::Random => Pick::Random { modulus, offset },
-        Scheduler::SourceHash(on) => {
+        Scheduler::SourceHash(on) | Scheduler::Maglev(on, _) => {
             let on = match on {
                 HashOn::Address => vec![Field::Saddr(ip)],
                 HashOn::AddressAndPort => vec![Field::Saddr(ip), Field::Sport],
