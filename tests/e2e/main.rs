@@ -10,6 +10,7 @@ mod crash;
 mod empty;
 mod failures;
 mod guard;
+mod hairpin;
 mod health;
 mod iptables;
 mod lifecycle;
