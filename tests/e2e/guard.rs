@@ -142,3 +142,26 @@ fn local_client_and_a_backend_are_guarded_too() {
         is_dropped(lab.backends[0].udp(&udp));
     }
 }
+
+#[test]
+fn packets_of_no_connection_are_dropped_and_counted() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&guarded("invalid: drop"));
+    let mut open: Vec<_> = ["203.0.113.10:80", "[2001:db8::10]:80"]
+        .iter()
+        .map(|vip| lab.client.open(vip).expect("a connection"))
+        .collect();
+    for vip in ["203.0.113.10:80", "[2001:db8::10]:80"] {
+        // Nothing, everything, and the two that contradict each other.
+        for flags in [0, 0x3f, 0x03, 0x06] {
+            let before = dropped(&lab, "invalid");
+            lab.client.send_segment(4000, vip, flags);
+            eventually("it is counted", || (dropped(&lab, "invalid") > before).then_some(()));
+        }
+    }
+    // What a backend sends out of the blue.
+    let before = dropped(&lab, "invalid");
+    lab.backends[0].send_segment(8080, "198.51.100.7:4000", 0x3f);
+    eventually("it is counted", || (dropped(&lab, "invalid") > before).then_some(()));
+    open.iter_mut().for_each(|one| assert_eq!(one.echo("still here").expect("an echo"), "still here"));
+}

@@ -12,7 +12,7 @@ use crate::place::Here;
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
-use crate::word::{GroupName, HashPart, Pattern, Prefix, SocketPath, StatePath, Weight};
+use crate::word::{GroupName, HashPart, Invalid, Pattern, Prefix, SocketPath, StatePath, Weight};
 
 mapping! {
     /// The file the daemon is given.
@@ -54,6 +54,7 @@ mapping! {
         allow: Many<Prefix>,
         deny: Many<Prefix>,
         limits: Limits,
+        invalid: Invalid,
         health: Health,
         on_down: OnDown,
         on_empty: OnEmpty,
@@ -74,6 +75,7 @@ mapping! {
         allow: Many<Prefix>,
         deny: Many<Prefix>,
         limits: Limits,
+        invalid: Invalid,
         health: Health,
         on_down: OnDown,
         on_empty: OnEmpty,

@@ -119,6 +119,21 @@ impl Leaf for OnFull {
     }
 }
 
+/// What becomes of invalid packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    Accept,
+    Drop,
+}
+
+impl Leaf for Invalid {
+    const EXPECTED: &'static str = "accept or drop";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        choose(scalar, "value", &[("accept", Invalid::Accept), ("drop", Invalid::Drop)])
+    }
+}
+
 /// Addresses of clients: one, or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix(pub(crate) IpNet);

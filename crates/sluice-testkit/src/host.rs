@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::client::{Answer, Conversation, ask_udp};
+use crate::segment;
 use crate::server::Server;
 use crate::{HealthServer, Namespace, Shares};
 
@@ -77,6 +78,14 @@ impl Host {
     /// A TCP connection that stays open.
     pub fn open(&self, to: &str) -> io::Result<Conversation> {
         self.run(|| Conversation::open(None, parse(to)))
+    }
+
+    /// A TCP segment of no connection, with these flags.
+    ///
+    /// # Panics
+    /// If it cannot be sent.
+    pub fn send_segment(&self, from_port: u16, to: &str, flags: u8) {
+        self.run(|| segment::send(from_port, parse(to), flags)).expect("send a segment");
     }
 
     /// One datagram from a port that no datagram came from before: who answers?

@@ -18,6 +18,7 @@ mod lab;
 mod monitor;
 mod namespace;
 mod programs;
+mod segment;
 mod server;
 mod shares;
 mod wait;

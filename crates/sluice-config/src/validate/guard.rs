@@ -11,14 +11,17 @@ use crate::document;
 use crate::place::Here;
 use crate::problem::Fault;
 use crate::read::{Given, Many};
-use crate::word::Prefix;
+use crate::word::{Invalid, Prefix};
 
 /// What a service asks of new flows, `None` if nothing.
 pub(super) fn of(
     here: &Here<'_>,
-    allow: Given<Many<Prefix>>,
-    deny: Given<Many<Prefix>>,
-    limits: Given<document::Limits>,
+    (allow, deny, limits, invalid): (
+        Given<Many<Prefix>>,
+        Given<Many<Prefix>>,
+        Given<document::Limits>,
+        Given<Invalid>,
+    ),
     defaults: &Defaults,
 ) -> Option<Arc<Guard>> {
     let allow = networks(&here.key("allow"), allow).or(defaults.allow.clone());
@@ -28,12 +31,15 @@ pub(super) fn of(
         allow: allow.unwrap_or_default(),
         deny: deny.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
+        drop_invalid: false,
     };
     let Limits { new_connections, new_connections_per_client, connections_per_client, .. } = guard.limits;
     let limited =
         new_connections.or(new_connections_per_client).is_some() || connections_per_client.is_some();
     let asks = limited || !guard.allow.is_empty() || !guard.deny.is_empty();
-    asks.then(|| Arc::new(guard))
+    let invalid =
+        invalid.or(defaults.invalid.clone()).map_or_else(|| asks, |invalid| invalid == Invalid::Drop);
+    (asks || invalid).then(|| Arc::new(Guard { drop_invalid: invalid, ..guard }))
 }
 
 /// Networks none of which lies within another, nor beside one that it makes a larger one with.

@@ -20,7 +20,7 @@ use crate::place::{Findings, Here};
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{Given, Many};
-use crate::word::{HashPart, Weight};
+use crate::word::{HashPart, Invalid, Weight};
 
 /// `defaults`, checked once.
 pub(super) struct Defaults {
@@ -33,6 +33,7 @@ pub(super) struct Defaults {
     pub(super) allow: Given<Vec<IpNet>>,
     pub(super) deny: Given<Vec<IpNet>>,
     pub(super) limits: Given<Limits>,
+    pub(super) invalid: Given<Invalid>,
     health: Given<Health>,
     on_down: Given<OnDown>,
     on_empty: Given<OnEmpty>,
@@ -52,6 +53,7 @@ impl Defaults {
             allow,
             deny,
             limits,
+            invalid,
             health,
             on_down,
             on_empty,
@@ -72,6 +74,7 @@ impl Defaults {
             allow: guard::networks(&here.key("allow"), allow),
             deny: guard::networks(&here.key("deny"), deny),
             limits: guard::limits(&here.key("limits"), limits),
+            invalid,
             health,
             on_down,
             on_empty,
@@ -125,7 +128,7 @@ impl Draft {
             enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
             scheduler,
             source: service.source.or(defaults.source.clone()).unwrap_or_default(),
-            guard: guard::of(&here, service.allow, service.deny, service.limits, defaults),
+            guard: guard::of(&here, (service.allow, service.deny, service.limits, service.invalid), defaults),
             health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
             on_down: service.on_down.or(defaults.on_down.clone()).unwrap_or_default(),
             on_empty: service.on_empty.or(defaults.on_empty.clone()).unwrap_or_default(),

@@ -97,8 +97,7 @@ impl<'a> Part<'a> {
 
             let count =
                 held.map_or(0, |held| held.elements.len()) - before.elements.len() + after.elements.len();
-            let led_to_by_base_chains =
-                is_shared || names::is_bound(name) || declared.data == SetType::Verdicts;
+            let led_to_by_base_chains = names::is_constant(name) || declared.data == SetType::Verdicts;
             if led_to_by_base_chains && (held.is_none() || count == 0) {
                 return None;
             }

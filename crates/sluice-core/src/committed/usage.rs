@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sluice_nft::{ChainName, Data, Ip, Key, Statement, Table};
 
+use crate::model::Service;
 use crate::render::entry::Entry;
 use crate::render::names;
 use crate::render::reset;
@@ -58,8 +59,10 @@ impl Usage {
             return false;
         }
         same_frames(old, new)
-            || entries().all(|entry| entry.exact().is_some() && entry.service.affinity.is_none())
-                && !(claiming && !entries().all(keeps_alike) && !same_claims(old, new))
+            || entries().all(|entry| {
+                let Service { affinity, guard, .. } = entry.service;
+                entry.exact().is_some() && affinity.is_none() && guard.is_none()
+            }) && !(claiming && !entries().all(keeps_alike) && !same_claims(old, new))
                 && !(claiming && one_by_one)
                 && !entries().any(disputed)
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chains::{Course, Role};
 use clash::Clash;
-use sluice_nft::{Chain, Data, Hook, Set, SetName, SetType, Step, Table};
+use sluice_nft::{Chain, Data, Hook, Set, SetName, SetType, Statement, Step, Table};
 
 use crate::model::ServiceName;
 use crate::origin::Origins;
@@ -73,7 +73,9 @@ fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, o
             // No rule of a packet under way looks into it.
             None => elements::add(&mut first, name, None, set, origins),
             held @ Some(before) => {
-                elements::delete(&mut switch, name, before, set);
+                if !is_behind(name, [current, desired]) {
+                    elements::delete(&mut switch, name, before, set);
+                }
                 elements::add(&mut switch, name, held, set, origins);
             }
         }
@@ -135,6 +137,14 @@ fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -
         })
 }
 
+/// Whether a verdict map is met behind another one, by packets that it still led there.
+fn is_behind(map: &SetName, tables: [&Table; 2]) -> bool {
+    let chains =
+        tables.into_iter().flat_map(|table| table.chains.values()).filter(|chain| chain.base.is_none());
+    let mut statements = chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.0);
+    statements.any(|statement| matches!(statement, Statement::VerdictMap(_, found) if found == map))
+}
+
 fn verdicts(table: &Table) -> impl Iterator<Item = (&SetName, &Set)> {
     table.sets.iter().filter(|(_, set)| set.data == SetType::Verdicts)
 }
@@ -152,7 +162,8 @@ fn add_sets_and_chains(changes: &mut Vec<Change>, current: &Table, desired: &Tab
 /// nothing refers to it.
 fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, courses: &[Course<'_>]) {
     for (name, set) in &current.sets {
-        if let Some(wanted) = desired.sets.get(name).filter(|set| set.data != SetType::Verdicts) {
+        let is_switched = set.data == SetType::Verdicts && !is_behind(name, [current, desired]);
+        if let Some(wanted) = desired.sets.get(name).filter(|_| !is_switched) {
             elements::delete(retire, name, set, wanted);
         }
     }

@@ -12,6 +12,8 @@ pub struct Guard {
     pub deny: Vec<IpNet>,
     /// How often, and how many at a time.
     pub limits: Limits,
+    /// Whether packets end here that belong to no connection and cannot begin one, from clients and from backends.
+    pub drop_invalid: bool,
 }
 
 /// Limits for each listener and IP version.
@@ -75,18 +77,21 @@ pub enum Reason {
     ClientConnections,
     /// Above the rate of all clients.
     Rate,
+    /// It belongs to no connection and cannot begin one.
+    Invalid,
     /// There was no room to remember the client. Dropped only if so configured.
     ClientsFull,
 }
 
 impl Reason {
-    /// All, in the order in which they are looked at.
-    pub const ALL: [Reason; 6] = [
+    /// All.
+    pub const ALL: [Reason; 7] = [
         Reason::Denied,
         Reason::NotAllowed,
         Reason::ClientRate,
         Reason::ClientConnections,
         Reason::Rate,
+        Reason::Invalid,
         Reason::ClientsFull,
     ];
 
@@ -98,6 +103,7 @@ impl Reason {
             Reason::ClientRate => "client-rate",
             Reason::ClientConnections => "client-connections",
             Reason::Rate => "rate",
+            Reason::Invalid => "invalid",
             Reason::ClientsFull => "clients-full",
         }
     }

@@ -11,7 +11,7 @@ use sluice_nft::{
 };
 
 use super::entry::Entry;
-use super::{Rendered, dispatch, names};
+use super::{Rendered, dispatch, names, pick};
 use crate::model::{Backend, Protocol};
 
 /// Clients that are remembered at a time, for each IP version.
@@ -50,7 +50,8 @@ pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>, pick: ChainName
     let known = Rule(vec![version(), Statement::Dnat { ip, key, map: names::clients(ip), port: true }]);
     let others = Rule(vec![version(), Statement::VerdictMap(dispatch::key(ip), names::unknown_clients(ip))]);
     let chain = names::affinity(ip);
-    rendered.table.chains.insert(chain.clone(), Chain { base: None, rules: vec![known, others] });
+    let rules = vec![known, others, pick::miss(rendered)];
+    rendered.table.chains.insert(chain.clone(), Chain { base: None, rules });
     chain
 }
 

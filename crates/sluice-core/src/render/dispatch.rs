@@ -61,7 +61,7 @@ pub(super) fn key(ip: Ip) -> Vec<Operand> {
 
 /// Packets that arrive. `*` means the host's own addresses, or with an interface whatever unicast
 /// destination arrives there.
-fn arriving(entry: &Entry<'_>, chain: &ChainName) -> Rule {
+pub(super) fn arriving(entry: &Entry<'_>, chain: &ChainName) -> Rule {
     let mut rule = vec![];
     if let Some(interface) = &entry.service.interface {
         rule.push(Statement::is(Field::Iifname, &interface_octets(interface)));

@@ -11,7 +11,7 @@ use sluice_nft::{
 };
 
 use super::entry::Entry;
-use super::{Rendered, dispatch, names};
+use super::{Rendered, dispatch, names, pick};
 use crate::model::{Guard, Limits, OnFull, Reason};
 
 /// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
@@ -34,8 +34,9 @@ pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>, pick: ChainName
             scope.of_version(vec![Statement::VerdictMap(scope.key.clone(), map)])
         }
     };
+    let miss = pick::miss(rendered);
     let chains = rendered.table.chains.entry(scope.chain.clone());
-    chains.or_insert_with(|| Chain { base: None, rules: rules().chain([last]).collect() });
+    chains.or_insert_with(|| Chain { base: None, rules: rules().chain([last, miss]).collect() });
     scope.chain
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod capacity;
 mod dispatch;
 pub(crate) mod entry;
 mod guard;
+mod invalid;
 mod layout;
 pub(crate) mod names;
 mod pick;
@@ -45,6 +46,7 @@ pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered
         enter(&mut rendered, entry, layout, &mut places);
     }
     dispatch::base_chains(&mut rendered.table, &entries);
+    invalid::base_chain(&mut rendered, &entries);
     affinity::learn(&mut rendered.table, &entries);
     reset::render(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries, services.networks());
@@ -69,6 +71,7 @@ pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, claims: &Claims
 fn enter(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &mut Places) {
     let chain = way(rendered, entry, layout, places);
     dispatch::exact(rendered, entry, &chain);
+    invalid::render(rendered, entry);
 }
 
 /// Renders the chains that a new flow of a listener goes through, from the last to the first, which is returned.
@@ -83,6 +86,7 @@ pub(crate) fn render_counted(entries: &[Entry<'_>], layout: &Layout, places: &mu
     let mut rendered = Rendered::default();
     for entry in entries {
         way(&mut rendered, entry, layout, places);
+        invalid::render(&mut rendered, entry);
     }
     capacity::keep(&mut rendered.table, layout);
     rendered

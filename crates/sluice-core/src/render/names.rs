@@ -46,9 +46,31 @@ pub(super) fn bound(ip: Ip, protocol: Protocol, port: u16, timeout: u32) -> SetN
     format!("bound{}/{protocol}/{port}/{timeout}s", ip.digit()).into()
 }
 
-/// Whether it is such a set: rules look into it that are not of one listener.
-pub(crate) fn is_bound(set: &SetName) -> bool {
-    set.as_str().strip_prefix("bound").is_some_and(|rest| rest.starts_with(['4', '6']))
+/// Invalid packets to exact listeners.
+pub(super) fn invalid_requests(ip: Ip) -> SetName {
+    format!("invalid-requests{}", ip.digit()).into()
+}
+
+/// Invalid packets of backends.
+pub(super) fn invalid_replies(ip: Ip) -> SetName {
+    format!("invalid-replies{}", ip.digit()).into()
+}
+
+/// Where invalid packets go.
+pub(super) fn invalid() -> ChainName {
+    "invalid".into()
+}
+
+/// Where those to one listener go that is not exact.
+pub(super) fn private_invalid(entry: &Entry<'_>) -> ChainName {
+    format!("invalid/{}", path(entry)).into()
+}
+
+/// Whether rules look into a set that are not of one listener.
+pub(crate) fn is_constant(set: &SetName) -> bool {
+    ["masquerade", "auto", "preserve", "snat", "bound", "invalid-requests", "invalid-replies"]
+        .iter()
+        .any(|kind| set.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with(['4', '6'])))
 }
 
 /// What of postrouting a constant rule gives this source: `masquerade4`, `snat4/10.0.2.1`.

@@ -233,7 +233,7 @@ fn address_and_port(ip: Ip) -> Vec<Operand> {
 /// Leads to the chain where packets end whose slot is not found (kernels before 2025 may miss one that is being
 /// replaced): they must not leave untranslated, and dropped, the client sends them again. One chain for all,
 /// because a counter is memory for each CPU.
-fn miss(rendered: &mut Rendered) -> Rule {
+pub(super) fn miss(rendered: &mut Rendered) -> Rule {
     let name = names::miss();
     let chain = || Chain { base: None, rules: vec![Rule(vec![Statement::Counter, Statement::Drop])] };
     rendered.table.chains.entry(name.clone()).or_insert_with(chain);

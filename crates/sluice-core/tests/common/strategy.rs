@@ -24,6 +24,7 @@ fn guards() -> Vec<Option<Arc<Guard>>> {
     let some = Guard { deny: vec![net("192.0.2.128/25"), net("2001:db8:bad::/48")], ..Guard::default() };
     let limits = Limits { new_connections: Some(rate), connections_per_client: Some(9), ..Limits::default() };
     let limited = Guard { limits, ..some.clone() };
+    let all = Guard { drop_invalid: true, ..all };
     [None, None, Some(all), Some(some), Some(limited)].map(|guard| guard.map(Arc::new)).into()
 }
 
