@@ -7,6 +7,7 @@
 mod affinity;
 mod commands;
 mod crash;
+mod doctor;
 mod empty;
 mod failures;
 mod guard;

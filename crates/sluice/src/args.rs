@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use sluice_api::Admin;
 use sluiced::fatal::Fatal;
 
-use crate::commands::{apply, backend, check, cleanup, completions, plan, reload, render, status};
+use crate::commands::{apply, backend, check, cleanup, completions, doctor, plan, reload, render, status};
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
 /// sluiced
@@ -28,7 +28,7 @@ Examples:
   sluice reload                have the daemon take its file
   sluice status                who serves what
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN \
+Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan) or findings (doctor), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN \
 is missing, 78 the configuration is bad.";
 
 const GLOBAL: &str = "Global options";
@@ -75,6 +75,7 @@ enum Command {
     Disable(backend::Backends),
     /// Give a backend another weight than the file's
     Weight(backend::Weight),
+    Doctor(doctor::Doctor),
     Cleanup(cleanup::Cleanup),
     Completions(completions::Completions),
 }
@@ -94,6 +95,7 @@ impl Cli {
             Command::Enable(backends) => backends.run(common, Admin::Enabled),
             Command::Disable(backends) => backends.run(common, Admin::Disabled),
             Command::Weight(weight) => weight.run(common),
+            Command::Doctor(doctor) => doctor.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),
             Command::Completions(completions) => completions.run(),
         }

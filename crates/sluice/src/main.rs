@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod config;
 mod daemon;
+mod doctor;
 #[cfg(test)]
 mod golden;
 mod kernel;

@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
+pub(crate) mod doctor;
 pub(crate) mod plan;
 pub(crate) mod reload;
 pub(crate) mod render;

@@ -1,0 +1,57 @@
+//! `sluice doctor`: what on this host breaks the services.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use sluice_api::Timestamp;
+use sluice_netlink::Proc;
+use sluiced::fatal::Fatal;
+
+use crate::args::Common;
+use crate::doctor::{Facts, findings};
+use crate::{config, daemon, output};
+
+/// Find out what on this host breaks the services
+///
+/// Looks at forwarding, filters of others, routes, addresses, rp_filter, bridges and connection tracking, and says for
+/// each finding what follows and which command mends it. Changes nothing. With a daemon or without.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Doctor {
+    /// Configuration file whose services to look at
+    file: Option<PathBuf>,
+
+    /// Print the findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice doctor
+  sluice doctor --json | jq -r '.[] | select(.severity == \"error\") | .command'
+
+JSON: [{ \"severity\": error, warning or note, \"finding\": sentence, \"command\": text or null }]
+
+Exits with 3 if there are findings, notes included.";
+
+impl Doctor {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        let config = config::load(common.config(self.file.as_ref()))?.config;
+        let socket = common.socket_or(&config.control.socket);
+        let foreign = daemon::ask(socket, async |client| client.status().await).ok();
+        let foreign = foreign.map(|status| status.table.foreign_changes);
+        let backends = config.services.values().filter(|service| service.enabled);
+        let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
+        let facts =
+            Facts::gather(&Proc::default(), backends.collect::<std::collections::BTreeSet<_>>(), foreign);
+        let findings = findings(&config, &facts, Timestamp::now());
+        match self.json {
+            true => output::print_json(&findings)?,
+            false if findings.is_empty() => output::print("nothing found\n")?,
+            false => findings.iter().try_for_each(|finding| output::print(&finding.to_string()))?,
+        }
+        Ok(ExitCode::from(if findings.is_empty() { 0 } else { 3 }))
+    }
+}

@@ -1,0 +1,214 @@
+//! What follows from facts for services.
+
+use std::net::IpAddr;
+
+use sluice_api::Timestamp;
+use sluice_core::model::{Address, Config, Forwarding, Source};
+use sluice_nft::Ip;
+use sluiced::forwarding::versions;
+
+use super::{Facts, Finding, Severity};
+
+/// Fraction of the connection tracking table from which it is too full.
+const FULL: f64 = 0.8;
+
+/// Everything that breaks these services, or may, the worst first.
+pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Findings(vec![]);
+    findings.forwarding(config, facts);
+    findings.dropping(facts);
+    findings.addresses(config, facts);
+    findings.routes(config, facts);
+    findings.return_path(config, facts);
+    findings.bridges(facts);
+    findings.conntrack(facts);
+    findings.foreign(facts, now);
+    for why in &facts.blind {
+        findings.add(Severity::Warning, format!("could not look everywhere: {why}"), None);
+    }
+    findings.0.sort_by_key(|finding| finding.severity);
+    findings.0
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, severity: Severity, finding: impl Into<String>, command: Option<String>) {
+        self.0.push(Finding { severity, finding: finding.into(), command });
+    }
+
+    fn forwarding(&mut self, config: &Config, facts: &Facts) {
+        for ip in versions(&config.services) {
+            let (key, sysctl, version) = match ip {
+                Ip::V4 => ("net/ipv4/ip_forward", "net.ipv4.ip_forward", "IPv4"),
+                Ip::V6 => ("net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding", "IPv6"),
+            };
+            if facts.sysctls.get(key) == Some(&0) {
+                let will = config.forwarding == Forwarding::Manage && facts.foreign.is_none();
+                let (severity, then) = match will {
+                    true => (Severity::Note, "sluiced switches it on when it starts"),
+                    false => (Severity::Error, "no packet reaches a backend"),
+                };
+                let what = format!("{version} forwarding is off: {then}");
+                self.add(severity, what, Some(format!("sysctl -w {sysctl}=1")));
+            }
+            if ip == Ip::V6 && facts.sysctls.get(key) == Some(&1) {
+                for name in facts.interfaces.iter().filter(|name| facts.of(name, "ipv6", "accept_ra") == 1) {
+                    let what = format!(
+                        "{name} ignores router advertisements while IPv6 forwarding is on: a default route learnt there ends"
+                    );
+                    let mend = format!("sysctl -w net.ipv6.conf.{name}.accept_ra=2");
+                    self.add(Severity::Note, what, Some(mend));
+                }
+            }
+        }
+    }
+
+    fn dropping(&mut self, facts: &Facts) {
+        for dropping in &facts.dropping {
+            let what = format!(
+                "{} drops what passes through: no packet reaches a backend, whatever sluice accepts",
+                dropping.chain
+            );
+            self.add(Severity::Error, what, Some(dropping.accept.clone()));
+        }
+    }
+
+    fn addresses(&mut self, config: &Config, facts: &Facts) {
+        for (name, service) in config.services.iter().filter(|(_, service)| service.enabled) {
+            let interface = service.interface.as_ref();
+            if let Some(interface) = interface.filter(|it| !facts.interfaces.contains(it.as_str())) {
+                let what = format!("{name}: there is no interface {interface}: nothing arrives there");
+                self.add(Severity::Error, what, Some("ip -brief link".to_owned()));
+            }
+            for address in service.listeners.iter().filter_map(|listener| exact(listener.address)) {
+                if !facts.addresses.contains(&address) {
+                    let what = format!(
+                        "{name}: {address} is on no interface: only what routers send here for it arrives"
+                    );
+                    let device =
+                        facts.default_routes.get(&Ip::of(address)).and_then(|devices| devices.first());
+                    let device = device.map_or("DEVICE", String::as_str);
+                    self.add(Severity::Note, what, Some(format!("ip address add {address} dev {device}")));
+                }
+            }
+            if let Source::Addresses(first, last) = service.source {
+                for address in [first, last].iter().filter(|address| !facts.addresses.contains(address)) {
+                    let what = format!(
+                        "{name}: its source {address} is on no interface: answers of backends do not come back"
+                    );
+                    self.add(Severity::Error, what, Some(format!("ip address add {address} dev DEVICE")));
+                }
+            }
+        }
+    }
+
+    fn routes(&mut self, config: &Config, facts: &Facts) {
+        for (name, service) in config.services.iter().filter(|(_, service)| service.enabled) {
+            for backend in service.backends.iter().filter(|it| facts.unreachable.contains(&it.address)) {
+                let what = format!("{name}/{}: no route leads there: its connections fail", backend.name);
+                self.add(
+                    Severity::Error,
+                    what,
+                    Some(format!("ip route add {} via GATEWAY", backend.address)),
+                );
+            }
+        }
+        for ip in versions(&config.services) {
+            if facts.default_routes.get(&ip).is_some_and(|devices| devices.is_empty()) {
+                let version = if ip == Ip::V4 { "IPv4" } else { "IPv6" };
+                let what = format!(
+                    "there is no {version} default route: clients beyond the networks of this host get no answer"
+                );
+                let flag = if ip == Ip::V4 { "" } else { "-6 " };
+                self.add(Severity::Warning, what, Some(format!("ip {flag}route add default via GATEWAY")));
+            }
+        }
+    }
+
+    /// The kernel takes the larger of the two settings.
+    fn return_path(&mut self, config: &Config, facts: &Facts) {
+        let all = facts.sysctls.get("net/ipv4/conf/all/rp_filter").copied().unwrap_or(0);
+        let Some(defaults) =
+            facts.default_routes.get(&Ip::V4).filter(|_| versions(&config.services).contains(&Ip::V4))
+        else {
+            return;
+        };
+        let is_entrance = |name: &str| {
+            let mut services = config.services.values().filter(|service| service.enabled);
+            services.any(|service| service.interface.as_ref().is_some_and(|it| it.as_str() == name))
+        };
+        for name in &facts.interfaces {
+            let strict = all.max(facts.of(name, "ipv4", "rp_filter")) == 1;
+            let lost = match defaults.contains(name) {
+                true => defaults.len() > 1,
+                false => is_entrance(name),
+            };
+            if strict && lost {
+                let what = format!(
+                    "rp_filter is strict on {name}: clients whose route back leaves elsewhere are dropped without a trace"
+                );
+                let mend = match all {
+                    1 => format!("sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=2"),
+                    _ => format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2"),
+                };
+                self.add(Severity::Warning, what, Some(mend));
+            }
+        }
+    }
+
+    fn bridges(&mut self, facts: &Facts) {
+        for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+            if facts.has_bridge && facts.sysctls.get(&format!("net/bridge/{key}")) == Some(&1) {
+                let what = format!(
+                    "{key} is on and there is a bridge: what its ports send each other is translated inside of it, and \
+                     a client or backend behind one of them cannot reach a service with backends behind it"
+                );
+                self.add(Severity::Error, what, Some(format!("sysctl -w net.bridge.{key}=0")));
+            }
+        }
+    }
+
+    fn conntrack(&mut self, facts: &Facts) {
+        let of = |key: &str| facts.sysctls.get(&format!("net/netfilter/{key}")).copied();
+        if let (Some(count), Some(most)) = (of("nf_conntrack_count"), of("nf_conntrack_max"))
+            && most > 0
+            && count as f64 >= FULL * most as f64
+        {
+            let severity = if count >= most { Severity::Error } else { Severity::Warning };
+            let what = format!(
+                "{count} of {most} connections are tracked: when the table is full, new ones are dropped"
+            );
+            self.add(severity, what, Some(format!("sysctl -w net.netfilter.nf_conntrack_max={}", 4 * most)));
+        }
+    }
+
+    fn foreign(&mut self, facts: &Facts, now: Timestamp) {
+        let Some(foreign) = &facts.foreign else {
+            return self.add(Severity::Note, "sluiced does not answer: nothing is repaired or probed", None);
+        };
+        if let Some(last) = &foreign.last {
+            let seconds = now.duration_since(last.at).as_secs().max(0) as u32;
+            let what = format!(
+                "{} (pid {}) changed the table {seconds} s ago, {} times in all: sluiced put it right each time, but \
+                 connections may have failed",
+                last.process, last.pid, foreign.total
+            );
+            self.add(Severity::Warning, what, None);
+        }
+    }
+}
+
+impl Facts {
+    /// A setting of an interface, 0 if there is none.
+    fn of(&self, name: &str, family: &str, key: &str) -> u64 {
+        self.sysctls.get(&format!("net/{family}/conf/{name}/{key}")).copied().unwrap_or(0)
+    }
+}
+
+fn exact(address: Address) -> Option<IpAddr> {
+    match address {
+        Address::Exact(address) => Some(address),
+        Address::Any => None,
+    }
+}

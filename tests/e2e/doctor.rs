@@ -1,0 +1,118 @@
+//! What the host does to services, found by `sluice doctor` and mended by the commands it prints.
+
+use serde_json::Value;
+use sluice_testkit::{Daemon, Lab, eventually};
+
+use crate::web;
+
+/// Findings that hold this text.
+fn about(lab: &Lab, text: &str) -> Vec<Value> {
+    let told = lab.sluice(&["doctor", "--json"]);
+    assert!(matches!(told.code, Some(0 | 3)), "{}", told.stderr);
+    let findings = told.json().as_array().expect("a list").clone();
+    assert_eq!(told.code == Some(3), !findings.is_empty());
+    findings.into_iter().filter(|finding| finding["finding"].as_str().unwrap().contains(text)).collect()
+}
+
+/// There is one such finding, and its command mends it.
+#[track_caller]
+fn is_found_and_mended(lab: &Lab, severity: &str, text: &str) {
+    let found = about(lab, text);
+    let [finding] = &found[..] else { panic!("{text}: {found:?}\n{}", lab.sluice(&["doctor"]).stdout) };
+    assert_eq!(finding["severity"], severity, "{text}");
+    lab.balancer.sh(finding["command"].as_str().expect("a command"));
+    assert_eq!(about(lab, text), [] as [Value; 0]);
+}
+
+#[test]
+fn healthy_host_has_nothing_but_a_listener_that_is_routed_to_it() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    is_found_and_mended(&lab, "note", "203.0.113.10 is on no interface");
+    let told = lab.sluice(&["doctor"]).expect(0);
+    assert_eq!(told.stdout, "nothing found\n");
+}
+
+#[test]
+fn forwarding_that_is_off_is_found() {
+    let lab = Lab::new();
+    lab.configure(&web());
+    assert_eq!(about(&lab, "IPv4 forwarding is off: sluiced switches it on")[0]["severity"], "note");
+    lab.configure(&format!("forwarding: ignore\n{}", web()));
+    is_found_and_mended(&lab, "error", "IPv4 forwarding is off: no packet reaches a backend");
+}
+
+#[test]
+fn chain_of_others_that_drops_on_forward_is_found_and_its_accept_serves() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    lab.balancer
+        .nft("table inet filter { chain forward { type filter hook forward priority 0; policy drop; };\n}");
+    lab.client.tcp("203.0.113.10:80").expect_err("the other table drops it");
+    is_found_and_mended(&lab, "error", "table inet filter, chain forward drops");
+    lab.client.tcp("203.0.113.10:80").expect("an answer");
+    lab.balancer.nft(
+        "table ip late { chain pass { type filter hook forward priority 10; ct state established accept; drop; };
+ }",
+    );
+    is_found_and_mended(&lab, "error", "table ip late, chain pass drops");
+    lab.client.tcp("203.0.113.10:80").expect("an answer");
+}
+
+#[test]
+fn chains_of_both_iptables_that_drop_on_forward_are_found() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    lab.balancer.sh("iptables-nft -P FORWARD DROP");
+    lab.client.tcp("203.0.113.10:80").expect_err("the other table drops it");
+    is_found_and_mended(&lab, "error", "table ip filter, chain FORWARD drops");
+    lab.client.tcp("203.0.113.10:80").expect("an answer");
+    lab.balancer.sh("iptables-legacy -P FORWARD DROP");
+    lab.client.tcp("203.0.113.10:80").expect_err("the other table drops it");
+    is_found_and_mended(&lab, "error", "iptables-legacy, chain FORWARD drops");
+    lab.client.tcp("203.0.113.10:80").expect("an answer");
+}
+
+#[test]
+fn interface_and_routes_that_are_missing_are_found() {
+    let lab = Lab::new();
+    let yaml = "services:
+       gone: {listen: '10.0.1.1:80', interface: eth7, backends: ['10.0.2.11:8080']}
+       far: {listen: '10.0.1.1:81', backends: ['10.99.0.1:8080']}
+       from: {listen: '10.0.1.1:82', source: 10.0.2.9, backends: ['10.0.2.11:8080']}";
+    let _daemon = lab.start(yaml);
+    assert_eq!(about(&lab, "gone: there is no interface eth7")[0]["severity"], "error");
+    assert_eq!(about(&lab, "from: its source 10.0.2.9 is on no interface")[0]["severity"], "error");
+    assert!(about(&lab, "far/10.99.0.1:8080: no route leads there").is_empty());
+    lab.balancer.ip("route del default");
+    assert_eq!(about(&lab, "far/10.99.0.1:8080: no route leads there")[0]["severity"], "error");
+    assert_eq!(about(&lab, "there is no IPv4 default route")[0]["severity"], "warning");
+}
+
+#[test]
+fn settings_that_break_services_are_found() {
+    let lab = Lab::new();
+    let yaml = "services:
+       v4: {listen: '*:80', interface: eth1, backends: ['10.0.2.11:8080']}
+       v6: {listen: '*:81', backends: ['[fd00:2::11]:8080']}";
+    let _daemon = lab.start(yaml);
+    lab.balancer.set_sysctl("net/ipv4/conf/all/rp_filter", "1");
+    lab.balancer.set_sysctl("net/ipv4/conf/eth1/rp_filter", "0");
+    is_found_and_mended(&lab, "warning", "rp_filter is strict on eth1");
+    lab.balancer.set_sysctl("net/ipv6/conf/eth0/accept_ra", "1");
+    is_found_and_mended(&lab, "note", "eth0 ignores router advertisements");
+    lab.balancer.ip("link add br0 type bridge");
+    lab.balancer.set_sysctl("net/bridge/bridge-nf-call-iptables", "1");
+    is_found_and_mended(&lab, "error", "bridge-nf-call-iptables is on and there is a bridge");
+}
+
+#[test]
+fn change_by_others_is_told() {
+    let lab = Lab::new();
+    lab.configure(&web());
+    let daemon = Daemon::start_with(&lab, &[("SLUICE_UNOWNED", "1")]);
+    lab.balancer.sh("nft flush ruleset");
+    eventually("it is told", || about(&lab, "nft (pid ").first().map(|_| ()));
+    drop(daemon);
+    assert_eq!(about(&lab, "sluiced does not answer").len(), 1);
+}
