@@ -9,6 +9,7 @@ mod commands;
 mod crash;
 mod doctor;
 mod empty;
+mod explain;
 mod failures;
 mod guard;
 mod hairpin;

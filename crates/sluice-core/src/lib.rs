@@ -9,6 +9,7 @@ pub mod balance;
 pub mod census;
 pub mod committed;
 pub mod diff;
+pub mod explain;
 pub mod flows;
 pub mod health;
 pub mod iptables;

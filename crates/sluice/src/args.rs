@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use sluice_api::Admin;
 use sluiced::fatal::Fatal;
 
-use crate::commands::{apply, backend, check, cleanup, completions, doctor, plan, reload, render, status};
+use crate::commands::{
+    apply, backend, check, cleanup, completions, doctor, explain, plan, reload, render, status,
+};
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
 /// sluiced
@@ -75,6 +77,7 @@ enum Command {
     Disable(backend::Backends),
     /// Give a backend another weight than the file's
     Weight(backend::Weight),
+    Explain(explain::Explain),
     Doctor(doctor::Doctor),
     Cleanup(cleanup::Cleanup),
     Completions(completions::Completions),
@@ -95,6 +98,7 @@ impl Cli {
             Command::Enable(backends) => backends.run(common, Admin::Enabled),
             Command::Disable(backends) => backends.run(common, Admin::Disabled),
             Command::Weight(weight) => weight.run(common),
+            Command::Explain(explain) => explain.run(common),
             Command::Doctor(doctor) => doctor.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),
             Command::Completions(completions) => completions.run(),

@@ -1,5 +1,6 @@
 //! The kernel's ruleset, and failures to get at it.
 
+use ipnet::IpNet;
 use nix::errno::Errno;
 use sluice_core::model::Networks;
 use sluice_netlink::{Hold, Netlink};
@@ -20,10 +21,15 @@ pub(crate) fn look() -> Result<Netlink, Fatal> {
 
 /// The networks that this host is in.
 pub(crate) fn networks() -> Result<Networks, Fatal> {
+    addresses().map(Networks::of)
+}
+
+/// Names of interfaces, and their addresses with prefix lengths.
+pub(crate) fn addresses() -> Result<Vec<(String, IpNet)>, Fatal> {
     let fatal = |error| {
         Fatal::new(Exit::Runtime, format!("look at interfaces: {error}"), "raise the limits of the process")
     };
-    sluice_netlink::networks().map(Networks::of).map_err(fatal)
+    sluice_netlink::networks().map_err(fatal)
 }
 
 /// Reading it failed.

@@ -74,6 +74,11 @@ fn enter(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &m
     invalid::render(rendered, entry);
 }
 
+/// Chains of a listener's own that base chains lead to.
+pub(crate) fn way_names(entry: &Entry<'_>) -> [ChainName; 2] {
+    [names::private_pick(entry), names::private_guard(entry)]
+}
+
 /// Renders the chains that a new flow of a listener goes through, from the last to the first, which is returned.
 fn way(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &mut Places) -> ChainName {
     let pick = pick::render(rendered, entry, layout, places);

@@ -7,7 +7,7 @@ use super::entry::Entry;
 use crate::model::{Address, HashOn, OnEmpty, Ports, Protocol, Scheduler, Source};
 
 /// The verdict map of exact listeners.
-pub(super) fn services(ip: Ip) -> SetName {
+pub(crate) fn services(ip: Ip) -> SetName {
     format!("services{}", ip.digit()).into()
 }
 

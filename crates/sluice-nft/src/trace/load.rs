@@ -28,9 +28,12 @@ impl View<'_> {
             Field::Dport => Octets::new(&self.destination.port().to_be_bytes()),
             Field::L4proto => Octets::new(&[self.packet.protocol]),
             Field::Nfproto => Octets::new(&[self.packet.ip().nfproto()]),
-            Field::Iifname => self.interface(),
-            // Where it leaves is for the routes to say, which a trace does not know.
-            Field::Oifname => Octets::new(&[0; 16]),
+            Field::Iifname => match &self.packet.entry {
+                Entry::Arriving(name) => interface(name),
+                Entry::Local => interface(""),
+            },
+            // Routes say so, which a trace does not know.
+            Field::Oifname => interface(&self.packet.leaves),
             Field::FibDaddrType => Octets::new(&self.host.address_type(self.destination.ip()).to_ne_bytes()),
             Field::CtState => Octets::new(&Field::NEW.to_ne_bytes()),
             Field::CtStatus => {
@@ -78,15 +81,13 @@ impl View<'_> {
         bytes.resize(64, 0);
         Octets::new(&bytes[offset..offset + length])
     }
+}
 
-    fn interface(&self) -> Option<Octets<16>> {
-        let mut name = match &self.packet.entry {
-            Entry::Arriving(interface) => interface.clone().into_bytes(),
-            Entry::Local => vec![],
-        };
-        name.resize(16, 0);
-        Octets::new(&name)
-    }
+/// The name of an interface as the kernel compares it.
+fn interface(name: &str) -> Option<Octets<16>> {
+    let mut name = name.as_bytes().to_vec();
+    name.resize(16, 0);
+    Octets::new(&name)
 }
 
 /// Whether a value passes a test.

@@ -16,6 +16,8 @@ pub struct Packet {
     pub source: SocketAddr,
     /// Address and port it was sent to; of the same IP version.
     pub destination: SocketAddr,
+    /// Name of the interface that it leaves by, once it is translated; empty: unknown.
+    pub leaves: String,
     /// What the kernel's random number generator says while the packet is processed.
     pub random: u32,
 }
@@ -37,7 +39,7 @@ impl Packet {
 
     /// A packet of a local process.
     pub fn local(protocol: u8, source: SocketAddr, destination: SocketAddr) -> Self {
-        Packet { entry: Entry::Local, protocol, source, destination, random: 0 }
+        Packet { entry: Entry::Local, protocol, source, destination, leaves: String::new(), random: 0 }
     }
 
     /// Its IP version.

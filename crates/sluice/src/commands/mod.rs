@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod doctor;
+pub(crate) mod explain;
 pub(crate) mod plan;
 pub(crate) mod reload;
 pub(crate) mod render;

@@ -1,0 +1,179 @@
+//! Why a connection goes where it goes: the rules, run in user space.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use sluice_nft::trace::{Host, Outcome, Packet, Trace, Tracer};
+use sluice_nft::{Data, Field, Ip, Key, Operand, Pick, SetName, Statement, Table};
+
+use crate::model::{InForce, Listener, Reason, ServiceName};
+use crate::render::entry::Entry;
+use crate::render::{names, way_names};
+
+/// What becomes of the first packet of a connection.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// Service and listener that take it; `None`: none does.
+    pub taken_by: Option<(ServiceName, Listener)>,
+    /// What happens to it.
+    pub fate: Fate,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// Nothing of ours: it goes on to where it was sent.
+    Untouched,
+    /// The guard drops it.
+    Dropped(Reason),
+    /// It is dropped for another reason: no backend and `on_empty: drop`, or a slot that is missing.
+    Silence,
+    /// There is no backend, and the client is told.
+    Refused,
+    /// It goes to a backend.
+    Translated {
+        /// Who gets it, and what share of such connections. One, unless it is by turns or by chance.
+        backends: Vec<(SocketAddr, f64)>,
+        /// What decides.
+        by: Choice,
+        /// Whom the backend sees.
+        source: SourceSeen,
+    },
+}
+
+/// What decides on a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Where the client went before.
+    Affinity,
+    /// A hash of the client's address, and of its port if so configured.
+    Hash {
+        /// Whether the port matters.
+        port: bool,
+    },
+    /// A counter.
+    Turns,
+    /// Chance.
+    Chance,
+}
+
+/// Whom a backend sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceSeen {
+    /// The client.
+    Client,
+    /// The host, with its address on the way to the backend.
+    Masquerade,
+    /// One of these addresses.
+    Addresses(IpAddr, IpAddr),
+}
+
+/// Runs a packet through a table; `services` are those that it was made of.
+pub fn explain(table: &Table, services: InForce<'_>, host: &Host, packet: &Packet) -> Explanation {
+    let trace = Tracer::new(host.clone()).trace(table, packet);
+    let entries = services.iter().flat_map(|(name, service)| Entry::of(name, service));
+    let taken_by = entries.into_iter().find(|entry| takes(entry, packet, &trace, table));
+    let fate = match trace.outcome {
+        Outcome::Dropped => dropped(&trace).map_or(Fate::Silence, Fate::Dropped),
+        Outcome::Reset | Outcome::Unreachable => Fate::Refused,
+        Outcome::Translated { to, .. } => translated(table, &trace, to),
+        // To the very address and port that it was sent to.
+        Outcome::Untranslated { .. } if taken_by.is_some() => translated(table, &trace, packet.destination),
+        Outcome::Untranslated { .. } => Fate::Untouched,
+    };
+    Explanation { taken_by: taken_by.map(|entry| (entry.name.clone(), entry.listener)), fate }
+}
+
+/// Whether it was this listener that a packet was led to.
+fn takes(entry: &Entry<'_>, packet: &Packet, trace: &Trace, table: &Table) -> bool {
+    let to = packet.destination;
+    if entry.exact() == Some((to.ip(), to.port())) {
+        return entry.protocol() == packet.protocol && led_by_map(trace, entry.ip);
+    }
+    let chains = way_names(entry);
+    let met = trace.visits.iter().filter_map(|visit| statement(table, visit));
+    entry.exact().is_none()
+        && met.into_iter().any(|met| matches!(met, Statement::Goto(chain) if chains.contains(chain)))
+}
+
+/// Whether the map of exact listeners had it.
+fn led_by_map(trace: &Trace, ip: Ip) -> bool {
+    let found = |(set, _): &(SetName, Key)| set.as_str().starts_with(names::services(ip).as_str());
+    trace.visits.iter().any(|visit| visit.element.as_ref().is_some_and(found))
+}
+
+fn statement<'a>(table: &'a Table, visit: &sluice_nft::trace::Visit) -> Option<&'a Statement> {
+    table.chains.get(&visit.chain)?.rules.get(visit.rule)?.0.get(visit.statement)
+}
+
+/// The guard's reason: the last set that had the packet says so.
+fn dropped(trace: &Trace) -> Option<Reason> {
+    let (set, _) = trace.visits.iter().rev().find_map(|visit| visit.element.as_ref())?;
+    let name = set.as_str();
+    if name.starts_with("deny") {
+        return Some(Reason::Denied);
+    }
+    Reason::ALL.into_iter().find(|reason| name.starts_with("dropped") && name.contains(reason.as_str()))
+}
+
+fn translated(table: &Table, trace: &Trace, to: SocketAddr) -> Fate {
+    let mut backends = vec![(to, 1.0)];
+    let mut by = Choice::Affinity;
+    let mut source = SourceSeen::Client;
+    for visit in &trace.visits {
+        match statement(table, visit) {
+            Some(Statement::Dnat { ip, key, map, port }) => {
+                let Some(Operand::Pick(pick)) = key.last() else { continue };
+                by = match pick {
+                    Pick::Jhash { on, .. } => Choice::Hash { port: on.contains(&Field::Sport) },
+                    Pick::Inc { .. } => Choice::Turns,
+                    Pick::Random { .. } => Choice::Chance,
+                };
+                if let (false, Some((_, found))) = (matches!(by, Choice::Hash { .. }), &visit.element) {
+                    let port = (!port).then_some(to.port());
+                    backends = shares(table, map, found, pick.range(), *ip, port);
+                }
+            }
+            Some(Statement::Masquerade) => source = SourceSeen::Masquerade,
+            Some(Statement::Snat { first, last, .. }) => {
+                if let (Some(first), Some(last)) = (address(first.as_slice()), address(last.as_slice())) {
+                    source = SourceSeen::Addresses(first, last);
+                }
+            }
+            _ => {}
+        }
+    }
+    Fate::Translated { backends, by, source }
+}
+
+/// Shares of backends in the slots of a listener, of which `found` is one.
+fn shares(
+    table: &Table,
+    map: &SetName,
+    found: &Key,
+    (modulus, base): (u32, u32),
+    ip: Ip,
+    port: Option<u16>,
+) -> Vec<(SocketAddr, f64)> {
+    let width = if ip == Ip::V4 { 4 } else { 16 };
+    let listener = &found.as_slice()[..found.as_slice().len() - 4];
+    let mut counts: BTreeMap<SocketAddr, u32> = BTreeMap::new();
+    for slot in base..base + modulus {
+        let key = Key::EMPTY.with(listener).slot(slot);
+        let element = table.sets.get(map).and_then(|set| set.elements.get(&key));
+        if let Some(Data::Value(value)) = element.map(|element| &element.data) {
+            let (ip, rest) = value.as_slice().split_at(width);
+            let port = port.or_else(|| Some(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])));
+            if let (Some(ip), Some(port)) = (address(ip), port) {
+                *counts.entry(SocketAddr::new(ip, port)).or_default() += 1;
+            }
+        }
+    }
+    let all: u32 = counts.values().sum();
+    counts.into_iter().map(|(to, count)| (to, f64::from(count) / f64::from(all))).collect()
+}
+
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+}

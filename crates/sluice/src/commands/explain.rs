@@ -1,0 +1,272 @@
+//! `sluice explain`: why a connection goes where it goes.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
+use serde::Serialize;
+use serde_json::Value;
+use sluice_core::affinity;
+use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
+use sluice_core::model::{InForce, Networks, Protocol, Services};
+use sluice_core::render::{Layout, render};
+use sluice_nft::trace::{Host, Packet};
+use sluice_nft::{Dataplane, Element, Table};
+use sluiced::fatal::Fatal;
+
+use crate::args::{Cli, Common};
+use crate::{config, kernel, output};
+
+/// Say why a connection goes where it goes
+///
+/// Runs the first packet of a connection through the rules that are in the kernel, or through those of the file if
+/// there are none: which service takes it, what its guard says, which backend it gets or with what shares, and whom that
+/// sees. Limits count as not reached. Sends nothing. Needs CAP_NET_ADMIN.
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Explain {
+    /// Who connects: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
+    #[arg(value_parser = client)]
+    client: SocketAddr,
+
+    /// Where to: ADDRESS:PORT, and /udp for UDP
+    #[arg(value_parser = listener)]
+    to: (SocketAddr, Protocol),
+
+    /// Configuration file that the rules are of
+    file: Option<PathBuf>,
+
+    /// Interface it arrives on [default: the one that leads back to the client]
+    #[arg(short, long, value_name = "NAME")]
+    interface: Option<String>,
+
+    /// It comes from this machine itself
+    #[arg(long, conflicts_with = "interface")]
+    local: bool,
+
+    /// Print the explanation as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  sluice explain 198.51.100.7 203.0.113.10:80
+  sluice explain 198.51.100.7:40000 203.0.113.10:53/udp
+  sluice explain --local 10.0.1.1 '[2001:db8::10]:80'
+
+JSON: { \"service\", \"listener\", \"fate\": untouched, dropped, refused or backend, \"reason\": of the guard or null,
+        \"by\": affinity, hash, turns or chance, or null, \"backends\": [{ \"name\", \"address\", \"share\" }],
+        \"source\": client, masquerade or addresses, or null }
+
+Exits with 1 if no service takes it.";
+
+#[derive(Serialize)]
+struct Report {
+    service: Option<String>,
+    listener: Option<String>,
+    fate: &'static str,
+    reason: Option<&'static str>,
+    by: Option<&'static str>,
+    backends: Vec<Backend>,
+    source: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Backend {
+    name: Option<String>,
+    address: String,
+    share: f64,
+}
+
+impl Explain {
+    pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
+        let services = config::load(common.config(self.file.as_ref()))?.config.services;
+        let (to, protocol) = self.to;
+        if to.is_ipv4() != self.client.is_ipv4() {
+            let what = "client and listener are of different IP versions";
+            Cli::command().error(ErrorKind::ValueValidation, what).exit();
+        }
+        let addresses = kernel::addresses()?;
+        let networks = Networks::of(addresses.iter().cloned());
+        let in_force = InForce::from(&services).on(&networks);
+        let table = match live()? {
+            Some(table) => table,
+            None => {
+                output::complain("sluice: the kernel has no table: these are the rules of the file");
+                render(in_force, &Layout::default()).table
+            }
+        };
+        let broadcast = addresses.iter().map(|(_, net)| net.broadcast()).filter(IpAddr::is_ipv4);
+        let host = Host {
+            local: addresses.iter().map(|(_, net)| net.addr()).collect(),
+            broadcast: broadcast.collect(),
+        };
+        let mut packet = match self.local {
+            true => Packet::local(protocol.number(), self.client, to),
+            false => Packet::arriving(protocol.number(), self.client, to),
+        };
+        if let sluice_nft::trace::Entry::Arriving(name) = &mut packet.entry {
+            *name = self.interface.clone().unwrap_or_else(|| device_to(self.client.ip()));
+        }
+        // Whom the backend sees depends on the way there, which depends on the backend.
+        let mut explained = explain(&table, in_force, &host, &packet);
+        if let Fate::Translated { backends, .. } = &explained.fate {
+            packet.leaves = backends.first().map(|(backend, _)| device_to(backend.ip())).unwrap_or_default();
+            explained = explain(&table, in_force, &host, &packet);
+        }
+        let is_taken = explained.taken_by.is_some();
+        match self.json {
+            true => output::print_json(&report(&explained, &services))?,
+            false => output::print(&self.text(&explained, &services))?,
+        }
+        Ok(ExitCode::from(u8::from(!is_taken)))
+    }
+
+    /// A sentence for each thing that is decided.
+    fn text(&self, explained: &Explanation, services: &Services) -> String {
+        let (to, protocol) = self.to;
+        let Report { by, backends, source, .. } = report(explained, services);
+        let Some((service, listener)) = &explained.taken_by else {
+            return format!("no service takes {to}/{protocol}{}\n", near(services, to));
+        };
+        let mut text = format!("service {service} takes it, by its listener {listener}\n");
+        if services.get(service).is_some_and(|service| service.guard.is_some()) {
+            text += match explained.fate {
+                Fate::Dropped(_) => "",
+                _ => "its guard lets it pass, if no limit is reached\n",
+            };
+        }
+        text += &match &explained.fate {
+            Fate::Dropped(reason) => format!("its guard drops it: {}\n", reason.as_str()),
+            Fate::Silence => "it is dropped: there is no backend\n".to_owned(),
+            Fate::Refused => "it is refused: there is no backend\n".to_owned(),
+            Fate::Untouched => "nothing happens to it\n".to_owned(),
+            Fate::Translated { .. } => {
+                let how = match by {
+                    Some("affinity") => "where this client went before",
+                    Some("hash") => "by a hash of the client",
+                    Some("turns") => "in turn",
+                    _ => "by chance",
+                };
+                let scheduler = services.get(service).map_or("", |service| service.scheduler.as_str());
+                format!("its scheduler is {scheduler}; this connection goes, {how}, to\n")
+            }
+        };
+        for Backend { name, address, share } in &backends {
+            let name = name.as_ref().filter(|name| *name != address).map(|name| format!(" ({name})"));
+            let share = if backends.len() > 1 { format!(" {:5.1} %", 100.0 * share) } else { String::new() };
+            text += &format!("  {address}{}{share}\n", name.unwrap_or_default());
+        }
+        if let Some(source) = source {
+            text += &match source.as_str() {
+                "client" => format!("which sees {} itself\n", self.client.ip()),
+                "masquerade" => "which sees this machine (masquerade)\n".to_owned(),
+                addresses => format!("which sees {addresses}\n"),
+            };
+        }
+        text
+    }
+}
+
+fn report(explained: &Explanation, services: &Services) -> Report {
+    let service = explained.taken_by.as_ref().and_then(|(name, _)| services.get(name));
+    let name = |to: &SocketAddr| {
+        let (_, listener) = explained.taken_by.as_ref()?;
+        let own = service?.backends.iter().find(|backend| {
+            let translated = |port| backend.port.translate(listener.ports, port);
+            let mut ports = listener.ports.first..=listener.ports.last;
+            backend.address == to.ip() && ports.any(|port| translated(port) == to.port())
+        });
+        own.map(|backend| backend.name.to_string())
+    };
+    let mut report = Report {
+        service: explained.taken_by.as_ref().map(|(name, _)| name.to_string()),
+        listener: explained.taken_by.as_ref().map(|(_, listener)| listener.to_string()),
+        fate: "untouched",
+        reason: None,
+        by: None,
+        backends: vec![],
+        source: None,
+    };
+    match &explained.fate {
+        Fate::Untouched => {}
+        Fate::Dropped(reason) => (report.fate, report.reason) = ("dropped", Some(reason.as_str())),
+        Fate::Silence => report.fate = "dropped",
+        Fate::Refused => report.fate = "refused",
+        Fate::Translated { backends, by, source } => {
+            report.fate = "backend";
+            report.by = Some(match by {
+                Choice::Affinity => "affinity",
+                Choice::Hash { .. } => "hash",
+                Choice::Turns => "turns",
+                Choice::Chance => "chance",
+            });
+            report.backends = backends
+                .iter()
+                .map(|(to, share)| Backend { name: name(to), address: to.to_string(), share: *share })
+                .collect();
+            report.source = Some(match source {
+                SourceSeen::Client => "client".to_owned(),
+                SourceSeen::Masquerade => "masquerade".to_owned(),
+                SourceSeen::Addresses(first, last) if first == last => first.to_string(),
+                SourceSeen::Addresses(first, last) => format!("{first}-{last}"),
+            });
+        }
+    }
+    report
+}
+
+/// What is like it.
+fn near(services: &Services, to: SocketAddr) -> String {
+    let same = services.iter().flat_map(|(name, service)| {
+        let here = service
+            .listeners
+            .iter()
+            .filter(move |listener| listener.address == sluice_core::model::Address::Exact(to.ip()));
+        here.map(move |listener| {
+            let state = if service.enabled { "" } else { ", which is disabled" };
+            format!("{listener} of {name}{state}")
+        })
+    });
+    let same: Vec<_> = same.take(3).collect();
+    if same.is_empty() { String::new() } else { format!(": there is {}", same.join("; ")) }
+}
+
+/// The table in the kernel, with the clients that it remembers.
+fn live() -> Result<Option<Table>, Fatal> {
+    let mut netlink = kernel::look()?;
+    let Some(mut table) = netlink.read().map_err(kernel::unread)?.table else { return Ok(None) };
+    let maps: Vec<_> = affinity::maps(&table).map(|(_, name)| name).collect();
+    for name in maps {
+        let Some(map) = table.sets.get_mut(&name) else { continue };
+        let learned = netlink.learned(&name, map).map_err(kernel::unread)?;
+        let element = |data| Element { data, origin: Default::default() };
+        map.elements.extend(learned.into_iter().map(|(key, data)| (key, element(data))));
+    }
+    Ok(Some(table))
+}
+
+/// The interface that leads to an address, empty if none does.
+fn device_to(address: IpAddr) -> String {
+    let route = Command::new("ip").args(["-json", "route", "get", &address.to_string()]).output();
+    let routes: Option<Value> = route.ok().and_then(|route| serde_json::from_slice(&route.stdout).ok());
+    routes.and_then(|routes| Some(routes[0]["dev"].as_str()?.to_owned())).unwrap_or_default()
+}
+
+fn client(text: &str) -> Result<SocketAddr, String> {
+    let alone = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 40_000));
+    text.parse().or_else(|_| alone()).map_err(|_| "write ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT".to_owned())
+}
+
+fn listener(text: &str) -> Result<(SocketAddr, Protocol), String> {
+    let (address, protocol) = match text.split_once('/') {
+        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+        Some((address, "udp")) => (address, Protocol::Udp),
+        Some(_) => return Err("the protocol is /tcp or /udp".to_owned()),
+    };
+    let address = address.parse().map_err(|_| "write ADDRESS:PORT or [ADDRESS]:PORT".to_owned())?;
+    Ok((address, protocol))
+}
