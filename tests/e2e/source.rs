@@ -189,3 +189,59 @@ fn source_of_addresses_is_one_of_them() {
     );
     assert_eq!(lab.client.tcp("203.0.113.10:80").unwrap().peer.ip().to_string(), "10.0.2.3");
 }
+
+/// Flows to one backend port that are tracked, by the address that the backend sees.
+fn flows_by_source(lab: &Lab) -> std::collections::BTreeMap<String, usize> {
+    let mut flows = std::collections::BTreeMap::new();
+    for line in lab.balancer.sh("conntrack -L -p udp --orig-port-dst 53 2> /dev/null").lines() {
+        // The second dst= is of the answer: whom the backend sees.
+        let seen = line.split_whitespace().filter_map(|word| word.strip_prefix("dst=")).nth(1);
+        *flows.entry(seen.expect("an answer's direction").to_owned()).or_default() += 1;
+    }
+    flows
+}
+
+#[test]
+fn more_flows_than_an_address_has_ports_take_two_addresses() {
+    const PORTS: usize = 64_512;
+    const FLOWS: usize = 250 * 300;
+    let lab = Lab::new();
+    lab.balancer.ip("addr add 10.0.2.2/24 dev eth1");
+    // Nobody answers, so entries stay as they are for as long as unanswered ones do.
+    lab.balancer.set_sysctl("net/netfilter/nf_conntrack_udp_timeout", "600");
+    let yaml = |source| {
+        format!(
+            "services: {{dns: {{listen: '203.0.113.10:53/udp', source: {source}, backends: ['10.0.2.11:9']}}}}"
+        )
+    };
+    lab.backends[0]
+        .nft("table ip silent { chain silence { type filter hook input priority 0; policy drop; };\n}");
+    let send = || {
+        lab.client.run(|| {
+            for n in 0..FLOWS {
+                let from = format!("198.51.100.{}:{}", 1 + n / 300, 20_000 + n % 300);
+                let socket = std::net::UdpSocket::bind(from).expect("a socket");
+                socket.send_to(b"?", "203.0.113.10:53").expect("sent");
+            }
+        });
+    };
+    let mut daemon = lab.start(&yaml("10.0.2.1"));
+    send();
+    let flows = flows_by_source(&lab);
+    assert!(flows["10.0.2.1"] <= PORTS && flows["10.0.2.1"] > PORTS * 9 / 10, "{flows:?}");
+    assert!(
+        lab.sluice(&["status"]).expect(0).stdout.contains(" % of source ports in use: give `source` a range")
+    );
+    let told = lab.sluice(&["doctor"]).expect(3).stdout;
+    assert!(told.contains("% of the source ports towards it are in use"), "{told}");
+    lab.balancer.sh("conntrack -F 2> /dev/null");
+    daemon.reload(&yaml("10.0.2.1-10.0.2.2"));
+    send();
+    let flows = flows_by_source(&lab);
+    assert_eq!(flows.values().sum::<usize>(), FLOWS, "{flows:?}");
+    let used =
+        lab.sluice(&["status", "--json"]).expect(0).json()["services"][0]["backends"][0]["source_ports"]
+            .clone();
+    assert!((0.5..0.65).contains(&used.as_f64().expect("a number")), "{used}");
+    assert!(flows.len() == 2 && flows.values().all(|count| *count > FLOWS / 4), "{flows:?}");
+}

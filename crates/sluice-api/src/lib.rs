@@ -14,7 +14,7 @@ pub use client::{Client, ClientError};
 pub use jiff::Timestamp;
 pub use status::{
     Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, Override, ProbeStatus,
-    ReloadStatus, ServiceState, ServiceStatus, Status, TableStatus,
+    ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, Status, TableStatus,
 };
 
 /// Where the control socket is unless the configuration says otherwise.

@@ -72,6 +72,10 @@ pub struct BackendStatus {
     pub connections_total: u64,
     /// Live connections; `null`: not counted.
     pub active: Option<u64>,
+    /// Fraction of the source ports in use that the balancer has for connections to it, of all services, 0 to 1; `null`:
+    /// not counted, or it sees the clients' own.
+    #[serde(default)]
+    pub source_ports: Option<f64>,
     /// Most live connections that it is given new ones beside; `null`: any number.
     #[serde(default)]
     pub max_connections: Option<u32>,
@@ -89,6 +93,9 @@ pub struct BackendStatus {
     #[serde(rename = "override")]
     pub overridden: Option<Override>,
 }
+
+/// Fraction of source ports in use from which it is time to do something.
+pub const SOURCE_PORTS_SCARCE: f64 = 0.8;
 
 /// What an operator said of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,6 +267,7 @@ mod tests {
             share: 0.75,
             connections_total: 42,
             active: None,
+            source_ports: None,
             max_connections: Some(500),
             full: true,
             backup: false,

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use comfy_table::{CellAlignment, Table, presets};
 use sluice_api::{
-    Admin, BackendStatus, ForeignChange, Health, Override, ProbeStatus, ServiceState, ServiceStatus, Status,
-    Timestamp, number,
+    Admin, BackendStatus, ForeignChange, Health, Override, ProbeStatus, SOURCE_PORTS_SCARCE, ServiceState,
+    ServiceStatus, Status, Timestamp, number,
 };
 
 /// Renders a state as of `now`; `colour` adds ANSI colours.
@@ -17,6 +17,7 @@ pub(crate) fn render(status: &Status, now: Timestamp, colour: bool) -> String {
         text += &reasons(&service.backends, now);
         text += &overrides(&service.backends, now);
         text += &dropped(service);
+        text += &ports_run_out(&service.backends);
         text.push('\n');
     }
     text += &summary(status, now, colour);
@@ -92,6 +93,19 @@ fn overrides(backends: &[BackendStatus], now: Timestamp) -> String {
 fn dropped(service: &ServiceStatus) -> String {
     let told: Vec<_> = service.dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     if told.is_empty() { String::new() } else { format!("  dropped: {}\n", told.join(", ")) }
+}
+
+/// Backends that the balancer soon has no source ports for, a line each.
+fn ports_run_out(backends: &[BackendStatus]) -> String {
+    let told = backends.iter().filter_map(|backend| {
+        let used = backend.source_ports.filter(|used| *used >= SOURCE_PORTS_SCARCE)?;
+        let percent = 100.0 * used;
+        Some(format!(
+            "  {}: {percent:.0} % of source ports in use: give `source` a range of addresses\n",
+            backend.name
+        ))
+    });
+    told.collect()
 }
 
 /// A word or two: what keeps it from taking new connections, or else its health.
@@ -225,6 +239,7 @@ pub(crate) mod tests {
             share,
             connections_total: 1000 * u64::from(weight),
             active: None,
+            source_ports: None,
             max_connections: None,
             full: false,
             backup: false,

@@ -29,7 +29,7 @@ use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trig
 use crate::remembered::Memory;
 use crate::serving::{met, moved};
 use crate::standing::Standings;
-use crate::view::{Facts, Since};
+use crate::view::{Facts, Since, note_source_ports};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -310,8 +310,11 @@ impl<D: Dataplane> Daemon<D> {
         let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
         let trouble = self.trouble.as_ref();
         let (facts, in_force) = (self.facts(flows), self.standings.in_force(services).iter());
+        let mut shown: Vec<_> =
+            in_force.map(|(name, serving)| facts.of(name, &services[name], serving)).collect();
+        note_source_ports(&mut shown, services);
         Status {
-            services: in_force.map(|(name, serving)| facts.of(name, &services[name], serving)).collect(),
+            services: shown,
             reload: self.reload.clone(),
             table: TableStatus {
                 name: Table::NAME.to_owned(),

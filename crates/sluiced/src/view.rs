@@ -8,7 +8,9 @@ use sluice_api::{
 };
 use sluice_core::census::Loads;
 use sluice_core::health;
-use sluice_core::model::{Backend, BackendKey, BackendName, BackendPort, Reason, Service, ServiceName};
+use sluice_core::model::{
+    Backend, BackendKey, BackendName, BackendPort, Reason, Service, ServiceName, Services, Source,
+};
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 use sluice_probe::{Board, Last, Verdict};
@@ -119,6 +121,7 @@ impl<'a> Facts<'a> {
                     active: active
                         .as_ref()
                         .map(|loads| loads.get(&(name, &backend.name)).map_or(0, |load| load.active.into())),
+                    source_ports: None,
                     max_connections: backend.max_connections,
                     full: standing.is_full,
                     backup: backend.backup,
@@ -128,6 +131,47 @@ impl<'a> Facts<'a> {
                 })
                 .collect(),
         }
+    }
+}
+
+/// Ports that an address has for connections to one address and port: from 1024 on.
+const PORTS: f64 = 64_512.0;
+
+/// Notes what fraction of source ports is in use towards each backend, by all services that masquerade together.
+pub(crate) fn note_source_ports(status: &mut [ServiceStatus], services: &Services) {
+    let addresses = |source: Source| match source {
+        Source::Auto | Source::Preserve => None,
+        Source::Masquerade => Some(1.0),
+        Source::Addresses(first, last) => Some(count(first, last)),
+    };
+    let source = |service: &ServiceStatus| {
+        services.get(&ServiceName::new(&service.name).ok()?).map(|service| service.source)
+    };
+    let mut used: BTreeMap<(Source, String), u64> = BTreeMap::new();
+    for service in status.iter() {
+        for (source, backend) in
+            source(service).iter().flat_map(|it| service.backends.iter().map(move |b| (*it, b)))
+        {
+            *used.entry((source, backend.address.clone())).or_default() += backend.active.unwrap_or(0);
+        }
+    }
+    for service in status {
+        let Some((source, addresses)) = source(service).and_then(|it| Some((it, addresses(it)?))) else {
+            continue;
+        };
+        for backend in service.backends.iter_mut().filter(|backend| backend.active.is_some()) {
+            let used = used.get(&(source, backend.address.clone())).copied().unwrap_or(0);
+            backend.source_ports = Some((used as f64 / (PORTS * addresses)).min(1.0));
+        }
+    }
+}
+
+/// How many addresses there are from one to the other.
+fn count(first: IpAddr, last: IpAddr) -> f64 {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => f64::from(last.to_bits() - first.to_bits()) + 1.0,
+        (IpAddr::V6(first), IpAddr::V6(last)) => (last.to_bits() - first.to_bits()) as f64 + 1.0,
+        _ => 1.0,
     }
 }
 
@@ -191,7 +235,7 @@ fn address(backend: &Backend) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sluice_core::model::{Ports, Services};
+    use sluice_core::model::Ports;
 
     use super::*;
 

@@ -40,12 +40,11 @@ impl Doctor {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let socket = common.socket_or(&config.control.socket);
-        let foreign = daemon::ask(socket, async |client| client.status().await).ok();
-        let foreign = foreign.map(|status| status.table.foreign_changes);
+        let status = daemon::ask(socket, async |client| client.status().await).ok();
         let backends = config.services.values().filter(|service| service.enabled);
         let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
         let facts =
-            Facts::gather(&Proc::default(), backends.collect::<std::collections::BTreeSet<_>>(), foreign);
+            Facts::gather(&Proc::default(), backends.collect::<std::collections::BTreeSet<_>>(), status);
         let findings = findings(&config, &facts, Timestamp::now());
         match self.json {
             true => output::print_json(&findings)?,

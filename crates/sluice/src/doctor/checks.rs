@@ -22,6 +22,7 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
     findings.return_path(config, facts);
     findings.bridges(facts);
     findings.conntrack(facts);
+    findings.source_ports(facts);
     findings.foreign(facts, now);
     for why in &facts.blind {
         findings.add(Severity::Warning, format!("could not look everywhere: {why}"), None);
@@ -180,6 +181,17 @@ impl Findings {
                 "{count} of {most} connections are tracked: when the table is full, new ones are dropped"
             );
             self.add(severity, what, Some(format!("sysctl -w net.netfilter.nf_conntrack_max={}", 4 * most)));
+        }
+    }
+
+    fn source_ports(&mut self, facts: &Facts) {
+        for (backend, used) in &facts.scarce {
+            let percent = 100.0 * used;
+            let what = format!(
+                "{backend}: {percent:.0} % of the source ports towards it are in use: without one, new connections fail; \
+                 give its service a range of addresses (source: FIRST-LAST)"
+            );
+            self.add(Severity::Warning, what, Some("ip -brief address".to_owned()));
         }
     }
 

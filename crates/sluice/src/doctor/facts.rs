@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::process::Command;
 
 use serde_json::Value;
-use sluice_api::ForeignChanges;
+use sluice_api::{ForeignChanges, SOURCE_PORTS_SCARCE, Status};
 use sluice_netlink::Proc;
 use sluice_nft::Ip;
 
@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) dropping: Vec<Dropping>,
     /// What others did to the table; `None`: no daemon runs.
     pub(crate) foreign: Option<ForeignChanges>,
+    /// Backends that there are few source ports left for, and the fraction in use.
+    pub(crate) scarce: Vec<(String, f64)>,
     /// What could not be looked at, and why.
     pub(crate) blind: Vec<String>,
 }
@@ -53,9 +55,13 @@ impl Facts {
     pub(crate) fn gather(
         proc: &Proc,
         backends: impl IntoIterator<Item = IpAddr>,
-        foreign: Option<ForeignChanges>,
+        status: Option<Status>,
     ) -> Self {
-        let mut facts = Facts { foreign, ..Facts::default() };
+        let mut facts = Facts::default();
+        if let Some(status) = status {
+            facts.scarce = scarce(&status);
+            facts.foreign = Some(status.table.foreign_changes);
+        }
         let links = facts.ask("ip", &["-details", "-json", "address"]);
         for link in links.as_array().into_iter().flatten() {
             facts.link(link);
@@ -106,4 +112,16 @@ impl Facts {
             Value::Null
         })
     }
+}
+
+fn scarce(status: &Status) -> Vec<(String, f64)> {
+    let backends = status.services.iter().flat_map(|service| {
+        service
+            .backends
+            .iter()
+            .map(move |backend| (format!("{}/{}", service.name, backend.name), backend.source_ports))
+    });
+    backends
+        .filter_map(|(name, used)| Some((name, used.filter(|used| *used >= SOURCE_PORTS_SCARCE)?)))
+        .collect()
 }
