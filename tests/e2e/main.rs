@@ -14,6 +14,7 @@ mod failures;
 mod guard;
 mod hairpin;
 mod health;
+mod icmp;
 mod iptables;
 mod lifecycle;
 mod listeners;

@@ -281,7 +281,7 @@ mod tests {
             serde_json::json!({
                 "name": "web2", "address": "10.0.2.12:8080", "health": "unknown", "admin": "enabled",
                 "eligible": true, "weight": 3, "share": 0.75, "connections_total": 42, "active": null,
-                "max_connections": 500, "full": true, "backup": false,
+                "source_ports": null, "max_connections": 500, "full": true, "backup": false,
                 "since": "2025-01-02T03:04:05Z", "last_probe": null, "override": null,
             })
         );
