@@ -15,6 +15,7 @@ mod guard;
 mod hairpin;
 mod health;
 mod icmp;
+mod interfaces;
 mod iptables;
 mod lifecycle;
 mod listeners;
