@@ -11,7 +11,7 @@ use super::spread;
 const BY_HAND: f64 = 1.05;
 
 /// What each shape is compared with.
-const PAIRS: [(Shape, Shape); 35] = {
+const PAIRS: [(Shape, Shape); 41] = {
     use Shape::*;
     [
         (Dnat, Forward),
@@ -49,6 +49,12 @@ const PAIRS: [(Shape, Shape); 35] = {
         (RandomMasqueradeSized, RandomMasqueradeUnsized),
         (RandomSized, Dnat),
         (RoundRobinSized, Dnat),
+        (RandomAllow, Random),
+        (RandomDeny, Random),
+        (RandomAllowDeny, Random),
+        (RandomInvalid, Random),
+        (RandomLimits, Random),
+        (RandomAffinity, Random),
     ]
 };
 
@@ -82,6 +88,8 @@ fn bar(shape: Shape, against: Shape, services: u32) -> Option<f64> {
         | (RoundRobin, RoundRobinText, _)
         | (RandomMasquerade, RandomMasqueradeText, _) => Some(BY_HAND),
         (Random | RoundRobin | SourceHash, KubeProxy, _) => Some(1.0),
+        (RandomAllow | RandomDeny | RandomAllowDeny, Random, _) => Some(1.10),
+        (RandomAffinity, Random, _) => Some(1.15),
         _ => None,
     }
 }

@@ -52,7 +52,7 @@ impl Pool {
         })
     }
 
-    /// What sluice makes of it; `scheduler` and `source` as in the configuration.
+    /// What sluice makes of it; `scheduler`, and `source` with any keys that follow, as in the configuration.
     pub(super) fn render(self, scheduler: &str, source: &str) -> anyhow::Result<Rendered> {
         let mut text = format!("defaults: {{ scheduler: {scheduler}, source: {source} }}\nservices:\n");
         for (n, (listener, backends)) in self.services().enumerate() {

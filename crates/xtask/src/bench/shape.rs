@@ -47,6 +47,13 @@ pub(crate) enum Shape {
     RandomMasqueradeNoSet,
     RandomMasqueradeSized,
     RandomMasqueradeUnsized,
+    /// sluice, `source: preserve`, with keys of those who come in and stay
+    RandomAllow,
+    RandomDeny,
+    RandomAllowDeny,
+    RandomInvalid,
+    RandomLimits,
+    RandomAffinity,
 }
 
 /// How a ruleset gets into the kernel.
@@ -92,6 +99,17 @@ impl Shape {
             Shape::RandomMasqueradeNoSet => text("random", "masquerade", edit::masquerading_all),
             Shape::RandomMasqueradeSized => text("random", "masquerade", edit::sized),
             Shape::RandomMasqueradeUnsized => text("random", "masquerade", edit::unsized_),
+            Shape::RandomAllow => sluice("random", "preserve, invalid: accept, allow: [198.18.0.0/15]"),
+            Shape::RandomDeny => sluice("random", "preserve, invalid: accept, deny: [192.0.2.66]"),
+            Shape::RandomAllowDeny => {
+                sluice("random", "preserve, invalid: accept, allow: [198.18.0.0/15], deny: [192.0.2.66]")
+            }
+            Shape::RandomInvalid => sluice("random", "preserve, invalid: drop"),
+            Shape::RandomLimits => sluice(
+                "random",
+                "preserve, invalid: accept, limits: {new_connections_per_client: 10000000/second burst 10000000}",
+            ),
+            Shape::RandomAffinity => sluice("random", "preserve, affinity: 10m"),
         }
     }
 
