@@ -3,7 +3,7 @@
 use std::fmt;
 
 use nix::errno::Errno;
-use sluice_nft::{Base, Field, Ip, Operand, Pick, Rule, Set, Statement, Step, Test};
+use sluice_nft::{Base, Field, Ip, Learn, Operand, Pick, Rate, Rule, Set, Statement, Step, Test};
 
 use crate::batch::Packed;
 use crate::commit::send;
@@ -140,6 +140,8 @@ fn trials() -> Vec<Trial> {
     let inc = || slot(Pick::Inc { modulus: 2, offset: 0 });
     let hash = || slot(Pick::Jhash { on: vec![Field::Saddr(Ip::V4)], modulus: 2, seed: 1, offset: 0 });
     let backend = || [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
+    let client = || vec![Operand::Field(Field::Saddr(Ip::V4))];
+    let rate = Rate { packets: 1, unit: 1, burst: 5 };
     let local = Field::LOCAL.to_ne_bytes();
     let nat = Base::PREROUTING;
     vec![
@@ -156,6 +158,18 @@ fn trials() -> Vec<Trial> {
             [Statement::Dnat { ip: Ip::V4, key: backend(), map: NAME.into(), port: true }],
         )
         .with_set(Set::counted_map(backend(), backend())),
+        Trial::of_rule(
+            "limit in a set",
+            "CONFIG_NFT_LIMIT",
+            [Statement::Update { key: client(), set: NAME.into(), learn: Learn::Above(rate) }],
+        )
+        .with_set(Set::learned(client(), 2, Some(1))),
+        Trial::of_rule(
+            "ct count in a set",
+            "CONFIG_NFT_CONNLIMIT",
+            [Statement::Update { key: client(), set: NAME.into(), learn: Learn::MoreThan(1) }],
+        )
+        .with_set(Set::learned(client(), 2, None)),
         Trial::of_rule("masquerade", "CONFIG_NFT_MASQ", [Statement::Masquerade]),
         Trial::of_rule("ct", "CONFIG_NFT_CT", [Statement::Match(Field::CtStatus, Test::Has(Field::DNAT))]),
         Trial::of_rule("fib", "CONFIG_NFT_FIB_INET", [Statement::is(Field::FibDaddrType, &local)]),

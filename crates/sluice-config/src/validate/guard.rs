@@ -13,17 +13,17 @@ use crate::problem::Fault;
 use crate::read::{Given, Many};
 use crate::word::{Invalid, Prefix};
 
+/// What a file says of those who come in.
+pub(super) struct Asked {
+    pub(super) allow: Given<Many<Prefix>>,
+    pub(super) deny: Given<Many<Prefix>>,
+    pub(super) limits: Given<document::Limits>,
+    pub(super) invalid: Given<Invalid>,
+}
+
 /// What a service asks of new flows, `None` if nothing.
-pub(super) fn of(
-    here: &Here<'_>,
-    (allow, deny, limits, invalid): (
-        Given<Many<Prefix>>,
-        Given<Many<Prefix>>,
-        Given<document::Limits>,
-        Given<Invalid>,
-    ),
-    defaults: &Defaults,
-) -> Option<Arc<Guard>> {
+pub(super) fn of(here: &Here<'_>, asked: Asked, defaults: &Defaults) -> Option<Arc<Guard>> {
+    let Asked { allow, deny, limits, invalid } = asked;
     let allow = networks(&here.key("allow"), allow).or(defaults.allow.clone());
     let deny = networks(&here.key("deny"), deny).or(defaults.deny.clone());
     let limits = self::limits(&here.key("limits"), limits).or(defaults.limits.clone());

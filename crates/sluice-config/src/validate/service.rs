@@ -124,11 +124,13 @@ impl Draft {
         let quorum = service.quorum.or(defaults.quorum.clone()).unwrap_or(Quorum(1));
         let slow_start = service.slow_start.or(defaults.slow_start.clone()).unwrap_or(SlowStart(None));
         let affinity = service.affinity.or(defaults.affinity.clone()).unwrap_or(Affinity(None));
+        let document::Service { allow, deny, limits, invalid, .. } = service;
+        let asked = guard::Asked { allow, deny, limits, invalid };
         let policy = Service {
             enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
             scheduler,
             source: service.source.or(defaults.source.clone()).unwrap_or_default(),
-            guard: guard::of(&here, (service.allow, service.deny, service.limits, service.invalid), defaults),
+            guard: guard::of(&here, asked, defaults),
             health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
             on_down: service.on_down.or(defaults.on_down.clone()).unwrap_or_default(),
             on_empty: service.on_empty.or(defaults.on_empty.clone()).unwrap_or_default(),

@@ -174,7 +174,7 @@ impl<'a> Machine<'a> {
             Keep::MoreThan(count) => Learn::MoreThan(count),
             Keep::Value(data, timeout) => {
                 let data = self.take_key(data);
-                (!data.is_empty() && timeout % 1000 == 0).then_some(())?;
+                (!data.is_empty() && timeout.is_multiple_of(1000)).then_some(())?;
                 Learn::Value(data, u32::try_from(timeout / 1000).ok()?)
             }
         };

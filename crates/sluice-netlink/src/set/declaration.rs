@@ -121,7 +121,7 @@ fn ours(attributes: Attributes<'_>, flags: u32) -> Option<Set> {
         return None;
     }
     let timeout = attributes.find(attribute::TIMEOUT).and_then(|timeout| timeout.u64()).unwrap_or(0);
-    let timeout = (timeout > 0 && timeout % 1000 == 0).then_some(timeout / 1000);
+    let timeout = (timeout > 0 && timeout.is_multiple_of(1000)).then_some(timeout / 1000);
     let userdata = attributes.bytes(attribute::USERDATA)?;
     let parts = |kind| typing::decode(typing::find(userdata, kind)?);
     let key = parts(userdata::KEY_TYPE)?;
