@@ -21,6 +21,7 @@ mod lifecycle;
 mod listeners;
 mod load;
 mod local;
+mod maglev;
 mod migration;
 mod neighbours;
 mod overrides;

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
-use sluice_core::model::{Backend, BackendPort, Scheduler, ServiceName};
+use sluice_core::model::{Backend, BackendPort, HashOn, Scheduler, ServiceName};
 use sluice_core::plan::Plan;
+use sluice_core::pool::{Standing, in_force};
 use sluice_core::render::{Layout, render};
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
@@ -174,5 +175,35 @@ fn plan_for_weights_of_any_listener_looks_at_that_listener_only() {
             story.change(wanted);
             assert_eq!(story.parts, parts + 1, "{name} {weights:?}");
         }
+    }
+}
+
+#[test]
+fn maglev_points_the_slots_of_who_goes_elsewhere_and_touches_nothing_else() {
+    let backends: Vec<_> = (11..21).map(|n| format!("10.0.2.{n}:8080")).collect();
+    let backends: Vec<_> = backends.iter().map(String::as_str).collect();
+    for (listen, size) in [("203.0.113.10:80", 65_537), ("*:80", 1021), ("203.0.113.10:80-90", 1021)] {
+        let web = service(&[listen], &backends).scheduler(Scheduler::Maglev(HashOn::Address, size));
+        let down = |gone: &str| {
+            let is_up = |backend: &Backend| backend.name.as_str() != gone;
+            let web = in_force(&web, |backend| Standing { is_up: is_up(backend), ..Standing::default() });
+            services([("web", web)])
+        };
+        let mut story = Story::new(down("nobody"));
+        let before = story.committed.table().clone();
+        for wanted in [down("10.0.2.15:8080"), down("nobody")] {
+            let held = story.committed.table().clone();
+            story.change(wanted);
+            assert_eq!(story.committed.table().chains, held.chains);
+            let changed = held.sets.iter().map(|(name, set)| {
+                let after = &story.committed.table().sets[name].elements;
+                assert_eq!(after.len(), set.elements.len(), "{name}");
+                set.elements.iter().filter(|(key, element)| after[key].data != element.data).count()
+            });
+            let (changed, tenth) = (changed.sum::<usize>(), size as usize / 10);
+            assert!((tenth..=tenth + 1).contains(&changed), "{changed} of {size}");
+        }
+        assert_eq!(story.committed.table(), &before);
+        assert_eq!(story.parts, 2);
     }
 }

@@ -276,3 +276,14 @@ fn stripes_that_do_not_fit_into_a_map_open_another() {
     let sizes: Vec<_> = ["slots4-0", "slots4-1"].map(|map| table.sets[&map.into()].elements.len()).into();
     assert_eq!(sizes, [1024, 512]);
 }
+
+#[test]
+fn maglev_rendered_again_or_with_backends_in_another_order_is_the_same_table() {
+    let render = |backends: [&str; 3]| {
+        let web = service(&["203.0.113.10:80", "*:81"], &backends);
+        fresh(&services([("web", web.scheduler(Scheduler::Maglev(HashOn::Address, 251)))])).to_string()
+    };
+    let table = render(["10.0.2.11:8080", "10.0.2.12:8080*3", "10.0.2.13:8080"]);
+    assert_eq!(table, render(["10.0.2.11:8080", "10.0.2.12:8080*3", "10.0.2.13:8080"]));
+    assert_eq!(table, render(["10.0.2.13:8080", "10.0.2.11:8080", "10.0.2.12:8080*3"]));
+}
