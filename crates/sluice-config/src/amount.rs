@@ -113,7 +113,7 @@ impl Leaf for PerTime {
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         /// Most in a unit, and at once; the kernel counts a bucket in nanoseconds of 64 bits.
         const MOST: u32 = 10_000_000;
-        const FIX: &str = "write a number of new connections by second, minute, hour or day, and how many may come at                            once: 20/second burst 40";
+        const FIX: &str = "write a number by second, minute, hour or day, and how many may come at once: 20/second burst 40";
         let bad = |what: String| Fault::new(what, FIX);
         let Scalar::Text(text) = scalar else { return Err(bad(format!("{scalar} is no rate"))) };
         let number = |digits: &str| {

@@ -72,6 +72,8 @@ fn describe(Loaded { config, warnings }: &Loaded) -> String {
         service.interface.iter().for_each(|interface| writeln!(text, "  interface {interface}").unwrap());
         service.listeners.iter().for_each(|listener| writeln!(text, "  listen {listener}").unwrap());
         service.health.iter().for_each(|check| writeln!(text, "  {check:?}").unwrap());
+        service.affinity.iter().for_each(|seconds| writeln!(text, "  affinity {seconds} s").unwrap());
+        service.guard.iter().for_each(|guard| writeln!(text, "  {guard:?}").unwrap());
         let pool = |service: &Service| {
             let Service { on_down, on_empty, quorum, slow_start, fixed_grid, .. } = service;
             format!(

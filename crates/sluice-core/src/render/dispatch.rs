@@ -7,7 +7,7 @@ use sluice_nft::{
 };
 
 use super::entry::Entry;
-use super::{Rendered, names};
+use super::{Rendered, guard, names};
 use crate::model::{Address, InterfaceName, Ports};
 
 /// Adds an exact listener to the verdict map.
@@ -35,10 +35,9 @@ pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
     let mut others: Vec<_> = entries.iter().filter(|entry| entry.exact().is_none()).collect();
     others.sort_by_key(|entry| entry.rank());
     for entry in others {
-        let chain = if entry.service.guard.is_some() {
-            names::private_guard(entry)
-        } else {
-            names::private_pick(entry)
+        let chain = match guard::asks(entry) {
+            true => names::private_guard(entry),
+            false => names::private_pick(entry),
         };
         prerouting.push(arriving(entry, &chain));
         if entry.service.interface.is_none() {

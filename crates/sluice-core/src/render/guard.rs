@@ -12,12 +12,14 @@ use sluice_nft::{
 
 use super::entry::Entry;
 use super::{Rendered, dispatch, names, pick};
-use crate::model::{Guard, Limits, OnFull, Reason};
+use crate::model::{Limits, OnFull, Reason};
 
 /// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
 pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>, pick: ChainName) -> ChainName {
-    let Some(guard) = &entry.service.guard else { return pick };
-    let checks = Check::all(guard, entry);
+    let checks = Check::all(entry);
+    if checks.is_empty() {
+        return pick;
+    }
     let scope = Scope::new(entry, &checks);
     for check in &checks {
         check.fill(rendered, entry, &scope);
@@ -38,6 +40,11 @@ pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>, pick: ChainName
     let chains = rendered.table.chains.entry(scope.chain.clone());
     chains.or_insert_with(|| Chain { base: None, rules: rules().chain([last, miss]).collect() });
     scope.chain
+}
+
+/// Whether a listener asks anything of new flows.
+pub(super) fn asks(entry: &Entry<'_>) -> bool {
+    !Check::all(entry).is_empty()
 }
 
 /// One thing a listener asks for.
@@ -62,7 +69,8 @@ struct Limit {
 impl<'a> Check<'a> {
     /// In the order in which they are looked at: what is dropped for a reason of its client alone is no part of the rate
     /// of all.
-    fn all(guard: &'a Guard, entry: &Entry<'_>) -> Vec<Check<'a>> {
+    fn all(entry: &Entry<'a>) -> Vec<Check<'a>> {
+        let Some(guard) = &entry.service.guard else { return vec![] };
         let of_version = |nets: &'a [IpNet]| -> Vec<_> {
             nets.iter().filter(|net| Ip::of(net.addr()) == entry.ip).collect()
         };
