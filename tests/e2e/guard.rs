@@ -57,6 +57,13 @@ fn client_that_is_denied_gets_no_answer_and_is_counted() {
 }
 
 #[test]
+fn client_in_one_of_networks_of_many_sizes_gets_no_answer_and_is_counted() {
+    let other = |n: u8| format!("10.{n}.0.0/{}, '2001:db8:{n}00::/{}'", 16 + n, 40 + n);
+    let others: Vec<_> = (1..8).map(other).collect();
+    keeps_out(&format!("deny: [198.51.100.64/26, '2001:db8:c::66', {}]", others.join(", ")), "denied");
+}
+
+#[test]
 fn client_that_is_not_allowed_gets_no_answer_and_is_counted() {
     keeps_out("allow: [198.51.100.0/26, '2001:db8:c::/122']", "not-allowed");
 }

@@ -25,7 +25,7 @@ use crate::uapi;
 const TABLE: &str = Target::SLUICE.name;
 
 /// How often something is asked because the ruleset changed under the answer.
-pub(crate) const ATTEMPTS: u32 = 10;
+pub(crate) const ATTEMPTS: u32 = 20;
 
 /// Waited before an attempt, times the number of attempts before it.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::Octets;
+
 /// IP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ip {
@@ -238,6 +240,8 @@ pub enum Operand {
     Pick(Pick),
     /// A port that is the same for every packet.
     Port(u16),
+    /// An address of the packet, of which all but so many leading bits are zero.
+    Prefix(Field, u8),
 }
 
 impl Operand {
@@ -247,13 +251,14 @@ impl Operand {
             Operand::Field(field) => field.width(),
             Operand::Pick(_) => 4,
             Operand::Port(_) => 2,
+            Operand::Prefix(field, _) => field.width(),
         }
     }
 
     /// The fields it reads.
     pub fn fields(&self) -> &[Field] {
         match self {
-            Operand::Field(field) => std::slice::from_ref(field),
+            Operand::Field(field) | Operand::Prefix(field, _) => std::slice::from_ref(field),
             Operand::Pick(Pick::Jhash { on, .. }) => on,
             Operand::Pick(_) | Operand::Port(_) => &[],
         }
@@ -264,16 +269,26 @@ impl Operand {
             Operand::Field(field) => f.write_str(&names(*field)),
             Operand::Pick(pick) => pick.write(f, names),
             Operand::Port(port) => write!(f, "{port}"),
+            Operand::Prefix(field, bits) => {
+                write!(f, "{} & ", names(*field))?;
+                field.write_value(f, mask(field.width(), *bits).as_slice())
+            }
         }
     }
 
     pub(crate) fn write_value(&self, f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
         match self {
-            Operand::Field(field) => field.write_value(f, value),
+            Operand::Field(field) | Operand::Prefix(field, _) => field.write_value(f, value),
             Operand::Pick(_) => write!(f, "{}", u32::from_ne_bytes(value.try_into().unwrap_or_default())),
             Operand::Port(_) => Field::Dport.write_value(f, value),
         }
     }
+}
+
+/// So many leading ones in so many bytes.
+pub fn mask(width: usize, bits: u8) -> Octets<16> {
+    let ones = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+    Octets::new(&ones.to_be_bytes()[..width]).expect("no field is wider")
 }
 
 impl fmt::Display for Operand {

@@ -28,7 +28,7 @@ pub use dataplane::{
     CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Receipt, Snapshot, TableFlags,
     generation_after,
 };
-pub use field::{Field, Ip, Operand, Pick};
+pub use field::{Field, Ip, Operand, Pick, mask};
 pub use name::{ChainName, SetName};
 pub use object::Object;
 pub use octets::Octets;

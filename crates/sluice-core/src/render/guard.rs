@@ -4,10 +4,12 @@
 //! begins with the listener. It ends in a verdict map that leads each on to its pick chain. Any other listener has a
 //! chain and sets of its own.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 use sluice_nft::{
-    Chain, ChainName, Data, Element, Field, Ip, Key, Learn, Octets, Operand, Rate, Rule, Set, SetName,
-    Statement,
+    Chain, ChainName, Data, Element, Field, Ip, Key, Learn, Octets, Operand, Origin, Rate, Rule, Set,
+    SetName, Statement, Table,
 };
 
 use super::entry::Entry;
@@ -49,10 +51,79 @@ pub(super) fn asks(entry: &Entry<'_>) -> bool {
 
 /// One thing a listener asks for.
 enum Check<'a> {
-    Deny(Vec<&'a IpNet>),
+    Deny(Clients<'a>),
     /// Nobody of this IP version, if there are none.
-    Allow(Vec<&'a IpNet>),
+    Allow(Clients<'a>),
     Limit(Limit),
+}
+
+/// Networks of clients, by prefix length. Of few lengths, each has a set that a client is looked up in by its prefix;
+/// that is quicker than a set of ranges, which takes any number of them.
+struct Clients<'a>(BTreeMap<u8, Vec<&'a IpNet>>);
+
+/// Prefix lengths for which a look-up each is quicker than one among ranges.
+const FEW: usize = 4;
+
+impl<'a> Clients<'a> {
+    fn of(nets: &'a [IpNet], ip: Ip) -> Self {
+        let mut lengths: BTreeMap<u8, Vec<&IpNet>> = BTreeMap::new();
+        for net in nets.iter().filter(|net| Ip::of(net.addr()) == ip) {
+            lengths.entry(net.prefix_len()).or_default().push(net);
+        }
+        Clients(lengths)
+    }
+
+    fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether every client is one of them.
+    fn are_all(&self) -> bool {
+        self.0.contains_key(&0)
+    }
+
+    fn are_ranges(&self) -> bool {
+        self.0.len() > FEW || self.are_all()
+    }
+
+    /// What is said of them in the name of a chain.
+    fn word(&self, kind: &str) -> String {
+        match self.are_ranges() {
+            true => kind.to_owned(),
+            false => self.0.keys().fold(kind.to_owned(), |word, length| format!("{word}-{length}")),
+        }
+    }
+
+    /// A key and the set to look it up in, for each set.
+    fn look_ups(&self, kind: &str, scope: &Scope) -> Vec<(Vec<Operand>, SetName)> {
+        if self.are_ranges() {
+            return vec![(scope.client_key(), scope.set(kind, ""))];
+        }
+        let saddr = Field::Saddr(scope.ip);
+        let key = |length: u8| match usize::from(length) == 8 * saddr.width() {
+            true => scope.client_key(),
+            false => [&scope.key[..], &[Operand::Prefix(saddr, length)]].concat(),
+        };
+        self.0.keys().map(|length| (key(*length), scope.set(kind, &length.to_string()))).collect()
+    }
+
+    /// Puts them into their sets.
+    fn fill(&self, table: &mut Table, kind: &str, scope: &Scope, counter: bool, origin: Origin) {
+        let ranges = self.are_ranges();
+        for (length, nets) in &self.0 {
+            let name = if ranges { scope.set(kind, "") } else { scope.set(kind, &length.to_string()) };
+            let declared = || match ranges {
+                true => Set { counter, ..Set::ranges(scope.client_key()) },
+                false => Set { counter, ..Set::plain(scope.client_key()) },
+            };
+            let set = table.sets.entry(name).or_insert_with(declared);
+            set.elements.extend(nets.iter().map(|net| {
+                let last = ranges.then(|| Data::Through(Octets::EMPTY.address(net.broadcast())));
+                let data = last.unwrap_or(Data::None);
+                (scope.listener.address(net.network()), Element { data, origin })
+            }));
+        }
+    }
 }
 
 /// What the kernel keeps for each listener, or for each of its clients.
@@ -71,9 +142,6 @@ impl<'a> Check<'a> {
     /// of all.
     fn all(entry: &Entry<'a>) -> Vec<Check<'a>> {
         let Some(guard) = &entry.service.guard else { return vec![] };
-        let of_version = |nets: &'a [IpNet]| -> Vec<_> {
-            nets.iter().filter(|net| Ip::of(net.addr()) == entry.ip).collect()
-        };
         let Limits { new_connections, new_connections_per_client, connections_per_client, clients, on_full } =
             guard.limits;
         let rate = |reason, rate: Rate, size, on_full| Limit {
@@ -91,10 +159,10 @@ impl<'a> Check<'a> {
             timeout: None,
             on_full: Some(on_full),
         };
-        let deny = of_version(&guard.deny);
+        let (deny, allow) = (Clients::of(&guard.deny, entry.ip), Clients::of(&guard.allow, entry.ip));
         [
-            (!deny.is_empty()).then_some(Check::Deny(deny)),
-            (!guard.allow.is_empty()).then(|| Check::Allow(of_version(&guard.allow))),
+            (!deny.are_none()).then_some(Check::Deny(deny)),
+            (!guard.allow.is_empty() && !allow.are_all()).then_some(Check::Allow(allow)),
             new_connections_per_client.map(of_client).map(Check::Limit),
             connections_per_client.map(live).map(Check::Limit),
             new_connections.map(|limit| rate(Reason::Rate, limit, LISTENERS, None)).map(Check::Limit),
@@ -107,9 +175,9 @@ impl<'a> Check<'a> {
     /// Part of the name of a shared chain: all that makes its rules differ.
     fn word(&self) -> String {
         match self {
-            Check::Deny(_) => "deny".to_owned(),
-            Check::Allow(nets) if nets.is_empty() => "nobody".to_owned(),
-            Check::Allow(_) => "allow".to_owned(),
+            Check::Deny(clients) => clients.word("deny"),
+            Check::Allow(clients) if clients.are_none() => "nobody".to_owned(),
+            Check::Allow(clients) => clients.word("allow"),
             Check::Limit(limit) => {
                 let on_full =
                     limit.on_full.map(|on_full| format!("-{}", on_full.as_str())).unwrap_or_default();
@@ -127,50 +195,42 @@ impl<'a> Check<'a> {
             set.or_insert_with(|| Set::counted(scope.key.clone())).elements.insert(scope.listener, element);
         };
         match self {
-            Check::Deny(_) => {}
-            Check::Allow(_) => count(Reason::NotAllowed),
+            Check::Deny(clients) => {
+                let origin = origins.add(entry.dropped(Reason::Denied));
+                clients.fill(table, "deny", scope, true, origin);
+            }
+            Check::Allow(clients) => {
+                count(Reason::NotAllowed);
+                let origin = origins.add(entry.flow(None));
+                clients.fill(table, "allow", scope, false, origin);
+            }
             Check::Limit(limit) => {
                 count(limit.reason);
                 limit.on_full.iter().for_each(|_| count(Reason::ClientsFull));
-            }
-        }
-        let (name, nets, counter) = match self {
-            Check::Deny(nets) => ("deny", nets, true),
-            Check::Allow(nets) => ("allow", nets, false),
-            Check::Limit(limit) => {
                 let learned = || Set::learned(limit.key(scope), limit.size, limit.timeout);
                 table.sets.entry(limit.set(scope)).or_insert_with(learned);
-                return;
             }
-        };
-        if !nets.is_empty() {
-            let origin = origins.add(entry.dropped(Reason::Denied));
-            let declared = || Set { counter, ..Set::ranges(scope.client_key()) };
-            let set = table.sets.entry(scope.set(name, "")).or_insert_with(declared);
-            let element = |net: &&IpNet| {
-                let last = Octets::EMPTY.address(net.broadcast());
-                (scope.listener.address(net.network()), Element { data: Data::Through(last), origin })
-            };
-            set.elements.extend(nets.iter().map(element));
         }
     }
 
     fn rules(&self, scope: &Scope) -> Vec<Vec<Statement>> {
         let count = |reason| Statement::InSet(scope.key.clone(), scope.dropped(reason));
-        let client = || scope.client_key();
         match self {
-            Check::Deny(_) => vec![vec![Statement::InSet(client(), scope.set("deny", "")), Statement::Drop]],
-            Check::Allow(nets) => {
-                let others = Statement::NotInSet(client(), scope.set("allow", ""));
-                let others = (!nets.is_empty()).then_some(others);
-                vec![others.into_iter().chain([count(Reason::NotAllowed), Statement::Drop]).collect()]
+            Check::Deny(clients) => {
+                let rule = |(key, set)| vec![Statement::InSet(key, set), Statement::Drop];
+                clients.look_ups("deny", scope).into_iter().map(rule).collect()
+            }
+            Check::Allow(clients) => {
+                let look_ups = if clients.are_none() { vec![] } else { clients.look_ups("allow", scope) };
+                let others = look_ups.into_iter().map(|(key, set)| Statement::NotInSet(key, set));
+                vec![others.chain([count(Reason::NotAllowed), Statement::Drop]).collect()]
             }
             Check::Limit(limit) => {
                 let (key, set) = (limit.key(scope), limit.set(scope));
                 let learn = Statement::Update { key, set: set.clone(), learn: limit.learn.clone() };
                 let above = vec![learn, count(limit.reason), Statement::Drop];
                 let full = limit.on_full.map(|on_full| {
-                    let forgotten = Statement::NotInSet(client(), set);
+                    let forgotten = Statement::NotInSet(scope.client_key(), set);
                     let drop = (on_full == OnFull::Drop).then_some(Statement::Drop);
                     [forgotten, count(Reason::ClientsFull)].into_iter().chain(drop).collect()
                 });

@@ -152,7 +152,7 @@ fn place_of(rule: &[Statement], sets: &BTreeMap<SetName, (Option<u32>, u32)>) ->
                 let (size, _) = sets.get(map)?;
                 Some((Place { map: map.clone(), base, size: (*size)? }, modulus))
             }
-            Operand::Field(_) | Operand::Port(_) => None,
+            Operand::Field(_) | Operand::Port(_) | Operand::Prefix(..) => None,
         },
         _ => None,
     })

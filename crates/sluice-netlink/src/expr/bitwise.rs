@@ -5,14 +5,14 @@ use std::ptr::NonNull;
 use nftnl::expr::Expression;
 use nftnl::nftnl_sys as sys;
 
-use super::raw::RawExpr;
+use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Clears the bits of the word in the first register that are not in the mask.
+/// Clears the bits of a loaded value that are not in the mask, which is as long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bitwise {
-    /// In host order.
-    pub(crate) mask: u32,
+    pub(crate) at: Register,
+    pub(crate) mask: Vec<u8>,
 }
 
 impl Bitwise {
@@ -22,18 +22,25 @@ impl Bitwise {
     pub(super) const NAME: &str = "bitwise";
 
     pub(super) fn decode(raw: RawExpr<'_>) -> Option<Self> {
-        let first = |attribute| raw.u32(attribute).and_then(Register::of) == Some(Register::FIRST);
-        let ours = first(sys::NFTNL_EXPR_BITWISE_SREG)
-            && first(sys::NFTNL_EXPR_BITWISE_DREG)
+        let register = |attribute| raw.u32(attribute).and_then(Register::of);
+        let at = register(sys::NFTNL_EXPR_BITWISE_SREG)?;
+        let mask = raw.bytes(sys::NFTNL_EXPR_BITWISE_MASK)?;
+        let ours = register(sys::NFTNL_EXPR_BITWISE_DREG) == Some(at)
             && raw.u32(sys::NFTNL_EXPR_BITWISE_OP).unwrap_or(Self::MASK_XOR) == Self::MASK_XOR
-            && raw.u32(sys::NFTNL_EXPR_BITWISE_LEN)? == 4
-            && raw.u32(sys::NFTNL_EXPR_BITWISE_XOR)? == 0;
-        ours.then_some(Bitwise { mask: raw.u32(sys::NFTNL_EXPR_BITWISE_MASK)? })
+            && raw.u32(sys::NFTNL_EXPR_BITWISE_LEN)? as usize == mask.len()
+            && raw.bytes(sys::NFTNL_EXPR_BITWISE_XOR)?.iter().all(|byte| *byte == 0);
+        ours.then(|| Bitwise { at, mask: mask.to_vec() })
     }
 }
 
 impl Expression for Bitwise {
-    fn to_expr(&self, rule: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
-        nftnl::expr::Bitwise::new(self.mask, 0_u32).to_expr(rule)
+    fn to_expr(&self, _: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
+        Builder::new(c"bitwise")
+            .u32(sys::NFTNL_EXPR_BITWISE_SREG, self.at.number())
+            .u32(sys::NFTNL_EXPR_BITWISE_DREG, self.at.number())
+            .u32(sys::NFTNL_EXPR_BITWISE_LEN, self.mask.len() as u32)
+            .bytes(sys::NFTNL_EXPR_BITWISE_MASK, &self.mask)
+            .bytes(sys::NFTNL_EXPR_BITWISE_XOR, &vec![0; self.mask.len()])
+            .finish()
     }
 }

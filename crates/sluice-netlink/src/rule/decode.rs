@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use nftnl::nftnl_sys as sys;
-use sluice_nft::{Field, Learn, Octets, Operand, Pick, SetName, Statement, Test};
+use sluice_nft::{Field, Learn, Octets, Operand, Pick, SetName, Statement, Test, mask};
 
 use super::encode::{hashed_len, port_after};
 use super::field::{Loaded, loaded};
 use crate::expr::{
-    Cmp, CmpOp, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Nat, RawExpr, Register, Reject,
+    Bitwise, Cmp, CmpOp, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Nat, RawExpr, Register, Reject,
     Translation, Verdict, words,
 };
 
@@ -71,12 +71,19 @@ impl<'a> Machine<'a> {
                 self.store(n.to, Operand::Pick(pick).into(), raw);
             }
             Expr::Hash(hash) => self.hash(hash, raw)?,
-            Expr::Bitwise(bitwise) => match self.take_field(Register::FIRST)? {
-                field if field.width() == 4 => {
-                    self.store(Register::FIRST, Value::Masked(field, bitwise.mask), raw);
-                }
-                _ => return None,
-            },
+            Expr::Bitwise(Bitwise { at, mask: bits }) => {
+                let Value::Operand(Operand::Field(field)) = self.take(at)? else { return None };
+                let value = match <[u8; 4]>::try_from(&bits[..]) {
+                    _ if bits.len() != field.width() => return None,
+                    Ok(word) if field.header().is_none() => Value::Masked(field, u32::from_ne_bytes(word)),
+                    _ => {
+                        let length = bits.iter().map(|byte| byte.count_ones() as u8).sum();
+                        let is_prefix = mask(bits.len(), length).as_slice() == bits;
+                        is_prefix.then_some(Operand::Prefix(field, length).into())?
+                    }
+                };
+                self.store(at, value, raw);
+            }
             Expr::Cmp(cmp) => self.compare(cmp, raw)?,
             Expr::Lookup(lookup) => self.lookup(lookup, raw)?,
             Expr::Nat(nat) => self.nat(nat)?,
@@ -101,7 +108,7 @@ impl<'a> Machine<'a> {
         let Hash { from, len, modulus, seed, offset, to } = hash;
         let on = self.take_key(from).into_iter().map(|part| match part {
             Operand::Field(field) => Some(field),
-            Operand::Pick(_) | Operand::Port(_) => None,
+            Operand::Pick(_) | Operand::Port(_) | Operand::Prefix(..) => None,
         });
         let on: Vec<Field> = on.collect::<Option<_>>()?;
         (!on.is_empty() && len == hashed_len(&on)).then_some(())?;
@@ -194,13 +201,6 @@ impl<'a> Machine<'a> {
 
     fn take(&mut self, from: Register) -> Option<Value> {
         self.registers.remove(&from).map(|(value, _)| value)
-    }
-
-    fn take_field(&mut self, from: Register) -> Option<Field> {
-        match self.take(from)? {
-            Value::Operand(Operand::Field(field)) => Some(field),
-            _ => None,
-        }
     }
 
     /// Takes the operands that lie one behind the other from here on.

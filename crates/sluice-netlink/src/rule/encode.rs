@@ -1,6 +1,6 @@
 //! Rule to expressions, with the registers that nft 1.0.6 would use.
 
-use sluice_nft::{Field, Ip, Learn, Operand, Pick, Rule, Statement, Test};
+use sluice_nft::{Field, Ip, Learn, Operand, Pick, Rule, Statement, Test, mask};
 
 use super::field::{load, load_head};
 use crate::expr::{
@@ -108,7 +108,7 @@ fn encode_match(field: Field, test: &Test, exprs: &mut Vec<Expr>) -> Option<()> 
             exprs.push(cmp(CmpOp::Lte, high.as_slice()));
         }
         Test::Has(mask) => {
-            exprs.push(Bitwise { mask: *mask }.into());
+            exprs.push(Bitwise { at: first, mask: mask.to_ne_bytes().to_vec() }.into());
             exprs.push(cmp(CmpOp::Neq, &[0; 4]));
         }
     }
@@ -130,6 +130,10 @@ fn load_key(key: &[Operand], mut to: Register, scratch: Register, exprs: &mut Ve
         match part {
             Operand::Field(field) => exprs.push(load(*field, to)),
             Operand::Pick(pick) => load_pick(pick, to, scratch, exprs)?,
+            Operand::Prefix(field, bits) => {
+                let mask = mask(field.width(), *bits).as_slice().to_vec();
+                exprs.extend([load(*field, to), Bitwise { at: to, mask }.into()]);
+            }
             Operand::Port(port) => exprs.push(Immediate { data: port.to_be_bytes().to_vec(), to }.into()),
         }
         to = to.plus(words(part.width()));

@@ -45,7 +45,7 @@ pub(super) fn byteorder(parts: &[Operand]) -> u32 {
 
 fn datatype_of(part: &Operand) -> u32 {
     match part {
-        Operand::Field(field) => match field {
+        Operand::Field(field) | Operand::Prefix(field, _) => match field {
             Field::Nfproto => 2,
             Field::Saddr(Ip::V4) | Field::Daddr(Ip::V4) | Field::CtOriginalDaddr(Ip::V4) => 7,
             Field::Saddr(Ip::V6) | Field::Daddr(Ip::V6) | Field::CtOriginalDaddr(Ip::V6) => 8,
@@ -123,7 +123,7 @@ pub(super) fn encode_verdict() -> Vec<u8> {
 
 fn encode_part(part: &Operand) -> Vec<u8> {
     let (kind, properties) = match part {
-        Operand::Field(field) => properties_of(*field),
+        Operand::Field(field) | Operand::Prefix(field, _) => properties_of(*field),
         // The type of a set says what is compared, not with what.
         Operand::Port(_) => properties_of(Field::Dport),
         Operand::Pick(pick) => {

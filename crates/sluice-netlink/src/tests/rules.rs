@@ -3,7 +3,7 @@
 use nftnl::{MsgType, ProtoFamily};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_nft::{Field, Ip, Octets, Operand, Pick, Rule, Statement, Test};
+use sluice_nft::{Field, Ip, Learn, Octets, Operand, Pick, Rate, Rule, Statement, Test};
 
 use crate::message::Scratch;
 use crate::rule;
@@ -74,7 +74,13 @@ fn statements() -> impl Strategy<Value = Statement> {
     prop_oneof![
         4 => matches(),
         1 => (keys(), name()).prop_map(|(key, set)| Statement::InSet(key, set.into())),
+        1 => (keys(), name()).prop_map(|(key, set)| Statement::NotInSet(key, set.into())),
         1 => (keys(), name()).prop_map(|(key, map)| Statement::VerdictMap(key, map.into())),
+        1 => (fields(), name(), learns()).prop_map(|(key, set, learn)| Statement::Update { key, set: set.into(), learn }),
+        1 => any::<(u32, u32)>().prop_map(|(first, last)| {
+            let [first, last] = [first, last].map(|address| Octets::new(&address.to_be_bytes()).unwrap());
+            Statement::Snat { ip: Ip::V4, first, last }
+        }),
         2 => (select(&Ip::ALL[..]), keys(), name(), any::<bool>())
             .prop_map(|(ip, key, map, port)| Statement::Dnat { ip, key, map: map.into(), port }),
         1 => name().prop_map(|chain| Statement::Goto(chain.into())),
@@ -108,7 +114,7 @@ fn matches() -> impl Strategy<Value = Statement> {
             .prop_flat_map(value)
             .prop_map(move |prefix| Statement::Match(field, Test::NotUnder(prefix)))
     });
-    let words = select(vec![Field::CtStatus, Field::FibDaddrType, Field::Saddr(Ip::V4)]);
+    let words = select(vec![Field::CtStatus, Field::FibDaddrType, Field::CtState]);
     prop_oneof![
         3 => select(&FIELDS[..]).prop_flat_map(of_width),
         1 => under,
@@ -116,10 +122,32 @@ fn matches() -> impl Strategy<Value = Statement> {
     ]
 }
 
+/// What rules keep.
+fn learns() -> impl Strategy<Value = Learn> {
+    let rate = (any::<u32>(), select(vec![1, 60, 3600, 86_400]), any::<u32>());
+    let backend = [Field::Daddr(Ip::V6), Field::Dport].map(Operand::Field).to_vec();
+    prop_oneof![
+        rate.prop_map(|(packets, unit, burst)| Learn::Above(Rate { packets, unit, burst })),
+        any::<u32>().prop_map(Learn::MoreThan),
+        any::<u32>().prop_map(move |timeout| Learn::Value(backend.clone(), timeout)),
+    ]
+}
+
+/// Keys of what a packet holds, of at most 40 bytes.
+fn fields() -> impl Strategy<Value = Vec<Operand>> {
+    let is_pick = |part: &Operand| matches!(part, Operand::Pick(_));
+    keys().prop_filter("a slot number is computed in registers that data take", move |key| {
+        !key.iter().any(is_pick)
+    })
+}
+
 /// Keys of at most 40 bytes.
 fn keys() -> impl Strategy<Value = Vec<Operand>> {
     let operand = prop_oneof![
         3 => select(&FIELDS[..]).prop_map(Operand::Field),
+        1 => any::<u16>().prop_map(Operand::Port),
+        1 => (0_u8..=32).prop_map(|bits| Operand::Prefix(Field::Saddr(Ip::V4), bits)),
+        1 => (0_u8..=128).prop_map(|bits| Operand::Prefix(Field::Saddr(Ip::V6), bits)),
         1 => picks().prop_map(Operand::Pick),
     ];
     prop::collection::vec(operand, 1..5).prop_map(|mut key| {

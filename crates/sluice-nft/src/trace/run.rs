@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use super::load::{View, holds};
 use super::{Counters, Entry, Outcome, Packet, Trace, Tracer, Visit};
 use crate::jhash::reciprocal_scale;
-use crate::{ChainName, Data, Element, Field, Hook, Ip, Key, Operand, Pick, Rule, SetName, Statement, Table};
+use crate::{
+    ChainName, Data, Element, Field, Hook, Ip, Key, Octets, Operand, Pick, Rule, SetName, Statement, Table,
+    mask,
+};
 
 /// Chains that may be entered one from the other (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 16;
@@ -235,6 +238,7 @@ impl<'a> Run<'a> {
                 Operand::Field(field) => key.with(self.view.load(*field)?.as_slice()),
                 Operand::Pick(pick) => key.slot(self.pick(place, pick)?),
                 Operand::Port(port) => key.port(*port),
+                Operand::Prefix(field, bits) => key.with(masked(self.view.load(*field)?, *bits).as_slice()),
             };
         }
         let now = self.read();
@@ -271,4 +275,12 @@ impl<'a> Run<'a> {
         self.now = (self.now + (self.advance)()).min(last);
         self.now
     }
+}
+
+/// Leading bits of a value, and zeros.
+fn masked(value: Octets<16>, bits: u8) -> Octets<16> {
+    let mask = mask(value.as_slice().len(), bits);
+    let bytes: Vec<u8> =
+        value.as_slice().iter().zip(mask.as_slice()).map(|(byte, mask)| byte & mask).collect();
+    Octets::new(&bytes).expect("it is as long as before")
 }
