@@ -235,6 +235,9 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn networks(&mut self, networks: Networks) {
         if networks != self.standings.networks {
             let before = std::mem::replace(&mut self.standings.networks, networks);
+            if !self.config.services.values().any(|service| service.source.keeps()) {
+                return;
+            }
             let wanted = self.standings.in_force(&self.config.services);
             let transition = Transition::between(wanted.on(&before), wanted);
             let result = self.reconciler.round(Trigger::Networks, &transition).await;

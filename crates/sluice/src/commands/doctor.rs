@@ -1,5 +1,6 @@
 //! `sluice doctor`: what on this host breaks the services.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,7 +45,7 @@ impl Doctor {
         let backends = config.services.values().filter(|service| service.enabled);
         let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
         let facts =
-            Facts::gather(&Proc::default(), backends.collect::<std::collections::BTreeSet<_>>(), status);
+            Facts::gather(&Proc::default(), backends.collect::<BTreeSet<_>>().into_iter().collect(), status);
         let findings = findings(&config, &facts, Timestamp::now());
         match self.json {
             true => output::print_json(&findings)?,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::process::Command;
 
 use serde_json::Value;
 use sluice_api::{ForeignChanges, SOURCE_PORTS_SCARCE, Status};
@@ -52,11 +51,7 @@ const OF_INTERFACES: [&str; 2] = ["net/ipv4/conf/{}/rp_filter", "net/ipv6/conf/{
 
 impl Facts {
     /// Looks; `backends` are addresses to find routes to.
-    pub(crate) fn gather(
-        proc: &Proc,
-        backends: impl IntoIterator<Item = IpAddr>,
-        status: Option<Status>,
-    ) -> Self {
+    pub(crate) fn gather(proc: &Proc, backends: Vec<IpAddr>, status: Option<Status>) -> Self {
         let mut facts = Facts::default();
         if let Some(status) = status {
             facts.scarce = scarce(&status);
@@ -78,11 +73,9 @@ impl Facts {
             let devices = routes.as_array().into_iter().flatten().filter_map(|route| route["dev"].as_str());
             facts.default_routes.insert(ip, devices.map(str::to_owned).collect());
         }
-        for address in backends {
-            let route = Command::new("ip").args(["route", "get", &address.to_string()]).output();
-            if route.is_ok_and(|route| !route.status.success()) {
-                facts.unreachable.insert(address);
-            }
+        match foreign::unreachable(&backends) {
+            Ok(unreachable) => facts.unreachable = unreachable,
+            Err(why) => facts.blind.push(why),
         }
         match foreign::dropping() {
             Ok(dropping) => facts.dropping = dropping,

@@ -1,5 +1,8 @@
 //! Chains of other tables that drop what passes through. A packet that we accept they still see.
 
+use std::collections::BTreeSet;
+use std::io::{self, Seek, Write};
+use std::net::IpAddr;
 use std::process::Command;
 
 use serde_json::Value;
@@ -80,6 +83,18 @@ fn drops(by_policy: bool, rules: &[Value]) -> bool {
         }
     }
     by_policy && !rules.iter().any(|rule| rule.to_string().contains("ctstate DNAT"))
+}
+
+/// Those of some addresses that no route leads to.
+pub(super) fn unreachable(addresses: &[IpAddr]) -> Result<BTreeSet<IpAddr>, String> {
+    let failed = |error: io::Error| format!("ip -batch: {error}");
+    let questions: String = addresses.iter().map(|address| format!("route get {address}\n")).collect();
+    let mut asked = tempfile::tempfile().map_err(failed)?;
+    asked.write_all(questions.as_bytes()).and_then(|()| asked.rewind()).map_err(failed)?;
+    let answer = Command::new("ip").args(["-force", "-batch", "-"]).stdin(asked).output().map_err(failed)?;
+    let said = String::from_utf8_lossy(&answer.stderr).into_owned();
+    let lines = said.lines().filter_map(|line| line.strip_prefix("Command failed -:")?.parse::<usize>().ok());
+    Ok(lines.filter_map(|line| addresses.get(line.checked_sub(1)?).copied()).collect())
 }
 
 /// What a program prints; an error says what was run and why that failed.
