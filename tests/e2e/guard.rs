@@ -72,24 +72,24 @@ fn client_that_is_not_allowed_gets_no_answer_and_is_counted() {
 fn client_above_its_rate_gets_no_answer_and_others_do() {
     let lab = Lab::new();
     let _daemon = lab.start(&guarded("limits: {new_connections_per_client: 1/hour burst 3}"));
-    for (vip, [one, other]) in
-        [("203.0.113.10:80", ["198.51.100.1", "198.51.100.2"]), ("[2001:db8::10]:80", OUT6)]
-    {
+    for (vip, [one, other]) in [
+        ("203.0.113.10:80", ["198.51.100.1", "198.51.100.2"]),
+        ("[2001:db8::10]:80", ["2001:db8:c::1", "2001:db8:c::2"]),
+    ] {
         (0..3).for_each(|_| drop(lab.client.tcp_from(&from(one), vip).expect("an answer")));
         is_dropped(lab.client.tcp_from(&from(one), vip));
         lab.client.tcp_from(&from(other), vip).expect("an answer");
     }
-    for (vip, [one, other]) in
-        [("203.0.113.10:53", ["198.51.100.1", "198.51.100.2"]), ("[2001:db8::10]:53", OUT6)]
-    {
+    for (vip, [one, other]) in [
+        ("203.0.113.10:53", ["198.51.100.3", "198.51.100.4"]),
+        ("[2001:db8::10]:53", ["2001:db8:c::3", "2001:db8:c::4"]),
+    ] {
         (0..3).for_each(|_| drop(lab.client.udp_from(&from(one), vip).expect("an answer")));
         is_dropped(lab.client.udp_from(&from(one), vip));
         lab.client.udp_from(&from(other), vip).expect("an answer");
     }
     assert!(dropped(&lab, "client-rate") >= 4);
 }
-
-const OUT6: [&str; 2] = ["2001:db8:c::1", "2001:db8:c::2"];
 
 #[test]
 fn client_with_as_many_connections_as_it_may_have_gets_another_when_one_ends() {
@@ -106,6 +106,26 @@ fn client_with_as_many_connections_as_it_may_have_gets_another_when_one_ends() {
         open.clear();
         eventually("there is room for another", || lab.client.tcp(vip).ok());
     }
+}
+
+/// Whatever the listener, the protocol and the IP version.
+#[test]
+fn limits_of_a_service_hold_for_all_its_listeners_together() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&guarded("limits: {new_connections: 1/hour burst 4}"));
+    lab.client.tcp("203.0.113.10:80").expect("an answer");
+    lab.client.udp("203.0.113.10:53").expect("an answer");
+    lab.client.tcp("[2001:db8::10]:80").expect("an answer");
+    lab.client.udp("[2001:db8::10]:53").expect("an answer");
+    is_dropped(lab.client.tcp("[2001:db8::10]:80"));
+    is_dropped(lab.client.udp("203.0.113.10:53"));
+    assert!(dropped(&lab, "rate") >= 2);
+    daemon.reload(&guarded("limits: {connections_per_client: 2}"));
+    let _open: Vec<_> = (0..2).map(|_| lab.client.open("203.0.113.10:80").expect("a connection")).collect();
+    is_dropped(lab.client.udp("203.0.113.10:53"));
+    lab.client.udp("[2001:db8::10]:53").expect("another address is another client");
+    let listed = lab.balancer.sh("nft list ruleset");
+    assert!(listed.contains("add @client-connections4-2-65536/web { ip saddr ct count over 2 }"), "{listed}");
 }
 
 #[test]
@@ -171,4 +191,46 @@ fn packets_of_no_connection_are_dropped_and_counted() {
     lab.backends[0].send_segment(8080, "198.51.100.7:4000", 0x3f);
     eventually("it is counted", || (dropped(&lab, "invalid") > before).then_some(()));
     open.iter_mut().for_each(|one| assert_eq!(one.echo("still here").expect("an echo"), "still here"));
+}
+
+#[test]
+fn other_traffic_of_the_host_meets_no_guard() {
+    let lab = Lab::new();
+    lab.client.serve(9999);
+    lab.balancer.serve(7999);
+    // Somebody else's translation, to the very backend and port that the service has.
+    lab.balancer.nft(
+        "table ip other {
+           chain prerouting {
+             type nat hook prerouting priority dstnat - 5
+             ip daddr 203.0.113.99 tcp dport 80 dnat to 10.0.2.11:8080
+           }
+         }",
+    );
+    let _daemon = lab.start(&guarded(
+        "allow: [192.0.2.0/24, '2001:db8:900d::/48'], limits: {new_connections: 1/hour burst 1, connections_per_client: 1}",
+    ));
+    is_dropped(lab.client.tcp("203.0.113.10:80"));
+    for _ in 0..3 {
+        assert_eq!(
+            lab.client.tcp("203.0.113.99:80").expect("an answer").backend,
+            "b1",
+            "translated by others"
+        );
+        assert_eq!(lab.client.tcp("10.0.2.11:8080").expect("an answer").backend, "b1", "forwarded");
+        assert_eq!(
+            lab.backends[0].tcp("10.0.1.2:9999").expect("an answer").backend,
+            "client",
+            "forwarded back"
+        );
+        assert_eq!(lab.client.tcp("10.0.1.1:7999").expect("an answer").backend, "balancer", "local");
+        assert_eq!(lab.client.tcp("[fd00:1::1]:7999").expect("an answer").backend, "balancer", "local");
+        assert_eq!(lab.balancer.tcp("10.0.2.12:8080").expect("an answer").backend, "b2", "from the balancer");
+    }
+    // What is invalid, but of no service.
+    let before = dropped(&lab, "invalid");
+    lab.client.send_segment(4000, "10.0.2.12:8080", 0x3f);
+    lab.client.send_segment(4001, "203.0.113.10:80", 0x3f);
+    eventually("the one of the service is counted", || (dropped(&lab, "invalid") > before).then_some(()));
+    assert_eq!(dropped(&lab, "invalid"), before + 1);
 }

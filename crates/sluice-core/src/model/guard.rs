@@ -16,7 +16,7 @@ pub struct Guard {
     pub drop_invalid: bool,
 }
 
-/// Limits for each listener and IP version.
+/// Limits of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// New flows of all clients together.

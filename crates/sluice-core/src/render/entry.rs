@@ -60,6 +60,13 @@ impl<'a> Entry<'a> {
         self.service.backends.iter().filter(move |backend| Ip::of(backend.address) == ip)
     }
 
+    /// Whether its service has other listeners, or this one for the other IP version, too.
+    pub(crate) fn is_one_of_several(&self) -> bool {
+        let service = self.service;
+        let versions = |listener| Ip::ALL.into_iter().filter(move |ip| service.takes(listener, *ip));
+        service.listeners.iter().flat_map(versions).nth(1).is_some()
+    }
+
     /// Whether its backends must not see the masqueraded source that the same key would give others.
     pub(crate) fn claims(&self) -> bool {
         self.service.source != Source::Masquerade

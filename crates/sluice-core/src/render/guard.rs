@@ -14,7 +14,7 @@ use sluice_nft::{
 
 use super::entry::Entry;
 use super::{Rendered, dispatch, names, pick};
-use crate::model::{Limits, OnFull, Reason};
+use crate::model::{Limits, OnFull, Reason, ServiceName};
 
 /// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
 pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>, pick: ChainName) -> ChainName {
@@ -126,8 +126,11 @@ impl<'a> Clients<'a> {
     }
 }
 
-/// What the kernel keeps for each listener, or for each of its clients.
+/// What the kernel keeps for a service, or for each of its clients. Services of one listener and IP version share sets, in
+/// which the listener is part of the key; any other has sets of its own.
 struct Limit {
+    /// The service, if it has sets of its own.
+    own: Option<ServiceName>,
     reason: Reason,
     learn: Learn,
     /// How many are remembered.
@@ -144,7 +147,9 @@ impl<'a> Check<'a> {
         let Some(guard) = &entry.service.guard else { return vec![] };
         let Limits { new_connections, new_connections_per_client, connections_per_client, clients, on_full } =
             guard.limits;
+        let own = || entry.is_one_of_several().then(|| entry.name.clone());
         let rate = |reason, rate: Rate, size, on_full| Limit {
+            own: own(),
             reason,
             learn: Learn::Above(rate),
             size,
@@ -153,6 +158,7 @@ impl<'a> Check<'a> {
         };
         let of_client = |limit| rate(Reason::ClientRate, limit, clients, Some(on_full));
         let live = |most| Limit {
+            own: own(),
             reason: Reason::ClientConnections,
             learn: Learn::MoreThan(most),
             size: clients,
@@ -181,7 +187,8 @@ impl<'a> Check<'a> {
             Check::Limit(limit) => {
                 let on_full =
                     limit.on_full.map(|on_full| format!("-{}", on_full.as_str())).unwrap_or_default();
-                format!("{}-{}{on_full}", limit.reason.as_str(), limit.word())
+                let own = limit.own.as_ref().map(|name| format!("-of-{name}")).unwrap_or_default();
+                format!("{}-{}{on_full}{own}", limit.reason.as_str(), limit.word())
             }
         }
     }
@@ -230,7 +237,7 @@ impl<'a> Check<'a> {
                 let learn = Statement::Update { key, set: set.clone(), learn: limit.learn.clone() };
                 let above = vec![learn, count(limit.reason), Statement::Drop];
                 let full = limit.on_full.map(|on_full| {
-                    let forgotten = Statement::NotInSet(scope.client_key(), set);
+                    let forgotten = Statement::NotInSet(limit.key(scope), set);
                     let drop = (on_full == OnFull::Drop).then_some(Statement::Drop);
                     [forgotten, count(Reason::ClientsFull)].into_iter().chain(drop).collect()
                 });
@@ -242,12 +249,26 @@ impl<'a> Check<'a> {
 
 impl Limit {
     fn key(&self, scope: &Scope) -> Vec<Operand> {
-        if self.on_full.is_some() { scope.client_key() } else { scope.key.clone() }
+        match (self.on_full.is_some(), &self.own) {
+            (true, None) => scope.client_key(),
+            (false, None) => scope.key.clone(),
+            (true, Some(_)) => vec![Operand::Field(Field::Saddr(scope.ip))],
+            // One element: every packet here is of a new flow.
+            (false, Some(_)) => vec![Operand::Field(Field::CtState)],
+        }
     }
 
     /// The set that its rule fills: one for each limit, since sets of different ones are not declared alike.
     fn set(&self, scope: &Scope) -> SetName {
-        scope.set(self.reason.as_str(), &self.word())
+        match &self.own {
+            None => scope.set(self.reason.as_str(), &self.word()),
+            Some(name) if self.on_full.is_none() => {
+                format!("{}-{}/{name}", self.reason.as_str(), self.word()).into()
+            }
+            Some(name) => {
+                format!("{}{}-{}/{name}", self.reason.as_str(), scope.ip.digit(), self.word()).into()
+            }
+        }
     }
 
     fn word(&self) -> String {
@@ -324,8 +345,14 @@ impl Scope {
         self.set("dropped", reason.as_str())
     }
 
-    fn of_version(&self, statements: Vec<Statement>) -> Rule {
-        let version = Statement::is(Field::Nfproto, &[self.ip.nfproto()]);
-        Rule([version].into_iter().chain(statements).collect())
+    fn of_version(&self, mut statements: Vec<Statement>) -> Rule {
+        // Where nft has it: before the first statement that reads the IP header.
+        let reads_none = |statement: &Statement| match statement {
+            Statement::Update { key, .. } => *key == [Operand::Field(Field::CtState)],
+            _ => false,
+        };
+        let at = usize::from(statements.first().is_some_and(reads_none));
+        statements.insert(at, Statement::is(Field::Nfproto, &[self.ip.nfproto()]));
+        Rule(statements)
     }
 }

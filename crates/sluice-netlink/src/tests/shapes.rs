@@ -71,6 +71,10 @@ services:
       connections_per_client: 100
       on_full: drop
     backends: [10.0.2.11:8080, "[fd00::11]:8080"]
+  limited:
+    listen: [203.0.113.24:80]
+    limits: { new_connections: 1000/second, new_connections_per_client: 20/minute, connections_per_client: 100 }
+    backends: [10.0.2.11:8080]
   guarded-range:
     listen: ["203.0.113.20:1000-1009", "*:5353/udp"]
     allow: ["2001:db8:900d::/48", 0.0.0.0/0]
