@@ -76,7 +76,9 @@ impl Older {
 
     fn set(&self, set: &Set) -> Set {
         let mut set = set.clone();
-        set.size = self.size.unwrap_or(set.size);
+        if !set.is_learned() {
+            set.size = self.size.unwrap_or(set.size);
+        }
         set.counter &= self.counters;
         let turns = self.turns(&set.key);
         if turns {
@@ -97,8 +99,10 @@ impl Older {
         for statement in &mut rule.0 {
             match statement {
                 Statement::InSet(key, set)
+                | Statement::NotInSet(key, set)
                 | Statement::VerdictMap(key, set)
-                | Statement::Dnat { key, map: set, .. } => {
+                | Statement::Dnat { key, map: set, .. }
+                | Statement::Update { key, set, .. } => {
                     if self.turns(key) {
                         key.swap(0, 1);
                     }
@@ -116,8 +120,12 @@ impl Older {
         }
     }
 
+    /// Where clients come last, they may be ranges, which must be last.
     fn turns(&self, key: &[Operand]) -> bool {
-        self.keys && key.len() > 1
+        let is_client = |part: &Operand| part.fields().iter().any(|field| matches!(field, Field::Saddr(_)));
+        let ends_with_client =
+            key.last().is_some_and(|part| !matches!(part, Operand::Pick(_)) && is_client(part));
+        self.keys && key.len() > 1 && !ends_with_client
     }
 
     fn set_name(&self, name: &SetName) -> SetName {

@@ -21,6 +21,7 @@ use services::strategy::any_services;
 use sluice_core::model::{Listener, Ports};
 use sluice_core::render::{Layout, render};
 use sluice_core::transition::Transition;
+use sluice_nft::Ip;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use tokio::runtime::Runtime;
 
@@ -60,6 +61,13 @@ fn foreign_edits_of_any_kind_are_repaired_in_one_round_and_the_next_sends_nothin
 /// listener on all ports beside backends that do not.
 fn any_small_services() -> impl Strategy<Value = Services> {
     any_services().prop_map(|mut services| {
+        // nft 1.0.6 lists IPv6 affinity and cannot load it.
+        for service in services.values_mut() {
+            let is_v6 = |listener: &Listener| service.takes(listener, Ip::V6);
+            if service.listeners.iter().any(is_v6) {
+                service.affinity = None;
+            }
+        }
         for service in services.values_mut().filter(|service| service.listeners.iter().any(on_all_ports)) {
             let port = service.backends.first().map(|backend| backend.port);
             service.backends.retain(|backend| Some(backend.port) == port);
