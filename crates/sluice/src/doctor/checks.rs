@@ -53,10 +53,11 @@ impl Findings {
                 let what = format!("{version} forwarding is off: {then}");
                 self.add(severity, what, Some(format!("sysctl -w {sysctl}=1")));
             }
-            if ip == Ip::V6 && facts.sysctls.get(key) == Some(&1) {
+            let has_default = facts.default_routes.get(&ip).is_some_and(|devices| !devices.is_empty());
+            if ip == Ip::V6 && facts.sysctls.get(key) == Some(&1) && !has_default {
                 for name in facts.interfaces.iter().filter(|name| facts.of(name, "ipv6", "accept_ra") == 1) {
                     let what = format!(
-                        "{name} ignores router advertisements while IPv6 forwarding is on: a default route learnt there ends"
+                        "{name} ignores router advertisements while IPv6 forwarding is on: no default route is learnt there"
                     );
                     let mend = format!("sysctl -w net.ipv6.conf.{name}.accept_ra=2");
                     self.add(Severity::Note, what, Some(mend));
@@ -149,10 +150,8 @@ impl Findings {
                 let what = format!(
                     "rp_filter is strict on {name}: clients whose route back leaves elsewhere are dropped without a trace"
                 );
-                let mend = match all {
-                    1 => format!("sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{name}.rp_filter=2"),
-                    _ => format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2"),
-                };
+                // The larger of the two settings counts.
+                let mend = format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2");
                 self.add(Severity::Warning, what, Some(mend));
             }
         }
@@ -196,10 +195,9 @@ impl Findings {
     }
 
     fn foreign(&mut self, facts: &Facts, now: Timestamp) {
-        let Some(foreign) = &facts.foreign else {
-            return self.add(Severity::Note, "sluiced does not answer: nothing is repaired or probed", None);
-        };
-        if let Some(last) = &foreign.last {
+        if let Some(foreign) = &facts.foreign
+            && let Some(last) = &foreign.last
+        {
             let seconds = now.duration_since(last.at).as_secs().max(0) as u32;
             let what = format!(
                 "{} (pid {}) changed the table {seconds} s ago, {} times in all: sluiced put it right each time, but \

@@ -77,10 +77,9 @@ impl Facts {
             Ok(unreachable) => facts.unreachable = unreachable,
             Err(why) => facts.blind.push(why),
         }
-        match foreign::dropping() {
-            Ok(dropping) => facts.dropping = dropping,
-            Err(why) => facts.blind.push(why),
-        }
+        let (dropping, blind) = foreign::dropping();
+        facts.dropping = dropping;
+        facts.blind.extend(blind);
         facts
     }
 

@@ -16,46 +16,65 @@ pub(crate) struct Dropping {
     pub(crate) accept: String,
 }
 
-/// Those that drop whatever no rule before accepts; an error says what could not be looked at.
-pub(super) fn dropping() -> Result<Vec<Dropping>, String> {
-    let mut found = Vec::new();
-    let chains = run("nft", &["-j", "list", "chains"])?;
-    let chains: Value = serde_json::from_str(&chains).map_err(|error| format!("nft: {error}"))?;
-    for chain in listed(&chains, "chain").filter(|chain| chain["hook"] == "forward") {
-        let [Some(family), Some(table), Some(name)] =
-            ["family", "table", "name"].map(|key| chain[key].as_str())
-        else {
-            continue;
-        };
-        if !["ip", "ip6", "inet"].contains(&family) || (family, table) == ("inet", "sluice") {
-            continue;
-        }
-        let rules = run("nft", &["-j", "list", "chain", family, table, name])?;
-        let rules: Value = serde_json::from_str(&rules).map_err(|error| format!("nft: {error}"))?;
-        let rules: Vec<_> = listed(&rules, "rule").map(|rule| rule["expr"].clone()).collect();
-        if drops(chain["policy"] == "drop", &rules) {
-            found.push(Dropping {
-                chain: format!("table {family} {table}, chain {name}"),
-                accept: format!("nft insert rule {family} {table} {name} ct status dnat accept"),
-            });
-        }
-    }
-    for program in ["iptables-legacy", "ip6tables-legacy"] {
-        let names = if program.starts_with("ip6") { "ip6_tables_names" } else { "ip_tables_names" };
+/// Those that drop whatever no rule before accepts, and what could not be looked at.
+pub(super) fn dropping() -> (Vec<Dropping>, Vec<String>) {
+    let (mut found, mut blind) = (vec![], vec![]);
+    let mut programs = vec![];
+    for (program, names) in [("iptables-legacy", "ip_tables_names"), ("ip6tables-legacy", "ip6_tables_names")]
+    {
         let tables = std::fs::read_to_string(format!("/proc/self/net/{names}")).unwrap_or_default();
-        if tables.lines().any(|table| table == "filter") {
-            let rules = run(program, &["-S", "FORWARD"])?;
-            let accepts =
-                rules.lines().any(|rule| rule.contains("--ctstate DNAT") && rule.ends_with("-j ACCEPT"));
-            if rules.lines().any(|rule| rule == "-P FORWARD DROP") && !accepts {
-                found.push(Dropping {
-                    chain: format!("{program}, chain FORWARD"),
-                    accept: format!("{program} -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT"),
-                });
+        programs.extend(tables.lines().any(|table| table == "filter").then_some(program));
+    }
+    let chains = parsed("nft", &["-j", "list", "chains"]).map_err(|why| blind.push(why)).unwrap_or_default();
+    for chain in listed(&chains, "chain").filter(|chain| chain["hook"] == "forward") {
+        match ["family", "table", "name"].map(|key| chain[key].as_str()) {
+            [Some("inet"), Some("sluice"), _] => {}
+            // What nft writes there, iptables cannot read.
+            [Some("ip"), Some("filter"), Some("FORWARD")] => programs.push("iptables-nft"),
+            [Some("ip6"), Some("filter"), Some("FORWARD")] => programs.push("ip6tables-nft"),
+            [Some(family @ ("ip" | "ip6" | "inet")), Some(table), Some(name)] => {
+                match parsed("nft", &["-j", "list", "chain", family, table, name]) {
+                    Ok(rules) => {
+                        let rules: Vec<_> = listed(&rules, "rule").map(|rule| rule["expr"].clone()).collect();
+                        found.extend(drops(chain["policy"] == "drop", &rules).then(|| Dropping {
+                            chain: format!("table {family} {table}, chain {name}"),
+                            accept: format!("nft insert rule {family} {table} {name} ct status dnat accept"),
+                        }));
+                    }
+                    Err(why) => blind.push(why),
+                }
             }
+            _ => {}
         }
     }
-    Ok(found)
+    for program in programs {
+        match run(program, &["-S", "FORWARD"]) {
+            Ok(rules) => found.extend(iptables_drop(&rules).then(|| Dropping {
+                chain: format!("{program}, chain FORWARD"),
+                accept: format!("{program} -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT"),
+            })),
+            Err(why) => blind.push(why),
+        }
+    }
+    (found, blind)
+}
+
+/// Whether a chain of iptables, as it prints it, drops a translated packet that no rule of it knows.
+fn iptables_drop(rules: &str) -> bool {
+    for rule in rules.lines().filter(|line| line.starts_with("-A ")) {
+        if rule.contains("--ctstate DNAT ") && rule.ends_with("-j ACCEPT") || rule == "-A FORWARD -j ACCEPT" {
+            return false;
+        }
+        if rule == "-A FORWARD -j DROP" || rule.starts_with("-A FORWARD -j REJECT") {
+            return true;
+        }
+    }
+    rules.lines().any(|rule| rule == "-P FORWARD DROP")
+}
+
+fn parsed(program: &str, arguments: &[&str]) -> Result<Value, String> {
+    let text = run(program, arguments)?;
+    serde_json::from_str(&text).map_err(|error| format!("{program}: {error}"))
 }
 
 fn listed<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -73,7 +92,7 @@ fn drops(by_policy: bool, rules: &[Value]) -> bool {
                 && test["right"].to_string().contains("dnat")
                 && test["op"] != "!="
         };
-        // iptables-nft writes its own matches as what JSON does not show.
+        // Matches of iptables, of which JSON shows only the name.
         let is_plain = rule.iter().all(|statement| statement.get("xt").is_none());
         if ends("accept") && is_plain && matches.clone().all(of_ours) {
             return false;
@@ -82,7 +101,7 @@ fn drops(by_policy: bool, rules: &[Value]) -> bool {
             return true;
         }
     }
-    by_policy && !rules.iter().any(|rule| rule.to_string().contains("ctstate DNAT"))
+    by_policy
 }
 
 /// Those of some addresses that no route leads to.
@@ -130,5 +149,18 @@ mod tests {
         assert!(drops(false, &[established, drop.clone()]));
         assert!(drops(false, &[drop.clone(), dnat.clone()]));
         assert!(!drops(false, &[dnat, drop]));
+    }
+
+    #[test]
+    fn chain_of_iptables_drops_unless_translated_flows_are_accepted_before() {
+        let accept = "-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT\n";
+        for drop in
+            ["-P FORWARD DROP\n", "-A FORWARD -j DROP\n", "-A FORWARD -j REJECT --reject-with icmp-x\n"]
+        {
+            assert!(iptables_drop(drop));
+            assert!(iptables_drop(&format!("{drop}-A FORWARD -s 10.0.0.0/8 -j ACCEPT\n")));
+            assert!(!iptables_drop(&format!("{accept}{drop}")));
+        }
+        assert!(!iptables_drop("-P FORWARD ACCEPT\n-A FORWARD -s 10.0.0.0/8 -j DROP\n"));
     }
 }
