@@ -58,7 +58,7 @@ services:
     backends: [10.0.2.11:8080]
   denied:
     listen: [203.0.113.18:80, "[2001:db8::18]:80", 203.0.113.18:81]
-    deny: [198.51.100.66, 198.51.100.128/25, "2001:db8:bad::/48", 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]
+    deny: [198.51.100.66, 198.51.100.128/25, "2001:db8:bad::/48"]
     backends: [10.0.2.11:8080, "[fd00::11]:8080"]
   guarded:
     listen: [203.0.113.19:80, "[2001:db8::19]:80"]
@@ -106,9 +106,14 @@ services:
     backends: []
 "#;
 
-/// What nft 1.0.6 lists, but has too few registers to load.
-const AFFINE6: &str = r#"
+/// What nft 1.0.6 lists and does not load everywhere: IPv6 affinity, for which it has too few registers, and a protocol
+/// among ranges, whose one byte it turns around, which Linux 6.12 refuses.
+const LISTED: &str = r#"
 services:
+  denied:
+    listen: [203.0.113.18:80, "*:5353/udp"]
+    deny: [198.51.100.66, 198.51.100.128/25, 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16]
+    backends: [10.0.2.11:8080]
   affine:
     listen: "[2001:db8::23]:80"
     affinity: 10m
@@ -168,14 +173,16 @@ fn listing_of_what_was_committed_loads_again_as_the_same() {
 }
 
 #[test]
-fn listing_of_ipv6_affinity_is_what_was_committed() {
+fn listing_of_what_nft_cannot_load_is_what_was_committed() {
     in_namespace(|| {
         let mut netlink = open();
-        commit(&mut netlink, &steps(&rendered_from(AFFINE6)));
-        assert_eq!(table(&mut netlink), rendered_from(AFFINE6));
+        commit(&mut netlink, &steps(&rendered_from(LISTED)));
+        assert_eq!(table(&mut netlink), rendered_from(LISTED));
         let listing = nft_prints(&["list", "ruleset"]);
-        let learn = rendered_from(AFFINE6).chains[&"learn/tcp/80".into()].rules[0].to_string();
-        assert!(listing.contains(&learn), "{listing}");
+        for chain in ["learn/tcp/80", "guard4/deny"] {
+            let rule = rendered_from(LISTED).chains[&chain.into()].rules[0].to_string();
+            assert!(listing.contains(&rule), "{listing}");
+        }
     });
 }
 
