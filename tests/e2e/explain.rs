@@ -98,7 +98,7 @@ fn explanation_of_ten_thousand_packets_is_what_happens() {
         let mut packet = Packet::arriving(Packet::UDP, from, to);
         packet.leaves = "eth1".to_owned();
         let Explanation { taken_by, fate } =
-            explain(&table, InForce::from(&services).on(&networks), &host, &packet);
+            explain(&table, InForce::from(&services).on(&networks), &host, &packet, false);
         assert!(taken_by.is_some(), "{from} to {to}");
         // Silence takes time to tell, and is the same for every packet of the client.
         if let Fate::Dropped(_) = fate {
@@ -139,6 +139,11 @@ services:
     deny: [198.51.100.66]
     backends: [10.0.2.11:8080, {address: '10.0.2.12:8080', name: big, weight: 3}]
   sticky: {listen: 203.0.113.10:81, affinity: 10m, scheduler: random, source: auto, backends: [10.0.2.11:8080, 10.0.2.12:8080]}
+  ports:
+    listen: 203.0.113.10:83
+    scheduler: source-hash
+    hash: {on: [source-address, source-port]}
+    backends: [10.0.2.11:8080, 10.0.2.12:8080]
   off: {listen: 203.0.113.10:82, enabled: false, backends: [10.0.2.11:8080]}";
     lab.configure(yaml);
     let said = |arguments: &[&str], code| lab.sluice(&[&["explain"], arguments].concat()).expect(code).stdout;
@@ -167,6 +172,21 @@ services:
             && none.contains("of off, which is disabled"),
         "{none}"
     );
+    let any_port = said(&["198.51.100.7", "203.0.113.10:83"], 0);
+    assert!(
+        any_port.contains("and its port, which you did not name, to\n  10.0.2.11:8080  50.0 %"),
+        "{any_port}"
+    );
+    let one = said(&["198.51.100.7:4711", "203.0.113.10:83"], 0);
+    let got = lab.client.tcp_from("198.51.100.7:4711", "203.0.113.10:83").unwrap().backend;
+    assert!(
+        one.contains(if got == "b1" { "to\n  10.0.2.11:8080\n" } else { "to\n  10.0.2.12:8080\n" }),
+        "{one}"
+    );
+    lab.configure("services: {}");
+    let unknown = said(&["198.51.100.7", "203.0.113.10:80"], 0);
+    assert!(unknown.starts_with("a service takes it that the file does not have"), "{unknown}");
+    lab.configure(yaml);
     let json = lab.sluice(&["explain", "198.51.100.7", "203.0.113.10:80", "--json"]).expect(0).json();
     assert_eq!(json["backends"][1]["name"], "big");
 }

@@ -142,6 +142,11 @@ impl Leaf for PerTime {
                 format!("write numbers from 1 to {MOST}"),
             ));
         }
+        let each = u64::from(unit) * 1_000_000_000 / u64::from(packets);
+        if each.checked_mul(burst.into()).is_none() {
+            let what = format!("{} would take centuries until so many may come at once again", quoted(text));
+            return Err(Fault::new(what, "write a smaller burst or a higher rate"));
+        }
         Ok(PerTime(Rate { packets, unit, burst }))
     }
 }

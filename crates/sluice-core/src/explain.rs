@@ -32,7 +32,8 @@ pub enum Fate {
     Refused,
     /// It goes to a backend.
     Translated {
-        /// Who gets it, and what share of such connections. One, unless it is by turns or by chance.
+        /// Who gets it, and what share of such connections. One, unless it is by turns, by chance, or by a port that is
+        /// not known.
         backends: Vec<(SocketAddr, f64)>,
         /// What decides.
         by: Choice,
@@ -68,17 +69,26 @@ pub enum SourceSeen {
     Addresses(IpAddr, IpAddr),
 }
 
-/// Runs a packet through a table; `services` are those that it was made of.
-pub fn explain(table: &Table, services: InForce<'_>, host: &Host, packet: &Packet) -> Explanation {
+/// Runs a packet through a table; `services` are those that it was made of. With `any_port` the client's port is not
+/// known, whatever the packet has.
+pub fn explain(
+    table: &Table,
+    services: InForce<'_>,
+    host: &Host,
+    packet: &Packet,
+    any_port: bool,
+) -> Explanation {
     let trace = Tracer::new(host.clone()).trace(table, packet);
     let entries = services.iter().flat_map(|(name, service)| Entry::of(name, service));
     let taken_by = entries.into_iter().find(|entry| takes(entry, packet, &trace, table));
     let fate = match trace.outcome {
         Outcome::Dropped => dropped(&trace).map_or(Fate::Silence, Fate::Dropped),
         Outcome::Reset | Outcome::Unreachable => Fate::Refused,
-        Outcome::Translated { to, .. } => translated(table, &trace, to),
+        Outcome::Translated { to, .. } => translated(table, &trace, to, any_port),
         // To the very address and port that it was sent to.
-        Outcome::Untranslated { .. } if taken_by.is_some() => translated(table, &trace, packet.destination),
+        Outcome::Untranslated { .. } if taken_by.is_some() => {
+            translated(table, &trace, packet.destination, any_port)
+        }
         Outcome::Untranslated { .. } => Fate::Untouched,
     };
     Explanation { taken_by: taken_by.map(|entry| (entry.name.clone(), entry.listener)), fate }
@@ -116,7 +126,7 @@ fn dropped(trace: &Trace) -> Option<Reason> {
     Reason::ALL.into_iter().find(|reason| name.starts_with("dropped") && name.contains(reason.as_str()))
 }
 
-fn translated(table: &Table, trace: &Trace, to: SocketAddr) -> Fate {
+fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> Fate {
     let mut backends = vec![(to, 1.0)];
     let mut by = Choice::Affinity;
     let mut source = SourceSeen::Client;
@@ -129,7 +139,8 @@ fn translated(table: &Table, trace: &Trace, to: SocketAddr) -> Fate {
                     Pick::Inc { .. } => Choice::Turns,
                     Pick::Random { .. } => Choice::Chance,
                 };
-                if let (false, Some((_, found))) = (matches!(by, Choice::Hash { .. }), &visit.element) {
+                let is_certain = matches!(by, Choice::Hash { port } if !(port && any_port));
+                if let (false, Some((_, found))) = (is_certain, &visit.element) {
                     let port = (!port).then_some(to.port());
                     backends = shares(table, map, found, pick.range(), *ip, port);
                 }

@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Services, With, service, services};
-use sluice_core::model::{HashOn, Scheduler};
+use sluice_core::model::{Guard, HashOn, Limits, OnFull, Scheduler, ServiceName};
 use sluice_core::render::{Layout, render};
-use sluice_nft::{ChainName, Table};
+use sluice_nft::{ChainName, Rate, Table};
 
 fn fresh(services: &Services) -> Table {
     render(services, &Layout::default()).table
@@ -286,4 +288,27 @@ fn maglev_rendered_again_or_with_backends_in_another_order_is_the_same_table() {
     let table = render(["10.0.2.11:8080", "10.0.2.12:8080*3", "10.0.2.13:8080"]);
     assert_eq!(table, render(["10.0.2.11:8080", "10.0.2.12:8080*3", "10.0.2.13:8080"]));
     assert_eq!(table, render(["10.0.2.13:8080", "10.0.2.11:8080", "10.0.2.12:8080*3"]));
+}
+
+#[test]
+fn names_of_the_longest_guard_are_no_longer_than_the_kernel_takes() {
+    let rate = Rate { packets: 10_000_000, unit: 60, burst: 10_000_000 };
+    let limits = Limits {
+        new_connections: Some(rate),
+        new_connections_per_client: Some(rate),
+        connections_per_client: Some(u32::MAX),
+        clients: 4_194_304,
+        on_full: OnFull::Accept,
+    };
+    let nets = |from: u8| (0..4).map(|n| format!("2001:db8:{n}::/{}", from + n).parse().unwrap()).collect();
+    let guard = Guard { allow: nets(100), deny: nets(110), limits, drop_invalid: true };
+    let mut web =
+        service(&["2001:db8:1111:2222:3333:4444:5555:6666:80", "*:60000-65535"], &["[fd00::11]:8080"]);
+    web.guard = Some(Arc::new(guard));
+    let name = ServiceName::new(&"x".repeat(63)).unwrap();
+    let table = fresh(&[(name, web)].into());
+    let sets = table.sets.keys().map(|name| name.as_str());
+    for name in table.chains.keys().map(|name| name.as_str()).chain(sets) {
+        assert!(name.len() <= 255, "{}: {name}", name.len());
+    }
 }

@@ -26,8 +26,8 @@ pub struct Interfaces(OwnedFd);
 impl Interfaces {
     /// Listens from now on.
     pub fn open() -> io::Result<Self> {
-        let kind = (AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
-        let socket = socket(kind.0, kind.1, kind.2, SockProtocol::NetlinkRoute)?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS))?;
         Ok(Interfaces(socket))
     }

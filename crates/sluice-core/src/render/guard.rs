@@ -178,6 +178,14 @@ impl<'a> Check<'a> {
         .collect()
     }
 
+    /// The service, if its chain is no other's.
+    fn owner(&self) -> Option<&ServiceName> {
+        match self {
+            Check::Limit(limit) => limit.own.as_ref(),
+            Check::Deny(_) | Check::Allow(_) => None,
+        }
+    }
+
     /// Part of the name of a shared chain: all that makes its rules differ.
     fn word(&self) -> String {
         match self {
@@ -187,8 +195,7 @@ impl<'a> Check<'a> {
             Check::Limit(limit) => {
                 let on_full =
                     limit.on_full.map(|on_full| format!("-{}", on_full.as_str())).unwrap_or_default();
-                let own = limit.own.as_ref().map(|name| format!("-of-{name}")).unwrap_or_default();
-                format!("{}-{}{on_full}{own}", limit.reason.as_str(), limit.word())
+                format!("{}-{}{on_full}", limit.reason.as_str(), limit.word())
             }
         }
     }
@@ -307,7 +314,9 @@ impl Scope {
         let ip = entry.ip;
         match entry.exact() {
             Some((address, port)) => {
-                let words: Vec<_> = checks.iter().map(Check::word).collect();
+                // Once, or the name would be longer than the kernel takes (255 bytes).
+                let owner = checks.iter().find_map(Check::owner).map(|name| format!("of-{name}"));
+                let words: Vec<_> = checks.iter().map(Check::word).chain(owner).collect();
                 Scope {
                     chain: format!("guard{}/{}", ip.digit(), words.join("/")).into(),
                     key: dispatch::key(ip),

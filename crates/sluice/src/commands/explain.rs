@@ -29,7 +29,7 @@ use crate::{config, kernel, output};
 pub(crate) struct Explain {
     /// Who connects: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
     #[arg(value_parser = client)]
-    client: SocketAddr,
+    client: (IpAddr, Option<u16>),
 
     /// Where to: ADDRESS:PORT, and /udp for UDP
     #[arg(value_parser = listener)]
@@ -84,8 +84,8 @@ struct Backend {
 impl Explain {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let services = config::load(common.config(self.file.as_ref()))?.config.services;
-        let (to, protocol) = self.to;
-        if to.is_ipv4() != self.client.is_ipv4() {
+        let ((to, protocol), (client, port)) = (self.to, self.client);
+        if to.is_ipv4() != client.is_ipv4() {
             let what = "client and listener are of different IP versions";
             Cli::command().error(ErrorKind::ValueValidation, what).exit();
         }
@@ -104,20 +104,21 @@ impl Explain {
             local: addresses.iter().map(|(_, net)| net.addr()).collect(),
             broadcast: broadcast.collect(),
         };
+        let from = SocketAddr::new(client, port.unwrap_or(40_000));
         let mut packet = match self.local {
-            true => Packet::local(protocol.number(), self.client, to),
-            false => Packet::arriving(protocol.number(), self.client, to),
+            true => Packet::local(protocol.number(), from, to),
+            false => Packet::arriving(protocol.number(), from, to),
         };
         if let sluice_nft::trace::Entry::Arriving(name) = &mut packet.entry {
-            *name = self.interface.clone().unwrap_or_else(|| device_to(self.client.ip()));
+            *name = self.interface.clone().unwrap_or_else(|| device_to(client));
         }
         // Whom the backend sees depends on the way there, which depends on the backend.
-        let mut explained = explain(&table, in_force, &host, &packet);
+        let mut explained = explain(&table, in_force, &host, &packet, port.is_none());
         if let Fate::Translated { backends, .. } = &explained.fate {
             packet.leaves = backends.first().map(|(backend, _)| device_to(backend.ip())).unwrap_or_default();
-            explained = explain(&table, in_force, &host, &packet);
+            explained = explain(&table, in_force, &host, &packet, port.is_none());
         }
-        let is_taken = explained.taken_by.is_some();
+        let is_taken = explained.taken_by.is_some() || explained.fate != Fate::Untouched;
         match self.json {
             true => output::print_json(&report(&explained, &services))?,
             false => output::print(&self.text(&explained, &services))?,
@@ -129,11 +130,15 @@ impl Explain {
     fn text(&self, explained: &Explanation, services: &Services) -> String {
         let (to, protocol) = self.to;
         let Report { by, backends, source, .. } = report(explained, services);
-        let Some((service, listener)) = &explained.taken_by else {
-            return format!("no service takes {to}/{protocol}{}\n", near(services, to));
+        let service = explained.taken_by.as_ref().and_then(|(name, _)| services.get(name));
+        let mut text = match &explained.taken_by {
+            Some((name, listener)) => format!("service {name} takes it, by its listener {listener}\n"),
+            None if explained.fate == Fate::Untouched => {
+                return format!("no service takes {to}/{protocol}{}\n", near(services, to));
+            }
+            None => "a service takes it that the file does not have: see `sluice plan`\n".to_owned(),
         };
-        let mut text = format!("service {service} takes it, by its listener {listener}\n");
-        if services.get(service).is_some_and(|service| service.guard.is_some()) {
+        if service.is_some_and(|service| service.guard.is_some()) {
             text += match explained.fate {
                 Fate::Dropped(_) => "",
                 _ => "its guard lets it pass, if no limit is reached\n",
@@ -147,12 +152,16 @@ impl Explain {
             Fate::Translated { .. } => {
                 let how = match by {
                     Some("affinity") => "where this client went before",
+                    Some("hash") if backends.len() > 1 => {
+                        "by a hash of the client and its port, which you did not name"
+                    }
                     Some("hash") => "by a hash of the client",
                     Some("turns") => "in turn",
                     _ => "by chance",
                 };
-                let scheduler = services.get(service).map_or("", |service| service.scheduler.as_str());
-                format!("its scheduler is {scheduler}; this connection goes, {how}, to\n")
+                let scheduler =
+                    service.map(|service| format!("its scheduler is {}; ", service.scheduler.as_str()));
+                format!("{}this connection goes, {how}, to\n", scheduler.unwrap_or_default())
             }
         };
         for Backend { name, address, share } in &backends {
@@ -162,7 +171,7 @@ impl Explain {
         }
         if let Some(source) = source {
             text += &match source.as_str() {
-                "client" => format!("which sees {} itself\n", self.client.ip()),
+                "client" => format!("which sees {} itself\n", self.client.0),
                 "masquerade" => "which sees this machine (masquerade)\n".to_owned(),
                 addresses => format!("which sees {addresses}\n"),
             };
@@ -256,9 +265,10 @@ fn device_to(address: IpAddr) -> String {
     routes.and_then(|routes| Some(routes[0]["dev"].as_str()?.to_owned())).unwrap_or_default()
 }
 
-fn client(text: &str) -> Result<SocketAddr, String> {
-    let alone = || text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 40_000));
-    text.parse().or_else(|_| alone()).map_err(|_| "write ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT".to_owned())
+fn client(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    let with_port = text.parse::<SocketAddr>().map(|client| (client.ip(), Some(client.port())));
+    let client = with_port.or_else(|_| text.parse().map(|address| (address, None)));
+    client.map_err(|_| "write ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT".to_owned())
 }
 
 fn listener(text: &str) -> Result<(SocketAddr, Protocol), String> {

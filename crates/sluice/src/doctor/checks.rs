@@ -150,7 +150,6 @@ impl Findings {
                 let what = format!(
                     "rp_filter is strict on {name}: clients whose route back leaves elsewhere are dropped without a trace"
                 );
-                // The larger of the two settings counts.
                 let mend = format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2");
                 self.add(Severity::Warning, what, Some(mend));
             }

@@ -1,4 +1,4 @@
-//! What the host is like. Reads, and asks `ip`, `nft` and `iptables-legacy`; changes nothing.
+//! What the host is like. Reads, and asks `ip`, `nft` and `iptables`; changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
