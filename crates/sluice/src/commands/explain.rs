@@ -27,7 +27,7 @@ use crate::{config, kernel, output};
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Explain {
-    /// Who connects: ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT
+    /// Who connects: ADDRESS or ADDRESS:PORT, an IPv6 ADDRESS then in brackets
     #[arg(value_parser = client)]
     client: (IpAddr, Option<u16>),
 
