@@ -337,7 +337,7 @@ fn base(attributes: Attributes<'_>, hook: Attributes<'_>) -> Base {
     let priority = hook.u32(uapi::chain::HOOK_PRIORITY).unwrap_or(0) as i32;
     let (kind, policy) = (attributes.text(uapi::chain::TYPE), attributes.u32(uapi::chain::POLICY));
     let ours = [Kind::Nat, Kind::Filter].into_iter().find(|known| kind == Some(known.keyword()));
-    let hook = [Hook::Prerouting, Hook::Forward, Hook::Output, Hook::Postrouting]
+    let hook = [Hook::Prerouting, Hook::Input, Hook::Forward, Hook::Output, Hook::Postrouting]
         .into_iter()
         .filter(|hook| hook.number() == number && ours.is_some())
         .find(|_| policy == Some(libc::NF_ACCEPT as u32))

@@ -214,6 +214,7 @@ fn chain<'a>(name: &str, table: &'a nftnl::Table) -> Option<nftnl::Chain<'a>> {
 fn hook_of(hook: Hook) -> Option<nftnl::Hook> {
     match hook {
         Hook::Prerouting => Some(nftnl::Hook::PreRouting),
+        Hook::Input => Some(nftnl::Hook::In),
         Hook::Forward => Some(nftnl::Hook::Forward),
         Hook::Output => Some(nftnl::Hook::Out),
         Hook::Postrouting => Some(nftnl::Hook::PostRouting),

@@ -9,6 +9,8 @@ use crate::Rule;
 pub enum Hook {
     /// Packets that arrive.
     Prerouting,
+    /// Packets that are for the host itself.
+    Input,
     /// Packets that pass through.
     Forward,
     /// Packets of local processes.
@@ -24,6 +26,7 @@ impl Hook {
     pub fn keyword(self) -> &'static str {
         match self {
             Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
             Hook::Forward => "forward",
             Hook::Output => "output",
             Hook::Postrouting => "postrouting",
@@ -35,6 +38,7 @@ impl Hook {
     pub fn number(self) -> Option<u32> {
         match self {
             Hook::Prerouting => Some(0),
+            Hook::Input => Some(1),
             Hook::Forward => Some(2),
             Hook::Output => Some(3),
             Hook::Postrouting => Some(4),
@@ -76,8 +80,12 @@ pub struct Base {
 impl Base {
     /// Translation of destinations of packets that arrive (`NF_IP_PRI_NAT_DST`).
     pub const PREROUTING: Base = Base { kind: Kind::Nat, hook: Hook::Prerouting, priority: -100 };
-    /// Filtering of packets that pass through (`NF_IP_PRI_FILTER`).
-    pub const FORWARD: Base = Base { kind: Kind::Filter, hook: Hook::Forward, priority: 0 };
+    /// A look at packets that arrive, before their connections are known (`NF_IP_PRI_RAW`).
+    pub const SYN: Base = Base { kind: Kind::Filter, hook: Hook::Prerouting, priority: -300 };
+    /// Filtering of packets for the host itself, before a firewall's chains.
+    pub const INPUT: Base = Base { kind: Kind::Filter, hook: Hook::Input, priority: -10 };
+    /// Filtering of packets that pass through, before a firewall's chains.
+    pub const FORWARD: Base = Base { kind: Kind::Filter, hook: Hook::Forward, priority: -10 };
     /// Translation of destinations of packets of local processes.
     pub const OUTPUT: Base = Base { kind: Kind::Nat, hook: Hook::Output, priority: -100 };
     /// Translation of sources (`NF_IP_PRI_NAT_SRC`).
@@ -95,7 +103,8 @@ impl fmt::Display for Base {
         match *self {
             Base::PREROUTING => f.write_str("dstnat")?,
             Base::POSTROUTING => f.write_str("srcnat")?,
-            Base::FORWARD => f.write_str("filter")?,
+            Base::SYN => f.write_str("raw")?,
+            Base::INPUT | Base::FORWARD => f.write_str("filter - 10")?,
             Base::GUARD => f.write_str("dstnat - 10")?,
             Base::LEARN => f.write_str("srcnat - 10")?,
             Base { priority, .. } => write!(f, "{priority}")?,

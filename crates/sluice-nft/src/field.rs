@@ -59,6 +59,8 @@ pub enum Field {
     Sport,
     /// `th dport`, 2 bytes, network order.
     Dport,
+    /// `tcp flags`, 1 byte; see [`Field::SYN`].
+    TcpFlags,
     /// `meta l4proto`, 1 byte.
     L4proto,
     /// `meta nfproto`, 1 byte.
@@ -90,6 +92,13 @@ impl Field {
     pub const NEW: u32 = 1 << 3;
     /// The bit of [`Field::CtState`] of a packet that is part of no connection it could be part of.
     pub const INVALID: u32 = 1;
+    /// The bit of [`Field::CtState`] of a packet that conntrack was told to leave alone.
+    pub const UNTRACKED: u32 = 1 << 6;
+    /// The bit of [`Field::TcpFlags`] that opens a connection.
+    pub const SYN: u8 = 1 << 1;
+    /// The bits of [`Field::TcpFlags`] of which the first packet of a connection has [`Field::SYN`] alone: FIN, SYN, RST
+    /// and ACK.
+    pub const OPENING: u8 = 0x17;
     /// The bit of [`Field::CtStatus`] that destination NAT sets (`IPS_DST_NAT`).
     pub const DNAT: u32 = 1 << 5;
     /// The bit of [`Field::CtStatus`] of a flow whose time is running out, packets or not (`IPS_FIXED_TIMEOUT`).
@@ -101,7 +110,7 @@ impl Field {
             Field::Saddr(Ip::V4) | Field::Daddr(Ip::V4) | Field::CtOriginalDaddr(Ip::V4) => 4,
             Field::Saddr(Ip::V6) | Field::Daddr(Ip::V6) | Field::CtOriginalDaddr(Ip::V6) => 16,
             Field::Sport | Field::Dport | Field::CtOriginalDport => 2,
-            Field::L4proto | Field::Nfproto => 1,
+            Field::TcpFlags | Field::L4proto | Field::Nfproto => 1,
             Field::Iifname | Field::Oifname => 16,
             Field::FibDaddrType | Field::CtState | Field::CtStatus => 4,
         }
@@ -110,6 +119,11 @@ impl Field {
     /// Whether it lies in the transport header.
     pub fn is_port(self) -> bool {
         matches!(self, Field::Sport | Field::Dport)
+    }
+
+    /// Whether it lies in the header of the protocol that a match on [`Field::L4proto`] is for.
+    pub(crate) fn is_of_transport(self, protocol: &[u8]) -> bool {
+        self.is_port() || self == Field::TcpFlags && protocol == [6]
     }
 
     /// The IP header it lies in, if any.
@@ -140,11 +154,11 @@ impl Field {
                 other => write!(f, "{}", other.unwrap_or_default()),
             },
             (Field::CtState | Field::CtStatus, v) => match (self, host(v)) {
-                (Field::CtState, Some(Field::NEW)) => f.write_str("new"),
-                (Field::CtState, Some(Field::INVALID)) => f.write_str("invalid"),
+                (Field::CtState, Some(bits)) => write_bits(f, bits, &STATES),
                 (Field::CtStatus, Some(Field::DNAT)) => f.write_str("dnat"),
                 (_, other) => write!(f, "0x{:x}", other.unwrap_or_default()),
             },
+            (Field::TcpFlags, [bits]) => write_bits(f, u32::from(*bits), &FLAGS),
             (_, v) => match v.len() {
                 2 => write!(f, "{}", u16::from_be_bytes([v[0], v[1]])),
                 4 => write!(f, "{}", Ipv4Addr::from([v[0], v[1], v[2], v[3]])),
@@ -155,6 +169,25 @@ impl Field {
     }
 }
 
+/// What nft calls the bits of `ct state` and of `tcp flags`, in the order in which it lists them.
+const STATES: [(u32, &str); 5] = [
+    (Field::INVALID, "invalid"),
+    (2, "established"),
+    (4, "related"),
+    (Field::NEW, "new"),
+    (Field::UNTRACKED, "untracked"),
+];
+const FLAGS: [(u32, &str); 8] =
+    [(1, "fin"), (2, "syn"), (4, "rst"), (8, "psh"), (16, "ack"), (32, "urg"), (64, "ecn"), (128, "cwr")];
+
+fn write_bits(f: &mut fmt::Formatter<'_>, bits: u32, names: &[(u32, &str)]) -> fmt::Result {
+    let known = names.iter().filter(|(bit, _)| bits & bit != 0);
+    if bits == 0 || known.clone().fold(0, |sum, (bit, _)| sum | bit) != bits {
+        return write!(f, "0x{bits:x}");
+    }
+    f.write_str(&known.map(|(_, name)| *name).collect::<Vec<_>>().join(","))
+}
+
 impl fmt::Display for Field {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -162,6 +195,7 @@ impl fmt::Display for Field {
             Field::Daddr(ip) => write!(f, "{} daddr", ip.keyword()),
             Field::Sport => f.write_str("th sport"),
             Field::Dport => f.write_str("th dport"),
+            Field::TcpFlags => f.write_str("tcp flags"),
             Field::L4proto => f.write_str("meta l4proto"),
             Field::Nfproto => f.write_str("meta nfproto"),
             Field::Iifname => f.write_str("iifname"),

@@ -18,6 +18,20 @@ pub enum Test {
     Between(Octets<16>, Octets<16>),
     /// Has a bit of this mask set; fields of four bytes in host order.
     Has(u32),
+    /// Of these bits of a field of one byte, it has exactly those.
+    Bits {
+        /// The bits that are looked at.
+        of: u8,
+        /// Those it has.
+        are: u8,
+    },
+    /// It has others.
+    BitsNot {
+        /// The bits that are looked at.
+        of: u8,
+        /// Those it must not have exactly.
+        are: u8,
+    },
 }
 
 /// One statement of a rule. Implied matches (`meta nfproto` before an IP address, `meta l4proto`
@@ -68,6 +82,14 @@ pub enum Statement {
     Counter,
     /// Drops the packet.
     Drop,
+    /// Keeps conntrack from looking at the packet.
+    Notrack,
+    /// Answers a SYN in the place of who it is for, with a cookie. A client that sends that back gets a connection: the
+    /// packet ends here, and the host sends a SYN of its own in the client's name. Drops other ACKs.
+    Synproxy {
+        /// The largest segment that clients are told to send, in bytes.
+        mss: u16,
+    },
     /// Answers a TCP packet with a reset.
     RejectReset,
     /// Answers with port unreachable.
@@ -187,7 +209,9 @@ impl Rule {
             Statement::Match(Field::Nfproto, Test::Is(value)) => later
                 .iter()
                 .any(|s| s.reads(|f| f.header().is_some_and(|ip| value.as_slice() == [ip.nfproto()]))),
-            Statement::Match(Field::L4proto, Test::Is(_)) => later.iter().any(|s| s.reads(Field::is_port)),
+            Statement::Match(Field::L4proto, Test::Is(value)) => {
+                later.iter().any(|s| s.reads(|f| f.is_of_transport(value.as_slice())))
+            }
             _ => false,
         }
     }
@@ -286,6 +310,9 @@ fn write_statement(
         }
         Statement::Counter => f.write_str("counter"),
         Statement::Drop => f.write_str("drop"),
+        Statement::Notrack => f.write_str("notrack"),
+        // Without a window scale of its own; nft 1.0.6 lists one in any case.
+        Statement::Synproxy { mss } => write!(f, "synproxy mss {mss} wscale 0"),
         Statement::RejectReset => f.write_str("reject with tcp reset"),
         Statement::RejectPort => f.write_str("reject"),
         Statement::Accept => f.write_str("accept"),
@@ -318,6 +345,12 @@ fn write_test(f: &mut fmt::Formatter<'_>, field: Field, test: &Test) -> fmt::Res
             field.write_value(f, first.as_slice())?;
             f.write_str("-")?;
             field.write_value(f, last.as_slice())
+        }
+        Test::Bits { of, are } | Test::BitsNot { of, are } => {
+            f.write_str(if matches!(test, Test::Bits { .. }) { " " } else { " != " })?;
+            field.write_value(f, &[*are])?;
+            f.write_str(" / ")?;
+            field.write_value(f, &[*of])
         }
         Test::Has(mask) => {
             f.write_str(" ")?;

@@ -12,11 +12,13 @@ mod lookup;
 mod masquerade;
 mod meta;
 mod nat;
+mod notrack;
 mod numgen;
 mod payload;
 mod raw;
 mod register;
 mod reject;
+mod synproxy;
 mod verdict;
 
 use std::ptr::NonNull;
@@ -36,11 +38,13 @@ pub(crate) use lookup::{Found, Lookup};
 pub(crate) use masquerade::Masquerade;
 pub(crate) use meta::Meta;
 pub(crate) use nat::{Nat, Translation};
+pub(crate) use notrack::Notrack;
 pub(crate) use numgen::Numgen;
 pub(crate) use payload::{Base, Payload};
 pub(crate) use raw::RawExpr;
 pub(crate) use register::{Register, words};
 pub(crate) use reject::Reject;
+pub(crate) use synproxy::Synproxy;
 pub(crate) use verdict::Verdict;
 
 macro_rules! expressions {
@@ -92,8 +96,10 @@ expressions! {
     Masquerade,
     Meta,
     Nat,
+    Notrack,
     Numgen,
     Payload,
     Reject,
+    Synproxy,
     Verdict,
 }

@@ -12,7 +12,7 @@ use super::encode::{hashed_len, port_after};
 use super::field::{Loaded, loaded};
 use crate::expr::{
     Bitwise, Cmp, CmpOp, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Nat, RawExpr, Register, Reject,
-    Translation, Verdict, words,
+    Synproxy, Translation, Verdict, words,
 };
 
 /// The statements of a rule.
@@ -75,6 +75,7 @@ impl<'a> Machine<'a> {
                 let Value::Operand(Operand::Field(field)) = self.take(at)? else { return None };
                 let value = match <[u8; 4]>::try_from(&bits[..]) {
                     _ if bits.len() != field.width() => return None,
+                    _ if field == Field::TcpFlags => Value::Masked(field, u32::from(bits[0])),
                     Ok(word) if field.header().is_none() => Value::Masked(field, u32::from_ne_bytes(word)),
                     _ => {
                         let length = bits.iter().map(|byte| byte.count_ones() as u8).sum();
@@ -93,6 +94,8 @@ impl<'a> Machine<'a> {
             }
             Expr::Masquerade(_) => self.statements.push(Statement::Masquerade),
             Expr::Counter(_) => self.statements.push(Statement::Counter),
+            Expr::Notrack(_) => self.statements.push(Statement::Notrack),
+            Expr::Synproxy(Synproxy { mss }) => self.statements.push(Statement::Synproxy { mss }),
             Expr::Reject(Reject::Reset) => self.statements.push(Statement::RejectReset),
             Expr::Reject(Reject::Port) => self.statements.push(Statement::RejectPort),
             Expr::Verdict(Verdict::Accept) => self.statements.push(Statement::Accept),
@@ -130,6 +133,11 @@ impl<'a> Machine<'a> {
                 (field, Test::Between(low, value))
             }
             (Value::Head(field, len), CmpOp::Neq) if data.len() == len => (field, Test::NotUnder(value)),
+            (Value::Masked(field @ Field::TcpFlags, of), CmpOp::Eq | CmpOp::Neq) => {
+                let [are] = *data.as_slice() else { return None };
+                let of = of as u8;
+                (field, if op == CmpOp::Eq { Test::Bits { of, are } } else { Test::BitsNot { of, are } })
+            }
             (Value::Masked(field, mask), CmpOp::Neq) if data == [0; 4] => (field, Test::Has(mask)),
             _ => return None,
         };

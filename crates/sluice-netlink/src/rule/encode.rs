@@ -5,7 +5,7 @@ use sluice_nft::{Field, Ip, Learn, Operand, Pick, Rule, Statement, Test, mask};
 use super::field::{load, load_head};
 use crate::expr::{
     Bitwise, Cmp, CmpOp, Counter, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Masquerade, Nat,
-    Numgen, Register, Reject, Translation, Verdict, words,
+    Notrack, Numgen, Register, Reject, Synproxy, Translation, Verdict, words,
 };
 
 /// The expressions of a rule; `None` if it holds what only others write, or more than the registers
@@ -63,6 +63,8 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
         Statement::Masquerade => exprs.push(Masquerade.into()),
         Statement::Counter => exprs.push(Counter.into()),
         Statement::Drop => exprs.push(Verdict::Drop.into()),
+        Statement::Notrack => exprs.push(Notrack.into()),
+        Statement::Synproxy { mss } => exprs.push(Synproxy { mss: *mss }.into()),
         Statement::RejectReset => exprs.push(Reject::Reset.into()),
         Statement::RejectPort => exprs.push(Reject::Port.into()),
         Statement::Accept => exprs.push(Verdict::Accept.into()),
@@ -106,6 +108,11 @@ fn encode_match(field: Field, test: &Test, exprs: &mut Vec<Expr>) -> Option<()> 
         Test::Between(low, high) => {
             exprs.push(cmp(CmpOp::Gte, low.as_slice()));
             exprs.push(cmp(CmpOp::Lte, high.as_slice()));
+        }
+        Test::Bits { of, are } | Test::BitsNot { of, are } => {
+            let op = if matches!(test, Test::Bits { .. }) { CmpOp::Eq } else { CmpOp::Neq };
+            exprs.push(Bitwise { at: first, mask: vec![*of] }.into());
+            exprs.push(cmp(op, &[*are]));
         }
         Test::Has(mask) => {
             exprs.push(Bitwise { at: first, mask: mask.to_ne_bytes().to_vec() }.into());

@@ -16,7 +16,7 @@ pub(super) struct Loaded {
 /// The expression that loads a field.
 pub(super) fn load(field: Field, to: Register) -> Expr {
     match field {
-        Field::Saddr(_) | Field::Daddr(_) | Field::Sport | Field::Dport => {
+        Field::Saddr(_) | Field::Daddr(_) | Field::Sport | Field::Dport | Field::TcpFlags => {
             let (base, offset) = place(field).expect("a field of a header has a place");
             Payload { base, offset, len: field.width() as u32, to }.into()
         }
@@ -65,13 +65,14 @@ pub(super) fn loaded(expr: &Expr) -> Option<Loaded> {
 }
 
 /// Offsets in the headers. No offset serves two fields, or leading bytes would be ambiguous.
-const PLACES: [(Field, (Base, u32)); 6] = [
+const PLACES: [(Field, (Base, u32)); 7] = [
     (Field::Saddr(Ip::V4), (Base::Network, 12)),
     (Field::Daddr(Ip::V4), (Base::Network, 16)),
     (Field::Saddr(Ip::V6), (Base::Network, 8)),
     (Field::Daddr(Ip::V6), (Base::Network, 24)),
     (Field::Sport, (Base::Transport, 0)),
     (Field::Dport, (Base::Transport, 2)),
+    (Field::TcpFlags, (Base::Transport, 13)),
 ];
 
 fn place(field: Field) -> Option<(Base, u32)> {

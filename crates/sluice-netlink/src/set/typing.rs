@@ -51,6 +51,7 @@ fn datatype_of(part: &Operand) -> u32 {
             Field::Saddr(Ip::V6) | Field::Daddr(Ip::V6) | Field::CtOriginalDaddr(Ip::V6) => 8,
             Field::L4proto => 12,
             Field::Sport | Field::Dport | Field::CtOriginalDport => 13,
+            Field::TcpFlags => 15,
             Field::CtState => 26,
             Field::CtStatus => 28,
             Field::FibDaddrType => 38,

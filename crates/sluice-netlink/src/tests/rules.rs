@@ -47,13 +47,14 @@ fn decode_of_a_message_cut_short_is_foreign() {
     }
 }
 
-const FIELDS: [Field; 15] = [
+const FIELDS: [Field; 16] = [
     Field::Saddr(Ip::V4),
     Field::Saddr(Ip::V6),
     Field::Daddr(Ip::V4),
     Field::Daddr(Ip::V6),
     Field::Sport,
     Field::Dport,
+    Field::TcpFlags,
     Field::L4proto,
     Field::Nfproto,
     Field::Iifname,
@@ -92,7 +93,9 @@ fn statements() -> impl Strategy<Value = Statement> {
             Statement::RejectReset,
             Statement::RejectPort,
             Statement::Accept,
+            Statement::Notrack,
         ]),
+        1 => any::<u16>().prop_map(|mss| Statement::Synproxy { mss }),
     ]
 }
 
@@ -118,6 +121,8 @@ fn matches() -> impl Strategy<Value = Statement> {
     prop_oneof![
         3 => select(&FIELDS[..]).prop_flat_map(of_width),
         1 => under,
+        1 => any::<(u8, u8)>().prop_map(|(of, are)| Statement::Match(Field::TcpFlags, Test::Bits { of, are })),
+        1 => any::<(u8, u8)>().prop_map(|(of, are)| Statement::Match(Field::TcpFlags, Test::BitsNot { of, are })),
         1 => (words, any::<u32>()).prop_map(|(field, mask)| Statement::Match(field, Test::Has(mask))),
     ]
 }

@@ -1,7 +1,7 @@
 //! What the kernel refuses when it looks at one object, and when it follows where chains lead.
 //!
 //! Source: nf_tables_api.c, and the `init` and `validate` functions of the expressions (nft_lookup.c,
-//! nft_nat.c, nft_masq.c, nft_reject.c, nft_numgen.c, nft_hash.c) in net/netfilter.
+//! nft_nat.c, nft_masq.c, nft_synproxy.c, nft_reject.c, nft_numgen.c, nft_hash.c) in net/netfilter.
 
 use std::collections::HashSet;
 
@@ -76,6 +76,8 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
             | Statement::Snat { .. }
             | Statement::Counter
             | Statement::Drop
+            | Statement::Notrack
+            | Statement::Synproxy { .. }
             | Statement::RejectReset
             | Statement::RejectPort
             | Statement::Accept => {}
@@ -119,6 +121,9 @@ fn walk<'a>(
                 }
             }
             Statement::Masquerade | Statement::Snat { .. } if hook != Hook::Postrouting => {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            Statement::Synproxy { .. } if !matches!(hook, Hook::Input | Hook::Forward) => {
                 return Err(Errno::EOPNOTSUPP);
             }
             Statement::Dnat { .. } | Statement::RejectReset | Statement::RejectPort

@@ -285,6 +285,19 @@ fn reach() -> Vec<Case> {
             Errno::EOPNOTSUPP,
         ),
         no(
+            "handshakes are answered at prerouting",
+            with(Base::SYN),
+            [rule("b", [tcp(), Statement::Synproxy { mss: 1460 }])],
+            0,
+            Errno::EOPNOTSUPP,
+        ),
+        ok(
+            "handshakes are answered at input",
+            and(with(Base::INPUT), vec![rule("c", [tcp(), Statement::Synproxy { mss: 1460 }])]),
+            [goto_c()],
+        ),
+        ok("packets are not tracked", with(Base::SYN), [rule("b", [Statement::Notrack])]),
+        no(
             "packets are rejected at postrouting",
             with(Base::POSTROUTING),
             [rule("b", [Statement::RejectPort])],

@@ -13,6 +13,10 @@ pub(super) struct View<'a> {
     pub(super) packet: &'a Packet,
     /// Where it goes by now.
     pub(super) destination: SocketAddr,
+    /// Whether conntrack looks at it.
+    pub(super) tracked: bool,
+    /// Whether it is of the host itself, though a client's.
+    pub(super) proxied: bool,
 }
 
 impl View<'_> {
@@ -28,6 +32,10 @@ impl View<'_> {
             Field::Dport => Octets::new(&self.destination.port().to_be_bytes()),
             Field::L4proto => Octets::new(&[self.packet.protocol]),
             Field::Nfproto => Octets::new(&[self.packet.ip().nfproto()]),
+            Field::TcpFlags => {
+                Octets::new(&[if self.packet.protocol == Packet::TCP { Field::SYN } else { 0 }])
+            }
+            Field::Iifname if self.proxied => interface(""),
             Field::Iifname => match &self.packet.entry {
                 Entry::Arriving(name) => interface(name),
                 Entry::Local => interface(""),
@@ -35,7 +43,10 @@ impl View<'_> {
             // Routes say so, which a trace does not know.
             Field::Oifname => interface(&self.packet.leaves),
             Field::FibDaddrType => Octets::new(&self.host.address_type(self.destination.ip()).to_ne_bytes()),
-            Field::CtState => Octets::new(&Field::NEW.to_ne_bytes()),
+            Field::CtState => {
+                let state = if self.tracked { Field::NEW } else { Field::UNTRACKED };
+                Octets::new(&state.to_ne_bytes())
+            }
             Field::CtStatus => {
                 // Translation to the address and port it already has leaves no trace.
                 let status = if self.destination == original { 0 } else { Field::DNAT };
@@ -97,6 +108,8 @@ pub(super) fn holds(value: &[u8], test: &Test) -> bool {
         Test::IsNot(unwanted) => value != unwanted.as_slice(),
         Test::NotUnder(prefix) => !value.starts_with(prefix.as_slice()),
         Test::Between(first, last) => first.as_slice() <= value && value <= last.as_slice(),
+        Test::Bits { of, are } => value.first().is_some_and(|byte| byte & of == *are),
+        Test::BitsNot { of, are } => value.first().is_some_and(|byte| byte & of != *are),
         Test::Has(mask) => value.try_into().is_ok_and(|value| u32::from_ne_bytes(value) & mask != 0),
     }
 }

@@ -6,8 +6,8 @@ use super::load::{View, holds};
 use super::{Counters, Entry, Outcome, Packet, Trace, Tracer, Visit};
 use crate::jhash::reciprocal_scale;
 use crate::{
-    ChainName, Data, Element, Field, Hook, Ip, Key, Octets, Operand, Pick, Rule, SetName, Statement, Table,
-    mask,
+    ChainName, Data, Element, Field, Hook, Ip, Key, Kind, Octets, Operand, Pick, Rule, SetName, Statement,
+    Table, mask,
 };
 
 /// Chains that may be entered one from the other (`NFT_JUMP_STACK_SIZE`).
@@ -58,7 +58,8 @@ impl<'a> Run<'a> {
         packet: &'a Packet,
         advance: &'a mut dyn FnMut() -> usize,
     ) -> Self {
-        let view = View { host: &tracer.host, packet, destination: packet.destination };
+        let destination = packet.destination;
+        let view = View { host: &tracer.host, packet, destination, tracked: true, proxied: false };
         Run {
             view,
             counters: &mut tracer.counters,
@@ -88,7 +89,13 @@ impl<'a> Run<'a> {
             Entry::Arriving(_) => {
                 self.hook(Hook::Prerouting)?;
                 let kind = self.view.host.address_type(self.view.destination.ip());
-                if matches!(kind, Field::LOCAL | Field::BROADCAST | Field::MULTICAST) {
+                let stays = matches!(kind, Field::LOCAL | Field::BROADCAST | Field::MULTICAST);
+                self.hook(if stays { Hook::Input } else { Hook::Forward })?;
+                if self.view.proxied {
+                    // The client has completed the handshake, and the host opens the connection in its name.
+                    self.view.tracked = true;
+                    self.hook(Hook::Output)?;
+                } else if stays {
                     return Ok(());
                 }
             }
@@ -103,16 +110,24 @@ impl<'a> Run<'a> {
             .chains
             .iter()
             .filter_map(|(name, chain)| {
-                chain.base.filter(|base| base.hook == hook).map(|base| (base.priority, name))
+                chain.base.filter(|base| base.hook == hook).map(|base| (base.priority, name, base.kind))
             })
             .collect();
         chains.sort();
-        for (n, (_, chain)) in chains.into_iter().enumerate() {
+        for (n, (_, chain, kind)) in chains.into_iter().enumerate() {
+            // Only conntrack leads to translation.
+            if kind == Kind::Nat && !self.view.tracked {
+                continue;
+            }
             if n > 0 {
                 start = self.read();
             }
             self.chain(chain, start, 0).unwrap_or(Ok(()))?;
-            let done = if hook == Hook::Postrouting { self.masqueraded } else { self.translated };
+            let done = match hook {
+                Hook::Postrouting => self.masqueraded,
+                Hook::Input | Hook::Forward => self.view.proxied,
+                _ => self.translated,
+            };
             if done {
                 break;
             }
@@ -204,6 +219,15 @@ impl<'a> Run<'a> {
             Statement::Counter => Effect::Next,
             Statement::Drop => Effect::End(Err(Outcome::Dropped)),
             // There is no reset for anything else, but the packet goes all the same.
+            Statement::Notrack => {
+                self.view.tracked = false;
+                Effect::Next
+            }
+            Statement::Synproxy { .. } if self.view.packet.protocol == Packet::TCP => {
+                self.view.proxied = true;
+                Effect::End(Ok(()))
+            }
+            Statement::Synproxy { .. } => Effect::Leave,
             Statement::RejectReset if self.view.packet.protocol != Packet::TCP => {
                 Effect::End(Err(Outcome::Dropped))
             }
