@@ -34,6 +34,13 @@ fn healthy_host_has_nothing_but_a_listener_that_is_routed_to_it() {
 }
 
 #[test]
+fn address_whose_handshakes_are_not_answered_everywhere_is_found() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&format!("defaults: {{synproxy: true}}\n{}", web()));
+    is_found_and_mended(&lab, "warning", "203.0.113.10 is on no interface: the host answers handshakes only");
+}
+
+#[test]
 fn forwarding_that_is_off_is_found() {
     let lab = Lab::new();
     lab.configure(&web());

@@ -55,6 +55,7 @@ mapping! {
         deny: Many<Prefix>,
         limits: Limits,
         invalid: Invalid,
+        synproxy: bool,
         health: Health,
         on_down: OnDown,
         on_empty: OnEmpty,
@@ -64,7 +65,7 @@ mapping! {
 }
 
 mapping! {
-    Service, "a mapping of service settings", refused: not_in_service, {
+    Service, "a mapping of service settings", refused: never, {
         listen: Many<Listener>,
         enabled: bool,
         interface: InterfaceName,
@@ -76,6 +77,7 @@ mapping! {
         deny: Many<Prefix>,
         limits: Limits,
         invalid: Invalid,
+        synproxy: bool,
         health: Health,
         on_down: OnDown,
         on_empty: OnEmpty,
@@ -215,15 +217,11 @@ fn not_in_snippet(key: &str) -> Option<Fault> {
     }
 }
 
-fn not_in_service(key: &str) -> Option<Fault> {
-    (key == "synproxy").then(|| Fault::later(&quoted(key)))
-}
-
 fn not_in_defaults(key: &str) -> Option<Fault> {
     match key {
         "listen" | "backends" => {
             Some(Fault::new(format!("`{key}` cannot have a default"), "write it in each service"))
         }
-        _ => not_in_service(key),
+        _ => None,
     }
 }

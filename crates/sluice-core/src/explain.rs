@@ -108,7 +108,9 @@ fn takes(entry: &Entry<'_>, packet: &Packet, trace: &Trace, table: &Table) -> bo
 
 /// Whether the map of exact listeners had it.
 fn led_by_map(trace: &Trace, ip: Ip) -> bool {
-    let found = |(set, _): &(SetName, Key)| set.as_str().starts_with(names::services(ip).as_str());
+    let found = |(set, _): &(SetName, Key)| {
+        [names::services(ip), names::syns(ip)].iter().any(|map| set.as_str().starts_with(map.as_str()))
+    };
     trace.visits.iter().any(|visit| visit.element.as_ref().is_some_and(found))
 }
 

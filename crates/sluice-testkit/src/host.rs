@@ -88,6 +88,20 @@ impl Host {
         self.run(|| segment::send(from_port, parse(to), flags)).expect("send a segment");
     }
 
+    /// The link address of one of its interfaces.
+    ///
+    /// # Panics
+    /// If there is no such interface.
+    pub fn link_address(&self, interface: &str) -> [u8; 6] {
+        let text = self.sh(&format!("ip -oneline link show {interface}"));
+        let address = text.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
+        let octets = address
+            .expect("an address")
+            .split(':')
+            .map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
+        octets.collect::<Vec<_>>().try_into().expect("six octets")
+    }
+
     /// One datagram from a port that no datagram came from before: who answers?
     pub fn udp(&self, to: &str) -> io::Result<Answer> {
         let to = parse(to);

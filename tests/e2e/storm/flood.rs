@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::thread;
 
-use sluice_testkit::{Datagram, Flood, Lab, eventually};
+use sluice_testkit::{Datagram, Flood, eventually};
 
 use super::witness::{Witness, counters, let_untranslated_packets_leave};
 use super::{lab, reloads, services};
@@ -36,7 +36,7 @@ fn moves_under_a_flood_of_new_flows_lose_none() {
     let mut daemon = lab.start(&services(0));
     lab.balancer.nft(RULES);
     let datagrams: Vec<_> = (0..10_000).map(datagram).collect();
-    let mut flood = Flood::new(&lab.client, "eth0", link_address(&lab), 0);
+    let mut flood = Flood::new(&lab.client, "eth0", lab.balancer.link_address("eth0"), 0);
     thread::scope(|scope| {
         let changes = scope.spawn(|| (1..=reloads()).for_each(|n| daemon.reload(&services(n))));
         while !changes.is_finished() {
@@ -57,13 +57,4 @@ fn moves_under_a_flood_of_new_flows_lose_none() {
 fn datagram(n: u16) -> Datagram {
     let source = SocketAddrV4::new([198, 51, 100, 1 + (n % 120) as u8].into(), 1024 + n);
     Datagram { source, destination: TO[usize::from(n) % TO.len()].parse().expect("an address") }
-}
-
-/// Of the balancer's wire to the client.
-fn link_address(lab: &Lab) -> [u8; 6] {
-    let link: serde_json::Value =
-        serde_json::from_str(&lab.balancer.sh("ip -json link show eth0")).expect("JSON");
-    let text = link[0]["address"].as_str().expect("an address");
-    let octets = text.split(':').map(|octet| u8::from_str_radix(octet, 16).expect("an octet"));
-    octets.collect::<Vec<_>>().try_into().expect("six octets")
 }

@@ -34,6 +34,7 @@ pub(super) struct Defaults {
     pub(super) deny: Given<Vec<IpNet>>,
     pub(super) limits: Given<Limits>,
     pub(super) invalid: Given<Invalid>,
+    synproxy: Given<bool>,
     health: Given<Health>,
     on_down: Given<OnDown>,
     on_empty: Given<OnEmpty>,
@@ -54,6 +55,7 @@ impl Defaults {
             deny,
             limits,
             invalid,
+            synproxy,
             health,
             on_down,
             on_empty,
@@ -75,6 +77,7 @@ impl Defaults {
             deny: guard::networks(&here.key("deny"), deny),
             limits: guard::limits(&here.key("limits"), limits),
             invalid,
+            synproxy,
             health,
             on_down,
             on_empty,
@@ -124,12 +127,14 @@ impl Draft {
         let quorum = service.quorum.or(defaults.quorum.clone()).unwrap_or(Quorum(1));
         let slow_start = service.slow_start.or(defaults.slow_start.clone()).unwrap_or(SlowStart(None));
         let affinity = service.affinity.or(defaults.affinity.clone()).unwrap_or(Affinity(None));
+        let synproxy = service.synproxy.or(defaults.synproxy.clone()).unwrap_or(false);
         let document::Service { allow, deny, limits, invalid, .. } = service;
         let asked = guard::Asked { allow, deny, limits, invalid };
-        let policy = Service {
+        let mut policy = Service {
             enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
             scheduler,
             source: service.source.or(defaults.source.clone()).unwrap_or_default(),
+            synproxy,
             guard: guard::of(&here, asked, defaults),
             health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
             on_down: service.on_down.or(defaults.on_down.clone()).unwrap_or_default(),
@@ -149,6 +154,9 @@ impl Draft {
         ports::check(&here, &listeners, &backends, &policy);
         source(&here, &listeners, &backends, policy.source);
         affine(&here, &listeners, matches!(interface, Given::Absent), policy.affinity);
+        if synproxy {
+            handshakes(&here, &listeners, matches!(interface, Given::Absent), &mut policy.source);
+        }
         if own_start {
             pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
         }
@@ -342,6 +350,29 @@ fn affine(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: bool, affin
             format!("`affinity` needs an address and a port, on any interface; {other} is something else"),
             "name each address and port, without `interface`, or use the scheduler source-hash",
         ));
+    }
+}
+
+/// The host answers for TCP listeners that packets of its own can be sent to, too.
+fn handshakes(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: bool, source: &mut Source) {
+    let is_exact = |listener: &Listener| {
+        matches!(listener.address, Address::Exact(_)) && listener.ports.as_single().is_some()
+    };
+    let here = here.key("synproxy");
+    if let Some(other) = listeners.iter().find(|listener| listener.protocol != Protocol::Tcp) {
+        here.error_at_key(Fault::new(
+            format!("`synproxy` is for TCP; {other} is not"),
+            "make a service of its own for it, without `synproxy`",
+        ));
+    } else if let Some(other) = listeners.iter().find(|listener| !anywhere || !is_exact(listener)) {
+        here.error_at_key(Fault::new(
+            format!("`synproxy` needs an address and a port, on any interface; {other} is something else"),
+            "name each address and port, without `interface`, or remove `synproxy`",
+        ));
+    }
+    // Backends get the first packet from the host: it comes in by no interface.
+    if *source == Source::Preserve {
+        *source = Source::Auto;
     }
 }
 

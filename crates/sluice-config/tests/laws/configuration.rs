@@ -121,6 +121,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 enabled,
                 guard: None,
                 affinity: None,
+                synproxy: false,
                 left: vec![],
                 backends: backends.collect(),
                 listeners,

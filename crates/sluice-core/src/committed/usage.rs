@@ -60,8 +60,8 @@ impl Usage {
         }
         same_frames(old, new)
             || entries().all(|entry| {
-                let Service { affinity, guard, .. } = entry.service;
-                entry.exact().is_some() && affinity.is_none() && guard.is_none()
+                let Service { affinity, guard, synproxy, .. } = entry.service;
+                entry.exact().is_some() && affinity.is_none() && guard.is_none() && !synproxy
             }) && !(claiming && !entries().all(keeps_alike) && !same_claims(old, new))
                 && !(claiming && one_by_one)
                 && !entries().any(disputed)
@@ -154,6 +154,7 @@ fn same_frames(old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {
             && a.service.interface == b.service.interface
             && a.service.guard == b.service.guard
             && a.service.affinity == b.service.affinity
+            && a.service.synproxy == b.service.synproxy
             && members(a) == members(b)
     };
     old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))

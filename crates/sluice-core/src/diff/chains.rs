@@ -12,17 +12,18 @@ use crate::plan::{Change, Why};
 pub(super) enum Role {
     /// Chooses the listener, together with the verdict maps: changes when these do.
     Dispatch,
-    /// Follows translation: must know old flows until none is under way.
+    /// Follows prerouting and output: must know what those let through before, until none of it is under way.
     Source,
     /// Chooses the backend: its rule changes with its slots.
     Pick,
 }
 
-/// Chains of both tables that the hook after translation reaches.
+/// Chains of both tables that the hooks after the first one reach.
 pub(super) fn sources<'a>(current: &'a Table, desired: &'a Table) -> BTreeSet<&'a ChainName> {
     let mut reached = BTreeSet::new();
     for table in [current, desired] {
-        let is_source = |chain: &Chain| chain.base.is_some_and(|base| base.hook == Hook::Postrouting);
+        let is_later = |hook| matches!(hook, Hook::Input | Hook::Forward | Hook::Postrouting);
+        let is_source = |chain: &Chain| chain.base.is_some_and(|base| is_later(base.hook));
         let mut next: Vec<_> =
             table.chains.iter().filter(|(_, c)| is_source(c)).map(|(name, _)| name).collect();
         while let Some(name) = next.pop() {
@@ -58,8 +59,11 @@ impl<'a> Course<'a> {
         let rules = |chain: Option<&'a Chain>| chain.map_or(&[][..], |chain| &chain.rules);
         let (now, end) = (rules(now), rules(end));
         let (prepared, switched) = match role {
-            // A packet that began with these rules may meet the verdict maps as they will be.
-            Role::Dispatch => (both(now, end), end.to_vec()),
+            // A packet that began with these rules may meet the verdict maps as they will be. What a rule lets pass, it
+            // lets pass as soon as that is in what it looks into, and until it is not.
+            Role::Dispatch => {
+                (both(&both(&passing(now), &passing(end)), &both(now, end)), both(&passing(now), end))
+            }
             Role::Source => (both(end, now), both(end, now)),
             // Chains that go keep their rules until nothing leads to them.
             Role::Pick if end.is_empty() => (now.to_vec(), now.to_vec()),
@@ -101,6 +105,11 @@ impl<'a> Course<'a> {
             changes.push(change(Step::AddRule(self.name.clone(), rule.clone()), None, why.clone()));
         }
     }
+}
+
+/// Rules that let packets pass which others would lead on.
+fn passing(rules: &[Rule]) -> Vec<Rule> {
+    rules.iter().filter(|rule| rule.0.last() == Some(&Statement::Accept)).cloned().collect()
 }
 
 /// These rules, then those that are not among them; without what somebody else wrote, which nobody

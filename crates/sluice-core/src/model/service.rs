@@ -24,6 +24,8 @@ pub struct Service {
     pub source: Source,
     /// Who may come in, and how often; `None`: everybody, always.
     pub guard: Option<Arc<Guard>>,
+    /// Whether clients complete the handshake with the host before anything is kept of them. Of exact TCP listeners.
+    pub synproxy: bool,
     /// How its backends are probed; `None`: not at all.
     pub health: Option<Arc<HealthCheck>>,
     /// What happens to the established TCP flows of a backend that went down.
@@ -57,6 +59,7 @@ impl Default for Service {
             scheduler: Scheduler::default(),
             source: Source::default(),
             guard: None,
+            synproxy: false,
             health: None,
             on_down: OnDown::default(),
             on_empty: OnEmpty::default(),

@@ -7,7 +7,7 @@ use sluice_nft::{
 };
 
 use super::entry::Entry;
-use super::{Rendered, guard, names};
+use super::{Rendered, guard, names, synproxy};
 use crate::model::{Address, InterfaceName, Ports};
 
 /// Adds an exact listener to the verdict map.
@@ -22,7 +22,7 @@ pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>, chain: &ChainNam
 
 /// Adds the base chains: the verdict maps first, then every other listener in order of precedence.
 pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
-    let mut prerouting = Vec::new();
+    let mut prerouting = synproxy::acks(table);
     let mut output = Vec::new();
     for ip in Ip::ALL.into_iter().filter(|ip| table.sets.contains_key(&names::services(*ip))) {
         let rule = Rule(vec![

@@ -49,6 +49,21 @@ pub(super) fn asks(entry: &Entry<'_>) -> bool {
     !Check::all(entry).is_empty()
 }
 
+/// Renders what a listener asks of a client before its handshake is answered; returns the chain. Limits are not part of
+/// it: they are for clients that are who they say.
+pub(super) fn before_handshake(rendered: &mut Rendered, entry: &Entry<'_>) -> ChainName {
+    let mut checks = Check::all(entry);
+    checks.retain(|check| matches!(check, Check::Deny(_) | Check::Allow(_)));
+    let scope = Scope::new(entry, &checks);
+    let words: String = checks.iter().map(|check| format!("/{}", check.word())).collect();
+    let name = ChainName::from(format!("syn{}{words}", entry.ip.digit()));
+    rendered.table.chains.entry(name.clone()).or_insert_with(|| {
+        let rules = checks.iter().flat_map(|check| check.rules(&scope)).map(|rule| scope.of_version(rule));
+        Chain { base: None, rules: rules.chain([Rule(vec![Statement::Notrack])]).collect() }
+    });
+    name
+}
+
 /// One thing a listener asks for.
 enum Check<'a> {
     Deny(Clients<'a>),

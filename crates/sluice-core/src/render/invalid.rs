@@ -5,7 +5,7 @@
 use sluice_nft::{Base, Chain, Data, Element, Field, Ip, Key, Operand, Rule, Set, Statement, Test};
 
 use super::entry::Entry;
-use super::{Rendered, dispatch, names};
+use super::{Rendered, dispatch, names, synproxy};
 use crate::model::Reason;
 
 /// Adds what a listener needs for itself.
@@ -16,23 +16,24 @@ pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>) {
     let Rendered { table, origins } = rendered;
     let origin = origins.add(entry.dropped(Reason::Invalid));
     let element = || Element { data: Data::None, origin };
-    let requests = match entry.exact() {
+    match entry.exact() {
+        // An ACK that returns a cookie may be invalid, and nothing else that is gets past.
+        Some(_) if synproxy::answers(entry) => {}
         Some((address, port)) => {
             let set = table.sets.entry(names::invalid_requests(entry.ip));
+            let set = set.or_insert_with(|| Set::counted(dispatch::key(entry.ip)));
             let listener = Key::EMPTY.address(address).protocol(entry.protocol()).port(port);
-            (set.or_insert_with(|| Set::counted(dispatch::key(entry.ip))), listener)
+            set.elements.insert(listener, element());
         }
         None => {
             let name = names::private_invalid(entry);
             let key = vec![Operand::Field(Field::L4proto)];
             let rule = Rule(vec![Statement::InSet(key.clone(), name.as_str().into()), Statement::Drop]);
             table.chains.insert(name.clone(), Chain { base: None, rules: vec![rule] });
-            let set = table.sets.entry(name.as_str().into());
-            (set.or_insert_with(|| Set::counted(key)), Key::EMPTY.protocol(entry.protocol()))
+            let set = table.sets.entry(name.as_str().into()).or_insert_with(|| Set::counted(key));
+            set.elements.insert(Key::EMPTY.protocol(entry.protocol()), element());
         }
-    };
-    let (set, listener) = requests;
-    set.elements.insert(listener, element());
+    }
     let replies = table.sets.entry(names::invalid_replies(entry.ip));
     let replies = replies.or_insert_with(|| Set::counted(replies_key(entry.ip)));
     for backend in entry.members() {

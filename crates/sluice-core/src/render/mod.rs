@@ -13,6 +13,7 @@ pub(crate) mod names;
 mod pick;
 pub(crate) mod reset;
 pub(crate) mod source;
+mod synproxy;
 
 use sluice_nft::{ChainName, Table};
 
@@ -47,6 +48,7 @@ pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered
     }
     dispatch::base_chains(&mut rendered.table, &entries);
     invalid::base_chain(&mut rendered, &entries);
+    synproxy::base_chains(&mut rendered.table);
     affinity::learn(&mut rendered.table, &entries);
     reset::render(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries, services.networks());
@@ -72,6 +74,7 @@ fn enter(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &m
     let chain = way(rendered, entry, layout, places);
     dispatch::exact(rendered, entry, &chain);
     invalid::render(rendered, entry);
+    synproxy::render(rendered, entry);
 }
 
 /// Chains of a listener's own that base chains lead to.

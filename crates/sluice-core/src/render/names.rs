@@ -46,6 +46,21 @@ pub(super) fn bound(ip: Ip, protocol: Protocol, port: u16, timeout: u32) -> SetN
     format!("bound{}/{protocol}/{port}/{timeout}s", ip.digit()).into()
 }
 
+/// Where SYNs to listeners go that the host answers itself.
+pub(crate) fn syns(ip: Ip) -> SetName {
+    format!("syns{}", ip.digit()).into()
+}
+
+/// Listeners whose handshakes the host answers.
+pub(super) fn proxied(ip: Ip) -> SetName {
+    format!("proxied{}", ip.digit()).into()
+}
+
+/// Where it answers them.
+pub(super) fn handshake() -> ChainName {
+    "handshake".into()
+}
+
 /// Invalid packets to exact listeners.
 pub(super) fn invalid_requests(ip: Ip) -> SetName {
     format!("invalid-requests{}", ip.digit()).into()
@@ -68,7 +83,7 @@ pub(super) fn private_invalid(entry: &Entry<'_>) -> ChainName {
 
 /// Whether rules look into a set that are not of one listener.
 pub(crate) fn is_constant(set: &SetName) -> bool {
-    ["masquerade", "auto", "preserve", "snat", "bound", "invalid-requests", "invalid-replies"]
+    ["masquerade", "auto", "preserve", "snat", "bound", "invalid-requests", "invalid-replies", "proxied"]
         .iter()
         .any(|kind| set.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with(['4', '6'])))
 }

@@ -3,7 +3,7 @@
 //! Which those are, it tells the kernel flow by flow, outside of the ruleset: it gives their conntrack entries an end
 //! that packets do not put off. One constant rule answers every packet of such a flow, either way, with a reset.
 
-use sluice_nft::{Base, Chain, Field, Rule, Statement, Table, Test};
+use sluice_nft::{Base, Field, Rule, Statement, Table, Test};
 
 use super::entry::Entry;
 use crate::model::{OnDown, Protocol};
@@ -18,7 +18,9 @@ pub(super) fn render(table: &mut Table, entries: &[Entry<'_>]) {
             Statement::is(Field::L4proto, &[Protocol::Tcp.number()]),
             Statement::RejectReset,
         ];
-        table.chains.insert("forward".into(), Chain { base: Some(Base::FORWARD), rules: vec![Rule(rule)] });
+        let forward = table.chains.entry("forward".into()).or_default();
+        forward.base = Some(Base::FORWARD);
+        forward.rules.push(Rule(rule));
     }
 }
 

@@ -116,14 +116,14 @@ fn any_service() -> impl Strategy<Value = Service> {
         let on_empty = select(vec![OnEmpty::Reject, OnEmpty::Drop]);
         let policy = (on_down, on_empty, prop::bool::weighted(0.05));
         let scheduler = (scheduler, policy);
-        let clients =
-            (select(guards()), prop::option::weighted(0.3, select(vec![60, 600])), prop::bool::weighted(0.2));
+        let affinity = prop::option::weighted(0.3, select(vec![60, 600]));
+        let clients = (select(guards()), affinity, prop::bool::weighted(0.2), prop::bool::weighted(0.2));
         let source = (source, clients);
         (Just(listen), backends, details, scheduler, source, interface, prop::bool::weighted(0.9))
     })
     .prop_map(|(listen, backends, details, scheduled, source, interface, enabled)| {
         let (scheduler, (on_down, on_empty, fixed_grid)) = scheduled;
-        let (source, (guard, affinity, leaves)) = source;
+        let (source, (guard, affinity, leaves, synproxy)) = source;
         let service = Service {
             enabled,
             listeners: listen.into_iter().map(listener).collect(),
@@ -147,6 +147,7 @@ fn any_service() -> impl Strategy<Value = Service> {
         let is_ipv4 = service.backends.iter().all(|backend| backend.address.is_ipv4());
         Service {
             affinity: affinity.filter(|_| can_be_affine),
+            synproxy: synproxy && can_be_affine && service.source != Source::Preserve,
             left: service
                 .backends
                 .iter()

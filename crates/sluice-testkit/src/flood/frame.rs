@@ -1,4 +1,4 @@
-//! Ethernet, IPv4 and UDP headers around a few bytes.
+//! Ethernet, IPv4, and UDP or TCP headers around a few bytes.
 
 use super::Datagram;
 
@@ -9,34 +9,57 @@ const LENGTH: usize = 60;
 /// Source of all frames, locally administered.
 const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-/// One datagram on the wire.
+/// Bytes of a TCP header that holds the largest segment.
+const TCP: usize = 24;
+
+/// One packet on the wire.
 pub(super) struct Frame([u8; LENGTH]);
 
 impl Frame {
-    pub(super) fn new(gateway: [u8; 6], datagram: &Datagram) -> Self {
+    pub(super) fn udp(gateway: [u8; 6], datagram: &Datagram) -> Self {
+        let length = LENGTH - ETHERNET - IP;
+        let mut frame = Frame::ip(gateway, datagram, 17, length);
+        let udp = &mut frame.0[ETHERNET + IP..];
+        udp[..2].copy_from_slice(&datagram.source.port().to_be_bytes());
+        udp[2..4].copy_from_slice(&datagram.destination.port().to_be_bytes());
+        // A checksum of 0 says that there is none.
+        udp[4..6].copy_from_slice(&(length as u16).to_be_bytes());
+        frame
+    }
+
+    pub(super) fn syn(gateway: [u8; 6], datagram: &Datagram) -> Self {
+        let mut frame = Frame::ip(gateway, datagram, 6, TCP);
+        let (head, tcp) = frame.0.split_at_mut(ETHERNET + IP);
+        tcp[..2].copy_from_slice(&datagram.source.port().to_be_bytes());
+        tcp[2..4].copy_from_slice(&datagram.destination.port().to_be_bytes());
+        tcp[4..8].copy_from_slice(&[0, 0, 0, 1]);
+        // Words of the header, SYN, a window, and segments of 1,460 bytes.
+        tcp[12..16].copy_from_slice(&[(TCP as u8 / 4) << 4, 2, 0xff, 0xff]);
+        tcp[20..TCP].copy_from_slice(&[2, 4, 0x05, 0xb4]);
+        let pseudo = [&head[ETHERNET + 12..], &[0, 6, 0, TCP as u8], &tcp[..TCP]].concat();
+        tcp[16..18].copy_from_slice(&checksum(&pseudo).to_be_bytes());
+        frame
+    }
+
+    fn ip(gateway: [u8; 6], datagram: &Datagram, protocol: u8, length: usize) -> Self {
         let mut frame = [0; LENGTH];
         let (ethernet, rest) = frame.split_at_mut(ETHERNET);
-        let (ip, udp) = rest.split_at_mut(IP);
+        let ip = &mut rest[..IP];
 
         ethernet[..6].copy_from_slice(&gateway);
         ethernet[6..12].copy_from_slice(&SENDER);
         ethernet[12..].copy_from_slice(&[0x08, 0x00]);
 
-        // Version and header length, total length, don't fragment, 64 hops, UDP.
+        // Version and header length, total length, don't fragment, 64 hops.
         ip[0] = 0x45;
-        ip[2..4].copy_from_slice(&((LENGTH - ETHERNET) as u16).to_be_bytes());
+        ip[2..4].copy_from_slice(&((IP + length) as u16).to_be_bytes());
         ip[6] = 0x40;
         ip[8] = 64;
-        ip[9] = 17;
+        ip[9] = protocol;
         ip[12..16].copy_from_slice(&datagram.source.ip().octets());
         ip[16..20].copy_from_slice(&datagram.destination.ip().octets());
         let sum = checksum(ip);
         ip[10..12].copy_from_slice(&sum.to_be_bytes());
-
-        udp[..2].copy_from_slice(&datagram.source.port().to_be_bytes());
-        udp[2..4].copy_from_slice(&datagram.destination.port().to_be_bytes());
-        // A checksum of 0 says that there is none.
-        udp[4..6].copy_from_slice(&((LENGTH - ETHERNET - IP) as u16).to_be_bytes());
         Frame(frame)
     }
 }
@@ -64,7 +87,7 @@ mod tests {
             source: "198.18.0.1:1024".parse().unwrap(),
             destination: "100.64.255.254:80".parse().unwrap(),
         };
-        let frame = Frame::new([2, 0, 0, 0, 0, 2], &datagram);
+        let frame = Frame::udp([2, 0, 0, 0, 0, 2], &datagram);
         assert_eq!(checksum(&frame.as_ref()[ETHERNET..ETHERNET + IP]), 0);
     }
 }

@@ -17,7 +17,7 @@ use socket::PacketSocket;
 /// Datagrams a system call sends; also the resolution of what [`Flood::send`] returns.
 const BATCH: usize = 250;
 
-/// Sends UDP datagrams as frames on an interface, past sockets, routing and queues of the sending machine.
+/// Sends UDP datagrams, or SYNs, as frames on an interface, past sockets, routing and queues of the sending machine.
 ///
 /// One core does everything: over veth pairs the kernel runs the receiving side of a frame, up to its
 /// last hop, before the sending call goes on.
@@ -25,9 +25,10 @@ pub struct Flood {
     socket: PacketSocket,
     gateway: [u8; 6],
     core: usize,
+    frame: fn([u8; 6], &Datagram) -> Frame,
 }
 
-/// The first and only datagram of a flow.
+/// The first and only packet of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram {
     /// Where it claims to come from.
@@ -40,7 +41,12 @@ impl Flood {
     /// Sends on `interface` of `namespace`, to the link address `gateway`, from the core of this number.
     pub fn new(namespace: &Namespace, interface: &str, gateway: [u8; 6], core: usize) -> Self {
         let socket = namespace.run(|| PacketSocket::open(interface));
-        Flood { socket, gateway, core }
+        Flood { socket, gateway, core, frame: Frame::udp }
+    }
+
+    /// The same with SYNs in place of datagrams: TCP connections that nobody completes.
+    pub fn of_syns(namespace: &Namespace, interface: &str, gateway: [u8; 6], core: usize) -> Self {
+        Flood { frame: Frame::syn, ..Flood::new(namespace, interface, gateway, core) }
     }
 
     /// Sends them all; the time each batch took, divided by its datagrams. Making the frames is not part of it.
@@ -59,7 +65,7 @@ impl Flood {
     }
 
     fn send_batch(&mut self, batch: &[Datagram]) -> Duration {
-        let frames: Vec<Frame> = batch.iter().map(|datagram| Frame::new(self.gateway, datagram)).collect();
+        let frames: Vec<Frame> = batch.iter().map(|datagram| (self.frame)(self.gateway, datagram)).collect();
         let start = Instant::now();
         self.socket.send(&frames);
         start.elapsed() / batch.len() as u32

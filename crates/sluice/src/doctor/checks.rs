@@ -84,7 +84,13 @@ impl Findings {
                 self.add(Severity::Error, what, Some("ip -brief link".to_owned()));
             }
             for address in service.listeners.iter().filter_map(|listener| exact(listener.address)) {
-                if !facts.addresses.contains(&address) {
+                if !facts.addresses.contains(&address) && service.synproxy {
+                    let what = format!(
+                        "{name}: {address} is on no interface: the host answers handshakes only where a route leads to it"
+                    );
+                    let mend = format!("ip address add {address} dev lo");
+                    self.add(Severity::Warning, what, Some(mend));
+                } else if !facts.addresses.contains(&address) {
                     let what = format!(
                         "{name}: {address} is on no interface: only what routers send here for it arrives"
                     );
