@@ -97,7 +97,7 @@ fn explanation_of_ten_thousand_packets_is_what_happens() {
         let (from, to) = any_packet(&mut numbers, number);
         let mut packet = Packet::arriving(Packet::UDP, from, to);
         packet.leaves = "eth1".to_owned();
-        let Explanation { taken_by, fate } =
+        let Explanation { taken_by, fate, .. } =
             explain(&table, InForce::from(&services).on(&networks), &host, &packet, false);
         assert!(taken_by.is_some(), "{from} to {to}");
         // Silence takes time to tell, and is the same for every packet of the client.

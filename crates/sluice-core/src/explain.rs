@@ -15,6 +15,8 @@ use crate::render::{names, way_names};
 pub struct Explanation {
     /// Service and listener that take it; `None`: none does.
     pub taken_by: Option<(ServiceName, Listener)>,
+    /// Whether the host completes the client's handshake before.
+    pub proxied: bool,
     /// What happens to it.
     pub fate: Fate,
 }
@@ -91,7 +93,9 @@ pub fn explain(
         }
         Outcome::Untranslated { .. } => Fate::Untouched,
     };
-    Explanation { taken_by: taken_by.map(|entry| (entry.name.clone(), entry.listener)), fate }
+    let proxies = |visit| matches!(statement(table, visit), Some(Statement::Synproxy { .. }));
+    let proxied = trace.visits.iter().any(proxies);
+    Explanation { taken_by: taken_by.map(|entry| (entry.name.clone(), entry.listener)), proxied, fate }
 }
 
 /// Whether it was this listener that a packet was led to.

@@ -189,6 +189,9 @@ fn pick(rules: &mut String, entry: &Entry<'_>) {
     if service.guard.is_some() {
         line(rules, format_args!("# (without its allow, deny and limits: a nat table cannot drop)"));
     }
+    if service.synproxy {
+        line(rules, format_args!("# (without its synproxy)"));
+    }
 
     let weights: Vec<_> = backends.iter().map(|backend| backend.weight).collect();
     let shares: Vec<(usize, u32)> = match service.scheduler {

@@ -164,7 +164,7 @@ fn chains_of_another_type_or_policy_have_a_foreign_hook() {
     edited("add chain inet sluice prerouting { policy drop; }", |table| {
         assert_eq!(table.chains[&"prerouting".into()].base.expect("a base").hook, Hook::Foreign);
     });
-    edited("add chain inet sluice other { type filter hook input priority 3; }", |table| {
+    edited("add chain inet sluice other { type route hook output priority 3; }", |table| {
         let base = table.chains[&"other".into()].base.expect("a base");
         assert_eq!((base.hook, base.priority), (Hook::Foreign, 3));
     });

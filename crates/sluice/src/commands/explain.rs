@@ -57,7 +57,7 @@ Examples:
   sluice explain 198.51.100.7:40000 203.0.113.10:53/udp
   sluice explain --local 10.0.1.1 '[2001:db8::10]:80'
 
-JSON: { \"service\", \"listener\", \"fate\": untouched, dropped, refused or backend, \"reason\": of the guard or null,
+JSON: { \"service\", \"listener\", \"synproxy\", \"fate\": untouched, dropped, refused or backend, \"reason\": of the guard or null,
         \"by\": affinity, hash, turns or chance, or null, \"backends\": [{ \"name\", \"address\", \"share\" }],
         \"source\": client, masquerade or addresses, or null }
 
@@ -67,6 +67,7 @@ Exits with 1 if no service takes it.";
 struct Report {
     service: Option<String>,
     listener: Option<String>,
+    synproxy: bool,
     fate: &'static str,
     reason: Option<&'static str>,
     by: Option<&'static str>,
@@ -138,6 +139,9 @@ impl Explain {
             }
             None => "a service takes it that the file does not have: see `sluice plan`\n".to_owned(),
         };
+        if explained.proxied {
+            text += "it gets through once it has completed a handshake with this machine (synproxy)\n";
+        }
         if service.is_some_and(|service| service.guard.is_some()) {
             text += match explained.fate {
                 Fate::Dropped(_) => "",
@@ -194,6 +198,7 @@ fn report(explained: &Explanation, services: &Services) -> Report {
     let mut report = Report {
         service: explained.taken_by.as_ref().map(|(name, _)| name.to_string()),
         listener: explained.taken_by.as_ref().map(|(_, listener)| listener.to_string()),
+        synproxy: explained.proxied,
         fate: "untouched",
         reason: None,
         by: None,
