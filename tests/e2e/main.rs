@@ -33,6 +33,7 @@ mod source;
 mod startup;
 mod storm;
 mod synproxy;
+mod vrf;
 
 /// All four backends of a lab, IPv4.
 const FOUR: &str = "[10.0.2.11:8080, 10.0.2.12:8080, 10.0.2.13:8080, 10.0.2.14:8080]";

@@ -109,7 +109,7 @@ fn table_of_another_design_is_migrated_and_the_plan_names_what_cannot_be_read() 
     for line in [
         "- delete set inet sluice services4  # sluice cannot read the declaration of services4",
         "- delete set inet sluice clients  # sluice cannot read the declaration of clients",
-        "- delete chain inet sluice inbound  # sluice cannot read type, hook or policy of chain inbound",
+        "- delete chain inet sluice outbound  # sluice cannot read type, hook or policy of chain outbound",
         "- flush chain inet sluice prerouting  # sluice cannot read a set without a name",
         "- delete counter inet sluice seen  # sluice cannot read counter seen",
         "- delete chain inet sluice prerouting  # chain prerouting is declared otherwise",
