@@ -1,6 +1,7 @@
 //! What the file means as a whole: defaults applied, services merged, and nothing contradictory.
 
 mod clash;
+mod exact;
 mod guard;
 mod pool;
 mod ports;

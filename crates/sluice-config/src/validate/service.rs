@@ -12,7 +12,7 @@ use sluice_core::model::{
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
-use super::{Draft, Elements, guard, pool, ports};
+use super::{Draft, Elements, exact, guard, pool, ports};
 use crate::amount::{Affinity, Connections, Quorum, SlowStart, TableSize};
 use crate::document::{self, Entry};
 use crate::endpoint::Target;
@@ -130,10 +130,15 @@ impl Draft {
         let synproxy = service.synproxy.or(defaults.synproxy.clone()).unwrap_or(false);
         let document::Service { allow, deny, limits, invalid, .. } = service;
         let asked = guard::Asked { allow, deny, limits, invalid };
-        let mut policy = Service {
+        // Of a handshake that the host completes, backends get the first packet from the host: it comes in by no interface.
+        let source_seen = match service.source.or(defaults.source.clone()).unwrap_or_default() {
+            Source::Preserve if synproxy => Source::Auto,
+            source => source,
+        };
+        let policy = Service {
             enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
             scheduler,
-            source: service.source.or(defaults.source.clone()).unwrap_or_default(),
+            source: source_seen,
             synproxy,
             guard: guard::of(&here, asked, defaults),
             health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
@@ -153,10 +158,7 @@ impl Draft {
         }
         ports::check(&here, &listeners, &backends, &policy);
         source(&here, &listeners, &backends, policy.source);
-        affine(&here, &listeners, matches!(interface, Given::Absent), policy.affinity);
-        if synproxy {
-            handshakes(&here, &listeners, matches!(interface, Given::Absent), &mut policy.source);
-        }
+        exact::check(&here, &listeners, matches!(interface, Given::Absent), &policy);
         if own_start {
             pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
         }
@@ -336,43 +338,6 @@ fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
                 "use weights with a common divisor",
             ));
         }
-    }
-}
-
-/// Clients are remembered by the listener's address and port.
-fn affine(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: bool, affinity: Option<u32>) {
-    let is_exact = |listener: &Listener| {
-        matches!(listener.address, Address::Exact(_)) && listener.ports.as_single().is_some()
-    };
-    let other = listeners.iter().find(|listener| !anywhere || !is_exact(listener));
-    if let (Some(_), Some(other)) = (affinity, other) {
-        here.key("affinity").error_at_key(Fault::new(
-            format!("`affinity` needs an address and a port, on any interface; {other} is something else"),
-            "name each address and port, without `interface`, or use the scheduler source-hash",
-        ));
-    }
-}
-
-/// The host answers for TCP listeners that packets of its own can be sent to, too.
-fn handshakes(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: bool, source: &mut Source) {
-    let is_exact = |listener: &Listener| {
-        matches!(listener.address, Address::Exact(_)) && listener.ports.as_single().is_some()
-    };
-    let here = here.key("synproxy");
-    if let Some(other) = listeners.iter().find(|listener| listener.protocol != Protocol::Tcp) {
-        here.error_at_key(Fault::new(
-            format!("`synproxy` is for TCP; {other} is not"),
-            "make a service of its own for it, without `synproxy`",
-        ));
-    } else if let Some(other) = listeners.iter().find(|listener| !anywhere || !is_exact(listener)) {
-        here.error_at_key(Fault::new(
-            format!("`synproxy` needs an address and a port, on any interface; {other} is something else"),
-            "name each address and port, without `interface`, or remove `synproxy`",
-        ));
-    }
-    // Backends get the first packet from the host: it comes in by no interface.
-    if *source == Source::Preserve {
-        *source = Source::Auto;
     }
 }
 

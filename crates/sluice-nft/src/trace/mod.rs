@@ -1,7 +1,7 @@
 //! A virtual packet through a table, as the kernel would take it: the first packet of a flow, hook by hook.
 //!
-//! Source: net/netfilter/nf_tables_core.c (`nft_do_chain`), nft_lookup.c, nft_nat.c, nft_numgen.c,
-//! nft_hash.c and nf_nat_core.c (`nf_nat_inet_fn`).
+//! Source: net/netfilter/nf_tables_core.c (`nft_do_chain`), nft_lookup.c, nft_nat.c, nft_synproxy.c,
+//! nft_numgen.c, nft_hash.c and nf_nat_core.c (`nf_nat_inet_fn`).
 
 mod load;
 mod packet;

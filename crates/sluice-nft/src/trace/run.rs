@@ -218,7 +218,6 @@ impl<'a> Run<'a> {
             }
             Statement::Counter => Effect::Next,
             Statement::Drop => Effect::End(Err(Outcome::Dropped)),
-            // There is no reset for anything else, but the packet goes all the same.
             Statement::Notrack => {
                 self.view.tracked = false;
                 Effect::Next
@@ -228,6 +227,7 @@ impl<'a> Run<'a> {
                 Effect::End(Ok(()))
             }
             Statement::Synproxy { .. } => Effect::Leave,
+            // There is no reset for anything else, but the packet goes all the same.
             Statement::RejectReset if self.view.packet.protocol != Packet::TCP => {
                 Effect::End(Err(Outcome::Dropped))
             }
