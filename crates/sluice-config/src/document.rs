@@ -7,7 +7,7 @@ use sluice_core::model::{
 };
 
 use crate::amount::{Affinity, Clients, Connections, PerTime, Quorum, Refresh, SlowStart, TableSize};
-use crate::endpoint::Target;
+use crate::endpoint::{HttpAddress, Target};
 use crate::place::Here;
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
@@ -16,13 +16,14 @@ use crate::word::{GroupName, HashPart, Invalid, Pattern, Prefix, SocketPath, Sta
 
 mapping! {
     /// The file the daemon is given.
-    Main, "a mapping of settings", refused: not_in_main, {
+    Main, "a mapping of settings", refused: never, {
         forwarding: Forwarding,
         on_stop: OnStop,
         state: StatePath,
         refresh: Refresh,
         include: Many<Pattern>,
         control: Control,
+        http: Http,
         defaults: Defaults,
         services: Services,
     }
@@ -39,6 +40,13 @@ mapping! {
     Control, "a mapping of `socket` and `group`", refused: never, {
         socket: SocketPath,
         group: GroupName,
+    }
+}
+
+mapping! {
+    Http, "a mapping of `listen` and `accounting`", refused: never, {
+        listen: HttpAddress,
+        accounting: bool,
     }
 }
 
@@ -195,13 +203,6 @@ impl FromYaml for Backend {
 
 fn never(_: &str) -> Option<Fault> {
     None
-}
-
-fn not_in_main(key: &str) -> Option<Fault> {
-    match key {
-        "http" => Some(Fault::later("`http`")),
-        _ => None,
-    }
 }
 
 fn not_in_snippet(key: &str) -> Option<Fault> {

@@ -1,6 +1,7 @@
-//! Listeners and backends as text: `ADDRESS:PORT[-PORT][/tcp|/udp]` and `ADDRESS[:PORT[-PORT]]`.
+//! Listeners and backends as text: `ADDRESS:PORT[-PORT][/tcp|/udp]` and `ADDRESS[:PORT[-PORT]]`; and where the daemon
+//! itself listens.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sluice_core::model::{Address, BackendPort, Listener, Ports, Protocol};
 
@@ -77,6 +78,31 @@ fn no_port(host: &str) -> Fault {
 fn no_address(port: &str) -> Fault {
     let fix = format!("write ADDRESS:{port}, or *:{port} for every address of this machine");
     Fault::new(format!("{} has no address", quoted(port)), fix)
+}
+
+/// Where the daemon serves its status page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpAddress(pub(crate) SocketAddr);
+
+impl Leaf for HttpAddress {
+    const EXPECTED: &'static str = "ADDRESS:PORT, such as 127.0.0.1:9180";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        const FIX: &str = "write ADDRESS:PORT, such as 127.0.0.1:9180";
+        let Scalar::Text(text) = scalar else {
+            return Err(Fault::new(format!("{scalar} is no address with a port"), FIX));
+        };
+        let Written { host, port } = Written::split(text)?;
+        let port = port.ok_or_else(|| Fault::new(format!("{} has no port", quoted(text)), FIX))?;
+        let port = self::port(port)?;
+        if host == "*" {
+            let fix = format!("write 0.0.0.0:{port} or \"[::]:{port}\" for every address of this machine");
+            return Err(Fault::new(format!("{} is no IP address", quoted(host)), fix));
+        }
+        let address: IpAddr = host.parse().map_err(|_| not_an_address(host))?;
+        let address = if address.is_unspecified() { address } else { unicast(host, FIX)? };
+        Ok(HttpAddress(SocketAddr::new(address, port)))
+    }
 }
 
 /// Where a backend is.

@@ -75,11 +75,6 @@ impl Fault {
     pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Fault { what: what.into(), fix: fix.into() }
     }
-
-    /// A key, a value or a feature that later versions have.
-    pub(crate) fn later(what: &str) -> Self {
-        Fault::new(format!("{what} is not supported in this version"), "remove it")
-    }
 }
 
 /// A place in a text; both from 1, columns in characters.

@@ -61,11 +61,12 @@ fn lines(problems: &[Problem]) -> String {
 }
 
 fn describe(Loaded { config, warnings }: &Loaded) -> String {
-    let Config { forwarding, on_stop, state, refresh, control, services } = config;
+    let Config { forwarding, on_stop, state, refresh, control, http, services } = config;
     let mut text = lines(warnings);
     writeln!(text, "forwarding {forwarding:?}, on_stop {on_stop:?}").unwrap();
     writeln!(text, "state {}, refresh {refresh:?}", state.display()).unwrap();
     writeln!(text, "control {}, group {:?}", control.socket.display(), control.group).unwrap();
+    http.iter().for_each(|http| writeln!(text, "{http:?}").unwrap());
     for (name, service) in services {
         let state = if service.enabled { "enabled" } else { "disabled" };
         writeln!(text, "\n{name}: {state}, {:?}, {:?}", service.scheduler, service.source).unwrap();

@@ -48,6 +48,7 @@ fn every_key_is_in_the_example_and_in_the_reference() {
     let places = [
         "???: 1",
         "control: { ???: 1 }",
+        "http: { ???: 1 }",
         "services: { a: { ???: 1 } }",
         "services: { a: { hash: { ???: 1 } } }",
         "services: { a: { health: { ???: 1 } } }",

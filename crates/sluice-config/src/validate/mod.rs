@@ -3,6 +3,7 @@
 mod clash;
 mod exact;
 mod guard;
+mod http;
 mod pool;
 mod ports;
 mod reentry;
@@ -39,6 +40,10 @@ pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) ->
     clash::check(findings, &drafts);
     reentry::check(findings, &drafts);
 
+    let http = match main.http {
+        Given::Good(http) => http::http(&root.key("http"), findings, http, &drafts),
+        Given::Absent | Given::Bad => None,
+    };
     let control = main.control.unwrap_or_default();
     let socket = control.socket.map_or_else(|| PathBuf::from(DEFAULT_SOCKET), |path| path.0);
     let beside_socket = || socket.parent().unwrap_or(Path::new("/")).to_owned();
@@ -48,6 +53,7 @@ pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) ->
         state: main.state.map_or_else(beside_socket, |path| path.0),
         refresh: main.refresh.map_or_else(|| Some(DEFAULT_REFRESH), |refresh| refresh.0),
         control: Control { group: control.group.map_or_else(|| None, |group| Some(group.0)), socket },
+        http,
         services: drafts.into_iter().filter_map(Draft::into_service).collect(),
     }
 }

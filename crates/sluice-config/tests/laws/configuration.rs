@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, HealthCheck, HttpProbe,
-    Initial, InterfaceName, Listener, OnDown, OnEmpty, OnStop, Ports, Probe, Protocol, Scheduler, Service,
-    ServiceName, UdpProbe,
+    Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, HealthCheck, Http,
+    HttpProbe, Initial, InterfaceName, Listener, OnDown, OnEmpty, OnStop, Ports, Probe, Protocol, Scheduler,
+    Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -23,18 +23,23 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
         prop::option::of(1u64..=86_400),
         prop::option::of("[a-z][a-z0-9-]{0,6}"),
         prop::sample::select(vec!["/run/sluice", "/var/lib/a b"]),
+        prop::option::of(any::<(bool, bool)>()),
     );
     let services = prop::collection::btree_map(names, any::<u8>(), 0..5).prop_flat_map(|names| {
         let services: Vec<_> =
             names.into_keys().enumerate().map(|(n, name)| (Just(name), service(n as u8))).collect();
         services.prop_map(BTreeMap::from_iter)
     });
-    (settings, services).prop_map(|((forwarding, on_stop, refresh, group, folder), services)| Config {
+    (settings, services).prop_map(|((forwarding, on_stop, refresh, group, folder, http), services)| Config {
         forwarding,
         on_stop,
         state: PathBuf::from(folder),
         refresh: refresh.map(Duration::from_secs),
         control: Control { socket: PathBuf::from(format!("{folder}/control.sock")), group },
+        http: http.map(|(v4, accounting)| {
+            let listen = if v4 { "127.0.0.1:9180" } else { "[::1]:9180" };
+            Http { listen: listen.parse().unwrap(), accounting }
+        }),
         services,
     })
 }

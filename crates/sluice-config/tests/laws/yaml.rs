@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use sluice_core::model::{
-    Backend, BackendPort, Config, Forwarding, HashOn, HealthCheck, HttpProbe, Initial, OnDown, OnEmpty,
+    Backend, BackendPort, Config, Forwarding, HashOn, HealthCheck, Http, HttpProbe, Initial, OnDown, OnEmpty,
     OnStop, Probe, Scheduler, Service, UdpProbe,
 };
 
@@ -46,7 +46,7 @@ impl Style {
 }
 
 pub(crate) fn write(config: &Config, style: &mut Style) -> String {
-    let Config { forwarding, on_stop, state, refresh, control, services } = config;
+    let Config { forwarding, on_stop, state, refresh, control, http, services } = config;
     let mut text = String::from("# generated\n");
     let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
     if *forwarding != Forwarding::Manage || style.toss() {
@@ -65,6 +65,12 @@ pub(crate) fn write(config: &Config, style: &mut Style) -> String {
     }
     writeln!(text, "control:\n  socket: {}", control.socket.display()).unwrap();
     control.group.iter().for_each(|group| writeln!(text, "  group: {}", style.quote(group)).unwrap());
+    if let Some(Http { listen, accounting }) = http {
+        writeln!(text, "http:\n  listen: {}", style.quote(&listen.to_string())).unwrap();
+        if *accounting || style.toss() {
+            writeln!(text, "  accounting: {accounting}").unwrap();
+        }
+    }
     // What the first service says may be everybody's default.
     let default = services.values().next().filter(|_| style.toss());
     if let Some(service) = default {

@@ -10,6 +10,7 @@ mod networks;
 mod service;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Config {
     pub refresh: Option<Duration>,
     /// The control socket.
     pub control: Control,
+    /// Status page and metrics; `None`: there are none.
+    pub http: Option<Http>,
     /// Services by name.
     pub services: Services,
 }
@@ -71,4 +74,13 @@ pub struct Control {
     pub socket: PathBuf,
     /// Group that may use it; `None`: root only.
     pub group: Option<String>,
+}
+
+/// Where the daemon shows itself to browsers and to Prometheus. Read only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Whether bytes are counted.
+    pub accounting: bool,
 }
