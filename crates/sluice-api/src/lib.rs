@@ -6,15 +6,21 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod connections;
+mod event;
+mod live;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
 pub use client::{Client, ClientError};
+pub use connections::{Connection, Connections, ConnectionsQuery};
+pub use event::{Event, EventKind, Severity};
 pub use jiff::Timestamp;
+pub use live::Changes;
 pub use status::{
-    Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, Override, ProbeStatus,
-    ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, Status, TableStatus,
+    Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, HostStatus, Override,
+    ProbeStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, Status, TableStatus,
 };
 
 /// Where the control socket is unless the configuration says otherwise.
@@ -22,6 +28,19 @@ pub const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
 
 /// `GET`: answers [`Status`].
 pub const STATUS_PATH: &str = "/api/v1/status";
+
+/// `GET`: server-sent events, about once a second. The first, `status`, is a [`Status`]; each `changes` after it, a
+/// [`Changes`], says what has become different. Who is too slow gets another `status` instead.
+pub const LIVE_PATH: &str = "/api/v1/live";
+
+/// `GET` with the query [`ConnectionsQuery`]: answers [`Connections`]. On the control socket only.
+pub const CONNECTIONS_PATH: &str = "/api/v1/connections";
+
+/// `GET`: answers Prometheus' text format, or OpenMetrics to who asks for it.
+pub const METRICS_PATH: &str = "/metrics";
+
+/// `GET`: answers 200 and `ok`, or 503 and why the kernel is not equal to the configuration.
+pub const HEALTHZ_PATH: &str = "/healthz";
 
 /// `POST`: reads the configuration again and answers [`ReloadStatus`] when all is done: 200, or 422
 /// when `ok` is false.

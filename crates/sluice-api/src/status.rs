@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::Event;
+
 /// Everything `sluice status` shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -15,6 +17,12 @@ pub struct Status {
     pub reload: ReloadStatus,
     /// What is in the kernel.
     pub table: TableStatus,
+    /// What all of this machine shares.
+    #[serde(default)]
+    pub host: HostStatus,
+    /// What happened in the last hour, oldest first; of very much the latest.
+    #[serde(default)]
+    pub events: Vec<Event>,
     /// Who answers.
     pub daemon: DaemonStatus,
 }
@@ -72,6 +80,12 @@ pub struct BackendStatus {
     pub connections_total: u64,
     /// Live connections; `null`: not counted.
     pub active: Option<u64>,
+    /// Bytes from clients; `null`: not counted (`http.accounting`).
+    #[serde(default)]
+    pub bytes_in: Option<u64>,
+    /// Bytes to clients; `null`: not counted.
+    #[serde(default)]
+    pub bytes_out: Option<u64>,
     /// Fraction of the source ports in use that the balancer has for connections to it, of all services, 0 to 1; `null`:
     /// not counted, or it sees the clients' own.
     #[serde(default)]
@@ -236,6 +250,15 @@ pub struct ForeignChange {
     pub pid: u32,
 }
 
+/// What all of this machine shares.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Entries of the connection tracking table; `null`: not known.
+    pub conntrack_entries: Option<u64>,
+    /// How many there can be; `null`: not known.
+    pub conntrack_max: Option<u64>,
+}
+
 /// The daemon that answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStatus {
@@ -267,6 +290,8 @@ mod tests {
             share: 0.75,
             connections_total: 42,
             active: None,
+            bytes_in: Some(7),
+            bytes_out: None,
             source_ports: None,
             max_connections: Some(500),
             full: true,
@@ -281,7 +306,7 @@ mod tests {
             serde_json::json!({
                 "name": "web2", "address": "10.0.2.12:8080", "health": "unknown", "admin": "enabled",
                 "eligible": true, "weight": 3, "share": 0.75, "connections_total": 42, "active": null,
-                "source_ports": null, "max_connections": 500, "full": true, "backup": false,
+                "bytes_in": 7, "bytes_out": null, "source_ports": null, "max_connections": 500, "full": true, "backup": false,
                 "since": "2025-01-02T03:04:05Z", "last_probe": null, "override": null,
             })
         );

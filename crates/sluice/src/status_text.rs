@@ -219,7 +219,7 @@ impl Paint {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use sluice_api::{DaemonStatus, ForeignChanges, ReloadStatus, TableStatus};
+    use sluice_api::{DaemonStatus, ForeignChanges, HostStatus, ReloadStatus, TableStatus};
 
     use super::*;
     use crate::golden::assert_golden;
@@ -239,6 +239,8 @@ pub(crate) mod tests {
             share,
             connections_total: 1000 * u64::from(weight),
             active: None,
+            bytes_in: None,
+            bytes_out: None,
             source_ports: None,
             max_connections: None,
             full: false,
@@ -306,6 +308,8 @@ pub(crate) mod tests {
                     }),
                 },
             },
+            host: HostStatus { conntrack_entries: Some(812), conntrack_max: Some(262_144) },
+            events: vec![],
             daemon: DaemonStatus {
                 version: "0.1.0".into(),
                 pid: 4711,

@@ -335,6 +335,8 @@ impl<D: Dataplane> Daemon<D> {
                 rounds: self.reconciler.rounds(),
                 foreign_changes: self.foreign.clone(),
             },
+            host: Default::default(),
+            events: vec![],
             daemon: DaemonStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),

@@ -121,6 +121,8 @@ impl<'a> Facts<'a> {
                     active: active
                         .as_ref()
                         .map(|loads| loads.get(&(name, &backend.name)).map_or(0, |load| load.active.into())),
+                    bytes_in: None,
+                    bytes_out: None,
                     source_ports: None,
                     max_connections: backend.max_connections,
                     full: standing.is_full,
