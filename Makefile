@@ -12,6 +12,7 @@ demo: setup            ## client, balancer and four backends on this machine, st
 	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces
+	@tests/setup/tool promtool > /dev/null
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
 	cargo test --workspace --doc
