@@ -11,6 +11,7 @@ pub mod census;
 pub mod fatal;
 pub mod flows;
 pub mod forwarding;
+pub mod http;
 pub mod logging;
 pub mod notify;
 pub mod reconcile;
