@@ -61,7 +61,7 @@ impl Apply {
         let mut reconciler = Reconciler::new(kernel::open()?);
         // Holds the lock on the state directory until the end.
         let mut forwarding = Forwarding::new(Proc::default(), state);
-        forwarding.ensure(mode, &versions(&services)).map_err(|error| {
+        forwarding.ensure(mode, &versions(&*services)).map_err(|error| {
             let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
             let hint = error.hint();
             Fatal::new(exit, error, hint)
