@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    BackendStatus, CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OverrideRequest,
-    RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
+    BackendStatus, CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH,
+    OverrideRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
 };
 
 /// How long an answer may take: a round over a large configuration takes seconds, never this long.

@@ -11,7 +11,11 @@ mod doctor;
 mod golden;
 mod kernel;
 mod output;
+mod progress;
+mod rates;
 mod status_text;
+mod text;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -105,8 +105,10 @@ impl Weight {
 fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<(), Fatal> {
     let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
     let Named { service, backend } = named.clone();
+    let what = format!("{service}/{backend}");
     let request = OverrideRequest { service, backend, change };
-    let status: BackendStatus = daemon::ask(socket, async |client| client.set_override(&request).await)?;
+    let status: BackendStatus =
+        daemon::ask(&what, socket, async |client| client.set_override(&request).await)?;
     if json {
         return output::print_json(&status);
     }

@@ -41,7 +41,7 @@ impl Doctor {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let socket = common.socket_or(&config.control.socket);
-        let status = daemon::ask(socket, async |client| client.status().await).ok();
+        let status = daemon::ask("doctor", socket, async |client| client.status().await).ok();
         let backends = config.services.values().filter(|service| service.enabled);
         let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
         let facts =

@@ -17,6 +17,7 @@ use sluice_nft::{Dataplane, Element, Table};
 use sluiced::fatal::Fatal;
 
 use crate::args::{Cli, Common};
+use crate::progress::Progress;
 use crate::{config, kernel, output};
 
 /// Say why a connection goes where it goes
@@ -90,6 +91,7 @@ impl Explain {
             let what = "client and listener are of different IP versions";
             Cli::command().error(ErrorKind::ValueValidation, what).exit();
         }
+        let progress = Progress::of("explain: reading the kernel");
         let addresses = kernel::addresses()?;
         let networks = Networks::of(addresses.iter().cloned());
         let in_force = InForce::from(&services).on(&networks);
@@ -119,6 +121,7 @@ impl Explain {
             packet.leaves = backends.first().map(|(backend, _)| device_to(backend.ip())).unwrap_or_default();
             explained = explain(&table, in_force, &host, &packet, port.is_none());
         }
+        drop(progress);
         let is_taken = explained.taken_by.is_some() || explained.fate != Fate::Untouched;
         match self.json {
             true => output::print_json(&report(&explained, &services))?,

@@ -14,6 +14,7 @@ use sluice_nft::Dataplane;
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
+use crate::progress::Progress;
 use crate::{config, kernel, output};
 
 /// Show what would change in the kernel, and why
@@ -66,11 +67,15 @@ struct Step {
 impl Plan {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let loaded = config::load(common.config(self.file.as_ref()))?;
+        let progress = Progress::of("plan: reading the kernel");
         let snapshot = kernel::look()?.read().map_err(kernel::unread)?;
+        drop(progress);
+        let progress = Progress::of("plan: comparing");
         let networks = kernel::networks()?;
         let services = InForce::from(&loaded.config.services).on(&networks);
         let desired = render(services, &Layout::of(snapshot.table.as_ref()));
         let plan = diff(snapshot.table.as_ref(), Some(&desired.table), &desired.origins);
+        drop(progress);
         if self.json {
             output::print_json(&json(&plan))?;
         } else {

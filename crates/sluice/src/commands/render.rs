@@ -14,6 +14,7 @@ use sluice_nft::{Ip, Set, SetType, Table};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::args::{Cli, Common};
+use crate::progress::Progress;
 use crate::{config, kernel, output};
 
 /// Print the ruleset that a configuration asks for
@@ -76,7 +77,10 @@ impl Render {
         let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
         let networks = kernel::networks()?;
         let in_force = || InForce::from(&services).on(&networks);
-        let rendered = || sluice_core::render::render(in_force(), &Layout::default());
+        let rendered = || {
+            let _progress = Progress::of("render: rendering");
+            sluice_core::render::render(in_force(), &Layout::default())
+        };
         match self.format {
             Format::Nft => output::print(&rendered().table.to_string())?,
             Format::Json => output::print_json(&Ruleset::of(&rendered()))?,

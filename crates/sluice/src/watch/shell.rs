@@ -1,0 +1,145 @@
+//! Looks every second, until Ctrl-C.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Instant;
+
+use ratatui::crossterm::cursor::{Hide, MoveTo, Show};
+use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
+use ratatui::crossterm::{execute, queue};
+use sluice_api::{Client, Status, Timestamp};
+use sluiced::fatal::Fatal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+use super::{Watch, pause};
+use crate::{daemon, output};
+
+/// What to do with the state that each look tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Redraw the terminal.
+    Screen,
+    /// Print it, and a blank line.
+    Blocks,
+    /// Print an object a line.
+    Json,
+}
+
+impl Form {
+    /// What standard output takes.
+    pub(crate) fn of(json: bool) -> Self {
+        match json {
+            true => Form::Json,
+            false if io::stdout().is_terminal() => Form::Screen,
+            false => Form::Blocks,
+        }
+    }
+}
+
+/// Shows what `choose` leaves of each answer, until a signal ends it or nobody reads any more.
+pub(crate) fn run(
+    client: &Client,
+    form: Form,
+    choose: impl Fn(Status) -> Result<Status, Fatal>,
+) -> Result<(), Fatal> {
+    let screen = (form == Form::Screen).then(Screen::enter);
+    let outcome = daemon::run(async {
+        let mut signals = Signals::new();
+        let (mut watch, mut complained) = (Watch::default(), None);
+        loop {
+            let began = Instant::now();
+            let answer = tokio::select! {
+                answer = client.status() => answer.map_err(daemon::no_answer).and_then(&choose),
+                () = signals.ended() => return Ok(()),
+            };
+            watch.look(answer.map_err(|error| error.to_string()), Timestamp::now(), Instant::now());
+            if !show(&watch, form, &mut complained)? {
+                return Ok(());
+            }
+            tokio::select! {
+                () = sleep(pause(began.elapsed())) => {}
+                () = signals.ended() => return Ok(()),
+            }
+        }
+    });
+    drop(screen);
+    outcome?
+}
+
+/// Shows what is known; tells whether anybody still reads. An error that is no part of the output is told once, on
+/// standard error.
+fn show(watch: &Watch, form: Form, complained: &mut Option<String>) -> Result<bool, Fatal> {
+    let now = Timestamp::now();
+    if form == Form::Screen {
+        let lines = watch.screen(now, output::colour(), output::size());
+        return Ok(Screen::draw(&lines).is_ok());
+    }
+    match watch.told() {
+        Ok(status) => {
+            *complained = None;
+            match form {
+                Form::Json => output::print_json_line(status),
+                _ => output::print_on(&(watch.text(now, false).unwrap_or_default() + "\n")),
+            }
+        }
+        Err(error) => {
+            if complained.as_deref() != Some(error) {
+                output::complain(&format!("sluice: {error}"));
+                *complained = Some(error.to_owned());
+            }
+            Ok(true)
+        }
+    }
+}
+
+/// The terminal's other screen; what was on it comes back when this is dropped.
+struct Screen;
+
+impl Screen {
+    fn enter() -> Self {
+        // Where it cannot be written to, drawing tells.
+        let _ = execute!(io::stdout(), EnterAlternateScreen, Hide);
+        Screen
+    }
+
+    /// Replaces line by line what was drawn before, without a blank screen in between.
+    fn draw(lines: &[String]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        for (row, line) in (0..).zip(lines) {
+            // Cleared first: behind a line that fills the row, it would take the last letter along.
+            queue!(out, MoveTo(0, row), Clear(ClearType::UntilNewLine))?;
+            write!(out, "{line}")?;
+        }
+        if let Ok(below) = u16::try_from(lines.len()).map(|rows| MoveTo(0, rows))
+            && lines.len() < output::size().1.into()
+        {
+            queue!(out, below, Clear(ClearType::FromCursorDown))?;
+        }
+        out.flush()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
+    }
+}
+
+/// What ends a watch: Ctrl-C, SIGTERM, a terminal that is gone.
+struct Signals(Vec<Signal>);
+
+impl Signals {
+    fn new() -> Self {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        // One that cannot be caught ends us in its own way.
+        Signals(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
+    }
+
+    async fn ended(&mut self) {
+        std::future::poll_fn(|context| {
+            let has_come = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+            if has_come { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+    }
+}
