@@ -8,7 +8,7 @@ use sluice_api::Admin;
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
-    apply, backend, check, cleanup, completions, doctor, explain, plan, reload, render, status,
+    apply, backend, check, cleanup, completions, connections, doctor, explain, plan, reload, render, status,
 };
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
@@ -68,6 +68,7 @@ enum Command {
     Apply(apply::Apply),
     Render(render::Render),
     Status(status::Status),
+    Connections(connections::Connections),
     Reload(reload::Reload),
     /// Give backends no new connections; those they have go on
     Drain(backend::Backends),
@@ -93,6 +94,7 @@ impl Cli {
             Command::Apply(apply) => apply.run(common),
             Command::Render(render) => render.run(common),
             Command::Status(status) => status.run(common),
+            Command::Connections(connections) => connections.run(common),
             Command::Reload(reload) => reload.run(common),
             Command::Drain(backends) => backends.run(common, Admin::Drain),
             Command::Enable(backends) => backends.run(common, Admin::Enabled),

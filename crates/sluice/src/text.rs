@@ -5,9 +5,13 @@ use std::borrow::Cow;
 use sluice_api::Timestamp;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Time from `then` to `now` in its two largest units; 0 s when the clock was set back.
+/// Time from `then` to `now`; 0 s when the clock was set back.
 pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
-    let seconds = now.duration_since(then).as_secs().max(0);
+    duration(now.duration_since(then).as_secs().max(0).unsigned_abs())
+}
+
+/// Seconds in their two largest units.
+pub(crate) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),

@@ -5,6 +5,7 @@ pub(crate) mod backend;
 pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
+pub(crate) mod connections;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod plan;
