@@ -9,6 +9,7 @@ use sluiced::fatal::Fatal;
 
 use crate::commands::{
     apply, backend, check, cleanup, completions, connections, doctor, explain, plan, reload, render, status,
+    top,
 };
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
@@ -68,6 +69,7 @@ enum Command {
     Apply(apply::Apply),
     Render(render::Render),
     Status(status::Status),
+    Top(top::Top),
     Connections(connections::Connections),
     Reload(reload::Reload),
     /// Give backends no new connections; those they have go on
@@ -94,6 +96,7 @@ impl Cli {
             Command::Apply(apply) => apply.run(common),
             Command::Render(render) => render.run(common),
             Command::Status(status) => status.run(common),
+            Command::Top(top) => top.run(common),
             Command::Connections(connections) => connections.run(common),
             Command::Reload(reload) => reload.run(common),
             Command::Drain(backends) => backends.run(common, Admin::Drain),

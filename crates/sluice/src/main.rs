@@ -13,8 +13,10 @@ mod kernel;
 mod output;
 mod progress;
 mod rates;
+mod signals;
 mod status_text;
 mod text;
+mod top;
 mod watch;
 
 use std::process::ExitCode;

@@ -12,3 +12,4 @@ pub(crate) mod plan;
 pub(crate) mod reload;
 pub(crate) mod render;
 pub(crate) mod status;
+pub(crate) mod top;

@@ -10,6 +10,9 @@ use sluice_api::{ServiceState, ServiceStatus, Severity, Status, Timestamp};
 use crate::rates::Rates;
 use crate::text::{Paint, age, safe};
 
+pub(crate) use backends::{why_not, word};
+pub(crate) use summary::conntrack;
+
 /// How many events a live view shows.
 const EVENTS: usize = 5;
 

@@ -8,7 +8,7 @@ use super::Look;
 use crate::text::{Paint, age, grouped, percent, safe};
 
 /// Fraction of the connection tracking table in use from which it is time to do something, as for `sluice doctor`.
-pub(crate) const SCARCE: f64 = 0.8;
+const SCARCE: f64 = 0.8;
 
 pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> String {
     let Status { reload, table, daemon, .. } = status;

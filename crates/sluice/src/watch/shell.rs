@@ -8,10 +8,10 @@ use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, Leave
 use ratatui::crossterm::{execute, queue};
 use sluice_api::{Client, Status, Timestamp};
 use sluiced::fatal::Fatal;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 
 use super::{Watch, pause};
+use crate::signals::Signals;
 use crate::{daemon, output};
 
 /// What to do with the state that each look tells.
@@ -122,24 +122,5 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let _ = execute!(io::stdout(), Show, LeaveAlternateScreen);
-    }
-}
-
-/// What ends a watch: Ctrl-C, SIGTERM, a terminal that is gone.
-struct Signals(Vec<Signal>);
-
-impl Signals {
-    fn new() -> Self {
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        // One that cannot be caught ends us in its own way.
-        Signals(kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect())
-    }
-
-    async fn ended(&mut self) {
-        std::future::poll_fn(|context| {
-            let has_come = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-            if has_come { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        })
-        .await;
     }
 }
