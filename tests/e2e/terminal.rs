@@ -1,0 +1,269 @@
+//! What is shown on a terminal, and what keys typed there do.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
+
+use sluice_testkit::{Lab, Shares, Terminal, eventually, program};
+
+const VIP: &str = "203.0.113.10:80";
+
+/// `web` with one and two, and `mail` with three and four.
+const PAIRS: &str = "
+on_stop: keep
+services:
+  web:
+    listen: '203.0.113.10:80'
+    backends: [{address: '10.0.2.11:8080', name: one}, {address: '10.0.2.12:8080', name: two}]
+  mail:
+    listen: '203.0.113.10:25'
+    backends: [{address: '10.0.2.13:8080', name: three}, {address: '10.0.2.14:8080', name: four, weight: 3}]
+";
+
+/// Where the first character of a text is: which line of the screen.
+fn line(screen: &str, text: &str) -> usize {
+    let found = screen.lines().position(|line| line.contains(text));
+    found.unwrap_or_else(|| panic!("no {text:?} in:\n{screen}"))
+}
+
+fn is_above(screen: &str, upper: &str, lower: &str) -> bool {
+    line(screen, upper) < line(screen, lower)
+}
+
+/// What the daemon says an operator wants of a backend.
+fn admin(lab: &Lab, service: &str, backend: &str) -> String {
+    let status = lab.sluice(&["status", service, "--json"]).expect(0).json();
+    let backends = status["services"][0]["backends"].as_array().unwrap().clone();
+    let backend = backends.into_iter().find(|it| it["name"] == backend).unwrap();
+    backend["admin"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn top_filters_sorts_and_drains_the_selected_backend_after_y_only() {
+    let lab = Lab::new();
+    let _daemon = lab.start(PAIRS);
+    let top = lab.terminal(&["top"], &[]);
+    let screen = top.shows("web      two");
+    assert!(top.is_on_the_other_screen());
+    assert!(screen.contains("kernel in sync") && screen.contains("4 of 4 backends eligible"), "{screen}");
+    assert!(is_above(&screen, " four ", " one "), "grouped by service:\n{screen}");
+
+    top.type_keys("s");
+    let screen = top.shows("BACKEND▼");
+    assert!(is_above(&screen, " four ", " one ") && is_above(&screen, " one ", " three "), "{screen}");
+    top.type_keys("r");
+    let screen = top.shows("BACKEND▲");
+    assert!(is_above(&screen, " two ", " one "), "{screen}");
+
+    top.type_keys("/web one");
+    top.shows_that("only one", |screen| screen.contains(" one ") && !screen.contains(" two "));
+    top.type_keys("\rd");
+    top.shows("drain (y/n)? web/one");
+    top.type_keys("n");
+    top.shows("nothing done");
+    assert_eq!(admin(&lab, "web", "one"), "enabled");
+    assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b1", 5), ("b2", 5)]));
+
+    top.type_keys("d");
+    top.shows("drain (y/n)? web/one");
+    top.type_keys("y");
+    top.shows("web/one: drain, 0.0 % of new connections");
+    top.shows("web      one      drain");
+    assert_eq!(admin(&lab, "web", "one"), "drain");
+    assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b2", 10)]));
+
+    top.type_keys("ey");
+    top.shows("web/one: enabled, 50.0 % of new connections");
+    assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b1", 5), ("b2", 5)]));
+    // Esc alone is told from the start of a sequence by what does not follow.
+    top.type_keys("\x1b");
+    top.shows(" three ");
+}
+
+#[test]
+fn top_shows_the_rate_of_new_connections() {
+    let lab = Lab::new();
+    let _daemon = lab.start(PAIRS);
+    let top = lab.terminal(&["top"], &[]);
+    top.shows("0.0 new/s");
+    lab.client.tcp_times(50, VIP);
+    let rate = |screen: &str| -> Option<f64> {
+        let row = screen.lines().find(|line| line.starts_with("web      two"))?;
+        row.split_whitespace().nth(3)?.parse().ok()
+    };
+    top.shows_that("a rate", |screen| rate(screen).is_some_and(|rate| rate > 0.0));
+    top.shows_that("a rate of 0 again", |screen| rate(screen) == Some(0.0));
+}
+
+#[test]
+fn top_that_ends_in_any_way_gives_the_terminal_back() {
+    let lab = Lab::new();
+    let _daemon = lab.start(PAIRS);
+    for end in ["q", "\x03", "d\x03", "?q q"] {
+        let mut top = lab.terminal(&["top"], &[]);
+        top.shows("web      two");
+        assert!(!top.is_restored());
+        top.type_keys(end);
+        assert!(top.ends().success(), "{end:?}");
+        eventually("the terminal is as before", || top.is_restored().then_some(()));
+        assert_eq!(top.screen(), "", "nothing is left of it");
+    }
+}
+
+#[test]
+fn top_on_a_terminal_that_changes_its_size_fits_again() {
+    let lab = Lab::new();
+    let _daemon = lab.start(PAIRS);
+    let top = lab.terminal(&["top"], &[]);
+    top.shows("WEIGHT");
+    top.resize(8, 34);
+    top.shows_that("a small screen", |screen| screen.contains("STATE") && !screen.contains("WEIGHT"));
+    top.resize(30, 120);
+    let screen = top.shows("WEIGHT");
+    assert!(screen.contains("? help"), "{screen}");
+}
+
+#[test]
+fn top_while_the_daemon_restarts_says_what_to_do_and_goes_on() {
+    let lab = Lab::new();
+    let daemon = lab.start(PAIRS);
+    let top = lab.terminal(&["top"], &[]);
+    top.shows("web      two");
+    daemon.stop();
+    let screen = top.shows("sluiced is not running, or its socket is elsewhere");
+    let screen = screen.replace('\n', " ");
+    assert!(screen.contains("(start it: systemctl start sluiced"), "{screen}");
+    assert!(screen.contains("last answer"), "{screen}");
+    top.type_keys("dy");
+    top.shows("mail/three: not done: sluiced is not running");
+    let _daemon = lab.start(PAIRS);
+    top.shows_that("it is back", |screen| !screen.contains("last answer"));
+    top.type_keys("j");
+    let screen = top.shows("? help");
+    assert!(screen.contains("web      two"), "{screen}");
+    assert_eq!(admin(&lab, "mail", "three"), "enabled", "what failed is not done later");
+}
+
+#[test]
+fn top_without_a_terminal_names_what_needs_none() {
+    let lab = Lab::with_backends(0);
+    let refused = lab.sluice(&["top"]).expect(1);
+    assert!(
+        refused.stderr.starts_with("sluice: top: ") && refused.stderr.contains("`sluice status --watch`")
+    );
+    assert_eq!(refused.stdout, "");
+}
+
+#[test]
+fn watched_status_shows_what_changes_and_gives_the_terminal_back() {
+    let lab = Lab::new();
+    let daemon = lab.start(PAIRS);
+    let mut watch = lab.terminal(&["status", "--watch", "web"], &[]);
+    let screen = watch.shows("NEW/S");
+    assert!(watch.is_on_the_other_screen());
+    assert!(screen.contains("web: up") && !screen.contains("mail: up"), "{screen}");
+    lab.sluice(&["disable", "web/one"]).expect(0);
+    watch.shows("one: disabled by uid 0");
+    lab.client.tcp_times(20, VIP);
+    let row = |screen: &str| screen.lines().find(|line| line.contains("10.0.2.12:8080")).map(str::to_owned);
+    watch.shows_that("a rate", |screen| {
+        row(screen).is_some_and(|row| {
+            row.split_whitespace().nth_back(1).is_some_and(|rate| rate != "0.0" && rate != "-")
+        })
+    });
+    daemon.stop();
+    watch.shows("sluiced is not running");
+    let _daemon = lab.start(PAIRS);
+    watch.shows_that("it is back", |screen| !screen.contains("not running") && screen.contains("web: up"));
+    watch.type_keys("\x03");
+    assert!(watch.ends().success());
+    eventually("the terminal is as before", || watch.is_restored().then_some(()));
+}
+
+/// Starts the command line with its output in a pipe.
+fn piped(lab: &Lab, arguments: &[&str]) -> (std::process::Child, BufReader<std::process::ChildStdout>) {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program("sluice")).args(arguments);
+    command.env("SLUICE_SOCKET", lab.path("sluice.sock")).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = lab.balancer.run(|| command.spawn()).unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    (child, output)
+}
+
+#[test]
+fn watched_status_in_a_pipe_is_a_block_or_an_object_a_second_until_nobody_reads() {
+    let lab = Lab::new();
+    let _daemon = lab.start(PAIRS);
+    let (mut child, output) = piped(&lab, &["status", "--watch"]);
+    let lines: Vec<String> = output
+        .lines()
+        .map(Result::unwrap)
+        .scan(0, |blocks, line| {
+            *blocks += usize::from(line.starts_with("kernel "));
+            (*blocks < 3).then_some(line)
+        })
+        .collect();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("web: up")).count(), 2, "{lines:?}");
+    assert_eq!(lines.last().map(String::as_str), Some(""), "a blank line between: {lines:?}");
+    assert!(lines.iter().all(|line| !line.contains('\x1b')), "{lines:?}");
+    eventually("it ends", || child.try_wait().unwrap());
+
+    let (mut child, output) = piped(&lab, &["status", "--watch", "--json", "mail"]);
+    for line in output.lines().take(2) {
+        let status: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+        assert_eq!(status["services"][0]["name"], "mail");
+        assert_eq!(status["services"].as_array().unwrap().len(), 1);
+    }
+    assert!(eventually("it ends", || child.try_wait().unwrap()).success());
+}
+
+#[test]
+fn colour_is_on_a_terminal_only_and_not_with_no_color() {
+    let lab = Lab::new();
+    let _daemon = lab.start(PAIRS);
+    assert!(!lab.sluice(&["status"]).expect(0).stdout.contains('\x1b'));
+    let whole = |terminal: &mut Terminal| {
+        terminal.ends();
+        terminal.shows("daemon  sluiced");
+    };
+    let mut coloured = lab.terminal(&["status"], &[]);
+    whole(&mut coloured);
+    assert!(coloured.is_coloured() && coloured.written().contains("\x1b[32mup\x1b[0m"));
+    let mut plain = lab.terminal(&["status"], &[("NO_COLOR", "1")]);
+    whole(&mut plain);
+    assert!(!plain.written().contains('\x1b'), "{}", plain.written());
+    for (environment, is_coloured) in [(&[][..], true), (&[("NO_COLOR", "1")], false)] {
+        for arguments in [&["top"][..], &["status", "--watch"]] {
+            let live = lab.terminal(arguments, environment);
+            live.shows("two");
+            assert_eq!(live.is_coloured(), is_coloured, "{arguments:?} {environment:?}");
+        }
+    }
+}
+
+#[test]
+fn what_takes_long_says_so_on_a_terminal_and_erases_it() {
+    let lab = Lab::with_backends(0);
+    let socket = UnixListener::bind(lab.path("sluice.sock")).unwrap();
+    let answer = |is_awaited: &dyn Fn()| {
+        let (mut stream, _) = socket.accept().unwrap();
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).unwrap();
+        assert!(request[..length].starts_with(b"POST /api/v1/reload "));
+        is_awaited();
+        let body = r#"{"at":"2025-01-02T03:04:05Z","ok":true,"problems":[],"warnings":[],"summary":"all done","generation":2}"#;
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    };
+    let mut reload = lab.terminal(&["reload"], &[]);
+    answer(&|| drop(reload.shows("reload: waiting for sluiced, 1 s")));
+    assert!(reload.ends().success());
+    assert_eq!(reload.shows("all done"), "all done");
+
+    // Its standard error is no terminal.
+    let (mut child, mut output) = piped(&lab, &["reload"]);
+    answer(&|| {});
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "all done\n");
+    assert!(eventually("it ends", || child.try_wait().unwrap()).success());
+}
