@@ -9,6 +9,8 @@ mod daemon;
 mod doctor;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod json_docs;
 mod kernel;
 mod output;
 mod progress;

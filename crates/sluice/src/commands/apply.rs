@@ -92,3 +92,9 @@ impl Report {
         }
     }
 }
+
+/// A report with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    vec![serde_json::to_value(Report { added: 1, changed: 2, removed: 3 }).unwrap()]
+}

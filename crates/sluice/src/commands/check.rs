@@ -67,3 +67,10 @@ fn counted(config: &Config) -> String {
     let backends = config.services.values().map(|service| service.backends.len()).sum();
     format!("{}, {}", number(config.services.len(), "service"), number(backends, "backend"))
 }
+
+/// A report with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    let report = Report { ok: false, problems: vec!["problem".into()], warnings: vec!["warning".into()] };
+    vec![serde_json::to_value(report).unwrap()]
+}

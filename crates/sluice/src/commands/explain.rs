@@ -288,3 +288,33 @@ fn listener(text: &str) -> Result<(SocketAddr, Protocol), String> {
     let address = address.parse().map_err(|_| "write ADDRESS:PORT or [ADDRESS]:PORT".to_owned())?;
     Ok((address, protocol))
 }
+
+/// Reports with everything in them.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    let (dash, text) = (|| None, |text: &str| Some(text.to_owned()));
+    let nothing = Report {
+        service: dash(),
+        listener: dash(),
+        synproxy: false,
+        fate: "untouched",
+        reason: None,
+        by: None,
+        backends: vec![],
+        source: dash(),
+    };
+    let backend = |name| Backend { name, address: "10.0.2.11:8080".into(), share: 0.5 };
+    let taken = |fate, reason, by| Report {
+        service: text("web"),
+        listener: text("203.0.113.10:80/tcp"),
+        synproxy: true,
+        fate,
+        reason,
+        by,
+        backends: vec![backend(text("web1")), backend(None)],
+        source: text("client"),
+    };
+    let mut reports = vec![nothing, taken("dropped", Some("denied"), None), taken("refused", None, None)];
+    reports.extend(["affinity", "hash", "turns", "chance"].map(|by| taken("backend", None, Some(by))));
+    reports.into_iter().map(|report| serde_json::to_value(report).unwrap()).collect()
+}

@@ -106,3 +106,18 @@ fn step(change: &Change) -> Step {
         why: change.reason.to_string(),
     }
 }
+
+/// A report with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    use sluice_core::plan::Purpose;
+    let step = |service: Option<&str>| Step {
+        step: "add chain inet sluice miss".into(),
+        service: service.map(Into::into),
+        why: "not in the kernel".into(),
+    };
+    let batch =
+        |purpose: Purpose| Batch { purpose: purpose.as_str(), steps: vec![step(None), step(Some("web"))] };
+    let batches = [Purpose::Prepare, Purpose::Switch, Purpose::Retire].map(batch).into();
+    vec![serde_json::to_value(Report { added: 1, changed: 2, removed: 3, batches }).unwrap()]
+}
