@@ -81,6 +81,27 @@ fn top_filters_sorts_and_drains_the_selected_backend_after_y_only() {
 }
 
 #[test]
+fn top_of_ten_thousand_backends_follows_keys() {
+    let lab = Lab::with_backends(0);
+    let service = |n: u32| {
+        let backends: Vec<_> = (11..15).map(|host| format!("'10.0.2.{host}:8080'")).collect();
+        format!("\n  s{n:04}: {{listen: '203.0.113.10:{}', backends: [{}]}}", 1000 + n, backends.join(", "))
+    };
+    let _daemon = lab.start(&format!("services:{}", (0..2500).map(service).collect::<String>()));
+    let top = lab.terminal(&["top"], &[]);
+    let screen = top.shows("10,000 of 10,000 backends eligible");
+    assert!(screen.contains("s0000") && !screen.contains("s0010"), "{screen}");
+    // End, a page up, down.
+    top.type_keys("\x1b[F");
+    top.shows("s2499/10.0.2.14:8080 at");
+    top.type_keys("\x1b[5~j");
+    top.shows_that("a page before the end", |screen| screen.contains("s2494") && !screen.contains("s2499/"));
+    top.type_keys("/s1234 .12:");
+    let screen = top.shows("filter s1234 .12:: 1 of 10,000");
+    assert!(screen.contains("s1234/10.0.2.12:8080 at"), "{screen}");
+}
+
+#[test]
 fn top_shows_the_rate_of_new_connections() {
     let lab = Lab::new();
     let _daemon = lab.start(PAIRS);

@@ -122,15 +122,14 @@ fn parts(app: &App, status: &Status) -> Vec<(String, Option<Paint>)> {
     let backends = || services.iter().flat_map(|service| &service.backends);
     let serving = backends().filter(|backend| backend.eligible).count();
     parts.push((format!("{}, {} not up", number(services.len(), "service"), grouped(not_up as u64)), None));
-    let all = backends().count();
-    let counted = format!("{} of {} eligible", grouped(serving as u64), number(all, "backend"));
-    parts.push((counted, None));
+    let all = grouped(backends().count() as u64);
+    parts.push((format!("{} of {all} backends eligible", grouped(serving as u64)), None));
     parts.push((format!("{} new/s", rate(app.rates.sum())), None));
     if let Some(active) = backends().filter_map(|backend| backend.active).reduce(|sum, active| sum + active) {
         parts.push((format!("{} active", grouped(active)), None));
     }
     if !app.filter.is_empty() {
-        let (shown, all) = (grouped(app.rows.len() as u64), grouped(all as u64));
+        let shown = grouped(app.rows.len() as u64);
         parts.push((format!("filter {}: {shown} of {all}", app.filter), Some(Paint::Warn)));
     }
     parts
