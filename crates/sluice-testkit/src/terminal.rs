@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
+use nix::unistd::Pid;
 use pty_process::Size;
 use pty_process::blocking::{Command, Pty, open};
 
@@ -74,6 +76,15 @@ impl Terminal {
     /// If the terminal is gone.
     pub fn type_keys(&self, keys: &str) {
         (&*self.pty).write_all(keys.as_bytes()).unwrap_or_else(|e| panic!("type {keys:?}: {e}"));
+    }
+
+    /// Sends `SIGTERM` to the program.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn terminate(&self) {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("process ids are small"));
+        kill(pid, Signal::SIGTERM).unwrap_or_else(|e| panic!("SIGTERM to the program on the terminal: {e}"));
     }
 
     /// Changes how many rows and columns there are, which the program is told by a signal.

@@ -10,6 +10,14 @@ pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
     duration(now.duration_since(then).as_secs().max(0).unsigned_abs())
 }
 
+/// Why there is no newer answer than one at `last`.
+pub(crate) fn since_when(error: &str, last: Option<Timestamp>, now: Timestamp) -> String {
+    match last {
+        Some(last) => format!("{error}; last answer {} ago", age(now, last)),
+        None => error.to_owned(),
+    }
+}
+
 /// Seconds in their two largest units.
 pub(crate) fn duration(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);

@@ -21,7 +21,11 @@ use crate::{daemon, output};
 /// Shows the daemon behind a socket until the operator has seen enough.
 pub(crate) fn run(socket: &Path) -> Result<(), Fatal> {
     let broken = |error| Fatal::new(Exit::Runtime, Terminal(error), "sluice status --watch asks less of it");
-    let mut terminal = ratatui::try_init().map_err(broken)?;
+    let mut terminal = ratatui::try_init().map_err(|error| {
+        // It may have got half of the way.
+        let _ = ratatui::try_restore();
+        broken(error)
+    })?;
     let (events, happens) = channel();
     let (effects, wanted) = unbounded_channel();
     let (client, told) = (Client::new(socket), events.clone());

@@ -12,7 +12,7 @@ use super::app::{App, Mode};
 use super::column::{Column, Row, fit};
 use super::rows::row;
 use crate::status_text::{conntrack, why_not, word};
-use crate::text::{Paint, age, grouped, rate, safe, wrap};
+use crate::text::{Paint, age, grouped, rate, safe, since_when, wrap};
 
 const KEYS: &str = "d drain  e enable  / filter  s sort  r reverse  ? help  q quit";
 
@@ -67,12 +67,8 @@ fn head(app: &App, colour: bool) -> Vec<Line<'static>> {
     let (columns, rows) = (usize::from(app.size.0), usize::from(app.size.1));
     let (mut told, mut lines) = (vec![], vec![]);
     if let Some(error) = &app.error {
-        let since = app.last.as_ref().map(|(_, at)| format!("; last answer {} ago", age(app.now, *at)));
-        told = wrapped(
-            &format!("{error}{}", since.unwrap_or_default()),
-            columns,
-            style(Some(Paint::Bad), colour),
-        );
+        let error = since_when(error, app.last.as_ref().map(|(_, at)| *at), app.now);
+        told = wrapped(&error, columns, style(Some(Paint::Bad), colour));
     }
     let parts = app.last.as_ref().map(|(status, _)| parts(app, status)).unwrap_or_default();
     let mut line: Vec<Span<'static>> = vec![];

@@ -10,7 +10,7 @@ use sluice_api::{Status, Timestamp};
 
 use crate::rates::Rates;
 use crate::status_text::{Look, render_live};
-use crate::text::{Paint, age, clip, wrap};
+use crate::text::{Paint, clip, since_when, wrap};
 
 /// From one look to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -63,8 +63,7 @@ impl Watch {
         let (columns, rows) = (usize::from(columns), usize::from(rows));
         let mut lines = vec![];
         if let Some(error) = &self.error {
-            let since = self.last.as_ref().map(|(_, at)| format!("; last answer {} ago", age(now, *at)));
-            let told = wrap(&format!("{error}{}", since.unwrap_or_default()), columns);
+            let told = wrap(&since_when(error, self.last.as_ref().map(|(_, at)| *at), now), columns);
             lines.extend(told.iter().map(|line| Paint::Bad.on(line, colour)));
             lines.push(String::new());
         }
