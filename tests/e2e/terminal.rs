@@ -147,7 +147,7 @@ fn top_on_a_terminal_that_changes_its_size_fits_again() {
     top.shows_that("a small screen", |screen| screen.contains("STATE") && !screen.contains("WEIGHT"));
     top.resize(30, 120);
     top.shows("WEIGHT");
-    top.shows("? help");
+    top.shows("? help  q quit");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn top_while_the_daemon_restarts_says_what_to_do_and_goes_on() {
     let _daemon = lab.start(PAIRS);
     top.shows_that("it is back", |screen| !screen.contains("last answer"));
     top.type_keys("j");
-    top.shows("? help");
+    top.shows("? help  q quit");
     top.shows_that("the table", |screen| order(screen) == ["three", "four", "one", "two"]);
     assert_eq!(admin(&lab, "mail", "three"), "enabled", "what failed is not done later");
 }

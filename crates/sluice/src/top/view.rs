@@ -14,7 +14,7 @@ use super::rows::row;
 use crate::status_text::{conntrack, why_not, word};
 use crate::text::{Paint, age, grouped, rate, safe, since_when, wrap};
 
-const KEYS: &str = "d drain  e enable  / filter  s sort  r reverse  ? help  q quit";
+const KEYS: &str = "? help  q quit  s sort  r reverse  / filter  d drain  e enable";
 
 const HELP: &str = "\
 up down j k     select a backend
