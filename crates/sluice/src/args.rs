@@ -30,6 +30,7 @@ Examples:
   sluice plan sluice.yaml      what would it change in the kernel?
   sluice reload                have the daemon take its file
   sluice status                who serves what
+  sluice top                   the same, live
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan) or findings (doctor), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN \
 is missing, 78 the configuration is bad.";
