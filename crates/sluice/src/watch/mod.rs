@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     last: Option<(Status, Timestamp)>,
     /// Why the last look told nothing, and what to do.
     error: Option<String>,
+    /// What was said of that last.
+    complained: Option<String>,
 }
 
 impl Watch {
@@ -42,13 +44,16 @@ impl Watch {
         }
     }
 
-    /// What the last look told; `Err`: why it told nothing.
-    pub(crate) fn told(&self) -> Result<&Status, &str> {
-        match (&self.error, &self.last) {
-            (Some(error), _) => Err(error),
-            (None, Some((status, _))) => Ok(status),
-            (None, None) => Err("nobody has looked yet"),
-        }
+    /// What the last look told; `None`: nothing.
+    pub(crate) fn status(&self) -> Option<&Status> {
+        self.last.as_ref().filter(|_| self.error.is_none()).map(|(status, _)| status)
+    }
+
+    /// Why that was nothing, unless it was said before.
+    pub(crate) fn complaint(&mut self) -> Option<String> {
+        let is_news = self.error != self.complained;
+        self.complained.clone_from(&self.error);
+        self.error.clone().filter(|_| is_news)
     }
 
     /// The state as text, as far as it is known.

@@ -45,7 +45,7 @@ pub(crate) fn run(
     let screen = (form == Form::Screen).then(Screen::enter);
     let outcome = daemon::run(async {
         let mut signals = Signals::new();
-        let (mut watch, mut complained) = (Watch::default(), None);
+        let mut watch = Watch::default();
         loop {
             let began = Instant::now();
             let answer = tokio::select! {
@@ -53,7 +53,7 @@ pub(crate) fn run(
                 () = signals.ended() => return Ok(()),
             };
             watch.look(answer.map_err(|error| error.to_string()), Timestamp::now(), Instant::now());
-            if !show(&watch, form, &mut complained)? {
+            if !show(&mut watch, form)? {
                 return Ok(());
             }
             tokio::select! {
@@ -66,29 +66,20 @@ pub(crate) fn run(
     outcome?
 }
 
-/// Shows what is known; tells whether anybody still reads. An error that is no part of the output is told once, on
-/// standard error.
-fn show(watch: &Watch, form: Form, complained: &mut Option<String>) -> Result<bool, Fatal> {
+/// Shows what is known; tells whether anybody still reads. An error that is no part of the output is told on standard
+/// error.
+fn show(watch: &mut Watch, form: Form) -> Result<bool, Fatal> {
     let now = Timestamp::now();
     if form == Form::Screen {
-        let lines = watch.screen(now, output::colour(), output::size());
-        return Ok(Screen::draw(&lines).is_ok());
+        return Ok(Screen::draw(&watch.screen(now, output::colour(), output::size())).is_ok());
     }
-    match watch.told() {
-        Ok(status) => {
-            *complained = None;
-            match form {
-                Form::Json => output::print_json_line(status),
-                _ => output::print_on(&(watch.text(now, false).unwrap_or_default() + "\n")),
-            }
-        }
-        Err(error) => {
-            if complained.as_deref() != Some(error) {
-                output::complain(&format!("sluice: {error}"));
-                *complained = Some(error.to_owned());
-            }
-            Ok(true)
-        }
+    if let Some(error) = watch.complaint() {
+        output::complain(&format!("sluice: {error}"));
+    }
+    match (watch.status(), form) {
+        (None, _) => Ok(true),
+        (Some(status), Form::Json) => output::print_json_line(status),
+        (Some(_), _) => output::print_on(&(watch.text(now, false).unwrap_or_default() + "\n")),
     }
 }
 

@@ -29,11 +29,25 @@ fn screen_after_two_looks_and_then_none_shows_rates_and_what_to_do() {
 #[test]
 fn screen_before_the_first_answer_shows_the_error_alone() {
     let (mut watch, now) = (Watch::default(), at("2025-01-05T00:01:00Z"));
-    assert!(watch.told().is_err());
     watch.look(Err("no daemon (start it)".to_owned()), now, Instant::now());
-    assert_eq!(watch.told(), Err("no daemon (start it)"));
     assert_eq!(watch.screen(now, true, (80, 24)), ["\x1b[31mno daemon (start it)\x1b[0m", ""]);
     assert_eq!(watch.text(now, false), None);
+}
+
+#[test]
+fn error_is_complained_of_once_until_there_is_another_or_an_answer() {
+    let (mut watch, now) = (Watch::default(), at("2025-01-05T00:01:00Z"));
+    assert_eq!((watch.complaint(), watch.status()), (None, None));
+    let mut look = |answer: Result<(), &str>| {
+        let answer = answer.map(|()| status()).map_err(str::to_owned);
+        watch.look(answer, now, Instant::now());
+        (watch.complaint(), watch.status().is_some())
+    };
+    assert_eq!(look(Err("gone")), (Some("gone".to_owned()), false));
+    assert_eq!(look(Err("gone")), (None, false));
+    assert_eq!(look(Err("broken")), (Some("broken".to_owned()), false));
+    assert_eq!(look(Ok(())), (None, true));
+    assert_eq!(look(Err("broken")), (Some("broken".to_owned()), false));
 }
 
 #[test]
