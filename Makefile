@@ -11,7 +11,8 @@ demo: setup            ## client, balancer and four backends on this machine, st
 	cargo build --bins
 	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
 
-test: setup            ## every test: unit, property, golden, then real connections in namespaces
+test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
+	tests/setup/install chromium
 	@tests/setup/tool promtool > /dev/null
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
