@@ -29,6 +29,7 @@ mod ownership;
 mod reload;
 mod repair;
 mod shares;
+mod showing;
 mod source;
 mod startup;
 mod storm;
