@@ -28,6 +28,14 @@ fn shipped_files_load_without_a_warning() {
 }
 
 #[test]
+fn file_of_the_package_loads_and_enables_nothing() {
+    let loaded = load(&root().join("packaging/debian/sluice.yaml")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert!(!loaded.config.services.is_empty());
+    assert!(loaded.config.services.values().all(|service| !service.enabled));
+}
+
+#[test]
 fn examples_of_the_reference_load() {
     let reference = reference();
     let examples: Vec<_> =
