@@ -96,6 +96,25 @@ fn daemon_in_the_sandbox_has_two_capabilities_and_all_files_it_may_open() {
     assert_eq!(files[0], files[1], "each probe under way takes one");
 }
 
+#[test]
+#[ignore = "takes a booted Debian: make systemd"]
+fn drop_ins_of_the_manual_move_file_socket_and_state_and_take_a_capability() {
+    let machine = Machine::installed();
+    machine.write("/srv/balancer.yaml", "control: {socket: /run/other/sluice.sock}\nstate: /var/lib/sluice");
+    machine.drop_in(
+        "Environment=SLUICE_CONFIG=/srv/balancer.yaml
+         Environment=SLUICE_SOCKET=/run/other/sluice.sock
+         RuntimeDirectory=sluice other
+         StateDirectory=sluice
+         CapabilityBoundingSet=~CAP_NET_RAW
+         AmbientCapabilities=~CAP_NET_RAW",
+    );
+    machine.sh("systemctl start sluiced && systemctl reload sluiced");
+    machine.sh("test -S /run/other/sluice.sock && test -e /var/lib/sluice/sluiced.lock");
+    let status = machine.sh("cat /proc/$(systemctl show --property=MainPID --value sluiced)/status");
+    assert!(status.contains("CapEff:\t0000000000001000\n"), "{status}");
+}
+
 /// Waits until the first backend of a service has this health.
 fn wait_for(machine: &Machine, service: &str, health: &str) {
     eventually(&format!("the backend of {service} is {health}"), || {
