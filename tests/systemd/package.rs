@@ -91,4 +91,8 @@ fn package_purged_leaves_its_user_only() {
     assert_eq!(files, "");
     machine.sh("getent passwd sluice && getent group sluice");
     assert_eq!(machine.sh("systemctl --failed --plain --no-legend"), "");
+    // It was enabled, and that is forgotten, too.
+    machine.apt("install /packages/sluice.deb");
+    machine.sh("sluice check");
+    assert_eq!(machine.run("systemctl is-enabled sluiced").stdout, "disabled\n");
 }
