@@ -6,6 +6,7 @@
 
 mod affinity;
 mod commands;
+mod connections;
 mod crash;
 mod doctor;
 mod empty;

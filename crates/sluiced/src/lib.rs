@@ -8,6 +8,7 @@
 
 pub mod args;
 pub mod census;
+pub mod connections;
 pub mod fatal;
 pub mod flows;
 pub mod forwarding;
@@ -24,6 +25,7 @@ mod clock;
 mod control;
 mod daemon;
 mod load;
+mod names;
 mod operator;
 mod remembered;
 mod serving;

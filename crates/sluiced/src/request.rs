@@ -1,8 +1,10 @@
 //! What other tasks ask of the reconcile task.
 
+use std::sync::Arc;
+
 use sluice_api::{BackendStatus, ErrorReply, OverrideRequest, ReloadStatus, Status};
 use sluice_core::census::Census;
-use sluice_core::model::Networks;
+use sluice_core::model::{Networks, Services};
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,6 +22,8 @@ pub enum Request {
     Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, Refused>>),
     /// Say how many of these flows a backend has, by the names of its service and itself; `None`: there is none such.
     Active([String; 2], Census, oneshot::Sender<Option<u64>>),
+    /// Say which services are in the file.
+    Services(oneshot::Sender<Arc<Services>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
     /// The host is in these networks now.

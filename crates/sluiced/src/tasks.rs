@@ -38,6 +38,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::census::{Counts, Rounds};
 use crate::claim::Claim;
+use crate::connections::Listing;
 use crate::control::{self, ControlSocket};
 use crate::daemon::Daemon;
 use crate::fatal::{Exit, Fatal};
@@ -68,6 +69,8 @@ pub struct Surroundings {
     pub flows: Flows,
     /// Has it counted.
     pub counter: Counts,
+    /// Has it listed.
+    pub listing: Listing,
     /// Where the host is, at the start.
     pub networks: Networks,
 }
@@ -81,7 +84,8 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, networks } = surroundings;
+    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, listing, networks } =
+        surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -107,7 +111,7 @@ pub async fn run<D: Dataplane>(
         daemon.catch_up().await;
     }
     let mut counts = Rounds::new(counter.clone());
-    tokio::spawn(control::serve(listener, asking, counter));
+    tokio::spawn(control::serve(listener, asking, counter, listing));
 
     let mut watchdog = watchdog.map(|limit| {
         let mut signs = interval(limit / 2);
@@ -131,6 +135,9 @@ pub async fn run<D: Dataplane>(
                 }
                 Some(Request::Active(names, flows, answer)) => {
                     let _ = answer.send(daemon.active(names, &flows));
+                }
+                Some(Request::Services(answer)) => {
+                    let _ = answer.send(daemon.config.services.clone().into());
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,

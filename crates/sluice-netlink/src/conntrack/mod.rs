@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use sluice_nft::Ip;
 
-pub use self::flow::{Flow, TcpState};
+pub use self::flow::{Bytes, Flow, TcpState};
 use self::poke::Poker;
 use crate::socket::Socket;
 

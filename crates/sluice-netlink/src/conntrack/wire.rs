@@ -21,7 +21,9 @@ pub(super) const TUPLE_ORIG: u16 = 1;
 pub(super) const TUPLE_REPLY: u16 = 2;
 pub(super) const STATUS: u16 = 3;
 pub(super) const PROTOINFO: u16 = 4;
-const TIMEOUT: u16 = 7;
+pub(super) const TIMEOUT: u16 = 7;
+pub(super) const COUNTERS_ORIG: u16 = 9;
+pub(super) const COUNTERS_REPLY: u16 = 10;
 pub(super) const ID: u16 = 12;
 pub(super) const ZONE: u16 = 18;
 const FILTER: u16 = 25;
@@ -42,6 +44,9 @@ pub(super) const DST_PORT: u16 = 3;
 pub(super) const PROTOINFO_TCP: u16 = 1;
 pub(super) const TCP_STATE: u16 = 1;
 
+/// `enum ctattr_counters`.
+pub(super) const COUNTERS_BYTES: u16 = 2;
+
 /// `enum ctattr_filter`, and the flags that go in there (`nf_internals.h`).
 const ORIG_FLAGS: u16 = 1;
 const REPLY_FLAGS: u16 = 2;
@@ -52,7 +57,7 @@ const BY_SRC_PORT: u32 = 1 << 4;
 const BY_DST_PORT: u32 = 1 << 5;
 
 /// `enum ip_conntrack_status`.
-const IPS_SEEN_REPLY: u32 = 1 << 1;
+pub(super) const IPS_SEEN_REPLY: u32 = 1 << 1;
 const IPS_ASSURED: u32 = 1 << 2;
 pub(super) const IPS_DST_NAT: u32 = 1 << 5;
 pub(super) const IPS_FIXED_TIMEOUT: u32 = 1 << 10;

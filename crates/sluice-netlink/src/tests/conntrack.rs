@@ -6,7 +6,10 @@ use std::process::Command;
 use sluice_nft::Ip;
 
 use super::in_namespace;
-use crate::conntrack::{Conntrack, Filter, Flow, TcpState};
+use crate::Proc;
+use crate::conntrack::{Bytes, Conntrack, Filter, Flow, TcpState};
+
+const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
 
 /// Adds an entry, as `conntrack -I` takes it.
 fn insert(entry: &str) {
@@ -117,6 +120,38 @@ fn flows_say_where_they_go_and_how_far_they_are() {
             flows.iter().map(Flow::is_opening).collect::<Vec<_>>(),
             [false, true, false, false, false]
         );
+    });
+}
+
+#[test]
+fn flows_say_their_state_by_name_and_when_they_are_forgotten() {
+    in_namespace(|| {
+        let mut conntrack = six();
+        udp(7, "203.0.113.10:80", "--dst-nat 10.0.2.11:8080 --status SEEN_REPLY");
+        tcp(8, "203.0.113.10:80", "10.0.2.11:8080", "--state CLOSE_WAIT");
+        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        assert_eq!(
+            flows.iter().map(Flow::state).collect::<Vec<_>>(),
+            ["established", "syn-sent", "time-wait", "unreplied", "unreplied", "replied", "close-wait"]
+        );
+        assert!(flows.iter().all(|flow| (1..=100).contains(&flow.expires)), "{flows:?}");
+    });
+}
+
+#[test]
+fn flows_say_what_they_carried_only_if_bytes_were_counted_when_they_began() {
+    in_namespace(|| {
+        let proc = Proc::default();
+        assert_eq!(proc.sysctl(ACCOUNTING).unwrap(), "0", "it is of the namespace, and off in a new one");
+        tcp(1, "203.0.113.10:80", "10.0.2.11:8080", "--state ESTABLISHED");
+        proc.set_sysctl(ACCOUNTING, "1").unwrap();
+        tcp(2, "203.0.113.10:80", "10.0.2.11:8080", "--state ESTABLISHED");
+        tcp(3, "[2001:db8::10]:80", "[fd00::11]:8080", "--state ESTABLISHED");
+        let mut conntrack = Conntrack::open().unwrap();
+        let bytes = |flows: Vec<Flow>| flows.iter().map(|flow| flow.bytes).collect::<Vec<_>>();
+        let none = Some(Bytes::default());
+        assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V4))), [None, none]);
+        assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V6))), [none]);
     });
 }
 

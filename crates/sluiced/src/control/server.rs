@@ -1,28 +1,34 @@
 //! What can be asked.
 
 use axum::Router;
-use axum::extract::State;
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use sluice_api::{Change, ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH, STATUS_PATH};
+use sluice_api::{
+    CONNECTIONS_PATH, Change, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH,
+    STATUS_PATH,
+};
 use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tracing::error;
 
 use crate::census::Counts;
+use crate::connections::{Listing, Unlisted};
 use crate::request::{Refused, Request};
 
 type Requests = mpsc::Sender<Request>;
 
 /// Answers until the task is aborted.
-pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: Counts) {
+pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: Counts, listing: Listing) {
     let router = Router::new()
         .route(STATUS_PATH, get(status))
+        .route(CONNECTIONS_PATH, get(connections))
         .route(RELOAD_PATH, post(reload))
         .route(OVERRIDE_PATH, post(set_override))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
@@ -30,10 +36,10 @@ pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: C
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "no such method here",
-                "GET status, POST reload, POST override",
+                "GET status, GET connections, POST reload, POST override",
             )
         })
-        .with_state(Asked { requests, counter });
+        .with_state(Asked { requests, counter, listing });
     if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
         error!("serve the control socket: {error}");
     }
@@ -44,6 +50,7 @@ pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: C
 struct Asked {
     requests: Requests,
     counter: Counts,
+    listing: Listing,
 }
 
 /// User at the other end.
@@ -58,7 +65,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 async fn set_override(
-    State(Asked { requests, counter }): State<Asked>,
+    State(Asked { requests, counter, .. }): State<Asked>,
     ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
     request: Result<Json<OverrideRequest>, JsonRejection>,
 ) -> Response {
@@ -93,11 +100,38 @@ async fn set_override(
     }
 }
 
-async fn status(State(Asked { requests, counter }): State<Asked>) -> Response {
+async fn status(State(Asked { requests, counter, .. }): State<Asked>) -> Response {
     let flows = counter.count().await;
     match ask(&requests, |answer| Request::Status(flows, answer)).await {
         Ok(status) => Json(status).into_response(),
         Err(refusal) => refusal,
+    }
+}
+
+async fn connections(
+    State(Asked { requests, listing, .. }): State<Asked>,
+    query: Result<Query<ConnectionsQuery>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => {
+            let example = "ask for ?service=web&backend=web1&limit=100";
+            return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
+        }
+    };
+    let services = match ask(&requests, Request::Services).await {
+        Ok(services) => services,
+        Err(refusal) => return refusal,
+    };
+    match listing.list(&query, services).await {
+        // Writing down a hundred thousand takes a moment.
+        Ok(connections) => match spawn_blocking(move || Json(connections).into_response()).await {
+            Ok(response) => response,
+            Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
+        },
+        Err(Unlisted::Bad(reply)) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Err(Unlisted::Unknown(reply)) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Err(Unlisted::Failed(reply)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
     }
 }
 

@@ -18,6 +18,7 @@ use sluice_nft::{
 };
 use sluiced::census::{Counts, Question};
 use sluiced::claim::Claim;
+use sluiced::connections::{self, Listing};
 use sluiced::fatal::Fatal;
 use sluiced::flows::{Flows, Order};
 use sluiced::notify::Notify;
@@ -38,6 +39,8 @@ pub(crate) struct Host {
     pub(crate) forgotten: (Sender<Order>, Receiver<Order>),
     /// Who counts flows; nobody if the test does not.
     pub(crate) counting: Option<Sender<Question>>,
+    /// Who lists them; nobody if the test does not.
+    pub(crate) listing: Option<Sender<connections::Question>>,
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
 }
@@ -99,6 +102,7 @@ impl Host {
             notified: Rc::default(),
             forgotten: channel(),
             counting: None,
+            listing: None,
             watchdog: None,
         };
         for (path, value) in [
@@ -192,6 +196,7 @@ impl Host {
             claim: || Ok(Claim::default()),
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
+            listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
             networks: Networks::default(),
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
