@@ -19,6 +19,7 @@ use sluice_probe::Prober;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::bases::Bases;
 use crate::clock::now;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::flows::Flows;
@@ -94,6 +95,8 @@ impl<D: Dataplane> Daemon<D> {
         let since = Since::new(started);
         let last_round = Instant::now();
         let (memory, remembered) = Memory::open(&config.state, forwarding.boot());
+        let written = Bases::open(&config.state, &config.services);
+        let reconciler = Reconciler::resume(dataplane, written);
         let mut daemon = Daemon {
             file,
             config,
@@ -102,7 +105,7 @@ impl<D: Dataplane> Daemon<D> {
             prober: Prober::new(),
             flows,
             memory,
-            reconciler: Reconciler::new(dataplane),
+            reconciler,
             forwarding,
             notify,
             started,
@@ -225,6 +228,9 @@ impl<D: Dataplane> Daemon<D> {
             .reconciler
             .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
             .await;
+        if trigger == Trigger::Refresh {
+            self.reconciler.write_totals(None);
+        }
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.settle(result);
         let line = self.line();
@@ -368,10 +374,13 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
         match self.config.on_stop {
-            OnStop::Keep => info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME),
+            OnStop::Keep => {
+                self.reconciler.write_totals(None);
+                info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
+            }
             OnStop::Remove => {
                 self.reconciler
-                    .remove()
+                    .remove(self.standings.in_force(&self.config.services))
                     .map_err(|error| Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error))?;
                 self.forwarding.put_back();
                 info!("stopped: table {} removed", Table::NAME);

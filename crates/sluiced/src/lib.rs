@@ -20,6 +20,7 @@ pub mod state;
 pub mod tasks;
 pub mod totals;
 
+mod bases;
 pub mod claim;
 mod clock;
 mod control;

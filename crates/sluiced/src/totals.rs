@@ -1,8 +1,8 @@
 //! New connections since counting began, although the kernel's counters come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_core::model::{BackendName, Reason, ServiceName};
+use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName};
 use sluice_core::origin::Flow;
 use sluice_core::tally::Tally;
 
@@ -37,6 +37,24 @@ impl Totals {
         }
     }
 
+    /// Goes on from base and live count of each flow, as an earlier daemon knew them.
+    pub(crate) fn restored(found: BTreeMap<Flow, (u64, u64)>) -> Self {
+        let mut totals = Totals::default();
+        for (flow, (base, live)) in found {
+            totals.base.extend((base > 0).then(|| (flow.clone(), base)));
+            totals.live.extend((live > 0).then_some((flow, live)));
+        }
+        totals
+    }
+
+    /// Base and live count of each flow, of some services or of all.
+    pub(crate) fn parts(&self, services: Option<&BTreeSet<ServiceName>>) -> BTreeMap<&Flow, (u64, u64)> {
+        let mut parts = BTreeMap::<_, (u64, u64)>::new();
+        each(&self.base, services, |flow, count| parts.entry(flow).or_default().0 = count);
+        each(&self.live, services, |flow, count| parts.entry(flow).or_default().1 = count);
+        parts
+    }
+
     /// New connections of one flow.
     pub fn of(&self, flow: &Flow) -> u64 {
         [&self.base, &self.live].iter().filter_map(|tally| tally.get(flow)).sum()
@@ -65,10 +83,24 @@ impl Totals {
     }
 }
 
+/// No listener of a service comes before it.
+const LEAST: Listener =
+    Listener { address: Address::Any, ports: Ports { first: 0, last: 0 }, protocol: Protocol::Tcp };
+
+/// Hands over the counts of some services, or of all.
+fn each<'a>(tally: &'a Tally, services: Option<&BTreeSet<ServiceName>>, mut take: impl FnMut(&'a Flow, u64)) {
+    let Some(services) = services else {
+        return tally.iter().for_each(|(flow, count)| take(flow, *count));
+    };
+    for service in services {
+        let from = Flow { service: service.clone(), listener: LEAST, backend: None, dropped: None };
+        let of_it = tally.range(from..).take_while(|(flow, _)| flow.service == *service);
+        of_it.for_each(|(flow, count)| take(flow, *count));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use sluice_core::model::{Address, Listener, Ports, Protocol};
-
     use super::*;
 
     fn flow(backend: &str) -> Flow {

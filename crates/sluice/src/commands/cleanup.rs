@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use sluice_api::DEFAULT_SOCKET;
+use sluice_core::model::Services;
 use sluice_netlink::Proc;
 use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
@@ -36,7 +37,7 @@ impl Cleanup {
         output::log();
         let state = daemon::exclude(common.socket_or(&socket), &state, "stop it first")?;
         let _claim = Claim::take()?;
-        Reconciler::new(kernel::look()?).remove().map_err(kernel::refused)?;
+        Reconciler::new(kernel::look()?).remove(&Services::new()).map_err(kernel::refused)?;
         Forwarding::new(Proc::default(), state).put_back();
         output::print("nothing of sluice is left in the kernel\n")?;
         Ok(ExitCode::SUCCESS)

@@ -182,6 +182,16 @@ impl Host {
         ended.unwrap();
     }
 
+    /// The same, but the daemon ends without doing anything more.
+    pub(crate) async fn run_and_crash(&self, story: impl AsyncFnOnce(&Daemon)) {
+        let (requests, receiver) = request::channel();
+        let daemon = Daemon { host: self, requests: requests.clone() };
+        tokio::select! {
+            ended = self.daemon((requests, receiver)) => panic!("{ended:?}"),
+            () = story(&daemon) => {}
+        }
+    }
+
     async fn daemon(&self, requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>)) -> Result<(), Fatal> {
         let notified = self.notified.clone();
         let notify = move |states: &[NotifyState<'_>]| {
