@@ -34,6 +34,7 @@ mod source;
 mod startup;
 mod storm;
 mod synproxy;
+mod totals;
 mod vrf;
 
 /// All four backends of a lab, IPv4.

@@ -4,13 +4,17 @@
 //! only the daemon knows. Both are written down, flow by flow, before elements go that count and after, so that a crash
 //! in between does not make a total smaller than anybody has seen. That takes a few lines at the end of a file: the last
 //! line of a flow counts. The file is written anew, without the others, at the start, at the stop, when somebody else
-//! changed the table, at a refresh, and when it has grown.
+//! changed the table, at a refresh, when it has grown, and before totals are shown: then not even a daemon that finds
+//! another file or no table goes back behind them. Where they are so many that writing takes long, it is done now and
+//! then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName, Services};
@@ -24,13 +28,21 @@ const VERSION: u32 = 1;
 /// Bytes that may be appended before the file is written anew, unless that is larger.
 const GROWTH: u64 = 1 << 20;
 
-/// `totals.jsonl` in the state directory.
+/// Writing before totals are shown takes at most one part in so many of the time.
+const REST: u32 = 20;
+
+/// `totals.jsonl` in the state directory. Clones are the same file.
+#[derive(Clone, Debug)]
+pub(crate) struct Bases(Arc<Mutex<Place>>);
+
 #[derive(Debug)]
-pub(crate) struct Bases {
+struct Place {
     file: PathBuf,
     /// Bytes when it was last written anew; `None`: it has to be before anything is appended.
     whole: Option<u64>,
     appended: u64,
+    /// When it may be written only to show totals.
+    due: Instant,
     complained: bool,
 }
 
@@ -74,11 +86,32 @@ impl Bases {
                 flow.backend.as_ref().is_none_or(has)
             })
         });
-        (Bases { file, whole: None, appended: 0, complained: false }, Totals::restored(found))
+        let place = Place { file, whole: None, appended: 0, due: Instant::now(), complained: false };
+        (Bases(Arc::new(Mutex::new(place))), Totals::restored(found))
     }
 
     /// Writes down the totals of some services, or of all. A failure is logged: what is in force matters more.
-    pub(crate) fn write(&mut self, totals: &Totals, services: Option<&BTreeSet<ServiceName>>) {
+    pub(crate) fn write(&self, totals: &Totals, services: Option<&BTreeSet<ServiceName>>) {
+        self.place().write(totals, services);
+    }
+
+    /// Writes down the totals that are about to be shown, unless it is too early for that.
+    pub(crate) fn show(&self, totals: &Totals) {
+        let mut place = self.place();
+        let began = Instant::now();
+        if began >= place.due {
+            place.write(totals, None);
+            place.due = Instant::now() + REST * began.elapsed();
+        }
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn write(&mut self, totals: &Totals, services: Option<&BTreeSet<ServiceName>>) {
         let written = match (services, self.whole) {
             (Some(services), Some(whole)) if self.appended <= whole.max(GROWTH) => {
                 self.append(lines(totals, Some(services)))
@@ -238,7 +271,7 @@ mod tests {
     #[test]
     fn totals_written_down_go_on_whether_the_elements_are_still_there_or_not() {
         let state = tempfile::tempdir().unwrap();
-        let (mut bases, mut totals) = Bases::open(state.path(), &services());
+        let (bases, mut totals) = Bases::open(state.path(), &services());
         assert_eq!(shown(&totals), [0, 0, 0]);
         totals.observe(counted([10, 5, 7]));
         totals.keep(counted([4, 0, 0]));
@@ -258,7 +291,7 @@ mod tests {
     fn last_line_of_a_flow_counts_and_a_torn_one_does_not() {
         let state = tempfile::tempdir().unwrap();
         let file = state.path().join("totals.jsonl");
-        let (mut bases, mut totals) = Bases::open(state.path(), &services());
+        let (bases, mut totals) = Bases::open(state.path(), &services());
         bases.write(&totals, None);
         totals.observe(counted([10, 5, 7]));
         let dns = BTreeSet::from([ServiceName::new("dns").unwrap()]);
@@ -275,7 +308,7 @@ mod tests {
     #[test]
     fn file_that_has_grown_is_written_anew() {
         let state = tempfile::tempdir().unwrap();
-        let (mut bases, mut totals) = Bases::open(state.path(), &services());
+        let (bases, mut totals) = Bases::open(state.path(), &services());
         totals.observe(counted([10, 5, 7]));
         bases.write(&totals, None);
         let size = || fs::metadata(state.path().join("totals.jsonl")).unwrap().len();
@@ -297,7 +330,7 @@ mod tests {
     #[test]
     fn totals_of_services_and_backends_that_left_the_file_are_forgotten_at_a_start() {
         let state = tempfile::tempdir().unwrap();
-        let (mut bases, mut totals) = Bases::open(state.path(), &services());
+        let (bases, mut totals) = Bases::open(state.path(), &services());
         totals.observe(counted([10, 5, 7]));
         bases.write(&totals, None);
         let mut fewer = services();
@@ -312,7 +345,7 @@ mod tests {
         let file = state.path().join("totals.jsonl");
         for text in ["", "{", "\0\0", "[1]\n", "{\"version\":2}\n", "{\"version\":1}\n{\"service\":7}\nx\n"] {
             fs::write(&file, text).unwrap();
-            let (mut bases, mut totals) = Bases::open(state.path(), &services());
+            let (bases, mut totals) = Bases::open(state.path(), &services());
             assert_eq!(shown(&totals), [0, 0, 0], "{text:?}");
             totals.observe(counted([1, 2, 3]));
             bases.write(&totals, Some(&BTreeSet::new()));

@@ -361,11 +361,13 @@ impl<D: Dataplane> Reconciler<D> {
                 counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
             }
             self.totals.observe(known.committed.tally(services, &counters));
+            self.show_totals();
             let known = self.known.insert(known);
             return Ok(Inventory::of(Some(known.committed.table()), known.flags));
         }
         let Snapshot { table, counters, flags, .. } = self.dataplane.read()?;
         self.totals.observe(tally_services(services, &Layout::of(table.as_ref()), &counters));
+        self.show_totals();
         Ok(Inventory::of(table.as_ref(), flags))
     }
 
@@ -386,9 +388,16 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
+    /// Writes down what is about to be shown.
+    fn show_totals(&self) {
+        if let Some(bases) = &self.bases {
+            bases.show(&self.totals);
+        }
+    }
+
     /// Writes down what was counted of some services, or of all.
-    pub(crate) fn write_totals(&mut self, services: Option<&BTreeSet<ServiceName>>) {
-        if let Some(bases) = &mut self.bases {
+    pub(crate) fn write_totals(&self, services: Option<&BTreeSet<ServiceName>>) {
+        if let Some(bases) = &self.bases {
             bases.write(&self.totals, services);
         }
     }
