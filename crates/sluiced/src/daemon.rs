@@ -23,13 +23,14 @@ use crate::bases::Bases;
 use crate::clock::now;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::flows::Flows;
-use crate::forwarding::{Forwarding, ForwardingError, versions};
+use crate::forwarding::{self, ForwardingError, versions};
 use crate::load::Following;
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
 use crate::serving::{met, moved};
 use crate::standing::Standings;
+use crate::sysctls::Sysctls;
 use crate::view::{Facts, Since, note_source_ports};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
@@ -50,7 +51,7 @@ pub(crate) struct Daemon<D> {
     pub(crate) flows: Flows,
     pub(crate) memory: Memory,
     pub(crate) reconciler: Reconciler<D>,
-    forwarding: Forwarding,
+    sysctls: Sysctls,
     pub(crate) notify: Notify,
     started: Timestamp,
     pub(crate) since: Since,
@@ -75,14 +76,14 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        mut forwarding: Forwarding,
+        mut sysctls: Sysctls,
         notify: Notify,
         flows: Flows,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.iter().for_each(|warning| warn!("{warning}"));
-        ensure_forwarding(&mut forwarding, &config)?;
+        ensure_forwarding(&mut sysctls, &config)?;
         let started = now();
         let reload = ReloadStatus {
             at: started,
@@ -94,7 +95,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         let since = Since::new(started);
         let last_round = Instant::now();
-        let (memory, remembered) = Memory::open(&config.state, forwarding.boot());
+        let (memory, remembered) = Memory::open(&config.state, sysctls.boot());
         let written = Bases::open(&config.state, &config.services);
         let reconciler = Reconciler::resume(dataplane, written);
         let mut daemon = Daemon {
@@ -106,7 +107,7 @@ impl<D: Dataplane> Daemon<D> {
             flows,
             memory,
             reconciler,
-            forwarding,
+            sysctls,
             notify,
             started,
             since,
@@ -168,7 +169,7 @@ impl<D: Dataplane> Daemon<D> {
     /// old one stays in force.
     async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
-        ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
+        ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
         self.expect_down(&new.services);
         let instead = self.standings.instead(&new.services);
         let held = self.standings.in_force(&self.config.services);
@@ -221,7 +222,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Makes sure that forwarding and table are still as configured.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
-        if let Err(fatal) = ensure_forwarding(&mut self.forwarding, &self.config) {
+        if let Err(fatal) = ensure_forwarding(&mut self.sysctls, &self.config) {
             error!("{fatal}");
         }
         let result = self
@@ -382,7 +383,7 @@ impl<D: Dataplane> Daemon<D> {
                 self.reconciler
                     .remove(self.standings.in_force(&self.config.services))
                     .map_err(|error| Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error))?;
-                self.forwarding.put_back();
+                self.sysctls.put_back();
                 info!("stopped: table {} removed", Table::NAME);
             }
         }
@@ -418,10 +419,12 @@ fn logged(problem: String) -> String {
     problem
 }
 
-fn ensure_forwarding(forwarding: &mut Forwarding, config: &Config) -> Result<(), Fatal> {
-    forwarding.ensure(config.forwarding, &versions(&config.services)).map_err(|error: ForwardingError| {
-        let hint = error.hint();
-        let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
-        Fatal::new(exit, error, hint)
-    })
+fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
+    forwarding::ensure(sysctls, config.forwarding, &versions(&config.services)).map_err(
+        |error: ForwardingError| {
+            let hint = error.hint();
+            let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
+            Fatal::new(exit, error, hint)
+        },
+    )
 }

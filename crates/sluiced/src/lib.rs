@@ -17,6 +17,7 @@ pub mod notify;
 pub mod reconcile;
 pub mod request;
 pub mod state;
+pub mod sysctls;
 pub mod tasks;
 pub mod totals;
 

@@ -43,11 +43,11 @@ use crate::control::{self, ControlSocket};
 use crate::daemon::Daemon;
 use crate::fatal::{Exit, Fatal};
 use crate::flows::Flows;
-use crate::forwarding::Forwarding;
 use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
 use crate::state::StateDir;
+use crate::sysctls::Sysctls;
 
 /// When free memory is given back after something was done; by then an answer is on its way.
 const TIDY: Duration = Duration::from_secs(1);
@@ -103,8 +103,8 @@ pub async fn run<D: Dataplane>(
     })?;
     let _held_to_the_end = claim()?;
     let (_removed_at_the_end, listener) = socket.split();
-    let forwarding = Forwarding::new(proc, state);
-    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify, flows, networks).await?;
+    let sysctls = Sysctls::new(proc, state);
+    let mut daemon = Daemon::start(file, loaded, dataplane, sysctls, notify, flows, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
         listen(daemon.dataplane(), asking.clone())?;

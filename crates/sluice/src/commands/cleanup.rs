@@ -9,8 +9,8 @@ use sluice_core::model::Services;
 use sluice_netlink::Proc;
 use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
-use sluiced::forwarding::Forwarding;
 use sluiced::reconcile::Reconciler;
+use sluiced::sysctls::Sysctls;
 
 use crate::args::Common;
 use crate::{config, daemon, kernel, output};
@@ -38,7 +38,7 @@ impl Cleanup {
         let state = daemon::exclude(common.socket_or(&socket), &state, "stop it first")?;
         let _claim = Claim::take()?;
         Reconciler::new(kernel::look()?).remove(&Services::new()).map_err(kernel::refused)?;
-        Forwarding::new(Proc::default(), state).put_back();
+        Sysctls::new(Proc::default(), state).put_back();
         output::print("nothing of sluice is left in the kernel\n")?;
         Ok(ExitCode::SUCCESS)
     }
