@@ -19,6 +19,7 @@ use sluice_probe::Prober;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::accounts::{Accounting, Accounts};
 use crate::bases::Bases;
 use crate::clock::now;
 use crate::fatal::{Exit, Fatal, chain};
@@ -51,7 +52,10 @@ pub(crate) struct Daemon<D> {
     pub(crate) flows: Flows,
     pub(crate) memory: Memory,
     pub(crate) reconciler: Reconciler<D>,
-    sysctls: Sysctls,
+    pub(crate) sysctls: Sysctls,
+    /// What backends carried, and who adds it up.
+    pub(crate) accounts: Accounts,
+    pub(crate) accounting: Option<Accounting>,
     pub(crate) notify: Notify,
     started: Timestamp,
     pub(crate) since: Since,
@@ -108,6 +112,8 @@ impl<D: Dataplane> Daemon<D> {
             memory,
             reconciler,
             sysctls,
+            accounts: Accounts::default(),
+            accounting: None,
             notify,
             started,
             since,
@@ -122,6 +128,7 @@ impl<D: Dataplane> Daemon<D> {
         let dropped = daemon.standings.replace(&daemon.config.services, instead);
         dropped.iter().for_each(warn_dropped);
         daemon.remember();
+        daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
         let outcome = daemon
             .reconciler
@@ -190,6 +197,10 @@ impl<D: Dataplane> Daemon<D> {
             self.flows.spare(back);
             self.flows.retire(retired);
             self.watch(&[]);
+            self.ensure_accounting();
+            if !is_same {
+                self.account_for();
+            }
             let names = self.standings.held_back();
             let settled = self.settle(result);
             let followed = self.follow(Trigger::Health, &names).await;
@@ -225,6 +236,7 @@ impl<D: Dataplane> Daemon<D> {
         if let Err(fatal) = ensure_forwarding(&mut self.sysctls, &self.config) {
             error!("{fatal}");
         }
+        self.ensure_accounting();
         let result = self
             .reconciler
             .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
@@ -363,7 +375,9 @@ impl<D: Dataplane> Daemon<D> {
 
     fn facts(&self, flows: Option<&Census>) -> Facts<'_> {
         let active = flows.map(|flows| flows.by_backend(&self.config.services, |_| true));
-        Facts::new(self.prober.board(), &self.standings, self.reconciler.totals(), &self.since, active)
+        let carried = self.accounts.by_backend();
+        let totals = self.reconciler.totals();
+        Facts::new(self.prober.board(), &self.standings, totals, &self.since, active, carried)
     }
 
     /// Still there.
@@ -374,6 +388,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Leaves the kernel the way `on_stop` says.
     pub(crate) fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
+        self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
             OnStop::Keep => {
                 self.reconciler.write_totals(None);

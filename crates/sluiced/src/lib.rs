@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod args;
 pub mod census;
 pub mod connections;
@@ -21,6 +22,7 @@ pub mod sysctls;
 pub mod tasks;
 pub mod totals;
 
+mod accounting;
 mod bases;
 pub mod claim;
 mod clock;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use sluice_api::{
     Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus, Timestamp,
@@ -12,9 +13,11 @@ use sluice_core::model::{
     Backend, BackendKey, BackendName, BackendPort, Reason, Service, ServiceName, Services, Source,
 };
 use sluice_core::transition::Transition;
+use sluice_netlink::conntrack::Bytes;
 use sluice_nft::Ip;
 use sluice_probe::{Board, Last, Verdict};
 
+use crate::accounts::Carried;
 use crate::standing::{Standings, key};
 use crate::totals::Totals;
 
@@ -73,6 +76,8 @@ pub(crate) struct Facts<'a> {
     dropped: BTreeMap<(&'a ServiceName, Reason), u64>,
     /// Live flows; `None`: nobody could count them.
     active: Option<Loads<'a>>,
+    /// What they carried; `None`: nobody counts.
+    carried: Option<Arc<Carried>>,
 }
 
 impl<'a> Facts<'a> {
@@ -82,14 +87,20 @@ impl<'a> Facts<'a> {
         totals: &'a Totals,
         since: &'a Since,
         active: Option<Loads<'a>>,
+        carried: Option<Arc<Carried>>,
     ) -> Self {
-        Facts { board, standings, since, totals: totals.by_backend(), dropped: totals.by_reason(), active }
+        let (totals, dropped) = (totals.by_backend(), totals.by_reason());
+        Facts { board, standings, since, totals, dropped, active, carried }
     }
 
     /// One service: what the file says of it, and how it serves now.
     pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
-        let Facts { board, standings, since, totals, dropped, active } = self;
+        let Facts { board, standings, since, totals, dropped, active, carried } = self;
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
+        let bytes = |backend| -> Option<Bytes> {
+            let of_service = carried.as_ref()?.get(name);
+            Some(of_service.and_then(|backends| backends.get(backend)).copied().unwrap_or_default())
+        };
         ServiceStatus {
             name: name.to_string(),
             listeners: service.listeners.iter().map(ToString::to_string).collect(),
@@ -121,8 +132,8 @@ impl<'a> Facts<'a> {
                     active: active
                         .as_ref()
                         .map(|loads| loads.get(&(name, &backend.name)).map_or(0, |load| load.active.into())),
-                    bytes_in: None,
-                    bytes_out: None,
+                    bytes_in: bytes(&backend.name).map(|bytes| bytes.incoming),
+                    bytes_out: bytes(&backend.name).map(|bytes| bytes.outgoing),
                     source_ports: None,
                     max_connections: backend.max_connections,
                     full: standing.is_full,
@@ -258,7 +269,7 @@ mod tests {
     fn show(services: &Services, since: &Since) -> ServiceStatus {
         let (name, service) = services.first_key_value().unwrap();
         let (board, standings, totals) = Default::default();
-        Facts::new(&board, &standings, &totals, since, None).of(name, service, service)
+        Facts::new(&board, &standings, &totals, since, None, None).of(name, service, service)
     }
 
     #[test]

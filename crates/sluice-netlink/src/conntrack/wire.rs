@@ -14,7 +14,7 @@ pub(super) const PROTOCOL_TCP: u8 = 6;
 /// `IPCTNL_MSG_CT_*`.
 const NEW: u16 = 0;
 const GET: u16 = 1;
-const DELETE: u16 = 2;
+pub(super) const DELETE: u16 = 2;
 
 /// `enum ctattr_type`.
 pub(super) const TUPLE_ORIG: u16 = 1;
@@ -134,11 +134,16 @@ fn start(kind: u16, flags: c_int, ip: Ip) -> Vec<u8> {
         Ip::V6 => libc::AF_INET6,
     };
     let mut message = vec![0; 4];
-    message.extend_from_slice(&((libc::NFNL_SUBSYS_CTNETLINK as u16) << 8 | kind).to_ne_bytes());
+    message.extend_from_slice(&self::kind(kind).to_ne_bytes());
     message.extend_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(&[family as u8, 0, 0, 0]);
     message
+}
+
+/// Type of a message in the netlink header.
+pub(super) fn kind(kind: u16) -> u16 {
+    (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8 | kind
 }
 
 /// One tuple of a filter: what is not given the flags leave out.

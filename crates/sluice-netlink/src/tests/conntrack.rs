@@ -1,13 +1,15 @@
 //! Flows that the kernel knows.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use sluice_nft::Ip;
 
 use super::in_namespace;
 use crate::Proc;
-use crate::conntrack::{Bytes, Conntrack, Filter, Flow, TcpState};
+use crate::conntrack::{Arrived, Bytes, Conntrack, Endings, Filter, Flow, TcpState};
 
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
 
@@ -152,6 +154,48 @@ fn flows_say_what_they_carried_only_if_bytes_were_counted_when_they_began() {
         let none = Some(Bytes::default());
         assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V4))), [None, none]);
         assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V6))), [none]);
+    });
+}
+
+#[test]
+fn endings_are_heard_of_translated_flows_with_what_they_carried() {
+    in_namespace(|| {
+        Proc::default().set_sysctl(ACCOUNTING, "1").unwrap();
+        let mut endings = Endings::open().unwrap();
+        let mut conntrack = six();
+        let flows = [Ip::V4, Ip::V6].map(|ip| all(&mut conntrack, &Filter::all(ip))).concat();
+        assert_eq!(conntrack.delete(&flows).unwrap(), 6);
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut ended = vec![];
+        while ended.len() < 5 {
+            endings.wait(ours.as_fd(), 5000).unwrap();
+            let arrived = endings.take(|flow| ended.push(flow)).unwrap();
+            assert_eq!(arrived, Arrived::Something, "{ended:?}");
+        }
+        ended.sort_by_key(|flow| flow.client.port());
+        let ports: Vec<_> = ended.iter().map(|flow| flow.client.port()).collect();
+        assert_eq!(ports, [1, 2, 3, 4, 5], "but for the one that nobody translated");
+        for end in &ended {
+            let was = flows.iter().find(|flow| flow.client.port() == end.client.port()).unwrap();
+            assert_eq!((end.id, end.to, end.backend), (was.id, was.to, was.backend));
+            assert_eq!(end.bytes, Some(Bytes::default()));
+        }
+    });
+}
+
+#[test]
+fn endings_that_are_too_many_to_take_are_lost_and_that_is_told() {
+    in_namespace(|| {
+        let mut endings = Endings::open().unwrap();
+        endings.socket.make_room(1).unwrap();
+        let mut conntrack = six();
+        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        conntrack.delete(&flows).unwrap();
+        let mut told = vec![];
+        while !told.contains(&Arrived::Nothing) {
+            told.push(endings.take(|_| {}).unwrap());
+        }
+        assert!(told.contains(&Arrived::Lost), "{told:?}");
     });
 }
 
