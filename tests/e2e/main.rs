@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod affinity;
 mod commands;
 mod connections;
