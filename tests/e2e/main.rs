@@ -4,8 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod affinity;
 mod commands;
+mod connections;
 mod crash;
 mod doctor;
 mod empty;
@@ -35,6 +37,7 @@ mod startup;
 mod storm;
 mod synproxy;
 mod terminal;
+mod totals;
 mod vrf;
 
 /// All four backends of a lab, IPv4.

@@ -15,6 +15,7 @@ use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::census::Counts;
 use sluiced::claim::Claim;
+use sluiced::connections::Listing;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::flows::Flows;
 use sluiced::notify::Notify;
@@ -66,6 +67,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         claim: Claim::take,
         flows: Flows::start(),
         counter: Counts::start(),
+        listing: Listing::start(),
         networks,
         counters: Box::new(move |name, set| counters.read(name, set)),
     };

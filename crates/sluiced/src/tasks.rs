@@ -39,16 +39,17 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::census::{Counts, Rounds};
 use crate::claim::Claim;
-use crate::control::{self, ControlSocket};
+use crate::connections::Listing;
+use crate::control::{self, Answering, ControlSocket};
 use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::flows::Flows;
-use crate::forwarding::Forwarding;
 use crate::http::{Live, Web, public};
 use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
 use crate::state::StateDir;
+use crate::sysctls::Sysctls;
 use crate::teller::Teller;
 use crate::view::ReadCounters;
 
@@ -71,6 +72,8 @@ pub struct Surroundings {
     pub flows: Flows,
     /// Has it counted.
     pub counter: Counts,
+    /// Has it listed.
+    pub listing: Listing,
     /// Where the host is, at the start.
     pub networks: Networks,
     /// Reads counters while the reconcile task does something else.
@@ -86,8 +89,18 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, networks, counters } =
-        surroundings;
+    let Surroundings {
+        config: file,
+        proc,
+        notify,
+        watchdog,
+        claim,
+        flows,
+        counter,
+        listing,
+        networks,
+        counters,
+    } = surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -112,7 +125,7 @@ pub async fn run<D: Dataplane>(
     web.open(
         door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
     );
-    let hands = Hands { forwarding: Forwarding::new(proc, state), notify, flows, web };
+    let hands = Hands { sysctls: Sysctls::new(proc, state), notify, flows, web };
     let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
@@ -120,7 +133,8 @@ pub async fn run<D: Dataplane>(
         daemon.catch_up().await;
     }
     let mut counts = Rounds::new(counter.clone());
-    tokio::spawn(control::serve(listener, asking, counter, teller, live));
+    let answering = Answering { requests: asking, counter, listing, teller, live };
+    tokio::spawn(control::serve(listener, answering));
 
     let mut watchdog = watchdog.map(|limit| {
         let mut signs = interval(limit / 2);
