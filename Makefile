@@ -4,6 +4,8 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 # What needs root - kernel tests and whole systems - gets it from tests/setup/isolated, through sudo if need be.
 ROOT := SLUICE_SUDO=1
+# What the manual and the completions are tried with.
+READERS := mandoc man-db zsh fish
 
 .PHONY: demo test kernels soak setup
 
@@ -12,6 +14,7 @@ demo: setup            ## client, balancer and four backends on this machine, st
 	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces
+	tests/setup/install $(READERS)
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
 	cargo test --workspace --doc
@@ -23,6 +26,7 @@ kernels: setup         ## the same daemon on Debian's kernels 6.1 and 6.12, in v
 	tests/kernels/smoke
 
 soak: setup            ## property tests with many more cases, then storms of reloads for minutes
+	tests/setup/install $(READERS)
 	cargo build --workspace --bins
 	PROPTEST_CASES=4096 cargo test --workspace --exclude sluice-netlink --lib --bins
 	PROPTEST_CASES=4096 $(ROOT) cargo test --package sluice-netlink --lib

@@ -8,7 +8,7 @@ use sluice_api::Admin;
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
-    apply, backend, check, cleanup, completions, doctor, explain, plan, reload, render, status,
+    apply, backend, check, cleanup, completions, doctor, explain, man, plan, reload, render, status,
 };
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
@@ -81,6 +81,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Cleanup(cleanup::Cleanup),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Cli {
@@ -102,6 +103,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),
             Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod reload;
 pub(crate) mod render;
