@@ -66,6 +66,7 @@ fn files(docs: &Path) -> anyhow::Result<Vec<(String, String)>> {
         ("man/sluice.1".to_owned(), page("sluice", 1, include_str!("sluice.1.md"), docs)?),
         ("man/sluiced.8".to_owned(), page("sluiced", 8, include_str!("sluiced.8.md"), docs)?),
         ("man/sluice.yaml.5".to_owned(), page("sluice.yaml", 5, include_str!("sluice.yaml.5.md"), docs)?),
+        ("sluice.schema.json".to_owned(), serde_json::to_string_pretty(&sluice_config::schema())? + "\n"),
     ];
     for program in ["sluice", "sluiced"] {
         // The names that the shells, and with them the packages, look for.
