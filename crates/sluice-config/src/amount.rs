@@ -8,7 +8,7 @@ use sluice_nft::Rate;
 
 use crate::problem::{Fault, quoted};
 use crate::read::{Leaf, Scalar};
-use crate::schema::{either, pattern};
+use crate::schema::{constant, either, pattern};
 
 /// How often to read back; `None` is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,7 +232,7 @@ impl Bounds {
         let form = format!(r"^\s*({number}[A-Za-zµ]+\s*)+$");
         match self.zero {
             "" => pattern(&form, expected),
-            _ => either(json!({ "const": 0 }), pattern(&format!("{form}|^0$"), expected)),
+            _ => either(constant(0, expected), pattern(&format!("{form}|^0$"), expected)),
         }
     }
 

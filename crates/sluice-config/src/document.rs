@@ -14,7 +14,7 @@ use crate::place::Here;
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
-use crate::schema::{Definitions, either};
+use crate::schema::{Definitions, either, pattern};
 use crate::word::{GroupName, Pattern, Prefix, SocketPath, StatePath, Weight};
 
 mapping! {
@@ -189,7 +189,7 @@ impl FromYaml for Services {
     fn schema(definitions: &mut Definitions) -> Value {
         json!({
             "type": "object",
-            "propertyNames": { "pattern": "^[a-z0-9][a-z0-9_.-]{0,62}$" },
+            "propertyNames": pattern("^[a-z0-9][a-z0-9_.-]{0,62}$", "1 to 63 of a-z, 0-9, _, . and -"),
             "additionalProperties": Service::schema(definitions),
         })
     }

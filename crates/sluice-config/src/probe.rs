@@ -13,7 +13,7 @@ use crate::place::Here;
 use crate::probe_word::{Codes, Host, HttpPath, Needle, Text, Word};
 use crate::problem::{Fault, nearest, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, mapping};
-use crate::schema::{Definitions, either};
+use crate::schema::{Definitions, constant, either};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -31,7 +31,7 @@ impl FromYaml for Health {
     fn schema(definitions: &mut Definitions) -> Value {
         let one_of: Vec<_> = KINDS.iter().map(|kind| json!({ "required": [kind] })).collect();
         let mapping = json!({ "allOf": [HealthMapping::schema(definitions), { "oneOf": one_of }] });
-        either(json!({ "const": "none" }), mapping)
+        either(constant("none", &format!("{}, or none", Self::EXPECTED)), mapping)
     }
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {

@@ -61,7 +61,12 @@ pub(crate) fn described(schema: Value, lines: &[&str]) -> Value {
     schema
 }
 
-/// Text of a form; `expected` is said, by editors that can, of what has another.
+/// One value; what is said, by editors that can, of others is that `expected` belongs there.
+pub(crate) fn constant(value: impl Into<Value>, expected: &str) -> Value {
+    json!({ "const": value.into(), "errorMessage": format!("write {expected}") })
+}
+
+/// Text of a form; `expected` as above.
 pub(crate) fn pattern(pattern: &str, expected: &str) -> Value {
     json!({ "type": "string", "pattern": pattern, "patternErrorMessage": format!("write {expected}") })
 }
