@@ -13,8 +13,8 @@ demo: setup            ## client, balancer and four backends on this machine, st
 	cargo build --bins
 	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
 
-test: setup            ## every test: unit, property, golden, then real connections in namespaces
-	tests/setup/install $(READERS)
+test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
+	tests/setup/install $(READERS) chromium
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
 	cargo test --workspace --doc

@@ -28,6 +28,9 @@ _sluice() {
             sluice,completions)
                 cmd="sluice__subcmd__completions"
                 ;;
+            sluice,connections)
+                cmd="sluice__subcmd__connections"
+                ;;
             sluice,disable)
                 cmd="sluice__subcmd__disable"
                 ;;
@@ -61,6 +64,9 @@ _sluice() {
             sluice,status)
                 cmd="sluice__subcmd__status"
                 ;;
+            sluice,top)
+                cmd="sluice__subcmd__top"
+                ;;
             sluice,weight)
                 cmd="sluice__subcmd__weight"
                 ;;
@@ -75,6 +81,9 @@ _sluice() {
                 ;;
             sluice__subcmd__help,completions)
                 cmd="sluice__subcmd__help__subcmd__completions"
+                ;;
+            sluice__subcmd__help,connections)
+                cmd="sluice__subcmd__help__subcmd__connections"
                 ;;
             sluice__subcmd__help,disable)
                 cmd="sluice__subcmd__help__subcmd__disable"
@@ -109,6 +118,9 @@ _sluice() {
             sluice__subcmd__help,status)
                 cmd="sluice__subcmd__help__subcmd__status"
                 ;;
+            sluice__subcmd__help,top)
+                cmd="sluice__subcmd__help__subcmd__top"
+                ;;
             sluice__subcmd__help,weight)
                 cmd="sluice__subcmd__help__subcmd__weight"
                 ;;
@@ -119,7 +131,7 @@ _sluice() {
 
     case "${cmd}" in
         sluice)
-            opts="-c -h -V --config --socket --help --version check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help"
+            opts="-c -h -V --config --socket --help --version check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -229,6 +241,36 @@ _sluice() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__connections)
+            opts="-c -h --limit --json --config --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -387,7 +429,7 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help)
-            opts="check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help"
+            opts="check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -443,6 +485,20 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help__subcmd__completions)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__help__subcmd__connections)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -610,6 +666,20 @@ _sluice() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sluice__subcmd__help__subcmd__top)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sluice__subcmd__help__subcmd__weight)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -703,7 +773,7 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__render)
-            opts="-c -h --format --family --config --socket --help"
+            opts="-c -h --format --family --json --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -737,7 +807,33 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__status)
-            opts="-c -h --json --config --socket --help"
+            opts="-w -c -h --watch --json --config --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__top)
+            opts="-c -h --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -33,6 +33,8 @@ complete -c sluice -n "__fish_sluice_needs_command" -f -a "plan" -d 'Show what w
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "apply" -d 'Make the kernel as configured, once, without a daemon'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "render" -d 'Print the ruleset that a configuration asks for'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "status" -d 'Show services, their backends and what is in the kernel'
+complete -c sluice -n "__fish_sluice_needs_command" -f -a "top" -d 'Show all backends live: sort, filter, drain'
+complete -c sluice -n "__fish_sluice_needs_command" -f -a "connections" -d 'Show live connections, of all services, of one, or of one backend'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "reload" -d 'Have the daemon take its configuration file, and wait until the kernel has it'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "drain" -d 'Give backends no new connections; those they have go on'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "enable" -d 'Have backends serve as the file says'
@@ -63,11 +65,21 @@ complete -c sluice -n "__fish_sluice_using_subcommand render" -l family -d 'IP v
 ip6\t'IPv6, for ip6tables-restore'"
 complete -c sluice -n "__fish_sluice_using_subcommand render" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand render" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand render" -l json -d 'As --format json'
 complete -c sluice -n "__fish_sluice_using_subcommand render" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
-complete -c sluice -n "__fish_sluice_using_subcommand status" -l json -d 'Print the daemon\'s answer as JSON'
+complete -c sluice -n "__fish_sluice_using_subcommand status" -s w -l watch -d 'Show it every second, with new connections per second and the last events, until Ctrl-C'
+complete -c sluice -n "__fish_sluice_using_subcommand status" -l json -d 'Print the daemon\'s answer as JSON; with --watch an object a line'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s h -l help -d 'Print help'
+complete -c sluice -n "__fish_sluice_using_subcommand top" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand top" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -l limit -d 'Show so many at most' -r
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -l json -d 'Print the daemon\'s answer as JSON'
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -l json -d 'Print the daemon\'s answer as JSON'
@@ -86,7 +98,7 @@ complete -c sluice -n "__fish_sluice_using_subcommand disable" -l json -d 'Print
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
-complete -c sluice -n "__fish_sluice_using_subcommand weight" -l json -d 'Print the backend\'s new state as JSON'
+complete -c sluice -n "__fish_sluice_using_subcommand weight" -l json -d 'Print the backend\'s new state as JSON, on one line'
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s i -l interface -d 'Interface it arrives on [default: the one that leads back to the client]' -r
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
@@ -107,19 +119,21 @@ complete -c sluice -n "__fish_sluice_using_subcommand completions" -s h -l help 
 complete -c sluice -n "__fish_sluice_using_subcommand man" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand man" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "check" -d 'Check a configuration and report all its problems'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "plan" -d 'Show what would change in the kernel, and why'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "apply" -d 'Make the kernel as configured, once, without a daemon'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "render" -d 'Print the ruleset that a configuration asks for'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "status" -d 'Show services, their backends and what is in the kernel'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "reload" -d 'Have the daemon take its configuration file, and wait until the kernel has it'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "drain" -d 'Give backends no new connections; those they have go on'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "enable" -d 'Have backends serve as the file says'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "disable" -d 'Treat backends as if they were not in the file'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "weight" -d 'Give a backend another weight than the file\'s'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "explain" -d 'Say why a connection goes where it goes'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "doctor" -d 'Find out what on this host breaks the services'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "cleanup" -d 'Remove everything sluice has put in the kernel'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "man" -d 'Print a page of the manual, for man to show'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status reload drain enable disable weight explain doctor cleanup completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "check" -d 'Check a configuration and report all its problems'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "plan" -d 'Show what would change in the kernel, and why'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "apply" -d 'Make the kernel as configured, once, without a daemon'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "render" -d 'Print the ruleset that a configuration asks for'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "status" -d 'Show services, their backends and what is in the kernel'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "top" -d 'Show all backends live: sort, filter, drain'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "connections" -d 'Show live connections, of all services, of one, or of one backend'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "reload" -d 'Have the daemon take its configuration file, and wait until the kernel has it'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "drain" -d 'Give backends no new connections; those they have go on'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "enable" -d 'Have backends serve as the file says'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "disable" -d 'Treat backends as if they were not in the file'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "weight" -d 'Give a backend another weight than the file\'s'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "explain" -d 'Say why a connection goes where it goes'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "doctor" -d 'Find out what on this host breaks the services'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "cleanup" -d 'Remove everything sluice has put in the kernel'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "man" -d 'Print a page of the manual, for man to show'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

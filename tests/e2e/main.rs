@@ -33,6 +33,7 @@ mod source;
 mod startup;
 mod storm;
 mod synproxy;
+mod terminal;
 mod vrf;
 
 /// All four backends of a lab, IPv4.

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use sluice_api::{
-    DaemonStatus, ForeignChange, ForeignChanges, ReloadStatus, ServiceStatus, Status, TableStatus, Timestamp,
-    number,
+    DaemonStatus, EventKind, ForeignChange, ForeignChanges, ReloadStatus, ServiceStatus, Severity,
+    TableStatus, Timestamp, number,
 };
 use sluice_config::Loaded;
-use sluice_core::census::Census;
 use sluice_core::flows::Forget;
 use sluice_core::model::{BackendKey, Config, InForce, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
@@ -20,16 +19,21 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::clock::now;
+use crate::events::Events;
+use crate::facts::Facts;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::flows::Flows;
 use crate::forwarding::{Forwarding, ForwardingError, versions};
+use crate::http::Web;
 use crate::load::Following;
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
 use crate::serving::{met, moved};
+use crate::shared::Shared;
+use crate::since::Since;
 use crate::standing::Standings;
-use crate::view::{Facts, Since, note_source_ports};
+use crate::view::{Reloads, View};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -42,7 +46,7 @@ pub(crate) struct Daemon<D> {
     /// In force. Control socket and state directory stay those of the start.
     pub(crate) config: Config,
     /// How its backends stand.
-    pub(crate) standings: Standings,
+    pub(crate) standings: Shared<Standings>,
     /// Which of its services follow counts of flows.
     pub(crate) following: Following,
     pub(crate) prober: Prober,
@@ -52,11 +56,22 @@ pub(crate) struct Daemon<D> {
     forwarding: Forwarding,
     pub(crate) notify: Notify,
     started: Timestamp,
-    pub(crate) since: Since,
+    pub(crate) since: Shared<Since>,
+    pub(crate) events: Shared<Events>,
+    web: Web,
     reload: ReloadStatus,
+    reloads: Reloads,
     trouble: Option<Trouble>,
     foreign: ForeignChanges,
     last_round: Instant,
+}
+
+/// What it reaches the rest of the world with, beside the kernel's ruleset.
+pub(crate) struct Hands {
+    pub(crate) forwarding: Forwarding,
+    pub(crate) notify: Notify,
+    pub(crate) flows: Flows,
+    pub(crate) web: Web,
 }
 
 /// The last round failed: why, and when it is tried again.
@@ -74,9 +89,7 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        mut forwarding: Forwarding,
-        notify: Notify,
-        flows: Flows,
+        Hands { mut forwarding, notify, flows, web }: Hands,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -91,13 +104,14 @@ impl<D: Dataplane> Daemon<D> {
             summary: String::new(),
             generation: 1,
         };
-        let since = Since::new(started);
+        let since = Shared::new(Since::new(started));
+        let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_round = Instant::now();
         let (memory, remembered) = Memory::open(&config.state, forwarding.boot());
         let mut daemon = Daemon {
             file,
             config,
-            standings: Standings::on(networks),
+            standings: Shared::new(Standings::on(networks)),
             following: Following::default(),
             prober: Prober::new(),
             flows,
@@ -107,7 +121,10 @@ impl<D: Dataplane> Daemon<D> {
             notify,
             started,
             since,
+            events: Shared::default(),
+            web,
             reload,
+            reloads,
             trouble: None,
             foreign: ForeignChanges::default(),
             last_round,
@@ -127,6 +144,7 @@ impl<D: Dataplane> Daemon<D> {
         daemon.reload.summary = outcome.to_string();
         daemon.flows.forget(daemon.config.services.values().flat_map(Forget::untranslated).collect());
         let line = daemon.line();
+        daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));
         info!("ready: {line}");
         daemon.notify.ready(&line);
         Ok(daemon)
@@ -153,9 +171,15 @@ impl<D: Dataplane> Daemon<D> {
         self.reload = ReloadStatus { at, ok, problems, warnings, summary, generation };
         let line = self.line();
         if ok {
-            info!("reloaded: {line}")
+            info!("reloaded: {line}");
+            (self.reloads.ok, self.reloads.taken) = (self.reloads.ok + 1, at);
+            self.events.add(EventKind::Reload, Severity::Info, format!("reloaded: {}", self.reload.summary));
         } else {
-            error!("reload failed: {}", self.reload.summary)
+            error!("reload failed: {}", self.reload.summary);
+            self.reloads.failed += 1;
+            let why = self.reload.problems.first().map_or("", String::as_str);
+            let text = format!("reload failed, {}: {why}", self.reload.summary);
+            self.events.add(EventKind::Reload, Severity::Error, text);
         }
         self.notify.ready(&line);
         self.reload.clone()
@@ -165,6 +189,10 @@ impl<D: Dataplane> Daemon<D> {
     /// old one stays in force.
     async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
+        let door = self
+            .web
+            .door(new.http.as_ref())
+            .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
         self.expect_down(&new.services);
         let instead = self.standings.instead(&new.services);
@@ -178,8 +206,9 @@ impl<D: Dataplane> Daemon<D> {
             let forget = transition.differences().flat_map(met).collect();
             let (retired, back) = moved(&transition);
             // Those that have been there all the time lie better in memory.
-            let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
+            let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
+            self.web.open(door);
             self.standings.replace(&self.config.services, instead).iter().for_each(warn_dropped);
             self.following.replace(&self.config.services);
             self.flows.forget(forget);
@@ -271,6 +300,8 @@ impl<D: Dataplane> Daemon<D> {
             }
             Event::Changed(Change { generation, pid, process }) => {
                 warn!("table {} was changed by {process} (pid {pid})", Table::NAME);
+                let text = format!("table {} was changed by {process} (pid {pid})", Table::NAME);
+                self.events.add(EventKind::Foreign, Severity::Warning, text);
                 self.foreign.total += 1;
                 self.foreign.last = Some(ForeignChange { at: now(), process, pid });
                 !self.reconciler.has_seen(generation)
@@ -286,16 +317,20 @@ impl<D: Dataplane> Daemon<D> {
         self.last_round = Instant::now();
         let before = self.trouble.take();
         if before.is_some() && result.is_ok() {
+            self.events.add(EventKind::Sync, Severity::Info, "in sync again");
             info!("in sync again");
         }
         result.map_err(|RoundError { failure, made }| {
-            let delay = before.map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
+            let delay = before.as_ref().map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
             let error = chain(&failure);
             let differences = match failure {
                 Failure::Differs { lines, .. } => lines,
                 _ => vec![],
             };
             let extent = if made { "partly done" } else { "nothing was changed" };
+            if before.is_none() {
+                self.events.add(EventKind::Sync, Severity::Error, format!("not in sync: {error} ({extent})"));
+            }
             error!("reconcile: {error} ({extent}; next attempt in {} ms)", delay.as_millis());
             differences.iter().for_each(|line| error!("{line}"));
             let (retry, retry_at) = (Instant::now() + delay, now() + delay);
@@ -305,26 +340,28 @@ impl<D: Dataplane> Daemon<D> {
         })
     }
 
-    /// Everything, with counts as of now, and these flows.
-    pub(crate) fn status(&mut self, flows: Option<&Census>) -> Status {
-        let services = &self.config.services;
-        let inspected = self.reconciler.inspect(self.standings.in_force(services));
-        let unread = inspected.as_ref().err().map(|error| chain(error));
-        let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
-        let trouble = self.trouble.as_ref();
-        let (facts, in_force) = (self.facts(flows), self.standings.in_force(services).iter());
-        let mut shown: Vec<_> =
-            in_force.map(|(name, serving)| facts.of(name, &services[name], serving)).collect();
-        note_source_ports(&mut shown, services);
-        Status {
-            services: shown,
+    /// How things are, for those who show it.
+    pub(crate) fn view(&mut self) -> View {
+        let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
+        let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
+        let totals = self.reconciler.totals().clone();
+        View {
+            services: services.clone(),
+            standings: self.standings.clone(),
+            since: self.since.clone(),
+            board: self.prober.board().clone(),
+            turn: totals.turn(),
+            totals,
+            countable: self.reconciler.countable(),
+            timings: self.reconciler.timings().clone(),
             reload: self.reload.clone(),
+            reloads: self.reloads,
             table: TableStatus {
                 name: Table::NAME.to_owned(),
                 present,
                 flags: flags.names().map(str::to_owned).collect(),
                 synced: trouble.is_none(),
-                error: trouble.map(|trouble| trouble.error.clone()).or(unread),
+                error: trouble.map(|trouble| trouble.error.clone()),
                 differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
                 retry_at: trouble.map(|trouble| trouble.retry_at),
                 services: services.values().filter(|service| service.enabled).count(),
@@ -335,8 +372,7 @@ impl<D: Dataplane> Daemon<D> {
                 rounds: self.reconciler.rounds(),
                 foreign_changes: self.foreign.clone(),
             },
-            host: Default::default(),
-            events: vec![],
+            events: self.events.clone(),
             daemon: DaemonStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -351,12 +387,12 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
         let serving = self.standings.in_force(&self.config.services).get(name);
-        self.facts(None).of(name, service, serving.unwrap_or(service))
-    }
-
-    fn facts(&self, flows: Option<&Census>) -> Facts<'_> {
-        let active = flows.map(|flows| flows.by_backend(&self.config.services, |_| true));
-        Facts::new(self.prober.board(), &self.standings, self.reconciler.totals(), &self.since, active)
+        let counted = self.reconciler.totals().counted();
+        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None).of(
+            name,
+            service,
+            serving.unwrap_or(service),
+        )
     }
 
     /// Still there.
@@ -410,7 +446,7 @@ fn logged(problem: String) -> String {
 }
 
 fn ensure_forwarding(forwarding: &mut Forwarding, config: &Config) -> Result<(), Fatal> {
-    forwarding.ensure(config.forwarding, &versions(&config.services)).map_err(|error: ForwardingError| {
+    forwarding.ensure(config.forwarding, &versions(&*config.services)).map_err(|error: ForwardingError| {
         let hint = error.hint();
         let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
         Fatal::new(exit, error, hint)

@@ -10,7 +10,7 @@ use std::thread;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_core::model::Networks;
-use sluice_netlink::{Hold, Interfaces, Monitor, Netlink, ProbeError, Proc, memory, networks};
+use sluice_netlink::{CounterReader, Hold, Interfaces, Monitor, Netlink, ProbeError, Proc, memory, networks};
 use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::census::Counts;
@@ -49,6 +49,10 @@ fn run(args: Args) -> Result<(), Fatal> {
     memory::share_heap();
     let (asking, requests) = request::channel();
     let networks = follow_networks(asking.clone())?;
+    let mut counters = CounterReader::open().map_err(|error| {
+        let error = format!("open a netlink socket for counters: {error}");
+        Fatal::new(Exit::Runtime, error, "raise the limits of the process")
+    })?;
     let surroundings = Surroundings {
         config: args.config,
         proc: Proc::default(),
@@ -58,6 +62,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         flows: Flows::start(),
         counter: Counts::start(),
         networks,
+        counters: Box::new(move |name, set| counters.read(name, set)),
     };
     raise_limits();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

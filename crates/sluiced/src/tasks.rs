@@ -39,20 +39,22 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use crate::census::{Counts, Rounds};
 use crate::claim::Claim;
 use crate::control::{self, ControlSocket};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::flows::Flows;
 use crate::forwarding::Forwarding;
+use crate::http::{Live, Web, public};
 use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
 use crate::state::StateDir;
+use crate::teller::Teller;
+use crate::view::ReadCounters;
 
 /// When free memory is given back after something was done; by then an answer is on its way.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// What the daemon finds around it.
-#[derive(Debug)]
 pub struct Surroundings {
     /// The configuration file.
     pub config: PathBuf,
@@ -70,6 +72,8 @@ pub struct Surroundings {
     pub counter: Counts,
     /// Where the host is, at the start.
     pub networks: Networks,
+    /// Reads counters while the reconcile task does something else.
+    pub counters: ReadCounters,
 }
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
@@ -81,7 +85,8 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, networks } = surroundings;
+    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, networks, counters } =
+        surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -99,15 +104,22 @@ pub async fn run<D: Dataplane>(
     })?;
     let _held_to_the_end = claim()?;
     let (_removed_at_the_end, listener) = socket.split();
-    let forwarding = Forwarding::new(proc, state);
-    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify, flows, networks).await?;
+    let teller = Teller::new(asking.clone(), counter.clone(), counters, proc.clone());
+    let live = Live::new(teller.clone());
+    let mut web = Web::new(public(teller.clone(), live.clone()));
+    let door = web.door(loaded.config.http.as_ref());
+    web.open(
+        door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
+    );
+    let hands = Hands { forwarding: Forwarding::new(proc, state), notify, flows, web };
+    let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
         listen(daemon.dataplane(), asking.clone())?;
         daemon.catch_up().await;
     }
     let mut counts = Rounds::new(counter.clone());
-    tokio::spawn(control::serve(listener, asking, counter));
+    tokio::spawn(control::serve(listener, asking, counter, teller, live));
 
     let mut watchdog = watchdog.map(|limit| {
         let mut signs = interval(limit / 2);
@@ -123,9 +135,7 @@ pub async fn run<D: Dataplane>(
                     let reply = daemon.reload().await;
                     let _ = answer.map(|answer| answer.send(reply));
                 }
-                Some(Request::Status(flows, answer)) => {
-                    drop(answer.send(daemon.status(flows.as_ref())));
-                }
+                Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
                     drop(answer.send(daemon.set_override(request, uid).await));
                 }

@@ -6,25 +6,34 @@ use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::serve::IncomingStream;
-use sluice_api::{Change, ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH, STATUS_PATH};
+use sluice_api::{Change, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH};
 use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
 
 use crate::census::Counts;
+use crate::http::{Live, refuse, showing};
 use crate::request::{Refused, Request};
+use crate::teller::{Stopping, Teller};
 
 type Requests = mpsc::Sender<Request>;
 
 /// Answers until the task is aborted.
-pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: Counts) {
+pub(crate) async fn serve(
+    listener: UnixListener,
+    requests: Requests,
+    counter: Counts,
+    teller: Teller,
+    live: Live,
+) {
     let router = Router::new()
-        .route(STATUS_PATH, get(status))
         .route(RELOAD_PATH, post(reload))
         .route(OVERRIDE_PATH, post(set_override))
+        .with_state(Asked { requests, counter })
+        .merge(showing(teller, live))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
         .method_not_allowed_fallback(async || {
             refuse(
@@ -32,8 +41,7 @@ pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: C
                 "no such method here",
                 "GET status, POST reload, POST override",
             )
-        })
-        .with_state(Asked { requests, counter });
+        });
     if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
         error!("serve the control socket: {error}");
     }
@@ -82,21 +90,13 @@ async fn set_override(
         Ok(Ok(mut backend)) => {
             // What was said holds already: counting may take a while.
             if let Some(flows) = counter.count().await {
-                backend.active =
-                    ask(&requests, |answer| Request::Active(names, flows, answer)).await.ok().flatten();
+                let active = |answer| Request::Active(names, flows.census, answer);
+                backend.active = ask(&requests, active).await.ok().flatten();
             }
             Json(backend).into_response()
         }
         Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
         Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
-        Err(refusal) => refusal,
-    }
-}
-
-async fn status(State(Asked { requests, counter }): State<Asked>) -> Response {
-    let flows = counter.count().await;
-    match ask(&requests, |answer| Request::Status(flows, answer)).await {
-        Ok(status) => Json(status).into_response(),
         Err(refusal) => refusal,
     }
 }
@@ -114,12 +114,8 @@ async fn ask<T>(
     requests: &Requests,
     request: impl FnOnce(oneshot::Sender<T>) -> Request,
 ) -> Result<T, Response> {
-    let stopping = || refuse(StatusCode::SERVICE_UNAVAILABLE, "sluiced is stopping", "start it again");
+    let stopping = || Stopping.into_response();
     let (sender, answer) = oneshot::channel();
     requests.send(request(sender)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())
-}
-
-fn refuse(code: StatusCode, error: &str, hint: &str) -> Response {
-    (code, Json(ErrorReply { error: error.to_owned(), hint: hint.to_owned() })).into_response()
 }

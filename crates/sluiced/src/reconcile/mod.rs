@@ -5,6 +5,7 @@
 
 mod clients;
 mod failure;
+mod inventory;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,16 +20,17 @@ use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::{tally, tally_services};
 use sluice_core::transition::Transition;
 use sluice_nft::{
-    CommitError, Counters, Dataplane, Errno, Owner, Part, ReadError, Receipt, Snapshot, Step, Table,
-    TableFlags,
+    CommitError, Counters, Dataplane, Errno, Owner, Part, Receipt, Snapshot, Step, Table, TableFlags,
 };
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::clock::now;
 use crate::fatal::chain;
+use crate::timings::Timings;
 use crate::totals::Totals;
 pub use failure::{Failure, RoundError};
+pub use inventory::{Countable, Inventory};
 
 /// How often a round, or one commit of it, is tried because somebody else changed the ruleset under it.
 const ATTEMPTS: u32 = 8;
@@ -65,7 +67,10 @@ pub struct Reconciler<D> {
     dataplane: D,
     /// What the kernel holds as far as we know; `None`: it has to be read.
     known: Option<Known>,
+    /// What it held when we last knew.
+    inventory: Inventory,
     totals: Totals,
+    timings: Timings,
     rounds: u64,
     last_commit: Option<Timestamp>,
 }
@@ -97,21 +102,6 @@ pub enum Outcome {
     },
 }
 
-/// What the kernel holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inventory {
-    /// Whether there is a table.
-    pub present: bool,
-    /// Its flags.
-    pub flags: TableFlags,
-    /// Number of its sets and maps.
-    pub sets: usize,
-    /// Number of its chains.
-    pub chains: usize,
-    /// Number of elements of all sets.
-    pub elements: usize,
-}
-
 impl Trigger {
     /// Whether the kernel has to be read, whatever is known of it.
     fn looks(self) -> bool {
@@ -122,7 +112,15 @@ impl Trigger {
 impl<D: Dataplane> Reconciler<D> {
     /// Nothing is read or changed yet.
     pub fn new(dataplane: D) -> Self {
-        Reconciler { dataplane, known: None, totals: Totals::default(), rounds: 0, last_commit: None }
+        Reconciler {
+            dataplane,
+            known: None,
+            inventory: Inventory::default(),
+            totals: Totals::default(),
+            timings: Timings::default(),
+            rounds: 0,
+            last_commit: None,
+        }
     }
 
     /// What is written to.
@@ -139,7 +137,12 @@ impl<D: Dataplane> Reconciler<D> {
         self.rounds += 1;
         let span = info_span!("reconcile", round = self.rounds, %trigger);
         async {
+            let began = Instant::now();
             let outcome = self.attempts(trigger.looks(), transition).await;
+            self.timings.round(trigger, began.elapsed(), outcome.is_ok());
+            if let Some(known) = &self.known {
+                self.inventory = Inventory::of(Some(known.committed.table()), known.flags);
+            }
             match &outcome {
                 Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
                 Ok(changed) => info!("{changed}"),
@@ -226,6 +229,7 @@ impl<D: Dataplane> Reconciler<D> {
         let plan = std::mem::take(&mut proposal.plan);
         let part = Part::of(plan.changes().map(|change| &change.step));
         let mut deleted = Counters::new();
+        self.totals.begin();
         let done = self.carry_out(plan, known.generation, began, &mut deleted).await;
         self.totals.keep(proposal.tally(&known.committed, transition.held, &deleted));
         let (generation, outcome) = done?;
@@ -259,6 +263,7 @@ impl<D: Dataplane> Reconciler<D> {
         });
         drop((counters, origins));
         let mut deleted = Counters::new();
+        self.totals.begin();
         let done = self.carry_out(plan, generation, began, &mut deleted).await;
         self.totals.keep(tally_services(held, &layout, &deleted));
         let (generation, outcome) = done?;
@@ -311,8 +316,10 @@ impl<D: Dataplane> Reconciler<D> {
         let (mut left, mut backoff) = (ATTEMPTS, BACKOFF);
         loop {
             left -= 1;
+            let began = Instant::now();
             let error = match self.dataplane.commit(steps, Some(generation)) {
                 Ok(receipt) => {
+                    self.timings.commit(began.elapsed());
                     self.last_commit = Some(now());
                     return Ok(receipt);
                 }
@@ -325,24 +332,16 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// What the kernel holds, with its counts; `services` are those it was made equal to.
-    pub fn inspect(&mut self, services: InForce<'_>) -> Result<Inventory, ReadError> {
-        if let Some(mut known) = self.known.take()
-            && let Some(generation) = self.dataplane.unchanged_since(known.generation)?
-        {
-            known.generation = generation;
-            let mut counters = Counters::new();
-            for (name, set) in known.committed.table().sets.iter().filter(|(_, set)| set.counter) {
-                let counted = self.dataplane.counters(name, set)?.into_iter();
-                counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
-            }
-            self.totals.observe(known.committed.tally(services, &counters));
-            let known = self.known.insert(known);
-            return Ok(Inventory::of(Some(known.committed.table()), known.flags));
-        }
-        let Snapshot { table, counters, flags, .. } = self.dataplane.read()?;
-        self.totals.observe(tally_services(services, &Layout::of(table.as_ref()), &counters));
-        Ok(Inventory::of(table.as_ref(), flags))
+    /// What the kernel holds as far as we know, and whether there is a table now.
+    pub fn inventory(&mut self) -> Inventory {
+        let present =
+            self.dataplane.read_part(&Part::default()).map_or(self.inventory.present, |it| it.is_some());
+        Inventory { present, ..self.inventory }
+    }
+
+    /// What it takes to count new connections; `None`: the table has to be read first.
+    pub fn countable(&self) -> Option<Countable> {
+        self.known.as_ref().map(|known| Countable::of(&known.committed))
     }
 
     /// Removes the table, if there is one.
@@ -375,6 +374,11 @@ impl<D: Dataplane> Reconciler<D> {
         self.known.as_ref().is_some_and(|known| known.generation.wrapping_sub(generation) <= u32::MAX / 2)
     }
 
+    /// How long things took.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
     /// Rounds so far.
     pub fn rounds(&self) -> u64 {
         self.rounds
@@ -383,19 +387,6 @@ impl<D: Dataplane> Reconciler<D> {
     /// When the kernel was last changed by us.
     pub fn last_commit(&self) -> Option<Timestamp> {
         self.last_commit
-    }
-}
-
-impl Inventory {
-    fn of(table: Option<&Table>, flags: TableFlags) -> Self {
-        let sets = || table.iter().flat_map(|table| table.sets.values());
-        Inventory {
-            present: table.is_some(),
-            flags,
-            sets: sets().count(),
-            chains: table.map_or(0, |table| table.chains.len()),
-            elements: sets().map(|set| set.elements.len()).sum(),
-        }
     }
 }
 

@@ -23,6 +23,8 @@ use sluiced::flows::{Flows, Order};
 use sluiced::notify::Notify;
 use sluiced::request::{self, Request};
 use sluiced::tasks::{self, Surroundings};
+use sluiced::teller::Teller;
+use sluiced::view::ReadCounters;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) const FORWARD4: &str = "net/ipv4/ip_forward";
@@ -45,6 +47,7 @@ pub(crate) struct Host {
 /// A running daemon.
 pub(crate) struct Daemon<'a> {
     pub(crate) host: &'a Host,
+    teller: Teller,
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
@@ -169,13 +172,20 @@ impl Host {
     /// Runs a daemon for as long as the story takes, and stops it.
     pub(crate) async fn run(&self, story: impl AsyncFnOnce(&Daemon)) {
         let (requests, receiver) = request::channel();
-        let daemon = Daemon { host: self, requests: requests.clone() };
+        let nobody = Counts::to(channel().0);
+        let teller = Teller::new(requests.clone(), nobody, self.counters(), self.proc());
+        let daemon = Daemon { host: self, requests: requests.clone(), teller };
         let story = async {
             story(&daemon).await;
             requests.send(Request::Stop).await.unwrap();
         };
         let (ended, ()) = tokio::join!(self.daemon((requests.clone(), receiver)), story);
         ended.unwrap();
+    }
+
+    fn counters(&self) -> ReadCounters {
+        let kernel = self.kernel.fake.clone();
+        Box::new(move |name, set| kernel.lock().unwrap().counters(name, set))
     }
 
     async fn daemon(&self, requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>)) -> Result<(), Fatal> {
@@ -193,6 +203,7 @@ impl Host {
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             networks: Networks::default(),
+            counters: self.counters(),
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }
@@ -200,7 +211,7 @@ impl Host {
 
 impl Daemon<'_> {
     pub(crate) async fn status(&self) -> Status {
-        self.ask(|answer| Request::Status(None, answer)).await
+        self.teller.look().await.expect("the daemon ended before it answered").status.clone()
     }
 
     pub(crate) async fn reload(&self) -> ReloadStatus {
