@@ -51,7 +51,7 @@ impl Page {
         self.paragraph(lines.join(&line_break()));
     }
 
-    /// A term and what it means; more paragraphs may follow in [`Page::indented`].
+    /// A term and what it means; more paragraphs may follow in [`Page::continued`].
     pub(crate) fn term(&mut self, tag: Vec<Inline>, text: Vec<Inline>) {
         self.roff.control("TP", []).text(tag);
         self.fresh = false;
