@@ -4,6 +4,8 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 # What needs root - kernel tests and whole systems - gets it from tests/setup/isolated, through sudo if need be.
 ROOT := SLUICE_SUDO=1
+# What the manual and the completions are tried with.
+READERS := mandoc man-db zsh fish
 
 .PHONY: demo test kernels systemd deb soak setup
 
@@ -12,7 +14,7 @@ demo: setup            ## client, balancer and four backends on this machine, st
 	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
-	tests/setup/install chromium
+	tests/setup/install $(READERS) chromium
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
 	cargo test --workspace --doc
@@ -28,9 +30,10 @@ systemd: setup         ## the package under Debian's systemd, version 12's and 1
 	tests/systemd/run
 
 deb: setup             ## the Debian package, in target/debian
-	packaging/deb
+	systemd/package
 
 soak: setup            ## property tests with many more cases, then storms of reloads for minutes
+	tests/setup/install $(READERS)
 	cargo build --workspace --bins
 	PROPTEST_CASES=4096 cargo test --workspace --exclude sluice-netlink --lib --bins
 	PROPTEST_CASES=4096 $(ROOT) cargo test --package sluice-netlink --lib

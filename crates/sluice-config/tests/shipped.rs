@@ -33,7 +33,7 @@ fn shipped_files_load_without_a_warning() {
 
 #[test]
 fn file_of_the_package_loads_and_enables_nothing() {
-    let loaded = load(&root().join("packaging/debian/sluice.yaml")).unwrap();
+    let loaded = load(&root().join("systemd/debian/sluice.yaml")).unwrap();
     assert_eq!(loaded.warnings, []);
     assert!(!loaded.config.services.is_empty());
     assert!(loaded.config.services.values().all(|service| !service.enabled));

@@ -5,6 +5,7 @@
 mod bench;
 mod golden;
 mod health;
+mod man;
 mod scale;
 
 use clap::Parser;
@@ -16,6 +17,7 @@ enum Xtask {
     Bench(bench::Bench),
     Golden(golden::Golden),
     Health(health::Health),
+    Man(man::Man),
     Scale(scale::Scale),
     #[command(hide = true)]
     ScaleOnce(scale::once::ScaleOnce),
@@ -26,6 +28,7 @@ fn main() -> anyhow::Result<()> {
         Xtask::Bench(bench) => bench.run(),
         Xtask::Golden(golden) => golden.run(),
         Xtask::Health(health) => health.run(),
+        Xtask::Man(man) => man.run(),
         Xtask::Scale(scale) => scale.run(),
         Xtask::ScaleOnce(once) => once.run(),
     }
