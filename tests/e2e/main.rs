@@ -29,10 +29,12 @@ mod ownership;
 mod reload;
 mod repair;
 mod shares;
+mod showing;
 mod source;
 mod startup;
 mod storm;
 mod synproxy;
+mod terminal;
 mod vrf;
 
 /// All four backends of a lab, IPv4.

@@ -27,7 +27,9 @@ struct Inner {
 }
 
 /// How long probes take, by service.
-type Durations = Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>;
+type Durations = Family<Label, Histogram, fn() -> Histogram>;
+
+type Label = [(&'static str, String); 1];
 
 impl Default for Inner {
     fn default() -> Self {
@@ -183,7 +185,7 @@ impl Board {
     }
 }
 
-fn label(service: &ServiceName) -> [(&'static str, String); 1] {
+fn label(service: &ServiceName) -> Label {
     [("service", service.to_string())]
 }
 

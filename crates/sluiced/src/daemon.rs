@@ -66,6 +66,14 @@ pub(crate) struct Daemon<D> {
     last_round: Instant,
 }
 
+/// What it reaches the rest of the world with, beside the kernel's ruleset.
+pub(crate) struct Hands {
+    pub(crate) forwarding: Forwarding,
+    pub(crate) notify: Notify,
+    pub(crate) flows: Flows,
+    pub(crate) web: Web,
+}
+
 /// The last round failed: why, and when it is tried again.
 struct Trouble {
     error: String,
@@ -81,11 +89,8 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        mut forwarding: Forwarding,
-        notify: Notify,
-        flows: Flows,
+        Hands { mut forwarding, notify, flows, web }: Hands,
         networks: Networks,
-        web: Web,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.iter().for_each(|warning| warn!("{warning}"));

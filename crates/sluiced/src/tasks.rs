@@ -39,7 +39,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use crate::census::{Counts, Rounds};
 use crate::claim::Claim;
 use crate::control::{self, ControlSocket};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::flows::Flows;
 use crate::forwarding::Forwarding;
@@ -111,8 +111,8 @@ pub async fn run<D: Dataplane>(
     web.open(
         door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
     );
-    let forwarding = Forwarding::new(proc, state);
-    let mut daemon = Daemon::start(file, loaded, dataplane, forwarding, notify, flows, networks, web).await?;
+    let hands = Hands { forwarding: Forwarding::new(proc, state), notify, flows, web };
+    let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
         listen(daemon.dataplane(), asking.clone())?;

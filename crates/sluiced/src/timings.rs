@@ -9,10 +9,12 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::reconcile::Trigger;
 
+type Label = [(&'static str, String); 1];
+
 /// Clones are the same timings.
 #[derive(Clone, Debug)]
 pub struct Timings {
-    rounds: Family<[(&'static str, String); 1], Histogram, fn() -> Histogram>,
+    rounds: Family<Label, Histogram, fn() -> Histogram>,
     commits: Histogram,
     failures: Counter,
 }

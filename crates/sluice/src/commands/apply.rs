@@ -14,6 +14,7 @@ use sluiced::forwarding::{Forwarding, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 
 use crate::args::Common;
+use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
 
 /// Make the kernel as configured, once, without a daemon
@@ -66,11 +67,13 @@ impl Apply {
             let hint = error.hint();
             Fatal::new(exit, error, hint)
         })?;
+        let progress = Progress::of("apply: making the kernel as configured");
         let networks = kernel::networks()?;
         let nothing = Services::new();
         let transition = Transition::between(&nothing, InForce::from(&services).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
+        drop(progress);
         match self.json {
             true => output::print_json(&Report::of(&outcome))?,
             false => output::print(&format!("{outcome}\n"))?,
@@ -88,4 +91,10 @@ impl Report {
             }
         }
     }
+}
+
+/// A report with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    vec![serde_json::to_value(Report { added: 1, changed: 2, removed: 3 }).unwrap()]
 }
