@@ -416,6 +416,12 @@ impl<D: Dataplane> Daemon<D> {
         Ok(())
     }
 
+    /// Leaves the kernel to the daemon that is started next.
+    pub(crate) fn hand_over(mut self) {
+        self.notify.stopping();
+        info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
+    }
+
     /// The state on one line.
     pub(crate) fn line(&self) -> String {
         match (&self.trouble, self.reload.ok) {

@@ -46,6 +46,11 @@ fn check(file: &Path) -> Result<(), Fatal> {
 }
 
 fn run(args: Args) -> Result<(), Fatal> {
+    // The unit gives a user that is not root its capabilities by the ambient set, which programs would get as well that
+    // probe backends. What this process may do stays.
+    if let Err(error) = rustix::thread::clear_ambient_capability_set() {
+        warn!("keep capabilities from programs that probe: {error}");
+    }
     memory::share_heap();
     let (asking, requests) = request::channel();
     let networks = follow_networks(asking.clone())?;

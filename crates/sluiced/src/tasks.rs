@@ -1,7 +1,8 @@
 //! The tasks of the daemon and what they say to each other.
 //!
 //! ```text
-//!   SIGHUP SIGTERM SIGINT       sluice, curl
+//!   SIGHUP SIGTERM
+//!   SIGINT SIGUSR2              sluice, curl
 //!            |                       | HTTP on the control socket
 //!            v                       v
 //!      +-----------+          +-------------+
@@ -127,7 +128,7 @@ pub async fn run<D: Dataplane>(
         signs
     });
     let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
-    loop {
+    let hands_over = loop {
         tokio::select! {
             request = requests.recv() => match request {
                 // Who asked may be gone.
@@ -144,7 +145,8 @@ pub async fn run<D: Dataplane>(
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
-                Some(Request::Stop) | None => break,
+                Some(Request::Stop) | None => break false,
+                Some(Request::HandOver) => break true,
             },
             trigger = daemon.due() => daemon.round(trigger).await,
             () = daemon.health_changes() => daemon.health().await,
@@ -162,6 +164,10 @@ pub async fn run<D: Dataplane>(
         }
         is_tidy = false;
         tidy.as_mut().reset(Instant::now() + TIDY);
+    };
+    if hands_over {
+        daemon.hand_over();
+        return Ok(());
     }
     daemon.stop()
 }
