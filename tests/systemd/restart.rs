@@ -22,6 +22,17 @@ fn restart_under_traffic_loses_no_connection() {
 
 #[test]
 #[ignore = "takes a booted Debian: make systemd"]
+fn restart_where_nobody_owns_tables_loses_no_connection() {
+    let machine = Machine::installed();
+    machine.drop_in("Environment=SLUICE_UNOWNED=1");
+    machine.configure(&web(&[1, 2, 3, 4]));
+    machine.sh("systemctl start sluiced");
+    assert!(!machine.lab.balancer.sh("nft list table inet sluice").contains("flags owner"));
+    undisturbed(&machine, || (0..8).for_each(|_| drop(machine.sh("systemctl restart sluiced"))));
+}
+
+#[test]
+#[ignore = "takes a booted Debian: make systemd"]
 fn restart_with_a_bad_file_fails_and_traffic_goes_on() {
     let machine = Machine::serving();
     machine.configure("services: [");
