@@ -5,13 +5,14 @@ export PATH := $(HOME)/.cargo/bin:$(PATH):/usr/sbin:/sbin
 # What needs root - kernel tests and whole systems - gets it from tests/setup/isolated, through sudo if need be.
 ROOT := SLUICE_SUDO=1
 
-.PHONY: demo test kernels soak setup
+.PHONY: demo test kernels systemd deb soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
 	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
 
-test: setup            ## every test: unit, property, golden, then real connections in namespaces
+test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
+	tests/setup/install chromium
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
 	cargo test --workspace --doc
@@ -21,6 +22,13 @@ test: setup            ## every test: unit, property, golden, then real connecti
 kernels: setup         ## the same daemon on Debian's kernels 6.1 and 6.12, in virtual machines
 	tests/setup/install mmdebstrap cpio
 	tests/kernels/smoke
+
+systemd: setup         ## the package under Debian's systemd, version 12's and 13's, booted in containers
+	tests/setup/install mmdebstrap systemd-container
+	tests/systemd/run
+
+deb: setup             ## the Debian package, in target/debian
+	packaging/deb
 
 soak: setup            ## property tests with many more cases, then storms of reloads for minutes
 	cargo build --workspace --bins

@@ -31,10 +31,12 @@ mod ownership;
 mod reload;
 mod repair;
 mod shares;
+mod showing;
 mod source;
 mod startup;
 mod storm;
 mod synproxy;
+mod terminal;
 mod totals;
 mod vrf;
 

@@ -13,7 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    BackendStatus, ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
+    BackendStatus, CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH,
+    OverrideRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
 };
 
 /// How long an answer may take: a round over a large configuration takes seconds, never this long.
@@ -55,12 +56,18 @@ impl ClientError {
     /// What to do about it.
     pub fn hint(&self) -> &str {
         match self {
-            ClientError::NotRunning(..) => "start it, or name the socket with --socket",
+            ClientError::NotRunning(..) => {
+                "start it: systemctl start sluiced, or name the socket with --socket"
+            }
             ClientError::NotAllowed(..) => "be root, or join the group that control.group names",
             ClientError::Connect(..) => "name the control socket of sluiced with --socket",
-            ClientError::Exchange(..) => "see the log of sluiced, and try again",
-            ClientError::TimedOut(..) => "sluiced is busy or stuck: see its log",
-            ClientError::Answer(..) => "use sluice and sluiced of the same version",
+            ClientError::Exchange(..) => {
+                "sluiced may have ended: see its log, journalctl -u sluiced, and try again"
+            }
+            ClientError::TimedOut(..) => "sluiced is busy or stuck: see its log, journalctl -u sluiced",
+            ClientError::Answer(..) => {
+                "use sluice and sluiced of the same version: after an upgrade, systemctl restart sluiced"
+            }
             ClientError::Refused(reply) => &reply.hint,
         }
     }
@@ -79,29 +86,38 @@ impl Client {
 
     /// State of the daemon, with connection counts read from the kernel now.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.request(Method::GET, STATUS_PATH, Bytes::new()).await
+        self.request(Method::GET, STATUS_PATH, None, Bytes::new()).await
+    }
+
+    /// Live connections of all services, of one, or of one backend, as the kernel tracks them now.
+    pub async fn connections(&self, query: &ConnectionsQuery) -> Result<Connections, ClientError> {
+        let query = serde_urlencoded::to_string(query).expect("keys are words, values text and numbers");
+        self.request(Method::GET, CONNECTIONS_PATH, Some(query), Bytes::new()).await
     }
 
     /// Has the daemon read its configuration again, and waits until the kernel has it. A file that
     /// was not taken is an answer too, with `ok` false.
     pub async fn reload(&self) -> Result<ReloadStatus, ClientError> {
-        self.request(Method::POST, RELOAD_PATH, Bytes::new()).await
+        self.request(Method::POST, RELOAD_PATH, None, Bytes::new()).await
     }
 
     /// Says something of a backend, and waits until the kernel has it.
     pub async fn set_override(&self, request: &OverrideRequest) -> Result<BackendStatus, ClientError> {
         let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
-        self.request(Method::POST, OVERRIDE_PATH, body.into()).await
+        self.request(Method::POST, OVERRIDE_PATH, None, body.into()).await
     }
 
     async fn request<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &'static str,
+        query: Option<String>,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        let uri = query.filter(|query| !query.is_empty()).map(|query| format!("{path}?{query}"));
+        let uri = uri.as_deref().unwrap_or(path);
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(error))?;
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, &method, path, body))
+        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, &method, uri, body))
             .await
             .map_err(|_| ClientError::TimedOut(method.clone(), path))?
             .map_err(|error| ClientError::Exchange(method.clone(), path, self.socket.clone(), error))?;
@@ -129,16 +145,16 @@ impl Client {
 async fn exchange(
     stream: UnixStream,
     method: &Method,
-    path: &'static str,
+    uri: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), hyper::Error> {
     let request = Request::builder()
         .method(method)
-        .uri(path)
+        .uri(uri)
         .header(HOST, "sluice")
         .header(CONTENT_TYPE, "application/json");
     let request = request.body(Full::new(body));
-    let request = request.expect("method, path and host are valid by construction");
+    let request = request.expect("method, path, query and host are valid by construction");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let answer = async move {
         let response = sender.send_request(request).await?;
@@ -156,8 +172,16 @@ mod tests {
 
     use super::*;
 
-    /// Answers one connection with `response`, whatever is asked, and returns what was asked.
+    /// Asks for a reload of a daemon that answers `response`.
     async fn ask_a_daemon_that_says(response: &'static str) -> (Result<ReloadStatus, ClientError>, String) {
+        ask(response, async |client| client.reload().await).await
+    }
+
+    /// Answers one connection with `response`, whatever is asked, and returns what was asked.
+    async fn ask<T>(
+        response: &'static str,
+        question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+    ) -> (Result<T, ClientError>, String) {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("sock");
         let listener = UnixListener::bind(&socket).unwrap();
@@ -169,7 +193,7 @@ mod tests {
             String::from_utf8(request[..length].to_vec()).unwrap()
         };
         let client = Client::new(&socket);
-        tokio::join!(client.reload(), daemon)
+        tokio::join!(question(&client), daemon)
     }
 
     #[tokio::test]
@@ -183,6 +207,43 @@ mod tests {
         let (reply, asked) = ask_a_daemon_that_says(response.leak()).await;
         assert_eq!(reply.unwrap().problems, ["x.yaml:1:1: error: bad (fix)"]);
         assert!(asked.starts_with("POST /api/v1/reload HTTP/1.1\r\nhost: sluice\r\n"), "{asked}");
+    }
+
+    #[tokio::test]
+    async fn connections_are_asked_for_with_an_encoded_query() {
+        let body = r#"{"total":53211,"connections":[]}"#;
+        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).leak();
+        let all = ConnectionsQuery::default();
+        let some = ConnectionsQuery {
+            service: Some("web".into()),
+            backend: Some("[2001:db8::1]:80 a&b=c/d?é".into()),
+            limit: Some(5),
+        };
+        for (query, path) in [
+            (all, "/api/v1/connections"),
+            (
+                some,
+                "/api/v1/connections?service=web&backend=%5B2001%3Adb8%3A%3A1%5D%3A80+a%26b%3Dc%2Fd%3F%C3%A9&limit=5",
+            ),
+        ] {
+            let (reply, asked) = ask(response, async |client| client.connections(&query).await).await;
+            assert_eq!(reply.unwrap().total, 53211);
+            assert!(asked.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{asked}");
+            // What the other side's decoder makes of it.
+            let sent = path.split_once('?').map_or("", |(_, query)| query);
+            assert_eq!(serde_urlencoded::from_str::<ConnectionsQuery>(sent).unwrap(), query);
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_are_refused_say_why() {
+        let (reply, _) = ask(
+            "HTTP/1.1 404 x\r\nconnection: close\r\n\r\n{\"error\":\"no service wob\",\"hint\":\"did you mean web?\"}",
+            async |client| client.connections(&ConnectionsQuery::default()).await,
+        )
+        .await;
+        let error = reply.unwrap_err();
+        assert_eq!((error.to_string().as_str(), error.hint()), ("no service wob", "did you mean web?"));
     }
 
     #[tokio::test]
@@ -210,7 +271,8 @@ mod tests {
         for _ in 0..2 {
             let error = Client::new(&socket).status().await.unwrap_err();
             assert!(matches!(error, ClientError::NotRunning(..)), "{error:?}");
-            assert_eq!(error.hint(), "start it, or name the socket with --socket");
+            let hint = "start it: systemctl start sluiced, or name the socket with --socket";
+            assert_eq!(error.hint(), hint);
             // The second time: the file is there, nobody listens.
             drop(std::os::unix::net::UnixListener::bind(&socket));
         }

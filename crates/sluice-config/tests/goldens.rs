@@ -67,7 +67,7 @@ fn describe(Loaded { config, warnings }: &Loaded) -> String {
     writeln!(text, "state {}, refresh {refresh:?}", state.display()).unwrap();
     writeln!(text, "control {}, group {:?}", control.socket.display(), control.group).unwrap();
     http.iter().for_each(|http| writeln!(text, "{http:?}").unwrap());
-    for (name, service) in services {
+    for (name, service) in services.iter() {
         let state = if service.enabled { "enabled" } else { "disabled" };
         writeln!(text, "\n{name}: {state}, {:?}, {:?}", service.scheduler, service.source).unwrap();
         service.interface.iter().for_each(|interface| writeln!(text, "  interface {interface}").unwrap());

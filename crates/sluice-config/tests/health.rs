@@ -8,7 +8,7 @@ use sluice_core::model::{Service, Services};
 fn services(text: &str) -> Services {
     let main = Source { path: "sluice.yaml".into(), text: text.to_owned() };
     match parse(main, |_| Ok(vec![])) {
-        Ok(loaded) => loaded.config.services,
+        Ok(loaded) => std::sync::Arc::unwrap_or_clone(loaded.config.services),
         Err(problems) => panic!("{problems:#?}"),
     }
 }

@@ -12,6 +12,7 @@ mod attr;
 mod batch;
 mod commit;
 pub mod conntrack;
+mod counter_reader;
 mod deleted;
 mod dump;
 mod element;
@@ -36,6 +37,7 @@ mod tests;
 mod uapi;
 mod watch;
 
+pub use counter_reader::CounterReader;
 pub use features::{Missing, ProbeError, probe};
 pub use interfaces::{Interfaces, networks};
 pub use monitor::{Change, Event, Monitor};

@@ -31,6 +31,16 @@ impl Proc {
         Ok(routes.lines().filter_map(advertised_default_route).map(str::to_owned).collect())
     }
 
+    /// How often conntrack could not enter a flow, on all processors, in the network namespace of the calling thread;
+    /// `None` where it does not say.
+    pub fn conntrack_insert_failed(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(self.0.join("thread-self/net/stat/nf_conntrack")).ok()?;
+        let (names, processors) = text.split_once('\n')?;
+        let column = names.split_ascii_whitespace().position(|name| name == "insert_failed")?;
+        let counts = processors.lines().map(|line| line.split_ascii_whitespace().nth(column));
+        counts.map(|count| u64::from_str_radix(count?, 16).ok()).sum()
+    }
+
     fn path(&self, key: &str) -> PathBuf {
         self.0.join("sys").join(Path::new(key))
     }
@@ -77,6 +87,18 @@ impl SysctlError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn insert_failed_is_the_sum_of_all_processors() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("thread-self/net/stat");
+        std::fs::create_dir_all(&folder).unwrap();
+        let text =
+            "entries  insert insert_failed drop\n0000000a  00000000 00000010 00000000\n0000000a 0 2 0\n";
+        std::fs::write(folder.join("nf_conntrack"), text).unwrap();
+        assert_eq!(Proc::at(directory.path()).conntrack_insert_failed(), Some(18));
+        assert_eq!(Proc::at(directory.path().join("nowhere")).conntrack_insert_failed(), None);
+    }
 
     #[test]
     fn advertised_default_route_of_a_learnt_one_is_its_interface() {

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
 use sluice_core::health::{Health, Machine};
-use sluice_core::model::{BackendKey, HealthCheck, Initial, ProbeTarget};
+use sluice_core::model::{BackendKey, HealthCheck, Initial, ProbeTarget, ServiceName};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
@@ -16,10 +19,25 @@ use crate::outcome::{Outcome, Verdict};
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     state: Mutex<State>,
     changed: Notify,
+    durations: Durations,
+}
+
+/// How long probes take, by service.
+type Durations = Family<Label, Histogram, fn() -> Histogram>;
+
+type Label = [(&'static str, String); 1];
+
+impl Default for Inner {
+    fn default() -> Self {
+        // A quarter of a millisecond to more than a minute.
+        let histogram = || Histogram::new(exponential_buckets(2.5e-4, 4.0, 10));
+        let (state, changed) = Default::default();
+        Inner { state, changed, durations: Family::new_with_constructor(histogram) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +131,12 @@ impl Board {
     /// Forgets all others.
     pub(crate) fn retain(&self, keys: &BTreeSet<BackendKey>) {
         let mut state = self.state();
+        let before: BTreeSet<_> = state.backends.keys().map(|key| key.service.clone()).collect();
         state.backends.retain(|key, _| keys.contains(key));
+        let after: BTreeSet<_> = keys.iter().map(|key| &key.service).collect();
+        for gone in before.iter().filter(|service| !after.contains(service)) {
+            self.0.durations.remove(&label(gone));
+        }
         state.changed.retain(|key| keys.contains(key));
     }
 
@@ -136,6 +159,10 @@ impl Board {
         let mut state = self.state();
         let State { backends, changed } = &mut *state;
         let before = changed.len();
+        let services: BTreeSet<_> = keys.iter().map(|key| &key.service).collect();
+        for service in services {
+            self.0.durations.get_or_create(&label(service)).observe(outcome.took.as_secs_f64());
+        }
         for key in keys {
             let entry = backends.get_mut(key).filter(|entry| entry.target == target);
             if entry.is_some_and(|entry| entry.observe(key, outcome)) {
@@ -147,9 +174,19 @@ impl Board {
         }
     }
 
+    /// Adds how long probes take to what is shown.
+    pub fn register(&self, registry: &mut Registry) {
+        let help = "From the beginning of a probe to its end";
+        registry.register_with_unit("probe_duration", help, Unit::Seconds, self.0.durations.clone());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn label(service: &ServiceName) -> Label {
+    [("service", service.to_string())]
 }
 
 impl Entry {

@@ -21,6 +21,7 @@ mod programs;
 mod segment;
 mod server;
 mod shares;
+mod terminal;
 mod wait;
 
 pub use client::{Answer, Conversation};
@@ -33,4 +34,5 @@ pub use monitor::Monitor;
 pub use namespace::Namespace;
 pub use programs::program;
 pub use shares::{Shares, chi_square_exceeds};
+pub use terminal::Terminal;
 pub use wait::{PATIENCE, eventually};

@@ -8,7 +8,8 @@ use sluice_api::Admin;
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
-    apply, backend, check, cleanup, completions, doctor, explain, plan, reload, render, status,
+    apply, backend, check, cleanup, completions, connections, doctor, explain, plan, reload, render, status,
+    top,
 };
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
@@ -29,6 +30,7 @@ Examples:
   sluice plan sluice.yaml      what would it change in the kernel?
   sluice reload                have the daemon take its file
   sluice status                who serves what
+  sluice top                   the same, live
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan) or findings (doctor), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN \
 is missing, 78 the configuration is bad.";
@@ -68,6 +70,8 @@ enum Command {
     Apply(apply::Apply),
     Render(render::Render),
     Status(status::Status),
+    Top(top::Top),
+    Connections(connections::Connections),
     Reload(reload::Reload),
     /// Give backends no new connections; those they have go on
     Drain(backend::Backends),
@@ -93,6 +97,8 @@ impl Cli {
             Command::Apply(apply) => apply.run(common),
             Command::Render(render) => render.run(common),
             Command::Status(status) => status.run(common),
+            Command::Top(top) => top.run(common),
+            Command::Connections(connections) => connections.run(common),
             Command::Reload(reload) => reload.run(common),
             Command::Drain(backends) => backends.run(common, Admin::Drain),
             Command::Enable(backends) => backends.run(common, Admin::Enabled),

@@ -8,15 +8,22 @@ use sluice_api::{Client, ClientError};
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::state::{StateDir, StateError};
 
-/// Waits for the answer to one request to the daemon on `socket`.
+use crate::progress::Progress;
+
+/// Waits for the answer to one request of `command` to the daemon on `socket`.
 pub(crate) fn ask<T>(
+    command: &str,
     socket: &Path,
     request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
 ) -> Result<T, Fatal> {
-    run(request(&Client::new(socket)))?.map_err(|error| {
-        let hint = error.hint().to_owned();
-        Fatal::new(Exit::Runtime, error, hint)
-    })
+    let _progress = Progress::of(&format!("{command}: waiting for sluiced"));
+    run(request(&Client::new(socket)))?.map_err(no_answer)
+}
+
+/// What went wrong with a request, and what to do about it.
+pub(crate) fn no_answer(error: ClientError) -> Fatal {
+    let hint = error.hint().to_owned();
+    Fatal::new(Exit::Runtime, error, hint)
 }
 
 /// Runs a future to its end on this thread.

@@ -9,9 +9,17 @@ mod daemon;
 mod doctor;
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod json_docs;
 mod kernel;
 mod output;
+mod progress;
+mod rates;
+mod signals;
 mod status_text;
+mod text;
+mod top;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,9 @@
 //! What the program exits with, and where it says why.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -84,11 +87,67 @@ fn commands_with_a_missing_file_name_it() {
 #[test]
 fn commands_without_a_daemon_say_what_to_do() {
     let place = Place::with(WEB);
-    for command in ["status", "reload"] {
-        let (_, err) = expect(1, &mut place.sluice(&[command]));
-        assert!(err.starts_with("sluice: ") && err.contains("sluice.sock"), "{err}");
-        assert!(err.contains("No such file") && err.contains("(start it"), "{err}");
+    let socket = place.0.path().join("sluice.sock");
+    let told = format!(
+        "sluice: sluiced is not running, or its socket is elsewhere: connect {}: No such file or directory (os error 2) \
+         (start it: systemctl start sluiced, or name the socket with --socket)\n",
+        socket.display()
+    );
+    for arguments in [
+        &["status"][..],
+        &["reload"],
+        &["connections", "web"],
+        &["drain", "web/web1"],
+        &["weight", "web/web1", "3", "--json"],
+    ] {
+        let (out, err) = expect(1, &mut place.sluice(arguments));
+        assert_eq!((out.as_str(), err.as_str()), ("", told.as_str()), "{arguments:?}");
     }
+}
+
+#[test]
+fn socket_that_others_may_not_use_says_who_may() {
+    let place = Place::with(WEB);
+    let socket = place.0.path().join("sluice.sock");
+    let _daemon = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The program is not where others may read, either: its file is opened before the user changes.
+    let program = fs::File::open(env!("CARGO_BIN_EXE_sluice")).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", "/proc/self/fd/0", "status"]);
+    let (_, err) = expect(1, command.stdin(program).env("SLUICE_SOCKET", &socket));
+    assert!(err.starts_with("sluice: not allowed to talk to sluiced: connect "), "{err}");
+    assert!(err.ends_with("(be root, or join the group that control.group names)\n"), "{err}");
+}
+
+#[test]
+fn connections_of_a_backend_are_asked_for_by_name_and_shown_as_a_table() {
+    let place = Place::with(WEB);
+    let socket = UnixListener::bind(place.0.path().join("sluice.sock")).unwrap();
+    let daemon = std::thread::spawn(move || {
+        let connection = r#"{"service":"web","backend":"10.0.2.11:8080","protocol":"tcp","client":"198.51.100.7:40000",
+            "listener":"203.0.113.10:80","source":"10.0.2.1:61000","address":"10.0.2.11:8080","state":"established",
+            "expires":90,"bytes_in":null,"bytes_out":null}"#;
+        let body = format!(r#"{{"total":53211,"connections":[{connection}]}}"#);
+        let asked = socket.incoming().take(2).map(|stream| {
+            let (mut stream, mut request) = (stream.unwrap(), [0; 4096]);
+            let length = stream.read(&mut request).unwrap();
+            write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+            String::from_utf8_lossy(&request[..length]).lines().next().unwrap().to_owned()
+        });
+        asked.collect::<Vec<_>>()
+    });
+    let arguments = ["connections", "web/10.0.2.11:8080", "--limit", "1"];
+    let (out, _) = expect(0, &mut place.sluice(&arguments));
+    let lines: Vec<_> =
+        out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let row = "web/10.0.2.11:8080 tcp 198.51.100.7:40000 203.0.113.10:80 10.0.2.1:61000 established 1m 30s";
+    assert_eq!(lines[1..], [row, "1 of 53,211 shown: raise --limit"]);
+    let (out, _) = expect(0, &mut place.sluice(&[&arguments[..], &["--json"]].concat()));
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["total"], 53211);
+    let line = "GET /api/v1/connections?service=web&backend=10.0.2.11%3A8080&limit=1 HTTP/1.1";
+    assert_eq!(daemon.join().unwrap(), [line, line]);
 }
 
 #[test]
@@ -104,7 +163,13 @@ fn plan_and_apply_without_cap_net_admin_exit_77() {
 #[test]
 fn usage_errors_exit_2() {
     let place = Place::with(WEB);
-    for arguments in [&["chekc"][..], &["check", "--jsn"], &[], &["render", "--family", "ip6"]] {
+    for arguments in [
+        &["chekc"][..],
+        &["check", "--jsn"],
+        &[],
+        &["render", "--family", "ip6"],
+        &["render", "--json", "--format", "nft"],
+    ] {
         let (_, err) = expect(2, &mut place.sluice(arguments));
         assert!(err.contains("Usage: sluice"), "{err}");
     }
@@ -131,6 +196,7 @@ fn render_in_every_format_needs_only_the_file() {
         json["sets"].as_array().unwrap().iter().flat_map(|set| set["elements"].as_array().unwrap());
     let backends: Vec<_> = elements.filter_map(|element| element["backend"].as_str()).collect();
     assert_eq!(backends, ["10.0.2.11:8080", "10.0.2.12:8080"]);
+    assert_eq!(expect(0, &mut place.sluice(&["render", "--json"])).0, render("json"));
 }
 
 #[test]
@@ -160,7 +226,7 @@ fn output_that_nobody_reads_ends_quietly() {
 fn cleanup_while_somebody_answers_on_the_socket_is_refused() {
     let place = Place::with(WEB);
     let socket = place.0.path().join("sluice.sock");
-    let _daemon = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let _daemon = UnixListener::bind(&socket).unwrap();
     for command in ["cleanup", "apply"] {
         let (_, err) = expect(1, &mut place.sluice(&[command]));
         assert!(err.starts_with("sluice: sluiced runs: it answers on "), "{err}");

@@ -1,7 +1,5 @@
 //! Whether bytes are counted follows the configuration.
 
-use std::sync::Arc;
-
 use sluice_nft::Dataplane;
 use tracing::warn;
 
@@ -31,7 +29,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Has flows be of the services in force.
     pub(crate) fn account_for(&mut self) {
         if let Some(accounting) = &self.accounting {
-            accounting.follow(Arc::new(self.config.services.clone()));
+            accounting.follow(self.config.services.clone());
         }
     }
 
@@ -42,7 +40,7 @@ impl<D: Dataplane> Daemon<D> {
             on.map_err(|error| chain(&error))?;
         }
         if self.accounting.is_none() {
-            let (services, boot) = (Arc::new(self.config.services.clone()), self.sysctls.boot());
+            let (services, boot) = (self.config.services.clone(), self.sysctls.boot());
             let started = self.accounts.start(services, &self.config.state, boot, was_on);
             self.accounting = Some(started.map_err(|error| error.to_string())?);
         }

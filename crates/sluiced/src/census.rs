@@ -18,7 +18,7 @@ use tracing::warn;
 const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Counting takes at most one part in so many of the time.
-const REST: u32 = 10;
+pub(crate) const REST: u32 = 10;
 
 /// Who counts flows.
 #[derive(Clone, Debug)]
@@ -61,8 +61,8 @@ impl Counts {
     }
 
     /// Flows as of now; `None` if they cannot be counted.
-    pub(crate) async fn count(&self) -> Option<Census> {
-        self.ask(false).await.ok()?.inspect_err(complain).ok().map(|counted| counted.census)
+    pub(crate) async fn count(&self) -> Option<Counted> {
+        self.ask(false).await.ok()?.inspect_err(complain).ok()
     }
 
     fn ask(&self, follow: bool) -> oneshot::Receiver<io::Result<Counted>> {

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use sluice_api::{
-    DaemonStatus, ForeignChange, ForeignChanges, ReloadStatus, ServiceStatus, Status, TableStatus, Timestamp,
-    number,
+    DaemonStatus, EventKind, ForeignChange, ForeignChanges, ReloadStatus, ServiceStatus, Severity,
+    TableStatus, Timestamp, number,
 };
 use sluice_config::Loaded;
-use sluice_core::census::Census;
 use sluice_core::flows::Forget;
 use sluice_core::model::{BackendKey, Config, InForce, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
@@ -22,17 +21,22 @@ use tracing::{error, info, warn};
 use crate::accounts::{Accounting, Accounts};
 use crate::bases::Bases;
 use crate::clock::now;
+use crate::events::Events;
+use crate::facts::Facts;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::flows::Flows;
 use crate::forwarding::{self, ForwardingError, versions};
+use crate::http::Web;
 use crate::load::Following;
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
 use crate::serving::{met, moved};
+use crate::shared::Shared;
+use crate::since::Since;
 use crate::standing::Standings;
 use crate::sysctls::Sysctls;
-use crate::view::{Facts, Since, note_source_ports};
+use crate::view::{Reloads, View};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -45,7 +49,7 @@ pub(crate) struct Daemon<D> {
     /// In force. Control socket and state directory stay those of the start.
     pub(crate) config: Config,
     /// How its backends stand.
-    pub(crate) standings: Standings,
+    pub(crate) standings: Shared<Standings>,
     /// Which of its services follow counts of flows.
     pub(crate) following: Following,
     pub(crate) prober: Prober,
@@ -58,11 +62,22 @@ pub(crate) struct Daemon<D> {
     pub(crate) accounting: Option<Accounting>,
     pub(crate) notify: Notify,
     started: Timestamp,
-    pub(crate) since: Since,
+    pub(crate) since: Shared<Since>,
+    pub(crate) events: Shared<Events>,
+    web: Web,
     reload: ReloadStatus,
+    reloads: Reloads,
     trouble: Option<Trouble>,
     foreign: ForeignChanges,
     last_round: Instant,
+}
+
+/// What it reaches the rest of the world with, beside the kernel's ruleset.
+pub(crate) struct Hands {
+    pub(crate) sysctls: Sysctls,
+    pub(crate) notify: Notify,
+    pub(crate) flows: Flows,
+    pub(crate) web: Web,
 }
 
 /// The last round failed: why, and when it is tried again.
@@ -80,9 +95,7 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        mut sysctls: Sysctls,
-        notify: Notify,
-        flows: Flows,
+        Hands { mut sysctls, notify, flows, web }: Hands,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -97,7 +110,8 @@ impl<D: Dataplane> Daemon<D> {
             summary: String::new(),
             generation: 1,
         };
-        let since = Since::new(started);
+        let since = Shared::new(Since::new(started));
+        let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_round = Instant::now();
         let (memory, remembered) = Memory::open(&config.state, sysctls.boot());
         let written = Bases::open(&config.state, &config.services);
@@ -105,7 +119,7 @@ impl<D: Dataplane> Daemon<D> {
         let mut daemon = Daemon {
             file,
             config,
-            standings: Standings::on(networks),
+            standings: Shared::new(Standings::on(networks)),
             following: Following::default(),
             prober: Prober::new(),
             flows,
@@ -117,7 +131,10 @@ impl<D: Dataplane> Daemon<D> {
             notify,
             started,
             since,
+            events: Shared::default(),
+            web,
             reload,
+            reloads,
             trouble: None,
             foreign: ForeignChanges::default(),
             last_round,
@@ -138,6 +155,7 @@ impl<D: Dataplane> Daemon<D> {
         daemon.reload.summary = outcome.to_string();
         daemon.flows.forget(daemon.config.services.values().flat_map(Forget::untranslated).collect());
         let line = daemon.line();
+        daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));
         info!("ready: {line}");
         daemon.notify.ready(&line);
         Ok(daemon)
@@ -164,9 +182,15 @@ impl<D: Dataplane> Daemon<D> {
         self.reload = ReloadStatus { at, ok, problems, warnings, summary, generation };
         let line = self.line();
         if ok {
-            info!("reloaded: {line}")
+            info!("reloaded: {line}");
+            (self.reloads.ok, self.reloads.taken) = (self.reloads.ok + 1, at);
+            self.events.add(EventKind::Reload, Severity::Info, format!("reloaded: {}", self.reload.summary));
         } else {
-            error!("reload failed: {}", self.reload.summary)
+            error!("reload failed: {}", self.reload.summary);
+            self.reloads.failed += 1;
+            let why = self.reload.problems.first().map_or("", String::as_str);
+            let text = format!("reload failed, {}: {why}", self.reload.summary);
+            self.events.add(EventKind::Reload, Severity::Error, text);
         }
         self.notify.ready(&line);
         self.reload.clone()
@@ -176,6 +200,10 @@ impl<D: Dataplane> Daemon<D> {
     /// old one stays in force.
     async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
+        let door = self
+            .web
+            .door(new.http.as_ref())
+            .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
         self.expect_down(&new.services);
         let instead = self.standings.instead(&new.services);
@@ -189,8 +217,9 @@ impl<D: Dataplane> Daemon<D> {
             let forget = transition.differences().flat_map(met).collect();
             let (retired, back) = moved(&transition);
             // Those that have been there all the time lie better in memory.
-            let services = if is_same { std::mem::take(&mut self.config.services) } else { new.services };
+            let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
+            self.web.open(door);
             self.standings.replace(&self.config.services, instead).iter().for_each(warn_dropped);
             self.following.replace(&self.config.services);
             self.flows.forget(forget);
@@ -290,6 +319,8 @@ impl<D: Dataplane> Daemon<D> {
             }
             Event::Changed(Change { generation, pid, process }) => {
                 warn!("table {} was changed by {process} (pid {pid})", Table::NAME);
+                let text = format!("table {} was changed by {process} (pid {pid})", Table::NAME);
+                self.events.add(EventKind::Foreign, Severity::Warning, text);
                 self.foreign.total += 1;
                 self.foreign.last = Some(ForeignChange { at: now(), process, pid });
                 !self.reconciler.has_seen(generation)
@@ -305,16 +336,20 @@ impl<D: Dataplane> Daemon<D> {
         self.last_round = Instant::now();
         let before = self.trouble.take();
         if before.is_some() && result.is_ok() {
+            self.events.add(EventKind::Sync, Severity::Info, "in sync again");
             info!("in sync again");
         }
         result.map_err(|RoundError { failure, made }| {
-            let delay = before.map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
+            let delay = before.as_ref().map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
             let error = chain(&failure);
             let differences = match failure {
                 Failure::Differs { lines, .. } => lines,
                 _ => vec![],
             };
             let extent = if made { "partly done" } else { "nothing was changed" };
+            if before.is_none() {
+                self.events.add(EventKind::Sync, Severity::Error, format!("not in sync: {error} ({extent})"));
+            }
             error!("reconcile: {error} ({extent}; next attempt in {} ms)", delay.as_millis());
             differences.iter().for_each(|line| error!("{line}"));
             let (retry, retry_at) = (Instant::now() + delay, now() + delay);
@@ -324,26 +359,30 @@ impl<D: Dataplane> Daemon<D> {
         })
     }
 
-    /// Everything, with counts as of now, and these flows.
-    pub(crate) fn status(&mut self, flows: Option<&Census>) -> Status {
-        let services = &self.config.services;
-        let inspected = self.reconciler.inspect(self.standings.in_force(services));
-        let unread = inspected.as_ref().err().map(|error| chain(error));
-        let Inventory { present, flags, sets, chains, elements } = inspected.unwrap_or_default();
-        let trouble = self.trouble.as_ref();
-        let (facts, in_force) = (self.facts(flows), self.standings.in_force(services).iter());
-        let mut shown: Vec<_> =
-            in_force.map(|(name, serving)| facts.of(name, &services[name], serving)).collect();
-        note_source_ports(&mut shown, services);
-        Status {
-            services: shown,
+    /// How things are, for those who show it.
+    pub(crate) fn view(&mut self) -> View {
+        let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
+        let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
+        let totals = self.reconciler.totals().clone();
+        View {
+            services: services.clone(),
+            standings: self.standings.clone(),
+            since: self.since.clone(),
+            board: self.prober.board().clone(),
+            turn: totals.turn(),
+            totals,
+            bases: self.reconciler.bases(),
+            carried: self.accounts.by_backend(),
+            countable: self.reconciler.countable(),
+            timings: self.reconciler.timings().clone(),
             reload: self.reload.clone(),
+            reloads: self.reloads,
             table: TableStatus {
                 name: Table::NAME.to_owned(),
                 present,
                 flags: flags.names().map(str::to_owned).collect(),
                 synced: trouble.is_none(),
-                error: trouble.map(|trouble| trouble.error.clone()).or(unread),
+                error: trouble.map(|trouble| trouble.error.clone()),
                 differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
                 retry_at: trouble.map(|trouble| trouble.retry_at),
                 services: services.values().filter(|service| service.enabled).count(),
@@ -354,8 +393,7 @@ impl<D: Dataplane> Daemon<D> {
                 rounds: self.reconciler.rounds(),
                 foreign_changes: self.foreign.clone(),
             },
-            host: Default::default(),
-            events: vec![],
+            events: self.events.clone(),
             daemon: DaemonStatus {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
@@ -370,14 +408,12 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
         let serving = self.standings.in_force(&self.config.services).get(name);
-        self.facts(None).of(name, service, serving.unwrap_or(service))
-    }
-
-    fn facts(&self, flows: Option<&Census>) -> Facts<'_> {
-        let active = flows.map(|flows| flows.by_backend(&self.config.services, |_| true));
-        let carried = self.accounts.by_backend();
-        let totals = self.reconciler.totals();
-        Facts::new(self.prober.board(), &self.standings, totals, &self.since, active, carried)
+        let (counted, carried) = (self.reconciler.totals().counted(), self.accounts.by_backend());
+        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None, carried).of(
+            name,
+            service,
+            serving.unwrap_or(service),
+        )
     }
 
     /// Still there.
@@ -403,6 +439,14 @@ impl<D: Dataplane> Daemon<D> {
             }
         }
         Ok(())
+    }
+
+    /// Leaves the kernel to the daemon that is started next.
+    pub(crate) fn hand_over(mut self) {
+        self.notify.stopping();
+        self.accounting.take().into_iter().for_each(Accounting::stop);
+        self.reconciler.write_totals(None);
+        info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
     }
 
     /// The state on one line.
@@ -435,7 +479,7 @@ fn logged(problem: String) -> String {
 }
 
 fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
-    forwarding::ensure(sysctls, config.forwarding, &versions(&config.services)).map_err(
+    forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).map_err(
         |error: ForwardingError| {
             let hint = error.hint();
             let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };

@@ -10,7 +10,7 @@ use std::thread;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_core::model::Networks;
-use sluice_netlink::{Hold, Interfaces, Monitor, Netlink, ProbeError, Proc, memory, networks};
+use sluice_netlink::{CounterReader, Hold, Interfaces, Monitor, Netlink, ProbeError, Proc, memory, networks};
 use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::census::Counts;
@@ -47,9 +47,18 @@ fn check(file: &Path) -> Result<(), Fatal> {
 }
 
 fn run(args: Args) -> Result<(), Fatal> {
+    // The unit gives a user that is not root its capabilities by the ambient set, which programs would get as well that
+    // probe backends. What this process may do stays.
+    if let Err(error) = rustix::thread::clear_ambient_capability_set() {
+        warn!("keep capabilities from programs that probe: {error}");
+    }
     memory::share_heap();
     let (asking, requests) = request::channel();
     let networks = follow_networks(asking.clone())?;
+    let mut counters = CounterReader::open().map_err(|error| {
+        let error = format!("open a netlink socket for counters: {error}");
+        Fatal::new(Exit::Runtime, error, "raise the limits of the process")
+    })?;
     let surroundings = Surroundings {
         config: args.config,
         proc: Proc::default(),
@@ -60,6 +69,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         counter: Counts::start(),
         listing: Listing::start(),
         networks,
+        counters: Box::new(move |name, set| counters.read(name, set)),
     };
     raise_limits();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sluice_api::{Admin, BackendStatus, Change, ErrorReply, Override, OverrideRequest};
+use sluice_api::{Admin, BackendStatus, Change, ErrorReply, EventKind, Override, OverrideRequest, Severity};
 use sluice_nft::Dataplane;
 use tracing::info;
 
@@ -35,6 +35,12 @@ impl<D: Dataplane> Daemon<D> {
         if said.admin.is_some() || said.weight.is_some() {
             self.standings.overrides.insert(key.clone(), Override { uid, since: now(), ..said });
         }
+        let text = match change {
+            Change::Admin(admin) => format!("{} by uid {uid}", admin.as_str()),
+            Change::Weight(Some(weight)) => format!("weight {weight} by uid {uid}"),
+            Change::Weight(None) => format!("weight as in the file by uid {uid}"),
+        };
+        self.events.of(&key, EventKind::Operator, Severity::Info, text);
         self.since.mark(key.clone(), now());
         self.remember();
         let service = &self.config.services[&name];

@@ -1,12 +1,12 @@
 //! What other tasks ask of the reconcile task.
 
-use std::sync::Arc;
-
-use sluice_api::{BackendStatus, ErrorReply, OverrideRequest, ReloadStatus, Status};
+use sluice_api::{BackendStatus, ErrorReply, OverrideRequest, ReloadStatus};
 use sluice_core::census::Census;
-use sluice_core::model::{Networks, Services};
+use sluice_core::model::Networks;
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::view::View;
 
 /// Requests that may wait; who asks more waits to ask.
 const WAITING: usize = 16;
@@ -16,20 +16,20 @@ const WAITING: usize = 16;
 pub enum Request {
     /// Read the configuration again and make the kernel equal to it.
     Reload(Option<oneshot::Sender<ReloadStatus>>),
-    /// Say how things are, with these flows.
-    Status(Option<Census>, oneshot::Sender<Status>),
+    /// Hand out how things are.
+    View(oneshot::Sender<View>),
     /// An operator says something of a backend: who, and the answer, in which flows are not counted.
     Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, Refused>>),
     /// Say how many of these flows a backend has, by the names of its service and itself; `None`: there is none such.
     Active([String; 2], Census, oneshot::Sender<Option<u64>>),
-    /// Say which services are in the file.
-    Services(oneshot::Sender<Arc<Services>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
     /// The host is in these networks now.
     Networks(Networks),
-    /// Stop in order.
+    /// Stop in order, as the file says.
     Stop,
+    /// Stop, and leave everything to the daemon that is started next.
+    HandOver,
 }
 
 /// Why what an operator says does not hold.

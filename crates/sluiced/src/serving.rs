@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
+use sluice_api::{EventKind, Severity};
 use sluice_core::flows::Forget;
 use sluice_core::health::Health;
 use sluice_core::model::{
@@ -10,7 +11,7 @@ use sluice_core::model::{
 };
 use sluice_core::transition::{Difference, Transition};
 use sluice_nft::Dataplane;
-use sluice_probe::Watch;
+use sluice_probe::{Report, Watch};
 use tokio::time::sleep_until;
 use tracing::warn;
 
@@ -108,6 +109,7 @@ impl<D: Dataplane> Daemon<D> {
         for key in self.prober.board().take_changes() {
             let Some(report) = self.prober.board().report(&key) else { continue };
             self.since.mark(key.clone(), now());
+            self.note_health(&key, &report);
             let Some((name, service)) = self.config.services.get_key_value(&key.service) else { continue };
             if !self.standings.set_up(&key, report.is_up) {
                 continue;
@@ -127,6 +129,16 @@ impl<D: Dataplane> Daemon<D> {
         let _ = self.follow(Trigger::Health, &services).await;
         self.flows.forget(forget);
         self.remember();
+    }
+
+    fn note_health(&mut self, key: &BackendKey, report: &Report) {
+        let (word, severity) = match report.health {
+            Health::Healthy => ("healthy", Severity::Info),
+            Health::Unhealthy => ("unhealthy", Severity::Error),
+            Health::Unknown => return,
+        };
+        let why = report.last.as_ref().map(|last| format!(": {}", last.detail)).unwrap_or_default();
+        self.events.of(key, EventKind::Health, severity, format!("{word}{why}"));
     }
 
     /// Waits until a backend that came back gets more of its share.

@@ -13,7 +13,7 @@ use sluice_core::pool::{self, RAMP_STEPS, Standing};
 use tokio::time::Instant;
 
 /// What keeps backends from what the file says of them. Most stand as they should, and those take no room.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Standings {
     /// What operators said.
     pub(crate) overrides: BTreeMap<BackendKey, Override>,

@@ -1,7 +1,8 @@
 //! The tasks of the daemon and what they say to each other.
 //!
 //! ```text
-//!   SIGHUP SIGTERM SIGINT       sluice, curl
+//!   SIGHUP SIGTERM
+//!   SIGINT SIGUSR2              sluice, curl
 //!            |                       | HTTP on the control socket
 //!            v                       v
 //!      +-----------+          +-------------+
@@ -39,21 +40,23 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use crate::census::{Counts, Rounds};
 use crate::claim::Claim;
 use crate::connections::Listing;
-use crate::control::{self, ControlSocket};
-use crate::daemon::Daemon;
+use crate::control::{self, Answering, ControlSocket};
+use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::flows::Flows;
+use crate::http::{Live, Web, public};
 use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
 use crate::state::StateDir;
 use crate::sysctls::Sysctls;
+use crate::teller::Teller;
+use crate::view::ReadCounters;
 
 /// When free memory is given back after something was done; by then an answer is on its way.
 const TIDY: Duration = Duration::from_secs(1);
 
 /// What the daemon finds around it.
-#[derive(Debug)]
 pub struct Surroundings {
     /// The configuration file.
     pub config: PathBuf,
@@ -73,6 +76,8 @@ pub struct Surroundings {
     pub listing: Listing,
     /// Where the host is, at the start.
     pub networks: Networks,
+    /// Reads counters while the reconcile task does something else.
+    pub counters: ReadCounters,
 }
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
@@ -84,8 +89,18 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, listing, networks } =
-        surroundings;
+    let Surroundings {
+        config: file,
+        proc,
+        notify,
+        watchdog,
+        claim,
+        flows,
+        counter,
+        listing,
+        networks,
+        counters,
+    } = surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -103,15 +118,23 @@ pub async fn run<D: Dataplane>(
     })?;
     let _held_to_the_end = claim()?;
     let (_removed_at_the_end, listener) = socket.split();
-    let sysctls = Sysctls::new(proc, state);
-    let mut daemon = Daemon::start(file, loaded, dataplane, sysctls, notify, flows, networks).await?;
+    let teller = Teller::new(asking.clone(), counter.clone(), counters, proc.clone());
+    let live = Live::new(teller.clone());
+    let mut web = Web::new(public(teller.clone(), live.clone()));
+    let door = web.door(loaded.config.http.as_ref());
+    web.open(
+        door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
+    );
+    let hands = Hands { sysctls: Sysctls::new(proc, state), notify, flows, web };
+    let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
         listen(daemon.dataplane(), asking.clone())?;
         daemon.catch_up().await;
     }
     let mut counts = Rounds::new(counter.clone());
-    tokio::spawn(control::serve(listener, asking, counter, listing));
+    let answering = Answering { requests: asking, counter, listing, teller, live };
+    tokio::spawn(control::serve(listener, answering));
 
     let mut watchdog = watchdog.map(|limit| {
         let mut signs = interval(limit / 2);
@@ -119,7 +142,7 @@ pub async fn run<D: Dataplane>(
         signs
     });
     let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
-    loop {
+    let hands_over = loop {
         tokio::select! {
             request = requests.recv() => match request {
                 // Who asked may be gone.
@@ -127,21 +150,17 @@ pub async fn run<D: Dataplane>(
                     let reply = daemon.reload().await;
                     let _ = answer.map(|answer| answer.send(reply));
                 }
-                Some(Request::Status(flows, answer)) => {
-                    drop(answer.send(daemon.status(flows.as_ref())));
-                }
+                Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
                     drop(answer.send(daemon.set_override(request, uid).await));
                 }
                 Some(Request::Active(names, flows, answer)) => {
                     let _ = answer.send(daemon.active(names, &flows));
                 }
-                Some(Request::Services(answer)) => {
-                    let _ = answer.send(daemon.config.services.clone().into());
-                }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
-                Some(Request::Stop) | None => break,
+                Some(Request::Stop) | None => break false,
+                Some(Request::HandOver) => break true,
             },
             trigger = daemon.due() => daemon.round(trigger).await,
             () = daemon.health_changes() => daemon.health().await,
@@ -159,6 +178,10 @@ pub async fn run<D: Dataplane>(
         }
         is_tidy = false;
         tidy.as_mut().reset(Instant::now() + TIDY);
+    };
+    if hands_over {
+        daemon.hand_over();
+        return Ok(());
     }
     daemon.stop()
 }

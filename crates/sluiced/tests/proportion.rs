@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use sluice_core::model::Services;
 use sluice_core::transition::Transition;
@@ -90,5 +91,6 @@ fn services(count: u32, change: &str) -> Services {
     let directory = tempfile::tempdir().expect("make a directory");
     let file = directory.path().join("sluice.yaml");
     std::fs::write(&file, text).expect("write the configuration");
-    sluice_config::load(&file).unwrap_or_else(|problems| panic!("{problems:?}")).config.services
+    let loaded = sluice_config::load(&file).unwrap_or_else(|problems| panic!("{problems:?}"));
+    Arc::unwrap_or_clone(loaded.config.services)
 }

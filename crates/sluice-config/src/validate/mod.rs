@@ -11,6 +11,7 @@ mod service;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_core::model::{Address, Backend, Config, Control, InterfaceName, Listener, Service, ServiceName};
@@ -54,7 +55,7 @@ pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) ->
         refresh: main.refresh.map_or_else(|| Some(DEFAULT_REFRESH), |refresh| refresh.0),
         control: Control { group: control.group.map_or_else(|| None, |group| Some(group.0)), socket },
         http,
-        services: drafts.into_iter().filter_map(Draft::into_service).collect(),
+        services: Arc::new(drafts.into_iter().filter_map(Draft::into_service).collect()),
     }
 }
 

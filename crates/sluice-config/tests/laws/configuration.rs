@@ -40,7 +40,7 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
             let listen = if v4 { "127.0.0.1:9180" } else { "[::1]:9180" };
             Http { listen: listen.parse().unwrap(), accounting }
         }),
-        services,
+        services: Arc::new(services),
     })
 }
 

@@ -80,7 +80,7 @@ pub(crate) fn write(config: &Config, style: &mut Style) -> String {
         text.push_str(&defaults);
     }
     text.push_str(if services.is_empty() { "services: {}\n" } else { "services:\n" });
-    for (name, service) in services {
+    for (name, service) in services.iter() {
         writeln!(text, "  {}:", style.quote(name.as_str())).unwrap();
         let listeners: Vec<_> =
             service.listeners.iter().map(|listener| style.quote(&listener.to_string())).collect();

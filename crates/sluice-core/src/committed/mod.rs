@@ -7,6 +7,8 @@
 mod part;
 mod usage;
 
+use std::sync::Arc;
+
 use sluice_nft::{Counters, Table};
 
 use crate::diff::diff;
@@ -23,7 +25,8 @@ use usage::Usage;
 #[derive(Debug)]
 pub struct Committed {
     table: Table,
-    layout: Layout,
+    /// Shared with who counts meanwhile.
+    layout: Arc<Layout>,
     usage: Usage,
 }
 
@@ -46,13 +49,19 @@ enum After<'a> {
 impl Committed {
     /// `table` is what `services` were rendered to.
     pub fn new<'a>(services: impl Into<InForce<'a>>, table: Table) -> Self {
-        let (layout, usage) = (Layout::of(Some(&table)), Usage::of(&entries(services.into()), &table));
+        let (layout, usage) =
+            (Arc::new(Layout::of(Some(&table))), Usage::of(&entries(services.into()), &table));
         Committed { table, layout, usage }
     }
 
     /// The whole table.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Where slots lie in it, by which [`tally_services`] tells whose an element is.
+    pub fn layout(&self) -> Arc<Layout> {
+        self.layout.clone()
     }
 
     /// The plan for a transition from what was committed.

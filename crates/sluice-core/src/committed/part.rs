@@ -1,6 +1,7 @@
 //! A change of a few listeners.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use sluice_nft::{ChainName, Filling, Key, Set, SetName, SetType, Statement, Table};
 
@@ -65,7 +66,7 @@ impl<'a> Part<'a> {
         }
         before.chains.keys().for_each(|name| drop(table.chains.remove(name)));
         table.chains.extend(after.chains.iter().map(|(name, chain)| (name.clone(), chain.clone())));
-        committed.layout.follow(&before, table, &after);
+        Arc::make_mut(&mut committed.layout).follow(&before, table, &after);
         committed.usage.follow((&old, &new), keys, (&before, &after));
     }
 

@@ -1,5 +1,7 @@
 //! Services as they serve now.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use super::{Networks, Service, ServiceName, Services};
@@ -51,6 +53,12 @@ impl<'a> InForce<'a> {
             let other = if same { None } else { instead[1].get(name).or_else(|| instead[0].get(name)) };
             (name, other.unwrap_or(service))
         })
+    }
+}
+
+impl<'a> From<&'a Arc<Services>> for InForce<'a> {
+    fn from(services: &'a Arc<Services>) -> Self {
+        InForce::from(&**services)
     }
 }
 

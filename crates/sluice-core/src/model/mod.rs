@@ -12,6 +12,7 @@ mod service;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
@@ -41,8 +42,8 @@ pub struct Config {
     pub control: Control,
     /// Status page and metrics; `None`: there are none.
     pub http: Option<Http>,
-    /// Services by name.
-    pub services: Services,
+    /// Services by name; shared with those who show them.
+    pub services: Arc<Services>,
 }
 
 /// Whether sluice switches IP forwarding on.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use sluice_core::model::{InForce, Networks};
 use sluice_core::render::{Layout, render};
@@ -138,7 +139,8 @@ fn services(file: &Path) -> BTreeMap<sluice_core::model::ServiceName, sluice_cor
     let loaded = sluice_config::load(file);
     let explain =
         |problems: Vec<_>| problems.iter().map(sluice_config::Problem::to_string).collect::<String>();
-    loaded.map_err(explain).unwrap_or_else(|problems| panic!("{problems}")).config.services
+    let loaded = loaded.map_err(explain).unwrap_or_else(|problems| panic!("{problems}"));
+    Arc::unwrap_or_clone(loaded.config.services)
 }
 
 #[test]

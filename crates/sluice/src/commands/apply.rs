@@ -15,6 +15,7 @@ use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use sluiced::sysctls::Sysctls;
 
 use crate::args::Common;
+use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
 
 /// Make the kernel as configured, once, without a daemon
@@ -62,16 +63,18 @@ impl Apply {
         let mut reconciler = Reconciler::new(kernel::open()?);
         // Holds the lock on the state directory until the end.
         let mut sysctls = Sysctls::new(Proc::default(), state);
-        forwarding::ensure(&mut sysctls, mode, &versions(&services)).map_err(|error| {
+        forwarding::ensure(&mut sysctls, mode, &versions(&*services)).map_err(|error| {
             let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
             let hint = error.hint();
             Fatal::new(exit, error, hint)
         })?;
+        let progress = Progress::of("apply: making the kernel as configured");
         let networks = kernel::networks()?;
         let nothing = Services::new();
         let transition = Transition::between(&nothing, InForce::from(&services).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
+        drop(progress);
         match self.json {
             true => output::print_json(&Report::of(&outcome))?,
             false => output::print(&format!("{outcome}\n"))?,
@@ -89,4 +92,10 @@ impl Report {
             }
         }
     }
+}
+
+/// A report with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    vec![serde_json::to_value(Report { added: 1, changed: 2, removed: 3 }).unwrap()]
 }

@@ -53,7 +53,7 @@ pub(crate) struct Weight {
     #[arg(value_name = "WEIGHT", value_parser = weight)]
     weight: Share,
 
-    /// Print the backend's new state as JSON
+    /// Print the backend's new state as JSON, on one line
     #[arg(long)]
     json: bool,
 }
@@ -77,10 +77,12 @@ Examples:
   sluice weight web/web1 5                instead of the file's weight
   sluice weight web/web1 default
 
-Of several backends each is done by itself: one that is refused keeps no other from being done, and the exit
-code is 1.
+Of several backends each is done by itself: one that is refused keeps no other from being done, and the exit code \
+is 1.
 
-What is said here holds at once, survives reloads and restarts, and is shown by `sluice status`.";
+What is said here holds at once, survives reloads and restarts, and is shown by `sluice status`.
+
+JSON: an object a line, as the backends of `sluice status`; docs/cli-json.md has all keys.";
 
 impl Backends {
     pub(crate) fn run(&self, common: &Common, admin: Admin) -> Result<ExitCode, Fatal> {
@@ -105,10 +107,12 @@ impl Weight {
 fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<(), Fatal> {
     let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
     let Named { service, backend } = named.clone();
+    let what = format!("{service}/{backend}");
     let request = OverrideRequest { service, backend, change };
-    let status: BackendStatus = daemon::ask(socket, async |client| client.set_override(&request).await)?;
+    let status: BackendStatus =
+        daemon::ask(&what, socket, async |client| client.set_override(&request).await)?;
     if json {
-        return output::print_json(&status);
+        return output::print_json_line(&status).map(drop);
     }
     let BackendStatus { name, admin, weight, share, active, .. } = &status;
     let left = active.map(|active| format!(", {}", number(active as usize, "live connection")));

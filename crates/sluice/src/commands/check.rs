@@ -11,6 +11,7 @@ use sluice_core::model::Config;
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::args::Common;
+use crate::progress::Progress;
 use crate::{config, output};
 
 /// Check a configuration and report all its problems
@@ -49,7 +50,10 @@ impl Check {
         let path = common.config(self.file.as_ref());
         if self.json {
             let text = |problems: Vec<Problem>| problems.iter().map(Problem::to_string).collect();
-            let (ok, problems, warnings) = match sluice_config::load(path) {
+            let progress = Progress::of("reading the configuration");
+            let loaded = sluice_config::load(path);
+            drop(progress);
+            let (ok, problems, warnings) = match loaded {
                 Ok(loaded) => (true, vec![], text(loaded.warnings)),
                 Err(problems) => (false, text(problems), vec![]),
             };
@@ -66,4 +70,11 @@ impl Check {
 fn counted(config: &Config) -> String {
     let backends = config.services.values().map(|service| service.backends.len()).sum();
     format!("{}, {}", number(config.services.len(), "service"), number(backends, "backend"))
+}
+
+/// A report with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    let report = Report { ok: false, problems: vec!["problem".into()], warnings: vec!["warning".into()] };
+    vec![serde_json::to_value(report).unwrap()]
 }

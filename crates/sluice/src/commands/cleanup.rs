@@ -13,6 +13,7 @@ use sluiced::reconcile::Reconciler;
 use sluiced::sysctls::Sysctls;
 
 use crate::args::Common;
+use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
 
 /// Remove everything sluice has put in the kernel
@@ -37,8 +38,10 @@ impl Cleanup {
         output::log();
         let state = daemon::exclude(common.socket_or(&socket), &state, "stop it first")?;
         let _claim = Claim::take()?;
+        let progress = Progress::of("cleanup: removing");
         Reconciler::new(kernel::look()?).remove(&Services::new()).map_err(kernel::refused)?;
         Sysctls::new(Proc::default(), state).put_back();
+        drop(progress);
         output::print("nothing of sluice is left in the kernel\n")?;
         Ok(ExitCode::SUCCESS)
     }

@@ -11,6 +11,7 @@ use sluiced::fatal::Fatal;
 
 use crate::args::Common;
 use crate::doctor::{Facts, findings};
+use crate::progress::Progress;
 use crate::{config, daemon, output};
 
 /// Find out what on this host breaks the services
@@ -41,12 +42,14 @@ impl Doctor {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let socket = common.socket_or(&config.control.socket);
-        let status = daemon::ask(socket, async |client| client.status().await).ok();
+        let status = daemon::ask("doctor", socket, async |client| client.status().await).ok();
         let backends = config.services.values().filter(|service| service.enabled);
         let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
+        let progress = Progress::of("doctor: looking at the host");
         let facts =
             Facts::gather(&Proc::default(), backends.collect::<BTreeSet<_>>().into_iter().collect(), status);
         let findings = findings(&config, &facts, Timestamp::now());
+        drop(progress);
         match self.json {
             true => output::print_json(&findings)?,
             false if findings.is_empty() => output::print("nothing found\n")?,

@@ -17,6 +17,7 @@ use sluice_nft::{Dataplane, Element, Table};
 use sluiced::fatal::Fatal;
 
 use crate::args::{Cli, Common};
+use crate::progress::Progress;
 use crate::{config, kernel, output};
 
 /// Say why a connection goes where it goes
@@ -90,6 +91,7 @@ impl Explain {
             let what = "client and listener are of different IP versions";
             Cli::command().error(ErrorKind::ValueValidation, what).exit();
         }
+        let progress = Progress::of("explain: reading the kernel");
         let addresses = kernel::addresses()?;
         let networks = Networks::of(addresses.iter().cloned());
         let in_force = InForce::from(&services).on(&networks);
@@ -119,6 +121,7 @@ impl Explain {
             packet.leaves = backends.first().map(|(backend, _)| device_to(backend.ip())).unwrap_or_default();
             explained = explain(&table, in_force, &host, &packet, port.is_none());
         }
+        drop(progress);
         let is_taken = explained.taken_by.is_some() || explained.fate != Fate::Untouched;
         match self.json {
             true => output::print_json(&report(&explained, &services))?,
@@ -284,4 +287,34 @@ fn listener(text: &str) -> Result<(SocketAddr, Protocol), String> {
     };
     let address = address.parse().map_err(|_| "write ADDRESS:PORT or [ADDRESS]:PORT".to_owned())?;
     Ok((address, protocol))
+}
+
+/// Reports with everything in them.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    let (dash, text) = (|| None, |text: &str| Some(text.to_owned()));
+    let nothing = Report {
+        service: dash(),
+        listener: dash(),
+        synproxy: false,
+        fate: "untouched",
+        reason: None,
+        by: None,
+        backends: vec![],
+        source: dash(),
+    };
+    let backend = |name| Backend { name, address: "10.0.2.11:8080".into(), share: 0.5 };
+    let taken = |fate, reason, by| Report {
+        service: text("web"),
+        listener: text("203.0.113.10:80/tcp"),
+        synproxy: true,
+        fate,
+        reason,
+        by,
+        backends: vec![backend(text("web1")), backend(None)],
+        source: text("client"),
+    };
+    let mut reports = vec![nothing, taken("dropped", Some("denied"), None), taken("refused", None, None)];
+    reports.extend(["affinity", "hash", "turns", "chance"].map(|by| taken("backend", None, Some(by))));
+    reports.into_iter().map(|report| serde_json::to_value(report).unwrap()).collect()
 }

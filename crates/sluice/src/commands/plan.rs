@@ -14,6 +14,7 @@ use sluice_nft::Dataplane;
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
+use crate::progress::Progress;
 use crate::{config, kernel, output};
 
 /// Show what would change in the kernel, and why
@@ -66,11 +67,15 @@ struct Step {
 impl Plan {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let loaded = config::load(common.config(self.file.as_ref()))?;
+        let progress = Progress::of("plan: reading the kernel");
         let snapshot = kernel::look()?.read().map_err(kernel::unread)?;
+        drop(progress);
+        let progress = Progress::of("plan: comparing");
         let networks = kernel::networks()?;
         let services = InForce::from(&loaded.config.services).on(&networks);
         let desired = render(services, &Layout::of(snapshot.table.as_ref()));
         let plan = diff(snapshot.table.as_ref(), Some(&desired.table), &desired.origins);
+        drop(progress);
         if self.json {
             output::print_json(&json(&plan))?;
         } else {
@@ -100,4 +105,19 @@ fn step(change: &Change) -> Step {
         service: change.reason.service.as_ref().map(ToString::to_string),
         why: change.reason.to_string(),
     }
+}
+
+/// A report with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    use sluice_core::plan::Purpose;
+    let step = |service: Option<&str>| Step {
+        step: "add chain inet sluice miss".into(),
+        service: service.map(Into::into),
+        why: "not in the kernel".into(),
+    };
+    let batch =
+        |purpose: Purpose| Batch { purpose: purpose.as_str(), steps: vec![step(None), step(Some("web"))] };
+    let batches = [Purpose::Prepare, Purpose::Switch, Purpose::Retire].map(batch).into();
+    vec![serde_json::to_value(Report { added: 1, changed: 2, removed: 3, batches }).unwrap()]
 }

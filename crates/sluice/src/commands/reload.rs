@@ -34,7 +34,7 @@ Exit codes: 0 the file is in force, 1 it is not (the problems are on standard er
 impl Reload {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
-        let reply = daemon::ask(socket, async |client| client.reload().await)?;
+        let reply = daemon::ask("reload", socket, async |client| client.reload().await)?;
         if self.json {
             output::print_json(&reply)?;
         } else {

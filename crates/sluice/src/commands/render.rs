@@ -14,6 +14,7 @@ use sluice_nft::{Ip, Set, SetType, Table};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::args::{Cli, Common};
+use crate::progress::Progress;
 use crate::{config, kernel, output};
 
 /// Print the ruleset that a configuration asks for
@@ -32,6 +33,10 @@ pub(crate) struct Render {
     /// IP version of the iptables format [default: ip]
     #[arg(long, value_enum)]
     family: Option<Family>,
+
+    /// As --format json
+    #[arg(long, conflicts_with_all = ["format", "family"])]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -59,7 +64,7 @@ Examples:
   sluice render sluice.yaml | nft -c -f -
   sluice render --format iptables sluice.yaml
   sluice render --format iptables --family ip6 sluice.yaml | ip6tables-restore --noflush
-  sluice render --format json | jq -r '.sets[].elements[] | select(.service == \"web\") | .element'
+  sluice render --json | jq -r '.sets[].elements[] | select(.service == \"web\") | .element'
 
 JSON: { \"table\": name, \"sets\": [set], \"chains\": [chain] }, its leaves in nft syntax
   set: { \"name\", \"kind\": map or set, \"typeof\", \"elements\": [element] }
@@ -76,8 +81,11 @@ impl Render {
         let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
         let networks = kernel::networks()?;
         let in_force = || InForce::from(&services).on(&networks);
-        let rendered = || sluice_core::render::render(in_force(), &Layout::default());
-        match self.format {
+        let rendered = || {
+            let _progress = Progress::of("render: rendering");
+            sluice_core::render::render(in_force(), &Layout::default())
+        };
+        match if self.json { Format::Json } else { self.format } {
             Format::Nft => output::print(&rendered().table.to_string())?,
             Format::Json => output::print_json(&Ruleset::of(&rendered()))?,
             Format::Iptables => {
@@ -165,4 +173,30 @@ fn declared(set: &Set) -> String {
         SetType::Map(data) => format!("{key} : {}", concatenated(data)),
         SetType::Verdicts => format!("{key} : verdict"),
     }
+}
+
+/// A ruleset with everything in it.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    let element = |name: Option<&str>| {
+        let name = || name.map(str::to_owned);
+        ElementJson { element: "0 : 1".into(), service: name(), listener: name(), backend: name() }
+    };
+    let set = |kind| SetJson {
+        name: "slots4".into(),
+        kind,
+        r#typeof: "numgen inc mod 4 : ip daddr".into(),
+        elements: vec![element(None), element(Some("web"))],
+    };
+    let chain = |base: Option<&str>| ChainJson {
+        name: "prerouting".into(),
+        base: base.map(Into::into),
+        rules: vec!["drop".into()],
+    };
+    let ruleset = Ruleset {
+        table: Table::NAME,
+        sets: vec![set("map"), set("set")],
+        chains: vec![chain(None), chain(Some("type nat hook prerouting priority dstnat"))],
+    };
+    vec![serde_json::to_value(ruleset).unwrap()]
 }

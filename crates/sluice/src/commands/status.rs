@@ -4,10 +4,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use sluice_api::{DEFAULT_SOCKET, Timestamp};
+use sluice_api::{Client, DEFAULT_SOCKET, Timestamp};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::args::Common;
+use crate::status_text::Look;
+use crate::watch::shell::{self, Form};
 use crate::{daemon, output, status_text};
 
 /// Show services, their backends and what is in the kernel
@@ -17,7 +19,11 @@ pub(crate) struct Status {
     /// Only this service
     service: Option<String>,
 
-    /// Print the daemon's answer as JSON
+    /// Show it every second, with new connections per second and the last events, until Ctrl-C
+    #[arg(short, long)]
+    watch: bool,
+
+    /// Print the daemon's answer as JSON; with --watch an object a line
     #[arg(long)]
     json: bool,
 }
@@ -26,24 +32,38 @@ const AFTER_HELP: &str = "\
 Examples:
   sluice status
   sluice status web
+  sluice status --watch web
   sluice status --json | jq '.services[].backends[] | {name, connections_total}'
 
 A service is up, empty (new connections are refused) or disabled. A backend is eligible if it takes new \
-connections.";
+connections.
+
+JSON: docs/cli-json.md has all keys. In a file or pipe, --watch prints a block a second, with a blank line between.";
 
 impl Status {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
-        let mut status = daemon::ask(socket, async |client| client.status().await)?;
-        if let Some(name) = &self.service {
-            select(&mut status, name)?;
+        if self.watch {
+            shell::run(&Client::new(socket), Form::of(self.json), |status| self.chosen(status))?;
+            return Ok(ExitCode::SUCCESS);
         }
+        let status = daemon::ask("status", socket, async |client| client.status().await)?;
+        let status = self.chosen(status)?;
         if self.json {
             output::print_json(&status)?;
         } else {
-            output::print(&status_text::render(&status, Timestamp::now(), output::colour()))?;
+            let look = Look { now: Timestamp::now(), colour: output::colour(), rates: None };
+            output::print(&status_text::render(&status, look))?;
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What was asked for.
+    fn chosen(&self, mut status: sluice_api::Status) -> Result<sluice_api::Status, Fatal> {
+        if let Some(name) = &self.service {
+            select(&mut status, name)?;
+        }
+        Ok(status)
     }
 }
 

@@ -39,7 +39,7 @@ impl Findings {
     }
 
     fn forwarding(&mut self, config: &Config, facts: &Facts) {
-        for ip in versions(&config.services) {
+        for ip in versions(&*config.services) {
             let (key, sysctl, version) = match ip {
                 Ip::V4 => ("net/ipv4/ip_forward", "net.ipv4.ip_forward", "IPv4"),
                 Ip::V6 => ("net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding", "IPv6"),
@@ -122,7 +122,7 @@ impl Findings {
                 );
             }
         }
-        for ip in versions(&config.services) {
+        for ip in versions(&*config.services) {
             if facts.default_routes.get(&ip).is_some_and(|devices| devices.is_empty()) {
                 let version = if ip == Ip::V4 { "IPv4" } else { "IPv6" };
                 let what = format!(
@@ -138,7 +138,7 @@ impl Findings {
     fn return_path(&mut self, config: &Config, facts: &Facts) {
         let all = facts.sysctls.get("net/ipv4/conf/all/rp_filter").copied().unwrap_or(0);
         let Some(defaults) =
-            facts.default_routes.get(&Ip::V4).filter(|_| versions(&config.services).contains(&Ip::V4))
+            facts.default_routes.get(&Ip::V4).filter(|_| versions(&*config.services).contains(&Ip::V4))
         else {
             return;
         };

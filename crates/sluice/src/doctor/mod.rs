@@ -50,3 +50,14 @@ impl fmt::Display for Finding {
         self.command.iter().try_for_each(|command| writeln!(f, "    {command}"))
     }
 }
+
+/// Findings with everything in them.
+#[cfg(test)]
+pub(crate) fn examples() -> Vec<serde_json::Value> {
+    let findings = [(Severity::Error, Some("sysctl")), (Severity::Warning, None), (Severity::Note, None)];
+    let finding = |(severity, command): (Severity, Option<&str>)| {
+        let command = command.map(str::to_owned);
+        serde_json::to_value(Finding { severity, finding: "f".into(), command }).unwrap()
+    };
+    findings.map(finding).into()
+}

@@ -8,10 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use sluice_api::{
-    CONNECTIONS_PATH, Change, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH,
-    STATUS_PATH,
-};
+use sluice_api::{CONNECTIONS_PATH, Change, ConnectionsQuery, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH};
 use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -20,17 +17,30 @@ use tracing::error;
 
 use crate::census::Counts;
 use crate::connections::{Listing, Unlisted};
+use crate::http::{Live, refuse, showing};
 use crate::request::{Refused, Request};
+use crate::teller::{Stopping, Teller};
 
 type Requests = mpsc::Sender<Request>;
 
+/// Who answers what is asked here.
+pub(crate) struct Answering {
+    pub(crate) requests: Requests,
+    pub(crate) counter: Counts,
+    pub(crate) listing: Listing,
+    pub(crate) teller: Teller,
+    pub(crate) live: Live,
+}
+
 /// Answers until the task is aborted.
-pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: Counts, listing: Listing) {
+pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
+    let Answering { requests, counter, listing, teller, live } = answering;
     let router = Router::new()
-        .route(STATUS_PATH, get(status))
         .route(CONNECTIONS_PATH, get(connections))
         .route(RELOAD_PATH, post(reload))
         .route(OVERRIDE_PATH, post(set_override))
+        .with_state(Asked { requests, counter, listing })
+        .merge(showing(teller, live))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
         .method_not_allowed_fallback(async || {
             refuse(
@@ -38,8 +48,7 @@ pub(crate) async fn serve(listener: UnixListener, requests: Requests, counter: C
                 "no such method here",
                 "GET status, GET connections, POST reload, POST override",
             )
-        })
-        .with_state(Asked { requests, counter, listing });
+        });
     if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
         error!("serve the control socket: {error}");
     }
@@ -89,21 +98,13 @@ async fn set_override(
         Ok(Ok(mut backend)) => {
             // What was said holds already: counting may take a while.
             if let Some(flows) = counter.count().await {
-                backend.active =
-                    ask(&requests, |answer| Request::Active(names, flows, answer)).await.ok().flatten();
+                let active = |answer| Request::Active(names, flows.census, answer);
+                backend.active = ask(&requests, active).await.ok().flatten();
             }
             Json(backend).into_response()
         }
         Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
         Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
-        Err(refusal) => refusal,
-    }
-}
-
-async fn status(State(Asked { requests, counter, .. }): State<Asked>) -> Response {
-    let flows = counter.count().await;
-    match ask(&requests, |answer| Request::Status(flows, answer)).await {
-        Ok(status) => Json(status).into_response(),
         Err(refusal) => refusal,
     }
 }
@@ -119,8 +120,8 @@ async fn connections(
             return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
         }
     };
-    let services = match ask(&requests, Request::Services).await {
-        Ok(services) => services,
+    let services = match ask(&requests, Request::View).await {
+        Ok(view) => view.services,
         Err(refusal) => return refusal,
     };
     match listing.list(&query, services).await {
@@ -148,12 +149,8 @@ async fn ask<T>(
     requests: &Requests,
     request: impl FnOnce(oneshot::Sender<T>) -> Request,
 ) -> Result<T, Response> {
-    let stopping = || refuse(StatusCode::SERVICE_UNAVAILABLE, "sluiced is stopping", "start it again");
+    let stopping = || Stopping.into_response();
     let (sender, answer) = oneshot::channel();
     requests.send(request(sender)).await.map_err(|_| stopping())?;
     answer.await.map_err(|_| stopping())
-}
-
-fn refuse(code: StatusCode, error: &str, hint: &str) -> Response {
-    (code, Json(ErrorReply { error: error.to_owned(), hint: hint.to_owned() })).into_response()
 }

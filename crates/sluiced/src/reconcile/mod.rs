@@ -5,6 +5,7 @@
 
 mod clients;
 mod failure;
+mod inventory;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,8 +21,7 @@ use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::{tally, tally_services};
 use sluice_core::transition::Transition;
 use sluice_nft::{
-    CommitError, Counters, Dataplane, Errno, Owner, Part, ReadError, Receipt, Snapshot, Step, Table,
-    TableFlags,
+    CommitError, Counters, Dataplane, Errno, Owner, Part, Receipt, Snapshot, Step, Table, TableFlags,
 };
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -29,8 +29,10 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::bases::Bases;
 use crate::clock::now;
 use crate::fatal::chain;
+use crate::timings::Timings;
 use crate::totals::Totals;
 pub use failure::{Failure, RoundError};
+pub use inventory::{Countable, Inventory};
 
 /// How often a round, or one commit of it, is tried because somebody else changed the ruleset under it.
 const ATTEMPTS: u32 = 8;
@@ -67,9 +69,12 @@ pub struct Reconciler<D> {
     dataplane: D,
     /// What the kernel holds as far as we know; `None`: it has to be read.
     known: Option<Known>,
+    /// What it held when we last knew.
+    inventory: Inventory,
     totals: Totals,
     /// Where they are written down, if they are.
     bases: Option<Bases>,
+    timings: Timings,
     rounds: u64,
     last_commit: Option<Timestamp>,
 }
@@ -101,21 +106,6 @@ pub enum Outcome {
     },
 }
 
-/// What the kernel holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Inventory {
-    /// Whether there is a table.
-    pub present: bool,
-    /// Its flags.
-    pub flags: TableFlags,
-    /// Number of its sets and maps.
-    pub sets: usize,
-    /// Number of its chains.
-    pub chains: usize,
-    /// Number of elements of all sets.
-    pub elements: usize,
-}
-
 impl Trigger {
     /// Whether the kernel has to be read, whatever is known of it.
     fn looks(self) -> bool {
@@ -126,8 +116,16 @@ impl Trigger {
 impl<D: Dataplane> Reconciler<D> {
     /// Nothing is read or changed yet.
     pub fn new(dataplane: D) -> Self {
-        let totals = Totals::default();
-        Reconciler { dataplane, known: None, totals, bases: None, rounds: 0, last_commit: None }
+        Reconciler {
+            dataplane,
+            known: None,
+            inventory: Inventory::default(),
+            totals: Totals::default(),
+            timings: Timings::default(),
+            bases: None,
+            rounds: 0,
+            last_commit: None,
+        }
     }
 
     /// The same, going on from totals that an earlier daemon wrote down.
@@ -149,7 +147,12 @@ impl<D: Dataplane> Reconciler<D> {
         self.rounds += 1;
         let span = info_span!("reconcile", round = self.rounds, %trigger);
         async {
+            let began = Instant::now();
             let outcome = self.attempts(trigger.looks(), transition).await;
+            self.timings.round(trigger, began.elapsed(), outcome.is_ok());
+            if let Some(known) = &self.known {
+                self.inventory = Inventory::of(Some(known.committed.table()), known.flags);
+            }
             match &outcome {
                 Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
                 Ok(changed) => info!("{changed}"),
@@ -242,6 +245,7 @@ impl<D: Dataplane> Reconciler<D> {
             self.write_totals(services);
         }
         let mut deleted = Counters::new();
+        self.totals.begin();
         let done = self.carry_out(plan, known.generation, began, &mut deleted).await;
         self.totals.keep(proposal.tally(&known.committed, transition.held, &deleted));
         if counted {
@@ -282,6 +286,7 @@ impl<D: Dataplane> Reconciler<D> {
         drop((current, origins));
         self.write_totals(None);
         let mut deleted = Counters::new();
+        self.totals.begin();
         let done = self.carry_out(plan, generation, began, &mut deleted).await;
         self.totals.keep(tally_services(held, &layout, &deleted));
         self.write_totals(None);
@@ -335,8 +340,10 @@ impl<D: Dataplane> Reconciler<D> {
         let (mut left, mut backoff) = (ATTEMPTS, BACKOFF);
         loop {
             left -= 1;
+            let began = Instant::now();
             let error = match self.dataplane.commit(steps, Some(generation)) {
                 Ok(receipt) => {
+                    self.timings.commit(began.elapsed());
                     self.last_commit = Some(now());
                     return Ok(receipt);
                 }
@@ -349,26 +356,16 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// What the kernel holds, with its counts; `services` are those it was made equal to.
-    pub fn inspect(&mut self, services: InForce<'_>) -> Result<Inventory, ReadError> {
-        if let Some(mut known) = self.known.take()
-            && let Some(generation) = self.dataplane.unchanged_since(known.generation)?
-        {
-            known.generation = generation;
-            let mut counters = Counters::new();
-            for (name, set) in known.committed.table().sets.iter().filter(|(_, set)| set.counter) {
-                let counted = self.dataplane.counters(name, set)?.into_iter();
-                counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
-            }
-            self.totals.observe(known.committed.tally(services, &counters));
-            self.show_totals();
-            let known = self.known.insert(known);
-            return Ok(Inventory::of(Some(known.committed.table()), known.flags));
-        }
-        let Snapshot { table, counters, flags, .. } = self.dataplane.read()?;
-        self.totals.observe(tally_services(services, &Layout::of(table.as_ref()), &counters));
-        self.show_totals();
-        Ok(Inventory::of(table.as_ref(), flags))
+    /// What the kernel holds as far as we know, and whether there is a table now.
+    pub fn inventory(&mut self) -> Inventory {
+        let present =
+            self.dataplane.read_part(&Part::default()).map_or(self.inventory.present, |it| it.is_some());
+        Inventory { present, ..self.inventory }
+    }
+
+    /// What it takes to count new connections; `None`: the table has to be read first.
+    pub fn countable(&self) -> Option<Countable> {
+        self.known.as_ref().map(|known| Countable::of(&known.committed))
     }
 
     /// Removes the table, if there is one; `services` are those it was made equal to.
@@ -385,13 +382,6 @@ impl<D: Dataplane> Reconciler<D> {
                 }
                 Ok(())
             }
-        }
-    }
-
-    /// Writes down what is about to be shown.
-    fn show_totals(&self) {
-        if let Some(bases) = &self.bases {
-            bases.show(&self.totals);
         }
     }
 
@@ -423,6 +413,16 @@ impl<D: Dataplane> Reconciler<D> {
         self.known.as_ref().is_some_and(|known| known.generation.wrapping_sub(generation) <= u32::MAX / 2)
     }
 
+    /// Where totals are written down.
+    pub(crate) fn bases(&self) -> Option<Bases> {
+        self.bases.clone()
+    }
+
+    /// How long things took.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
     /// Rounds so far.
     pub fn rounds(&self) -> u64 {
         self.rounds
@@ -431,19 +431,6 @@ impl<D: Dataplane> Reconciler<D> {
     /// When the kernel was last changed by us.
     pub fn last_commit(&self) -> Option<Timestamp> {
         self.last_commit
-    }
-}
-
-impl Inventory {
-    fn of(table: Option<&Table>, flags: TableFlags) -> Self {
-        let sets = || table.iter().flat_map(|table| table.sets.values());
-        Inventory {
-            present: table.is_some(),
-            flags,
-            sets: sets().count(),
-            chains: table.map_or(0, |table| table.chains.len()),
-            elements: sets().map(|set| set.elements.len()).sum(),
-        }
     }
 }
 

@@ -24,6 +24,8 @@ use sluiced::flows::{Flows, Order};
 use sluiced::notify::Notify;
 use sluiced::request::{self, Request};
 use sluiced::tasks::{self, Surroundings};
+use sluiced::teller::Teller;
+use sluiced::view::ReadCounters;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) const FORWARD4: &str = "net/ipv4/ip_forward";
@@ -48,6 +50,7 @@ pub(crate) struct Host {
 /// A running daemon.
 pub(crate) struct Daemon<'a> {
     pub(crate) host: &'a Host,
+    teller: Teller,
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
@@ -173,7 +176,7 @@ impl Host {
     /// Runs a daemon for as long as the story takes, and stops it.
     pub(crate) async fn run(&self, story: impl AsyncFnOnce(&Daemon)) {
         let (requests, receiver) = request::channel();
-        let daemon = Daemon { host: self, requests: requests.clone() };
+        let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
         let story = async {
             story(&daemon).await;
             requests.send(Request::Stop).await.unwrap();
@@ -185,11 +188,20 @@ impl Host {
     /// The same, but the daemon ends without doing anything more.
     pub(crate) async fn run_and_crash(&self, story: impl AsyncFnOnce(&Daemon)) {
         let (requests, receiver) = request::channel();
-        let daemon = Daemon { host: self, requests: requests.clone() };
+        let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
         tokio::select! {
             ended = self.daemon((requests, receiver)) => panic!("{ended:?}"),
             () = story(&daemon) => {}
         }
+    }
+
+    fn teller(&self, requests: &mpsc::Sender<Request>) -> Teller {
+        Teller::new(requests.clone(), Counts::to(channel().0), self.counters(), self.proc())
+    }
+
+    fn counters(&self) -> ReadCounters {
+        let kernel = self.kernel.fake.clone();
+        Box::new(move |name, set| kernel.lock().unwrap().counters(name, set))
     }
 
     async fn daemon(&self, requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>)) -> Result<(), Fatal> {
@@ -208,6 +220,7 @@ impl Host {
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
             networks: Networks::default(),
+            counters: self.counters(),
         };
         tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }
@@ -215,7 +228,7 @@ impl Host {
 
 impl Daemon<'_> {
     pub(crate) async fn status(&self) -> Status {
-        self.ask(|answer| Request::Status(None, answer)).await
+        self.teller.look().await.expect("the daemon ended before it answered").status.clone()
     }
 
     pub(crate) async fn reload(&self) -> ReloadStatus {

@@ -3,11 +3,13 @@
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use sluice_api::HostStatus;
 use sluice_core::balance::Load;
 use sluice_core::census::{Census, Way};
 use sluice_nft::Dataplane;
 use sluiced::census::{Counted, Question};
 use sluiced::request::Request;
+use sluiced::totals::Totals;
 use tokio::time::sleep;
 
 use crate::WEB;
@@ -72,7 +74,8 @@ async fn full_backend_gets_no_new_flows_until_it_has_room() {
         assert!(host.commits() > commits);
         let commits = host.commits();
         counting.answer([4, 9]).await;
-        let status = daemon.ask(|answer| Request::Status(Some(census([4, 9])), answer)).await;
+        let view = daemon.ask(Request::View).await;
+        let status = view.status(&Totals::default().counted(), Some(&census([4, 9])), HostStatus::default());
         let [one, two] = &status.services[0].backends[..] else { panic!("{status:?}") };
         assert_eq!((one.full, one.active, one.eligible), (true, Some(4), true));
         assert_eq!((two.full, two.active), (false, Some(9)));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{anyhow, ensure};
@@ -51,7 +52,9 @@ impl ScaleOnce {
         let json = match (&self.config, &self.nft, &self.change) {
             (Some(config), ..) => serde_json::to_string(&cold_apply(config)?)?,
             (_, Some(ruleset), _) => serde_json::to_string(&nft(ruleset)?)?,
-            (.., Some(config)) => serde_json::to_string(&change::measure(load(config)?.config.services)?)?,
+            (.., Some(config)) => {
+                serde_json::to_string(&change::measure(Arc::unwrap_or_clone(load(config)?.config.services))?)?
+            }
             (None, None, None) => unreachable!("clap requires one"),
         };
         println!("{json}");

@@ -1,0 +1,73 @@
+//! The daemon's state as a person reads it.
+
+mod backends;
+mod summary;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use sluice_api::{ServiceState, ServiceStatus, Severity, Status, Timestamp};
+
+use crate::rates::Rates;
+use crate::text::{Paint, age, safe};
+
+pub(crate) use backends::{why_not, word};
+pub(crate) use summary::conntrack;
+
+/// How many events a live view shows.
+const EVENTS: usize = 5;
+
+/// When the state is looked at, and how it is shown.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    pub(crate) now: Timestamp,
+    /// With ANSI colours.
+    pub(crate) colour: bool,
+    /// New connections per second, where they are known.
+    pub(crate) rates: Option<&'a Rates>,
+}
+
+/// All there is to tell, services first.
+pub(crate) fn render(status: &Status, look: Look<'_>) -> String {
+    services(status, look) + &summary::render(status, look)
+}
+
+/// The same to be looked at again and again: what concerns all, and what happened lately, first.
+pub(crate) fn render_live(status: &Status, look: Look<'_>) -> String {
+    let mut text = summary::render(status, look);
+    let latest = &status.events[status.events.len().saturating_sub(EVENTS)..];
+    for (index, event) in latest.iter().rev().enumerate() {
+        let heading = if index == 0 { "events" } else { "" };
+        let ago = age(look.now, event.at);
+        let whom = match (&event.service, &event.backend) {
+            (Some(service), Some(backend)) => format!("{service}/{backend}: "),
+            (Some(service), None) => format!("{service}: "),
+            _ => String::new(),
+        };
+        let told = format!("{whom}{}", safe(&event.text));
+        let told = match event.severity {
+            Severity::Info => told,
+            Severity::Warning => Paint::Warn.on(&told, look.colour),
+            Severity::Error => Paint::Bad.on(&told, look.colour),
+        };
+        text += &format!("{heading:8}{ago:>6} ago  {told}\n");
+    }
+    text.push('\n');
+    text += &services(status, look);
+    text.truncate(text.trim_end().len());
+    text + "\n"
+}
+
+fn services(status: &Status, look: Look<'_>) -> String {
+    let one = |service| heading(service, look.colour) + &backends::render(service, look) + "\n";
+    status.services.iter().map(one).collect()
+}
+
+fn heading(service: &ServiceStatus, colour: bool) -> String {
+    let (state, paint) = match service.state {
+        ServiceState::Up => ("up", Paint::Good),
+        ServiceState::Empty => ("empty", Paint::Bad),
+        ServiceState::Disabled => ("disabled", Paint::Dim),
+    };
+    let state = paint.on(state, colour);
+    format!("{}: {state}, {} on {}\n", service.name, service.scheduler, service.listeners.join(", "))
+}

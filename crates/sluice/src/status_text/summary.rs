@@ -1,0 +1,86 @@
+//! What concerns all services: the kernel's table, the host, the file, the daemon.
+
+use std::fmt::Write;
+
+use sluice_api::{ForeignChange, HostStatus, Status, number};
+
+use super::Look;
+use crate::text::{Paint, age, grouped, percent, safe};
+
+/// Fraction of the connection tracking table in use from which it is time to do something, as for `sluice doctor`.
+const SCARCE: f64 = 0.8;
+
+pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> String {
+    let Status { reload, table, daemon, .. } = status;
+    let mut text = String::new();
+    let mut line = |args: std::fmt::Arguments<'_>| {
+        writeln!(text, "{args}").expect("writing to a string does not fail");
+    };
+    let changed = table.last_commit.map_or("not changed since the start".to_owned(), |commit| {
+        format!("changed {} ago", age(now, commit))
+    });
+    let synced = match (table.synced, &table.error) {
+        (true, _) => Paint::Good.on("in sync", colour),
+        (false, None) => Paint::Bad.on("not in sync", colour),
+        (false, Some(error)) => Paint::Bad.on(&format!("not in sync: {}", safe(error)), colour),
+    };
+    let flags = match table.flags.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", table.flags.join(", ")),
+    };
+    line(format_args!(
+        "kernel  {synced}; table {}{flags}, {changed}: {}, {}, {}, {}",
+        table.name,
+        number(table.services, "service"),
+        number(table.sets, "set"),
+        number(table.chains, "chain"),
+        number(table.elements, "element")
+    ));
+    let others = &table.foreign_changes;
+    if let Some(last) = &others.last {
+        let (ago, total) = (age(now, last.at), others.total);
+        let ForeignChange { process, pid, .. } = last;
+        let process = safe(process);
+        line(format_args!("        changed by others: {total}, last {ago} ago by {process} (pid {pid})"));
+    }
+    for difference in &table.differences {
+        line(format_args!("        {}", safe(difference)));
+    }
+    if let Some(at) = table.retry_at {
+        line(format_args!("        next attempt in {}", age(at, now)));
+    }
+    if let Some((conntrack, paint)) = conntrack(&status.host) {
+        line(format_args!(
+            "host    conntrack {}",
+            paint.map_or(conntrack.clone(), |it| it.on(&conntrack, colour))
+        ));
+    }
+    let taken = match reload.ok {
+        true => Paint::Good.on("taken", colour),
+        false => Paint::Bad.on("failed", colour),
+    };
+    line(format_args!(
+        "config  {}, read {} ago: {taken}, {}",
+        safe(&daemon.config.display().to_string()),
+        age(now, reload.at),
+        safe(&reload.summary)
+    ));
+    for problem in reload.problems.iter().chain(&reload.warnings) {
+        line(format_args!("        {}", safe(problem)));
+    }
+    line(format_args!(
+        "daemon  sluiced {}, pid {}, started {} ago",
+        daemon.version,
+        daemon.pid,
+        age(now, daemon.started)
+    ));
+    text
+}
+
+/// How full the connection tracking table is, where that is known, and a colour when it is nearly.
+pub(crate) fn conntrack(host: &HostStatus) -> Option<(String, Option<Paint>)> {
+    let (entries, max) = host.conntrack_entries.zip(host.conntrack_max)?;
+    let fraction = entries as f64 / max.max(1) as f64;
+    let text = format!("{} of {} entries in use ({})", grouped(entries), grouped(max), percent(fraction));
+    Some((text, (fraction >= SCARCE).then_some(Paint::Bad)))
+}

@@ -1,0 +1,69 @@
+// What a state is called. `sluice status` has the same words.
+
+/** Fraction of source ports, and of conntrack, in use from which it is time to do something. */
+const SCARCE = 0.8;
+
+/** What keeps a backend from taking new connections, or else its health. */
+function backendState(backend) {
+  const { admin, health, eligible, active } = backend;
+  if (admin === 'disabled') return spare(backend, 'disabled', 'off');
+  if (admin === 'drain' && active === 0) return spare(backend, 'drained', 'off');
+  if (admin === 'drain') return { word: active === null ? 'drain' : `drain, ${whole.format(active)} left`, kind: 'wait' };
+  if (health === 'unhealthy') return spare(backend, 'unhealthy', 'bad');
+  if (backend.full) return spare(backend, 'full', 'warn');
+  if (!eligible) return spare(backend, 'not eligible', 'off');
+  return spare(backend, health === 'healthy' ? 'healthy' : 'eligible', 'good');
+}
+
+function spare(backend, word, kind) {
+  return { word: backend.backup && backend.share === 0 ? `${word} backup` : word, kind };
+}
+
+/** What a new connection to a service meets. */
+function serviceState({ state }) {
+  return { word: state, kind: { up: 'good', empty: 'bad', disabled: 'off' }[state] };
+}
+
+/** Whether somebody should look at a backend: not when it is as an operator wants it. */
+function isProblem(backend) {
+  if (backend.admin !== 'enabled') return false;
+  return backend.health === 'unhealthy' || backend.full || failing(backend) || portsScarce(backend);
+}
+
+/**
+ * What there is to say of a backend beside its numbers, each with a kind. When a probe was made is not said: who is
+ * told of changes does not hear of one that ended like the one before.
+ */
+function notes(backend, now) {
+  const said = [];
+  const { last_probe: probe, override } = backend;
+  if (failing(backend)) {
+    const of = probe.ok === null ? ' (no probe could be made)' : `, ${probe.count} of ${probe.needed}`;
+    said.push({ kind: backend.health === 'unhealthy' ? 'bad' : 'warn', word: `${probe.detail}${of}` });
+  }
+  if (portsScarce(backend)) {
+    const used = whole.format(100 * backend.source_ports);
+    said.push({ kind: 'warn', word: `${used} % of source ports in use: give \`source\` a range of addresses` });
+  }
+  if (override) {
+    const what = [override.admin, override.weight === null ? null : `weight ${override.weight}`];
+    said.push({
+      kind: 'wait',
+      word: `${what.filter((one) => one !== null).join(', ')} by uid ${override.uid}, ${age(now, override.since)} ago (override)`,
+    });
+  }
+  return said;
+}
+
+function failing({ last_probe: probe }) {
+  return probe !== null && probe.ok !== true;
+}
+
+function portsScarce({ source_ports: used }) {
+  return used !== null && used >= SCARCE;
+}
+
+/** What a service's guard dropped, on one line. */
+function dropped({ dropped: reasons }) {
+  return Object.entries(reasons).map(([reason, count]) => `${whole.format(count)} ${reason}`).join(', ');
+}

@@ -1,0 +1,119 @@
+//! A connection to a peer that may read slowly, but not for ever.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+/// How long a peer may take for so much.
+const PATIENCE: Duration = Duration::from_secs(20);
+const ENOUGH: usize = 64 * 1024;
+
+/// Ends with an error when the peer takes too little of what there is for it: what waits here takes memory.
+pub(super) struct Patient<S> {
+    inner: S,
+    /// The peer is behind; when that is too long, and what it has taken since.
+    behind: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(inner: S) -> Self {
+        Patient { inner, behind: None }
+    }
+
+    fn took(&mut self, bytes: usize, offered: usize) {
+        if let Some((_, taken)) = &mut self.behind {
+            *taken += bytes;
+            if bytes == offered || *taken >= ENOUGH {
+                self.behind = None;
+            }
+        }
+    }
+
+    fn is_too_slow(&mut self, context: &mut Context<'_>) -> bool {
+        let (end, _) = self.behind.get_or_insert_with(|| (Box::pin(sleep(PATIENCE)), 0));
+        end.as_mut().poll(context).is_ready()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match Pin::new(&mut self.inner).poll_write(cx, buf) {
+            Poll::Pending if self.is_too_slow(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(written) => {
+                let written = written?;
+                self.took(written, buf.len());
+                Poll::Ready(Ok(written))
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_takes_nothing_is_given_up() {
+        let (ours, _theirs) = duplex(1000);
+        let error = Patient::new(ours).write_all(&[0; 2000]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_takes_a_little_now_and_then_is_given_up() {
+        let (ours, mut theirs) = duplex(1000);
+        let dribble = async {
+            loop {
+                sleep(PATIENCE / 3).await;
+                theirs.read_exact(&mut [0; 100]).await.unwrap();
+            }
+        };
+        let mut ours = Patient::new(ours);
+        let written = tokio::select! {
+            written = ours.write_all(&[0; 1_000_000]) => written,
+            () = dribble => unreachable!(),
+        };
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn peer_that_is_slow_but_takes_enough_gets_everything() {
+        let (ours, mut theirs) = duplex(ENOUGH);
+        let reading = async {
+            let mut taken = 0;
+            while taken < 1_000_000 {
+                sleep(PATIENCE / 2).await;
+                taken += theirs.read(&mut vec![0; ENOUGH]).await.unwrap();
+            }
+        };
+        let mut ours = Patient::new(ours);
+        let (written, ()) = tokio::join!(ours.write_all(&[0; 1_000_000]), reading);
+        written.unwrap();
+    }
+}
