@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use anyhow::anyhow;
 use sluice_core::model::Services;
@@ -59,7 +60,7 @@ impl Pool {
     }
 
     /// The services themselves.
-    pub(super) fn load(self, scheduler: &str, source: &str) -> anyhow::Result<Services> {
+    pub(super) fn load(self, scheduler: &str, source: &str) -> anyhow::Result<Arc<Services>> {
         let mut text = format!("defaults: {{ scheduler: {scheduler}, source: {source} }}\nservices:\n");
         for (n, (listener, backends)) in self.services().enumerate() {
             let backends: Vec<_> = backends.iter().map(|b| format!("{b}:{BACKEND_PORT}")).collect();
