@@ -31,6 +31,9 @@ const GROWTH: u64 = 1 << 20;
 /// Writing before totals are shown takes at most one part in so many of the time.
 const REST: u32 = 20;
 
+/// How often it is tried because something changed meanwhile.
+const ATTEMPTS: u32 = 3;
+
 /// `totals.jsonl` in the state directory. Clones are the same file.
 #[derive(Clone, Debug)]
 pub(crate) struct Bases(Arc<Mutex<Place>>);
@@ -41,6 +44,8 @@ struct Place {
     /// Bytes when it was last written anew; `None`: it has to be before anything is appended.
     whole: Option<u64>,
     appended: u64,
+    /// How often somebody wrote what changed, and not only to show it.
+    writes: u64,
     /// When it may be written only to show totals.
     due: Instant,
     complained: bool,
@@ -86,7 +91,8 @@ impl Bases {
                 flow.backend.as_ref().is_none_or(has)
             })
         });
-        let place = Place { file, whole: None, appended: 0, due: Instant::now(), complained: false };
+        let place =
+            Place { file, whole: None, appended: 0, writes: 0, due: Instant::now(), complained: false };
         (Bases(Arc::new(Mutex::new(place))), Totals::restored(found))
     }
 
@@ -97,11 +103,24 @@ impl Bases {
 
     /// Writes down the totals that are about to be shown, unless it is too early for that.
     pub(crate) fn show(&self, totals: &Totals) {
-        let mut place = self.place();
         let began = Instant::now();
-        if began >= place.due {
-            place.write(totals, None);
-            place.due = Instant::now() + REST * began.elapsed();
+        for _ in 0..ATTEMPTS {
+            let writes = {
+                let place = self.place();
+                if began < place.due {
+                    return;
+                }
+                place.writes
+            };
+            // The reconcile task must not wait for this.
+            let text = whole(totals);
+            let mut place = self.place();
+            if place.writes == writes {
+                let replaced = place.put(&text);
+                place.note(replaced);
+                place.due = Instant::now() + REST * began.elapsed();
+                return;
+            }
         }
     }
 
@@ -112,12 +131,17 @@ impl Bases {
 
 impl Place {
     fn write(&mut self, totals: &Totals, services: Option<&BTreeSet<ServiceName>>) {
+        self.writes += 1;
         let written = match (services, self.whole) {
             (Some(services), Some(whole)) if self.appended <= whole.max(GROWTH) => {
                 self.append(lines(totals, Some(services)))
             }
-            _ => self.replace(totals),
+            _ => self.put(&whole(totals)),
         };
+        self.note(written);
+    }
+
+    fn note(&mut self, written: io::Result<()>) {
         match written {
             Ok(()) => self.complained = false,
             Err(error) => {
@@ -138,16 +162,22 @@ impl Place {
         Ok(())
     }
 
-    fn replace(&mut self, totals: &Totals) -> io::Result<()> {
-        let mut text = serde_json::to_vec(&Head { version: VERSION })?;
-        text.push(b'\n');
-        text.extend(lines(totals, None));
+    /// Replaces it in one step.
+    fn put(&mut self, text: &[u8]) -> io::Result<()> {
         let new = self.file.with_extension("jsonl.new");
-        File::create(&new)?.write_all(&text)?;
+        File::create(&new)?.write_all(text)?;
         fs::rename(&new, &self.file)?;
         (self.whole, self.appended) = (Some(text.len() as u64), 0);
         Ok(())
     }
+}
+
+/// The file as it is without lines that others have outdated.
+fn whole(totals: &Totals) -> Vec<u8> {
+    let mut text = serde_json::to_vec(&Head { version: VERSION }).expect("a vector takes all");
+    text.push(b'\n');
+    text.extend(lines(totals, None));
+    text
 }
 
 fn lines(totals: &Totals, services: Option<&BTreeSet<ServiceName>>) -> Vec<u8> {
@@ -304,6 +334,22 @@ mod tests {
         assert_eq!(shown(&Bases::open(state.path(), &services()).1), [11, 0, 0]);
         fs::write(&file, &text[..text.len() - 1]).unwrap();
         assert_eq!(shown(&Bases::open(state.path(), &services()).1), [10, 0, 0]);
+    }
+
+    #[test]
+    fn totals_that_are_shown_are_written_but_not_all_the_time() {
+        let state = tempfile::tempdir().unwrap();
+        let (bases, totals) = Bases::open(state.path(), &services());
+        totals.observe(counted([10, 5, 7]));
+        bases.show(&totals);
+        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [10, 5, 7]);
+        totals.observe(counted([11, 5, 7]));
+        bases.place().due = Instant::now() + std::time::Duration::from_secs(3600);
+        bases.show(&totals);
+        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [10, 5, 7]);
+        bases.place().due = Instant::now();
+        bases.show(&totals);
+        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [11, 5, 7]);
     }
 
     #[test]

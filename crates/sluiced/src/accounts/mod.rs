@@ -57,7 +57,7 @@ struct Shared {
 
 /// The thread that does it.
 #[derive(Debug)]
-pub(crate) struct Accounting {
+pub struct Accounting {
     accounts: Accounts,
     /// It ends when this is closed.
     wake: UnixStream,
@@ -78,7 +78,10 @@ impl Accounts {
 
     /// Has a thread count in the network namespace of the caller. `old`: flows may be there whose bytes were counted
     /// before.
-    pub(crate) fn start(
+    ///
+    /// # Errors
+    /// Of the system calls that sockets and a thread take.
+    pub fn start(
         &self,
         services: Arc<Services>,
         state: &Path,
@@ -111,7 +114,7 @@ impl Accounting {
     }
 
     /// Has a last look at all flows, and ends the thread.
-    pub(crate) fn stop(self) {
+    pub fn stop(self) {
         let Accounting { accounts, wake, thread } = self;
         drop(wake);
         if thread.join().is_err() {
