@@ -7,6 +7,7 @@ mod golden;
 mod health;
 mod man;
 mod scale;
+mod scrape;
 
 use clap::Parser;
 
@@ -19,6 +20,7 @@ enum Xtask {
     Health(health::Health),
     Man(man::Man),
     Scale(scale::Scale),
+    Scrape(scrape::Scrape),
     #[command(hide = true)]
     ScaleOnce(scale::once::ScaleOnce),
 }
@@ -30,6 +32,7 @@ fn main() -> anyhow::Result<()> {
         Xtask::Health(health) => health.run(),
         Xtask::Man(man) => man.run(),
         Xtask::Scale(scale) => scale.run(),
+        Xtask::Scrape(scrape) => scrape.run(),
         Xtask::ScaleOnce(once) => once.run(),
     }
 }
