@@ -1,6 +1,7 @@
 //! What the daemon may do, and who may talk to it.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 use sluice_testkit::eventually;
@@ -76,6 +77,39 @@ fn probes_and_resets_in_the_sandbox_work() {
     assert_eq!(open.listen().unwrap_err().kind(), ErrorKind::ConnectionReset);
     let journal = machine.journal();
     assert!(!journal.contains("Operation not permitted"), "{journal}");
+}
+
+#[test]
+#[ignore = "takes a booted Debian: make systemd"]
+fn status_page_and_bytes_work_in_the_sandbox() {
+    let machine = Machine::installed();
+    machine.configure(
+        "http: {listen: '10.0.1.1:9180', accounting: true}
+         services: {web: {listen: 203.0.113.10:80, backends: [10.0.2.11:8080]}}",
+    );
+    machine.sh("systemctl start sluiced");
+    assert_eq!(machine.lab.balancer.sysctl("net/netfilter/nf_conntrack_acct"), "1");
+    machine.lab.client.tcp_times(3, VIP);
+    let from_outside = |path: &str| {
+        let address = "10.0.1.1:9180".parse().expect("an address");
+        machine.lab.client.run(|| {
+            let mut stream = TcpStream::connect::<SocketAddr>(address).expect("connect to the status page");
+            write!(stream, "GET {path} HTTP/1.0\r\n\r\n").expect("ask");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            answer
+        })
+    };
+    assert!(from_outside("/").contains("<title>"));
+    eventually("bytes to clients are counted", || {
+        let metrics = from_outside("/metrics");
+        let name =
+            "sluice_backend_bytes_total{service=\"web\",backend=\"10.0.2.11:8080\",direction=\"out\"} ";
+        let bytes: u64 = metrics.lines().find_map(|line| line.strip_prefix(name))?.parse().ok()?;
+        (bytes > 0).then_some(())
+    });
+    machine.sh("systemctl stop sluiced");
+    assert_eq!(machine.lab.balancer.sysctl("net/netfilter/nf_conntrack_acct"), "0");
 }
 
 #[test]
