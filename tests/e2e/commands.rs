@@ -131,3 +131,29 @@ fn load(ruleset: &str) -> String {
     elsewhere.nft(ruleset);
     elsewhere.sh("nft --stateless list ruleset")
 }
+
+#[test]
+fn connections_tell_who_is_connected_to_what() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    let _open: Vec<_> = (0..4).map(|_| lab.client.open(VIP).unwrap()).collect();
+    let all = lab.sluice(&["connections", "web", "--json"]).expect(0).json();
+    assert_eq!(all["total"], 4);
+    for (n, it) in all["connections"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(
+            (&it["service"], &it["protocol"], &it["state"]),
+            (&"web".into(), &"tcp".into(), &"established".into())
+        );
+        assert_eq!(
+            (&it["backend"], &it["listener"]),
+            (&format!("10.0.2.1{}:8080", n + 1).into(), &VIP.into())
+        );
+        assert!(it["client"].as_str().unwrap().starts_with("10.0.1.2:"));
+        assert!(it["source"].as_str().unwrap().starts_with("10.0.2.1:"), "masquerade");
+    }
+    let one = lab.sluice(&["connections", "web/10.0.2.11:8080"]).expect(0).stdout;
+    assert_eq!(one.lines().count(), 2, "{one}");
+    let some = lab.sluice(&["connections", "--limit", "1"]).expect(0).stdout;
+    assert!(some.ends_with("1 of 4 shown: name a service or backend, or raise --limit\n"), "{some}");
+    lab.sluice(&["connections", "wob"]).expect(1);
+}

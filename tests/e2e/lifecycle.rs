@@ -35,6 +35,23 @@ fn stop_with_keep_leaves_traffic_flowing() {
 }
 
 #[test]
+fn handing_over_leaves_everything_to_the_next_daemon() {
+    let lab = Lab::new();
+    let daemon = lab.start(&(web() + "\non_stop: remove"));
+    let mut open = lab.client.open(VIP).unwrap();
+    let before = lab.ruleset();
+    assert!(daemon.hand_over().success());
+    assert_eq!(lab.ruleset(), before);
+    assert_eq!(lab.client.tcp_shares(40, VIP), lab.even(10));
+
+    let daemon = Daemon::start(&lab);
+    assert_eq!(lab.ruleset(), before);
+    assert_eq!(open.echo("still there?").unwrap(), "still there?");
+    assert!(daemon.stop().success());
+    assert_eq!((lab.ruleset(), lab.balancer.sysctl(FORWARD4)), (String::new(), "0".into()));
+}
+
+#[test]
 fn crash_leaves_traffic_flowing_and_the_next_start_adopts() {
     let lab = Lab::new();
     let daemon = lab.start(&web());

@@ -4,8 +4,10 @@
 
 #![forbid(unsafe_code)]
 
+mod accounting;
 mod affinity;
 mod commands;
+mod connections;
 mod crash;
 mod doctor;
 mod empty;
@@ -29,11 +31,13 @@ mod ownership;
 mod reload;
 mod repair;
 mod shares;
+mod showing;
 mod source;
 mod startup;
 mod storm;
 mod synproxy;
 mod terminal;
+mod totals;
 mod vrf;
 
 /// All four backends of a lab, IPv4.

@@ -75,8 +75,8 @@ pub struct BackendStatus {
     pub weight: u16,
     /// Fraction of its IP version's new connections it gets, 0 to 1.
     pub share: f64,
-    /// New connections over all listeners, including those that the kernel had counted when the daemon
-    /// started; never goes backwards while the daemon lives.
+    /// New connections over all listeners; never goes backwards, over restarts neither, as long as the backend is in the
+    /// file.
     pub connections_total: u64,
     /// Live connections; `null`: not counted.
     pub active: Option<u64>,

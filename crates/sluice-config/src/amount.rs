@@ -2,28 +2,37 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sluice_core::maglev::is_prime;
 use sluice_nft::Rate;
 
 use crate::problem::{Fault, quoted};
 use crate::read::{Leaf, Scalar};
+use crate::schema::{constant, either, pattern};
 
 /// How often to read back; `None` is never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refresh(pub(crate) Option<Duration>);
 
+impl Refresh {
+    const BOUNDS: Bounds = Bounds {
+        least: Duration::from_secs(1),
+        most: Duration::from_secs(24 * 60 * 60),
+        range: "1s to 24h",
+        form: "a number and s, m or h, such as 60s or 1h30m",
+        zero: ", or 0 for never",
+    };
+}
+
 impl Leaf for Refresh {
     const EXPECTED: &'static str = "a duration such as 60s, or 0";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        const BOUNDS: Bounds = Bounds {
-            least: Duration::from_secs(1),
-            most: Duration::from_secs(24 * 60 * 60),
-            range: "1s to 24h",
-            form: "a number and s, m or h, such as 60s or 1h30m",
-            zero: ", or 0 for never",
-        };
-        BOUNDS.parse(scalar).map(Refresh)
+        Self::BOUNDS.parse(scalar).map(Refresh)
+    }
+
+    fn schema() -> Value {
+        Self::BOUNDS.schema(Self::EXPECTED)
     }
 }
 
@@ -31,18 +40,25 @@ impl Leaf for Refresh {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Affinity(pub(crate) Option<Duration>);
 
+impl Affinity {
+    const BOUNDS: Bounds = Bounds {
+        least: Duration::from_secs(1),
+        most: Duration::from_secs(30 * 24 * 60 * 60),
+        range: "1s to 30d",
+        form: "a number and s, m, h or d, such as 10m or 1h30m",
+        zero: ", or 0 for no affinity",
+    };
+}
+
 impl Leaf for Affinity {
     const EXPECTED: &'static str = "a duration such as 10m, or 0";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        const BOUNDS: Bounds = Bounds {
-            least: Duration::from_secs(1),
-            most: Duration::from_secs(30 * 24 * 60 * 60),
-            range: "1s to 30d",
-            form: "a number and s, m, h or d, such as 10m or 1h30m",
-            zero: ", or 0 for no affinity",
-        };
-        BOUNDS.parse(scalar).map(Affinity)
+        Self::BOUNDS.parse(scalar).map(Affinity)
+    }
+
+    fn schema() -> Value {
+        Self::BOUNDS.schema(Self::EXPECTED)
     }
 }
 
@@ -50,18 +66,25 @@ impl Leaf for Affinity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlowStart(pub(crate) Option<Duration>);
 
+impl SlowStart {
+    const BOUNDS: Bounds = Bounds {
+        least: Duration::from_secs(1),
+        most: Duration::from_secs(60 * 60),
+        range: "1s to 1h",
+        form: "a number and s, m or h, such as 30s or 1m30s",
+        zero: ", or 0 for the whole share at once",
+    };
+}
+
 impl Leaf for SlowStart {
     const EXPECTED: &'static str = "a duration such as 30s, or 0";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        const BOUNDS: Bounds = Bounds {
-            least: Duration::from_secs(1),
-            most: Duration::from_secs(60 * 60),
-            range: "1s to 1h",
-            form: "a number and s, m or h, such as 30s or 1m30s",
-            zero: ", or 0 for the whole share at once",
-        };
-        BOUNDS.parse(scalar).map(SlowStart)
+        Self::BOUNDS.parse(scalar).map(SlowStart)
+    }
+
+    fn schema() -> Value {
+        Self::BOUNDS.schema(Self::EXPECTED)
     }
 }
 
@@ -69,18 +92,25 @@ impl Leaf for SlowStart {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interval(pub(crate) Duration);
 
+impl Interval {
+    const BOUNDS: Bounds = Bounds {
+        least: Duration::from_millis(100),
+        most: Duration::from_secs(60 * 60),
+        range: "100ms to 1h",
+        form: "a number and ms, s, m or h, such as 500ms or 2s",
+        zero: "",
+    };
+}
+
 impl Leaf for Interval {
     const EXPECTED: &'static str = "a duration such as 2s";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        const BOUNDS: Bounds = Bounds {
-            least: Duration::from_millis(100),
-            most: Duration::from_secs(60 * 60),
-            range: "100ms to 1h",
-            form: "a number and ms, s, m or h, such as 500ms or 2s",
-            zero: "",
-        };
-        BOUNDS.parse_nonzero(scalar).map(Interval)
+        Self::BOUNDS.parse_nonzero(scalar).map(Interval)
+    }
+
+    fn schema() -> Value {
+        Self::BOUNDS.schema(Self::EXPECTED)
     }
 }
 
@@ -88,18 +118,25 @@ impl Leaf for Interval {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeout(pub(crate) Duration);
 
+impl Timeout {
+    const BOUNDS: Bounds = Bounds {
+        least: Duration::from_millis(10),
+        most: Duration::from_secs(60 * 60),
+        range: "10ms to 1h",
+        form: "a number and ms, s, m or h, such as 500ms or 1s",
+        zero: "",
+    };
+}
+
 impl Leaf for Timeout {
     const EXPECTED: &'static str = "a duration such as 1s";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        const BOUNDS: Bounds = Bounds {
-            least: Duration::from_millis(10),
-            most: Duration::from_secs(60 * 60),
-            range: "10ms to 1h",
-            form: "a number and ms, s, m or h, such as 500ms or 1s",
-            zero: "",
-        };
-        BOUNDS.parse_nonzero(scalar).map(Timeout)
+        Self::BOUNDS.parse_nonzero(scalar).map(Timeout)
+    }
+
+    fn schema() -> Value {
+        Self::BOUNDS.schema(Self::EXPECTED)
     }
 }
 
@@ -149,6 +186,10 @@ impl Leaf for PerTime {
         }
         Ok(PerTime(Rate { packets, unit, burst }))
     }
+
+    fn schema() -> Value {
+        pattern(r"^\s*\+?[0-9]+/(second|minute|hour|day)(\s+burst\s+\+?[0-9]+)?\s*$", Self::EXPECTED)
+    }
 }
 
 /// The durations that a key takes, and how to say so.
@@ -185,6 +226,16 @@ impl Bounds {
         }
     }
 
+    /// A number without a unit is for 0 alone.
+    fn schema(&self, expected: &str) -> Value {
+        let number = r"[0-9][0-9\s]*(\.[0-9\s]+)?";
+        let form = format!(r"^\s*({number}[A-Za-zµ]+\s*)+$");
+        match self.zero {
+            "" => pattern(&form, expected),
+            _ => either(constant(0, expected), pattern(&format!("{form}|^0$"), expected)),
+        }
+    }
+
     fn parse_nonzero(&self, scalar: Scalar<'_>) -> Result<Duration, Fault> {
         self.parse(scalar).map(|duration| duration.expect("0 is out of these bounds"))
     }
@@ -205,6 +256,10 @@ macro_rules! whole {
                     Scalar::Integer(number @ $least..=$most) => Ok($name(number as $type)),
                     _ => Err(not_whole(scalar, $expected)),
                 }
+            }
+
+            fn schema() -> Value {
+                json!({ "type": "integer", "minimum": $least, "maximum": $most as u32 })
             }
         }
     )*};
@@ -244,6 +299,10 @@ impl Leaf for TableSize {
             }
             _ => Err(not_whole(scalar, Self::EXPECTED)),
         }
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 251, "maximum": 65_537 })
     }
 }
 

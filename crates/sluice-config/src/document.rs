@@ -1,123 +1,169 @@
 //! The file as it is written: every key of every mapping, and why the rest is refused.
 
 use serde::de::MapAccess;
+use serde_json::{Value, json};
 use sluice_core::model::{
     BackendName, Forwarding, InterfaceName, Listener, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
     ServiceName, Source,
 };
 
 use crate::amount::{Affinity, Clients, Connections, PerTime, Quorum, Refresh, SlowStart, TableSize};
+use crate::choice::{HashPart, Invalid};
 use crate::endpoint::{HttpAddress, Target};
 use crate::place::Here;
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
-use crate::word::{GroupName, HashPart, Invalid, Pattern, Prefix, SocketPath, StatePath, Weight};
+use crate::schema::{Definitions, either, pattern};
+use crate::word::{GroupName, Pattern, Prefix, SocketPath, StatePath, Weight};
 
 mapping! {
     /// The file the daemon is given.
-    Main, "a mapping of settings", refused: never, {
+    Main, "a mapping of settings", refused: never, required: [], {
+        /// What to do about IP forwarding: switch it on, refuse to start without it, or leave it alone.
         forwarding: Forwarding,
+        /// What an orderly stop leaves in the kernel: nothing, or everything, so that traffic goes on.
         on_stop: OnStop,
+        /// A folder for what must outlive the daemon; without it the folder of the control socket.
         state: StatePath,
+        /// How often the kernel is read back even without a reason; 0 is never.
         refresh: Refresh,
+        /// More files with services, by patterns relative to this file.
         include: Many<Pattern>,
+        /// The Unix socket that `sluice` talks to.
         control: Control,
+        /// Status page and metrics, read only; without it there are none.
         http: Http,
+        /// What services get that do not say otherwise.
         defaults: Defaults,
+        /// Services by name.
         services: Services,
     }
 }
 
 mapping! {
     /// A file named by `include`.
-    Snippet, "a mapping with `services`", refused: not_in_snippet, {
+    Snippet, "a mapping with `services`", refused: not_in_snippet, required: [], {
         services: Services,
     }
 }
 
 mapping! {
-    Control, "a mapping of `socket` and `group`", refused: never, {
+    Control, "a mapping of `socket` and `group`", refused: never, required: [], {
+        /// Where the socket is: an absolute path of at most 107 bytes.
         socket: SocketPath,
+        /// A group whose members may use the socket; without it only root may.
         group: GroupName,
     }
 }
 
 mapping! {
-    Http, "a mapping of `listen` and `accounting`", refused: never, {
+    Http, "a mapping of `listen` and `accounting`", refused: never, required: [listen], {
+        /// ADDRESS:PORT of this host; everybody who can reach it can read there.
         listen: HttpAddress,
+        /// Whether the bytes of each backend are counted, too.
         accounting: bool,
     }
 }
 
-mapping! {
-    /// What services get that do not say otherwise themselves.
-    Defaults, "a mapping of service settings", refused: not_in_defaults, {
-        enabled: bool,
-        interface: InterfaceName,
-        scheduler: Scheduler,
-        hash: Hash,
-        affinity: Affinity,
-        source: Source,
-        allow: Many<Prefix>,
-        deny: Many<Prefix>,
-        limits: Limits,
-        invalid: Invalid,
-        synproxy: bool,
-        health: Health,
-        on_down: OnDown,
-        on_empty: OnEmpty,
-        quorum: Quorum,
-        slow_start: SlowStart,
-    }
+/// Defines a mapping with the settings of a service that can have a default, between those that cannot.
+macro_rules! settings {
+    (
+        $(#[$doc:meta])* $name:ident, $expected:literal, refused: $refused:expr, required: $required:tt,
+        { $($first:tt)* } .. { $($last:tt)* }
+    ) => {
+        mapping! {
+            $(#[$doc])* $name, $expected, refused: $refused, required: $required, {
+                $($first)*
+                /// Whether the kernel gets anything of the service.
+                enabled: bool,
+                /// Only what arrives on this interface.
+                interface: InterfaceName,
+                /// How a new connection gets its backend.
+                scheduler: Scheduler,
+                /// What `source-hash` and `maglev` look at.
+                hash: Hash,
+                /// A client stays on its backend for this long after its last new connection; 0 is not at all.
+                affinity: Affinity,
+                /// Whom backends see as the client: the balancer, the client, or addresses of the balancer.
+                source: Source,
+                /// Only these clients.
+                allow: Many<Prefix>,
+                /// Never these clients.
+                deny: Many<Prefix>,
+                /// How many connections may come, of all clients and of each.
+                limits: Limits,
+                /// What becomes of packets that belong to no connection and cannot begin one.
+                invalid: Invalid,
+                /// Whether this host completes TCP handshakes in the place of backends, against floods of SYNs.
+                synproxy: bool,
+                /// How backends are probed.
+                health: Health,
+                /// What happens to the established TCP flows of a backend that went down.
+                on_down: OnDown,
+                /// What a new connection meets when no backend can serve it.
+                on_empty: OnEmpty,
+                /// So many backends that are no backups must be able to serve; fewer count as none.
+                quorum: Quorum,
+                /// How long a backend that comes back takes to get its whole share; 0 is at once.
+                slow_start: SlowStart,
+                $($last)*
+            }
+        }
+    };
 }
 
-mapping! {
-    Service, "a mapping of service settings", refused: never, {
+settings! {
+    /// What services get that do not say otherwise themselves.
+    Defaults, "a mapping of service settings", refused: not_in_defaults, required: [], {} .. {}
+}
+
+settings! {
+    Service, "a mapping of service settings", refused: never, required: [listen],
+    {
+        /// ADDRESS:PORT[-PORT][/tcp|/udp], IPv6 in brackets; ADDRESS and PORT may be `*`.
         listen: Many<Listener>,
-        enabled: bool,
-        interface: InterfaceName,
-        scheduler: Scheduler,
-        hash: Hash,
-        affinity: Affinity,
-        source: Source,
-        allow: Many<Prefix>,
-        deny: Many<Prefix>,
-        limits: Limits,
-        invalid: Invalid,
-        synproxy: bool,
-        health: Health,
-        on_down: OnDown,
-        on_empty: OnEmpty,
-        quorum: Quorum,
-        slow_start: SlowStart,
+    } .. {
+        /// Who serves: ADDRESS[:PORT[-PORT]], or a mapping.
         backends: Many<Backend>,
     }
 }
 
 mapping! {
-    Limits, "a mapping of limits", refused: never, {
+    Limits, "a mapping of limits", refused: never, required: [], {
+        /// New connections of all clients together, as N/second, /minute, /hour or /day, and `burst N`.
         new_connections: PerTime,
+        /// New connections of each client.
         new_connections_per_client: PerTime,
+        /// Live connections of each client.
         connections_per_client: Connections,
+        /// How many clients are remembered at a time for a limit.
         clients: Clients,
+        /// What becomes of clients beyond those.
         on_full: OnFull,
     }
 }
 
 mapping! {
-    Hash, "a mapping of `on` and `table_size`", refused: never, {
+    Hash, "a mapping of `on` and `table_size`", refused: never, required: [], {
+        /// What of the client decides.
         on: Many<HashPart>,
+        /// The number of slots of `maglev`, a prime.
         table_size: TableSize,
     }
 }
 
 mapping! {
-    BackendMapping, "a backend", refused: never, {
+    BackendMapping, "a backend", refused: never, required: [address], {
+        /// ADDRESS[:PORT[-PORT]]; without a port the client's is kept.
         address: Target,
+        /// Its name in this service; without one its address and port.
         name: BackendName,
+        /// Its share of new connections; 0 is none.
         weight: Weight,
+        /// Whether it serves only while too few others can.
         backup: bool,
+        /// With so many live connections it gets no new ones.
         max_connections: Connections,
     }
 }
@@ -139,6 +185,14 @@ pub(crate) struct Entry {
 
 impl FromYaml for Services {
     const EXPECTED: &'static str = "a mapping of services by name";
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        json!({
+            "type": "object",
+            "propertyNames": pattern("^[a-z0-9][a-z0-9_.-]{0,62}$", "1 to 63 of a-z, 0-9, _, . and -"),
+            "additionalProperties": Service::schema(definitions),
+        })
+    }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mut mapping: A) -> Result<Option<Self>, A::Error> {
         let mut entries = Vec::new();
@@ -172,6 +226,10 @@ pub(crate) struct Backend {
 
 impl FromYaml for Backend {
     const EXPECTED: &'static str = "a backend such as 10.0.2.11:8080";
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        either(Target::schema(definitions), BackendMapping::schema(definitions))
+    }
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         let target = Target::scalar(here, scalar)?;

@@ -3,11 +3,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use serde_json::Value;
 use sluice_core::model::{Address, BackendPort, Listener, Ports, Protocol};
 
 use crate::place::Here;
 use crate::problem::{Fault, quoted};
 use crate::read::{FromYaml, Leaf, Scalar, unknown};
+use crate::schema::{Definitions, pattern};
 
 impl Leaf for Listener {
     const EXPECTED: &'static str = "a listener such as 203.0.113.10:80";
@@ -48,6 +50,11 @@ impl Leaf for Listener {
             return Err(Fault::new(what, format!("use *:{ports}, or an address of an interface")));
         }
         Ok(Listener { address, ports, protocol })
+    }
+
+    fn schema() -> Value {
+        let host = r"(\*|[0-9.]+|\[[0-9A-Fa-f:.]+\])";
+        pattern(&format!(r"^{host}:(\*|[0-9]+(-[0-9]+)?)(/(tcp|udp))?$"), <Self as Leaf>::EXPECTED)
     }
 }
 
@@ -103,6 +110,10 @@ impl Leaf for HttpAddress {
         let address = if address.is_unspecified() { address } else { unicast(host, FIX)? };
         Ok(HttpAddress(SocketAddr::new(address, port)))
     }
+
+    fn schema() -> Value {
+        pattern(r"^([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]+$", <Self as Leaf>::EXPECTED)
+    }
 }
 
 /// Where a backend is.
@@ -129,6 +140,11 @@ impl FromYaml for Target {
             ));
         }
         Some(target)
+    }
+
+    fn schema(_: &mut Definitions) -> Value {
+        let with_port = r"([0-9.]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+(-[0-9]+)?)?";
+        pattern(&format!("^({with_port}|[0-9A-Fa-f:.]+)$"), Self::EXPECTED)
     }
 }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod amount;
+mod choice;
 mod document;
 mod endpoint;
 mod outline;
@@ -17,6 +18,7 @@ mod probe;
 mod probe_word;
 mod problem;
 mod read;
+mod schema;
 mod source;
 mod validate;
 mod word;
@@ -27,6 +29,7 @@ use sluice_core::model::Config;
 
 pub use parse::parse;
 pub use problem::{Fault, Problem, Severity, nearest};
+pub use schema::schema;
 pub use source::{Included, MAX_FILE_SIZE, Source};
 
 /// Where the configuration is unless somebody says otherwise.

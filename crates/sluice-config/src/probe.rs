@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::MapAccess;
+use serde_json::{Value, json};
 use sluice_core::model::{HealthCheck, HttpProbe, Initial, Probe, UdpProbe};
 
 use crate::amount::{InARow, Interval, PortNumber, Timeout};
@@ -12,6 +13,7 @@ use crate::place::Here;
 use crate::probe_word::{Codes, Host, HttpPath, Needle, Text, Word};
 use crate::problem::{Fault, nearest, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, mapping};
+use crate::schema::{Definitions, constant, either};
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,6 +27,12 @@ pub(crate) struct Health(pub(crate) Option<Arc<HealthCheck>>);
 
 impl FromYaml for Health {
     const EXPECTED: &'static str = "a health check such as `{ tcp: {} }`";
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        let one_of: Vec<_> = KINDS.iter().map(|kind| json!({ "required": [kind] })).collect();
+        let mapping = json!({ "allOf": [HealthMapping::schema(definitions), { "oneOf": one_of }] });
+        either(constant("none", &format!("{}, or none", Self::EXPECTED)), mapping)
+    }
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         let fix = match scalar {
@@ -45,17 +53,28 @@ impl FromYaml for Health {
 const KINDS: &[&str] = &["tcp", "http", "udp", "icmp", "exec"];
 
 mapping! {
-    HealthMapping, "a health check", refused: |_| None, {
+    HealthMapping, "a health check", refused: |_| None, required: [], {
+        /// Good when a connection is accepted.
         tcp: Nothing,
+        /// Good when a GET is answered as expected.
         http: HttpProbe,
+        /// Good when a datagram is answered, or at least not refused.
         udp: UdpProbe,
+        /// Good when an echo request is answered.
         icmp: Nothing,
+        /// Good when a program exits with 0.
         exec: Command,
+        /// The port to probe; without it the backend's.
         port: PortNumber,
+        /// From the beginning of one attempt to that of the next.
         interval: Interval,
+        /// How long an attempt may take.
         timeout: Timeout,
+        /// So many successes in a row make a backend healthy.
         rise: InARow,
+        /// So many failures in a row make a backend unhealthy.
         fall: InARow,
+        /// What is assumed before the first result.
         initial: Initial,
     }
 }
@@ -128,6 +147,10 @@ pub(crate) struct Nothing;
 impl FromYaml for Nothing {
     const EXPECTED: &'static str = "`{}`";
 
+    fn schema(_: &mut Definitions) -> Value {
+        json!({ "type": "object", "additionalProperties": false })
+    }
+
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mut mapping: A) -> Result<Option<Self>, A::Error> {
         let mut keys = Keys::default();
         while let Some(key) = mapping.next_key_seed(Key)? {
@@ -155,18 +178,28 @@ fn beside(key: &str) -> Option<Fault> {
 }
 
 mapping! {
-    HttpMapping, "a mapping of http settings", refused: beside, {
+    HttpMapping, "a mapping of http settings", refused: beside, required: [], {
+        /// Path and query.
         path: HttpPath,
+        /// The Host header, and the name that the certificate must have; without it the backend's address.
         host: Host,
+        /// Statuses that are good, and ranges of them.
         expect: Many<Codes>,
+        /// Text that the answer must hold.
         body: Needle,
+        /// Whether to ask by HTTPS.
         tls: bool,
+        /// Whether the certificate must be valid.
         verify: bool,
     }
 }
 
 impl FromYaml for HttpProbe {
     const EXPECTED: &'static str = "`{}` or a mapping of http settings";
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        HttpMapping::schema(definitions)
+    }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         Ok(HttpMapping::mapping(here, mapping)?.and_then(|mapping| mapping.probe(here)))
@@ -208,14 +241,20 @@ impl HttpMapping {
 }
 
 mapping! {
-    UdpMapping, "a mapping of `send` and `expect`", refused: beside, {
+    UdpMapping, "a mapping of `send` and `expect`", refused: beside, required: [], {
+        /// What the datagram holds.
         send: Text,
+        /// How the answer must begin; without it none is needed.
         expect: Text,
     }
 }
 
 impl FromYaml for UdpProbe {
     const EXPECTED: &'static str = "`{}` or a mapping of `send` and `expect`";
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        UdpMapping::schema(definitions)
+    }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         let probe = |UdpMapping { send, expect }| {
@@ -229,7 +268,8 @@ impl FromYaml for UdpProbe {
 }
 
 mapping! {
-    ExecMapping, "a mapping with `command`", refused: beside, {
+    ExecMapping, "a mapping with `command`", refused: beside, required: [command], {
+        /// A program by its absolute path, and its arguments: {address}, {port}, {service} and {backend} are filled in.
         command: Many<Word>,
     }
 }
@@ -240,6 +280,10 @@ pub(crate) struct Command(Vec<String>);
 
 impl FromYaml for Command {
     const EXPECTED: &'static str = "a mapping with `command`";
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        ExecMapping::schema(definitions)
+    }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         const PROGRAM: &str = "name a program by its absolute path, such as [/usr/lib/sluice/check]";

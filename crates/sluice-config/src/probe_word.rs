@@ -2,8 +2,11 @@
 
 use std::net::IpAddr;
 
+use serde_json::{Value, json};
+
 use crate::problem::{Fault, quoted};
 use crate::read::{Leaf, Scalar, unknown};
+use crate::schema::{either, pattern};
 use crate::word::text;
 
 /// Most bytes of a UDP datagram over IPv4.
@@ -28,6 +31,10 @@ impl Leaf for HttpPath {
             return Ok(HttpPath(text.to_owned()));
         };
         Err(Fault::new(format!("{} is no path of a URL", quoted(text)), fix))
+    }
+
+    fn schema() -> Value {
+        pattern(r##"^/[!-"$-~]*$"##, Self::EXPECTED)
     }
 }
 
@@ -55,6 +62,10 @@ impl Leaf for Host {
             _ => "write a name, such as example.org",
         };
         Err(Fault::new(format!("{} is no name of a host", quoted(text)), fix))
+    }
+
+    fn schema() -> Value {
+        pattern("^[0-9A-Za-z._:-]+$", Self::EXPECTED)
     }
 }
 
@@ -88,6 +99,11 @@ impl Leaf for Codes {
             }
         }
     }
+
+    fn schema() -> Value {
+        let number = json!({ "type": "integer", "minimum": 100, "maximum": 599 });
+        either(number, pattern("^[1-5][0-9]{2}(-[1-5][0-9]{2})?$", Self::EXPECTED))
+    }
 }
 
 /// What must be in an answer.
@@ -102,6 +118,10 @@ impl Leaf for Needle {
             "" => Err(Fault::new("every answer holds an empty text", "write some text, or remove the key")),
             text => Ok(Needle(text.to_owned())),
         }
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "minLength": 1 })
     }
 }
 
@@ -119,6 +139,10 @@ impl Leaf for Text {
             return Err(Fault::new(what, "write less"));
         }
         Ok(Text(text.to_owned()))
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "maxLength": MAX_DATAGRAM })
     }
 }
 
@@ -143,5 +167,9 @@ impl Leaf for Word {
             None => Ok(Word(text.to_owned())),
             Some(name) => Err(unknown("placeholder", name, KNOWN)),
         }
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "string" })
     }
 }

@@ -7,14 +7,19 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Value, json};
 
 use crate::place::{Here, Last};
 use crate::problem::{Fault, nearest, quoted};
+use crate::schema::{Definitions, either};
 
 /// A type that a YAML value can stand for. Each method refuses what it is not overridden for.
 pub(crate) trait FromYaml: Sized {
     /// What belongs here, with an article.
     const EXPECTED: &'static str;
+
+    /// What an editor may know of it beforehand; mappings are put into the definitions.
+    fn schema(definitions: &mut Definitions) -> Value;
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         here.error(unexpected::<Self>(&format!("{scalar}")));
@@ -66,10 +71,17 @@ pub(crate) trait Leaf: Sized {
     const EXPECTED: &'static str;
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault>;
+
+    /// What an editor may know of it beforehand: never refuses what [`Leaf::parse`] takes.
+    fn schema() -> Value;
 }
 
 impl<T: Leaf> FromYaml for T {
     const EXPECTED: &'static str = T::EXPECTED;
+
+    fn schema(_: &mut Definitions) -> Value {
+        T::schema()
+    }
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         T::parse(scalar).map_err(|fault| here.error(fault)).ok()
@@ -82,6 +94,11 @@ pub(crate) struct Many<T>(pub(crate) Vec<Option<T>>);
 
 impl<T: FromYaml> FromYaml for Many<T> {
     const EXPECTED: &'static str = "a list";
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        let element = T::schema(definitions);
+        either(element.clone(), json!({ "type": "array", "items": element }))
+    }
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         Some(Many(vec![T::scalar(here, scalar)]))
@@ -243,17 +260,37 @@ impl<T> Given<T> {
 }
 
 /// Defines a mapping with fixed keys, each a [`Given`] field of the same name. `$refused` says why a
-/// key that is none of them, but no mistake in spelling either, is refused.
+/// key that is none of them, but no mistake in spelling either, is refused. Doc comments of keys are for the
+/// schema, and so is what is required: without those keys a mapping is read, and refused later.
 macro_rules! mapping {
-    ($(#[$doc:meta])* $name:ident, $expected:literal, refused: $refused:expr, { $($key:ident: $type:ty,)* }) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident, $expected:literal, refused: $refused:expr, required: [$($required:ident),*],
+        { $($(#[doc = $line:literal])* $key:ident: $type:ty,)* }
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub(crate) struct $name {
             $(pub(crate) $key: $crate::read::Given<$type>,)*
         }
 
+        impl $name {
+            /// The name of its definition in the schema.
+            pub(crate) const NAME: &'static str = stringify!($name);
+        }
+
         impl $crate::read::FromYaml for $name {
             const EXPECTED: &'static str = $expected;
+
+            fn schema(definitions: &mut $crate::schema::Definitions) -> serde_json::Value {
+                let keys = |definitions: &mut $crate::schema::Definitions| {
+                    vec![$({
+                        let schema = <$type as $crate::read::FromYaml>::schema(definitions);
+                        (stringify!($key), $crate::schema::described(schema, &[$($line),*]))
+                    }),*]
+                };
+                definitions.mapping(Self::NAME, keys, &[$(stringify!($required)),*])
+            }
 
             fn mapping<'de, A: serde::de::MapAccess<'de>>(
                 here: &$crate::place::Here<'_>,

@@ -1,57 +1,19 @@
-//! Values that are one word: names, numbers, paths, choices.
+//! Values that are one word: names, numbers, paths.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use sluice_core::maglev::DEFAULT_TABLE_SIZE;
-use sluice_core::model::{
-    BackendName, Forwarding, Initial, InterfaceName, InvalidName, MAX_WEIGHT, OnDown, OnEmpty, OnFull,
-    OnStop, Scheduler, Source,
-};
+use serde_json::{Value, json};
+use sluice_core::model::{BackendName, InterfaceName, InvalidName, MAX_WEIGHT, Source};
 
+use crate::choice::choose;
 use crate::problem::{Fault, quoted, quoted_path};
-use crate::read::{Leaf, Scalar, unknown};
+use crate::read::{Leaf, Scalar};
+use crate::schema::{either, pattern};
 
 /// Longest path that fits a Unix socket address with its closing NUL (unix(7)).
 const MAX_SOCKET_PATH: usize = 107;
-
-impl Leaf for Forwarding {
-    const EXPECTED: &'static str = "manage, require or ignore";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        let known = [
-            ("manage", Forwarding::Manage),
-            ("require", Forwarding::Require),
-            ("ignore", Forwarding::Ignore),
-        ];
-        choose(scalar, "value", &known)
-    }
-}
-
-impl Leaf for OnStop {
-    const EXPECTED: &'static str = "remove or keep";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        choose(scalar, "value", &[("remove", OnStop::Remove), ("keep", OnStop::Keep)])
-    }
-}
-
-/// What `source-hash` and `maglev` hash, and into how many slots, is filled in from `hash`.
-impl Leaf for Scheduler {
-    const EXPECTED: &'static str = "round-robin, random, source-hash, maglev or least-connections";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        let known = [
-            Scheduler::RoundRobin,
-            Scheduler::Random,
-            Scheduler::SourceHash(Default::default()),
-            Scheduler::Maglev(Default::default(), DEFAULT_TABLE_SIZE),
-            Scheduler::LeastConnections,
-        ];
-        choose(scalar, "scheduler", &known.map(|scheduler| (scheduler.as_str(), scheduler)))
-    }
-}
 
 impl Leaf for Source {
     const EXPECTED: &'static str = "masquerade, auto, preserve, an address or a range of them";
@@ -63,10 +25,17 @@ impl Leaf for Source {
                 return addresses(text, first, last);
             }
         }
-        let known = [Source::Masquerade, Source::Auto, Source::Preserve];
-        choose(scalar, "source", &[("masquerade", known[0]), ("auto", known[1]), ("preserve", known[2])])
+        choose(scalar, "source", &SOURCES)
+    }
+
+    fn schema() -> Value {
+        let words = json!({ "enum": SOURCES.map(|(word, _)| word) });
+        either(words, pattern(r"^[0-9A-Fa-f:.]+(\s*-\s*[0-9A-Fa-f:.]+)?$", Self::EXPECTED))
     }
 }
+
+const SOURCES: [(&str, Source); 3] =
+    [("masquerade", Source::Masquerade), ("auto", Source::Auto), ("preserve", Source::Preserve)];
 
 /// Source addresses from one to another, both included.
 fn addresses(text: &str, first: IpAddr, last: IpAddr) -> Result<Source, Fault> {
@@ -83,54 +52,6 @@ fn addresses(text: &str, first: IpAddr, last: IpAddr) -> Result<Source, Fault> {
         bad("cannot be a source", "write unicast addresses of this host")
     } else {
         Ok(Source::Addresses(first, last))
-    }
-}
-
-impl Leaf for OnDown {
-    const EXPECTED: &'static str = "keep or reset";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        choose(scalar, "value", &[("keep", OnDown::Keep), ("reset", OnDown::Reset)])
-    }
-}
-
-impl Leaf for OnEmpty {
-    const EXPECTED: &'static str = "reject, drop or use-all";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        let known = [("reject", OnEmpty::Reject), ("drop", OnEmpty::Drop), ("use-all", OnEmpty::UseAll)];
-        choose(scalar, "value", &known)
-    }
-}
-
-impl Leaf for Initial {
-    const EXPECTED: &'static str = "up or down";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        choose(scalar, "value", &[("up", Initial::Up), ("down", Initial::Down)])
-    }
-}
-
-impl Leaf for OnFull {
-    const EXPECTED: &'static str = "accept or drop";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        choose(scalar, "value", &[OnFull::Accept, OnFull::Drop].map(|on_full| (on_full.as_str(), on_full)))
-    }
-}
-
-/// What becomes of invalid packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Invalid {
-    Accept,
-    Drop,
-}
-
-impl Leaf for Invalid {
-    const EXPECTED: &'static str = "accept or drop";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        choose(scalar, "value", &[("accept", Invalid::Accept), ("drop", Invalid::Drop)])
     }
 }
 
@@ -159,31 +80,9 @@ impl Leaf for Prefix {
             Ok(net) => Ok(Prefix(net)),
         }
     }
-}
 
-/// One element of `hash.on`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HashPart {
-    Address,
-    Port,
-}
-
-impl Leaf for HashPart {
-    const EXPECTED: &'static str = "source-address or source-port";
-
-    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        choose(scalar, "value", &[("source-address", HashPart::Address), ("source-port", HashPart::Port)])
-    }
-}
-
-fn choose<T: Copy>(scalar: Scalar<'_>, what: &str, known: &[(&'static str, T)]) -> Result<T, Fault> {
-    let found = match scalar {
-        Scalar::Text(text) => text.to_owned(),
-        other => other.to_string().trim_matches('`').to_owned(),
-    };
-    match known.iter().find(|(word, _)| *word == found) {
-        Some((_, value)) => Ok(*value),
-        None => Err(unknown(what, &found, &known.iter().map(|(word, _)| *word).collect::<Vec<_>>())),
+    fn schema() -> Value {
+        pattern(r"^[0-9A-Fa-f:.]+(/[0-9]+)?$", Self::EXPECTED)
     }
 }
 
@@ -198,6 +97,10 @@ impl Leaf for bool {
                 "write true or false, without quotes",
             )),
         }
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "boolean" })
     }
 }
 
@@ -216,6 +119,10 @@ impl Leaf for Weight {
         };
         Err(Fault::new(format!("weight {scalar} is not a whole number from 0 to {MAX_WEIGHT}"), fix))
     }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 0, "maximum": MAX_WEIGHT })
+    }
 }
 
 impl Leaf for InterfaceName {
@@ -224,6 +131,10 @@ impl Leaf for InterfaceName {
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         name(scalar, "interface name", InterfaceName::new)
     }
+
+    fn schema() -> Value {
+        pattern(r#"^[^\s/:"*\\]{1,15}$"#, Self::EXPECTED)
+    }
 }
 
 impl Leaf for BackendName {
@@ -231,6 +142,10 @@ impl Leaf for BackendName {
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         name(scalar, "backend name", BackendName::new)
+    }
+
+    fn schema() -> Value {
+        pattern("^[!-.0-~]{1,63}$", "1 to 63 printable ASCII characters, without spaces and /")
     }
 }
 
@@ -257,6 +172,10 @@ impl Leaf for GroupName {
         }
         Ok(GroupName(text.to_owned()))
     }
+
+    fn schema() -> Value {
+        pattern(r"^[^\s:,]+$", Self::EXPECTED)
+    }
 }
 
 /// A path or a pattern of paths, relative to the file.
@@ -276,6 +195,10 @@ impl Leaf for Pattern {
         }
         Ok(Pattern(text.to_owned()))
     }
+
+    fn schema() -> Value {
+        json!({ "type": "string", "minLength": 1 })
+    }
 }
 
 /// `state`: a folder.
@@ -287,6 +210,10 @@ impl Leaf for StatePath {
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         absolute(scalar).map(StatePath)
+    }
+
+    fn schema() -> Value {
+        pattern("^/", Self::EXPECTED)
     }
 }
 
@@ -309,6 +236,10 @@ impl Leaf for SocketPath {
             return Err(Fault::new(what, "name the socket itself, such as /run/sluice/sluice.sock"));
         }
         Ok(SocketPath(path))
+    }
+
+    fn schema() -> Value {
+        pattern("^/.*[^/]$", Self::EXPECTED)
     }
 }
 

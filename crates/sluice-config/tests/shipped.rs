@@ -1,4 +1,4 @@
-//! The files in `config/` and the examples of docs/configuration.md load, and leave no key out.
+//! The files in `config/` and the examples of docs/configuration.md and docs/operations.md load, and leave no key out.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,10 @@ fn root() -> PathBuf {
 
 fn reference() -> String {
     fs::read_to_string(root().join("docs/configuration.md")).unwrap()
+}
+
+fn operations() -> String {
+    fs::read_to_string(root().join("docs/operations.md")).unwrap()
 }
 
 #[test]
@@ -28,15 +32,24 @@ fn shipped_files_load_without_a_warning() {
 }
 
 #[test]
-fn examples_of_the_reference_load() {
-    let reference = reference();
-    let examples: Vec<_> =
-        reference.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert!(examples.len() > 3);
-    for example in examples {
-        let main = Source { path: "example.yaml".into(), text: example.to_owned() };
-        if let Err(problems) = parse(main, |_| Ok(vec![])) {
-            panic!("{problems:#?}\n{example}");
+fn file_of_the_package_loads_and_enables_nothing() {
+    let loaded = load(&root().join("systemd/debian/sluice.yaml")).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert!(!loaded.config.services.is_empty());
+    assert!(loaded.config.services.values().all(|service| !service.enabled));
+}
+
+#[test]
+fn examples_of_the_pages_load() {
+    for page in [reference(), operations()] {
+        let examples: Vec<_> =
+            page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(examples.len() > 3);
+        for example in examples {
+            let main = Source { path: "example.yaml".into(), text: example.to_owned() };
+            if let Err(problems) = parse(main, |_| Ok(vec![])) {
+                panic!("{problems:#?}\n{example}");
+            }
         }
     }
 }

@@ -1,12 +1,11 @@
-//! Whose the flows are that conntrack knows.
+//! How many flows backends have.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
-use sluice_nft::Ip;
-
 use crate::balance::Load;
-use crate::model::{Address, Backend, BackendName, Listener, Service, ServiceName, Services};
+use crate::model::{BackendName, ServiceName, Services};
+use crate::owners::{exact, exact_places, goes, pairs};
 
 /// A count of translated flows, by where they came in and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,11 +65,7 @@ impl Census {
 
     /// Flows that no listener with one address and port takes.
     fn without_exact(&self, services: &Services) -> Vec<(&Way, &Load)> {
-        let enabled = services.values().filter(|service| service.enabled);
-        let exact: HashSet<(u8, SocketAddr)> = enabled
-            .flat_map(|service| &service.listeners)
-            .filter_map(|listener| Some((listener.protocol.number(), exact(listener)?)))
-            .collect();
+        let exact: HashSet<(u8, SocketAddr)> = exact_places(services).collect();
         self.0.iter().filter(|(way, _)| !exact.contains(&(way.protocol, way.to))).collect()
     }
 }
@@ -79,28 +74,4 @@ impl Load {
     fn and(self, other: Load) -> Load {
         Load { active: self.active + other.active, opened: self.opened + other.opened }
     }
-}
-
-/// Listeners and those who serve behind them.
-fn pairs(service: &Service) -> impl Iterator<Item = (&Listener, &Backend)> {
-    let all =
-        service.listeners.iter().flat_map(|listener| service.backends.iter().map(move |b| (listener, b)));
-    all.filter(|(listener, backend)| service.takes(listener, Ip::of(backend.address)))
-}
-
-/// The one place that clients can address.
-fn exact(listener: &Listener) -> Option<SocketAddr> {
-    match listener.address {
-        Address::Any => None,
-        Address::Exact(address) => Some(SocketAddr::new(address, listener.ports.as_single()?)),
-    }
-}
-
-/// Whether a flow may have come through this listener to this backend.
-fn goes(way: &Way, listener: &Listener, backend: &Backend) -> bool {
-    let Way { protocol, to, backend: behind } = *way;
-    protocol == listener.protocol.number()
-        && [Address::Any, Address::Exact(to.ip())].contains(&listener.address)
-        && (listener.ports.first..=listener.ports.last).contains(&to.port())
-        && behind == SocketAddr::new(backend.address, backend.port.translate(listener.ports, to.port()))
 }

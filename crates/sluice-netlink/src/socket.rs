@@ -111,6 +111,11 @@ impl Socket {
             code(RETURN, 0, 0, 0),
             code(RETURN, 0, 0, u32::MAX),
         ];
+        self.filter(&mut program)
+    }
+
+    /// Has the kernel drop what a program does not want before it gets here.
+    pub(crate) fn filter(&self, program: &mut [libc::sock_filter]) -> io::Result<()> {
         let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
         // SAFETY: the socket is open, and the program lives until the kernel has copied it.

@@ -176,6 +176,12 @@ impl<'a> Daemon<'a> {
         eventually("sluiced ends after SIGTERM", || self.child.try_wait().expect("wait for sluiced"))
     }
 
+    /// Sends `SIGUSR2`, as for a restart, and waits for the end.
+    pub fn hand_over(mut self) -> ExitStatus {
+        self.signal(Signal::SIGUSR2);
+        eventually("sluiced ends after SIGUSR2", || self.child.try_wait().expect("wait for sluiced"))
+    }
+
     /// Kills it, as a crash would.
     pub fn crash(self) {
         drop(self);

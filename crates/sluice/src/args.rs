@@ -8,8 +8,8 @@ use sluice_api::Admin;
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
-    apply, backend, check, cleanup, completions, connections, doctor, explain, plan, reload, render, status,
-    top,
+    apply, backend, check, cleanup, completions, connections, doctor, explain, man, plan, reload, render,
+    status, top,
 };
 
 /// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
@@ -85,6 +85,7 @@ enum Command {
     Doctor(doctor::Doctor),
     Cleanup(cleanup::Cleanup),
     Completions(completions::Completions),
+    Man(man::Man),
 }
 
 impl Cli {
@@ -108,6 +109,7 @@ impl Cli {
             Command::Doctor(doctor) => doctor.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),
             Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }

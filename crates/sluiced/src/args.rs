@@ -43,7 +43,8 @@ pub enum LogFormat {
 }
 
 const EXIT_CODES: &str = "\
-Signals: SIGHUP reloads the configuration; SIGTERM and SIGINT stop.
+Signals: SIGHUP reloads the configuration; SIGTERM and SIGINT stop; SIGUSR2 stops and leaves everything in the kernel \
+to the next daemon.
 Exit codes: 0 ok, 1 failed, 2 usage, 69 the kernel lacks a feature, 77 CAP_NET_ADMIN is missing, 78 the \
 configuration is bad.";
 

@@ -18,12 +18,14 @@ use sluice_probe::Prober;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
+use crate::accounts::{Accounting, Accounts};
+use crate::bases::Bases;
 use crate::clock::now;
 use crate::events::Events;
 use crate::facts::Facts;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::flows::Flows;
-use crate::forwarding::{Forwarding, ForwardingError, versions};
+use crate::forwarding::{self, ForwardingError, versions};
 use crate::http::Web;
 use crate::load::Following;
 use crate::notify::Notify;
@@ -33,6 +35,7 @@ use crate::serving::{met, moved};
 use crate::shared::Shared;
 use crate::since::Since;
 use crate::standing::Standings;
+use crate::sysctls::Sysctls;
 use crate::view::{Reloads, View};
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
@@ -53,7 +56,10 @@ pub(crate) struct Daemon<D> {
     pub(crate) flows: Flows,
     pub(crate) memory: Memory,
     pub(crate) reconciler: Reconciler<D>,
-    forwarding: Forwarding,
+    pub(crate) sysctls: Sysctls,
+    /// What backends carried, and who adds it up.
+    pub(crate) accounts: Accounts,
+    pub(crate) accounting: Option<Accounting>,
     pub(crate) notify: Notify,
     started: Timestamp,
     pub(crate) since: Shared<Since>,
@@ -68,7 +74,7 @@ pub(crate) struct Daemon<D> {
 
 /// What it reaches the rest of the world with, beside the kernel's ruleset.
 pub(crate) struct Hands {
-    pub(crate) forwarding: Forwarding,
+    pub(crate) sysctls: Sysctls,
     pub(crate) notify: Notify,
     pub(crate) flows: Flows,
     pub(crate) web: Web,
@@ -89,12 +95,12 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        Hands { mut forwarding, notify, flows, web }: Hands,
+        Hands { mut sysctls, notify, flows, web }: Hands,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.iter().for_each(|warning| warn!("{warning}"));
-        ensure_forwarding(&mut forwarding, &config)?;
+        ensure_forwarding(&mut sysctls, &config)?;
         let started = now();
         let reload = ReloadStatus {
             at: started,
@@ -107,7 +113,9 @@ impl<D: Dataplane> Daemon<D> {
         let since = Shared::new(Since::new(started));
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_round = Instant::now();
-        let (memory, remembered) = Memory::open(&config.state, forwarding.boot());
+        let (memory, remembered) = Memory::open(&config.state, sysctls.boot());
+        let written = Bases::open(&config.state, &config.services);
+        let reconciler = Reconciler::resume(dataplane, written);
         let mut daemon = Daemon {
             file,
             config,
@@ -116,8 +124,10 @@ impl<D: Dataplane> Daemon<D> {
             prober: Prober::new(),
             flows,
             memory,
-            reconciler: Reconciler::new(dataplane),
-            forwarding,
+            reconciler,
+            sysctls,
+            accounts: Accounts::default(),
+            accounting: None,
             notify,
             started,
             since,
@@ -135,6 +145,7 @@ impl<D: Dataplane> Daemon<D> {
         let dropped = daemon.standings.replace(&daemon.config.services, instead);
         dropped.iter().for_each(warn_dropped);
         daemon.remember();
+        daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
         let outcome = daemon
             .reconciler
@@ -193,7 +204,7 @@ impl<D: Dataplane> Daemon<D> {
             .web
             .door(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
-        ensure_forwarding(&mut self.forwarding, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
+        ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
         self.expect_down(&new.services);
         let instead = self.standings.instead(&new.services);
         let held = self.standings.in_force(&self.config.services);
@@ -215,6 +226,10 @@ impl<D: Dataplane> Daemon<D> {
             self.flows.spare(back);
             self.flows.retire(retired);
             self.watch(&[]);
+            self.ensure_accounting();
+            if !is_same {
+                self.account_for();
+            }
             let names = self.standings.held_back();
             let settled = self.settle(result);
             let followed = self.follow(Trigger::Health, &names).await;
@@ -247,13 +262,17 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Makes sure that forwarding and table are still as configured.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
-        if let Err(fatal) = ensure_forwarding(&mut self.forwarding, &self.config) {
+        if let Err(fatal) = ensure_forwarding(&mut self.sysctls, &self.config) {
             error!("{fatal}");
         }
+        self.ensure_accounting();
         let result = self
             .reconciler
             .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
             .await;
+        if trigger == Trigger::Refresh {
+            self.reconciler.write_totals(None);
+        }
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.settle(result);
         let line = self.line();
@@ -352,6 +371,8 @@ impl<D: Dataplane> Daemon<D> {
             board: self.prober.board().clone(),
             turn: totals.turn(),
             totals,
+            bases: self.reconciler.bases(),
+            carried: self.accounts.by_backend(),
             countable: self.reconciler.countable(),
             timings: self.reconciler.timings().clone(),
             reload: self.reload.clone(),
@@ -387,8 +408,8 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
         let serving = self.standings.in_force(&self.config.services).get(name);
-        let counted = self.reconciler.totals().counted();
-        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None).of(
+        let (counted, carried) = (self.reconciler.totals().counted(), self.accounts.by_backend());
+        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None, carried).of(
             name,
             service,
             serving.unwrap_or(service),
@@ -403,17 +424,29 @@ impl<D: Dataplane> Daemon<D> {
     /// Leaves the kernel the way `on_stop` says.
     pub(crate) fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
+        self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
-            OnStop::Keep => info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME),
+            OnStop::Keep => {
+                self.reconciler.write_totals(None);
+                info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
+            }
             OnStop::Remove => {
                 self.reconciler
-                    .remove()
+                    .remove(self.standings.in_force(&self.config.services))
                     .map_err(|error| Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error))?;
-                self.forwarding.put_back();
+                self.sysctls.put_back();
                 info!("stopped: table {} removed", Table::NAME);
             }
         }
         Ok(())
+    }
+
+    /// Leaves the kernel to the daemon that is started next.
+    pub(crate) fn hand_over(mut self) {
+        self.notify.stopping();
+        self.accounting.take().into_iter().for_each(Accounting::stop);
+        self.reconciler.write_totals(None);
+        info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
     }
 
     /// The state on one line.
@@ -445,10 +478,12 @@ fn logged(problem: String) -> String {
     problem
 }
 
-fn ensure_forwarding(forwarding: &mut Forwarding, config: &Config) -> Result<(), Fatal> {
-    forwarding.ensure(config.forwarding, &versions(&*config.services)).map_err(|error: ForwardingError| {
-        let hint = error.hint();
-        let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
-        Fatal::new(exit, error, hint)
-    })
+fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
+    forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).map_err(
+        |error: ForwardingError| {
+            let hint = error.hint();
+            let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
+            Fatal::new(exit, error, hint)
+        },
+    )
 }

@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use sluice_api::{Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus};
 use sluice_core::census::Loads;
 use sluice_core::health;
 use sluice_core::model::{Backend, BackendName, BackendPort, Reason, Service, ServiceName, Services, Source};
+use sluice_netlink::conntrack::Bytes;
 use sluice_nft::Ip;
 use sluice_probe::{Board, Last, Verdict};
 
+use crate::accounts::Carried;
 use crate::since::Since;
 use crate::standing::{Standings, key};
 use crate::totals::Counted;
@@ -23,6 +26,8 @@ pub(crate) struct Facts<'a> {
     dropped: BTreeMap<(&'a ServiceName, Reason), u64>,
     /// Live flows; `None`: nobody could count them.
     active: Option<Loads<'a>>,
+    /// What they carried; `None`: nobody counts.
+    carried: Option<Arc<Carried>>,
 }
 
 impl<'a> Facts<'a> {
@@ -32,14 +37,20 @@ impl<'a> Facts<'a> {
         counted: &'a Counted,
         since: &'a Since,
         active: Option<Loads<'a>>,
+        carried: Option<Arc<Carried>>,
     ) -> Self {
-        Facts { board, standings, since, totals: counted.by_backend(), dropped: counted.by_reason(), active }
+        let (totals, dropped) = (counted.by_backend(), counted.by_reason());
+        Facts { board, standings, since, totals, dropped, active, carried }
     }
 
     /// One service: what the file says of it, and how it serves now.
     pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
-        let Facts { board, standings, since, totals, dropped, active } = self;
+        let Facts { board, standings, since, totals, dropped, active, carried } = self;
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
+        let bytes = |backend| -> Option<Bytes> {
+            let of_service = carried.as_ref()?.get(name);
+            Some(of_service.and_then(|backends| backends.get(backend)).copied().unwrap_or_default())
+        };
         ServiceStatus {
             name: name.to_string(),
             listeners: service.listeners.iter().map(ToString::to_string).collect(),
@@ -71,8 +82,8 @@ impl<'a> Facts<'a> {
                     active: active
                         .as_ref()
                         .map(|loads| loads.get(&(name, &backend.name)).map_or(0, |load| load.active.into())),
-                    bytes_in: None,
-                    bytes_out: None,
+                    bytes_in: bytes(&backend.name).map(|bytes| bytes.incoming),
+                    bytes_out: bytes(&backend.name).map(|bytes| bytes.outgoing),
                     source_ports: None,
                     max_connections: backend.max_connections,
                     full: standing.is_full,
@@ -210,7 +221,7 @@ mod tests {
     fn show(services: &Services, since: &Since) -> ServiceStatus {
         let (name, service) = services.first_key_value().unwrap();
         let (board, standings, counted) = Default::default();
-        Facts::new(&board, &standings, &counted, since, None).of(name, service, service)
+        Facts::new(&board, &standings, &counted, since, None, None).of(name, service, service)
     }
 
     #[test]

@@ -4,20 +4,10 @@ use std::collections::BTreeSet;
 use std::io;
 
 use sluice_core::model::{self, Service, ServiceName};
-use sluice_netlink::{Proc, SysctlError};
+use sluice_netlink::SysctlError;
 use sluice_nft::Ip;
-use tracing::{debug, info, warn};
 
-use crate::fatal::chain;
-use crate::state::{Changed, State, StateDir};
-
-/// The forwarding sysctls, and what they were before we changed them.
-#[derive(Debug)]
-pub struct Forwarding {
-    proc: Proc,
-    dir: StateDir,
-    state: State,
-}
+use crate::sysctls::Sysctls;
 
 /// Packets to the backends would not be forwarded.
 #[derive(Debug, thiserror::Error)]
@@ -51,93 +41,44 @@ impl ForwardingError {
     }
 }
 
-impl Forwarding {
-    /// The boot of the machine that this is.
-    pub fn boot(&self) -> &str {
-        self.state.boot()
+/// Does what the configuration says about forwarding for these IP versions.
+pub fn ensure(
+    sysctls: &mut Sysctls,
+    mode: model::Forwarding,
+    versions: &BTreeSet<Ip>,
+) -> Result<(), ForwardingError> {
+    if mode == model::Forwarding::Ignore {
+        return Ok(());
     }
+    for ip in versions {
+        let key = match ip {
+            Ip::V4 => "net/ipv4/ip_forward",
+            Ip::V6 => "net/ipv6/conf/all/forwarding",
+        };
+        if sysctls.proc.sysctl(key)? != "0" {
+            continue;
+        }
+        if mode == model::Forwarding::Require {
+            return Err(ForwardingError::Off(key.replace('/', ".")));
+        }
+        if *ip == Ip::V6 {
+            keep_advertised_default_routes(sysctls)?;
+        }
+        sysctls.change(key, "1", "backends are reached by forwarding")?;
+    }
+    Ok(())
+}
 
-    /// Takes over what an earlier daemon changed during this boot.
-    pub fn new(proc: Proc, dir: StateDir) -> Self {
-        let boot = proc.sysctl("kernel/random/boot_id").unwrap_or_default();
-        let state = dir.load(&boot);
-        Forwarding { proc, dir, state }
+/// A host that forwards IPv6 ignores router advertisements and drops the default routes it learnt
+/// from them, unless `accept_ra` is 2 (kernel: Documentation/networking/ip-sysctl.rst).
+fn keep_advertised_default_routes(sysctls: &mut Sysctls) -> Result<(), ForwardingError> {
+    for interface in sysctls.proc.advertised_default_routes().map_err(ForwardingError::Routes)? {
+        let key = format!("net/ipv6/conf/{interface}/accept_ra");
+        if sysctls.proc.sysctl(&key)? == "1" {
+            sysctls.change(&key, "2", "or forwarding would drop its default route")?;
+        }
     }
-
-    /// Does what the configuration says about forwarding for these IP versions.
-    pub fn ensure(
-        &mut self,
-        mode: model::Forwarding,
-        versions: &BTreeSet<Ip>,
-    ) -> Result<(), ForwardingError> {
-        if mode == model::Forwarding::Ignore {
-            return Ok(());
-        }
-        for ip in versions {
-            let key = match ip {
-                Ip::V4 => "net/ipv4/ip_forward",
-                Ip::V6 => "net/ipv6/conf/all/forwarding",
-            };
-            if self.proc.sysctl(key)? != "0" {
-                continue;
-            }
-            if mode == model::Forwarding::Require {
-                return Err(ForwardingError::Off(key.replace('/', ".")));
-            }
-            if *ip == Ip::V6 {
-                self.keep_advertised_default_routes()?;
-            }
-            self.change(key, "1", "backends are reached by forwarding")?;
-        }
-        Ok(())
-    }
-
-    /// Puts back what we changed, last change first, unless somebody else has changed it since.
-    pub fn put_back(&mut self) {
-        let changed = std::mem::take(&mut self.state.sysctls);
-        if changed.is_empty() {
-            return;
-        }
-        for Changed { key, was, now } in changed.into_iter().rev() {
-            let name = key.replace('/', ".");
-            let back = self.proc.sysctl(&key).and_then(|value| {
-                if value != now {
-                    debug!("left sysctl {name} at {value}: not what we set");
-                    return Ok(());
-                }
-                self.proc.set_sysctl(&key, &was)?;
-                info!("put sysctl {name} back from {now} to {was}");
-                Ok(())
-            });
-            if let Err(error) = back {
-                warn!("{}: not put back to {was}", chain(&error));
-            }
-        }
-        self.dir.save(&self.state);
-    }
-
-    /// A host that forwards IPv6 ignores router advertisements and drops the default routes it learnt
-    /// from them, unless `accept_ra` is 2 (kernel: Documentation/networking/ip-sysctl.rst).
-    fn keep_advertised_default_routes(&mut self) -> Result<(), ForwardingError> {
-        for interface in self.proc.advertised_default_routes().map_err(ForwardingError::Routes)? {
-            let key = format!("net/ipv6/conf/{interface}/accept_ra");
-            if self.proc.sysctl(&key)? == "1" {
-                self.change(&key, "2", "or forwarding would drop its default route")?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Remembers the old value first: a crash in between must not lose it.
-    fn change(&mut self, key: &str, now: &str, why: &str) -> Result<(), SysctlError> {
-        let was = self.proc.sysctl(key)?;
-        info!("sysctl {} set from {was} to {now}: {why}", key.replace('/', "."));
-        if !self.state.sysctls.iter().any(|changed| changed.key == key) {
-            self.state.sysctls.push(Changed { key: key.to_owned(), was, now: now.to_owned() });
-            self.dir.save(&self.state);
-        }
-        self.proc.set_sysctl(key, now)
-    }
+    Ok(())
 }
 
 /// IP versions of the backends of these services.
@@ -152,8 +93,10 @@ mod tests {
     use std::path::Path;
 
     use sluice_core::model::Forwarding::{Ignore, Manage, Require};
+    use sluice_netlink::Proc;
 
     use super::*;
+    use crate::state::StateDir;
 
     const V4: &str = "net/ipv4/ip_forward";
     const V6: &str = "net/ipv6/conf/all/forwarding";
@@ -179,8 +122,8 @@ mod tests {
         host
     }
 
-    fn daemon(host: &Path) -> Forwarding {
-        Forwarding::new(Proc::at(host), StateDir::open(&host.join("state")).unwrap())
+    fn daemon(host: &Path) -> Sysctls {
+        Sysctls::new(Proc::at(host), StateDir::open(&host.join("state")).unwrap())
     }
 
     fn values(host: &Path) -> [String; 3] {
@@ -194,12 +137,12 @@ mod tests {
     #[test]
     fn forwarding_managed_is_switched_on_and_put_back() {
         let host = host();
-        let mut forwarding = daemon(host.path());
-        forwarding.ensure(Manage, &[Ip::V4].into()).unwrap();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
         assert_eq!(values(host.path()), ["1", "0", "1"], "only the version in use");
-        forwarding.ensure(Manage, &both()).unwrap();
+        ensure(&mut sysctls, Manage, &both()).unwrap();
         assert_eq!(values(host.path()), ["1", "1", "2"]);
-        forwarding.put_back();
+        sysctls.put_back();
         assert_eq!(values(host.path()), ["0", "0", "1"]);
     }
 
@@ -207,18 +150,18 @@ mod tests {
     fn forwarding_that_was_on_is_not_switched_off() {
         let host = host();
         Proc::at(host.path()).set_sysctl(V4, "1").unwrap();
-        let mut forwarding = daemon(host.path());
-        forwarding.ensure(Manage, &[Ip::V4].into()).unwrap();
-        forwarding.put_back();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        sysctls.put_back();
         assert_eq!(values(host.path()), ["1", "0", "1"]);
     }
 
     #[test]
     fn forwarding_after_a_crash_is_put_back_to_what_it_was_before() {
         let host = host();
-        daemon(host.path()).ensure(Manage, &both()).unwrap();
+        ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
         let mut next = daemon(host.path());
-        next.ensure(Manage, &both()).unwrap();
+        ensure(&mut next, Manage, &both()).unwrap();
         next.put_back();
         drop(next);
         assert_eq!(values(host.path()), ["0", "0", "1"]);
@@ -231,7 +174,7 @@ mod tests {
     #[test]
     fn forwarding_after_a_reboot_forgets_what_it_was() {
         let host = host();
-        daemon(host.path()).ensure(Manage, &both()).unwrap();
+        ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
         fs::write(host.path().join("sys/kernel/random/boot_id"), "second").unwrap();
         daemon(host.path()).put_back();
         assert_eq!(values(host.path()), ["1", "1", "2"]);
@@ -240,44 +183,44 @@ mod tests {
     #[test]
     fn forwarding_switched_off_behind_our_back_is_switched_on_again_and_still_put_back() {
         let host = host();
-        let mut forwarding = daemon(host.path());
-        forwarding.ensure(Manage, &[Ip::V4].into()).unwrap();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
         Proc::at(host.path()).set_sysctl(V4, "0").unwrap();
-        forwarding.ensure(Manage, &[Ip::V4].into()).unwrap();
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
         assert_eq!(values(host.path()), ["1", "0", "1"]);
-        forwarding.put_back();
+        sysctls.put_back();
         assert_eq!(values(host.path()), ["0", "0", "1"]);
     }
 
     #[test]
     fn sysctl_that_somebody_changed_since_is_left_alone() {
         let host = host();
-        let mut forwarding = daemon(host.path());
-        forwarding.ensure(Manage, &both()).unwrap();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &both()).unwrap();
         Proc::at(host.path()).set_sysctl(RA, "0").unwrap();
-        forwarding.put_back();
+        sysctls.put_back();
         assert_eq!(values(host.path()), ["0", "0", "0"]);
     }
 
     #[test]
     fn forwarding_required_but_off_is_an_error_that_names_the_sysctl() {
         let host = host();
-        let mut forwarding = daemon(host.path());
-        let error = forwarding.ensure(Require, &[Ip::V6].into()).unwrap_err();
+        let mut sysctls = daemon(host.path());
+        let error = ensure(&mut sysctls, Require, &[Ip::V6].into()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "forwarding is `require`, but sysctl net.ipv6.conf.all.forwarding is 0"
         );
         assert_eq!(values(host.path()), ["0", "0", "1"]);
         Proc::at(host.path()).set_sysctl(V6, "1").unwrap();
-        forwarding.ensure(Require, &[Ip::V6].into()).unwrap();
+        ensure(&mut sysctls, Require, &[Ip::V6].into()).unwrap();
     }
 
     #[test]
     fn forwarding_ignored_reads_and_writes_nothing() {
         let nowhere = tempfile::tempdir().unwrap();
-        daemon(nowhere.path()).ensure(Ignore, &both()).unwrap();
-        let error = daemon(nowhere.path()).ensure(Manage, &both()).unwrap_err();
+        ensure(&mut daemon(nowhere.path()), Ignore, &both()).unwrap();
+        let error = ensure(&mut daemon(nowhere.path()), Manage, &both()).unwrap_err();
         assert_eq!(error.to_string(), "read sysctl net.ipv4.ip_forward");
     }
 }

@@ -6,8 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod args;
 pub mod census;
+pub mod connections;
 pub mod fatal;
 pub mod flows;
 pub mod forwarding;
@@ -17,12 +19,15 @@ pub mod notify;
 pub mod reconcile;
 pub mod request;
 pub mod state;
+pub mod sysctls;
 pub mod tasks;
 pub mod teller;
 pub mod timings;
 pub mod totals;
 pub mod view;
 
+mod accounting;
+mod bases;
 pub mod claim;
 mod clock;
 mod control;
@@ -31,6 +36,7 @@ mod events;
 mod facts;
 mod load;
 mod metrics;
+mod names;
 mod operator;
 mod remembered;
 mod serving;

@@ -15,6 +15,7 @@ use sluice_nft::Table;
 use sluiced::args::Args;
 use sluiced::census::Counts;
 use sluiced::claim::Claim;
+use sluiced::connections::Listing;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::flows::Flows;
 use sluiced::notify::Notify;
@@ -46,6 +47,11 @@ fn check(file: &Path) -> Result<(), Fatal> {
 }
 
 fn run(args: Args) -> Result<(), Fatal> {
+    // The unit gives a user that is not root its capabilities by the ambient set, which programs would get as well that
+    // probe backends. What this process may do stays.
+    if let Err(error) = rustix::thread::clear_ambient_capability_set() {
+        warn!("keep capabilities from programs that probe: {error}");
+    }
     memory::share_heap();
     let (asking, requests) = request::channel();
     let networks = follow_networks(asking.clone())?;
@@ -61,6 +67,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         claim: Claim::take,
         flows: Flows::start(),
         counter: Counts::start(),
+        listing: Listing::start(),
         networks,
         counters: Box::new(move |name, set| counters.read(name, set)),
     };

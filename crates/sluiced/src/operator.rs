@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use sluice_api::{Admin, BackendStatus, Change, ErrorReply, EventKind, Override, OverrideRequest, Severity};
-use sluice_config::nearest;
-use sluice_core::model::{Backend, ServiceName};
 use sluice_nft::Dataplane;
 use tracing::info;
 
 use crate::clock::now;
 use crate::daemon::Daemon;
+use crate::names;
 use crate::reconcile::Trigger;
 use crate::request::Refused;
 use crate::serving::flows;
@@ -23,25 +22,8 @@ impl<D: Dataplane> Daemon<D> {
         uid: u32,
     ) -> Result<BackendStatus, Refused> {
         let OverrideRequest { service, backend, change } = request;
-        let refuse = |error: String, meant: Option<&str>| {
-            let hint = match meant {
-                Some(meant) => format!("did you mean {meant}?"),
-                None => "`sluice status` shows all services and backends".to_owned(),
-            };
-            Refused::Unknown(ErrorReply { error, hint })
-        };
-        let name = ServiceName::new(&service).ok();
-        let found = name.and_then(|name| self.config.services.get_key_value(&name));
-        let (name, found) = found.ok_or_else(|| {
-            let names = self.config.services.keys().map(ServiceName::as_str);
-            refuse(format!("no service {service}"), nearest(&service, names))
-        })?;
-        let is_it = |b: &&Backend| b.name.as_str() == backend;
-        let unknown = || {
-            let names = found.backends.iter().map(|backend| backend.name.as_str());
-            refuse(format!("service {service} has no backend {backend}"), nearest(&backend, names))
-        };
-        let found = found.backends.iter().find(is_it).ok_or_else(unknown)?;
+        let (name, found) = names::service(&self.config.services, &service).map_err(Refused::Unknown)?;
+        let found = names::backend((name, found), &backend).map_err(Refused::Unknown)?;
         let (name, key) = (name.clone(), key(name, found));
         let none = Override { admin: None, weight: None, uid, since: now() };
         let said = self.standings.overrides.remove(&key).unwrap_or(none);

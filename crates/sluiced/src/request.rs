@@ -26,8 +26,10 @@ pub enum Request {
     Foreign(Event),
     /// The host is in these networks now.
     Networks(Networks),
-    /// Stop in order.
+    /// Stop in order, as the file says.
     Stop,
+    /// Stop, and leave everything to the daemon that is started next.
+    HandOver,
 }
 
 /// Why what an operator says does not hold.

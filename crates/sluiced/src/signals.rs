@@ -14,6 +14,7 @@ pub(crate) struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    hand_over: Signal,
 }
 
 impl Signals {
@@ -22,6 +23,7 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hand_over: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -32,6 +34,7 @@ impl Signals {
                 _ = self.hangup.recv() => ("SIGHUP", Request::Reload(None)),
                 _ = self.terminate.recv() => ("SIGTERM", Request::Stop),
                 _ = self.interrupt.recv() => ("SIGINT", Request::Stop),
+                _ = self.hand_over.recv() => ("SIGUSR2", Request::HandOver),
             };
             info!("received {name}");
             if requests.send(request).await.is_err() {

@@ -1,7 +1,8 @@
 //! The tasks of the daemon and what they say to each other.
 //!
 //! ```text
-//!   SIGHUP SIGTERM SIGINT       sluice, curl
+//!   SIGHUP SIGTERM
+//!   SIGINT SIGUSR2              sluice, curl
 //!            |                       | HTTP on the control socket
 //!            v                       v
 //!      +-----------+          +-------------+
@@ -38,16 +39,17 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::census::{Counts, Rounds};
 use crate::claim::Claim;
-use crate::control::{self, ControlSocket};
+use crate::connections::Listing;
+use crate::control::{self, Answering, ControlSocket};
 use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::flows::Flows;
-use crate::forwarding::Forwarding;
 use crate::http::{Live, Web, public};
 use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
 use crate::state::StateDir;
+use crate::sysctls::Sysctls;
 use crate::teller::Teller;
 use crate::view::ReadCounters;
 
@@ -70,6 +72,8 @@ pub struct Surroundings {
     pub flows: Flows,
     /// Has it counted.
     pub counter: Counts,
+    /// Has it listed.
+    pub listing: Listing,
     /// Where the host is, at the start.
     pub networks: Networks,
     /// Reads counters while the reconcile task does something else.
@@ -85,8 +89,18 @@ pub async fn run<D: Dataplane>(
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
     (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings { config: file, proc, notify, watchdog, claim, flows, counter, networks, counters } =
-        surroundings;
+    let Surroundings {
+        config: file,
+        proc,
+        notify,
+        watchdog,
+        claim,
+        flows,
+        counter,
+        listing,
+        networks,
+        counters,
+    } = surroundings;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
@@ -111,7 +125,7 @@ pub async fn run<D: Dataplane>(
     web.open(
         door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
     );
-    let hands = Hands { forwarding: Forwarding::new(proc, state), notify, flows, web };
+    let hands = Hands { sysctls: Sysctls::new(proc, state), notify, flows, web };
     let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
@@ -119,7 +133,8 @@ pub async fn run<D: Dataplane>(
         daemon.catch_up().await;
     }
     let mut counts = Rounds::new(counter.clone());
-    tokio::spawn(control::serve(listener, asking, counter, teller, live));
+    let answering = Answering { requests: asking, counter, listing, teller, live };
+    tokio::spawn(control::serve(listener, answering));
 
     let mut watchdog = watchdog.map(|limit| {
         let mut signs = interval(limit / 2);
@@ -127,7 +142,7 @@ pub async fn run<D: Dataplane>(
         signs
     });
     let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
-    loop {
+    let hands_over = loop {
         tokio::select! {
             request = requests.recv() => match request {
                 // Who asked may be gone.
@@ -144,7 +159,8 @@ pub async fn run<D: Dataplane>(
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
-                Some(Request::Stop) | None => break,
+                Some(Request::Stop) | None => break false,
+                Some(Request::HandOver) => break true,
             },
             trigger = daemon.due() => daemon.round(trigger).await,
             () = daemon.health_changes() => daemon.health().await,
@@ -162,6 +178,10 @@ pub async fn run<D: Dataplane>(
         }
         is_tidy = false;
         tidy.as_mut().reset(Instant::now() + TIDY);
+    };
+    if hands_over {
+        daemon.hand_over();
+        return Ok(());
     }
     daemon.stop()
 }

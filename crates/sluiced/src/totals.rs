@@ -1,9 +1,9 @@
 //! New connections since counting began, although the kernel's counters come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sluice_core::model::{BackendName, Reason, ServiceName};
+use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName};
 use sluice_core::origin::Flow;
 use sluice_core::tally::Tally;
 
@@ -61,6 +61,17 @@ impl Totals {
         books.counted.keep(gone);
     }
 
+    /// Goes on from base and live count of each flow, as an earlier daemon knew them.
+    pub(crate) fn restored(found: BTreeMap<Flow, (u64, u64)>) -> Self {
+        let (mut base, mut live) = (Tally::new(), Tally::new());
+        for (flow, (gone, there)) in found {
+            base.extend((gone > 0).then(|| (flow.clone(), gone)));
+            live.extend((there > 0).then_some((flow, there)));
+        }
+        let counted = Counted { base: Arc::new(base), live: Arc::new(live) };
+        Totals(Arc::new(Mutex::new(Books { counted, turns: 0 })))
+    }
+
     /// As of now.
     pub fn counted(&self) -> Counted {
         self.books().counted.clone()
@@ -91,6 +102,14 @@ impl Counted {
             }
             *Arc::make_mut(&mut self.base).entry(flow).or_default() += count;
         }
+    }
+
+    /// Base and live count of each flow, of some services or of all.
+    pub(crate) fn parts(&self, services: Option<&BTreeSet<ServiceName>>) -> BTreeMap<&Flow, (u64, u64)> {
+        let mut parts = BTreeMap::<_, (u64, u64)>::new();
+        each(&self.base, services, |flow, count| parts.entry(flow).or_default().0 = count);
+        each(&self.live, services, |flow, count| parts.entry(flow).or_default().1 = count);
+        parts
     }
 
     /// What each flow has come to.
@@ -125,10 +144,24 @@ impl Counted {
     }
 }
 
+/// No listener of a service comes before it.
+const LEAST: Listener =
+    Listener { address: Address::Any, ports: Ports { first: 0, last: 0 }, protocol: Protocol::Tcp };
+
+/// Hands over the counts of some services, or of all.
+fn each<'a>(tally: &'a Tally, services: Option<&BTreeSet<ServiceName>>, mut take: impl FnMut(&'a Flow, u64)) {
+    let Some(services) = services else {
+        return tally.iter().for_each(|(flow, count)| take(flow, *count));
+    };
+    for service in services {
+        let from = Flow { service: service.clone(), listener: LEAST, backend: None, dropped: None };
+        let of_it = tally.range(from..).take_while(|(flow, _)| flow.service == *service);
+        of_it.for_each(|(flow, count)| take(flow, *count));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use sluice_core::model::{Address, Listener, Ports, Protocol};
-
     use super::*;
 
     fn flow(backend: &str) -> Flow {

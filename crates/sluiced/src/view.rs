@@ -9,6 +9,8 @@ use sluice_core::tally::tally_services;
 use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
 use sluice_probe::Board;
 
+use crate::accounts::Carried;
+use crate::bases::Bases;
 use crate::clock::now;
 use crate::events::Events;
 use crate::facts::{Facts, note_source_ports};
@@ -33,6 +35,10 @@ pub struct View {
     pub(crate) totals: Totals,
     /// What [`Totals::turn`] was.
     pub(crate) turn: Option<u64>,
+    /// Where totals are written down before they are shown.
+    pub(crate) bases: Option<Bases>,
+    /// What backends carried; `None`: nobody counts.
+    pub(crate) carried: Option<Arc<Carried>>,
     pub(crate) countable: Option<Countable>,
     pub(crate) timings: Timings,
     pub(crate) reload: ReloadStatus,
@@ -62,14 +68,18 @@ impl View {
             counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
         }
         let tally = tally_services(self.standings.in_force(&self.services), layout, &counters);
-        Ok(self.totals.observe_in(turn, tally))
+        let counts = self.totals.observe_in(turn, tally);
+        if let Some(bases) = &self.bases {
+            bases.show(&self.totals);
+        }
+        Ok(counts)
     }
 
     /// Everything, with these counts of connections and flows.
     pub fn status(&self, counted: &Counted, flows: Option<&Census>, host: HostStatus) -> Status {
         let View { services, standings, since, board, .. } = self;
         let active = flows.map(|flows| flows.by_backend(services, |_| true));
-        let facts = Facts::new(board, standings, counted, since, active);
+        let facts = Facts::new(board, standings, counted, since, active, self.carried.clone());
         let in_force = standings.in_force(services);
         let mut shown: Vec<_> =
             in_force.iter().map(|(name, serving)| facts.of(name, &services[name], serving)).collect();

@@ -5,7 +5,9 @@
 mod bench;
 mod golden;
 mod health;
+mod man;
 mod scale;
+mod scrape;
 
 use clap::Parser;
 
@@ -16,7 +18,9 @@ enum Xtask {
     Bench(bench::Bench),
     Golden(golden::Golden),
     Health(health::Health),
+    Man(man::Man),
     Scale(scale::Scale),
+    Scrape(scrape::Scrape),
     #[command(hide = true)]
     ScaleOnce(scale::once::ScaleOnce),
 }
@@ -26,7 +30,9 @@ fn main() -> anyhow::Result<()> {
         Xtask::Bench(bench) => bench.run(),
         Xtask::Golden(golden) => golden.run(),
         Xtask::Health(health) => health.run(),
+        Xtask::Man(man) => man.run(),
         Xtask::Scale(scale) => scale.run(),
+        Xtask::Scrape(scrape) => scrape.run(),
         Xtask::ScaleOnce(once) => once.run(),
     }
 }

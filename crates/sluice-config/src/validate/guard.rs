@@ -7,11 +7,12 @@ use sluice_core::model::{Guard, Limits};
 
 use super::service::Defaults;
 use crate::amount::{Clients, Connections, PerTime};
+use crate::choice::Invalid;
 use crate::document;
 use crate::place::Here;
 use crate::problem::Fault;
 use crate::read::{Given, Many};
-use crate::word::{Invalid, Prefix};
+use crate::word::Prefix;
 
 /// What a file says of those who come in.
 pub(super) struct Asked {

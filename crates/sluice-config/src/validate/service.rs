@@ -14,13 +14,14 @@ use sluice_nft::Ip;
 
 use super::{Draft, Elements, exact, guard, pool, ports};
 use crate::amount::{Affinity, Connections, Quorum, SlowStart, TableSize};
+use crate::choice::{HashPart, Invalid};
 use crate::document::{self, Entry};
 use crate::endpoint::Target;
 use crate::place::{Findings, Here};
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
 use crate::read::{Given, Many};
-use crate::word::{HashPart, Invalid, Weight};
+use crate::word::Weight;
 
 /// `defaults`, checked once.
 pub(super) struct Defaults {

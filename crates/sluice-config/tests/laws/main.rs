@@ -3,6 +3,8 @@
 mod configuration;
 mod yaml;
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use sluice_config::{Loaded, Problem, Severity, Source, parse};
 
@@ -39,7 +41,10 @@ proptest! {
     fn parse_of_a_written_configuration_gives_it_back(config in config(), style in any::<u64>()) {
         let text = write(&config, &mut Style(style));
         match parse_alone(&text) {
-            Ok(loaded) => prop_assert_eq!(loaded.config, config, "{}", text),
+            Ok(loaded) => {
+                prop_assert_eq!(loaded.config, config, "{}", text);
+                fits_the_schema(&text)?;
+            }
             Err(problems) => prop_assert!(false, "{problems:#?}\n{text}"),
         }
     }
@@ -50,9 +55,12 @@ fn parse_alone(text: &str) -> Result<Loaded, Vec<Problem>> {
     parse(main, |_| Ok(vec![]))
 }
 
-/// No panic; a refusal says why; every problem but one of the whole file is somewhere in the text.
+/// No panic; the schema for editors takes what is good; a refusal says why; every problem but one of the whole file is somewhere in the text.
 fn check(text: &str) -> Result<(), TestCaseError> {
     let result = parse_alone(text);
+    if result.is_ok() {
+        fits_the_schema(text)?;
+    }
     let problems = match &result {
         Ok(loaded) => &loaded.warnings,
         Err(problems) => problems,
@@ -69,6 +77,15 @@ fn check(text: &str) -> Result<(), TestCaseError> {
         prop_assert!(!problem.to_string().contains('\n'));
         last = Some((problem.line, problem.column));
     }
+    Ok(())
+}
+
+fn fits_the_schema(text: &str) -> Result<(), TestCaseError> {
+    static SCHEMA: LazyLock<jsonschema::Validator> =
+        LazyLock::new(|| jsonschema::draft7::new(&sluice_config::schema()).unwrap());
+    let value = serde_yaml::from_str(text.trim_start_matches('\u{feff}')).unwrap();
+    let errors: Vec<_> = SCHEMA.iter_errors(&value).map(|error| error.to_string()).collect();
+    prop_assert!(errors.is_empty(), "{errors:#?}\n{text}");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::wire::{self, IPS_DST_NAT, PROTOCOL_TCP};
+use super::wire::{self, IPS_DST_NAT, IPS_SEEN_REPLY, PROTOCOL_TCP};
 use crate::attr::Attributes;
 use crate::message;
 
@@ -27,6 +27,19 @@ pub struct Flow {
     pub id: u32,
     /// Its zone.
     pub zone: u16,
+    /// Seconds until it is forgotten, if no packet comes.
+    pub expires: u32,
+    /// What it carried; `None` if `net.netfilter.nf_conntrack_acct` was off when it began.
+    pub bytes: Option<Bytes>,
+}
+
+/// Bytes of a flow, with IP headers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    /// From the client.
+    pub incoming: u64,
+    /// To the client.
+    pub outgoing: u64,
 }
 
 /// State of a TCP connection (`enum tcp_conntrack`).
@@ -63,6 +76,15 @@ impl Flow {
         self.tcp_state == Some(TcpState::SynSent)
     }
 
+    /// How far it is: the TCP state as conntrack names it, in lower case with hyphens; else `unreplied` or `replied`.
+    pub fn state(&self) -> &'static str {
+        match self.tcp_state {
+            Some(state) => state.as_str(),
+            None if self.status & IPS_SEEN_REPLY == 0 => "unreplied",
+            None => "replied",
+        }
+    }
+
     /// Reads a message; `None` for protocols without ports.
     pub(crate) fn parse(answer: &[u8]) -> Option<Self> {
         let attributes = message::attributes(answer);
@@ -71,6 +93,11 @@ impl Flow {
         let tcp = || {
             let tcp = attributes.nested(wire::PROTOINFO)?.nested(wire::PROTOINFO_TCP)?;
             TcpState::of(*tcp.bytes(wire::TCP_STATE)?.first()?)
+        };
+        let bytes = |side| attributes.nested(side)?.find(wire::COUNTERS_BYTES)?.u64();
+        let bytes = || {
+            let (incoming, outgoing) = (bytes(wire::COUNTERS_ORIG)?, bytes(wire::COUNTERS_REPLY)?);
+            Some(Bytes { incoming, outgoing })
         };
         Some(Flow {
             protocol,
@@ -82,11 +109,29 @@ impl Flow {
             tcp_state: if protocol == PROTOCOL_TCP { tcp() } else { None },
             id: attributes.u32(wire::ID)?,
             zone: attributes.bytes(wire::ZONE).and_then(number).unwrap_or(0),
+            // The last word of a flow has none.
+            expires: attributes.u32(wire::TIMEOUT).unwrap_or(0),
+            bytes: bytes(),
         })
     }
 }
 
 impl TcpState {
+    fn as_str(self) -> &'static str {
+        match self {
+            TcpState::None => "none",
+            TcpState::SynSent => "syn-sent",
+            TcpState::SynReceived => "syn-recv",
+            TcpState::Established => "established",
+            TcpState::FinWait => "fin-wait",
+            TcpState::CloseWait => "close-wait",
+            TcpState::LastAck => "last-ack",
+            TcpState::TimeWait => "time-wait",
+            TcpState::Close => "close",
+            TcpState::SynSent2 => "syn-sent2",
+        }
+    }
+
     fn of(number: u8) -> Option<Self> {
         use TcpState::*;
         const ALL: [TcpState; 10] =

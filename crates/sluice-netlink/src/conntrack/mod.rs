@@ -1,7 +1,8 @@
-//! Flows that conntrack knows: finding, forgetting and ending them.
+//! Flows that conntrack knows: finding, forgetting and ending them, and hearing of their end.
 //!
 //! Everything is about the network namespace of the thread that opened the socket.
 
+mod endings;
 mod flow;
 mod poke;
 pub(crate) mod wire;
@@ -13,7 +14,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use sluice_nft::Ip;
 
-pub use self::flow::{Flow, TcpState};
+pub use self::endings::{Arrived, Endings};
+pub use self::flow::{Bytes, Flow, TcpState};
 use self::poke::Poker;
 use crate::socket::Socket;
 

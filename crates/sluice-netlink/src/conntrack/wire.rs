@@ -14,14 +14,16 @@ pub(super) const PROTOCOL_TCP: u8 = 6;
 /// `IPCTNL_MSG_CT_*`.
 const NEW: u16 = 0;
 const GET: u16 = 1;
-const DELETE: u16 = 2;
+pub(super) const DELETE: u16 = 2;
 
 /// `enum ctattr_type`.
 pub(super) const TUPLE_ORIG: u16 = 1;
 pub(super) const TUPLE_REPLY: u16 = 2;
 pub(super) const STATUS: u16 = 3;
 pub(super) const PROTOINFO: u16 = 4;
-const TIMEOUT: u16 = 7;
+pub(super) const TIMEOUT: u16 = 7;
+pub(super) const COUNTERS_ORIG: u16 = 9;
+pub(super) const COUNTERS_REPLY: u16 = 10;
 pub(super) const ID: u16 = 12;
 pub(super) const ZONE: u16 = 18;
 const FILTER: u16 = 25;
@@ -42,6 +44,9 @@ pub(super) const DST_PORT: u16 = 3;
 pub(super) const PROTOINFO_TCP: u16 = 1;
 pub(super) const TCP_STATE: u16 = 1;
 
+/// `enum ctattr_counters`.
+pub(super) const COUNTERS_BYTES: u16 = 2;
+
 /// `enum ctattr_filter`, and the flags that go in there (`nf_internals.h`).
 const ORIG_FLAGS: u16 = 1;
 const REPLY_FLAGS: u16 = 2;
@@ -52,7 +57,7 @@ const BY_SRC_PORT: u32 = 1 << 4;
 const BY_DST_PORT: u32 = 1 << 5;
 
 /// `enum ip_conntrack_status`.
-const IPS_SEEN_REPLY: u32 = 1 << 1;
+pub(super) const IPS_SEEN_REPLY: u32 = 1 << 1;
 const IPS_ASSURED: u32 = 1 << 2;
 pub(super) const IPS_DST_NAT: u32 = 1 << 5;
 pub(super) const IPS_FIXED_TIMEOUT: u32 = 1 << 10;
@@ -129,11 +134,16 @@ fn start(kind: u16, flags: c_int, ip: Ip) -> Vec<u8> {
         Ip::V6 => libc::AF_INET6,
     };
     let mut message = vec![0; 4];
-    message.extend_from_slice(&((libc::NFNL_SUBSYS_CTNETLINK as u16) << 8 | kind).to_ne_bytes());
+    message.extend_from_slice(&self::kind(kind).to_ne_bytes());
     message.extend_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
     message.extend_from_slice(&[0; 8]);
     message.extend_from_slice(&[family as u8, 0, 0, 0]);
     message
+}
+
+/// Type of a message in the netlink header.
+pub(super) fn kind(kind: u16) -> u16 {
+    (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8 | kind
 }
 
 /// One tuple of a filter: what is not given the flags leave out.

@@ -1,13 +1,18 @@
 //! Flows that the kernel knows.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 
 use sluice_nft::Ip;
 
 use super::in_namespace;
-use crate::conntrack::{Conntrack, Filter, Flow, TcpState, wire};
+use crate::Proc;
+use crate::conntrack::{Arrived, Bytes, Conntrack, Endings, Filter, Flow, TcpState, wire};
 use crate::socket::Socket;
+
+const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
 
 /// Adds an entry, as `conntrack -I` takes it.
 fn insert(entry: &str) {
@@ -128,6 +133,80 @@ fn flows_say_where_they_go_and_how_far_they_are() {
             flows.iter().map(Flow::is_opening).collect::<Vec<_>>(),
             [false, true, false, false, false]
         );
+    });
+}
+
+#[test]
+fn flows_say_their_state_by_name_and_when_they_are_forgotten() {
+    in_namespace(|| {
+        let mut conntrack = six();
+        udp(7, "203.0.113.10:80", "--dst-nat 10.0.2.11:8080 --status SEEN_REPLY");
+        tcp(8, "203.0.113.10:80", "10.0.2.11:8080", "--state CLOSE_WAIT");
+        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        assert_eq!(
+            flows.iter().map(Flow::state).collect::<Vec<_>>(),
+            ["established", "syn-sent", "time-wait", "unreplied", "unreplied", "replied", "close-wait"]
+        );
+        assert!(flows.iter().all(|flow| (1..=100).contains(&flow.expires)), "{flows:?}");
+    });
+}
+
+#[test]
+fn flows_say_what_they_carried_only_if_bytes_were_counted_when_they_began() {
+    in_namespace(|| {
+        let proc = Proc::default();
+        assert_eq!(proc.sysctl(ACCOUNTING).unwrap(), "0", "it is of the namespace, and off in a new one");
+        tcp(1, "203.0.113.10:80", "10.0.2.11:8080", "--state ESTABLISHED");
+        proc.set_sysctl(ACCOUNTING, "1").unwrap();
+        tcp(2, "203.0.113.10:80", "10.0.2.11:8080", "--state ESTABLISHED");
+        tcp(3, "[2001:db8::10]:80", "[fd00::11]:8080", "--state ESTABLISHED");
+        let mut conntrack = Conntrack::open().unwrap();
+        let bytes = |flows: Vec<Flow>| flows.iter().map(|flow| flow.bytes).collect::<Vec<_>>();
+        let none = Some(Bytes::default());
+        assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V4))), [None, none]);
+        assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V6))), [none]);
+    });
+}
+
+#[test]
+fn endings_are_heard_of_translated_flows_with_what_they_carried() {
+    in_namespace(|| {
+        Proc::default().set_sysctl(ACCOUNTING, "1").unwrap();
+        let mut endings = Endings::open().unwrap();
+        let mut conntrack = six();
+        let flows = [Ip::V4, Ip::V6].map(|ip| all(&mut conntrack, &Filter::all(ip))).concat();
+        assert_eq!(conntrack.delete(&flows).unwrap(), 6);
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut ended = vec![];
+        while ended.len() < 5 {
+            endings.wait(ours.as_fd(), 5000).unwrap();
+            let arrived = endings.take(|flow| ended.push(flow)).unwrap();
+            assert_eq!(arrived, Arrived::Something, "{ended:?}");
+        }
+        ended.sort_by_key(|flow| flow.client.port());
+        let ports: Vec<_> = ended.iter().map(|flow| flow.client.port()).collect();
+        assert_eq!(ports, [1, 2, 3, 4, 5], "but for the one that nobody translated");
+        for end in &ended {
+            let was = flows.iter().find(|flow| flow.client.port() == end.client.port()).unwrap();
+            assert_eq!((end.id, end.to, end.backend), (was.id, was.to, was.backend));
+            assert_eq!(end.bytes, Some(Bytes::default()));
+        }
+    });
+}
+
+#[test]
+fn endings_that_are_too_many_to_take_are_lost_and_that_is_told() {
+    in_namespace(|| {
+        let mut endings = Endings::open().unwrap();
+        endings.socket.make_room(1).unwrap();
+        let mut conntrack = six();
+        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        conntrack.delete(&flows).unwrap();
+        let mut told = vec![];
+        while !told.contains(&Arrived::Nothing) {
+            told.push(endings.take(|_| {}).unwrap());
+        }
+        assert!(told.contains(&Arrived::Lost), "{told:?}");
     });
 }
 

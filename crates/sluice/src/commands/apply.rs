@@ -10,8 +10,9 @@ use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
 use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::forwarding::{Forwarding, versions};
+use sluiced::forwarding::{self, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
+use sluiced::sysctls::Sysctls;
 
 use crate::args::Common;
 use crate::progress::Progress;
@@ -61,8 +62,8 @@ impl Apply {
         let _claim = Claim::take()?;
         let mut reconciler = Reconciler::new(kernel::open()?);
         // Holds the lock on the state directory until the end.
-        let mut forwarding = Forwarding::new(Proc::default(), state);
-        forwarding.ensure(mode, &versions(&*services)).map_err(|error| {
+        let mut sysctls = Sysctls::new(Proc::default(), state);
+        forwarding::ensure(&mut sysctls, mode, &versions(&*services)).map_err(|error| {
             let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
             let hint = error.hint();
             Fatal::new(exit, error, hint)

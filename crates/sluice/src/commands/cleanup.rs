@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 use sluice_api::DEFAULT_SOCKET;
+use sluice_core::model::Services;
 use sluice_netlink::Proc;
 use sluiced::claim::Claim;
 use sluiced::fatal::Fatal;
-use sluiced::forwarding::Forwarding;
 use sluiced::reconcile::Reconciler;
+use sluiced::sysctls::Sysctls;
 
 use crate::args::Common;
 use crate::progress::Progress;
@@ -38,8 +39,8 @@ impl Cleanup {
         let state = daemon::exclude(common.socket_or(&socket), &state, "stop it first")?;
         let _claim = Claim::take()?;
         let progress = Progress::of("cleanup: removing");
-        Reconciler::new(kernel::look()?).remove().map_err(kernel::refused)?;
-        Forwarding::new(Proc::default(), state).put_back();
+        Reconciler::new(kernel::look()?).remove(&Services::new()).map_err(kernel::refused)?;
+        Sysctls::new(Proc::default(), state).put_back();
         drop(progress);
         output::print("nothing of sluice is left in the kernel\n")?;
         Ok(ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ pub(crate) mod completions;
 pub(crate) mod connections;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod reload;
 pub(crate) mod render;

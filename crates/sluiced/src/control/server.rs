@@ -1,45 +1,52 @@
 //! What can be asked.
 
 use axum::Router;
-use axum::extract::State;
 use axum::extract::connect_info::{ConnectInfo, Connected};
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use sluice_api::{Change, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH};
+use sluice_api::{CONNECTIONS_PATH, Change, ConnectionsQuery, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH};
 use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tracing::error;
 
 use crate::census::Counts;
+use crate::connections::{Listing, Unlisted};
 use crate::http::{Live, refuse, showing};
 use crate::request::{Refused, Request};
 use crate::teller::{Stopping, Teller};
 
 type Requests = mpsc::Sender<Request>;
 
+/// Who answers what is asked here.
+pub(crate) struct Answering {
+    pub(crate) requests: Requests,
+    pub(crate) counter: Counts,
+    pub(crate) listing: Listing,
+    pub(crate) teller: Teller,
+    pub(crate) live: Live,
+}
+
 /// Answers until the task is aborted.
-pub(crate) async fn serve(
-    listener: UnixListener,
-    requests: Requests,
-    counter: Counts,
-    teller: Teller,
-    live: Live,
-) {
+pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
+    let Answering { requests, counter, listing, teller, live } = answering;
     let router = Router::new()
+        .route(CONNECTIONS_PATH, get(connections))
         .route(RELOAD_PATH, post(reload))
         .route(OVERRIDE_PATH, post(set_override))
-        .with_state(Asked { requests, counter })
+        .with_state(Asked { requests, counter, listing })
         .merge(showing(teller, live))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
         .method_not_allowed_fallback(async || {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "no such method here",
-                "GET status, POST reload, POST override",
+                "GET status, GET connections, POST reload, POST override",
             )
         });
     if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
@@ -52,6 +59,7 @@ pub(crate) async fn serve(
 struct Asked {
     requests: Requests,
     counter: Counts,
+    listing: Listing,
 }
 
 /// User at the other end.
@@ -66,7 +74,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 async fn set_override(
-    State(Asked { requests, counter }): State<Asked>,
+    State(Asked { requests, counter, .. }): State<Asked>,
     ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
     request: Result<Json<OverrideRequest>, JsonRejection>,
 ) -> Response {
@@ -98,6 +106,33 @@ async fn set_override(
         Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
         Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
         Err(refusal) => refusal,
+    }
+}
+
+async fn connections(
+    State(Asked { requests, listing, .. }): State<Asked>,
+    query: Result<Query<ConnectionsQuery>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => {
+            let example = "ask for ?service=web&backend=web1&limit=100";
+            return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
+        }
+    };
+    let services = match ask(&requests, Request::View).await {
+        Ok(view) => view.services,
+        Err(refusal) => return refusal,
+    };
+    match listing.list(&query, services).await {
+        // Writing down a hundred thousand takes a moment.
+        Ok(connections) => match spawn_blocking(move || Json(connections).into_response()).await {
+            Ok(response) => response,
+            Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
+        },
+        Err(Unlisted::Bad(reply)) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Err(Unlisted::Unknown(reply)) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Err(Unlisted::Failed(reply)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
     }
 }
 

@@ -7,13 +7,14 @@ mod clients;
 mod failure;
 mod inventory;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use sluice_api::Timestamp;
 use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
-use sluice_core::model::InForce;
+use sluice_core::model::{InForce, ServiceName};
 use sluice_core::origin::Origins;
 use sluice_core::plan::{Batch, Plan, Purpose, Summary};
 use sluice_core::render::{Layout, Rendered, render};
@@ -25,6 +26,7 @@ use sluice_nft::{
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::bases::Bases;
 use crate::clock::now;
 use crate::fatal::chain;
 use crate::timings::Timings;
@@ -70,6 +72,8 @@ pub struct Reconciler<D> {
     /// What it held when we last knew.
     inventory: Inventory,
     totals: Totals,
+    /// Where they are written down, if they are.
+    bases: Option<Bases>,
     timings: Timings,
     rounds: u64,
     last_commit: Option<Timestamp>,
@@ -118,9 +122,15 @@ impl<D: Dataplane> Reconciler<D> {
             inventory: Inventory::default(),
             totals: Totals::default(),
             timings: Timings::default(),
+            bases: None,
             rounds: 0,
             last_commit: None,
         }
+    }
+
+    /// The same, going on from totals that an earlier daemon wrote down.
+    pub(crate) fn resume(dataplane: D, (bases, totals): (Bases, Totals)) -> Self {
+        Reconciler { totals, bases: Some(bases), ..Reconciler::new(dataplane) }
     }
 
     /// What is written to.
@@ -228,10 +238,19 @@ impl<D: Dataplane> Reconciler<D> {
         let mut proposal = known.committed.propose(transition);
         let plan = std::mem::take(&mut proposal.plan);
         let part = Part::of(plan.changes().map(|change| &change.step));
+        let names = transition.differences().map(|(name, ..)| name.clone()).collect();
+        let services = proposal.is_part().then_some(&names);
+        let counted = uncounts(&plan);
+        if counted {
+            self.write_totals(services);
+        }
         let mut deleted = Counters::new();
         self.totals.begin();
         let done = self.carry_out(plan, known.generation, began, &mut deleted).await;
         self.totals.keep(proposal.tally(&known.committed, transition.held, &deleted));
+        if counted {
+            self.write_totals(services);
+        }
         let (generation, outcome) = done?;
         known.committed.accept(proposal);
         known.generation = generation;
@@ -255,17 +274,22 @@ impl<D: Dataplane> Reconciler<D> {
         let layout = Layout::of(current.as_ref());
         let Rendered { table: desired, origins } = render(wanted, &layout);
         let plan = diff(current.as_ref(), Some(&desired), &origins);
-        drop(current);
         plan.findings().iter().for_each(|finding| warn!("{finding}"));
-        self.totals.observe(match plan.is_empty() {
-            true => tally(&desired, &origins, &counters),
-            false => tally_services(held, &layout, &counters),
+        self.totals.observe(if plan.is_empty() {
+            tally(&desired, &origins, &counters)
+        } else if held.iter().next().is_none() {
+            // Nobody knows whose elements were that are to go. What they counted since it was written down is lost.
+            tally(&desired, &origins, &staying(current.as_ref(), &desired, counters))
+        } else {
+            tally_services(held, &layout, &counters)
         });
-        drop((counters, origins));
+        drop((current, origins));
+        self.write_totals(None);
         let mut deleted = Counters::new();
         self.totals.begin();
         let done = self.carry_out(plan, generation, began, &mut deleted).await;
         self.totals.keep(tally_services(held, &layout, &deleted));
+        self.write_totals(None);
         let (generation, outcome) = done?;
         let mut known = Known { committed: Committed::new(wanted, desired), flags, generation };
         if outcome != Outcome::Unchanged {
@@ -344,12 +368,27 @@ impl<D: Dataplane> Reconciler<D> {
         self.known.as_ref().map(|known| Countable::of(&known.committed))
     }
 
-    /// Removes the table, if there is one.
-    pub fn remove(&mut self) -> Result<(), CommitError> {
-        self.known = None;
+    /// Removes the table, if there is one; `services` are those it was made equal to.
+    pub fn remove<'a>(&mut self, services: impl Into<InForce<'a>>) -> Result<(), CommitError> {
+        self.write_totals(None);
+        let known = self.known.take();
         match self.dataplane.commit(&[Step::DeleteTable], None) {
             Err(error) if error.errno == Errno::ENOENT => Ok(()),
-            other => other.map(drop),
+            Err(error) => Err(error),
+            Ok(Receipt { deleted, .. }) => {
+                if let Some(known) = known {
+                    self.totals.keep(known.committed.tally(services.into(), &deleted));
+                    self.write_totals(None);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes down what was counted of some services, or of all.
+    pub(crate) fn write_totals(&self, services: Option<&BTreeSet<ServiceName>>) {
+        if let Some(bases) = &self.bases {
+            bases.write(&self.totals, services);
         }
     }
 
@@ -374,6 +413,11 @@ impl<D: Dataplane> Reconciler<D> {
         self.known.as_ref().is_some_and(|known| known.generation.wrapping_sub(generation) <= u32::MAX / 2)
     }
 
+    /// Where totals are written down.
+    pub(crate) fn bases(&self) -> Option<Bases> {
+        self.bases.clone()
+    }
+
     /// How long things took.
     pub fn timings(&self) -> &Timings {
         &self.timings
@@ -388,6 +432,29 @@ impl<D: Dataplane> Reconciler<D> {
     pub fn last_commit(&self) -> Option<Timestamp> {
         self.last_commit
     }
+}
+
+/// Whether elements go that count.
+fn uncounts(plan: &Plan) -> bool {
+    plan.changes().any(|change| match &change.step {
+        Step::DeleteElements(of, _) => of.declaration.counter,
+        Step::DeleteSet(_) | Step::DeleteTable => true,
+        _ => false,
+    })
+}
+
+/// Counts of the elements that are there and stay as they are.
+fn staying(current: Option<&Table>, desired: &Table, mut counters: Counters) -> Counters {
+    counters.retain(|name, counted| {
+        let (is, will_be) = (current.and_then(|table| table.sets.get(name)), desired.sets.get(name));
+        let (Some(is), Some(will_be)) = (is, will_be) else { return false };
+        counted.retain(|key, _| {
+            let (is, will_be) = (is.elements.get(key), will_be.elements.get(key));
+            is.map(|element| &element.data) == will_be.map(|element| &element.data)
+        });
+        true
+    });
+    counters
 }
 
 /// A commit was acknowledged: now it must be there.

@@ -1,6 +1,11 @@
 //! The control socket, asked by the client and by hand.
 
-use sluice_api::Client;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use sluice_api::{Client, Connections};
+use sluice_core::model::{BackendName, ServiceName};
+use sluiced::connections::{Question, Wanted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -43,6 +48,51 @@ async fn request_for_anything_else_is_refused_in_json() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{request}: {answer}");
             assert!(answer.contains("\"error\":") && answer.contains("\"hint\":"), "{request}: {answer}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn request_for_connections_hands_on_whose_are_wanted_and_what_is_in_the_file() {
+    let mut host = Host::new(WEB);
+    let (sender, questions) = channel();
+    host.listing = Some(sender);
+    let (asking, asked) = channel();
+    thread::spawn(move || {
+        for Question { services, wanted, answer } in questions {
+            asking.send((services.len(), wanted)).unwrap();
+            answer.send(Ok(Connections { total: 7, connections: vec![] })).unwrap();
+        }
+    });
+    host.run(async |daemon| {
+        daemon.status().await;
+        for query in ["", "?service=web&limit=5", "?service=web&backend=10.0.2.11:8080"] {
+            let request =
+                format!("GET /api/v1/connections{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            let answer = ask(&host, &request).await;
+            assert!(answer.ends_with(r#"{"total":7,"connections":[]}"#), "{query}: {answer}");
+        }
+    })
+    .await;
+    let (service, backend) = (ServiceName::new("web").ok(), BackendName::new("10.0.2.11:8080").ok());
+    let wanted = |service, backend, limit| (1, Wanted { service, backend, limit });
+    assert_eq!(
+        asked.try_iter().collect::<Vec<_>>(),
+        [wanted(None, None, 1000), wanted(service.clone(), None, 5), wanted(service, backend, 1000)]
+    );
+}
+
+#[tokio::test]
+async fn request_for_connections_that_nobody_can_list_says_so() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let answer =
+            ask(&host, "GET /api/v1/connections HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 500 ") && answer.contains("conntrack could not be opened"),
+            "{answer}"
+        );
     })
     .await;
 }

@@ -18,6 +18,7 @@ use sluice_nft::{
 };
 use sluiced::census::{Counts, Question};
 use sluiced::claim::Claim;
+use sluiced::connections::{self, Listing};
 use sluiced::fatal::Fatal;
 use sluiced::flows::{Flows, Order};
 use sluiced::notify::Notify;
@@ -40,6 +41,8 @@ pub(crate) struct Host {
     pub(crate) forgotten: (Sender<Order>, Receiver<Order>),
     /// Who counts flows; nobody if the test does not.
     pub(crate) counting: Option<Sender<Question>>,
+    /// Who lists them; nobody if the test does not.
+    pub(crate) listing: Option<Sender<connections::Question>>,
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
 }
@@ -102,6 +105,7 @@ impl Host {
             notified: Rc::default(),
             forgotten: channel(),
             counting: None,
+            listing: None,
             watchdog: None,
         };
         for (path, value) in [
@@ -172,15 +176,27 @@ impl Host {
     /// Runs a daemon for as long as the story takes, and stops it.
     pub(crate) async fn run(&self, story: impl AsyncFnOnce(&Daemon)) {
         let (requests, receiver) = request::channel();
-        let nobody = Counts::to(channel().0);
-        let teller = Teller::new(requests.clone(), nobody, self.counters(), self.proc());
-        let daemon = Daemon { host: self, requests: requests.clone(), teller };
+        let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
         let story = async {
             story(&daemon).await;
             requests.send(Request::Stop).await.unwrap();
         };
         let (ended, ()) = tokio::join!(self.daemon((requests.clone(), receiver)), story);
         ended.unwrap();
+    }
+
+    /// The same, but the daemon ends without doing anything more.
+    pub(crate) async fn run_and_crash(&self, story: impl AsyncFnOnce(&Daemon)) {
+        let (requests, receiver) = request::channel();
+        let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
+        tokio::select! {
+            ended = self.daemon((requests, receiver)) => panic!("{ended:?}"),
+            () = story(&daemon) => {}
+        }
+    }
+
+    fn teller(&self, requests: &mpsc::Sender<Request>) -> Teller {
+        Teller::new(requests.clone(), Counts::to(channel().0), self.counters(), self.proc())
     }
 
     fn counters(&self) -> ReadCounters {
@@ -202,6 +218,7 @@ impl Host {
             claim: || Ok(Claim::default()),
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
+            listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
             networks: Networks::default(),
             counters: self.counters(),
         };

@@ -69,6 +69,11 @@ impl Bed {
         Ok(times)
     }
 
+    /// Where the ruleset is.
+    pub(super) fn balancer(&self) -> &Namespace {
+        &self.balancer
+    }
+
     /// Empties the connection tracking table of the balancer.
     pub(super) fn forget_flows(&self) {
         self.balancer.sh("conntrack -F 2>&1");

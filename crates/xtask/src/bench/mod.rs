@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what packets pay.
 
+mod accounting;
 mod bed;
 mod comparison;
 mod edit;
@@ -14,12 +15,14 @@ use clap::Subcommand;
 /// Measure what packets pay
 #[derive(Subcommand)]
 pub(crate) enum Bench {
+    Accounting(accounting::BenchAccounting),
     FirstPacket(first_packet::FirstPacket),
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         match self {
+            Bench::Accounting(bench) => bench.run(),
             Bench::FirstPacket(bench) => bench.run(),
         }
     }

@@ -2,8 +2,10 @@
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use anyhow::anyhow;
+use sluice_core::model::Services;
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_testkit::Datagram;
 
@@ -54,6 +56,11 @@ impl Pool {
 
     /// What sluice makes of it; `scheduler`, and `source` with any keys that follow, as in the configuration.
     pub(super) fn render(self, scheduler: &str, source: &str) -> anyhow::Result<Rendered> {
+        Ok(render(&self.load(scheduler, source)?, &Layout::default()))
+    }
+
+    /// The services themselves.
+    pub(super) fn load(self, scheduler: &str, source: &str) -> anyhow::Result<Arc<Services>> {
         let mut text = format!("defaults: {{ scheduler: {scheduler}, source: {source} }}\nservices:\n");
         for (n, (listener, backends)) in self.services().enumerate() {
             let backends: Vec<_> = backends.iter().map(|b| format!("{b}:{BACKEND_PORT}")).collect();
@@ -62,8 +69,7 @@ impl Pool {
         }
         let main = sluice_config::Source { path: "bench.yaml".into(), text };
         let loaded = sluice_config::parse(main, |_| Ok(Vec::new()));
-        let services = loaded.map_err(|problems| anyhow!("{}", problems[0]))?.config.services;
-        Ok(render(&services, &Layout::default()))
+        Ok(loaded.map_err(|problems| anyhow!("{}", problems[0]))?.config.services)
     }
 }
 

@@ -29,5 +29,7 @@ function setTheme(theme) {
 }
 
 function nameTheme() {
-  text(themeButton, isDark() ? 'Light colours' : 'Dark colours');
+  const other = isDark() ? 'Light' : 'Dark';
+  text(themeButton, other);
+  attribute(themeButton, 'aria-label', `${other} colours`);
 }

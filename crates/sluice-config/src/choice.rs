@@ -1,0 +1,106 @@
+//! Values that are one of a few words.
+
+use serde_json::{Value, json};
+use sluice_core::maglev::DEFAULT_TABLE_SIZE;
+use sluice_core::model::{Forwarding, Initial, OnDown, OnEmpty, OnFull, OnStop, Scheduler};
+
+use crate::problem::Fault;
+use crate::read::{Leaf, Scalar, unknown};
+
+/// A type written as one of its words.
+pub(crate) trait Choice: Copy {
+    /// As [`Leaf::EXPECTED`].
+    const EXPECTED: &'static str;
+    /// What a word that is none of them is called.
+    const WHAT: &'static str = "value";
+
+    fn words() -> Vec<(&'static str, Self)>;
+}
+
+impl<T: Choice> Leaf for T {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        choose(scalar, T::WHAT, &T::words())
+    }
+
+    fn schema() -> Value {
+        json!({ "enum": T::words().into_iter().map(|(word, _)| word).collect::<Vec<_>>() })
+    }
+}
+
+pub(crate) fn choose<T: Copy>(
+    scalar: Scalar<'_>,
+    what: &str,
+    known: &[(&'static str, T)],
+) -> Result<T, Fault> {
+    let found = match scalar {
+        Scalar::Text(text) => text.to_owned(),
+        other => other.to_string().trim_matches('`').to_owned(),
+    };
+    match known.iter().find(|(word, _)| *word == found) {
+        Some((_, value)) => Ok(*value),
+        None => Err(unknown(what, &found, &known.iter().map(|(word, _)| *word).collect::<Vec<_>>())),
+    }
+}
+
+/// What becomes of invalid packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Invalid {
+    Accept,
+    Drop,
+}
+
+/// One element of `hash.on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HashPart {
+    Address,
+    Port,
+}
+
+macro_rules! choices {
+    ($($type:ident, $expected:literal: $($word:literal => $value:ident),+;)+) => {$(
+        impl Choice for $type {
+            const EXPECTED: &'static str = $expected;
+
+            fn words() -> Vec<(&'static str, Self)> {
+                vec![$(($word, $type::$value)),+]
+            }
+        }
+    )+};
+}
+
+choices! {
+    Forwarding, "manage, require or ignore": "manage" => Manage, "require" => Require, "ignore" => Ignore;
+    OnStop, "remove or keep": "remove" => Remove, "keep" => Keep;
+    OnDown, "keep or reset": "keep" => Keep, "reset" => Reset;
+    OnEmpty, "reject, drop or use-all": "reject" => Reject, "drop" => Drop, "use-all" => UseAll;
+    Initial, "up or down": "up" => Up, "down" => Down;
+    Invalid, "accept or drop": "accept" => Accept, "drop" => Drop;
+    HashPart, "source-address or source-port": "source-address" => Address, "source-port" => Port;
+}
+
+impl Choice for OnFull {
+    const EXPECTED: &'static str = "accept or drop";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        [OnFull::Accept, OnFull::Drop].map(|on_full| (on_full.as_str(), on_full)).to_vec()
+    }
+}
+
+/// What `source-hash` and `maglev` hash, and into how many slots, is filled in from `hash`.
+impl Choice for Scheduler {
+    const EXPECTED: &'static str = "round-robin, random, source-hash, maglev or least-connections";
+    const WHAT: &'static str = "scheduler";
+
+    fn words() -> Vec<(&'static str, Self)> {
+        let known = [
+            Scheduler::RoundRobin,
+            Scheduler::Random,
+            Scheduler::SourceHash(Default::default()),
+            Scheduler::Maglev(Default::default(), DEFAULT_TABLE_SIZE),
+            Scheduler::LeastConnections,
+        ];
+        known.map(|scheduler| (scheduler.as_str(), scheduler)).to_vec()
+    }
+}

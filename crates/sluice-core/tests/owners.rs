@@ -1,0 +1,110 @@
+//! Whose a flow is, and that lists and counts agree on it.
+
+mod common;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use common::strategy::any_services;
+use common::{Services, service, services};
+use proptest::prelude::*;
+use proptest::sample::select;
+use sluice_core::balance::Load;
+use sluice_core::census::{Census, Loads, Way};
+use sluice_core::first::First;
+use sluice_core::model::{Service, ServiceName};
+use sluice_core::owners::Owners;
+
+/// Backends that a flow is of, as `service/backend`.
+fn shown(services: &Services, protocol: u8, to: &str, backend: &str) -> Vec<String> {
+    let way = Way { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() };
+    let owners = Owners::of(services, |_| true);
+    owners.backends(&way).map(|(service, backend)| format!("{service}/{backend}")).collect()
+}
+
+#[test]
+fn flow_is_of_the_backend_where_its_listener_leads() {
+    let services = services([
+        ("any", service(&["*:80"], &["10.0.2.11:8080"])),
+        ("dns", service(&["203.0.113.10:80/udp"], &["10.0.2.11:8080"])),
+        ("off", Service { enabled: false, ..service(&["203.0.113.10:82"], &["10.0.2.11:8080"]) }),
+        ("range", service(&["203.0.113.10:9000-9009"], &["10.0.2.11:7000-7009", "10.0.2.12"])),
+        ("six", service(&["[2001:db8::10]:80"], &["[fd00::1]:80"])),
+        ("web", service(&["203.0.113.10:80", "203.0.113.10:81"], &["10.0.2.11:8080", "10.0.2.12"])),
+    ]);
+    for (protocol, to, backend, expected) in [
+        (6, "203.0.113.10:80", "10.0.2.11:8080", &["web/10.0.2.11:8080"][..]),
+        (6, "203.0.113.10:81", "10.0.2.12:81", &["web/10.0.2.12"]),
+        (17, "203.0.113.10:80", "10.0.2.11:8080", &["dns/10.0.2.11:8080"]),
+        (6, "[2001:db8::10]:80", "[fd00::1]:80", &["six/[fd00::1]:80"]),
+        (6, "198.51.100.1:80", "10.0.2.11:8080", &["any/10.0.2.11:8080"]),
+        (6, "203.0.113.10:9003", "10.0.2.11:7003", &["range/10.0.2.11:7000-7009"]),
+        (6, "203.0.113.10:9003", "10.0.2.12:9003", &["range/10.0.2.12"]),
+        (6, "203.0.113.10:9003", "10.0.2.11:7004", &[]),
+        (6, "203.0.113.10:82", "10.0.2.11:8080", &[]),
+        (6, "203.0.113.10:80", "10.0.2.99:8080", &[]),
+        (17, "203.0.113.10:81", "10.0.2.12:81", &[]),
+    ] {
+        assert_eq!(shown(&services, protocol, to, backend), expected, "{to} to {backend}");
+    }
+}
+
+#[test]
+fn flow_through_listeners_that_overlap_is_of_all_that_lead_there() {
+    let services = services([
+        ("any", service(&["*:80"], &["10.0.2.11:8080"])),
+        ("range", service(&["203.0.113.10:79-89"], &["10.0.2.11:8080", "10.0.2.12:8080"])),
+    ]);
+    let both = ["any/10.0.2.11:8080", "range/10.0.2.11:8080"];
+    assert_eq!(shown(&services, 6, "203.0.113.10:80", "10.0.2.11:8080"), both);
+    assert_eq!(shown(&services, 6, "203.0.113.10:80", "10.0.2.12:8080"), ["range/10.0.2.12:8080"]);
+}
+
+fn any_way() -> impl Strategy<Value = Way> {
+    let v4 = (
+        select(vec!["203.0.113.10", "203.0.113.11", "198.51.100.1"]),
+        select(vec!["10.0.2.11", "10.0.2.12", "10.0.2.13"]),
+    );
+    let v6 = (select(vec!["2001:db8::10", "2001:db8::11"]), select(vec!["fd00::11", "fd00::12"]));
+    let ports = (select(vec![79, 80, 81, 90]), select(vec![79, 80, 81, 2000, 2001, 8080]));
+    (prop_oneof![v4, v6], ports, select(vec![6, 17])).prop_map(|((to, backend), (port, other), protocol)| {
+        let to = SocketAddr::new(to.parse().unwrap(), port);
+        Way { protocol, to, backend: SocketAddr::new(backend.parse().unwrap(), other) }
+    })
+}
+
+proptest! {
+    #[test]
+    fn flows_listed_one_by_one_are_as_many_as_are_counted(
+        services in any_services(),
+        ways in prop::collection::vec(any_way(), 0..40),
+        odd in any::<bool>(),
+    ) {
+        // Whoever asks for some services only gets the same of those.
+        let wanted = |name: &ServiceName| !odd || name.as_str().ends_with(['1', '3']);
+        let (owners, mut listed, mut census) = (Owners::of(&services, wanted), Loads::new(), Census::default());
+        let one = Load { active: 1, opened: 0 };
+        for way in &ways {
+            census.add(*way, one);
+            for of in owners.backends(way) {
+                listed.entry(of).or_default().active += 1;
+            }
+        }
+        let counted: HashMap<_, _> = census.by_backend(&services, wanted);
+        prop_assert_eq!(listed, counted);
+    }
+
+    #[test]
+    fn first_of_many_are_those_that_come_first_in_order(
+        numbers in prop::collection::vec(0u32..50, 0..60),
+        limit in 0usize..20,
+    ) {
+        let mut first = First::new(limit);
+        numbers.iter().for_each(|number| first.add(*number));
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        sorted.truncate(limit);
+        prop_assert_eq!(first.total(), numbers.len() as u64);
+        prop_assert_eq!(first.into_sorted(), sorted);
+    }
+}

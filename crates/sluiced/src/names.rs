@@ -1,0 +1,36 @@
+//! Services and backends by what people call them.
+
+use sluice_api::ErrorReply;
+use sluice_config::nearest;
+use sluice_core::model::{Backend, Service, ServiceName, Services};
+
+/// The service of that name.
+pub(crate) fn service<'a>(
+    services: &'a Services,
+    name: &str,
+) -> Result<(&'a ServiceName, &'a Service), ErrorReply> {
+    let found = ServiceName::new(name).ok().and_then(|name| services.get_key_value(&name));
+    found.ok_or_else(|| {
+        let known = services.keys().map(ServiceName::as_str);
+        unknown(format!("no service {name}"), nearest(name, known))
+    })
+}
+
+/// The backend of that name of a service.
+pub(crate) fn backend<'a>(
+    (name, service): (&ServiceName, &'a Service),
+    backend: &str,
+) -> Result<&'a Backend, ErrorReply> {
+    service.backends.iter().find(|known| known.name.as_str() == backend).ok_or_else(|| {
+        let known = service.backends.iter().map(|backend| backend.name.as_str());
+        unknown(format!("service {name} has no backend {backend}"), nearest(backend, known))
+    })
+}
+
+fn unknown(error: String, meant: Option<&str>) -> ErrorReply {
+    let hint = match meant {
+        Some(meant) => format!("did you mean {meant}?"),
+        None => "`sluice status` shows all services and backends".to_owned(),
+    };
+    ErrorReply { error, hint }
+}
