@@ -17,6 +17,7 @@ use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluiced::census::Counts;
 use sluiced::claim::Claim;
+use sluiced::connections::Listing;
 use sluiced::flows::Flows;
 use sluiced::notify::Notify;
 use sluiced::request;
@@ -57,7 +58,8 @@ fn start() -> PathBuf {
         fs::write(path, value).expect("write");
     }
     let config = folder.join("sluice.yaml");
-    let yaml = "services: {web: {listen: '203.0.113.10:80', backends: [{address: '10.0.2.11:80', name: web1}]}}";
+    let yaml =
+        "services: {web: {listen: '203.0.113.10:80', backends: [{address: '10.0.2.11:80', name: web1}]}}";
     fs::write(&config, format!("{yaml}\ncontrol: {{socket: {}}}\n", socket.display())).expect("write");
     let proc = Proc::at(folder.join("proc"));
     thread::spawn(move || {
@@ -69,6 +71,7 @@ fn start() -> PathBuf {
             claim: || Ok(Claim::default()),
             flows: Flows::to(channel().0),
             counter: Counts::to(channel().0),
+            listing: Listing::to(channel().0),
             networks: Networks::default(),
             counters: Box::new(|_, _| Ok(vec![])),
         };
