@@ -39,7 +39,10 @@ fn harm(text: &mut String, other: &str, from: Index, to: Index, put: char, how: 
     match how {
         0 => text.insert(a, put),
         1 => drop(text.drain(piece)),
-        2 => text.insert_str(b, &text[piece].to_owned()),
+        2 => {
+            let again = text[piece].to_owned();
+            text.insert_str(b, &again);
+        }
         3 => text.replace_range(piece, put.encode_utf8(&mut [0; 4])),
         _ => {
             let start = place(other, from);
