@@ -195,15 +195,15 @@ fn list(attributes: Attributes<'_>) -> impl Iterator<Item = (Key, Attributes<'_>
     })
 }
 
-/// Where a range ends. One of more than the last part of the key is none of ours.
+/// Where a range ends. One of more than the last part of the key is none of ours, nor is an end of another length.
 fn decode_end(key: &Key, element: Attributes<'_>, set: &Set) -> Data {
     let end =
         element.nested(attribute::KEY_END).and_then(|end| padded(end.bytes(data::VALUE)?)).unwrap_or(*key);
     let width = set.key.last().map_or(0, Operand::width).next_multiple_of(4);
-    let split = key.as_slice().len().saturating_sub(width);
-    match (key.as_slice().get(..split), end.as_slice().split_at_checked(split)) {
-        (Some(start), Some((same, last))) if start == same => {
-            Octets::new(last).map_or(Data::None, Data::Through)
+    let (key, end) = (key.as_slice(), end.as_slice());
+    match key.len().checked_sub(width).filter(|_| key.len() == end.len()) {
+        Some(split) if key[..split] == end[..split] => {
+            Octets::new(&end[split..]).map_or(Data::None, Data::Through)
         }
         _ => Data::None,
     }
@@ -234,4 +234,41 @@ fn decode_counter(element: Attributes<'_>) -> Option<Counter> {
     let counter = element.nested(attribute::EXPR)?.nested(expr::DATA)?;
     let value = |kind| counter.find(kind)?.u64();
     Some(Counter { packets: value(expr::COUNTER_PACKETS)?, bytes: value(expr::COUNTER_BYTES)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_nft::{Field, Ip};
+
+    use super::*;
+
+    #[test]
+    fn range_that_ends_at_another_length_than_it_begins_is_none_of_ours() {
+        let address = || Operand::Field(Field::Saddr(Ip::V4));
+        let set = Set::ranges(vec![Operand::Field(Field::L4proto), address()]);
+        let read = |first: &[u8], last: &[u8]| {
+            let mut message = message::start(NFT_MSG_NEWSETELEM, 0);
+            message.nest(attribute::ELEMENTS, |list| {
+                list.nest(LIST_ELEM, |element| {
+                    element.nest(attribute::KEY, |value| value.put(data::VALUE, first));
+                    element.nest(attribute::KEY_END, |value| value.put(data::VALUE, last));
+                });
+            });
+            let mut data = None;
+            let attributes = message::attributes(&message);
+            decode(attributes, &set, &HashMap::new(), |(key, held, _)| {
+                // It can be shown, whatever it is.
+                let _ = set.element(&key, &held).to_string();
+                data = Some(held);
+            });
+            data.expect("an element")
+        };
+        let (first, last) = ([6, 0, 0, 0, 10, 0, 0, 0], [6, 0, 0, 0, 10, 0, 0, 255]);
+        assert_eq!(read(&first, &last), Data::Through(Octets::new(&[10, 0, 0, 255]).expect("it fits")));
+        for (first, last) in
+            [(&first[..0], &last[..]), (&first[..4], &last), (&first, &last[..4]), (&first[..0], &[])]
+        {
+            assert_eq!(read(first, last), Data::None, "{first:?} {last:?}");
+        }
+    }
 }
