@@ -4,7 +4,7 @@
 
 mod flow;
 mod poke;
-mod wire;
+pub(crate) mod wire;
 
 use std::io;
 use std::net::IpAddr;
