@@ -15,6 +15,7 @@ demo: setup            ## client, balancer and four backends on this machine, st
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
 	tests/setup/install $(READERS) chromium
+	@tests/setup/tool promtool > /dev/null
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
 	cargo test --workspace --doc

@@ -26,6 +26,12 @@ impl<'a> Attributes<'a> {
         Iterator::find(&mut self, |attribute| attribute.kind == kind)
     }
 
+    /// Whether the last one ends where all end.
+    pub(crate) fn is_whole(mut self) -> bool {
+        self.by_ref().for_each(drop);
+        self.0.is_empty()
+    }
+
     pub(crate) fn u32(self, kind: u16) -> Option<u32> {
         self.find(kind)?.u32()
     }

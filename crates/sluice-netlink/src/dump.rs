@@ -324,7 +324,7 @@ fn element(data: Data) -> Element {
 }
 
 /// `None` for one that a rule of somebody else holds.
-fn chain(answer: &[u8]) -> Option<(ChainName, Chain)> {
+pub(crate) fn chain(answer: &[u8]) -> Option<(ChainName, Chain)> {
     let attributes = message::attributes(answer);
     let is_bound = attributes.u32(uapi::chain::FLAGS).unwrap_or(0) & uapi::chain::BINDING != 0;
     let name = ChainName::from(attributes.text(uapi::chain::NAME).filter(|_| !is_bound)?);

@@ -13,6 +13,8 @@ mod batch;
 mod commit;
 pub mod conntrack;
 mod counter_reader;
+#[cfg(any(test, fuzzing))]
+pub mod datagram;
 mod deleted;
 mod dump;
 mod element;

@@ -39,7 +39,7 @@ pub(crate) struct Commit<'a> {
     /// Whether somebody else did something to our table with it.
     pub(crate) touched: bool,
     /// Its `NFT_MSG_NEWGEN`.
-    message: &'a [u8],
+    pub(crate) message: &'a [u8],
 }
 
 impl Listener {

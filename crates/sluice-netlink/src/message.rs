@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 
 use nftnl::nftnl_sys::libc;
 use nftnl::{MsgType, NlMsg, nft_nlmsg_maxsize};
+use nix::errno::Errno;
 
 use crate::attr::Attributes;
 use crate::uapi;
@@ -69,6 +70,18 @@ pub(crate) fn port(message: &[u8]) -> u32 {
 /// `NFPROTO_*` in the netfilter header.
 pub(crate) fn family(message: &[u8]) -> Option<u8> {
     message.get(16).copied()
+}
+
+/// Hands each message of a datagram to `each`, until one is longer than what is left, or shorter than its header.
+pub(crate) fn split(datagram: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+    const HEADER: usize = 16;
+    let mut rest = datagram;
+    while rest.len() >= HEADER {
+        let length = length(rest).filter(|length| *length >= HEADER).ok_or(Errno::EBADMSG)?;
+        each(rest.get(..length).ok_or(Errno::EBADMSG)?);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// Attributes behind the headers.

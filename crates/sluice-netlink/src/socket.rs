@@ -161,19 +161,17 @@ impl Socket {
     }
 
     /// Takes one datagram that has arrived and hands its messages to `each`; `false` if there is none.
-    pub(crate) fn receive(&mut self, mut each: impl FnMut(&[u8])) -> Result<bool, Errno> {
+    pub(crate) fn receive(&mut self, each: impl FnMut(&[u8])) -> Result<bool, Errno> {
         #[cfg(test)]
         if let Some(errno) = self.fault(Call::Receive) {
             return Err(errno);
         }
-        let messages = match self.socket.recv(&mut self.buffer.0) {
-            Ok(messages) => messages,
+        let length = match self.socket.recv_raw(&mut self.buffer.0) {
+            Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error.try_into().unwrap_or(Errno::EIO)),
         };
-        for message in messages {
-            each(message.map_err(|_| Errno::EBADMSG)?);
-        }
+        message::split(&self.buffer.0[..length], each)?;
         Ok(true)
     }
 

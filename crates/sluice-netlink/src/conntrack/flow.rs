@@ -86,7 +86,7 @@ impl Flow {
     }
 
     /// Reads a message; `None` for protocols without ports.
-    pub(super) fn parse(answer: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(answer: &[u8]) -> Option<Self> {
         let attributes = message::attributes(answer);
         let (protocol, client, to) = tuple(attributes.nested(wire::TUPLE_ORIG)?)?;
         let (_, backend, back_to) = tuple(attributes.nested(wire::TUPLE_REPLY)?)?;

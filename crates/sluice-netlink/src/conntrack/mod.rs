@@ -5,7 +5,7 @@
 mod endings;
 mod flow;
 mod poke;
-mod wire;
+pub(crate) mod wire;
 
 use std::io;
 use std::net::IpAddr;

@@ -63,7 +63,7 @@ pub(super) const IPS_DST_NAT: u32 = 1 << 5;
 pub(super) const IPS_FIXED_TIMEOUT: u32 = 1 << 10;
 
 /// Asks for the flows that fit.
-pub(super) fn dump(filter: &Filter) -> Vec<u8> {
+pub(crate) fn dump(filter: &Filter) -> Vec<u8> {
     let mut message = start(GET, libc::NLM_F_DUMP, filter.ip);
     if filter.translated {
         message.put_u32(STATUS, IPS_DST_NAT);

@@ -6,6 +6,7 @@ use nftnl::nftnl_sys as sys;
 use sluice_nft::{Rule, Statement};
 
 use super::decode::statements;
+use super::sound::is_sound;
 use crate::attr::Attributes;
 use crate::expr::RawExpr;
 use crate::message;
@@ -32,15 +33,21 @@ struct Parsed(NonNull<sys::nftnl_rule>);
 
 impl Parsed {
     fn new(message: &[u8]) -> Option<Self> {
-        let header = message.as_ptr().cast::<sys::libc::nlmsghdr>();
-        if !header.is_aligned() || message::length(message) != Some(message.len()) {
+        if message::length(message) != Some(message.len()) || !is_sound(message) {
             return None;
         }
+        // Aligned, and with zeros behind: libnftnl goes by the zero at the end of a text, not by its length.
+        let mut copy = vec![0_u64; message.len().div_ceil(8) + 1];
+        let (words, rest) = message.as_chunks::<8>();
+        copy.iter_mut().zip(words).for_each(|(copy, word)| *copy = u64::from_ne_bytes(*word));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        copy[words.len()] = u64::from_ne_bytes(last);
         // SAFETY: takes no argument, returns null or a new rule.
         let rule = Parsed(NonNull::new(unsafe { sys::nftnl_rule_alloc() })?);
-        // SAFETY: the message is aligned and as long as its header says, both checked above, and
+        // SAFETY: the message is aligned and as long as its header says, which was checked above, and
         // libnftnl copies what it keeps.
-        let parsed = unsafe { sys::nftnl_rule_nlmsg_parse(header, rule.0.as_ptr()) };
+        let parsed = unsafe { sys::nftnl_rule_nlmsg_parse(copy.as_ptr().cast(), rule.0.as_ptr()) };
         (parsed == 0).then_some(rule)
     }
 

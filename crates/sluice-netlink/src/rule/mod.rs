@@ -6,6 +6,7 @@ mod decode;
 mod encode;
 mod field;
 mod message;
+mod sound;
 
 pub(crate) use encode::expressions;
 pub(crate) use message::decode;

@@ -9,7 +9,8 @@ use sluice_nft::Ip;
 
 use super::in_namespace;
 use crate::Proc;
-use crate::conntrack::{Arrived, Bytes, Conntrack, Endings, Filter, Flow, TcpState};
+use crate::conntrack::{Arrived, Bytes, Conntrack, Endings, Filter, Flow, TcpState, wire};
+use crate::socket::Socket;
 
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
 
@@ -49,6 +50,16 @@ fn all(conntrack: &mut Conntrack, filter: &Filter) -> Vec<Flow> {
 /// Ports of the clients whose flows fit.
 fn clients(conntrack: &mut Conntrack, filter: &Filter) -> Vec<u16> {
     all(conntrack, filter).iter().map(|flow| flow.client.port()).collect()
+}
+
+/// What the kernel says of six flows, a message each.
+pub(super) fn answers() -> Vec<Vec<u8>> {
+    six();
+    let (mut socket, mut answers) = (Socket::open().unwrap(), vec![]);
+    for ip in [Ip::V4, Ip::V6] {
+        socket.ask(wire::dump(&Filter::all(ip)), |answer| answers.push(answer.to_vec())).unwrap();
+    }
+    answers
 }
 
 /// Six flows, by the port of their client.

@@ -3,6 +3,7 @@
 mod commit;
 mod conntrack;
 mod consistent;
+mod damaged;
 mod deleted;
 mod faults;
 mod foreign;

@@ -1,0 +1,109 @@
+//! Whether a rule is of the form that the kernel gives rules.
+//!
+//! libnftnl takes that for granted: it ends the process when an attribute has another length than it knows, reads
+//! behind the end of a text without a zero, and through a null pointer for an expression without a name.
+
+use nftnl::nftnl_sys::libc::{NFT_GOTO, NFT_JUMP};
+
+use crate::attr::{Attribute, Attributes};
+use crate::message;
+use crate::uapi::{self, data};
+
+/// Attributes of each expression, by their number from 1 (`linux/netfilter/nf_tables.h`), a letter each: numbers of 1
+/// (`b`), 2 (`h`), 4 (`w`) and 8 bytes (`q`), text (`s`), data or a verdict (`d`), an expression (`x`), a list of
+/// expressions (`l`), anything (`.`).
+const EXPRESSIONS: [(&str, &str); 38] = [
+    ("bitwise", "wwwddwd"),
+    ("byteorder", "wwwww"),
+    ("cmp", "wwd"),
+    ("connlimit", "ww"),
+    ("counter", "qq"),
+    ("ct", "wwbw"),
+    ("dup", "ww"),
+    ("dynset", "swwwwqx.wl"),
+    ("exthdr", "wbwwwww"),
+    ("fib", "www"),
+    ("flow_offload", "s"),
+    ("fwd", "www"),
+    ("hash", "wwwwwwwsw"),
+    ("immediate", "wd"),
+    ("last", "wq"),
+    ("limit", "qqwww"),
+    ("log", "hswhww"),
+    ("lookup", "swwww"),
+    ("masq", "www"),
+    ("match", "sw."),
+    ("meta", "www"),
+    ("nat", "wwwwwww"),
+    ("notrack", ""),
+    ("numgen", "wwwwsw"),
+    ("objref", "wswsw"),
+    ("osf", "wbw"),
+    ("payload", "wwwwwwww"),
+    ("queue", "hhhw"),
+    ("quota", "qw.q"),
+    ("range", "wwdd"),
+    ("redir", "www"),
+    ("reject", "wb"),
+    ("rt", "ww"),
+    ("socket", "www"),
+    ("synproxy", "hbw"),
+    ("target", "sw."),
+    ("tproxy", "www"),
+    ("xfrm", "wwbw"),
+];
+
+const RULE: &str = "ssqlcq..w";
+const COMPAT: &str = "ww";
+const DATA: &str = ".v";
+const VERDICT: &str = "ws";
+
+/// Whether libnftnl can be given this `NFT_MSG_NEWRULE`. One with an expression that is newer than the list cannot.
+pub(super) fn is_sound(message: &[u8]) -> bool {
+    fit(message::attributes(message), RULE)
+}
+
+fn fit(attributes: Attributes<'_>, letters: &str) -> bool {
+    attributes.is_whole()
+        && attributes.into_iter().all(|attribute| {
+            let letter = usize::from(attribute.kind).checked_sub(1).and_then(|at| letters.as_bytes().get(at));
+            fits(attribute, letter.copied().unwrap_or(b'.'))
+        })
+}
+
+fn fits(attribute: Attribute<'_>, letter: u8) -> bool {
+    let length = attribute.value.len();
+    match letter {
+        b'b' => length == 1,
+        b'h' => length == 2,
+        b'w' => length == 4,
+        b'q' => length == 8,
+        b's' => attribute.value.last() == Some(&0),
+        b'd' => fit(attribute.nested(), DATA),
+        b'v' => fit(attribute.nested(), VERDICT) && leads_somewhere(attribute.nested()),
+        b'c' => fit(attribute.nested(), COMPAT),
+        b'x' => is_expression(attribute.nested()),
+        b'l' => attribute.nested().is_whole() && attribute.nested().map(Attribute::nested).all(is_expression),
+        _ => true,
+    }
+}
+
+/// Whether a verdict is one, and names its chain if there is one.
+fn leads_somewhere(verdict: Attributes<'_>) -> bool {
+    verdict.u32(data::VERDICT_CODE).is_some_and(|code| match code as i32 {
+        NFT_JUMP | NFT_GOTO => verdict.text(data::VERDICT_CHAIN).is_some(),
+        _ => true,
+    })
+}
+
+fn is_expression(expression: Attributes<'_>) -> bool {
+    let known = |name| EXPRESSIONS.iter().find(|(known, _)| *known == name);
+    let Some((_, letters)) = expression.text(uapi::expr::NAME).and_then(known) else { return false };
+    let each = |attribute: Attribute<'_>| match attribute.kind {
+        uapi::expr::NAME => fits(attribute, b's'),
+        _ => fit(attribute.nested(), letters),
+    };
+    // Of two of a kind libnftnl takes the other one.
+    let names = expression.filter(|attribute| attribute.kind == uapi::expr::NAME).count();
+    names == 1 && expression.is_whole() && { expression }.all(each)
+}
