@@ -7,7 +7,7 @@ ROOT := SLUICE_SUDO=1
 # What the manual and the completions are tried with.
 READERS := mandoc man-db zsh fish
 
-.PHONY: demo test kernels systemd deb soak setup
+.PHONY: demo test kernels systemd fuzz deny deb soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
@@ -30,16 +30,25 @@ systemd: setup         ## the package under Debian's systemd, version 12's and 1
 	tests/setup/install mmdebstrap systemd-container
 	tests/systemd/run
 
+fuzz: setup            ## configurations, control requests and answers of the kernel, made up: SECONDS for each, or 20
+	tests/setup/install g++
+	tests/fuzz/run $(or $(SECONDS),20)
+
+deny: setup            ## licences, sources and versions of what sluice depends on
+	PATH="$$(tests/setup/tool cargo-deny):$$PATH" cargo deny --locked check bans licenses sources
+
 deb: setup             ## the Debian package, in target/debian
 	systemd/package
 
-soak: setup            ## property tests with many more cases, then storms of reloads for minutes
+soak: setup            ## property tests with many more cases, then storms of reloads, and an hour of fuzzing
 	tests/setup/install $(READERS)
 	cargo build --workspace --bins
 	PROPTEST_CASES=4096 cargo test --workspace --exclude sluice-netlink --lib --bins
 	PROPTEST_CASES=4096 $(ROOT) cargo test --package sluice-netlink --lib
 	PROPTEST_CASES=4096 $(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
 	SLUICE_RELOADS=1000 $(ROOT) cargo test --package sluice-tests --test e2e storm
+	tests/setup/install g++
+	tests/fuzz/run 1200
 
 setup:
 	@tests/setup/install

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod accounting;
 mod affinity;
 mod commands;
@@ -16,6 +17,7 @@ mod failures;
 mod guard;
 mod hairpin;
 mod health;
+mod http;
 mod icmp;
 mod interfaces;
 mod iptables;

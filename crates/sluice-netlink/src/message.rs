@@ -137,3 +137,28 @@ unsafe impl NlMsg for Encoded<'_> {
         number(buffer, seq);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn split_of_a_datagram_hands_out_messages_as_long_as_they_are_whole() {
+        let message = |length: usize| {
+            let mut message = vec![7; length];
+            message[..4].copy_from_slice(&(length as u32).to_ne_bytes());
+            message
+        };
+        let lengths = |datagram: &[u8]| {
+            let mut lengths = vec![];
+            let end = split(datagram, |message| lengths.push(message.len()));
+            (lengths, end)
+        };
+        // The last one may lack its padding.
+        let two = [message(20), message(17)].concat();
+        assert_eq!(lengths(&two), (vec![20, 17], Ok(())));
+        assert_eq!(lengths(&two[..36]), (vec![20], Err(Errno::EBADMSG)));
+        assert_eq!(lengths(&[message(16), vec![0; 16]].concat()), (vec![16], Err(Errno::EBADMSG)));
+        assert_eq!(lengths(&[]), (vec![], Ok(())));
+    }
+}

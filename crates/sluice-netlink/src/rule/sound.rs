@@ -53,10 +53,10 @@ const EXPRESSIONS: [(&str, &str); 38] = [
     ("xfrm", "wwbw"),
 ];
 
-const RULE: &str = "ssqlcq..w";
+const RULE: &str = "ssqlcq..www";
 const COMPAT: &str = "ww";
 const DATA: &str = ".v";
-const VERDICT: &str = "ws";
+const VERDICT: &str = "wsw";
 
 /// Whether libnftnl can be given this `NFT_MSG_NEWRULE`. One with an expression that is newer than the list cannot.
 pub(super) fn is_sound(message: &[u8]) -> bool {
@@ -106,4 +106,52 @@ fn is_expression(expression: Attributes<'_>) -> bool {
     // Of two of a kind libnftnl takes the other one.
     let names = expression.filter(|attribute| attribute.kind == uapi::expr::NAME).count();
     names == 1 && expression.is_whole() && { expression }.all(each)
+}
+
+#[cfg(test)]
+mod tests {
+    use nftnl::nftnl_sys::libc::NFT_MSG_NEWRULE;
+
+    use super::*;
+    use crate::attr::Write;
+    use crate::rule::decode;
+
+    /// A rule of one expression, with what these write for its name and its data.
+    fn rule(name: impl Fn(&mut Vec<u8>), data: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut rule = message::start(NFT_MSG_NEWRULE, 0);
+        rule.nest(uapi::rule::EXPRESSIONS, |list| {
+            list.nest(uapi::LIST_ELEM, |expression| {
+                name(expression);
+                expression.nest(uapi::expr::DATA, |inside| data(inside));
+            });
+        });
+        message::finish(rule)
+    }
+
+    fn named(name: &'static str) -> impl Fn(&mut Vec<u8>) {
+        move |expression| expression.put_text(uapi::expr::NAME, name)
+    }
+
+    #[test]
+    fn rule_that_libnftnl_cannot_be_given_is_foreign_by_the_names_of_its_expressions() {
+        let jump = |verdict: &mut Vec<u8>| verdict.put_u32(data::VERDICT_CODE, NFT_JUMP as u32);
+        let nowhere = |inside: &mut Vec<u8>| {
+            inside.put_u32(1, 0);
+            inside.nest(2, |held| held.nest(data::VERDICT, jump));
+        };
+        for (rule, shown) in [
+            (rule(|_| {}, |_| {}), "[ ? ]"),
+            (rule(|expression| expression.put(uapi::expr::NAME, b"counter"), |_| {}), "[ counter ]"),
+            (rule(named("counter"), |inside| inside.put(1, &[0; 4])), "[ counter ]"),
+            (rule(named("lookup"), |inside| inside.put(1, b"endless")), "[ lookup ]"),
+            (rule(named("immediate"), nowhere), "[ immediate ]"),
+            (rule(named("yet-to-come"), |_| {}), "[ yet-to-come ]"),
+        ] {
+            assert!(!is_sound(&rule), "{shown}");
+            assert_eq!(decode(&rule).to_string(), shown);
+        }
+        let counter = rule(named("counter"), |inside| inside.put(1, &[0; 8]));
+        assert!(is_sound(&counter));
+        assert_eq!(decode(&counter).to_string(), "counter");
+    }
 }

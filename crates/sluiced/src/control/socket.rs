@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::Group;
 use sluice_core::model::Control;
 use tokio::net::UnixListener;
@@ -60,7 +61,11 @@ impl ControlSocket {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed("create directory", directory))?;
         }
-        let listener = UnixListener::bind(path).map_err(failed("listen on", path))?;
+        // Nobody may come in before its mode is what it shall be.
+        let before = umask(Mode::S_IXUSR | Mode::S_IRWXG | Mode::S_IRWXO);
+        let listener = UnixListener::bind(path);
+        umask(before);
+        let listener = listener.map_err(failed("listen on", path))?;
         let file = SocketFile(path.clone());
         let group = control.group.as_deref().is_some_and(|group| give_to_group(path, group));
         let mode = if group { 0o660 } else { 0o600 };

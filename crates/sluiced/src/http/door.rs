@@ -1,7 +1,7 @@
 //! Where others come in: the listener of `http.listen`, which a reload may move.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use sluice_core::model::Http;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
@@ -17,6 +17,9 @@ use tracing::{debug, info, warn};
 
 use super::limits::Limits;
 use super::patient::Patient;
+
+/// Connections that may wait to be let in or sent away: who finds no room there tries again a second later.
+const WAITING: i32 = 4096;
 
 /// How long a request may take to arrive, and how long a connection may stay open without one.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -88,9 +91,12 @@ impl Web {
 }
 
 fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
-    let listener = TcpListener::bind(address)?;
+    let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    listener.set_reuse_address(true)?;
     listener.set_nonblocking(true)?;
-    tokio::net::TcpListener::from_std(listener)
+    listener.bind(&address.into())?;
+    listener.listen(WAITING)?;
+    tokio::net::TcpListener::from_std(listener.into())
 }
 
 /// Answers whoever comes, until the task is aborted; all connections end with it.

@@ -1,0 +1,190 @@
+//! Very many, and very slow, peers of the status page.
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use sluice_testkit::{Daemon, Host, Lab, eventually};
+use socket2::{Domain, Socket, Type};
+
+const HTTP: &str = "10.0.1.1:9180";
+
+/// Connections of a crowd.
+const CROWD: usize = 10_000;
+
+/// Longest that somebody else may wait for an answer meanwhile.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// More than the daemon may grow by because of a crowd, in bytes.
+const ROOM: u64 = 64 << 20;
+
+fn config(more: &str) -> String {
+    format!(
+        "http: {{listen: '{HTTP}'}}
+services:
+  web:
+    listen: 203.0.113.10:80
+    health: {{tcp: {{}}, interval: 200ms, timeout: 100ms, rise: 1, fall: 2}}
+    backends: [10.0.2.11:8080, 10.0.2.12:8080{more}]
+"
+    )
+}
+
+/// Connects from one address of a host, and says something, if anything.
+fn connect(from: &str, says: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&format!("{from}:0").parse::<SocketAddr>().expect("an address").into()).expect("bind");
+    socket.connect(&HTTP.parse::<SocketAddr>().expect("an address").into()).expect("connect");
+    let mut stream = TcpStream::from(socket);
+    // Who was sent away cannot say it.
+    let _ = stream.write_all(says.as_bytes());
+    stream
+}
+
+/// Ten thousand connections, from all these addresses in turn, that stay open as long as the daemon lets them.
+struct Crowd {
+    _connections: Vec<TcpStream>,
+    /// Two crowds are more than the process may have.
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Crowd {
+    fn gather(client: &Host, addresses: &[&str], says: &[&str]) -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pid, limits) = (std::process::id().to_string(), fs::read_to_string("/proc/self/limits"));
+        let limits = limits.expect("read the limits");
+        let most = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+        let most = most.split_whitespace().nth(4).expect("a hard limit");
+        let raise =
+            Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={most}:{most}")]).status();
+        assert!(raise.expect("start prlimit").success(), "prlimit raises the number of open files");
+        let one = |n| connect(addresses[n % addresses.len()], says[n % says.len()]);
+        Crowd { _connections: client.run(|| (0..CROWD).map(one).collect()), _turn: turn }
+    }
+}
+
+/// Whether somebody at an address gets an answer in time.
+fn is_answered(host: &Host, from: &str) -> bool {
+    let began = Instant::now();
+    let mut stream =
+        host.run(|| connect(from, "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"));
+    stream.set_read_timeout(Some(WAIT)).expect("set a timeout");
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.starts_with("HTTP/1.1 200 ") && began.elapsed() < WAIT
+}
+
+/// Files that the daemon has open.
+fn files(daemon: &Daemon<'_>) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("list its files").count()
+}
+
+fn memory(daemon: &Daemon<'_>) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("read the status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// A backend goes down, a reload brings another, and new connections go where they should.
+fn assert_it_works(lab: &Lab, daemon: &mut Daemon<'_>) {
+    lab.backends[1].silence();
+    eventually("the second backend is down", || {
+        let status = lab.sluice(&["status", "--json"]).expect(0).json();
+        (status["services"][0]["backends"][1]["health"] == "unhealthy").then_some(())
+    });
+    lab.client.tcp_shares(10, "203.0.113.10:80");
+    daemon.reload(&config(", 10.0.2.13:8080"));
+    let shares = lab.client.tcp_shares(10, "203.0.113.10:80");
+    assert_eq!(shares, sluice_testkit::Shares::from([("b1", 5), ("b3", 5)]));
+}
+
+#[test]
+fn crowd_at_one_address_keeps_nobody_else_waiting() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&config(""));
+    assert!(is_answered(&lab.backends[0], "10.0.2.11"));
+    let before = memory(&daemon);
+    let address = lab.client.addresses()[0].to_string();
+    let says = ["", "GET /healthz HTTP/1.1\r\nx: ", "GET /api/v1/live HTTP/1.1\r\nhost: x\r\n\r\n"];
+    let _crowd = Crowd::gather(&lab.client, &[&address], &says);
+    assert!(files(&daemon) < 400, "{} files", files(&daemon));
+    for _ in 0..10 {
+        assert!(is_answered(&lab.backends[0], "10.0.2.11"));
+    }
+    assert_it_works(&lab, &mut daemon);
+    let grown = memory(&daemon).saturating_sub(before);
+    assert!(grown < ROOM, "{grown} bytes more");
+}
+
+#[test]
+fn crowd_at_many_addresses_stops_neither_health_nor_reloads_and_passes() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&config(""));
+    let addresses: Vec<String> = (100..120).map(|n| format!("198.51.100.{n}")).collect();
+    let device = lab.client.sh("ip -oneline -4 route get 10.0.1.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/'");
+    for address in &addresses {
+        lab.client.sh(&format!("ip address add {address}/32 dev {}", device.trim()));
+    }
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let before = memory(&daemon);
+    // They ask for much, and read nothing of it.
+    let much = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
+    let live = "GET /api/v1/live HTTP/1.1\r\nhost: x\r\n\r\n";
+    let crowd = Crowd::gather(&lab.client, &addresses, &["", "GET / HTTP/1.1\r\n", live, &much]);
+    assert!(files(&daemon) < 1200, "{} files", files(&daemon));
+    assert_it_works(&lab, &mut daemon);
+    let grown = memory(&daemon).saturating_sub(before);
+    assert!(grown < ROOM, "{grown} bytes more");
+    drop(crowd);
+    eventually("there is room again", || is_answered(&lab.backends[0], "10.0.2.11").then_some(()));
+}
+
+#[test]
+fn peer_that_takes_for_ever_to_ask_is_given_up() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&config(""));
+    let address = lab.client.addresses()[0].to_string();
+    let mut slow = lab.client.run(|| connect(&address, "GET /healthz HTTP/1.1\r\nx: "));
+    slow.set_read_timeout(Some(Duration::from_secs(1))).expect("set a timeout");
+    let began = Instant::now();
+    loop {
+        // A byte a second, and it would go on for ever.
+        let said = slow.write_all(b"y");
+        match said.and_then(|()| slow.read(&mut [0; 4096])) {
+            Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
+            Ok(length) if length > 0 => {}
+            Ok(_) | Err(_) => break,
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "it is still listened to");
+    }
+}
+
+#[test]
+fn request_with_too_much_in_it_is_refused() {
+    let lab = Lab::new();
+    let daemon = lab.start(&config(""));
+    let before = memory(&daemon);
+    let address = lab.client.addresses()[0].to_string();
+    for request in [
+        format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(1 << 20)),
+        format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "y".repeat(1 << 20)),
+        format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(10_000)),
+    ] {
+        let mut stream = lab.client.run(|| connect(&address, &request));
+        stream.set_read_timeout(Some(WAIT)).expect("set a timeout");
+        let mut answer = vec![];
+        // The rest of the request is not read, and then the end of a connection is a reset.
+        let end = stream.read_to_end(&mut answer);
+        assert!(
+            end.as_ref().is_ok() || end.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset),
+            "{end:?}"
+        );
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert!(memory(&daemon).saturating_sub(before) < 8 << 20);
+    assert!(is_answered(&lab.client, &address));
+}

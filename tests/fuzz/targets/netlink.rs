@@ -1,0 +1,18 @@
+//! A datagram of the kernel, all the way to the plan that makes good what it says.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sluice_core::diff::diff;
+use sluice_core::origin::Origins;
+use sluice_core::render::Layout;
+use sluice_netlink::datagram;
+use sluice_nft::Table;
+
+fuzz_target!(|datagram: &[u8]| {
+    let table = datagram::read(datagram).table;
+    let _ = table.to_string();
+    let _ = Layout::of(Some(&table));
+    let plan = diff(Some(&table), Some(&Table::default()), &Origins::default());
+    plan.changes().for_each(|change| drop(change.step.to_string()));
+});
