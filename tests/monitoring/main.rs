@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod daemon;
 mod page;
 mod promql;
 
@@ -133,14 +134,19 @@ fn rules() -> String {
 }
 
 fn promtool(arguments: &[&str]) {
+    let run = Command::new(promtool_path())
+        .args(arguments)
+        .output()
+        .expect("promtool, from `tests/setup/tool promtool`");
+    let said = [&run.stdout[..], &run.stderr[..]].concat();
+    assert!(run.status.success(), "promtool {arguments:?}\n{}", String::from_utf8_lossy(&said));
+}
+
+fn promtool_path() -> PathBuf {
     // Tests have no network: `make test` has put it there. Or the system has it.
     let tools = env::var_os("SLUICE_TOOLS").map_or_else(|| path("../target/tools"), PathBuf::from);
     let unpacked = tools.join("prometheus/usr/bin/promtool");
-    let program = if unpacked.exists() { unpacked } else { "promtool".into() };
-    let run =
-        Command::new(program).args(arguments).output().expect("promtool, from `tests/setup/tool promtool`");
-    let said = [&run.stdout[..], &run.stderr[..]].concat();
-    assert!(run.status.success(), "promtool {arguments:?}\n{}", String::from_utf8_lossy(&said));
+    if unpacked.exists() { unpacked } else { "promtool".into() }
 }
 
 fn read(file: &str) -> String {

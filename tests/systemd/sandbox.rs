@@ -84,8 +84,7 @@ fn probes_and_resets_in_the_sandbox_work() {
 fn status_page_and_bytes_work_in_the_sandbox() {
     let machine = Machine::installed();
     machine.configure(
-        "http: {listen: '10.0.1.1:9180', accounting: true}
-         services: {web: {listen: 203.0.113.10:80, backends: [10.0.2.11:8080]}}",
+        "http: {listen: '10.0.1.1:9180', accounting: true}\nservices: {web: {listen: 203.0.113.10:80, backends: [10.0.2.11:8080]}}",
     );
     machine.sh("systemctl start sluiced");
     assert_eq!(machine.lab.balancer.sysctl("net/netfilter/nf_conntrack_acct"), "1");

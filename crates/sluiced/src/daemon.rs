@@ -4,13 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use sluice_api::{
-    DaemonStatus, EventKind, ForeignChange, ForeignChanges, ReloadStatus, ServiceStatus, Severity,
-    TableStatus, Timestamp, number,
-};
+use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
 use sluice_config::Loaded;
 use sluice_core::flows::Forget;
-use sluice_core::model::{BackendKey, Config, InForce, Networks, OnStop, ServiceName, Services};
+use sluice_core::model::{BackendKey, Config, InForce, Networks, OnStop, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
@@ -22,21 +19,20 @@ use crate::accounts::{Accounting, Accounts};
 use crate::bases::Bases;
 use crate::clock::now;
 use crate::events::Events;
-use crate::facts::Facts;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::flows::Flows;
 use crate::forwarding::{self, ForwardingError, versions};
 use crate::http::Web;
 use crate::load::Following;
 use crate::notify::Notify;
-use crate::reconcile::{Failure, Inventory, Outcome, Reconciler, RoundError, Trigger};
+use crate::reconcile::{Failure, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
 use crate::serving::{met, moved};
 use crate::shared::Shared;
 use crate::since::Since;
 use crate::standing::Standings;
 use crate::sysctls::Sysctls;
-use crate::view::{Reloads, View};
+use crate::view::Reloads;
 
 /// Wait before the first retry; each one after waits twice as long as the one before.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -45,7 +41,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// State of the reconcile task.
 pub(crate) struct Daemon<D> {
-    file: PathBuf,
+    pub(crate) file: PathBuf,
     /// In force. Control socket and state directory stay those of the start.
     pub(crate) config: Config,
     /// How its backends stand.
@@ -61,14 +57,14 @@ pub(crate) struct Daemon<D> {
     pub(crate) accounts: Accounts,
     pub(crate) accounting: Option<Accounting>,
     pub(crate) notify: Notify,
-    started: Timestamp,
+    pub(crate) started: Timestamp,
     pub(crate) since: Shared<Since>,
     pub(crate) events: Shared<Events>,
     web: Web,
-    reload: ReloadStatus,
-    reloads: Reloads,
-    trouble: Option<Trouble>,
-    foreign: ForeignChanges,
+    pub(crate) reload: ReloadStatus,
+    pub(crate) reloads: Reloads,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) foreign: ForeignChanges,
     last_round: Instant,
 }
 
@@ -81,12 +77,12 @@ pub(crate) struct Hands {
 }
 
 /// The last round failed: why, and when it is tried again.
-struct Trouble {
-    error: String,
-    differences: Vec<String>,
+pub(crate) struct Trouble {
+    pub(crate) error: String,
+    pub(crate) differences: Vec<String>,
     delay: Duration,
     retry: Instant,
-    retry_at: Timestamp,
+    pub(crate) retry_at: Timestamp,
 }
 
 impl<D: Dataplane> Daemon<D> {
@@ -357,63 +353,6 @@ impl<D: Dataplane> Daemon<D> {
             self.trouble = Some(Trouble { error, differences, delay, retry, retry_at });
             problems
         })
-    }
-
-    /// How things are, for those who show it.
-    pub(crate) fn view(&mut self) -> View {
-        let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
-        let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
-        let totals = self.reconciler.totals().clone();
-        View {
-            services: services.clone(),
-            standings: self.standings.clone(),
-            since: self.since.clone(),
-            board: self.prober.board().clone(),
-            turn: totals.turn(),
-            totals,
-            bases: self.reconciler.bases(),
-            carried: self.accounts.by_backend(),
-            countable: self.reconciler.countable(),
-            timings: self.reconciler.timings().clone(),
-            reload: self.reload.clone(),
-            reloads: self.reloads,
-            table: TableStatus {
-                name: Table::NAME.to_owned(),
-                present,
-                flags: flags.names().map(str::to_owned).collect(),
-                synced: trouble.is_none(),
-                error: trouble.map(|trouble| trouble.error.clone()),
-                differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
-                retry_at: trouble.map(|trouble| trouble.retry_at),
-                services: services.values().filter(|service| service.enabled).count(),
-                sets,
-                chains,
-                elements,
-                last_commit: self.reconciler.last_commit(),
-                rounds: self.reconciler.rounds(),
-                foreign_changes: self.foreign.clone(),
-            },
-            events: self.events.clone(),
-            daemon: DaemonStatus {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                started: self.started,
-                config: self.file.clone(),
-                socket: self.config.control.socket.clone(),
-            },
-        }
-    }
-
-    /// One service, with counts as of the last look.
-    pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
-        let service = &self.config.services[name];
-        let serving = self.standings.in_force(&self.config.services).get(name);
-        let (counted, carried) = (self.reconciler.totals().counted(), self.accounts.by_backend());
-        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None, carried).of(
-            name,
-            service,
-            serving.unwrap_or(service),
-        )
     }
 
     /// Still there.

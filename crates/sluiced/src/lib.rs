@@ -41,6 +41,7 @@ mod operator;
 mod remembered;
 mod serving;
 mod shared;
+mod showing;
 mod signals;
 mod since;
 mod standing;

@@ -6,9 +6,10 @@
 mod clients;
 mod failure;
 mod inventory;
+mod outcome;
+mod trigger;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::time::Duration;
 
 use sluice_api::Timestamp;
@@ -16,7 +17,7 @@ use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
 use sluice_core::model::{InForce, ServiceName};
 use sluice_core::origin::Origins;
-use sluice_core::plan::{Batch, Plan, Purpose, Summary};
+use sluice_core::plan::{Batch, Plan, Purpose};
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::{tally, tally_services};
 use sluice_core::transition::Transition;
@@ -33,35 +34,14 @@ use crate::timings::Timings;
 use crate::totals::Totals;
 pub use failure::{Failure, RoundError};
 pub use inventory::{Countable, Inventory};
+pub use outcome::Outcome;
+pub use trigger::Trigger;
 
 /// How often a round, or one commit of it, is tried because somebody else changed the ruleset under it.
 const ATTEMPTS: u32 = 8;
 
 /// Wait before the second attempt; before each later one twice as long.
 const BACKOFF: Duration = Duration::from_millis(1);
-
-/// Why a round takes place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// The daemon starts.
-    Start,
-    /// The configuration was read again.
-    Reload,
-    /// Somebody else changed the table, or may have.
-    Foreign,
-    /// Backends became able to take new flows, or no longer.
-    Health,
-    /// An operator said so.
-    Operator,
-    /// Shares follow the load, or time.
-    Load,
-    /// The host has other interfaces or addresses.
-    Networks,
-    /// It is time to look.
-    Refresh,
-    /// The round before failed.
-    Retry,
-}
 
 /// The only writer: makes the kernel equal to services.
 #[derive(Debug)]
@@ -86,31 +66,6 @@ struct Known {
     flags: TableFlags,
     /// Up to which nobody else touched it.
     generation: u32,
-}
-
-/// What a successful round did; `Display` is one line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The kernel was as it should be; nothing was sent.
-    Unchanged,
-    /// It was made so, and read back.
-    Changed {
-        /// How much.
-        summary: Summary,
-        /// Steps of all commits.
-        steps: usize,
-        /// From the beginning of the round to the switch's commit.
-        committed: Duration,
-        /// To the last commit.
-        took: Duration,
-    },
-}
-
-impl Trigger {
-    /// Whether the kernel has to be read, whatever is known of it.
-    fn looks(self) -> bool {
-        matches!(self, Trigger::Start | Trigger::Foreign | Trigger::Refresh | Trigger::Retry)
-    }
 }
 
 impl<D: Dataplane> Reconciler<D> {
@@ -471,33 +426,4 @@ fn compare(there: &Table, committed: &Table) -> Result<(), RoundError> {
 
 fn made(failure: impl Into<Failure>) -> RoundError {
     RoundError { failure: failure.into(), made: true }
-}
-
-impl fmt::Display for Trigger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Trigger::Start => "start",
-            Trigger::Reload => "reload",
-            Trigger::Health => "health",
-            Trigger::Operator => "operator",
-            Trigger::Load => "load",
-            Trigger::Networks => "interfaces",
-            Trigger::Foreign => "foreign change",
-            Trigger::Refresh => "refresh",
-            Trigger::Retry => "retry",
-        })
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Outcome::Unchanged => f.write_str("nothing changed in the kernel"),
-            Outcome::Changed { summary: Summary { added, changed, removed }, steps, committed, took } => {
-                write!(f, "{added} added, {changed} changed, {removed} removed in the kernel ")?;
-                let [committed, took] = [committed, took].map(|time| time.as_secs_f64() * 1e3);
-                write!(f, "({steps} steps, switched after {committed:.1} ms, done after {took:.1} ms)")
-            }
-        }
-    }
 }

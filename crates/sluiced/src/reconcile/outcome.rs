@@ -1,0 +1,37 @@
+//! What a round did.
+
+use std::fmt;
+use std::time::Duration;
+
+use sluice_core::plan::Summary;
+
+/// What a successful round did; `Display` is one line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The kernel was as it should be; nothing was sent.
+    Unchanged,
+    /// It was made so, and read back.
+    Changed {
+        /// How much.
+        summary: Summary,
+        /// Steps of all commits.
+        steps: usize,
+        /// From the beginning of the round to the switch's commit.
+        committed: Duration,
+        /// To the last commit.
+        took: Duration,
+    },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Unchanged => f.write_str("nothing changed in the kernel"),
+            Outcome::Changed { summary: Summary { added, changed, removed }, steps, committed, took } => {
+                write!(f, "{added} added, {changed} changed, {removed} removed in the kernel ")?;
+                let [committed, took] = [committed, took].map(|time| time.as_secs_f64() * 1e3);
+                write!(f, "({steps} steps, switched after {committed:.1} ms, done after {took:.1} ms)")
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What the daemon shows of itself.
+
+use sluice_api::{DaemonStatus, ServiceStatus, TableStatus};
+use sluice_core::model::ServiceName;
+use sluice_nft::{Dataplane, Table};
+
+use crate::daemon::Daemon;
+use crate::facts::Facts;
+use crate::reconcile::Inventory;
+use crate::view::View;
+
+impl<D: Dataplane> Daemon<D> {
+    /// How things are, for those who show it.
+    pub(crate) fn view(&mut self) -> View {
+        let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
+        let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
+        let totals = self.reconciler.totals().clone();
+        View {
+            services: services.clone(),
+            standings: self.standings.clone(),
+            since: self.since.clone(),
+            board: self.prober.board().clone(),
+            turn: totals.turn(),
+            totals,
+            bases: self.reconciler.bases(),
+            carried: self.accounts.by_backend(),
+            countable: self.reconciler.countable(),
+            timings: self.reconciler.timings().clone(),
+            reload: self.reload.clone(),
+            reloads: self.reloads,
+            table: TableStatus {
+                name: Table::NAME.to_owned(),
+                present,
+                flags: flags.names().map(str::to_owned).collect(),
+                synced: trouble.is_none(),
+                error: trouble.map(|trouble| trouble.error.clone()),
+                differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
+                retry_at: trouble.map(|trouble| trouble.retry_at),
+                services: services.values().filter(|service| service.enabled).count(),
+                sets,
+                chains,
+                elements,
+                last_commit: self.reconciler.last_commit(),
+                rounds: self.reconciler.rounds(),
+                foreign_changes: self.foreign.clone(),
+            },
+            events: self.events.clone(),
+            daemon: DaemonStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: self.started,
+                config: self.file.clone(),
+                socket: self.config.control.socket.clone(),
+            },
+        }
+    }
+
+    /// One service, with counts as of the last look.
+    pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
+        let service = &self.config.services[name];
+        let serving = self.standings.in_force(&self.config.services).get(name);
+        let (counted, carried) = (self.reconciler.totals().counted(), self.accounts.by_backend());
+        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None, carried).of(
+            name,
+            service,
+            serving.unwrap_or(service),
+        )
+    }
+}
