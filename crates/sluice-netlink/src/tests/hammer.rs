@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use sluice_nft::{Chain, Dataplane, Errno, Rule, Statement, Step, Table};
 
@@ -11,6 +12,9 @@ use crate::Netlink;
 
 /// How often a commit is sent because of somebody else's.
 const ATTEMPTS: usize = 100;
+
+/// Between two of their commits: with chains that come and go without any, no dump of chains is ever whole.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Many services, and many chains.
 fn held() -> Table {
@@ -42,6 +46,7 @@ fn hammered(work: impl FnOnce(&mut Netlink)) -> u32 {
                 }
                 commit(&mut other, steps);
                 commits.fetch_add(1, Ordering::Relaxed);
+                thread::sleep(PAUSE);
             }
         });
         // Told even if the work fails.
