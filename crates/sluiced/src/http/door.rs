@@ -93,6 +93,9 @@ impl Web {
 fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     listener.set_reuse_address(true)?;
+    // Or a reload could not go from every address to one of them: both are held for a moment. Others who do not say
+    // so, too, still have their addresses for themselves.
+    listener.set_reuse_port(true)?;
     listener.set_nonblocking(true)?;
     listener.bind(&address.into())?;
     listener.listen(WAITING)?;
