@@ -1,5 +1,6 @@
 //! What a look shows, as figures.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -89,21 +90,23 @@ impl Samples {
 
     fn backends(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
         let Look { status, counted, .. } = &*self.0;
-        let (mut flows, mut listener) = (Vec::new(), String::new());
-        for (flow, count) in counted.flows() {
-            if let Some(backend) = &flow.backend {
-                listener.clear();
-                fmt::Write::write_fmt(&mut listener, format_args!("{}", flow.listener))?;
-                flows.push((flow.service.as_str(), listener.clone(), backend.as_str(), count));
-            }
-        }
-        let flows = flows.iter().map(|(service, listener, backend, count)| {
+        let all =
+            || status.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
+        // Totals know backends that left the file, too, for they may come back.
+        let there: HashSet<(&str, &str)> = all().map(|(s, b)| (&*s.name, &*b.name)).collect();
+        let counted = counted.flows();
+        let flows: Vec<_> = counted
+            .iter()
+            .filter_map(|(flow, count)| {
+                let pair = (flow.service.as_str(), flow.backend.as_ref()?.as_str());
+                there.contains(&pair).then(|| (pair, flow.listener.to_string(), *count))
+            })
+            .collect();
+        let flows = flows.iter().map(|((service, backend), listener, count)| {
             ([("service", *service), ("listener", listener), ("backend", *backend)], *count)
         });
         out.counters("backend_connections", "New connections", flows)?;
 
-        let all =
-            || status.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
         let of = |(service, backend)| names(service, backend);
         let some = |value: fn(&BackendStatus) -> Option<u64>| {
             all().filter_map(move |pair| Some((of(pair), value(pair.1)?)))
