@@ -97,6 +97,11 @@ fn metrics_tell_what_happened_in_both_formats() {
         assert!(of(name) > 0.0, "{name} in\n{text}");
     }
 
+    // What left the file is told no more.
+    daemon.reload(&WEB.replace(", 10.0.2.12:8080]", "]"));
+    let fewer = metrics(&lab);
+    assert!(fewer.contains(r#"backend="b\"1\\""#) && !fewer.contains("10.0.2.12:8080"), "{fewer}");
+
     let open = answer(&lab.client, "GET /metrics", "accept: application/openmetrics-text; version=1.0.0\r\n");
     assert!(open.contains("content-type: application/openmetrics-text; version=1.0.0"), "{open}");
     assert!(open.contains("# TYPE sluice_backend_connections counter\n"), "{open}");
@@ -179,6 +184,12 @@ fn reload_moves_the_status_page_or_changes_nothing() {
     let is_shut = |address| lab.client.run(|| TcpStream::connect(address)).is_err().then_some(());
     eventually("it is not there any more", || is_shut(HTTP));
     drop(ask(&lab.client, "10.0.1.1:9181", ""));
+    // From one address to all of them and back: our own listener is not in the way.
+    for address in ["0.0.0.0:9181", "10.0.1.1:9181"] {
+        daemon.reload(&WEB.replace(HTTP, address));
+        assert_eq!(lab.sluice(&["status", "--json"]).expect(0).json()["reload"]["ok"], true, "{address}");
+        eventually("it is there", || is_shut("10.0.1.1:9181").is_none().then_some(()));
+    }
     daemon.reload(&WEB.replace("http: {listen: '10.0.1.1:9180'}", ""));
     eventually("it is off", || is_shut("10.0.1.1:9181"));
 }

@@ -71,16 +71,11 @@ impl Teller {
         Teller(Arc::new(Inner { requests, counter, read, proc, last }))
     }
 
-    /// How things are now.
+    /// How things are now. All who wait for somebody else's look get the next one together.
     pub async fn look(&self) -> Result<Arc<Look>, Stopping> {
-        self.look_back(Duration::ZERO).await
-    }
-
-    /// How things are, or were so long ago at most.
-    pub(crate) async fn look_back(&self, age: Duration) -> Result<Arc<Look>, Stopping> {
         let asked = Instant::now();
         let mut last = self.0.last.lock().await;
-        if let Some(look) = last.look.upgrade().filter(|look| look.began + age >= asked) {
+        if let Some(look) = last.look.upgrade().filter(|look| look.began >= asked) {
             return Ok(look);
         }
         let began = Instant::now();

@@ -19,9 +19,6 @@ use super::page::page;
 use crate::metrics::Format;
 use crate::teller::{Stopping, Teller};
 
-/// What so many ask for at once is looked up once.
-const FRESH: Duration = Duration::from_millis(500);
-
 /// How long the daemon may take to say that it is well.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,16 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Shown {
     teller: Teller,
     live: Live,
-    /// How old an answer may be.
-    age: Duration,
 }
 
-/// Everything that changes nothing, as of now: it may be asked right after something was done.
-pub(crate) fn showing(teller: Teller, live: Live) -> Router {
-    shown(Shown { teller, live, age: Duration::ZERO })
-}
-
-/// The same with the status page, for everybody, and so at the price of one answer for all who ask at a time.
+/// The same with the status page, for everybody.
 pub(crate) fn public(teller: Teller, live: Live) -> Router {
     let hint = || {
         refuse(StatusCode::NOT_FOUND, "no such page", "/, /metrics, /healthz and /api/v1/status are there")
@@ -47,19 +37,20 @@ pub(crate) fn public(teller: Teller, live: Live) -> Router {
     let read_only = || {
         refuse(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here", "use sluice on the balancer")
     };
-    shown(Shown { teller, live, age: FRESH })
+    showing(teller, live)
         .route("/", get(status_page))
         .fallback(async move || hint())
         .method_not_allowed_fallback(async move || read_only())
 }
 
-fn shown(shown: Shown) -> Router {
+/// Everything that changes nothing, as of now.
+pub(crate) fn showing(teller: Teller, live: Live) -> Router {
     Router::new()
         .route(STATUS_PATH, get(status))
-        .route(LIVE_PATH, get(live))
+        .route(LIVE_PATH, get(changes))
         .route(METRICS_PATH, get(metrics))
         .route(HEALTHZ_PATH, get(healthz))
-        .with_state(shown)
+        .with_state(Shown { teller, live })
 }
 
 async fn status_page() -> Response {
@@ -71,11 +62,10 @@ async fn status_page() -> Response {
 }
 
 async fn status(State(shown): State<Shown>) -> Result<Response, Stopping> {
-    let look = shown.teller.look_back(shown.age).await?;
-    Ok(answer("application/json", look.json().await?))
+    Ok(answer("application/json", shown.teller.look().await?.json().await?))
 }
 
-async fn live(State(shown): State<Shown>) -> Result<Response, Stopping> {
+async fn changes(State(shown): State<Shown>) -> Result<Response, Stopping> {
     let events = shown.live.follow().await?;
     Ok(answer("text/event-stream", Body::from_stream(events)))
 }
@@ -83,7 +73,7 @@ async fn live(State(shown): State<Shown>) -> Result<Response, Stopping> {
 async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Result<Response, Stopping> {
     let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::of(accepted);
-    let look = shown.teller.look_back(shown.age).await?;
+    let look = shown.teller.look().await?;
     Ok(answer(format.content_type(), look.metrics(format).await?))
 }
 

@@ -332,6 +332,7 @@ impl<D: Dataplane> Reconciler<D> {
             Err(error) => Err(error),
             Ok(Receipt { deleted, .. }) => {
                 if let Some(known) = known {
+                    self.totals.begin();
                     self.totals.keep(known.committed.tally(services.into(), &deleted));
                     self.write_totals(None);
                 }
