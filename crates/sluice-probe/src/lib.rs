@@ -14,4 +14,4 @@ mod schedule;
 pub use attempt::attempt;
 pub use board::{Board, Last, Report};
 pub use outcome::{Outcome, Verdict};
-pub use prober::{Prober, Watch};
+pub use prober::{Attempt, Prober, Watch};

@@ -1,6 +1,8 @@
 //! Which probes run, and when.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +13,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::attempt;
 use crate::board::Board;
+use crate::outcome::Outcome;
 use crate::schedule::Schedule;
+
+/// Makes one attempt: [`attempt`], or what stands in for the network in a test.
+pub type Attempt =
+    Arc<dyn Fn(Probe, ProbeTarget, Duration) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
 
 /// A backend to be probed.
 #[derive(Clone, Debug)]
@@ -27,10 +34,22 @@ pub struct Watch {
 }
 
 /// Runs probes on the runtime that it is used in, until it is dropped.
-#[derive(Debug, Default)]
 pub struct Prober {
     board: Board,
+    attempt: Attempt,
     running: HashMap<Job, Running>,
+}
+
+impl fmt::Debug for Prober {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prober").field("running", &self.running.len()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Prober::new()
+    }
 }
 
 /// What makes two probes the same one.
@@ -58,7 +77,15 @@ impl Drop for Running {
 impl Prober {
     /// Nothing is probed yet.
     pub fn new() -> Self {
-        Prober::default()
+        let attempt: Attempt = Arc::new(|probe, target, timeout| {
+            Box::pin(async move { attempt(&probe, target, timeout).await })
+        });
+        Prober::with(attempt)
+    }
+
+    /// The same with another way to make an attempt.
+    pub fn with(attempt: Attempt) -> Self {
+        Prober { board: Board::default(), attempt, running: HashMap::new() }
     }
 
     /// Where outcomes go.
@@ -84,7 +111,8 @@ impl Prober {
                 Some(running) => *running.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys,
                 None => {
                     let keys = Arc::new(Mutex::new(keys));
-                    let task = tokio::spawn(job.clone().run(self.board.clone(), keys.clone())).abort_handle();
+                    let run = job.clone().run(self.attempt.clone(), self.board.clone(), keys.clone());
+                    let task = tokio::spawn(run).abort_handle();
                     self.running.insert(job, Running { task, keys });
                 }
             }
@@ -110,11 +138,11 @@ impl Job {
     }
 
     /// An attempt that takes longer than the interval is followed by the next one that is due.
-    async fn run(self, board: Board, keys: Arc<Mutex<Arc<[BackendKey]>>>) {
+    async fn run(self, attempt: Attempt, board: Board, keys: Arc<Mutex<Arc<[BackendKey]>>>) {
         let mut schedule = Schedule::new(self.interval, Instant::now());
         loop {
             sleep_until(schedule.next(Instant::now())).await;
-            let outcome = attempt(&self.probe, self.target, self.timeout).await;
+            let outcome = attempt(self.probe.clone(), self.target, self.timeout).await;
             let keys = keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
             board.observe(&keys, self.target, &outcome);
         }

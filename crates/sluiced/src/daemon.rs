@@ -72,6 +72,7 @@ pub(crate) struct Daemon<D> {
 pub(crate) struct Hands {
     pub(crate) sysctls: Sysctls,
     pub(crate) notify: Notify,
+    pub(crate) prober: Prober,
     pub(crate) flows: Flows,
     pub(crate) web: Web,
 }
@@ -91,7 +92,7 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        Hands { mut sysctls, notify, flows, web }: Hands,
+        Hands { mut sysctls, notify, prober, flows, web }: Hands,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -117,7 +118,7 @@ impl<D: Dataplane> Daemon<D> {
             config,
             standings: Shared::new(Standings::on(networks)),
             following: Following::default(),
-            prober: Prober::new(),
+            prober,
             flows,
             memory,
             reconciler,

@@ -12,6 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_core::model::Networks;
 use sluice_netlink::{CounterReader, Hold, Interfaces, Monitor, Netlink, ProbeError, Proc, memory, networks};
 use sluice_nft::Table;
+use sluice_probe::Prober;
 use sluiced::args::Args;
 use sluiced::census::Counts;
 use sluiced::claim::Claim;
@@ -65,6 +66,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         notify: Notify::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
         claim: Claim::take,
+        prober: Prober::new(),
         flows: Flows::start(),
         counter: Counts::start(),
         listing: Listing::start(),

@@ -34,6 +34,7 @@ use std::time::Duration;
 use sluice_core::model::Networks;
 use sluice_netlink::{Proc, memory};
 use sluice_nft::Dataplane;
+use sluice_probe::Prober;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
@@ -68,6 +69,8 @@ pub struct Surroundings {
     pub watchdog: Option<Duration>,
     /// Makes sure that nobody else is at the table.
     pub claim: fn() -> Result<Claim, Fatal>,
+    /// Probes backends.
+    pub prober: Prober,
     /// Has conntrack forget.
     pub flows: Flows,
     /// Has it counted.
@@ -95,6 +98,7 @@ pub async fn run<D: Dataplane>(
         notify,
         watchdog,
         claim,
+        prober,
         flows,
         counter,
         listing,
@@ -125,7 +129,7 @@ pub async fn run<D: Dataplane>(
     web.open(
         door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
     );
-    let hands = Hands { sysctls: Sysctls::new(proc, state), notify, flows, web };
+    let hands = Hands { sysctls: Sysctls::new(proc, state), notify, prober, flows, web };
     let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {

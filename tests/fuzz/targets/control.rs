@@ -15,6 +15,7 @@ use libfuzzer_sys::fuzz_target;
 use sluice_core::model::Networks;
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
+use sluice_probe::Prober;
 use sluiced::census::Counts;
 use sluiced::claim::Claim;
 use sluiced::connections::Listing;
@@ -75,6 +76,7 @@ fn start() -> PathBuf {
             notify: Notify::to(|_| {}),
             watchdog: None,
             claim: || Ok(Claim::default()),
+            prober: Prober::new(),
             flows: Flows::to(channel().0),
             counter: Counts::to(channel().0),
             listing: Listing::to(channel().0),

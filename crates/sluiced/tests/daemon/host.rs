@@ -16,6 +16,7 @@ use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
     CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
 };
+use sluice_probe::Prober;
 use sluiced::census::{Counts, Question};
 use sluiced::claim::Claim;
 use sluiced::connections::{self, Listing};
@@ -216,6 +217,7 @@ impl Host {
             watchdog: self.watchdog,
             // All of them are in one namespace.
             claim: || Ok(Claim::default()),
+            prober: Prober::new(),
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
