@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use sluice_core::flows::{Forget, Whither};
 use sluice_core::model::{Address, Listener, Ports, Protocol};
-use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
+use sluice_netlink::conntrack::{Conntrack, Filter, Flow, Reset};
 use sluice_nft::Ip;
 use tracing::{debug, info, warn};
 
@@ -77,27 +77,93 @@ impl Flows {
     }
 }
 
-fn serve(mut conntrack: Conntrack, orders: &Receiver<Order>) {
-    let mut again: VecDeque<(Instant, Vec<Forget>)> = VecDeque::new();
-    loop {
-        if again.front().is_some_and(|(due, _)| *due <= Instant::now())
-            && let Some((_, order)) = again.pop_front()
-        {
-            sweep(&mut conntrack, &order);
+/// The flows of a network namespace: conntrack, or a model of it.
+pub trait FlowTable {
+    /// Hands each flow that fits to `f`.
+    ///
+    /// # Errors
+    /// Of the system calls; `f` may have seen some flows.
+    fn each(&mut self, filter: &Filter, f: &mut dyn FnMut(Flow)) -> io::Result<()>;
+
+    /// Deletes flows, and returns how many there still were.
+    ///
+    /// # Errors
+    /// The first one, after all were tried.
+    fn delete(&mut self, flows: &[Flow]) -> io::Result<usize>;
+
+    /// Resets established TCP flows.
+    ///
+    /// # Errors
+    /// The first one, after all were tried.
+    fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset>;
+}
+
+impl FlowTable for Conntrack {
+    fn each(&mut self, filter: &Filter, f: &mut dyn FnMut(Flow)) -> io::Result<()> {
+        Conntrack::each(self, filter, f)
+    }
+
+    fn delete(&mut self, flows: &[Flow]) -> io::Result<usize> {
+        Conntrack::delete(self, flows)
+    }
+
+    fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset> {
+        Conntrack::reset(self, flows, linger)
+    }
+}
+
+/// Carries out orders. Pure but for its table: the caller says what time it is.
+#[derive(Debug)]
+pub struct Cleaner<T> {
+    table: T,
+    again: VecDeque<(Instant, Vec<Forget>)>,
+}
+
+impl<T: FlowTable> Cleaner<T> {
+    /// Nothing is ordered yet.
+    pub fn new(table: T) -> Self {
+        Cleaner { table, again: VecDeque::new() }
+    }
+
+    /// Does what an order says, as far as that is due at once.
+    pub fn order(&mut self, order: Order, now: Instant) {
+        match order {
+            Order::Forget(order) => {
+                sweep(&mut self.table, &order);
+                self.again.push_back((now + AGAIN, order));
+            }
+            Order::Retire(order) => self.again.push_back((now + AGAIN, order)),
+            Order::Spare(spared) => {
+                self.again.iter_mut().for_each(|(_, order)| order.retain(|flows| !spared.contains(flows)));
+            }
         }
-        let order = match again.front() {
+    }
+
+    /// When [`Cleaner::run`] has something to do.
+    pub fn due(&self) -> Option<Instant> {
+        self.again.front().map(|(due, _)| *due)
+    }
+
+    /// Does what is due.
+    pub fn run(&mut self, now: Instant) {
+        while self.due().is_some_and(|due| due <= now)
+            && let Some((_, order)) = self.again.pop_front()
+        {
+            sweep(&mut self.table, &order);
+        }
+    }
+}
+
+fn serve(conntrack: Conntrack, orders: &Receiver<Order>) {
+    let mut cleaner = Cleaner::new(conntrack);
+    loop {
+        cleaner.run(Instant::now());
+        let order = match cleaner.due() {
             None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some((due, _)) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
+            Some(due) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
         };
         match order {
-            Ok(Order::Forget(order)) => {
-                sweep(&mut conntrack, &order);
-                again.push_back((Instant::now() + AGAIN, order));
-            }
-            Ok(Order::Retire(order)) => again.push_back((Instant::now() + AGAIN, order)),
-            Ok(Order::Spare(spared)) => {
-                again.iter_mut().for_each(|(_, order)| order.retain(|flows| !spared.contains(flows)));
-            }
+            Ok(order) => cleaner.order(order, Instant::now()),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -105,8 +171,8 @@ fn serve(mut conntrack: Conntrack, orders: &Receiver<Order>) {
 }
 
 /// Finds flows and ends them.
-fn sweep(conntrack: &mut Conntrack, order: &[Forget]) {
-    match try_sweep(conntrack, order) {
+fn sweep(table: &mut impl FlowTable, order: &[Forget]) {
+    match try_sweep(table, order) {
         Ok((0, 0)) => debug!("no flows to forget"),
         Ok((forgotten, 0)) => info!("forgot {forgotten} flows"),
         Ok((forgotten, reset)) => info!("forgot {forgotten} flows, reset {reset}"),
@@ -114,7 +180,7 @@ fn sweep(conntrack: &mut Conntrack, order: &[Forget]) {
     }
 }
 
-fn try_sweep(conntrack: &mut Conntrack, order: &[Forget]) -> io::Result<(usize, usize)> {
+fn try_sweep(table: &mut impl FlowTable, order: &[Forget]) -> io::Result<(usize, usize)> {
     let index = Index::of(order);
     let (mut forgotten, mut reset) = (Vec::new(), Vec::new());
     let filters: Vec<Filter> = match order.len() <= EACH {
@@ -125,17 +191,17 @@ fn try_sweep(conntrack: &mut Conntrack, order: &[Forget]) -> io::Result<(usize, 
     };
     let mut failed = Ok(());
     for filter in filters {
-        let found = conntrack.each(&filter, |flow| match index.end_of(&flow) {
+        let found = table.each(&filter, &mut |flow| match index.end_of(&flow) {
             Some(End::Forget) => forgotten.push(flow),
             Some(End::Reset) => reset.push(flow),
             None => {}
         });
         failed = failed.and(found);
     }
-    let forgotten = conntrack.delete(&forgotten);
+    let forgotten = table.delete(&forgotten);
     let mut ended = Ok(0);
     if !reset.is_empty() {
-        ended = conntrack.reset(&reset, LINGER).map(|done| {
+        ended = table.reset(&reset, LINGER).map(|done| {
             if let Some(error) = done.untold {
                 warn!(
                     "tell both ends of flows that are reset: {error} (they hear of it when they next send)"
