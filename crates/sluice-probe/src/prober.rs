@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -37,6 +38,8 @@ pub struct Watch {
 pub struct Prober {
     board: Board,
     attempt: Attempt,
+    /// Decides when within an interval each target is asked.
+    seed: u64,
     running: HashMap<Job, Running>,
 }
 
@@ -80,12 +83,12 @@ impl Prober {
         let attempt: Attempt = Arc::new(|probe, target, timeout| {
             Box::pin(async move { attempt(&probe, target, timeout).await })
         });
-        Prober::with(attempt)
+        Prober::with(attempt, RandomState::new().hash_one(0))
     }
 
-    /// The same with another way to make an attempt.
-    pub fn with(attempt: Attempt) -> Self {
-        Prober { board: Board::default(), attempt, running: HashMap::new() }
+    /// The same with another way to make an attempt, and a seed by which probes spread over their intervals.
+    pub fn with(attempt: Attempt, seed: u64) -> Self {
+        Prober { board: Board::default(), attempt, seed, running: HashMap::new() }
     }
 
     /// Where outcomes go.
@@ -111,7 +114,11 @@ impl Prober {
                 Some(running) => *running.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys,
                 None => {
                     let keys = Arc::new(Mutex::new(keys));
-                    let run = job.clone().run(self.attempt.clone(), self.board.clone(), keys.clone());
+                    let mut hasher = DefaultHasher::new();
+                    (self.seed, &job).hash(&mut hasher);
+                    let schedule = Schedule::new(job.interval, Instant::now(), hasher.finish());
+                    let attempt = self.attempt.clone();
+                    let run = job.clone().run(schedule, attempt, self.board.clone(), keys.clone());
                     let task = tokio::spawn(run).abort_handle();
                     self.running.insert(job, Running { task, keys });
                 }
@@ -138,8 +145,13 @@ impl Job {
     }
 
     /// An attempt that takes longer than the interval is followed by the next one that is due.
-    async fn run(self, attempt: Attempt, board: Board, keys: Arc<Mutex<Arc<[BackendKey]>>>) {
-        let mut schedule = Schedule::new(self.interval, Instant::now());
+    async fn run(
+        self,
+        mut schedule: Schedule,
+        attempt: Attempt,
+        board: Board,
+        keys: Arc<Mutex<Arc<[BackendKey]>>>,
+    ) {
         loop {
             sleep_until(schedule.next(Instant::now())).await;
             let outcome = attempt(self.probe.clone(), self.target, self.timeout).await;

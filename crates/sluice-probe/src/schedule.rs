@@ -1,6 +1,6 @@
 //! When a target is probed.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,13 +11,14 @@ use tokio::time::Instant;
 pub(crate) struct Schedule {
     interval: Duration,
     due: Instant,
-    random: RandomState,
+    /// Makes it differ from that of other targets.
+    seed: u64,
     turn: u64,
 }
 
 impl Schedule {
-    pub(crate) fn new(interval: Duration, now: Instant) -> Self {
-        let mut schedule = Schedule { interval, due: now, random: RandomState::new(), turn: 0 };
+    pub(crate) fn new(interval: Duration, now: Instant, seed: u64) -> Self {
+        let mut schedule = Schedule { interval, due: now, seed, turn: 0 };
         schedule.due += schedule.part(interval);
         schedule
     }
@@ -37,7 +38,9 @@ impl Schedule {
 
     /// A part of a time, another one each turn.
     fn part(&self, of: Duration) -> Duration {
-        of.mul_f64(self.random.hash_one(self.turn) as f64 / u64::MAX as f64)
+        let mut hasher = DefaultHasher::new();
+        (self.seed, self.turn).hash(&mut hasher);
+        of.mul_f64(hasher.finish() as f64 / u64::MAX as f64)
     }
 }
 
@@ -53,7 +56,7 @@ mod tests {
             interval in 10u64..100_000, took in prop::collection::vec(0u64..250_000, 1..50),
         ) {
             let (start, interval) = (Instant::now(), Duration::from_millis(interval));
-            let mut schedule = Schedule::new(interval, start);
+            let mut schedule = Schedule::new(interval, start, 7);
             let (mut now, mut before) = (start, None);
             for took in took {
                 let due = schedule.next(now);
@@ -75,7 +78,7 @@ mod tests {
         let (start, interval) = (Instant::now(), Duration::from_secs(2));
         let mut tenths = [0; 10];
         for _ in 0..10_000 {
-            let due = Schedule::new(interval, start).next(start) - start;
+            let due = Schedule::new(interval, start, 7).next(start) - start;
             tenths[((due.as_secs_f64() / 2.1 * 10.0) as usize).min(9)] += 1;
         }
         assert!(tenths.iter().all(|count| (700..1300).contains(count)), "{tenths:?}");
