@@ -1,5 +1,6 @@
 //! What the reconcile task knows, and what it does for each request.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use nix::errno::Errno;
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
 use sluice_config::Loaded;
 use sluice_core::flows::Forget;
-use sluice_core::model::{BackendKey, Config, InForce, Networks, OnStop, Services};
+use sluice_core::identity::Identity;
+use sluice_core::model::{Backend, Config, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
@@ -27,7 +29,7 @@ use crate::load::Following;
 use crate::notify::Notify;
 use crate::reconcile::{Failure, Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
-use crate::serving::{met, moved};
+use crate::serving::{met, moved, warn_dropped, watches};
 use crate::shared::Shared;
 use crate::since::Since;
 use crate::standing::Standings;
@@ -138,9 +140,6 @@ impl<D: Dataplane> Daemon<D> {
         };
         daemon.following.replace(&daemon.config.services);
         daemon.recall(&remembered);
-        let instead = daemon.standings.instead(&daemon.config.services);
-        let dropped = daemon.standings.replace(&daemon.config.services, instead);
-        dropped.iter().for_each(warn_dropped);
         daemon.remember();
         daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
@@ -202,34 +201,40 @@ impl<D: Dataplane> Daemon<D> {
             .door(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
-        self.expect_down(&new.services);
-        let instead = self.standings.instead(&new.services);
+        let identity = Identity::between(&self.config.services, &new.services);
+        let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
+        let watches = watches(&new.services, from, &HashMap::new());
+        let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
         let held = self.standings.in_force(&self.config.services);
-        let transition =
-            Transition::between(held, InForce::new(&new.services, &instead).on(&self.standings.networks));
+        let transition = Transition::between(held, standings.in_force(&new.services));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&transition, now());
-            let is_same = transition.differences().next().is_none();
+            // What serves the same now need not do so later.
+            let is_same = self.config.services == new.services;
             let forget = transition.differences().flat_map(met).collect();
             let (retired, back) = moved(&transition);
             // Those that have been there all the time lie better in memory.
             let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
             self.web.open(door);
-            self.standings.replace(&self.config.services, instead).iter().for_each(warn_dropped);
+            self.standings = Shared::new(standings);
+            dropped.iter().for_each(warn_dropped);
             self.following.replace(&self.config.services);
             self.flows.forget(forget);
             self.flows.spare(back);
             self.flows.retire(retired);
-            self.watch(&[]);
+            self.watch(watches);
             self.ensure_accounting();
             if !is_same {
                 self.account_for();
             }
-            let names = self.standings.held_back();
             let settled = self.settle(result);
-            let followed = self.follow(Trigger::Health, &names).await;
+            // What was found out during the round.
+            let (_, forget) = self.take_health();
+            let services = self.config.services.clone();
+            let followed = self.follow(Trigger::Health, services.keys()).await;
+            self.flows.forget(forget);
             self.remember();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
@@ -406,10 +411,6 @@ impl<D: Dataplane> Daemon<D> {
         let backends: usize = services.values().map(|service| service.backends.len()).sum();
         format!("{} with {}", number(services.len(), "service"), number(backends, "backend"))
     }
-}
-
-fn warn_dropped(key: &BackendKey) {
-    warn!("dropped what an operator said of {}/{}: it is not in the file any more", key.service, key.backend);
 }
 
 /// Logs a problem on its way to the status.

@@ -38,6 +38,7 @@ mod load;
 mod metrics;
 mod names;
 mod operator;
+mod ramps;
 mod remembered;
 mod serving;
 mod shared;
