@@ -297,3 +297,46 @@ impl Entry {
         changed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::model::{BackendName, Probe};
+
+    use super::*;
+
+    #[test]
+    fn outcome_of_a_probe_that_was_replaced_does_not_count() {
+        let second = Duration::from_secs(1);
+        let check = HealthCheck {
+            probe: Probe::Tcp,
+            port: None,
+            interval: second,
+            timeout: second,
+            rise: 1,
+            fall: 1,
+            initial: Initial::Up,
+        };
+        let [service, backend] = ["web", "b"];
+        let key = BackendKey {
+            service: ServiceName::new(service).unwrap(),
+            backend: BackendName::new(backend).unwrap(),
+        };
+        let watch = Watch {
+            key: key.clone(),
+            target: ProbeTarget { address: [10, 0, 2, 11].into(), port: 80 },
+            check: Arc::new(check),
+            from: Some(key.clone()),
+            known: Health::Unknown,
+        };
+        let board = Board::default();
+        let (old, new) = (JobId(1), JobId(2));
+        board.watch(&[(watch.clone(), old)]);
+        board.watch(&[(watch, new)]);
+        let failure = Outcome { verdict: Verdict::Failure, detail: String::new(), took: second };
+        board.observe(std::slice::from_ref(&key), old, &failure);
+        assert_eq!(board.report(&key).unwrap().health, Health::Unknown);
+        assert_eq!(board.take_changes(), BTreeMap::new());
+        board.observe(std::slice::from_ref(&key), new, &failure);
+        assert_eq!(board.report(&key).unwrap().health, Health::Unhealthy);
+    }
+}

@@ -200,34 +200,6 @@ async fn new_backend_is_what_its_check_assumes() {
     assert!(!report(&prober, "a").is_up, "`initial` is for new ones");
 }
 
-#[tokio::test(start_paused = true)]
-async fn outcome_of_a_probe_that_was_replaced_does_not_count() {
-    // The old probe fails when it is told to, which is after it was replaced.
-    let (fail, failing) = tokio::sync::oneshot::channel::<()>();
-    let failing = Arc::new(Mutex::new(Some(failing)));
-    let mut prober = Prober::with(
-        Arc::new(move |_, _, _| {
-            let failing = failing.lock().unwrap().take();
-            Box::pin(async move {
-                match failing {
-                    Some(failing) => drop(failing.await),
-                    None => std::future::pending().await,
-                }
-                Outcome { verdict: Verdict::Failure, detail: "late".into(), took: Duration::ZERO }
-            })
-        }),
-        7,
-    );
-    prober.watch(vec![watch("web", 80, 1)]);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    // It is woken before it is aborted, so that it has its outcome.
-    fail.send(()).unwrap();
-    let slower = HealthCheck { interval: Duration::from_secs(9), ..(*watch("web", 80, 1).check).clone() };
-    prober.watch(vec![Watch { check: Arc::new(slower), ..again(watch("web", 80, 1), "web") }]);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(report(&prober, "web").health, Health::Unknown);
-}
-
 #[tokio::test]
 async fn backend_that_is_not_watched_any_more_is_not_known() {
     let mut prober = scripted(Arc::new(Mutex::new(Verdict::NotMade)));

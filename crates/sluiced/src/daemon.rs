@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
@@ -14,7 +13,7 @@ use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use sluice_probe::Prober;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::accounts::{Accounting, Accounts};
@@ -27,19 +26,15 @@ use crate::forwarding::{self, ForwardingError, versions};
 use crate::http::Web;
 use crate::load::Following;
 use crate::notify::Notify;
-use crate::reconcile::{Failure, Outcome, Reconciler, RoundError, Trigger};
+use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
 use crate::serving::{met, moved, warn_dropped, watches};
 use crate::shared::Shared;
 use crate::since::Since;
 use crate::standing::Standings;
 use crate::sysctls::Sysctls;
+use crate::trouble::Trouble;
 use crate::view::Reloads;
-
-/// Wait before the first retry; each one after waits twice as long as the one before.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-/// Longest wait before a retry.
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// State of the reconcile task.
 pub(crate) struct Daemon<D> {
@@ -65,9 +60,15 @@ pub(crate) struct Daemon<D> {
     web: Web,
     pub(crate) reload: ReloadStatus,
     pub(crate) reloads: Reloads,
+    /// The last round failed.
     pub(crate) trouble: Option<Trouble>,
+    /// Forwarding is not as configured. Kept apart, so that a round that succeeds does not hide it.
+    pub(crate) forwarding: Option<Trouble>,
+    /// The state of backends could not be saved.
+    pub(crate) unsaved: Option<Trouble>,
     pub(crate) foreign: ForeignChanges,
-    last_round: Instant,
+    /// When the kernel was last read as a whole.
+    pub(crate) last_look: Instant,
 }
 
 /// What it reaches the rest of the world with, beside the kernel's ruleset.
@@ -77,15 +78,6 @@ pub(crate) struct Hands {
     pub(crate) prober: Prober,
     pub(crate) flows: Flows,
     pub(crate) web: Web,
-}
-
-/// The last round failed: why, and when it is tried again.
-pub(crate) struct Trouble {
-    pub(crate) error: String,
-    pub(crate) differences: Vec<String>,
-    delay: Duration,
-    retry: Instant,
-    pub(crate) retry_at: Timestamp,
 }
 
 impl<D: Dataplane> Daemon<D> {
@@ -111,7 +103,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         let since = Shared::new(Since::new(started));
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
-        let last_round = Instant::now();
+        let last_look = Instant::now();
         let (memory, remembered) = Memory::open(&config.state, sysctls.boot());
         let written = Bases::open(&config.state, &config.services);
         let reconciler = Reconciler::resume(dataplane, written);
@@ -135,8 +127,10 @@ impl<D: Dataplane> Daemon<D> {
             reload,
             reloads,
             trouble: None,
+            forwarding: None,
+            unsaved: None,
             foreign: ForeignChanges::default(),
-            last_round,
+            last_look,
         };
         daemon.following.replace(&daemon.config.services);
         daemon.recall(&remembered);
@@ -229,7 +223,9 @@ impl<D: Dataplane> Daemon<D> {
             if !is_same {
                 self.account_for();
             }
-            let settled = self.settle(result);
+            let settled = self.settle(Trigger::Reload, result);
+            // Other services may need another IP version.
+            self.check_forwarding();
             // What was found out during the round.
             let (_, forget) = self.take_health();
             let services = self.config.services.clone();
@@ -238,7 +234,7 @@ impl<D: Dataplane> Daemon<D> {
             self.remember();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
-        self.settle(result)
+        self.settle(Trigger::Reload, result)
     }
 
     fn only_at_start(&self, new: &Config) -> Vec<String> {
@@ -249,34 +245,18 @@ impl<D: Dataplane> Daemon<D> {
         control.into_iter().chain(later("state", new.state != self.config.state)).collect()
     }
 
-    /// Waits until a round is due without a request: a retry, or the refresh.
-    pub(crate) async fn due(&self) -> Trigger {
-        let refresh = self.config.refresh.map(|refresh| (self.last_round + refresh, Trigger::Refresh));
-        let retry = self.trouble.as_ref().map(|trouble| (trouble.retry, Trigger::Retry));
-        match retry.into_iter().chain(refresh).min_by_key(|(at, _)| *at) {
-            None => std::future::pending().await,
-            Some((at, trigger)) => {
-                sleep_until(at).await;
-                trigger
-            }
-        }
-    }
-
-    /// Makes sure that forwarding and table are still as configured.
+    /// Reads the kernel, and makes sure that it, forwarding, accounting and what is saved are as configured.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
-        if let Err(fatal) = ensure_forwarding(&mut self.sysctls, &self.config) {
-            error!("{fatal}");
-        }
+        self.check_forwarding();
         self.ensure_accounting();
         let result = self
             .reconciler
             .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
             .await;
-        if trigger == Trigger::Refresh {
-            self.reconciler.write_totals(None);
-        }
+        self.reconciler.write_totals(None);
+        self.remember();
         // Logged and kept for the status there; nobody waits for it.
-        let _ = self.settle(result);
+        let _ = self.settle(trigger, result);
         let line = self.line();
         self.notify.status(&line);
     }
@@ -291,7 +271,7 @@ impl<D: Dataplane> Daemon<D> {
             let wanted = self.standings.in_force(&self.config.services);
             let transition = Transition::between(wanted.on(&before), wanted);
             let result = self.reconciler.round(Trigger::Networks, &transition).await;
-            let _ = self.settle(result);
+            let _ = self.settle(Trigger::Networks, result);
         }
     }
 
@@ -333,34 +313,6 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Notes the end of a round, and when to try again if it failed.
-    pub(crate) fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, Vec<String>> {
-        self.last_round = Instant::now();
-        let before = self.trouble.take();
-        if before.is_some() && result.is_ok() {
-            self.events.add(EventKind::Sync, Severity::Info, "in sync again");
-            info!("in sync again");
-        }
-        result.map_err(|RoundError { failure, made }| {
-            let delay = before.as_ref().map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
-            let error = chain(&failure);
-            let differences = match failure {
-                Failure::Differs { lines, .. } => lines,
-                _ => vec![],
-            };
-            let extent = if made { "partly done" } else { "nothing was changed" };
-            if before.is_none() {
-                self.events.add(EventKind::Sync, Severity::Error, format!("not in sync: {error} ({extent})"));
-            }
-            error!("reconcile: {error} ({extent}; next attempt in {} ms)", delay.as_millis());
-            differences.iter().for_each(|line| error!("{line}"));
-            let (retry, retry_at) = (Instant::now() + delay, now() + delay);
-            let problems = [error.clone()].into_iter().chain(differences.iter().cloned()).collect();
-            self.trouble = Some(Trouble { error, differences, delay, retry, retry_at });
-            problems
-        })
-    }
-
     /// Still there.
     pub(crate) fn alive(&mut self) {
         self.notify.watchdog();
@@ -396,8 +348,8 @@ impl<D: Dataplane> Daemon<D> {
 
     /// The state on one line.
     pub(crate) fn line(&self) -> String {
-        match (&self.trouble, self.reload.ok) {
-            (Some(trouble), _) => format!("{}, not in sync: {}", self.counts(), trouble.error),
+        match (self.out_of_sync(), self.reload.ok) {
+            (Some(error), _) => format!("{}, not in sync: {error}", self.counts()),
             (None, true) => format!("{}, in sync", self.counts()),
             (None, false) => {
                 let problems = number(self.reload.problems.len(), "problem");
@@ -419,7 +371,7 @@ fn logged(problem: String) -> String {
     problem
 }
 
-fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
+pub(crate) fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
     forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).map_err(
         |error: ForwardingError| {
             let hint = error.hint();

@@ -46,3 +46,4 @@ mod showing;
 mod signals;
 mod since;
 mod standing;
+mod trouble;

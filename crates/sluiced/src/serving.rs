@@ -67,9 +67,8 @@ impl<D: Dataplane> Daemon<D> {
             healthy,
         });
         let health = health.collect();
-        if let Err(error) = self.memory.save(said, health) {
-            warn!("write down the state of backends: {error} (a restart will not know it)");
-        }
+        let saved = self.memory.save(said, health);
+        self.note_saved(saved.map_err(|error| error.to_string()));
     }
 
     /// Waits until the health of a backend changes.
@@ -153,7 +152,7 @@ impl<D: Dataplane> Daemon<D> {
         let result = self.reconciler.round(trigger, &transition).await;
         // Whatever came of it, this is what is wanted from now on: a retry makes the kernel so.
         self.standings.accept(&self.config.services, changed);
-        let settled = self.settle(result);
+        let settled = self.settle(trigger, result);
         self.flows.forget(opened);
         let line = self.line();
         self.notify.status(&line);

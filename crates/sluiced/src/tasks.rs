@@ -147,6 +147,8 @@ pub async fn run<D: Dataplane>(
     });
     let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
     let hands_over = loop {
+        // Which branch is polled first is random each time, and none loses what it waits for when another one wins: so none
+        // can keep another one from its turn, however often it is ready.
         tokio::select! {
             request = requests.recv() => match request {
                 // Who asked may be gone.
@@ -166,7 +168,7 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Stop) | None => break false,
                 Some(Request::HandOver) => break true,
             },
-            trigger = daemon.due() => daemon.round(trigger).await,
+            due = daemon.due() => daemon.do_due(due).await,
             () = daemon.health_changes() => daemon.health().await,
             counted = counts.next(), if daemon.following.any() => daemon.follow_load(counted).await,
             () = daemon.step_is_due() => daemon.step().await,

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub(crate) struct Host {
     pub(crate) watchdog: Option<Duration>,
     /// Who answers probes.
     pub(crate) network: Network,
+    /// Whether who reads counters panics.
+    pub(crate) panics: Arc<AtomicBool>,
 }
 
 /// A network of backends. Those that answer do so to all probes but HTTP ones of another path than `/healthz`.
@@ -148,6 +151,7 @@ impl Host {
             listing: None,
             watchdog: None,
             network: Network::default(),
+            panics: Arc::default(),
         };
         for (path, value) in [
             ("proc/sys/kernel/random/boot_id", "boot"),
@@ -241,8 +245,11 @@ impl Host {
     }
 
     fn counters(&self) -> ReadCounters {
-        let kernel = self.kernel.fake.clone();
-        Box::new(move |name, set| kernel.lock().unwrap().counters(name, set))
+        let (kernel, panics) = (self.kernel.fake.clone(), self.panics.clone());
+        Box::new(move |name, set| {
+            assert!(!panics.load(Ordering::Relaxed), "as the test wants it");
+            kernel.lock().unwrap().counters(name, set)
+        })
     }
 
     async fn daemon(&self, requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>)) -> Result<(), Fatal> {
