@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
-use sluice_config::Loaded;
+use sluice_config::{Loaded, Problem};
 use sluice_core::flows::Forget;
 use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, Config, Networks, OnStop, ServiceName, Services};
@@ -151,11 +151,10 @@ impl<D: Dataplane> Daemon<D> {
         Ok(daemon)
     }
 
-    /// Reads the configuration again. A bad one changes nothing.
-    pub(crate) async fn reload(&mut self) -> ReloadStatus {
-        self.notify.reloading();
+    /// Makes a configuration that was read again the one in force. A bad one changes nothing.
+    pub(crate) async fn reload(&mut self, loaded: Result<Loaded, Vec<Problem>>) -> ReloadStatus {
         let mut warnings = vec![];
-        let taken = match sluice_config::load(&self.file) {
+        let taken = match loaded {
             Err(problems) => Err(problems.iter().map(|problem| logged(problem.to_string())).collect()),
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();

@@ -35,6 +35,7 @@ mod daemon;
 mod events;
 mod facts;
 mod load;
+mod loading;
 mod metrics;
 mod names;
 mod operator;
