@@ -1,0 +1,1 @@
+//! Shortest histories of faults that are mended.
