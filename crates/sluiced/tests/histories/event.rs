@@ -192,7 +192,8 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         4 => (few(), few()).prop_map(|(service, to)| Edit::Rename(service, to)),
         4 => (few(), few()).prop_map(|(from, to)| Edit::Move(from, to)),
         3 => (few(), few()).prop_map(|(one, other)| Edit::Swap(one, other)),
-        1 => (0..LISTENERS.len()).prop_map(Edit::Whole),
+        // Hundreds of services take their time.
+        1 => (0..LISTENERS.len()).prop_map(|n| if n == 0 { Edit::Fill(256) } else { Edit::Whole(n) }),
         1 => few().prop_map(Edit::Refresh),
         1 => any::<bool>().prop_map(Edit::Keep),
     ]
@@ -207,7 +208,7 @@ fn any_key() -> impl Strategy<Value = Key> {
         1 => any::<bool>().prop_map(Key::Affinity),
         3 => few().prop_map(Key::Source),
         2 => (0usize..8).prop_map(Key::Allow),
-        3 => (0usize..8).prop_map(Key::Deny),
+        5 => (0usize..8).prop_map(Key::Deny),
         6 => few().prop_map(Key::Check),
         2 => any::<bool>().prop_map(Key::StartsDown),
         2 => any::<bool>().prop_map(Key::Resets),

@@ -40,6 +40,20 @@ struct State {
     back: Option<Instant>,
 }
 
+impl State {
+    /// Whether it takes new flows when its pool serves.
+    fn takes(&self) -> bool {
+        self.up && self.admin == Admin::Enabled && self.weight.unwrap_or(self.backend.weight) > 0
+    }
+
+    /// It did or did not take new flows before; one that does so again gets its share in steps.
+    fn turn(&mut self, took: bool, now: Instant) {
+        if took != self.takes() {
+            self.back = self.takes().then_some(now);
+        }
+    }
+}
+
 /// A listener that may take a flow.
 pub type Taker<'a> = (&'a ServiceName, &'a Service, &'a Listener);
 
@@ -89,7 +103,6 @@ impl Model {
                 self.backends.insert(key, state);
             }
         }
-        let _ = now;
     }
 
     /// A daemon starts and knows of the one before what that had to remember.
@@ -142,9 +155,10 @@ impl Model {
             }
             state.against += 1;
             if state.against >= if found.success { check.rise } else { check.fall } {
+                let took = state.takes();
                 (state.up, state.known, state.against) = (found.success, true, 0);
                 self.touched.insert(key.clone());
-                state.back = found.success.then_some(found.at);
+                state.turn(took, found.at);
             }
         }
     }
@@ -152,7 +166,7 @@ impl Model {
     /// An operator overrides a backend.
     pub fn operator(&mut self, key: &BackendKey, verb: Verb, now: Instant) {
         let Some(state) = self.backends.get_mut(key) else { return };
-        let before = state.admin;
+        let took = state.takes();
         match verb {
             Verb::Drain => state.admin = Admin::Drain,
             Verb::Disable => state.admin = Admin::Disabled,
@@ -160,9 +174,7 @@ impl Model {
             Verb::Weight(weight) => state.weight = Some(weight),
             Verb::FileWeight => state.weight = None,
         }
-        if state.admin == Admin::Enabled && before != Admin::Enabled && state.up {
-            state.back = Some(now);
-        }
+        state.turn(took, now);
         self.touched.insert(key.clone());
     }
 
@@ -362,13 +374,11 @@ fn former(
     };
     let same_place = |known: &&Backend| (known.address, known.port) == (backend.address, backend.port);
     let same_name = |known: &&Backend| known.name == backend.name;
-    let goes = |known: &&Backend| !service.backends.iter().any(|other| other.name == known.name);
     let found = if by_address {
         let same_host = |known: &&Backend| same_name(known) && known.address == backend.address;
         there.backends.iter().find(same_place).or_else(|| there.backends.iter().find(same_host))
     } else {
-        let moved = |known: &&Backend| same_place(known) && goes(known);
-        there.backends.iter().find(same_name).or_else(|| there.backends.iter().find(moved))
+        there.backends.iter().find(same_name).or_else(|| there.backends.iter().find(same_place))
     };
     found.map(|found| key(before, found))
 }
