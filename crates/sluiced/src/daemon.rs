@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
 use sluice_config::Loaded;
 use sluice_core::flows::Forget;
@@ -110,8 +109,8 @@ impl<D: Dataplane> Daemon<D> {
         let since = Shared::new(Since::new(started));
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_round = Instant::now();
-        let (memory, remembered) = Memory::open(&config.state, sysctls.boot());
-        let written = Bases::open(&config.state, &config.services);
+        let (memory, remembered) = Memory::open(sysctls.files(), sysctls.boot());
+        let written = Bases::open(sysctls.files(), &config.services);
         let reconciler = Reconciler::resume(dataplane, written);
         let mut daemon = Daemon {
             file,
@@ -141,7 +140,7 @@ impl<D: Dataplane> Daemon<D> {
         let instead = daemon.standings.instead(&daemon.config.services);
         let dropped = daemon.standings.replace(&daemon.config.services, instead);
         dropped.iter().for_each(warn_dropped);
-        daemon.remember();
+        let _ = daemon.remember();
         daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
         let outcome = daemon
@@ -230,7 +229,7 @@ impl<D: Dataplane> Daemon<D> {
             let names = self.standings.held_back();
             let settled = self.settle(result);
             let followed = self.follow(Trigger::Health, &names).await;
-            self.remember();
+            let _ = self.remember();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
         self.settle(result)
@@ -269,6 +268,9 @@ impl<D: Dataplane> Daemon<D> {
             .await;
         if trigger == Trigger::Refresh {
             self.reconciler.write_totals(None);
+            // What could not be written before.
+            self.sysctls.save_again();
+            let _ = self.remember();
         }
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.settle(result);
@@ -362,7 +364,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Leaves the kernel the way `on_stop` says.
-    pub(crate) fn stop(mut self) -> Result<(), Fatal> {
+    pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
         self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
@@ -371,10 +373,10 @@ impl<D: Dataplane> Daemon<D> {
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {
-                self.reconciler
-                    .remove(self.standings.in_force(&self.config.services))
-                    .map_err(|error| Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error))?;
+                let removed = self.reconciler.remove(self.standings.in_force(&self.config.services)).await;
+                // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
+                removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!("stopped: table {} removed", Table::NAME);
             }
         }

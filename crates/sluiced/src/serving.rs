@@ -17,9 +17,11 @@ use tracing::warn;
 
 use crate::clock::now;
 use crate::daemon::Daemon;
+use crate::fatal::chain;
 use crate::reconcile::Trigger;
 use crate::remembered::{Known, Remembered, Said};
 use crate::standing::key;
+use crate::state::FileError;
 
 impl<D: Dataplane> Daemon<D> {
     /// Has the backends of the file probed, and notes which are not up from the beginning.
@@ -78,8 +80,8 @@ impl<D: Dataplane> Daemon<D> {
         self.watch(&remembered.health);
     }
 
-    /// Writes down what the next daemon has to know. A failure is logged: what is in force matters more.
-    pub(crate) fn remember(&mut self) {
+    /// Writes down what the next daemon has to know. A failure is logged and returned: what is in force matters more.
+    pub(crate) fn remember(&mut self) -> Result<(), FileError> {
         let said = self.standings.overrides.iter().map(|(key, said)| Said {
             service: key.service.to_string(),
             backend: key.backend.to_string(),
@@ -93,9 +95,9 @@ impl<D: Dataplane> Daemon<D> {
             healthy,
         });
         let health = health.collect();
-        if let Err(error) = self.memory.save(said, health) {
-            warn!("write down the state of backends: {error} (a restart will not know it)");
-        }
+        self.memory.save(said, health).inspect_err(|error| {
+            warn!("{} (a restart will not know what is said of backends, nor their health)", chain(error));
+        })
     }
 
     /// Waits until the health of a backend changes.
@@ -128,7 +130,7 @@ impl<D: Dataplane> Daemon<D> {
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.follow(Trigger::Health, &services).await;
         self.flows.forget(forget);
-        self.remember();
+        let _ = self.remember();
     }
 
     fn note_health(&mut self, key: &BackendKey, report: &Report) {

@@ -176,6 +176,11 @@ impl Host {
 
     /// Runs a daemon for as long as the story takes, and stops it.
     pub(crate) async fn run(&self, story: impl AsyncFnOnce(&Daemon)) {
+        self.run_to_its_end(story).await.unwrap();
+    }
+
+    /// The same, whatever comes of the stop.
+    pub(crate) async fn run_to_its_end(&self, story: impl AsyncFnOnce(&Daemon)) -> Result<(), Fatal> {
         let (requests, receiver) = request::channel();
         let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
         let story = async {
@@ -183,7 +188,7 @@ impl Host {
             requests.send(Request::Stop).await.unwrap();
         };
         let (ended, ()) = tokio::join!(self.daemon((requests.clone(), receiver)), story);
-        ended.unwrap();
+        ended
     }
 
     /// The same, but the daemon ends without doing anything more.
@@ -216,7 +221,7 @@ impl Host {
             notify: Notify::to(notify),
             watchdog: self.watchdog,
             // All of them are in one namespace.
-            claim: || Ok(Claim::default()),
+            claim: || Ok(Claim::assumed()),
             prober: Prober::new(),
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),

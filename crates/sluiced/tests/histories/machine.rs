@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use sluice_api::{BackendStatus, HostStatus, OverrideRequest, ReloadStatus, Status};
+use sluice_api::{HostStatus, OverrideReply, OverrideRequest, ReloadStatus, Status};
 use sluice_core::model::Networks;
 use sluice_netlink::Proc;
 use sluice_nft::Table;
@@ -143,7 +143,7 @@ impl Machine {
             proc: self.proc(),
             notify: Notify::to(|_| {}),
             watchdog: None,
-            claim: || Ok(Claim::default()),
+            claim: || Ok(Claim::assumed()),
             prober: Prober::with(self.hosts.attempt(), 0),
             flows: Flows::to(self.orders.0.clone()),
             counter: Counts::to(self.questions.0.clone()),
@@ -203,7 +203,7 @@ impl Machine {
         self.ask(|answer| Request::Reload(Some(answer))).await
     }
 
-    pub async fn operator(&mut self, request: OverrideRequest) -> Option<Result<BackendStatus, Refused>> {
+    pub async fn operator(&mut self, request: OverrideRequest) -> Option<Result<OverrideReply, Refused>> {
         self.ask(|answer| Request::Override(request, 0, answer)).await
     }
 
