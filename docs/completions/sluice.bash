@@ -209,12 +209,16 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__cleanup)
-            opts="-c -h --config --socket --help"
+            opts="-c -h --state --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --state)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

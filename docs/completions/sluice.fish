@@ -110,6 +110,7 @@ complete -c sluice -n "__fish_sluice_using_subcommand doctor" -s c -l config -d 
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l json -d 'Print the findings as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -l state -d 'State directory, instead of the one that the configuration file names' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -s c -l config -d 'Configuration file where no other is named [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -l socket -d 'Control socket of the daemon [default: /run/sluice/sluice.sock]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -2,8 +2,8 @@
 
 use sluice_api::{
     Admin, BackendStatus, DaemonStatus, Event, EventKind, ForeignChange, ForeignChanges, Health, HostStatus,
-    Override, ProbeStatus, ReloadStatus, ServiceState, ServiceStatus, Severity, Status, TableStatus,
-    Timestamp,
+    Override, ProbeStatus, ReloadStatus, ServiceState, ServiceStatus, Severity, StateStatus, Status,
+    TableStatus, Timestamp,
 };
 
 /// So many seconds ago.
@@ -125,6 +125,7 @@ pub fn status(services: Vec<ServiceStatus>) -> Status {
             config: "/etc/sluice/sluice.yaml".into(),
             socket: "/run/sluice/sluice.sock".into(),
         },
+        state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
     }
 }
 

@@ -36,6 +36,7 @@ mod shares;
 mod showing;
 mod source;
 mod startup;
+mod state;
 mod storm;
 mod synproxy;
 mod terminal;

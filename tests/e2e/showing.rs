@@ -77,6 +77,7 @@ fn metrics_tell_what_happened_in_both_formats() {
         (r#"sluice_config_reloads_total{result="ok"}"#, 0.0),
         ("sluice_config_last_reload_successful", 0.0),
         ("sluice_table_synced", 1.0),
+        ("sluice_state_directory_writable", 1.0),
         ("sluice_foreign_changes_total", 0.0),
     ] {
         assert_eq!(of(name), expected, "{name} in\n{text}");

@@ -71,6 +71,30 @@ fn package_removed_leaves_its_file_and_nothing_in_the_kernel() {
 
 #[test]
 #[ignore = "takes a booted Debian: make systemd"]
+fn commands_of_root_before_the_first_start_and_over_a_new_installation_leave_the_daemon_to_start() {
+    for before in ["sluice apply", "sluice cleanup", "sluice apply && sluice cleanup"] {
+        let machine = Machine::installed();
+        // As in `package_removed_leaves_its_file_and_nothing_in_the_kernel`.
+        machine.sh("umount /proc/sys/kernel/random/boot_id");
+        machine.configure(&web(&[1, 2]));
+        for round in ["after the first installation", "after another one"] {
+            machine.sh(before);
+            machine.sh("systemctl start sluiced && sluice drain web/10.0.2.11:8080");
+            assert!(machine.lab.client.tcp(VIP).is_ok(), "{before} {round}");
+            let owners =
+                machine.sh("stat --format=%U:%G:%a /run/sluice/*.json /run/sluice/sluiced.lock | sort -u");
+            assert_eq!(owners, "sluice:sluice:600\n", "{before} {round}");
+            // Removing calls `sluice cleanup` as root.
+            machine.apt("remove sluice");
+            assert_eq!(machine.lab.ruleset(), "", "{before} {round}");
+            assert_eq!(machine.lab.balancer.sysctl("net/ipv4/ip_forward"), "0", "{before} {round}");
+            machine.apt("install /packages/sluice.deb");
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes a booted Debian: make systemd"]
 fn package_removed_while_its_file_is_bad_leaves_nothing_in_the_kernel() {
     let machine = Machine::serving();
     machine.configure("services: [");

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    BackendStatus, CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH,
+    CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OverrideReply,
     OverrideRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
 };
 
@@ -102,7 +102,7 @@ impl Client {
     }
 
     /// Says something of a backend, and waits until the kernel has it.
-    pub async fn set_override(&self, request: &OverrideRequest) -> Result<BackendStatus, ClientError> {
+    pub async fn set_override(&self, request: &OverrideRequest) -> Result<OverrideReply, ClientError> {
         let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
         self.request(Method::POST, OVERRIDE_PATH, None, body.into()).await
     }

@@ -20,7 +20,8 @@ pub use jiff::Timestamp;
 pub use live::Changes;
 pub use status::{
     Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, HostStatus, Override,
-    ProbeStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, Status, TableStatus,
+    ProbeStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, StateStatus, Status,
+    TableStatus,
 };
 
 /// Where the control socket is unless the configuration says otherwise.
@@ -46,7 +47,7 @@ pub const HEALTHZ_PATH: &str = "/healthz";
 /// when `ok` is false.
 pub const RELOAD_PATH: &str = "/api/v1/reload";
 
-/// `POST` with [`OverrideRequest`]: answers [`BackendStatus`] once the kernel has it.
+/// `POST` with [`OverrideRequest`]: answers [`OverrideReply`] once the kernel has it.
 pub const OVERRIDE_PATH: &str = "/api/v1/override";
 
 /// What an operator says of a backend.
@@ -68,6 +69,17 @@ pub enum Change {
     Admin(Admin),
     /// Weight, 0 to 256; `null`: the file's.
     Weight(Option<u16>),
+}
+
+/// What came of an [`OverrideRequest`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OverrideReply {
+    /// The backend as it is now.
+    #[serde(flatten)]
+    pub backend: BackendStatus,
+    /// Why a restart of the daemon will not know of the change; `null`: it will.
+    #[serde(default)]
+    pub not_remembered: Option<String>,
 }
 
 /// Body of every answer that is neither 200 nor 422.

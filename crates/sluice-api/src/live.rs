@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, HostStatus, ReloadStatus, ServiceStatus, TableStatus};
+use crate::{Event, HostStatus, ReloadStatus, ServiceStatus, StateStatus, TableStatus};
 
 /// What has become different since the event before. What is `null` has not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Changes {
     pub table: Option<TableStatus>,
     /// What all of this machine shares.
     pub host: Option<HostStatus>,
+    /// What a restart will know.
+    #[serde(default)]
+    pub state: Option<StateStatus>,
     /// What happened since.
     pub events: Vec<Event>,
 }

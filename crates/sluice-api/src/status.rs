@@ -1,7 +1,6 @@
 //! The state of the daemon, its services and what it has in the kernel.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -25,6 +24,9 @@ pub struct Status {
     pub events: Vec<Event>,
     /// Who answers.
     pub daemon: DaemonStatus,
+    /// What a restart will know.
+    #[serde(default)]
+    pub state: StateStatus,
 }
 
 /// One service.
@@ -268,10 +270,21 @@ pub struct DaemonStatus {
     pub pid: u32,
     /// When it started.
     pub started: Timestamp,
-    /// The configuration file.
-    pub config: PathBuf,
+    /// The configuration file. Bytes of its path that are no UTF-8 are replaced.
+    pub config: String,
     /// The control socket.
-    pub socket: PathBuf,
+    pub socket: String,
+}
+
+/// Where the daemon keeps what a restart needs: overrides, health, totals, and old values of sysctls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateStatus {
+    /// The directory.
+    pub directory: String,
+    /// Why some of it is not there, one line a file: `write /run/sluice/backends.json: No space left on device (os error
+    /// 28)`. It is tried again. Empty: all of it is there.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 #[cfg(test)]

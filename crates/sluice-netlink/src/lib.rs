@@ -44,4 +44,4 @@ pub use features::{Missing, ProbeError, probe};
 pub use interfaces::{Interfaces, networks};
 pub use monitor::{Change, Event, Monitor};
 pub use netlink::{Hold, Netlink, OpenError};
-pub use sysctl::{Proc, SysctlError};
+pub use sysctl::{Proc, SysctlError, switched};

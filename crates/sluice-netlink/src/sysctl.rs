@@ -1,7 +1,37 @@
 //! Kernel settings, which are files.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// Longest name of an interface: `IFNAMSIZ` without its NUL.
+const INTERFACE_NAME: usize = 15;
+
+/// Values that sluice writes or puts back.
+const VALUES: [&str; 3] = ["0", "1", "2"];
+
+/// What sluice does to a setting: the value that it changes, and the one that it writes instead. `None` for all
+/// settings that it never touches. The list is closed, because what was changed is read from a file that other users
+/// may be able to write.
+pub fn switched(key: &str) -> Option<(&'static str, &'static str)> {
+    match key {
+        "net/ipv4/ip_forward" | "net/ipv6/conf/all/forwarding" | "net/netfilter/nf_conntrack_acct" => {
+            Some(("0", "1"))
+        }
+        _ => {
+            let interface = key.strip_prefix("net/ipv6/conf/")?.strip_suffix("/accept_ra")?;
+            is_interface(interface).then_some(("1", "2"))
+        }
+    }
+}
+
+/// Whether an interface can have this name (`dev_valid_name` in the kernel's net/core/dev.c).
+fn is_interface(name: &str) -> bool {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '/' && c != ':';
+    (1..=INTERFACE_NAME).contains(&name.len())
+        && name.chars().all(is_plain)
+        && ![".", "..", "all", "default"].contains(&name)
+}
 
 /// A `proc` file system: the kernel's, or a directory that looks like it.
 #[derive(Clone, Debug)]
@@ -16,13 +46,25 @@ impl Proc {
     /// The value of a setting such as `net/ipv4/ip_forward`. Those under `net` belong to the network
     /// namespace of the calling thread.
     pub fn sysctl(&self, key: &str) -> Result<String, SysctlError> {
-        let value = std::fs::read_to_string(self.path(key)).map_err(|e| SysctlError::new("read", key, e))?;
-        Ok(value.trim().to_owned())
+        let read = self.path(key).and_then(std::fs::read_to_string);
+        read.map(|value| value.trim().to_owned()).map_err(|e| SysctlError::new("read", key, e))
     }
 
-    /// Changes a setting.
+    /// Changes a setting, if it is one that [`switched`] knows.
+    ///
+    /// # Errors
+    /// Also for all other settings, and for other values than 0, 1 and 2: nothing is written then.
     pub fn set_sysctl(&self, key: &str, value: &str) -> Result<(), SysctlError> {
-        std::fs::write(self.path(key), value).map_err(|e| SysctlError::new("write", key, e))
+        let write = || {
+            if switched(key).is_none() || !VALUES.contains(&value) {
+                let refused = format!("sluice never sets it to {value:?}");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, refused));
+            }
+            // Not created: the kernel has it, or has it not.
+            let mut file = OpenOptions::new().write(true).truncate(true).open(self.path(key)?)?;
+            file.write_all(value.as_bytes())
+        };
+        write().map_err(|e| SysctlError::new("write", key, e))
     }
 
     /// Names of the interfaces with a default route learnt from an IPv6 router advertisement.
@@ -41,8 +83,12 @@ impl Proc {
         counts.map(|count| u64::from_str_radix(count?, 16).ok()).sum()
     }
 
-    fn path(&self, key: &str) -> PathBuf {
-        self.0.join("sys").join(Path::new(key))
+    /// The file of a setting, which is below `/proc/sys` whatever the key is.
+    fn path(&self, key: &str) -> io::Result<PathBuf> {
+        if key.split('/').any(|part| ["", ".", ".."].contains(&part)) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no path below /proc/sys"));
+        }
+        Ok(self.0.join("sys").join(key))
     }
 }
 
@@ -86,7 +132,52 @@ impl SysctlError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    #[test]
+    fn sysctl_that_sluice_never_changes_is_not_written_wherever_its_key_points() {
+        let directory = tempfile::tempdir().unwrap();
+        let (proc, victim) = (Proc::at(directory.path().join("proc")), directory.path().join("victim"));
+        for path in ["proc/sys/kernel", "proc/sys/net/ipv4", "proc/sys/net/ipv6/conf/eth0"] {
+            fs::create_dir_all(directory.path().join(path)).unwrap();
+        }
+        for path in ["victim", "proc/sys/kernel/core_pattern", "proc/sys/net/ipv6/conf/eth0/accept_ra"] {
+            fs::write(directory.path().join(path), "1").unwrap();
+        }
+        let absolute = victim.to_str().unwrap();
+        for key in [
+            absolute,
+            "../../victim",
+            "net/ipv6/conf/../../../../../victim/accept_ra",
+            "net/ipv6/conf/eth0/../eth0/accept_ra",
+            "net/ipv6/conf//accept_ra",
+            "net/ipv6/conf/../accept_ra",
+            "net/ipv6/conf/all/accept_ra",
+            "kernel/core_pattern",
+            "net/ipv4/ip_forward/",
+            "",
+        ] {
+            let error = proc.set_sysctl(key, "0").unwrap_err();
+            assert_eq!(error.source.kind(), io::ErrorKind::InvalidInput, "{key}: {error}");
+        }
+        for key in [absolute, "../../victim", "net/../../../victim", "", "./kernel/core_pattern"] {
+            proc.sysctl(key).unwrap_err();
+        }
+        assert_eq!(fs::read_to_string(victim).unwrap(), "1");
+        assert_eq!(proc.sysctl("kernel/core_pattern").unwrap(), "1");
+
+        let ours = "net/ipv6/conf/eth0/accept_ra";
+        for value in ["3", "00", "", "0\n0", "|/bin/sh"] {
+            proc.set_sysctl(ours, value).unwrap_err();
+        }
+        assert_eq!(proc.sysctl(ours).unwrap(), "1");
+        proc.set_sysctl(ours, "2").unwrap();
+        assert_eq!(proc.sysctl(ours).unwrap(), "2");
+        proc.set_sysctl("net/ipv4/ip_forward", "1").unwrap_err();
+        assert!(!directory.path().join("proc/sys/net/ipv4/ip_forward").exists(), "it is not created");
+    }
 
     #[test]
     fn insert_failed_is_the_sum_of_all_processors() {

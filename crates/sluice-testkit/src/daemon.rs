@@ -1,6 +1,7 @@
 //! The programs under test, run on the lab's balancer.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -133,6 +134,8 @@ impl<'a> Daemon<'a> {
         // A daemon before this one had a socket of the same name.
         let _ = fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).expect("bind the notify socket");
+        // A daemon of another user may send there, too.
+        fs::set_permissions(&notify_path, Permissions::from_mode(0o777)).expect("open the notify socket");
         notify.set_read_timeout(Some(Duration::from_millis(20))).expect("set a timeout");
         let log = OpenOptions::new().create(true).append(true).open(log_path(lab)).expect("open the log");
 

@@ -4,9 +4,11 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use sluice_api::{Client, ClientError};
+use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::state::{StateDir, StateError};
+use sluiced::state::StateDir;
 
 use crate::progress::Progress;
 
@@ -34,28 +36,30 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> Result<T, Fatal> {
     Ok(runtime.block_on(future))
 }
 
-/// Makes sure that no daemon runs, and that none can start as long as the returned lock lives. `hint` is
-/// what to do if one does.
-pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result<StateDir, Fatal> {
+/// Makes sure that no daemon runs, and that none can start as long as what is returned lives. `hint` is what to do if
+/// one does.
+pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result<(StateDir, Claim), Fatal> {
     match UnixStream::connect(socket) {
-        Ok(_) => return Err(Fatal::new(Exit::Runtime, Running(socket.to_owned()), hint)),
+        Ok(daemon) => {
+            let pid = getsockopt(&daemon, PeerCredentials).map_or(0, |credentials| credentials.pid());
+            let hint = format!("{hint}; if it hangs: kill -KILL {pid}");
+            return Err(Fatal::new(Exit::Runtime, Running(socket.to_owned(), pid), hint));
+        }
         Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind()) => {
         }
         Err(error) => {
+            let exit = match error.kind() {
+                io::ErrorKind::PermissionDenied => Exit::Permission,
+                _ => Exit::Runtime,
+            };
             let error = Unknown(socket.to_owned(), error);
-            return Err(Fatal::new(Exit::Runtime, error, "be root, or name the socket with --socket"));
+            return Err(Fatal::new(exit, error, "be root, or name the socket with --socket"));
         }
     }
-    StateDir::open(state).map_err(|error| match &error {
-        StateError::InUse { .. } => Fatal::new(Exit::Runtime, error, hint),
-        StateError::Io(_, _, cause) if cause.kind() == io::ErrorKind::PermissionDenied => {
-            Fatal::new(Exit::Permission, error, "be root")
-        }
-        StateError::Io(..) => {
-            let hint = error.hint();
-            Fatal::new(Exit::Runtime, error, hint)
-        }
-    })
+    let state = StateDir::open(state).map_err(|error| Fatal::new(Exit::Runtime, error, hint))?;
+    let claim = Claim::take()?;
+    state.ensure_alone(&claim)?;
+    Ok((state, claim))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +67,8 @@ pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result
 struct NoRuntime(#[source] io::Error);
 
 #[derive(Debug, thiserror::Error)]
-#[error("sluiced runs: it answers on {}", .0.display())]
-struct Running(PathBuf);
+#[error("sluiced runs (pid {pid}): it listens on {socket}", socket = .0.display(), pid = .1)]
+struct Running(PathBuf, i32);
 
 #[derive(Debug, thiserror::Error)]
 #[error("find out whether sluiced runs: connect {}", .0.display())]

@@ -130,6 +130,7 @@ fn full() -> Status {
         .into();
     full.services[0].backends = backends;
     full.services[0].dropped = [("denied".to_owned(), 1)].into();
+    full.state.problems = vec!["p".into()];
     full.table.error = Some("e".into());
     full.table.differences = vec!["d".into()];
     full.table.retry_at = Some(when);
@@ -179,7 +180,7 @@ fn connections() -> Connections {
 }
 
 fn changes() -> [Changes; 2] {
-    let Status { services, reload, table, host, events, .. } = full();
+    let Status { services, reload, table, host, state, events, .. } = full();
     let nothing = Changes::default();
     let all = Changes {
         at: nothing.at,
@@ -188,6 +189,7 @@ fn changes() -> [Changes; 2] {
         reload: Some(reload),
         table: Some(table),
         host: Some(host),
+        state: Some(state),
         events,
     };
     [nothing, all]

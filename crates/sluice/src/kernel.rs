@@ -4,9 +4,9 @@ use ipnet::IpNet;
 use nix::errno::Errno;
 use sluice_core::model::Networks;
 use sluice_netlink::{Hold, Netlink};
-use sluice_nft::{CommitError, ReadError};
+use sluice_nft::ReadError;
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::reconcile::RoundError;
+use sluiced::reconcile::{Failure, RoundError};
 
 /// Connects to nftables in the network namespace of this process. Tables that are made can be owned by a
 /// daemon later.
@@ -38,8 +38,8 @@ pub(crate) fn unread(error: ReadError) -> Fatal {
 }
 
 /// It refused a change.
-pub(crate) fn refused(error: CommitError) -> Fatal {
-    Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error)
+pub(crate) fn refused(failure: Failure) -> Fatal {
+    Fatal::kernel(failure.errno(), failure)
 }
 
 /// A round of changes failed.

@@ -45,7 +45,7 @@ impl<D: Dataplane> Daemon<D> {
         }
         if self.accounting.is_none() {
             let (services, boot) = (self.config.services.clone(), self.sysctls.boot());
-            let started = self.accounts.start(services, &self.config.state, boot, was_on);
+            let started = self.accounts.start(services, self.sysctls.files(), boot, was_on);
             self.accounting = Some(started.map_err(|error| error.to_string())?);
         }
         Ok(())

@@ -9,19 +9,20 @@
 //! then.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName, Services};
 use sluice_core::origin::Flow;
 use tracing::warn;
 
+use crate::fatal::chain;
+use crate::state::{Durable, FileError, Files};
 use crate::totals::Totals;
+
+const FILE: &str = "totals.jsonl";
 
 const VERSION: u32 = 1;
 
@@ -30,6 +31,9 @@ const GROWTH: u64 = 1 << 20;
 
 /// Writing before totals are shown takes at most one part in so many of the time.
 const REST: u32 = 20;
+
+/// Wait after a failure before all totals are put together again for one change.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How often it is tried because something changed meanwhile.
 const ATTEMPTS: u32 = 3;
@@ -40,13 +44,13 @@ pub(crate) struct Bases(Arc<Mutex<Place>>);
 
 #[derive(Debug)]
 struct Place {
-    file: PathBuf,
+    files: Files,
     /// Bytes when it was last written anew; `None`: it has to be before anything is appended.
     whole: Option<u64>,
     appended: u64,
     /// How often somebody wrote what changed, and not only to show it.
     writes: u64,
-    /// When it may be written only to show totals.
+    /// When it may be written only to show totals, or for a change of some after a failure.
     due: Instant,
     complained: bool,
 }
@@ -78,10 +82,9 @@ struct Line {
 impl Bases {
     /// Reads what an earlier daemon left of these services. That must never prevent a start: what cannot be understood
     /// is logged and counts as nothing.
-    pub(crate) fn open(state: &Path, services: &Services) -> (Self, Totals) {
-        let file = state.join("totals.jsonl");
-        let mut found = read(&file).unwrap_or_else(|error| {
-            warn!("ignored {}: {error}", file.display());
+    pub(crate) fn open(files: Files, services: &Services) -> (Self, Totals) {
+        let mut found = read(&files).unwrap_or_else(|error| {
+            warn!("ignored {}: {error}", files.path(FILE).display());
             BTreeMap::new()
         });
         // Or those of yesterday would be carried along for ever.
@@ -92,7 +95,7 @@ impl Bases {
             })
         });
         let place =
-            Place { file, whole: None, appended: 0, writes: 0, due: Instant::now(), complained: false };
+            Place { files, whole: None, appended: 0, writes: 0, due: Instant::now(), complained: false };
         (Bases(Arc::new(Mutex::new(place))), Totals::restored(found))
     }
 
@@ -118,7 +121,7 @@ impl Bases {
             if place.writes == writes {
                 let replaced = place.put(&text);
                 place.note(replaced);
-                place.due = Instant::now() + REST * began.elapsed();
+                place.due = place.due.max(Instant::now() + REST * began.elapsed());
                 return;
             }
         }
@@ -131,42 +134,44 @@ impl Bases {
 
 impl Place {
     fn write(&mut self, totals: &Totals, services: Option<&BTreeSet<ServiceName>>) {
+        // A full disk must not have each change put all totals together in vain.
+        if self.complained && services.is_some() && Instant::now() < self.due {
+            return;
+        }
         self.writes += 1;
         let written = match (services, self.whole) {
-            (Some(services), Some(whole)) if self.appended <= whole.max(GROWTH) => {
-                self.append(lines(totals, Some(services)))
+            (Some(services), Some(size)) if self.appended <= size.max(GROWTH) => {
+                // It may have been deleted.
+                self.append(lines(totals, Some(services))).or_else(|_| self.put(&whole(totals)))
             }
             _ => self.put(&whole(totals)),
         };
         self.note(written);
     }
 
-    fn note(&mut self, written: io::Result<()>) {
+    fn note(&mut self, written: Result<(), FileError>) {
         match written {
             Ok(()) => self.complained = false,
             Err(error) => {
-                self.whole = None;
+                (self.whole, self.due) = (None, Instant::now() + RETRY);
                 if !std::mem::replace(&mut self.complained, true) {
-                    let file = self.file.display();
-                    warn!("write {file}: {error} (after a restart totals of connections may be smaller)");
+                    warn!("{} (after a restart totals of connections may be smaller)", chain(&error));
                 }
             }
         }
     }
 
     /// Not synced: it is the daemon that may end at any time, not the machine.
-    fn append(&mut self, lines: Vec<u8>) -> io::Result<()> {
+    fn append(&mut self, lines: Vec<u8>) -> Result<(), FileError> {
         // Not created: without a head it would be none.
-        OpenOptions::new().append(true).open(&self.file)?.write_all(&lines)?;
+        self.files.append(FILE, &lines)?;
         self.appended += lines.len() as u64;
         Ok(())
     }
 
     /// Replaces it in one step.
-    fn put(&mut self, text: &[u8]) -> io::Result<()> {
-        let new = self.file.with_extension("jsonl.new");
-        File::create(&new)?.write_all(text)?;
-        fs::rename(&new, &self.file)?;
+    fn put(&mut self, text: &[u8]) -> Result<(), FileError> {
+        self.files.replace(FILE, text, Durable::No)?;
         (self.whole, self.appended) = (Some(text.len() as u64), 0);
         Ok(())
     }
@@ -190,18 +195,20 @@ fn lines(totals: &Totals, services: Option<&BTreeSet<ServiceName>>) -> Vec<u8> {
 }
 
 /// Base and live count of each flow.
-fn read(file: &Path) -> Result<BTreeMap<Flow, (u64, u64)>, String> {
-    let text = match fs::read_to_string(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        text => text.map_err(|error| error.to_string())?,
+fn read(files: &Files) -> Result<BTreeMap<Flow, (u64, u64)>, String> {
+    let text = match files.read(FILE) {
+        Ok(None) => return Ok(BTreeMap::new()),
+        Ok(Some(text)) => text,
+        Err(error) => return Err(error.to_string()),
     };
     let mut lines = text.split_inclusive('\n');
-    let head: Head =
-        serde_json::from_str(lines.next().unwrap_or_default()).map_err(|error| error.to_string())?;
-    if head.version != VERSION {
-        return Err(format!("version {} of its format is not known", head.version));
-    }
     let (mut found, mut ignored) = (BTreeMap::new(), 0);
+    match serde_json::from_str::<Head>(lines.next().unwrap_or_default()) {
+        Ok(Head { version: VERSION }) => {}
+        Ok(Head { version }) => return Err(format!("version {version} of its format is not known")),
+        // A damaged line like any other: the rest is understood without it, or not.
+        Err(_) => ignored += 1,
+    }
     // A line without an end was being written when the daemon ended; the one before it says nearly the same.
     for line in lines.filter(|line| line.ends_with('\n')) {
         match serde_json::from_str::<Line>(line).ok().and_then(Line::understood) {
@@ -210,7 +217,7 @@ fn read(file: &Path) -> Result<BTreeMap<Flow, (u64, u64)>, String> {
         }
     }
     if ignored > 0 {
-        warn!("ignored {ignored} lines of {}", file.display());
+        warn!("ignored {ignored} lines of {}", files.path(FILE).display());
     }
     Ok(found)
 }
@@ -255,10 +262,13 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use sluice_core::model::{Backend, BackendPort, Service};
     use sluice_core::tally::Tally;
 
     use super::*;
+    use crate::state::tests::Scratch;
 
     fn flow(service: &str, listen: Option<IpAddr>, backend: Option<&str>, dropped: Option<Reason>) -> Flow {
         let address = listen.map_or(Address::Any, Address::Exact);
@@ -301,16 +311,16 @@ mod tests {
 
     #[test]
     fn totals_written_down_go_on_whether_the_elements_are_still_there_or_not() {
-        let state = tempfile::tempdir().unwrap();
-        let (bases, totals) = Bases::open(state.path(), &services());
+        let state = Scratch::default();
+        let (bases, totals) = Bases::open(state.files(), &services());
         assert_eq!(shown(&totals), [0, 0, 0]);
         totals.observe(counted([10, 5, 7]));
         totals.keep(counted([4, 0, 0]));
         bases.write(&totals, None);
-        let (_, adopted) = Bases::open(state.path(), &services());
+        let (_, adopted) = Bases::open(state.files(), &services());
         adopted.observe(counted([8, 5, 9]));
         assert_eq!(shown(&adopted), [12, 5, 9]);
-        let (_, anew) = Bases::open(state.path(), &services());
+        let (_, anew) = Bases::open(state.files(), &services());
         assert_eq!(shown(&anew), [10, 5, 7]);
         anew.observe(Tally::new());
         assert_eq!(shown(&anew), [10, 5, 7]);
@@ -320,9 +330,9 @@ mod tests {
 
     #[test]
     fn last_line_of_a_flow_counts_and_a_torn_one_does_not() {
-        let state = tempfile::tempdir().unwrap();
+        let state = Scratch::default();
         let file = state.path().join("totals.jsonl");
-        let (bases, totals) = Bases::open(state.path(), &services());
+        let (bases, totals) = Bases::open(state.files(), &services());
         bases.write(&totals, None);
         totals.observe(counted([10, 5, 7]));
         let dns = BTreeSet::from([ServiceName::new("dns").unwrap()]);
@@ -331,31 +341,31 @@ mod tests {
         bases.write(&totals, Some(&dns));
         let text = fs::read_to_string(&file).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [11, 0, 0]);
+        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [11, 0, 0]);
         fs::write(&file, &text[..text.len() - 1]).unwrap();
-        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [10, 0, 0]);
+        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 0, 0]);
     }
 
     #[test]
     fn totals_that_are_shown_are_written_but_not_all_the_time() {
-        let state = tempfile::tempdir().unwrap();
-        let (bases, totals) = Bases::open(state.path(), &services());
+        let state = Scratch::default();
+        let (bases, totals) = Bases::open(state.files(), &services());
         totals.observe(counted([10, 5, 7]));
         bases.show(&totals);
-        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [10, 5, 7]);
+        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 5, 7]);
         totals.observe(counted([11, 5, 7]));
         bases.place().due = Instant::now() + std::time::Duration::from_secs(3600);
         bases.show(&totals);
-        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [10, 5, 7]);
+        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 5, 7]);
         bases.place().due = Instant::now();
         bases.show(&totals);
-        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [11, 5, 7]);
+        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [11, 5, 7]);
     }
 
     #[test]
     fn file_that_has_grown_is_written_anew() {
-        let state = tempfile::tempdir().unwrap();
-        let (bases, totals) = Bases::open(state.path(), &services());
+        let state = Scratch::default();
+        let (bases, totals) = Bases::open(state.files(), &services());
         totals.observe(counted([10, 5, 7]));
         bases.write(&totals, None);
         let size = || fs::metadata(state.path().join("totals.jsonl")).unwrap().len();
@@ -371,32 +381,51 @@ mod tests {
         fs::remove_file(state.path().join("totals.jsonl")).unwrap();
         bases.write(&totals, Some(&dns));
         bases.write(&totals, Some(&dns));
-        assert_eq!(shown(&Bases::open(state.path(), &services()).1), [10, 5, 7], "somebody deleted it");
+        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 5, 7], "somebody deleted it");
     }
 
     #[test]
     fn totals_of_services_and_backends_that_left_the_file_are_forgotten_at_a_start() {
-        let state = tempfile::tempdir().unwrap();
-        let (bases, totals) = Bases::open(state.path(), &services());
+        let state = Scratch::default();
+        let (bases, totals) = Bases::open(state.files(), &services());
         totals.observe(counted([10, 5, 7]));
         bases.write(&totals, None);
         let mut fewer = services();
         fewer.remove(&ServiceName::new("dns").unwrap());
         fewer.values_mut().for_each(|service| service.backends.clear());
-        assert_eq!(shown(&Bases::open(state.path(), &fewer).1), [0, 5, 0]);
+        assert_eq!(shown(&Bases::open(state.files(), &fewer).1), [0, 5, 0]);
+    }
+
+    #[test]
+    fn byte_that_is_no_utf_8_costs_its_line_and_no_other() {
+        let state = Scratch::default();
+        let (bases, totals) = Bases::open(state.files(), &services());
+        totals.observe(counted([10, 5, 7]));
+        bases.write(&totals, None);
+        let file = state.path().join("totals.jsonl");
+        let whole = fs::read(&file).unwrap();
+        for (at, left) in
+            [("\"version", [10, 5, 7]), ("d1", [0, 5, 7]), ("fd00", [10, 5, 0]), ("7}", [10, 5, 0])]
+        {
+            let place = whole.windows(at.len()).rposition(|bytes| bytes == at.as_bytes()).unwrap();
+            let mut damaged = whole.clone();
+            damaged[place] = 0xff;
+            fs::write(&file, damaged).unwrap();
+            assert_eq!(shown(&Bases::open(state.files(), &services()).1), left, "{at}");
+        }
     }
 
     #[test]
     fn damaged_file_counts_as_none_and_is_written_anew() {
-        let state = tempfile::tempdir().unwrap();
+        let state = Scratch::default();
         let file = state.path().join("totals.jsonl");
         for text in ["", "{", "\0\0", "[1]\n", "{\"version\":2}\n", "{\"version\":1}\n{\"service\":7}\nx\n"] {
             fs::write(&file, text).unwrap();
-            let (bases, totals) = Bases::open(state.path(), &services());
+            let (bases, totals) = Bases::open(state.files(), &services());
             assert_eq!(shown(&totals), [0, 0, 0], "{text:?}");
             totals.observe(counted([1, 2, 3]));
             bases.write(&totals, Some(&BTreeSet::new()));
-            assert_eq!(shown(&Bases::open(state.path(), &services()).1), [1, 2, 3], "{text:?}");
+            assert_eq!(shown(&Bases::open(state.files(), &services()).1), [1, 2, 3], "{text:?}");
         }
     }
 }

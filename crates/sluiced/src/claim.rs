@@ -21,9 +21,20 @@ const NET_ADMIN: u32 = 12;
 #[derive(Debug, Default)]
 pub struct Claim {
     _listener: Option<UnixListener>,
+    is_held: bool,
 }
 
 impl Claim {
+    /// Whether nobody else can have it now.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Of who is alone for another reason, as tests are that have a table of their own.
+    pub fn assumed() -> Self {
+        Claim { _listener: None, is_held: true }
+    }
+
     /// Fails if another process that could change the table has the claim.
     pub fn take() -> Result<Self, Fatal> {
         let failed = |error: io::Error| {
@@ -34,7 +45,7 @@ impl Claim {
         // Whoever has it may end just now.
         for _ in 0..3 {
             match UnixListener::bind_addr(&address) {
-                Ok(listener) => return Ok(Claim { _listener: Some(listener) }),
+                Ok(listener) => return Ok(Claim { _listener: Some(listener), is_held: true }),
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(failed(error)),
                 Err(_) => {}
             }
@@ -45,9 +56,9 @@ impl Claim {
                 return Err(Fatal::kernel(Some(Errno::EPERM), Failure::Owned { port }));
             }
             warn!("process {pid} has the name of the claim to table {}, but not the right", Table::NAME);
-            return Ok(Claim { _listener: None });
+            return Ok(Claim::default());
         }
-        Ok(Claim { _listener: None })
+        Ok(Claim::default())
     }
 }
 

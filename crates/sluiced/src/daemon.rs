@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use nix::errno::Errno;
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
 use sluice_config::{Loaded, Problem};
 use sluice_core::flows::Forget;
@@ -104,8 +103,8 @@ impl<D: Dataplane> Daemon<D> {
         let since = Shared::new(Since::new(started));
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_look = Instant::now();
-        let (memory, remembered) = Memory::open(&config.state, sysctls.boot());
-        let written = Bases::open(&config.state, &config.services);
+        let (memory, remembered) = Memory::open(sysctls.files(), sysctls.boot());
+        let written = Bases::open(sysctls.files(), &config.services);
         let reconciler = Reconciler::resume(dataplane, written);
         let mut daemon = Daemon {
             file,
@@ -134,7 +133,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         daemon.following.replace(&daemon.config.services);
         daemon.recall(&remembered);
-        daemon.remember();
+        let _ = daemon.remember();
         daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
         let outcome = daemon
@@ -230,7 +229,7 @@ impl<D: Dataplane> Daemon<D> {
             let services = self.config.services.clone();
             let followed = self.follow(Trigger::Health, services.keys()).await;
             self.flows.forget(forget);
-            self.remember();
+            let _ = self.remember();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
         self.settle(Trigger::Reload, result)
@@ -253,7 +252,9 @@ impl<D: Dataplane> Daemon<D> {
             .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
             .await;
         self.reconciler.write_totals(None);
-        self.remember();
+        // What could not be written before.
+        self.sysctls.save_again();
+        let _ = self.remember();
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.settle(trigger, result);
         let line = self.line();
@@ -318,7 +319,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Leaves the kernel the way `on_stop` says.
-    pub(crate) fn stop(mut self) -> Result<(), Fatal> {
+    pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
         self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
@@ -327,10 +328,10 @@ impl<D: Dataplane> Daemon<D> {
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {
-                self.reconciler
-                    .remove(self.standings.in_force(&self.config.services))
-                    .map_err(|error| Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error))?;
+                let removed = self.reconciler.remove(self.standings.in_force(&self.config.services)).await;
+                // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
+                removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!("stopped: table {} removed", Table::NAME);
             }
         }

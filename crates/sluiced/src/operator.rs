@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sluice_api::{Admin, BackendStatus, Change, ErrorReply, EventKind, Override, OverrideRequest, Severity};
+use sluice_api::{Admin, Change, ErrorReply, EventKind, Override, OverrideReply, OverrideRequest, Severity};
 use sluice_nft::Dataplane;
 use tracing::info;
 
@@ -20,7 +20,7 @@ impl<D: Dataplane> Daemon<D> {
         &mut self,
         request: OverrideRequest,
         uid: u32,
-    ) -> Result<BackendStatus, Refused> {
+    ) -> Result<OverrideReply, Refused> {
         let OverrideRequest { service, backend, change } = request;
         let (name, found) = names::service(&self.config.services, &service).map_err(Refused::Unknown)?;
         let found = names::backend((name, found), &backend).map_err(Refused::Unknown)?;
@@ -59,13 +59,14 @@ impl<D: Dataplane> Daemon<D> {
             Change::Admin(Admin::Enabled | Admin::Drain) | Change::Weight(_) => {}
         }
         // Before it is answered, but after the kernel has it: a slow disk delays no drain.
-        self.remember();
+        let not_remembered = self.remember().err();
         followed.map_err(|problems| {
-            let error =
-                format!("{name}/{backend}: noted, but not in the kernel yet: {}", problems.join("; "));
+            let lost = not_remembered.as_ref().map(|why| format!("; a restart will not know of it: {why}"));
+            let (problems, lost) = (problems.join("; "), lost.unwrap_or_default());
+            let error = format!("{name}/{backend}: noted, but not in the kernel yet: {problems}{lost}");
             Refused::Pending(ErrorReply { error, hint: "it is tried again: see `sluice status`".to_owned() })
         })?;
         let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
-        Ok(status.expect("services change only here"))
+        Ok(OverrideReply { backend: status.expect("services change only here"), not_remembered })
     }
 }

@@ -1,15 +1,17 @@
 //! What is remembered of backends from one daemon to the next: what operators said, and their health.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_api::Override;
 use tracing::warn;
+
+use crate::state::{Durable, FileError, Files};
+
+const FILE: &str = "backends.json";
 
 const VERSION: u32 = 1;
 
@@ -55,7 +57,7 @@ pub(crate) struct Known {
 /// The file, and the boot it is written in.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    file: PathBuf,
+    files: Files,
     boot: String,
     /// What it holds.
     written: Remembered,
@@ -64,11 +66,11 @@ pub(crate) struct Memory {
 impl Memory {
     /// Reads what an earlier daemon left. That must never prevent a start: what cannot be understood is logged and
     /// counts as nothing.
-    pub(crate) fn open(state: &Path, boot: &str) -> (Self, Remembered) {
-        let file = state.join("backends.json");
-        let read = match fs::read(&file) {
-            Ok(json) => serde_json::from_slice::<Written>(&json).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    pub(crate) fn open(files: Files, boot: &str) -> (Self, Remembered) {
+        let file = files.path(FILE);
+        let read = match files.read(FILE) {
+            Ok(Some(json)) => serde_json::from_str::<Written>(&json).map_err(|error| error.to_string()),
+            Ok(None) => {
                 let (version, boot) = (VERSION, boot.to_owned());
                 Ok(Written { version, boot, overrides: vec![], health: vec![] })
             }
@@ -90,20 +92,19 @@ impl Memory {
         if found.boot != boot {
             found.health.clear();
         }
-        (Memory { file, boot: boot.to_owned(), written }, found)
+        (Memory { files, boot: boot.to_owned(), written }, found)
     }
 
     /// Replaces what is remembered in one step, if it is something else.
-    pub(crate) fn save(&mut self, overrides: Vec<Said>, health: Vec<Known>) -> io::Result<()> {
+    pub(crate) fn save(&mut self, overrides: Vec<Said>, health: Vec<Known>) -> Result<(), FileError> {
         let now = Remembered { overrides, health, ..Remembered::of(&self.boot) };
         if now != self.written {
-            let new = self.file.with_extension("json.new");
-            let json = serde_json::to_vec_pretty(&now)?;
-            let mut file = File::create(&new)?;
-            file.write_all(&json)?;
-            file.sync_all()?;
-            fs::rename(&new, &self.file)?;
+            let json = serde_json::to_vec_pretty(&now).expect("names and numbers are valid JSON");
+            self.files.replace(FILE, &json, Durable::Yes)?;
             self.written = now;
+        } else {
+            // It may be so again after something else could not be written.
+            self.files.settled(FILE);
         }
         Ok(())
     }
@@ -127,7 +128,10 @@ impl Remembered {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::state::tests::Scratch;
 
     fn known() -> Vec<Known> {
         let [service, backend] = ["web", "b"].map(str::to_owned);
@@ -146,37 +150,44 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_read_by_the_next_daemon_but_for_health_of_another_boot() {
-        let state = tempfile::tempdir().unwrap();
-        let (mut memory, found) = Memory::open(state.path(), "one");
+        let state = Scratch::default();
+        let (mut memory, found) = Memory::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (vec![], vec![]));
         memory.save(said(), known()).unwrap();
-        let (_, found) = Memory::open(state.path(), "one");
+        let (_, found) = Memory::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (said(), known()));
-        let (_, found) = Memory::open(state.path(), "two");
+        let (_, found) = Memory::open(state.files(), "two");
         assert_eq!((found.overrides, found.health), (said(), vec![]));
     }
 
     #[test]
     fn damaged_memory_counts_as_none() {
-        let state = tempfile::tempdir().unwrap();
+        let state = Scratch::default();
         for text in ["", "{", "[1]", r#"{"version":2,"boot":"one","overrides":[],"health":[]}"#] {
             fs::write(state.path().join("backends.json"), text).unwrap();
-            let (mut memory, found) = Memory::open(state.path(), "one");
+            let (mut memory, found) = Memory::open(state.files(), "one");
             assert_eq!((found.overrides, found.health), (vec![], vec![]), "{text:?}");
             memory.save(said(), vec![]).unwrap();
-            assert_eq!(Memory::open(state.path(), "one").1.overrides, said());
+            assert_eq!(Memory::open(state.files(), "one").1.overrides, said());
         }
     }
 
     #[test]
     fn damaged_entry_is_left_out_and_the_others_are_read() {
-        let state = tempfile::tempdir().unwrap();
-        let (mut memory, _) = Memory::open(state.path(), "one");
+        let state = Scratch::default();
+        let (mut memory, _) = Memory::open(state.files(), "one");
         memory.save(said(), known()).unwrap();
         let file = state.path().join("backends.json");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("\"overrides\": [", "\"overrides\": [{\"service\": 7},")).unwrap();
-        let (_, found) = Memory::open(state.path(), "one");
+        let (_, found) = Memory::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (said(), known()));
+
+        let mut bytes = fs::read(&file).unwrap();
+        let place = bytes.windows(9).position(|bytes| bytes == b"10.0.2.11").unwrap();
+        bytes[place] = 0xff;
+        fs::write(&file, bytes).unwrap();
+        let (_, found) = Memory::open(state.files(), "one");
+        assert_eq!((found.overrides, found.health), (said(), vec![]), "a byte that is no UTF-8");
     }
 }

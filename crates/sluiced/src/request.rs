@@ -1,6 +1,6 @@
 //! What other tasks ask of the reconcile task.
 
-use sluice_api::{BackendStatus, ErrorReply, OverrideRequest, ReloadStatus};
+use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, ReloadStatus};
 use sluice_core::census::Census;
 use sluice_core::model::Networks;
 use sluice_netlink::Event;
@@ -19,7 +19,7 @@ pub enum Request {
     /// Hand out how things are.
     View(oneshot::Sender<View>),
     /// An operator says something of a backend: who, and the answer, in which flows are not counted.
-    Override(OverrideRequest, u32, oneshot::Sender<Result<BackendStatus, Refused>>),
+    Override(OverrideRequest, u32, oneshot::Sender<Result<OverrideReply, Refused>>),
     /// Say how many of these flows a backend has, by the names of its service and itself; `None`: there is none such.
     Active([String; 2], Census, oneshot::Sender<Option<u64>>),
     /// Somebody else touched the table: look, and repair it.

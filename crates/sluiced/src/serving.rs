@@ -18,6 +18,7 @@ use tracing::warn;
 
 use crate::clock::now;
 use crate::daemon::Daemon;
+use crate::fatal::chain;
 use crate::reconcile::Trigger;
 use crate::remembered::{Known, Remembered, Said};
 use crate::standing::key;
@@ -52,8 +53,9 @@ impl<D: Dataplane> Daemon<D> {
         self.standings.hold(&services);
     }
 
-    /// Writes down what the next daemon has to know. A failure is logged: what is in force matters more.
-    pub(crate) fn remember(&mut self) {
+    /// Writes down what the next daemon has to know. A failure is logged, returned and tried again: what is in force matters
+    /// more.
+    pub(crate) fn remember(&mut self) -> Result<(), String> {
         let said = self.standings.overrides.iter().map(|(key, said)| Said {
             service: key.service.to_string(),
             backend: key.backend.to_string(),
@@ -67,8 +69,9 @@ impl<D: Dataplane> Daemon<D> {
             healthy,
         });
         let health = health.collect();
-        let saved = self.memory.save(said, health);
-        self.note_saved(saved.map_err(|error| error.to_string()));
+        let saved = self.memory.save(said, health).map_err(|error| chain(&error));
+        self.note_saved(saved.clone());
+        saved
     }
 
     /// Waits until the health of a backend changes.
@@ -82,7 +85,7 @@ impl<D: Dataplane> Daemon<D> {
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.follow(Trigger::Health, &services).await;
         self.flows.forget(forget);
-        self.remember();
+        let _ = self.remember();
     }
 
     /// Takes over what probes have found out. Returns the services that may serve otherwise, and the flows to backends

@@ -1,6 +1,6 @@
 //! What the daemon shows of itself.
 
-use sluice_api::{DaemonStatus, ServiceStatus, TableStatus};
+use sluice_api::{DaemonStatus, ServiceStatus, StateStatus, TableStatus};
 use sluice_core::model::ServiceName;
 use sluice_nft::{Dataplane, Table};
 
@@ -51,8 +51,12 @@ impl<D: Dataplane> Daemon<D> {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: std::process::id(),
                 started: self.started,
-                config: self.file.clone(),
-                socket: self.config.control.socket.clone(),
+                config: self.file.to_string_lossy().into_owned(),
+                socket: self.config.control.socket.to_string_lossy().into_owned(),
+            },
+            state: StateStatus {
+                directory: self.config.state.to_string_lossy().into_owned(),
+                problems: self.sysctls.unsaved(),
             },
         }
     }

@@ -119,11 +119,10 @@ pub async fn run<D: Dataplane>(
         let hint = error.hint();
         Fatal::new(Exit::Runtime, error, hint)
     })?;
-    let state = StateDir::open(&loaded.config.state).map_err(|error| {
-        let hint = error.hint();
-        Fatal::new(Exit::Runtime, error, hint)
-    })?;
-    let _held_to_the_end = claim()?;
+    let state = StateDir::open(&loaded.config.state)
+        .map_err(|error| Fatal::new(Exit::Runtime, error, "stop it, or name another directory in `state`"))?;
+    let held_to_the_end = claim()?;
+    state.ensure_alone(&held_to_the_end)?;
     let (_removed_at_the_end, listener) = socket.split();
     let teller = Teller::new(asking.clone(), counter.clone(), counters, proc.clone());
     let live = Live::new(teller.clone());
@@ -200,7 +199,7 @@ pub async fn run<D: Dataplane>(
         daemon.hand_over();
         return Ok(());
     }
-    daemon.stop()
+    daemon.stop().await
 }
 
 async fn tick(interval: &mut Option<Interval>) {

@@ -88,7 +88,7 @@ impl<D: Dataplane> Daemon<D> {
         match due {
             Due::Round(trigger) => self.round(trigger).await,
             Due::Forwarding => self.check_forwarding(),
-            Due::Save => self.remember(),
+            Due::Save => drop(self.remember()),
         }
     }
 
@@ -169,7 +169,7 @@ impl<D: Dataplane> Daemon<D> {
             Ok(()) => {}
             Err(error) => {
                 if before.as_ref().is_none_or(|before| before.error != error) {
-                    warn!("save the state of backends: {error} (a restart will not know it)");
+                    warn!("{error} (a restart will not know what is said of backends, nor their health)");
                 }
                 let retry = before.map_or_else(Retry::first, |before| before.retry.next_if_due());
                 self.unsaved = Some(Trouble { error, differences: vec![], retry });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_api::{DaemonStatus, HostStatus, ReloadStatus, Status, TableStatus, Timestamp};
+use sluice_api::{DaemonStatus, HostStatus, ReloadStatus, StateStatus, Status, TableStatus, Timestamp};
 use sluice_core::census::Census;
 use sluice_core::model::Services;
 use sluice_core::tally::tally_services;
@@ -46,6 +46,7 @@ pub struct View {
     pub(crate) table: TableStatus,
     pub(crate) events: Shared<Events>,
     pub(crate) daemon: DaemonStatus,
+    pub(crate) state: StateStatus,
 }
 
 /// What came of all reloads so far.
@@ -91,6 +92,7 @@ impl View {
             host,
             events: self.events.lately(now()),
             daemon: self.daemon.clone(),
+            state: self.state.clone(),
         }
     }
 }

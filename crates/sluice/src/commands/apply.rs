@@ -8,7 +8,6 @@ use serde::Serialize;
 use sluice_core::model::{Config, InForce, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
-use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::forwarding::{self, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
@@ -54,12 +53,11 @@ impl Apply {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let Config { forwarding: mode, state, control, services, .. } = config;
         output::log();
-        let state = daemon::exclude(
+        let (state, _claim) = daemon::exclude(
             common.socket_or(&control.socket),
             &state,
             "have it take its file with `sluice reload`, or stop it first",
         )?;
-        let _claim = Claim::take()?;
         let mut reconciler = Reconciler::new(kernel::open()?);
         // Holds the lock on the state directory until the end.
         let mut sysctls = Sysctls::new(Proc::default(), state);

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
-use sluice_api::{Admin, BackendStatus, Change, DEFAULT_SOCKET, OverrideRequest, number};
+use sluice_api::{Admin, BackendStatus, Change, DEFAULT_SOCKET, OverrideReply, OverrideRequest, number};
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
+use crate::text::safe;
 use crate::{daemon, output};
 
 /// A backend: SERVICE/BACKEND.
@@ -80,9 +81,10 @@ Examples:
 Of several backends each is done by itself: one that is refused keeps no other from being done, and the exit code \
 is 1.
 
-What is said here holds at once, survives reloads and restarts, and is shown by `sluice status`.
+What is said here holds at once and is shown by `sluice status`. It survives reloads and restarts of the daemon, and a \
+reboot if the `state` directory does; if it cannot be written down, a warning says so.
 
-JSON: an object a line, as the backends of `sluice status`; docs/cli-json.md has all keys.";
+JSON: an object a line, as the backends of `sluice status`, and `not_remembered`; docs/cli-json.md has all keys.";
 
 impl Backends {
     pub(crate) fn run(&self, common: &Common, admin: Admin) -> Result<ExitCode, Fatal> {
@@ -109,12 +111,18 @@ fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<
     let Named { service, backend } = named.clone();
     let what = format!("{service}/{backend}");
     let request = OverrideRequest { service, backend, change };
-    let status: BackendStatus =
+    let reply: OverrideReply =
         daemon::ask(&what, socket, async |client| client.set_override(&request).await)?;
-    if json {
-        return output::print_json_line(&status).map(drop);
+    if let Some(why) = &reply.not_remembered {
+        output::complain(&format!(
+            "warning: {what}: a restart of sluiced will not know of this: {}",
+            safe(why)
+        ));
     }
-    let BackendStatus { name, admin, weight, share, active, .. } = &status;
+    if json {
+        return output::print_json_line(&reply).map(drop);
+    }
+    let BackendStatus { name, admin, weight, share, active, .. } = &reply.backend;
     let left = active.map(|active| format!(", {}", number(active as usize, "live connection")));
     output::print(&format!(
         "{}/{name}: {}, weight {weight}, {:.1} % of new connections{}\n",

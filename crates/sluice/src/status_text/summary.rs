@@ -11,7 +11,7 @@ use crate::text::{Paint, age, grouped, percent, safe};
 const SCARCE: f64 = 0.8;
 
 pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> String {
-    let Status { reload, table, daemon, .. } = status;
+    let Status { reload, table, daemon, state, .. } = status;
     let mut text = String::new();
     let mut line = |args: std::fmt::Arguments<'_>| {
         writeln!(text, "{args}").expect("writing to a string does not fail");
@@ -61,7 +61,7 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
     };
     line(format_args!(
         "config  {}, read {} ago: {taken}, {}",
-        safe(&daemon.config.display().to_string()),
+        safe(&daemon.config),
         age(now, reload.at),
         safe(&reload.summary)
     ));
@@ -74,6 +74,13 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
         daemon.pid,
         age(now, daemon.started)
     ));
+    if !state.problems.is_empty() {
+        let problem = Paint::Bad.on("cannot be written: a restart will not know all that it should", colour);
+        line(format_args!("state   {} {problem}", safe(&state.directory)));
+    }
+    for problem in &state.problems {
+        line(format_args!("        {}", safe(problem)));
+    }
     text
 }
 

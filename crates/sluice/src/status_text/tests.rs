@@ -2,7 +2,7 @@
 
 use sluice_api::{
     Admin, BackendStatus, DaemonStatus, Event, EventKind, ForeignChange, ForeignChanges, Health, HostStatus,
-    Override, ProbeStatus, ReloadStatus, Severity, TableStatus,
+    Override, ProbeStatus, ReloadStatus, Severity, StateStatus, TableStatus,
 };
 
 use super::*;
@@ -102,12 +102,24 @@ pub(crate) fn status() -> Status {
             config: "/etc/sluice/sluice.yaml".into(),
             socket: "/run/sluice/sluice.sock".into(),
         },
+        state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
     }
 }
 
 #[test]
 fn status_of_all_services_is_aligned() {
     assert_golden("status.txt", &plain(&status(), at("2025-01-05T00:01:00Z")));
+}
+
+#[test]
+fn status_of_a_state_directory_that_cannot_be_written_says_why() {
+    let mut status = status();
+    let told = |status: &Status| plain(status, at("2025-01-05T00:01:00Z"));
+    assert!(!told(&status).contains("state   "), "{}", told(&status));
+    status.state.problems = vec!["write /run/sluice/backends.json: No space\u{1b}[31m left".into()];
+    let expected = "state   /run/sluice cannot be written: a restart will not know all that it should\n        \
+                    write /run/sluice/backends.json: No space\\u{1b}[31m left\n";
+    assert!(told(&status).ends_with(expected), "{}", told(&status));
 }
 
 #[test]

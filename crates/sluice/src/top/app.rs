@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use sluice_api::{Admin, BackendStatus, Change, OverrideRequest, Status, Timestamp};
+use sluice_api::{Admin, BackendStatus, Change, OverrideReply, OverrideRequest, Status, Timestamp};
 
 use super::column::{Column, Row};
 use super::rows::{Place, Sort, row, select};
@@ -17,7 +17,7 @@ pub(super) enum Event {
     /// The daemon was looked at: its state, or why not and what to do.
     Answer(Result<Box<Status>, String>, Instant),
     /// What came of an [`Effect::Override`].
-    Said(OverrideRequest, Result<Box<BackendStatus>, String>),
+    Said(OverrideRequest, Result<Box<OverrideReply>, String>),
     Key(KeyEvent),
     /// Columns and rows of the terminal.
     Size(u16, u16),
@@ -221,7 +221,8 @@ impl App {
 }
 
 /// What a backend is after an operator said something of it.
-fn told(request: &OverrideRequest, backend: &BackendStatus) -> String {
-    let BackendStatus { name, admin, share, .. } = backend;
-    format!("{}/{name}: {}, {} of new connections", request.service, admin.as_str(), percent(*share))
+fn told(request: &OverrideRequest, reply: &OverrideReply) -> String {
+    let BackendStatus { name, admin, share, .. } = &reply.backend;
+    let lost = if reply.not_remembered.is_some() { "; a restart will not know" } else { "" };
+    format!("{}/{name}: {}, {} of new connections{lost}", request.service, admin.as_str(), percent(*share))
 }

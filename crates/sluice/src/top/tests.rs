@@ -3,7 +3,9 @@ use std::time::{Duration, Instant};
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, style::Color};
-use sluice_api::{Admin, Change, Health, OverrideRequest, ProbeStatus, ServiceState, Status, Timestamp};
+use sluice_api::{
+    Admin, Change, Health, OverrideReply, OverrideRequest, ProbeStatus, ServiceState, Status, Timestamp,
+};
 
 use super::app::{App, Effect, Event, Mode};
 use super::column::{Column, fit};
@@ -242,7 +244,10 @@ fn drain_and_enable_are_done_after_y_only() {
     assert_eq!(key(&mut app, KeyCode::Char('y')), Some(Effect::Override(request.clone())));
     let mut drained = backend("ns1", "10.0.2.21:53", 1, 0.0);
     drained.admin = Admin::Drain;
-    app.update(Event::Said(request, Ok(Box::new(drained))), now());
+    app.update(
+        Event::Said(request, Ok(Box::new(OverrideReply { backend: drained, not_remembered: None }))),
+        now(),
+    );
     assert_eq!(app.notice, Some(Ok("dns/ns1: drain, 0.0 % of new connections".into())));
     type_keys(&mut app, "e");
     assert_eq!(app.notice, Some(Ok("dns/ns1: enabled already".into())));

@@ -10,7 +10,6 @@ mod written;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -26,6 +25,8 @@ use tracing::warn;
 pub use self::ledger::Carried;
 use self::ledger::Ledger;
 use self::written::Written;
+use crate::fatal::chain;
+use crate::state::Files;
 
 /// Shortest time from one look at all flows to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -84,11 +85,11 @@ impl Accounts {
     pub fn start(
         &self,
         services: Arc<Services>,
-        state: &Path,
+        files: Files,
         boot: &str,
         old: bool,
     ) -> io::Result<Accounting> {
-        let written = Written::at(state, boot);
+        let written = Written::at(files, boot);
         let (carried, before) = written.load(&services);
         let (conntrack, endings) = (Conntrack::open()?, Endings::open()?);
         let (wake, woken) = UnixStream::pair()?;
@@ -211,7 +212,7 @@ impl Counter {
             if let Err(error) = written.save(&carried)
                 && !std::mem::replace(complained, true)
             {
-                warn!("write down bytes of backends: {error} (after a restart they may be fewer)");
+                warn!("{} (after a restart bytes of backends may be fewer)", chain(&error));
             }
             *locked(&accounts.0.shown) = Some(carried);
         }

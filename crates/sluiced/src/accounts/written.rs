@@ -1,22 +1,21 @@
 //! What backends carried, from one daemon to the next.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-
 use serde::{Deserialize, Serialize};
 use sluice_core::model::{BackendName, ServiceName, Services};
 use sluice_netlink::conntrack::Bytes;
 use tracing::warn;
 
 use super::ledger::Carried;
+use crate::state::{Durable, FileError, Files};
+
+const FILE: &str = "bytes.json";
 
 const VERSION: u32 = 1;
 
 /// `bytes.json` in the state directory, and the boot it is written in.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
-    file: PathBuf,
+    files: Files,
     boot: String,
 }
 
@@ -37,16 +36,16 @@ struct Line {
 }
 
 impl Written {
-    pub(super) fn at(state: &Path, boot: &str) -> Self {
-        Written { file: state.join("bytes.json"), boot: boot.to_owned() }
+    pub(super) fn at(files: Files, boot: &str) -> Self {
+        Written { files, boot: boot.to_owned() }
     }
 
     /// What was counted before of these services, and whether some of it in this boot of the machine. It must never
     /// prevent a start: what cannot be understood is logged and counts as nothing.
     pub(super) fn load(&self, services: &Services) -> (Carried, bool) {
-        let contents = match fs::read(&self.file) {
-            Ok(json) => serde_json::from_slice::<Contents>(&json).map_err(|error| error.to_string()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return (Carried::new(), false),
+        let contents = match self.files.read(FILE) {
+            Ok(Some(json)) => serde_json::from_str::<Contents>(&json).map_err(|error| error.to_string()),
+            Ok(None) => return (Carried::new(), false),
             Err(error) => Err(error.to_string()),
         };
         let contents = contents.and_then(|contents| match contents.version {
@@ -56,7 +55,7 @@ impl Written {
         let Contents { boot, backends, .. } = match contents {
             Ok(contents) => contents,
             Err(error) => {
-                warn!("ignored {}: {error}", self.file.display());
+                warn!("ignored {}: {error}", self.files.path(FILE).display());
                 return (Carried::new(), true);
             }
         };
@@ -74,7 +73,7 @@ impl Written {
     }
 
     /// Replaces what is written in one step. Not synced: it is the daemon that may end at any time, not the machine.
-    pub(super) fn save(&self, carried: &Carried) -> io::Result<()> {
+    pub(super) fn save(&self, carried: &Carried) -> Result<(), FileError> {
         let lines = carried.iter().flat_map(|(service, backends)| {
             backends.iter().map(|(backend, bytes)| Line {
                 service: service.to_string(),
@@ -84,8 +83,7 @@ impl Written {
             })
         });
         let contents = Contents { version: VERSION, boot: self.boot.clone(), backends: lines.collect() };
-        let new = self.file.with_extension("json.new");
-        File::create(&new)?.write_all(&serde_json::to_vec(&contents)?)?;
-        fs::rename(&new, &self.file)
+        let json = serde_json::to_vec(&contents).expect("names and numbers are valid JSON");
+        self.files.replace(FILE, &json, Durable::No)
     }
 }

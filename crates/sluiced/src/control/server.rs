@@ -95,13 +95,13 @@ async fn set_override(
     }
     let names = [request.service.clone(), request.backend.clone()];
     match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
-        Ok(Ok(mut backend)) => {
+        Ok(Ok(mut reply)) => {
             // What was said holds already: counting may take a while.
             if let Some(flows) = counter.count().await {
                 let active = |answer| Request::Active(names, flows.census, answer);
-                backend.active = ask(&requests, active).await.ok().flatten();
+                reply.backend.active = ask(&requests, active).await.ok().flatten();
             }
-            Json(backend).into_response()
+            Json(reply).into_response()
         }
         Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
         Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),

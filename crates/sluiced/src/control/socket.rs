@@ -1,13 +1,15 @@
 //! The socket file: one owner, and only those may talk to it who should.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::Group;
+use nix::unistd::{Group, geteuid};
 use sluice_core::model::Control;
 use tokio::net::UnixListener;
 use tracing::warn;
@@ -67,9 +69,14 @@ impl ControlSocket {
         umask(before);
         let listener = listener.map_err(failed("listen on", path))?;
         let file = SocketFile(path.clone());
-        let group = control.group.as_deref().is_some_and(|group| give_to_group(path, group));
+        // By descriptor: who can write the directory could have put a link in its place.
+        let made = opened(path).map_err(failed("look at", path))?;
+        let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", made.as_raw_fd()));
+        let group =
+            control.group.as_deref().is_some_and(|group| give_to_group((path, &by_descriptor), group));
         let mode = if group { 0o660 } else { 0o600 };
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed("change mode of", path))?;
+        fs::set_permissions(&by_descriptor, Permissions::from_mode(mode))
+            .map_err(failed("change mode of", path))?;
         Ok(ControlSocket { file, listener })
     }
 
@@ -106,10 +113,22 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
+/// The socket itself, which we have just made.
+fn opened(path: &Path) -> io::Result<File> {
+    let flags = (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits();
+    // Which access does not matter with O_PATH.
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.file_type().is_socket() || metadata.uid() != geteuid().as_raw() {
+        return Err(io::Error::other("somebody else has put another file there"));
+    }
+    Ok(file)
+}
+
 /// Lets a group use the socket, if there is one of that name and we may.
-fn give_to_group(path: &Path, name: &str) -> bool {
+fn give_to_group((path, made): (&Path, &Path), name: &str) -> bool {
     let given = match Group::from_name(name) {
-        Ok(Some(group)) => chown(path, None, Some(group.gid.as_raw())).map_err(|error| error.to_string()),
+        Ok(Some(group)) => chown(made, None, Some(group.gid.as_raw())).map_err(|error| error.to_string()),
         Ok(None) => Err("no such group".to_owned()),
         Err(error) => Err(error.to_string()),
     };
@@ -122,8 +141,6 @@ fn give_to_group(path: &Path, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
-
     use super::*;
 
     fn control(directory: &Path, group: Option<&str>) -> Control {
@@ -181,6 +198,18 @@ mod tests {
         let error = ControlSocket::bind(&control).unwrap_err();
         assert!(matches!(error, SocketError::NoSocket(_)), "{error:?}");
         assert_eq!(fs::read_to_string(&control.socket).unwrap(), "data");
+    }
+
+    #[test]
+    fn link_or_file_in_place_of_a_socket_just_made_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, link, socket] = ["file", "link", "socket"].map(|name| directory.path().join(name));
+        fs::write(&file, "data").unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        opened(&file).unwrap_err();
+        opened(&link).unwrap_err();
+        opened(&socket).unwrap();
     }
 
     #[tokio::test]

@@ -146,6 +146,7 @@ fn changes_between(before: &Status, after: &Status) -> Changes {
         reload: (before.reload != after.reload).then(|| after.reload.clone()),
         table: (before.table != after.table).then(|| after.table.clone()),
         host: (before.host != after.host).then(|| after.host.clone()),
+        state: (before.state != after.state).then(|| after.state.clone()),
         events,
     }
 }

@@ -21,9 +21,7 @@ use sluice_core::plan::{Batch, Plan, Purpose};
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::{tally, tally_services};
 use sluice_core::transition::Transition;
-use sluice_nft::{
-    CommitError, Counters, Dataplane, Errno, Owner, Part, Receipt, Snapshot, Step, Table, TableFlags,
-};
+use sluice_nft::{Counters, Dataplane, Errno, Owner, Part, Receipt, Snapshot, Step, Table, TableFlags};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -323,22 +321,32 @@ impl<D: Dataplane> Reconciler<D> {
         self.known.as_ref().map(|known| Countable::of(&known.committed))
     }
 
-    /// Removes the table, if there is one; `services` are those it was made equal to.
-    pub fn remove<'a>(&mut self, services: impl Into<InForce<'a>>) -> Result<(), CommitError> {
+    /// Removes the table, if there is one; `services` are those it was made equal to. Like a round, it is tried again
+    /// where the kernel was short of something for a moment.
+    pub async fn remove<'a>(&mut self, services: impl Into<InForce<'a>>) -> Result<(), Failure> {
         self.write_totals(None);
         let known = self.known.take();
-        match self.dataplane.commit(&[Step::DeleteTable], None) {
-            Err(error) if error.errno == Errno::ENOENT => Ok(()),
-            Err(error) => Err(error),
-            Ok(Receipt { deleted, .. }) => {
-                if let Some(known) = known {
-                    self.totals.begin();
-                    self.totals.keep(known.committed.tally(services.into(), &deleted));
-                    self.write_totals(None);
-                }
-                Ok(())
+        let (mut left, mut backoff) = (ATTEMPTS, BACKOFF);
+        let deleted = loop {
+            left -= 1;
+            let failure = match self.dataplane.commit(&[Step::DeleteTable], None) {
+                Ok(Receipt { deleted, .. }) => break deleted,
+                Err(error) if error.errno == Errno::ENOENT => return Ok(()),
+                Err(error) => Failure::from(error),
+            };
+            if left == 0 || !failure.is_stale() {
+                return Err(failure);
             }
+            debug!("once more in {} ms: {}", backoff.as_millis(), chain(&failure));
+            sleep(backoff).await;
+            backoff *= 2;
+        };
+        if let Some(known) = known {
+            self.totals.begin();
+            self.totals.keep(known.committed.tally(services.into(), &deleted));
+            self.write_totals(None);
         }
+        Ok(())
     }
 
     /// Writes down what was counted of some services, or of all.

@@ -220,6 +220,11 @@ impl Host {
 
     /// Runs a daemon for as long as the story takes, and stops it.
     pub(crate) async fn run(&self, story: impl AsyncFnOnce(&Daemon)) {
+        self.run_to_its_end(story).await.unwrap();
+    }
+
+    /// The same, whatever comes of the stop.
+    pub(crate) async fn run_to_its_end(&self, story: impl AsyncFnOnce(&Daemon)) -> Result<(), Fatal> {
         let (requests, receiver) = request::channel();
         let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
         let story = async {
@@ -227,7 +232,7 @@ impl Host {
             requests.send(Request::Stop).await.unwrap();
         };
         let (ended, ()) = tokio::join!(self.daemon((requests.clone(), receiver)), story);
-        ended.unwrap();
+        ended
     }
 
     /// The same, but the daemon ends without doing anything more.
@@ -263,7 +268,7 @@ impl Host {
             notify: Notify::to(notify),
             watchdog: self.watchdog,
             // All of them are in one namespace.
-            claim: || Ok(Claim::default()),
+            claim: || Ok(Claim::assumed()),
             prober: self.network.prober(),
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
@@ -294,7 +299,8 @@ impl Daemon<'_> {
     pub(crate) async fn set(&self, backend: &str, change: Change) -> Result<BackendStatus, Refused> {
         let (service, backend) = backend.split_once('/').unwrap();
         let request = OverrideRequest { service: service.into(), backend: backend.into(), change };
-        self.ask(|answer| Request::Override(request, 1000, answer)).await
+        let reply = self.ask(|answer| Request::Override(request, 1000, answer)).await;
+        reply.map(|reply| reply.backend)
     }
 
     pub(crate) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> T {

@@ -1,8 +1,9 @@
 //! What operators say of backends.
 
+use std::fs;
 use std::time::Duration;
 
-use sluice_api::{Admin, BackendStatus, Change, OverrideRequest};
+use sluice_api::{Admin, Change, OverrideReply, OverrideRequest};
 use sluice_core::flows::Whither;
 use sluice_nft::Errno;
 use sluiced::flows::Order;
@@ -14,9 +15,36 @@ use crate::host::{Daemon, Host};
 
 const ENOMEM: Errno = Errno(12);
 
-async fn say(daemon: &Daemon<'_>, backend: &str, change: Change) -> Result<BackendStatus, Refused> {
+async fn say(daemon: &Daemon<'_>, backend: &str, change: Change) -> Result<OverrideReply, Refused> {
     let request = OverrideRequest { service: "web".into(), backend: backend.into(), change };
     daemon.ask(|answer| Request::Override(request, 1000, answer)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn override_that_cannot_be_written_is_answered_as_such_until_a_refresh_writes_it() {
+    let host = Host::new(&format!("{WEB}\nrefresh: 60s"));
+    let (file, in_the_way) = (host.path("run/backends.json"), host.path("run/backends.json.new"));
+    host.run(async |daemon| {
+        assert_eq!(daemon.status().await.state.problems, [""; 0]);
+        fs::create_dir(&in_the_way).unwrap();
+        let drain = Change::Admin(Admin::Drain);
+        let reply = say(daemon, "10.0.2.11:8080", drain).await.unwrap();
+        let why = format!("write {}: Is a directory (os error 21)", file.display());
+        assert_eq!((reply.backend.admin, reply.not_remembered), (Admin::Drain, Some(why.clone())));
+        assert_eq!(daemon.status().await.state.problems, [why]);
+        assert!(!file.exists());
+        // As before: there is nothing to remember.
+        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Enabled)).await.unwrap();
+        assert_eq!(daemon.status().await.state.problems, [""; 0]);
+        say(daemon, "10.0.2.11:8080", drain).await.unwrap();
+
+        fs::remove_dir(&in_the_way).unwrap();
+        sleep(Duration::from_secs(61)).await;
+        assert_eq!(daemon.status().await.state.problems, [""; 0]);
+        assert!(fs::read_to_string(&file).unwrap().contains("\"drain\""));
+        assert_eq!(say(daemon, "10.0.2.11:8080", drain).await.unwrap().not_remembered, None);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 use sluice_nft::Errno;
 use sluiced::fatal::Exit;
+use tokio::time::sleep;
 
 use crate::host::{FORWARD4, FORWARD6, Host};
 use crate::{WEB, WEB3};
@@ -130,4 +132,26 @@ async fn start_after_a_crash_replaces_the_socket_and_survives_corrupt_state() {
     fs::write(host.path("run/state.json"), "{\"version\": 1, \"sys").unwrap();
     host.run(async |daemon| assert!(daemon.status().await.table.synced)).await;
     assert!(!host.socket().exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_without_a_state_directory_serves_and_says_so_until_there_is_one() {
+    let host = Host::new("");
+    let state = host.path("state");
+    host.configure(&format!("{WEB}\nrefresh: 60s\nstate: {}", state.display()));
+    fs::write(&state, "").unwrap();
+    host.run(async |daemon| {
+        let status = daemon.status().await;
+        assert!(status.table.synced && status.table.present);
+        assert_eq!(status.state.directory, state.display().to_string());
+        let why = format!("open the state directory {}: Not a directory (os error 20)", state.display());
+        assert!(status.state.problems.iter().any(|problem| *problem == why), "{:?}", status.state.problems);
+
+        fs::remove_file(&state).unwrap();
+        sleep(Duration::from_secs(61)).await;
+        assert_eq!(daemon.status().await.state.problems, [""; 0]);
+        assert!(fs::read_to_string(state.join("state.json")).unwrap().contains(FORWARD4));
+    })
+    .await;
+    assert_eq!(host.sysctl(FORWARD4), "0");
 }

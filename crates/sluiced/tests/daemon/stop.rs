@@ -1,5 +1,9 @@
 //! What an orderly stop leaves.
 
+use std::fs;
+
+use sluice_nft::Errno;
+
 use crate::WEB;
 use crate::host::{FORWARD4, Host};
 
@@ -32,6 +36,50 @@ async fn stop_with_keep_leaves_all_and_a_later_stop_still_puts_forwarding_back()
     host.configure(WEB);
     host.run(async |daemon| drop(daemon.status().await)).await;
     assert_eq!(host.kernel().table(), None);
+    assert_eq!(host.sysctl(FORWARD4), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_tries_again_where_a_round_would() {
+    const ENOBUFS: Errno = Errno(105);
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        (0..3).for_each(|n| host.kernel().fail_commit(n, ENOBUFS));
+    })
+    .await;
+    assert_eq!((host.kernel().table(), host.sysctl(FORWARD4)), (None, "0".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stop_that_cannot_remove_the_table_still_puts_forwarding_back_and_fails() {
+    const ENOMEM: Errno = Errno(12);
+    let host = Host::new(WEB);
+    let ended = host
+        .run_to_its_end(async |daemon| {
+            daemon.status().await;
+            host.kernel().fail_commit(0, ENOMEM);
+        })
+        .await;
+    let told = ended.unwrap_err().to_string();
+    assert!(told.starts_with("commit a batch: Cannot allocate memory"), "{told}");
+    assert!(host.kernel().table().is_some());
+    assert_eq!(host.sysctl(FORWARD4), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sysctl_that_cannot_be_put_back_is_put_back_by_the_next_stop() {
+    let host = Host::new(WEB);
+    let file = host.path(&format!("proc/sys/{FORWARD4}"));
+    host.run(async |daemon| {
+        daemon.status().await;
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+    })
+    .await;
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, "1").unwrap();
+    host.run(async |daemon| drop(daemon.status().await)).await;
     assert_eq!(host.sysctl(FORWARD4), "0");
 }
 

@@ -10,6 +10,7 @@ use clap::Args;
 use sluice_core::model::Services;
 use sluice_testkit::{Datagram, eventually};
 use sluiced::accounts::{Accounting, Accounts};
+use sluiced::state::StateDir;
 
 use super::bed::Bed;
 use super::pool::{MAX_FLOWS, Pool};
@@ -57,7 +58,7 @@ struct Machine {
     bed: Bed,
     accounts: Accounts,
     accounting: Option<Accounting>,
-    _state: tempfile::TempDir,
+    _state: (StateDir, tempfile::TempDir),
     /// Nanoseconds a new flow, and an end.
     new: Vec<f64>,
     end: Vec<f64>,
@@ -116,18 +117,19 @@ impl BenchAccounting {
 impl Machine {
     fn new(mode: Mode, pool: Pool, core: usize, services: &Arc<Services>) -> anyhow::Result<Self> {
         let (bed, _) = Bed::new(pool, Shape::RandomMasquerade, core)?;
-        let state = tempfile::tempdir().context("make a directory")?;
+        let directory = tempfile::tempdir().context("make a directory")?;
+        let state = StateDir::open(directory.path()).context("lock it")?;
         let accounts = Accounts::default();
         if mode != Mode::Off {
             bed.balancer().set_sysctl("net/netfilter/nf_conntrack_acct", "1");
         }
-        let start = || accounts.start(services.clone(), state.path(), "", false);
+        let start = || accounts.start(services.clone(), state.files(), "", false);
         let accounting = match mode {
             Mode::Daemon => Some(bed.balancer().run(start).context("start the thread that counts")?),
             Mode::Off | Mode::Kernel => None,
         };
         let (new, end, thread) = Default::default();
-        Ok(Machine { bed, accounts, accounting, _state: state, new, end, thread })
+        Ok(Machine { bed, accounts, accounting, _state: (state, directory), new, end, thread })
     }
 
     fn measure(&mut self, warm_up: &[Datagram], timed: &[Datagram]) -> anyhow::Result<()> {

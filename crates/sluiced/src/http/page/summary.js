@@ -102,13 +102,16 @@ class Summary {
   }
 
   /** Drawn only when it changes, or a screen reader would read it each second. */
-  alerts({ reload, table }) {
+  alerts({ reload, table, state }) {
     const alerts = [];
     if (!table.synced) {
       const why = table.error === null ? '' : `: ${table.error}`;
       alerts.push([`The kernel is not equal to the configuration${why}`, table.differences]);
     }
     if (!reload.ok) alerts.push([`The configuration was not taken: ${reload.summary}`, reload.problems]);
+    if (state.problems.length > 0) {
+      alerts.push([`${state.directory} cannot be written: a restart will not know all that it should`, state.problems]);
+    }
     const told = JSON.stringify(alerts);
     if (this.told === told) return;
     this.told = told;

@@ -1,0 +1,103 @@
+//! `state.json`: the sysctls that were changed, and what they were before.
+
+use serde::{Deserialize, Serialize};
+use sluice_netlink::switched;
+use tracing::warn;
+
+use super::{Durable, FileError, Files};
+
+const FILE: &str = "state.json";
+
+const VERSION: u32 = 1;
+
+/// Contents of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct State {
+    version: u32,
+    /// The boot it speaks of; sysctls do not outlive it.
+    boot: String,
+    /// Sysctls that we changed, in that order.
+    pub(crate) sysctls: Vec<Changed>,
+}
+
+/// A sysctl that we changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Which: `net/ipv4/ip_forward`.
+    pub key: String,
+    /// Its value before.
+    pub was: String,
+    /// The value we gave it.
+    pub now: String,
+}
+
+/// What an earlier daemon left.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    /// Of this boot.
+    pub(crate) state: State,
+    /// Sysctls that were changed under another boot id, and that id.
+    pub(crate) before: Option<(String, Vec<Changed>)>,
+    /// Why the file says nothing.
+    pub(crate) unreadable: Option<String>,
+}
+
+impl Changed {
+    /// Whether it is a change that sluice makes. Whoever can write the file must not have us write anything else.
+    fn is_ours(&self) -> bool {
+        switched(&self.key) == Some((&*self.was, &*self.now))
+    }
+}
+
+impl State {
+    /// Nothing was changed since this `boot` of the machine.
+    pub(crate) fn none(boot: &str) -> Self {
+        State { version: VERSION, boot: boot.to_owned(), sysctls: vec![] }
+    }
+
+    /// The boot it speaks of.
+    pub(crate) fn boot(&self) -> &str {
+        &self.boot
+    }
+
+    /// What an earlier daemon left during this `boot` of the machine. State must never prevent a start: what cannot be
+    /// understood is logged and counts as nothing.
+    pub(crate) fn load(files: &Files, boot: &str) -> Recorded {
+        let mut recorded = Recorded { state: State::none(boot), before: None, unreadable: None };
+        let state = match files.read(FILE) {
+            Ok(None) => return recorded,
+            Ok(Some(json)) => serde_json::from_str::<State>(&json).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let path = files.path(FILE);
+        let ignored = match state {
+            Ok(state) if state.version != VERSION => {
+                format!("version {} of its format is not known", state.version)
+            }
+            Ok(State { boot: other, sysctls, .. }) => {
+                let (ours, others) = sysctls.into_iter().partition::<Vec<_>, _>(Changed::is_ours);
+                for Changed { key, was, now } in others {
+                    warn!(
+                        "ignored {key:?} in {}: sluice never changes it from {was:?} to {now:?}",
+                        path.display()
+                    );
+                }
+                match other == boot {
+                    true => recorded.state.sysctls = ours,
+                    false => recorded.before = Some((other, ours)),
+                }
+                return recorded;
+            }
+            Err(error) => error,
+        };
+        warn!("ignored {}: {ignored}", path.display());
+        recorded.unreadable = Some(format!("read {}: {ignored}", path.display()));
+        recorded
+    }
+
+    /// Replaces the file.
+    pub(crate) fn save(&self, files: &Files) -> Result<(), FileError> {
+        let json = serde_json::to_vec_pretty(self).expect("strings and numbers are valid JSON");
+        files.replace(FILE, &json, Durable::Yes)
+    }
+}

@@ -1,0 +1,123 @@
+//! A model of conntrack: flows come into being as the rules have them, and the daemon's flow cleaner works on it.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use sluice_core::balance::Load;
+use sluice_core::census::{Census, Way};
+use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
+use sluice_nft::trace::{Entry, Packet};
+use sluiced::flows::FlowTable;
+
+/// `IPS_DST_NAT` of the kernel.
+const DST_NAT: u32 = 1 << 5;
+
+/// Clones are the same table.
+#[derive(Clone, Default)]
+pub struct Conntrack(Rc<RefCell<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    flows: Vec<Tracked>,
+    deleted: Vec<Tracked>,
+    reset: Vec<Tracked>,
+    ids: u32,
+}
+
+/// A flow, and how it came to the host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracked {
+    pub flow: Flow,
+    pub entry: Entry,
+}
+
+impl Tracked {
+    /// Whether it is UDP or a TCP connection that nobody answered yet.
+    pub fn is_unfinished(&self) -> bool {
+        self.flow.protocol == Packet::UDP || self.flow.is_opening()
+    }
+}
+
+impl Conntrack {
+    /// Tracks a flow that goes to `backend`, unless there is one already.
+    pub fn track(&self, packet: &Packet, backend: Option<SocketAddr>, opening: bool) {
+        let mut inner = self.0.borrow_mut();
+        let same = |known: &Tracked| {
+            let Flow { protocol, client, to, .. } = known.flow;
+            (protocol, client, to) == (packet.protocol, packet.source, packet.destination)
+        };
+        if inner.flows.iter().any(same) {
+            return;
+        }
+        inner.ids += 1;
+        let state = if opening { TcpState::SynSent } else { TcpState::Established };
+        let flow = Flow {
+            protocol: packet.protocol,
+            client: packet.source,
+            to: packet.destination,
+            backend: backend.unwrap_or(packet.destination),
+            back_to: packet.source,
+            status: if backend.is_some() { DST_NAT } else { 0 },
+            tcp_state: (packet.protocol == Packet::TCP).then_some(state),
+            id: inner.ids,
+            zone: 0,
+            expires: 100,
+            bytes: None,
+        };
+        inner.flows.push(Tracked { flow, entry: packet.entry.clone() });
+    }
+
+    pub fn flows(&self) -> Vec<Tracked> {
+        self.0.borrow().flows.clone()
+    }
+
+    /// What was deleted, and what was reset, since this was last asked.
+    pub fn take_ended(&self) -> (Vec<Tracked>, Vec<Tracked>) {
+        let mut inner = self.0.borrow_mut();
+        (std::mem::take(&mut inner.deleted), std::mem::take(&mut inner.reset))
+    }
+
+    pub fn census(&self) -> Census {
+        let mut census = Census::default();
+        for Tracked { flow, .. } in &self.0.borrow().flows {
+            if flow.is_translated() {
+                let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
+                census.add(way, Load { active: 1, opened: 0 });
+            }
+        }
+        census
+    }
+
+    fn end(&self, flows: &[Flow], reset: bool) -> usize {
+        let mut inner = self.0.borrow_mut();
+        let (ended, left): (Vec<_>, Vec<_>) =
+            inner.flows.drain(..).partition(|known| flows.iter().any(|flow| flow.id == known.flow.id));
+        let count = ended.len();
+        inner.flows = left;
+        if reset {
+            inner.reset.extend(ended)
+        } else {
+            inner.deleted.extend(ended)
+        }
+        count
+    }
+}
+
+impl FlowTable for Conntrack {
+    fn each(&mut self, filter: &Filter, f: &mut dyn FnMut(Flow)) -> io::Result<()> {
+        let flows = self.flows();
+        flows.iter().map(|known| known.flow).filter(|flow| filter.fits(flow)).for_each(f);
+        Ok(())
+    }
+
+    fn delete(&mut self, flows: &[Flow]) -> io::Result<usize> {
+        Ok(self.end(flows, false))
+    }
+
+    fn reset(&mut self, flows: &[Flow], _: Duration) -> io::Result<Reset> {
+        Ok(Reset { ended: self.end(flows, true), untold: None })
+    }
+}

@@ -1,0 +1,302 @@
+//! The machine that a history happens on: files, sysctls, hosts, conntrack, a kernel, and the daemon when it runs.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use sluice_api::{HostStatus, OverrideReply, OverrideRequest, ReloadStatus, Status};
+use sluice_core::model::Networks;
+use sluice_netlink::Proc;
+use sluice_nft::Table;
+use sluice_nft::trace::{Host, Outcome, Packet, Tracer};
+use sluice_probe::Prober;
+use sluiced::census::{Counted, Counts, Question};
+use sluiced::claim::Claim;
+use sluiced::connections::Listing;
+use sluiced::fatal::Fatal;
+use sluiced::flows::{Cleaner, Flows, Order};
+use sluiced::notify::Notify;
+use sluiced::request::{self, Refused, Request};
+use sluiced::tasks::{self, Surroundings};
+use sluiced::totals::Totals;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep};
+
+use crate::conntrack::Conntrack;
+use crate::event::Answers;
+use crate::hosts::Hosts;
+use crate::plane::Plane;
+
+pub const FORWARD: &str = "net/ipv4/ip_forward";
+
+/// Time between two looks at whether all is quiet.
+const STEP: Duration = Duration::from_millis(100);
+
+/// As long as nothing was committed for so many steps, everything is quiet.
+const QUIET: u32 = 6;
+
+/// Steps after which it is not going to be quiet.
+const RESTLESS: u32 = 80;
+
+pub struct Machine {
+    directory: tempfile::TempDir,
+    pub plane: Plane,
+    pub hosts: Hosts,
+    pub conntrack: Conntrack,
+    cleaner: Cleaner<Conntrack>,
+    orders: (Sender<Order>, Receiver<Order>),
+    questions: (Sender<Question>, Receiver<Question>),
+    pub networks: Vec<(String, String)>,
+    tracer: Tracer,
+    daemon: Option<Running>,
+}
+
+struct Running {
+    requests: mpsc::Sender<Request>,
+    task: JoinHandle<Result<(), Fatal>>,
+}
+
+impl Machine {
+    pub fn new(plane: Plane) -> Self {
+        // In memory: histories write a lot.
+        let shm = Path::new("/dev/shm");
+        let directory =
+            if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.expect("a directory");
+        for (path, value) in [
+            ("proc/sys/kernel/random/boot_id", "boot"),
+            (&format!("proc/sys/{FORWARD}"), "0"),
+            ("proc/sys/net/ipv6/conf/all/forwarding", "0"),
+            ("proc/thread-self/net/ipv6_route", ""),
+        ] {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("make a directory");
+            fs::write(path, value).expect("write");
+        }
+        let local = ["203.0.113.10", "203.0.113.11", "10.0.2.1"].map(|a| a.parse().expect("an address"));
+        let conntrack = Conntrack::default();
+        Machine {
+            directory,
+            plane,
+            hosts: Hosts::default(),
+            cleaner: Cleaner::new(conntrack.clone()),
+            conntrack,
+            orders: channel(),
+            questions: channel(),
+            networks: vec![],
+            tracer: Tracer::new(Host { local: local.into(), ..Host::default() }),
+            daemon: None,
+        }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes the configuration file.
+    pub fn configure(&self, yaml: &str) {
+        let (socket, state) = (self.path("run/sluice.sock"), self.path("state"));
+        let text = format!("control: {{socket: {}}}\nstate: {}\n{yaml}", socket.display(), state.display());
+        fs::write(self.path("sluice.yaml"), text).expect("write the configuration");
+    }
+
+    pub fn proc(&self) -> Proc {
+        Proc::at(self.path("proc"))
+    }
+
+    pub fn forwards(&self) -> bool {
+        self.proc().sysctl(FORWARD).expect("a sysctl") == "1"
+    }
+
+    /// Lets the state directory vanish for whoever wants to write there, or be back.
+    pub fn state_dir(&self, writable: bool) {
+        let (there, away) = (self.path("state"), self.path("away"));
+        if writable && away.exists() {
+            let _ = fs::remove_file(&there);
+            fs::rename(away, there).expect("put the state directory back");
+        } else if !writable && !away.exists() && there.exists() {
+            fs::rename(&there, away).expect("take the state directory away");
+            fs::write(&there, "").expect("put a file in its place");
+        }
+    }
+
+    pub fn has_state_dir(&self) -> bool {
+        !self.path("away").exists()
+    }
+
+    /// Networks of the host, as the daemon knows them.
+    pub fn known_networks(&self) -> Networks {
+        Networks::of(self.networks.iter().map(|(name, net)| (name.clone(), net.parse().expect("a network"))))
+    }
+
+    pub fn runs(&self) -> bool {
+        self.daemon.as_ref().is_some_and(|daemon| !daemon.task.is_finished())
+    }
+
+    /// Starts a daemon. It may still be starting when this returns.
+    pub fn start(&mut self) {
+        let (requests, receiver) = request::channel();
+        let surroundings = Surroundings {
+            config: self.path("sluice.yaml"),
+            proc: self.proc(),
+            notify: Notify::to(|_| {}),
+            watchdog: None,
+            claim: || Ok(Claim::assumed()),
+            prober: Prober::with(self.hosts.attempt(), 0),
+            flows: Flows::to(self.orders.0.clone()),
+            counter: Counts::to(self.questions.0.clone()),
+            listing: Listing::to(channel().0),
+            networks: self.known_networks(),
+            counters: Box::new(|_, _| Ok(vec![])),
+        };
+        let (plane, asking) = (self.plane.clone(), requests.clone());
+        let task = spawn_local(async move {
+            tasks::run(surroundings, || Ok(plane), |_, _| Ok(()), (asking, receiver)).await
+        });
+        self.daemon = Some(Running { requests, task });
+    }
+
+    /// Ends the daemon as this request says, and returns what it ended with.
+    pub async fn end(&mut self, request: Request) -> Result<(), String> {
+        let Some(Running { requests, mut task }) = self.daemon.take() else { return Ok(()) };
+        // It may be busy for as long as a round takes.
+        let _ = requests.send(request).await;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut task => break ended,
+                () = sleep(STEP) => self.pump(),
+            }
+        };
+        self.pump();
+        match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(fatal)) => Err(fatal.to_string()),
+            // It was killed at a commit.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Ends the daemon as kill -9 does.
+    pub async fn kill(&mut self) {
+        if let Some(Running { task, .. }) = self.daemon.take() {
+            task.abort();
+            let _ = task.await;
+        }
+        // What it had ordered of a thread of its own.
+        while self.orders.1.try_recv().is_ok() {}
+        self.cleaner = Cleaner::new(self.conntrack.clone());
+    }
+
+    /// What the daemon ended with, if it did by itself.
+    pub async fn fate(&mut self) -> Option<String> {
+        let Running { task, .. } = self.daemon.take_if(|daemon| daemon.task.is_finished())?;
+        Some(match task.await {
+            Ok(Ok(())) => "it stopped".to_owned(),
+            Ok(Err(fatal)) => fatal.to_string(),
+            Err(error) => error.to_string(),
+        })
+    }
+
+    pub async fn reload(&mut self) -> Option<ReloadStatus> {
+        self.ask(|answer| Request::Reload(Some(answer))).await
+    }
+
+    pub async fn operator(&mut self, request: OverrideRequest) -> Option<Result<OverrideReply, Refused>> {
+        self.ask(|answer| Request::Override(request, 0, answer)).await
+    }
+
+    pub async fn status(&mut self) -> Option<Status> {
+        let view = self.ask(Request::View).await?;
+        let census = self.conntrack.census();
+        Some(view.status(&Totals::default().counted(), Some(&census), HostStatus::default()))
+    }
+
+    /// Sends something that is not answered.
+    pub async fn tell(&mut self, request: Request) {
+        if let Some(daemon) = &self.daemon {
+            let _ = daemon.requests.send(request).await;
+        }
+    }
+
+    /// Asks the daemon; `None` if it ended meanwhile.
+    pub async fn ask<T>(&mut self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (sender, mut answer) = oneshot::channel();
+        self.daemon.as_ref()?.requests.send(request(sender)).await.ok()?;
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer.ok(),
+                () = sleep(STEP) => self.pump(),
+            }
+        }
+    }
+
+    /// Lets time pass until nothing happens any more; `false` if something always does.
+    pub async fn settle(&mut self) -> bool {
+        let mut quiet = 0;
+        for _ in 0..RESTLESS {
+            let before = self.plane.tried();
+            self.pass(STEP).await;
+            quiet = if self.plane.tried() == before { quiet + 1 } else { 0 };
+            if quiet >= QUIET {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Lets this much time pass.
+    pub async fn pass(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            sleep(STEP.min(end - Instant::now())).await;
+            self.pump();
+        }
+        // What is due at this very moment happens.
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        self.pump();
+    }
+
+    /// Does what threads of the daemon do beside it: deletes flows, and counts them.
+    fn pump(&mut self) {
+        let now = Instant::now().into_std();
+        while let Ok(order) = self.orders.1.try_recv() {
+            self.cleaner.order(order, now);
+        }
+        self.cleaner.run(now);
+        while let Ok(Question { answer, .. }) = self.questions.1.try_recv() {
+            let counted =
+                Counted { census: self.conntrack.census(), at: now, took: Duration::from_millis(1) };
+            let _ = answer.send(Ok(counted));
+        }
+    }
+
+    /// What becomes of a packet now.
+    pub fn trace(&mut self, table: Option<&Table>, packet: &Packet) -> Outcome {
+        let nothing = Table::default();
+        self.tracer.trace(table.unwrap_or(&nothing), packet).outcome
+    }
+
+    /// Sends the first packet of a flow, and tracks it.
+    pub fn send(&mut self, packet: &Packet) {
+        let table = self.plane.table();
+        let to = match self.trace(table.as_ref(), packet) {
+            Outcome::Translated { to, .. } => Some(to),
+            Outcome::Untranslated { .. } => None,
+            Outcome::Dropped | Outcome::Reset | Outcome::Unreachable => return,
+        };
+        let answers = to.map_or(Answers::Well, |to| self.hosts.answers(to.ip()));
+        if answers == Answers::Refuses && packet.protocol == Packet::TCP {
+            return;
+        }
+        self.conntrack.track(packet, to, answers == Answers::Hangs);
+    }
+}
+
+/// The address of a host of the histories.
+pub fn host(index: usize) -> IpAddr {
+    crate::file::ADDRESSES[index % crate::file::ADDRESSES.len()].parse().expect("an address")
+}

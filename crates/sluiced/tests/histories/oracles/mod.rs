@@ -1,0 +1,52 @@
+//! What has to be so after each event. None of them shares code with what it judges.
+
+mod due;
+mod flows;
+mod packets;
+mod status;
+mod table;
+
+use std::time::Duration;
+
+use sluice_api::Status;
+use tokio::time::Instant;
+
+use crate::history::{History, Verdict};
+
+/// Looks at everything; `settled` if nothing is under way.
+pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> Verdict {
+    due::happened(history)?;
+    packets::were_translated(history)?;
+    let quiet = settled && status.table.synced && !history.machine.hosts.any_flaps();
+    if quiet {
+        history.reach.hit("oracles: all was quiet");
+        table::is_fresh(history, Instant::now())?;
+        status::is_true(history, status)?;
+        packets::go_to_the_pool(history)?;
+    } else {
+        history.reach.hit("oracles: something was under way");
+    }
+    flows::are_right(history, quiet).await?;
+    history.table = history.machine.plane.table();
+    history.model.touched.clear();
+    Ok(())
+}
+
+/// Looks at what a daemon left that was stopped in order.
+pub async fn stopped(history: &mut History<'_>, keeps: bool) -> Verdict {
+    let table = history.machine.plane.table();
+    if table.is_some() != keeps {
+        return Err(format!("table after a stop with on_stop keep={keeps}: {}", table.is_some()));
+    }
+    if !keeps && history.machine.forwards() {
+        return Err("forwarding was not put back by a stop".into());
+    }
+    history.reach.hit(if keeps { "stopped, table kept" } else { "stopped, table removed" });
+    history.machine.plane.take_record();
+    history.table = table;
+    if !keeps {
+        history.machine.pass(Duration::from_secs(2)).await;
+        flows::nobody_takes_any(history)?;
+    }
+    Ok(())
+}
