@@ -10,14 +10,14 @@ use tokio::task::{JoinHandle, spawn_blocking};
 /// Who waits for the answer to a reload.
 pub(crate) type Asked = Vec<oneshot::Sender<ReloadStatus>>;
 
-/// A configuration that was read, and who asked for it.
-pub(crate) type Read = (Result<Loaded, Vec<Problem>>, Asked);
+/// What reading the configuration comes to: the configuration, or all that is wrong with it.
+pub(crate) type Loads = Result<Loaded, Vec<Problem>>;
 
 /// At most one load runs. Those who ask meanwhile get one after it together, because the file may have changed since that
 /// one began.
 #[derive(Debug, Default)]
 pub(crate) struct Loading {
-    running: Option<(JoinHandle<Result<Loaded, Vec<Problem>>>, Asked)>,
+    running: Option<(JoinHandle<Loads>, Asked)>,
     /// `None`: nobody asked since it began.
     again: Option<Asked>,
 }
@@ -39,8 +39,8 @@ impl Loading {
         is_asked
     }
 
-    /// The next configuration that was read. May be called again after it was given up.
-    pub(crate) async fn next(&mut self) -> Read {
+    /// The next configuration that was read, and who asked for it. May be called again after it was given up.
+    pub(crate) async fn next(&mut self) -> (Loads, Asked) {
         let Some((load, _)) = &mut self.running else { return std::future::pending().await };
         let loaded = load.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         (loaded, self.running.take().map(|(_, asked)| asked).unwrap_or_default())
