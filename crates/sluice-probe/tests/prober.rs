@@ -129,11 +129,11 @@ async fn backend_watched_again_keeps_its_verdict_until_the_new_check_has_had_its
     assert_eq!((now.health, now.is_up, now.since, now.last), (Health::Unhealthy, false, since, None));
     assert_eq!(*prober.board().down(), [key("web")].into());
     *outcome.lock().unwrap() = Verdict::Success;
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    let now = report(&prober, "web");
+    let succeeded =
+        |report: &Report| report.last.as_ref().is_some_and(|last| last.verdict == Verdict::Success);
+    let now = until(&prober, "web", succeeded).await;
     assert_eq!((now.health, now.last.unwrap().in_a_row), (Health::Unhealthy, (1, 2)), "rise is 2");
-    tokio::time::sleep(Duration::from_millis(30)).await;
-    assert_eq!(report(&prober, "web").health, Health::Healthy);
+    until(&prober, "web", |report| report.health == Health::Healthy).await;
     let flip = Flip { was_up: false, is_up: true };
     assert_eq!(prober.board().take_changes(), [(key("web"), flip)].into());
     assert_eq!(*prober.board().down(), [].into());
@@ -149,8 +149,8 @@ async fn backend_watched_again_alike_keeps_its_results_in_a_row_and_its_schedule
     assert!(count > 5, "{before:?}");
     prober.watch(vec![again(watch("web", 80, 50), "web"), again(watch("other", 80, 50), "web")]);
     assert_eq!([report(&prober, "web"), report(&prober, "other")], [before.clone(), before]);
-    tokio::time::sleep(Duration::from_millis(22)).await;
-    assert_eq!(report(&prober, "web").last.unwrap().in_a_row.0, count + 1);
+    until(&prober, "web", |report| report.last.as_ref().is_some_and(|last| last.in_a_row.0 == count + 1))
+        .await;
     assert_eq!(report(&prober, "other").last.unwrap().in_a_row.0, count + 1);
     prober.watch(vec![again(watch("other", 80, 50), "other")]);
     assert_eq!(prober.board().report(&key("web")), None, "it is not watched any more");
