@@ -89,6 +89,25 @@ fn pool_whose_backends_are_all_down_refuses_and_comes_back() {
 }
 
 #[test]
+fn backends_that_a_wrong_check_took_down_serve_again_once_it_is_corrected() {
+    let lab = Lab::new();
+    let wrong = two("").replace("tcp: {}", "tcp: {}, port: 9");
+    let mut daemon = lab.start(&wrong);
+    let refused = || lab.client.tcp(VIP).map(drop).unwrap_err().kind();
+    (0..2).for_each(|index| wait_for(&lab, index, "unhealthy"));
+    assert_eq!(refused(), ErrorKind::ConnectionRefused);
+    // Another edit of the check lets nobody in that it knows nothing of.
+    daemon.reload(&wrong.replace("fall: 2", "fall: 3"));
+    assert_eq!(refused(), ErrorKind::ConnectionRefused);
+    daemon.reload(&two(""));
+    (0..2).for_each(|index| wait_for(&lab, index, "healthy"));
+    assert_eq!(lab.client.tcp_shares(20, VIP), Shares::from([("b1", 10), ("b2", 10)]));
+    // And no edit takes out those that are healthy.
+    daemon.reload(&two("").replace("fall: 2", "fall: 3, initial: down"));
+    assert_eq!(lab.client.tcp_shares(20, VIP), Shares::from([("b1", 10), ("b2", 10)]));
+}
+
+#[test]
 fn pool_that_is_empty_serves_all_its_backends_if_the_file_says_so() {
     let lab = Lab::new();
     // Probed where nobody answers.

@@ -16,10 +16,11 @@ fn shares(lab: &Lab) -> Shares {
 #[test]
 fn drained_backend_keeps_its_connections_and_gets_no_new_ones() {
     let lab = Lab::new();
-    let _daemon = lab.start(&two());
+    let daemon = lab.start(&two());
     let mut open: Vec<_> = (0..2).map(|_| lab.client.open(VIP).unwrap()).collect();
     let said = lab.sluice(&["drain", "web/one"]).expect(0).stdout;
     assert_eq!(said, "web/one: drain, weight 1, 0.0 % of new connections, 1 live connection\n");
+    assert!(daemon.logged("web/one set to drain by uid 0") > 0, "{}", daemon.log());
     assert_eq!(shares(&lab), Shares::from([("b2", 20)]));
     for conversation in &mut open {
         assert_eq!(conversation.echo("still there?").unwrap(), "still there?");
@@ -57,8 +58,13 @@ fn what_was_said_survives_reload_restart_and_crash_and_ends_with_its_backend() {
     assert_eq!(shares(&lab), only, "after a crash");
     let backend = &lab.sluice(&["status", "--json"]).expect(0).json()["services"][0]["backends"][0];
     assert_eq!((&backend["weight"], &backend["override"]["weight"]), (&3.into(), &3.into()));
-    daemon.reload(&two().replace("name: two", "name: other"));
-    assert!(daemon.logged("dropped what an operator said of web/two") > 0, "{}", daemon.log());
+    let renamed = two().replace("name: two", "name: other");
+    daemon.reload(&renamed);
+    assert_eq!(shares(&lab), only, "under another name");
+    daemon.reload(&renamed.replace("10.0.2.12", "10.0.2.13").replace("other", "new"));
+    assert_eq!(shares(&lab), Shares::from([("b1", 15), ("b3", 5)]));
+    let discarded = "discarded override of web/other: the backend is no longer configured";
+    assert!(daemon.logged(discarded) > 0, "{}", daemon.log());
     daemon.reload(&two());
     lab.sluice(&["weight", "web/one", "default"]).expect(0);
     assert_eq!(shares(&lab), Shares::from([("b1", 10), ("b2", 10)]));

@@ -34,8 +34,9 @@ pub enum Admin {
 pub struct Machine {
     rise: u16,
     fall: u16,
-    initial: Initial,
     health: Health,
+    /// Whether the backend takes new flows while its health is unknown.
+    assumed_up: bool,
     /// Results in a row that speak against what is in force.
     against: u16,
 }
@@ -43,7 +44,15 @@ pub struct Machine {
 impl Machine {
     /// A backend that was never probed, or whose health is known from before.
     pub fn new(check: &HealthCheck, health: Health) -> Self {
-        Machine { rise: check.rise, fall: check.fall, initial: check.initial, health, against: 0 }
+        let assumed_up = check.initial == Initial::Up;
+        Machine { rise: check.rise, fall: check.fall, health, assumed_up, against: 0 }
+    }
+
+    /// The same backend under another check: the verdict stays until the new check has had its say, also that of a
+    /// backend whose health is unknown. Results that were counted under the old check do not count.
+    #[must_use]
+    pub fn under(self, check: &HealthCheck) -> Self {
+        Machine { rise: check.rise, fall: check.fall, against: 0, ..self }
     }
 
     /// What is known.
@@ -56,7 +65,7 @@ impl Machine {
         match self.health {
             Health::Healthy => true,
             Health::Unhealthy => false,
-            Health::Unknown => self.initial == Initial::Up,
+            Health::Unknown => self.assumed_up,
         }
     }
 

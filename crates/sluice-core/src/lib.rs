@@ -13,6 +13,7 @@ pub mod explain;
 pub mod first;
 pub mod flows;
 pub mod health;
+pub mod identity;
 pub mod iptables;
 pub mod maglev;
 pub mod model;

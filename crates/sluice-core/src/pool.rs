@@ -71,17 +71,21 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
     let is_ramping = serving().any(|standing| standing.ramp < RAMP_STEPS);
     let mut now = service.clone();
     now.fixed_grid |= is_ramping;
+    for ((backend, standing), serves) in now.backends.iter_mut().zip(&standings).zip(serves) {
+        let share = if is_ramping { standing.ramp.clamp(1, RAMP_STEPS) } else { 1 };
+        backend.weight = if serves { standing.weight(backend) * u16::from(share) } else { 0 };
+    }
     if let Scheduler::Maglev(..) = now.scheduler {
         let full = |(backend, standing): (&Backend, &Standing)| match standing.weight(backend) {
             _ if backend.backup => 0,
             0 => backend.weight,
             weight => weight,
         };
-        now.full_weights = service.backends.iter().zip(&standings).map(full).collect();
-    }
-    for ((backend, standing), serves) in now.backends.iter_mut().zip(&standings).zip(serves) {
-        let share = if is_ramping { standing.ramp.clamp(1, RAMP_STEPS) } else { 1 };
-        backend.weight = if serves { standing.weight(backend) * u16::from(share) } else { 0 };
+        let full: Vec<u16> = service.backends.iter().zip(&standings).map(full).collect();
+        // A service where everybody serves is as the file says.
+        if !full.iter().eq(now.backends.iter().map(|backend| &backend.weight)) {
+            now.full_weights = full;
+        }
     }
     if now.affinity.is_some() {
         let keeps = |standing: &Standing| standing.is_up && standing.admin != Admin::Disabled;

@@ -1,6 +1,9 @@
-//! The health of every probed backend.
+//! The health of every probed backend: the only place that says which backends are up.
+//!
+//! Probe tasks write outcomes at any time. The reconcile task sees which backends are down as of the last
+//! [`Board::take_changes`], so that what it commits, shows and compares is of one moment.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +17,23 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use crate::outcome::{Outcome, Verdict};
+use crate::prober::Watch;
 
 /// What is known of backends; clones are the same board.
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<Inner>);
+
+/// Backends whose health keeps them from new flows, as of one moment.
+pub type Down = Arc<BTreeSet<BackendKey>>;
+
+/// Whether a backend was up when changes were last taken, and whether it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flip {
+    /// Before.
+    pub was_up: bool,
+    /// Now.
+    pub is_up: bool,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -43,20 +59,29 @@ impl Default for Inner {
 #[derive(Debug, Default)]
 struct State {
     backends: HashMap<BackendKey, Entry>,
+    /// Those whose health changed since changes were last taken.
     changed: BTreeSet<BackendKey>,
+    /// Those that were down when changes were last taken.
+    down: Down,
 }
 
 /// One backend.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     target: ProbeTarget,
     check: Arc<HealthCheck>,
+    /// The probe whose outcomes count.
+    job: JobId,
     machine: Machine,
     /// Successes or failures in a row.
     streak: (bool, u16),
     since: Timestamp,
     last: Option<Last>,
 }
+
+/// Names a probe that runs. An outcome that was under way when a probe ended speaks of none that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobId(pub(crate) u64);
 
 /// The last outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +117,32 @@ impl Board {
         self.0.changed.notified().await;
     }
 
-    /// Backends whose health changed since this was last asked.
-    pub fn take_changes(&self) -> BTreeSet<BackendKey> {
-        std::mem::take(&mut self.state().changed)
+    /// Backends whose health changed since this was last asked. From now on [`Board::down`] knows of it.
+    pub fn take_changes(&self) -> BTreeMap<BackendKey, Flip> {
+        let mut state = self.state();
+        let State { backends, changed, down } = &mut *state;
+        let mut flips = BTreeMap::new();
+        for key in std::mem::take(changed) {
+            let Some(entry) = backends.get(&key) else { continue };
+            let flip = Flip { was_up: !down.contains(&key), is_up: entry.machine.is_up() };
+            match flip {
+                Flip { was_up: true, is_up: false } => drop(Arc::make_mut(down).insert(key.clone())),
+                Flip { was_up: false, is_up: true } => drop(Arc::make_mut(down).remove(&key)),
+                _ => {}
+            }
+            flips.insert(key, flip);
+        }
+        flips
+    }
+
+    /// Backends that were down when changes were last taken.
+    pub fn down(&self) -> Down {
+        self.state().down.clone()
+    }
+
+    /// What [`Board::down`] will be once these are watched.
+    pub fn preview(&self, wanted: &[Watch]) -> Down {
+        self.state().down_after(wanted)
     }
 
     /// What is known of one backend; `None` if it is not probed.
@@ -104,40 +152,26 @@ impl Board {
         Some(Report { health: machine.health(), is_up: machine.is_up(), since: *since, last: last.clone() })
     }
 
-    /// Begins to keep a backend that is probed like this, or goes on with it if it was before.
-    pub(crate) fn keep(
-        &self,
-        key: &BackendKey,
-        target: ProbeTarget,
-        check: &Arc<HealthCheck>,
-        known: Health,
-    ) {
+    /// Keeps these backends and no others, each with the probe whose outcomes count for it.
+    pub(crate) fn watch(&self, wanted: &[(Watch, JobId)]) {
         let mut state = self.state();
-        let same = state.backends.get(key).filter(|entry| entry.target == target && entry.check == *check);
-        if same.is_none() {
-            let machine = Machine::new(check, known);
-            let entry = Entry {
-                target,
-                check: check.clone(),
-                machine,
-                streak: (true, 0),
-                since: Timestamp::now(),
-                last: None,
-            };
-            state.backends.insert(key.clone(), entry);
-        }
-    }
-
-    /// Forgets all others.
-    pub(crate) fn retain(&self, keys: &BTreeSet<BackendKey>) {
-        let mut state = self.state();
+        let watches = || wanted.iter().map(|(watch, _)| watch);
+        let down = state.down_after(watches());
+        // Two may have changed places.
+        let entries: Vec<_> =
+            wanted.iter().filter_map(|(watch, job)| Some((watch, state.entry(watch, *job)?))).collect();
+        let was_changed =
+            |watch: &&Watch| watch.from.as_ref().is_some_and(|from| state.changed.contains(from));
+        let changed = watches().filter(was_changed).map(|watch| watch.key.clone()).collect();
         let before: BTreeSet<_> = state.backends.keys().map(|key| key.service.clone()).collect();
-        state.backends.retain(|key, _| keys.contains(key));
-        let after: BTreeSet<_> = keys.iter().map(|key| &key.service).collect();
+        let after: BTreeSet<_> = watches().map(|watch| &watch.key.service).collect();
         for gone in before.iter().filter(|service| !after.contains(service)) {
             self.0.durations.remove(&label(gone));
         }
-        state.changed.retain(|key| keys.contains(key));
+        let keys: HashSet<_> = watches().map(|watch| &watch.key).collect();
+        (state.changed, state.down) = (changed, down);
+        state.backends.retain(|key, _| keys.contains(key));
+        state.backends.extend(entries.into_iter().map(|(watch, entry)| (watch.key.clone(), entry)));
     }
 
     /// Backends whose health is not what is assumed without a probe, and whether they are up.
@@ -154,17 +188,17 @@ impl Board {
         known
     }
 
-    /// Takes an outcome for all backends that it speaks of, if they are still at that target.
-    pub(crate) fn observe(&self, keys: &[BackendKey], target: ProbeTarget, outcome: &Outcome) {
+    /// Takes an outcome of a probe for all backends that it still speaks of.
+    pub(crate) fn observe(&self, keys: &[BackendKey], job: JobId, outcome: &Outcome) {
         let mut state = self.state();
-        let State { backends, changed } = &mut *state;
+        let State { backends, changed, .. } = &mut *state;
         let before = changed.len();
         let services: BTreeSet<_> = keys.iter().map(|key| &key.service).collect();
         for service in services {
             self.0.durations.get_or_create(&label(service)).observe(outcome.took.as_secs_f64());
         }
         for key in keys {
-            let entry = backends.get_mut(key).filter(|entry| entry.target == target);
+            let entry = backends.get_mut(key).filter(|entry| entry.job == job);
             if entry.is_some_and(|entry| entry.observe(key, outcome)) {
                 changed.insert(key.clone());
             }
@@ -187,6 +221,43 @@ impl Board {
 
 fn label(service: &ServiceName) -> Label {
     [("service", service.to_string())]
+}
+
+impl State {
+    /// Those that are down once these are watched. Who goes on with what is known of a backend is down if that was.
+    fn down_after<'a>(&self, wanted: impl IntoIterator<Item = &'a Watch>) -> Down {
+        let is_down = |watch: &&Watch| match self.continued(watch) {
+            Some((from, _)) => self.down.contains(from),
+            None => !Machine::new(&watch.check, watch.known).is_up(),
+        };
+        Arc::new(wanted.into_iter().filter(is_down).map(|watch| watch.key.clone()).collect())
+    }
+
+    /// What a backend is known by from now on; `None`: by what it is known by already.
+    fn entry(&self, watch: &Watch, job: JobId) -> Option<Entry> {
+        let Watch { key, target, check, known, .. } = watch;
+        let (target, check) = (*target, check.clone());
+        let Some((from, entry)) = self.continued(watch) else {
+            let machine = Machine::new(&check, *known);
+            let (streak, since) = ((true, 0), Timestamp::now());
+            return Some(Entry { target, check, job, machine, streak, since, last: None });
+        };
+        let is_same = entry.target == target && entry.check == check;
+        match is_same {
+            true if from == key && entry.job == job => None,
+            true => Some(Entry { job, ..entry.clone() }),
+            false => {
+                let (machine, since) = (entry.machine.under(&check), entry.since);
+                Some(Entry { target, check, job, machine, streak: (true, 0), since, last: None })
+            }
+        }
+    }
+
+    /// The backend that another one is from now on.
+    fn continued<'a>(&'a self, watch: &'a Watch) -> Option<(&'a BackendKey, &'a Entry)> {
+        let from = watch.from.as_ref()?;
+        Some((from, self.backends.get(from)?))
+    }
 }
 
 impl Entry {
@@ -224,5 +295,48 @@ impl Entry {
             debug!("probed {service}/{backend}: {detail}");
         }
         changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_core::model::{BackendName, Probe};
+
+    use super::*;
+
+    #[test]
+    fn outcome_of_a_probe_that_was_replaced_does_not_count() {
+        let second = Duration::from_secs(1);
+        let check = HealthCheck {
+            probe: Probe::Tcp,
+            port: None,
+            interval: second,
+            timeout: second,
+            rise: 1,
+            fall: 1,
+            initial: Initial::Up,
+        };
+        let [service, backend] = ["web", "b"];
+        let key = BackendKey {
+            service: ServiceName::new(service).unwrap(),
+            backend: BackendName::new(backend).unwrap(),
+        };
+        let watch = Watch {
+            key: key.clone(),
+            target: ProbeTarget { address: [10, 0, 2, 11].into(), port: 80 },
+            check: Arc::new(check),
+            from: Some(key.clone()),
+            known: Health::Unknown,
+        };
+        let board = Board::default();
+        let (old, new) = (JobId(1), JobId(2));
+        board.watch(&[(watch.clone(), old)]);
+        board.watch(&[(watch, new)]);
+        let failure = Outcome { verdict: Verdict::Failure, detail: String::new(), took: second };
+        board.observe(std::slice::from_ref(&key), old, &failure);
+        assert_eq!(board.report(&key).unwrap().health, Health::Unknown);
+        assert_eq!(board.take_changes(), BTreeMap::new());
+        board.observe(std::slice::from_ref(&key), new, &failure);
+        assert_eq!(board.report(&key).unwrap().health, Health::Unhealthy);
     }
 }

@@ -12,6 +12,6 @@ mod prober;
 mod schedule;
 
 pub use attempt::attempt;
-pub use board::{Board, Last, Report};
+pub use board::{Board, Down, Flip, Last, Report};
 pub use outcome::{Outcome, Verdict};
 pub use prober::{Attempt, Prober, Watch};

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::attempt;
-use crate::board::Board;
+use crate::board::{Board, JobId};
 use crate::outcome::Outcome;
 use crate::schedule::Schedule;
 
@@ -30,7 +30,10 @@ pub struct Watch {
     pub target: ProbeTarget,
     /// How.
     pub check: Arc<HealthCheck>,
-    /// Its health as far as it is known from before.
+    /// The backend that it is, by the name that this has had so far; what is known of that is known of it. `None`, or one
+    /// that is not watched: a new one.
+    pub from: Option<BackendKey>,
+    /// Health of a new one.
     pub known: Health,
 }
 
@@ -41,6 +44,8 @@ pub struct Prober {
     /// Decides when within an interval each target is asked.
     seed: u64,
     running: HashMap<Job, Running>,
+    /// Probes begun so far.
+    begun: u64,
 }
 
 impl fmt::Debug for Prober {
@@ -67,6 +72,7 @@ struct Job {
 /// A task, and the backends that its outcomes speak of.
 #[derive(Debug)]
 struct Running {
+    id: JobId,
     task: AbortHandle,
     keys: Arc<Mutex<Arc<[BackendKey]>>>,
 }
@@ -88,7 +94,7 @@ impl Prober {
 
     /// The same with another way to make an attempt, and a seed by which probes spread over their intervals.
     pub fn with(attempt: Attempt, seed: u64) -> Self {
-        Prober { board: Board::default(), attempt, seed, running: HashMap::new() }
+        Prober { board: Board::default(), attempt, seed, running: HashMap::new(), begun: 0 }
     }
 
     /// Where outcomes go.
@@ -96,19 +102,27 @@ impl Prober {
         &self.board
     }
 
-    /// Probes these backends and no others. Those that are probed like that already keep their health and their
-    /// schedule; one probe serves all backends that ask the same of the same target.
+    /// Probes these backends and no others. What is known of a backend stays, whatever else changes; its schedule and
+    /// the results in a row stay if it is probed like that already. One probe serves all backends that ask the same of the
+    /// same target.
     pub fn watch(&mut self, wanted: Vec<Watch>) {
-        let mut jobs: HashMap<Job, Vec<BackendKey>> = HashMap::new();
-        for Watch { key, target, check, .. } in &wanted {
-            jobs.entry(Job::new(key, *target, check)).or_default().push(key.clone());
+        let mut jobs: HashMap<Job, (JobId, Vec<BackendKey>)> = HashMap::new();
+        let mut watched = Vec::with_capacity(wanted.len());
+        for watch in wanted {
+            let job = Job::new(&watch.key, watch.target, &watch.check);
+            let (id, keys) = jobs.entry(job).or_insert_with_key(|job| {
+                let id = self.running.get(job).map(|running| running.id).unwrap_or_else(|| {
+                    self.begun += 1;
+                    JobId(self.begun)
+                });
+                (id, vec![])
+            });
+            keys.push(watch.key.clone());
+            watched.push((watch, *id));
         }
         self.running.retain(|job, _| jobs.contains_key(job));
-        for Watch { key, target, check, known } in &wanted {
-            self.board.keep(key, *target, check, *known);
-        }
-        self.board.retain(&wanted.into_iter().map(|watch| watch.key).collect());
-        for (job, keys) in jobs {
+        self.board.watch(&watched);
+        for (job, (id, keys)) in jobs {
             let keys: Arc<[BackendKey]> = keys.into();
             match self.running.get(&job) {
                 Some(running) => *running.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys,
@@ -118,9 +132,9 @@ impl Prober {
                     (self.seed, &job).hash(&mut hasher);
                     let schedule = Schedule::new(job.interval, Instant::now(), hasher.finish());
                     let attempt = self.attempt.clone();
-                    let run = job.clone().run(schedule, attempt, self.board.clone(), keys.clone());
+                    let run = job.clone().run(id, schedule, attempt, self.board.clone(), keys.clone());
                     let task = tokio::spawn(run).abort_handle();
-                    self.running.insert(job, Running { task, keys });
+                    self.running.insert(job, Running { id, task, keys });
                 }
             }
         }
@@ -147,6 +161,7 @@ impl Job {
     /// An attempt that takes longer than the interval is followed by the next one that is due.
     async fn run(
         self,
+        id: JobId,
         mut schedule: Schedule,
         attempt: Attempt,
         board: Board,
@@ -156,7 +171,7 @@ impl Job {
             sleep_until(schedule.next(Instant::now())).await;
             let outcome = attempt(self.probe.clone(), self.target, self.timeout).await;
             let keys = keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            board.observe(&keys, self.target, &outcome);
+            board.observe(&keys, id, &outcome);
         }
     }
 }

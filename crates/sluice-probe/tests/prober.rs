@@ -1,13 +1,13 @@
 //! Probes on their schedule, and what the board says of backends.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sluice_core::health::Health;
 use sluice_core::model::{BackendKey, BackendName, HealthCheck, Initial, Probe, ProbeTarget, ServiceName};
-use sluice_probe::{Prober, Report, Watch};
+use sluice_probe::{Flip, Outcome, Prober, Report, Verdict, Watch};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -22,7 +22,7 @@ fn watch(service: &str, port: u16, fall: u16) -> Watch {
     let (probe, timeout) = (Probe::Tcp, Duration::from_secs(1));
     let check = HealthCheck { probe, port: None, interval, timeout, rise: 2, fall, initial: Initial::Up };
     let target = ProbeTarget { address: LOCALHOST, port };
-    Watch { key: key(service), target, check: Arc::new(check), known: Health::Unknown }
+    Watch { key: key(service), target, check: Arc::new(check), from: None, known: Health::Unknown }
 }
 
 /// Counts connections until it is dropped.
@@ -67,7 +67,7 @@ async fn backend_that_goes_and_comes_is_reported_with_reason_and_count() {
     let last = report.last.unwrap();
     assert_eq!(last.detail, format!("connect 127.0.0.1:{port}: connection refused"));
     assert_eq!(last.in_a_row, (3, 3));
-    assert!(prober.board().take_changes().contains(&key("web")));
+    assert!(prober.board().take_changes().contains_key(&key("web")));
     let _again = server(port).await;
     assert!(until(&prober, "web", |report| report.health == Health::Healthy).await.is_up);
 }
@@ -89,18 +89,124 @@ async fn backends_of_one_target_and_check_share_a_probe_and_judge_for_themselves
     assert_eq!(prober.board().report(&key("two")).unwrap().health, Health::Healthy);
 }
 
-#[tokio::test]
-async fn backend_watched_again_keeps_its_health_unless_it_is_asked_otherwise() {
-    let (port, ..) = server(0).await;
-    let mut prober = Prober::new();
-    prober.watch(vec![watch("web", port, 3), watch("other", port, 3)]);
+/// The same backend, under the name that it has had so far.
+fn again(watch: Watch, before: &str) -> Watch {
+    Watch { from: Some(key(before)), ..watch }
+}
+
+/// Runs attempts that come out as the test says, each at once.
+fn scripted(outcome: Arc<Mutex<Verdict>>) -> Prober {
+    Prober::with(
+        Arc::new(move |_, _, _| {
+            let verdict = *outcome.lock().unwrap();
+            let (detail, took) = (format!("{verdict:?}"), Duration::from_millis(1));
+            Box::pin(async move { Outcome { verdict, detail, took } })
+        }),
+        7,
+    )
+}
+
+fn report(prober: &Prober, service: &str) -> Report {
+    prober.board().report(&key(service)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_watched_again_keeps_its_verdict_until_the_new_check_has_had_its_say() {
+    let outcome = Arc::new(Mutex::new(Verdict::Failure));
+    let mut prober = scripted(outcome.clone());
+    prober.watch(vec![watch("web", 80, 2)]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(report(&prober, "web").health, Health::Unhealthy);
+    let since = report(&prober, "web").since;
+    prober.board().take_changes();
+    assert_eq!(*prober.board().down(), [key("web")].into());
+
+    // Another port, and a check that would take it for up if it were new.
+    let wanted = vec![again(watch("web", 81, 3), "web")];
+    assert_eq!(prober.board().preview(&wanted), prober.board().down());
+    prober.watch(wanted);
+    let now = report(&prober, "web");
+    assert_eq!((now.health, now.is_up, now.since, now.last), (Health::Unhealthy, false, since, None));
+    assert_eq!(*prober.board().down(), [key("web")].into());
+    *outcome.lock().unwrap() = Verdict::Success;
+    let succeeded =
+        |report: &Report| report.last.as_ref().is_some_and(|last| last.verdict == Verdict::Success);
+    let now = until(&prober, "web", succeeded).await;
+    assert_eq!((now.health, now.last.unwrap().in_a_row), (Health::Unhealthy, (1, 2)), "rise is 2");
     until(&prober, "web", |report| report.health == Health::Healthy).await;
-    prober.watch(vec![watch("web", port, 3)]);
-    assert_eq!(prober.board().report(&key("web")).unwrap().health, Health::Healthy);
+    let flip = Flip { was_up: false, is_up: true };
+    assert_eq!(prober.board().take_changes(), [(key("web"), flip)].into());
+    assert_eq!(*prober.board().down(), [].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_watched_again_alike_keeps_its_results_in_a_row_and_its_schedule() {
+    let mut prober = scripted(Arc::new(Mutex::new(Verdict::Failure)));
+    prober.watch(vec![watch("web", 80, 50)]);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = report(&prober, "web");
+    let count = before.last.as_ref().unwrap().in_a_row.0;
+    assert!(count > 5, "{before:?}");
+    prober.watch(vec![again(watch("web", 80, 50), "web"), again(watch("other", 80, 50), "web")]);
+    assert_eq!([report(&prober, "web"), report(&prober, "other")], [before.clone(), before]);
+    until(&prober, "web", |report| report.last.as_ref().is_some_and(|last| last.in_a_row.0 == count + 1))
+        .await;
+    assert_eq!(report(&prober, "other").last.unwrap().in_a_row.0, count + 1);
+    prober.watch(vec![again(watch("other", 80, 50), "other")]);
+    assert_eq!(prober.board().report(&key("web")), None, "it is not watched any more");
+    prober.watch(vec![again(watch("web", 80, 50), "web")]);
+    assert_eq!(report(&prober, "web").last, None, "it was forgotten");
+}
+
+#[tokio::test(start_paused = true)]
+async fn backends_that_change_places_change_what_is_known_of_them() {
+    let mut prober = scripted(Arc::new(Mutex::new(Verdict::NotMade)));
+    let known = |service, health| Watch { known: health, ..watch(service, 80, 1) };
+    prober.watch(vec![known("a", Health::Unhealthy), known("b", Health::Healthy)]);
+    assert_eq!(*prober.board().down(), [key("a")].into());
+    let wanted =
+        vec![again(watch("a", 80, 1), "b"), again(watch("b", 80, 1), "a"), again(watch("c", 80, 1), "a")];
+    assert_eq!(*prober.board().preview(&wanted), [key("b"), key("c")].into());
+    prober.watch(wanted);
+    assert_eq!(["a", "b", "c"].map(|service| report(&prober, service).is_up), [true, false, false]);
+    assert_eq!(*prober.board().down(), [key("b"), key("c")].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn change_that_was_not_taken_yet_is_that_of_the_backend_under_its_new_name() {
+    let mut prober = scripted(Arc::new(Mutex::new(Verdict::Failure)));
+    prober.watch(vec![watch("web", 80, 1)]);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!report(&prober, "web").is_up);
+    let wanted = vec![again(watch("other", 81, 1), "web")];
+    assert_eq!(*prober.board().preview(&wanted), [].into(), "it was not taken");
+    prober.watch(wanted);
+    assert_eq!(*prober.board().down(), [].into());
+    let flip = Flip { was_up: true, is_up: false };
+    assert_eq!(prober.board().take_changes(), [(key("other"), flip)].into());
+    assert_eq!(*prober.board().down(), [key("other")].into());
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_backend_is_what_its_check_assumes() {
+    let mut prober = scripted(Arc::new(Mutex::new(Verdict::NotMade)));
+    let down = HealthCheck { initial: Initial::Down, ..(*watch("a", 80, 1).check).clone() };
+    let wanted = vec![Watch { check: Arc::new(down), ..again(watch("a", 80, 1), "gone") }, watch("b", 80, 1)];
+    assert_eq!(*prober.board().preview(&wanted), [key("a")].into());
+    prober.watch(wanted);
+    assert_eq!(*prober.board().down(), [key("a")].into());
+    assert_eq!(["a", "b"].map(|service| report(&prober, service).is_up), [false, true]);
+    prober.watch(vec![again(watch("a", 80, 1), "a"), again(watch("b", 80, 1), "b")]);
+    assert!(!report(&prober, "a").is_up, "`initial` is for new ones");
+}
+
+#[tokio::test]
+async fn backend_that_is_not_watched_any_more_is_not_known() {
+    let mut prober = scripted(Arc::new(Mutex::new(Verdict::NotMade)));
+    prober.watch(vec![watch("web", 80, 3), watch("other", 80, 3)]);
+    prober.watch(vec![again(watch("web", 80, 3), "web")]);
     assert_eq!(prober.board().report(&key("other")), None);
-    prober.watch(vec![watch("web", port, 4)]);
-    assert_eq!(prober.board().report(&key("web")).unwrap().health, Health::Unknown);
-    let known = Watch { known: Health::Unhealthy, ..watch("web", port, 5) };
+    let known = Watch { known: Health::Unhealthy, ..watch("other", 80, 5) };
     prober.watch(vec![known]);
-    assert!(!prober.board().report(&key("web")).unwrap().is_up, "as it was known before");
+    assert!(!report(&prober, "other").is_up, "as it was known before");
 }

@@ -3,6 +3,7 @@
 use sluice_nft::Dataplane;
 use tracing::warn;
 
+use crate::accounts::Accounting;
 use crate::daemon::Daemon;
 use crate::fatal::chain;
 
@@ -38,6 +39,9 @@ impl<D: Dataplane> Daemon<D> {
         if !was_on {
             let on = self.sysctls.change(ACCOUNTING, "1", "bytes of backends are counted");
             on.map_err(|error| chain(&error))?;
+        }
+        if self.accounting.as_ref().is_some_and(Accounting::has_ended) {
+            self.accounting.take().into_iter().for_each(Accounting::stop);
         }
         if self.accounting.is_none() {
             let (services, boot) = (self.config.services.clone(), self.sysctls.boot());

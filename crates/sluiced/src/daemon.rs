@@ -1,17 +1,18 @@
 //! What the reconcile task knows, and what it does for each request.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
-use sluice_config::Loaded;
+use sluice_config::{Loaded, Problem};
 use sluice_core::flows::Forget;
-use sluice_core::model::{BackendKey, Config, InForce, Networks, OnStop, Services};
+use sluice_core::identity::Identity;
+use sluice_core::model::{Backend, Config, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use sluice_probe::Prober;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::accounts::{Accounting, Accounts};
@@ -24,19 +25,15 @@ use crate::forwarding::{self, ForwardingError, versions};
 use crate::http::Web;
 use crate::load::Following;
 use crate::notify::Notify;
-use crate::reconcile::{Failure, Outcome, Reconciler, RoundError, Trigger};
+use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
-use crate::serving::{met, moved};
+use crate::serving::{met, moved, warn_dropped, watches};
 use crate::shared::Shared;
 use crate::since::Since;
 use crate::standing::Standings;
 use crate::sysctls::Sysctls;
+use crate::trouble::Trouble;
 use crate::view::Reloads;
-
-/// Wait before the first retry; each one after waits twice as long as the one before.
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-/// Longest wait before a retry.
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// State of the reconcile task.
 pub(crate) struct Daemon<D> {
@@ -62,9 +59,15 @@ pub(crate) struct Daemon<D> {
     web: Web,
     pub(crate) reload: ReloadStatus,
     pub(crate) reloads: Reloads,
+    /// The last round failed.
     pub(crate) trouble: Option<Trouble>,
+    /// Forwarding is not as configured. Kept apart, so that a round that succeeds does not hide it.
+    pub(crate) forwarding: Option<Trouble>,
+    /// The state of backends could not be saved.
+    pub(crate) unsaved: Option<Trouble>,
     pub(crate) foreign: ForeignChanges,
-    last_round: Instant,
+    /// When the kernel was last read as a whole.
+    pub(crate) last_look: Instant,
 }
 
 /// What it reaches the rest of the world with, beside the kernel's ruleset.
@@ -74,15 +77,6 @@ pub(crate) struct Hands {
     pub(crate) prober: Prober,
     pub(crate) flows: Flows,
     pub(crate) web: Web,
-}
-
-/// The last round failed: why, and when it is tried again.
-pub(crate) struct Trouble {
-    pub(crate) error: String,
-    pub(crate) differences: Vec<String>,
-    delay: Duration,
-    retry: Instant,
-    pub(crate) retry_at: Timestamp,
 }
 
 impl<D: Dataplane> Daemon<D> {
@@ -108,7 +102,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         let since = Shared::new(Since::new(started));
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
-        let last_round = Instant::now();
+        let last_look = Instant::now();
         let (memory, remembered) = Memory::open(sysctls.files(), sysctls.boot());
         let written = Bases::open(sysctls.files(), &config.services);
         let reconciler = Reconciler::resume(dataplane, written);
@@ -132,14 +126,13 @@ impl<D: Dataplane> Daemon<D> {
             reload,
             reloads,
             trouble: None,
+            forwarding: None,
+            unsaved: None,
             foreign: ForeignChanges::default(),
-            last_round,
+            last_look,
         };
         daemon.following.replace(&daemon.config.services);
         daemon.recall(&remembered);
-        let instead = daemon.standings.instead(&daemon.config.services);
-        let dropped = daemon.standings.replace(&daemon.config.services, instead);
-        dropped.iter().for_each(warn_dropped);
         let _ = daemon.remember();
         daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
@@ -157,11 +150,10 @@ impl<D: Dataplane> Daemon<D> {
         Ok(daemon)
     }
 
-    /// Reads the configuration again. A bad one changes nothing.
-    pub(crate) async fn reload(&mut self) -> ReloadStatus {
-        self.notify.reloading();
+    /// Makes a configuration that was read again the one in force. A bad one changes nothing.
+    pub(crate) async fn reload(&mut self, loaded: Result<Loaded, Vec<Problem>>) -> ReloadStatus {
         let mut warnings = vec![];
-        let taken = match sluice_config::load(&self.file) {
+        let taken = match loaded {
             Err(problems) => Err(problems.iter().map(|problem| logged(problem.to_string())).collect()),
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();
@@ -201,38 +193,46 @@ impl<D: Dataplane> Daemon<D> {
             .door(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
-        self.expect_down(&new.services);
-        let instead = self.standings.instead(&new.services);
+        let identity = Identity::between(&self.config.services, &new.services);
+        let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
+        let watches = watches(&new.services, from, &HashMap::new());
+        let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
         let held = self.standings.in_force(&self.config.services);
-        let transition =
-            Transition::between(held, InForce::new(&new.services, &instead).on(&self.standings.networks));
+        let transition = Transition::between(held, standings.in_force(&new.services));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&transition, now());
-            let is_same = transition.differences().next().is_none();
+            // What serves the same now need not do so later.
+            let is_same = self.config.services == new.services;
             let forget = transition.differences().flat_map(met).collect();
             let (retired, back) = moved(&transition);
             // Those that have been there all the time lie better in memory.
             let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
             self.web.open(door);
-            self.standings.replace(&self.config.services, instead).iter().for_each(warn_dropped);
+            self.standings = Shared::new(standings);
+            dropped.iter().for_each(warn_dropped);
             self.following.replace(&self.config.services);
             self.flows.forget(forget);
             self.flows.spare(back);
             self.flows.retire(retired);
-            self.watch(&[]);
+            self.watch(watches);
             self.ensure_accounting();
             if !is_same {
                 self.account_for();
             }
-            let names = self.standings.held_back();
-            let settled = self.settle(result);
-            let followed = self.follow(Trigger::Health, &names).await;
+            let settled = self.settle(Trigger::Reload, result);
+            // Other services may need another IP version.
+            self.check_forwarding();
+            // What was found out during the round.
+            let (_, forget) = self.take_health();
+            let services = self.config.services.clone();
+            let followed = self.follow(Trigger::Health, services.keys()).await;
+            self.flows.forget(forget);
             let _ = self.remember();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
-        self.settle(result)
+        self.settle(Trigger::Reload, result)
     }
 
     fn only_at_start(&self, new: &Config) -> Vec<String> {
@@ -243,37 +243,20 @@ impl<D: Dataplane> Daemon<D> {
         control.into_iter().chain(later("state", new.state != self.config.state)).collect()
     }
 
-    /// Waits until a round is due without a request: a retry, or the refresh.
-    pub(crate) async fn due(&self) -> Trigger {
-        let refresh = self.config.refresh.map(|refresh| (self.last_round + refresh, Trigger::Refresh));
-        let retry = self.trouble.as_ref().map(|trouble| (trouble.retry, Trigger::Retry));
-        match retry.into_iter().chain(refresh).min_by_key(|(at, _)| *at) {
-            None => std::future::pending().await,
-            Some((at, trigger)) => {
-                sleep_until(at).await;
-                trigger
-            }
-        }
-    }
-
-    /// Makes sure that forwarding and table are still as configured.
+    /// Reads the kernel, and makes sure that it, forwarding, accounting and what is saved are as configured.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
-        if let Err(fatal) = ensure_forwarding(&mut self.sysctls, &self.config) {
-            error!("{fatal}");
-        }
+        self.check_forwarding();
         self.ensure_accounting();
         let result = self
             .reconciler
             .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
             .await;
-        if trigger == Trigger::Refresh {
-            self.reconciler.write_totals(None);
-            // What could not be written before.
-            self.sysctls.save_again();
-            let _ = self.remember();
-        }
+        self.reconciler.write_totals(None);
+        // What could not be written before.
+        self.sysctls.save_again();
+        let _ = self.remember();
         // Logged and kept for the status there; nobody waits for it.
-        let _ = self.settle(result);
+        let _ = self.settle(trigger, result);
         let line = self.line();
         self.notify.status(&line);
     }
@@ -288,7 +271,7 @@ impl<D: Dataplane> Daemon<D> {
             let wanted = self.standings.in_force(&self.config.services);
             let transition = Transition::between(wanted.on(&before), wanted);
             let result = self.reconciler.round(Trigger::Networks, &transition).await;
-            let _ = self.settle(result);
+            let _ = self.settle(Trigger::Networks, result);
         }
     }
 
@@ -330,34 +313,6 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Notes the end of a round, and when to try again if it failed.
-    pub(crate) fn settle(&mut self, result: Result<Outcome, RoundError>) -> Result<Outcome, Vec<String>> {
-        self.last_round = Instant::now();
-        let before = self.trouble.take();
-        if before.is_some() && result.is_ok() {
-            self.events.add(EventKind::Sync, Severity::Info, "in sync again");
-            info!("in sync again");
-        }
-        result.map_err(|RoundError { failure, made }| {
-            let delay = before.as_ref().map_or(RETRY_FIRST, |trouble| (2 * trouble.delay).min(RETRY_MAX));
-            let error = chain(&failure);
-            let differences = match failure {
-                Failure::Differs { lines, .. } => lines,
-                _ => vec![],
-            };
-            let extent = if made { "partly done" } else { "nothing was changed" };
-            if before.is_none() {
-                self.events.add(EventKind::Sync, Severity::Error, format!("not in sync: {error} ({extent})"));
-            }
-            error!("reconcile: {error} ({extent}; next attempt in {} ms)", delay.as_millis());
-            differences.iter().for_each(|line| error!("{line}"));
-            let (retry, retry_at) = (Instant::now() + delay, now() + delay);
-            let problems = [error.clone()].into_iter().chain(differences.iter().cloned()).collect();
-            self.trouble = Some(Trouble { error, differences, delay, retry, retry_at });
-            problems
-        })
-    }
-
     /// Still there.
     pub(crate) fn alive(&mut self) {
         self.notify.watchdog();
@@ -393,8 +348,8 @@ impl<D: Dataplane> Daemon<D> {
 
     /// The state on one line.
     pub(crate) fn line(&self) -> String {
-        match (&self.trouble, self.reload.ok) {
-            (Some(trouble), _) => format!("{}, not in sync: {}", self.counts(), trouble.error),
+        match (self.out_of_sync(), self.reload.ok) {
+            (Some(error), _) => format!("{}, not in sync: {error}", self.counts()),
             (None, true) => format!("{}, in sync", self.counts()),
             (None, false) => {
                 let problems = number(self.reload.problems.len(), "problem");
@@ -410,17 +365,13 @@ impl<D: Dataplane> Daemon<D> {
     }
 }
 
-fn warn_dropped(key: &BackendKey) {
-    warn!("dropped what an operator said of {}/{}: it is not in the file any more", key.service, key.backend);
-}
-
 /// Logs a problem on its way to the status.
 fn logged(problem: String) -> String {
     error!("{problem}");
     problem
 }
 
-fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
+pub(crate) fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
     forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).map_err(
         |error: ForwardingError| {
             let hint = error.hint();

@@ -6,6 +6,7 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -28,6 +29,9 @@ use tracing::{error, info, warn};
 
 /// With this variable the daemon behaves as if the kernel refused the flags of an owned table.
 const UNOWNED: &str = "SLUICE_UNOWNED";
+
+/// How long threads that read or write files may take to end with the process.
+const GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -78,7 +82,10 @@ fn run(args: Args) -> Result<(), Fatal> {
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;
-    runtime.block_on(tasks::run(surroundings, open, listen, (asking, requests)))
+    let ended = runtime.block_on(tasks::run(surroundings, open, listen, (asking, requests)));
+    // Who still waits for a file or a disk does not keep the process.
+    runtime.shutdown_timeout(GRACE);
+    ended
 }
 
 /// The kernel, if it can do what sluice needs.

@@ -8,7 +8,6 @@ use tracing::info;
 
 use crate::clock::now;
 use crate::daemon::Daemon;
-use crate::fatal::chain;
 use crate::names;
 use crate::reconcile::Trigger;
 use crate::request::Refused;
@@ -26,15 +25,20 @@ impl<D: Dataplane> Daemon<D> {
         let (name, found) = names::service(&self.config.services, &service).map_err(Refused::Unknown)?;
         let found = names::backend((name, found), &backend).map_err(Refused::Unknown)?;
         let (name, key) = (name.clone(), key(name, found));
+        let took = self.standings.takes(&self.config.services[&name], &key);
         let none = Override { admin: None, weight: None, uid, since: now() };
         let said = self.standings.overrides.remove(&key).unwrap_or(none);
         let said = match change {
             Change::Admin(admin) => Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said },
             Change::Weight(weight) => Override { weight, ..said },
         };
-        info!("uid {uid} says of {}/{}: {change:?}", key.service, key.backend);
         if said.admin.is_some() || said.weight.is_some() {
             self.standings.overrides.insert(key.clone(), Override { uid, since: now(), ..said });
+        }
+        match change {
+            Change::Admin(admin) => info!("{name}/{backend} set to {} by uid {uid}", admin.as_str()),
+            Change::Weight(Some(weight)) => info!("weight of {name}/{backend} set to {weight} by uid {uid}"),
+            Change::Weight(None) => info!("weight of {name}/{backend} set as in the file by uid {uid}"),
         }
         let text = match change {
             Change::Admin(admin) => format!("{} by uid {uid}", admin.as_str()),
@@ -43,10 +47,9 @@ impl<D: Dataplane> Daemon<D> {
         };
         self.events.of(&key, EventKind::Operator, Severity::Info, text);
         self.since.mark(key.clone(), now());
-        let not_remembered = self.remember().err().map(|error| chain(&error));
         let service = &self.config.services[&name];
+        self.standings.ramp_if_turned(service, &key, took);
         if change == Change::Admin(Admin::Enabled) {
-            self.standings.begin_ramp(service, &key);
             self.flows.spare(flows(service, &key, false));
         }
         let followed = self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
@@ -55,6 +58,8 @@ impl<D: Dataplane> Daemon<D> {
             Change::Admin(Admin::Disabled) => self.flows.forget(flows(service, &key, false)),
             Change::Admin(Admin::Enabled | Admin::Drain) | Change::Weight(_) => {}
         }
+        // Before it is answered, but after the kernel has it: a slow disk delays no drain.
+        let not_remembered = self.remember().err();
         followed.map_err(|problems| {
             let lost = not_remembered.as_ref().map(|why| format!("; a restart will not know of it: {why}"));
             let (problems, lost) = (problems.join("; "), lost.unwrap_or_default());

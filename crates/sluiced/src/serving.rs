@@ -1,17 +1,18 @@
 //! Who serves changes while the file does not: by health, by what operators say, and with time.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 
-use sluice_api::{EventKind, Severity};
+use sluice_api::{EventKind, Override, Severity};
 use sluice_core::flows::Forget;
 use sluice_core::health::Health;
 use sluice_core::model::{
-    Backend, BackendKey, BackendName, InForce, Initial, OnDown, ProbeTarget, Service, ServiceName, Services,
+    Backend, BackendKey, BackendName, InForce, MAX_WEIGHT, OnDown, ProbeTarget, Service, ServiceName,
+    Services,
 };
 use sluice_core::transition::{Difference, Transition};
 use sluice_nft::Dataplane;
-use sluice_probe::{Report, Watch};
+use sluice_probe::{Down, Flip, Report, Watch};
 use tokio::time::sleep_until;
 use tracing::warn;
 
@@ -21,67 +22,40 @@ use crate::fatal::chain;
 use crate::reconcile::Trigger;
 use crate::remembered::{Known, Remembered, Said};
 use crate::standing::key;
-use crate::state::FileError;
 
 impl<D: Dataplane> Daemon<D> {
-    /// Has the backends of the file probed, and notes which are not up from the beginning.
-    pub(crate) fn watch(&mut self, remembered: &[Known]) {
-        let known: HashMap<_, _> =
-            remembered.iter().map(|known| ((&*known.service, &*known.backend), known)).collect();
-        let wanted =
-            self.config.services.iter().filter(|(_, service)| service.enabled).flat_map(|(name, service)| {
-                let known = &known;
-                let watch = move |backend: &Backend| {
-                    let check = service.health.clone()?;
-                    // Echo requests and programs may do without a port.
-                    let port = service.probe_port(backend).unwrap_or(0);
-                    let target = ProbeTarget { address: backend.address, port };
-                    let known = known.get(&(name.as_str(), backend.name.as_str()));
-                    let known = match known
-                        .filter(|known| known.target == SocketAddr::new(target.address, target.port))
-                    {
-                        None => Health::Unknown,
-                        Some(Known { healthy: true, .. }) => Health::Healthy,
-                        Some(Known { healthy: false, .. }) => Health::Unhealthy,
-                    };
-                    Some(Watch { key: key(name, backend), target, check, known })
-                };
-                service.backends.iter().filter_map(watch)
-            });
-        let wanted: Vec<Watch> = wanted.collect();
-        let keys: Vec<BackendKey> = wanted.iter().map(|watch| watch.key.clone()).collect();
-        self.prober.watch(wanted);
-        for key in keys {
-            let is_up = self.prober.board().report(&key).is_none_or(|report| report.is_up);
-            self.standings.set_up(&key, is_up);
-        }
-    }
-
-    /// Notes which backends of another file are not up before their first probe.
-    pub(crate) fn expect_down(&mut self, services: &Services) {
-        let is_down =
-            |service: &Service| service.health.as_ref().is_some_and(|check| check.initial == Initial::Down);
-        for (name, service) in services.iter().filter(|(_, service)| is_down(service)) {
-            for key in service.backends.iter().map(|backend| key(name, backend)) {
-                if self.prober.board().report(&key).is_none() {
-                    self.standings.set_up(&key, false);
-                }
-            }
-        }
+    /// Has the backends of the file in force probed.
+    pub(crate) fn watch(&mut self, watches: Vec<Watch>) {
+        self.prober.watch(watches);
+        self.standings.down = self.prober.board().down();
     }
 
     /// Goes on where an earlier daemon was.
     pub(crate) fn recall(&mut self, remembered: &Remembered) {
+        let mut overrides = BTreeMap::new();
         for Said { service, backend, said } in &remembered.overrides {
             if let (Ok(service), Ok(backend)) = (ServiceName::new(service), BackendName::new(backend)) {
-                self.standings.overrides.insert(BackendKey { service, backend }, said.clone());
+                let said =
+                    Override { weight: said.weight.map(|weight| weight.min(MAX_WEIGHT)), ..said.clone() };
+                overrides.insert(BackendKey { service, backend }, said);
             }
         }
-        self.watch(&remembered.health);
+        let services = self.config.services.clone();
+        let is_there = |key: &BackendKey| {
+            services.get(&key.service).is_some_and(|it| it.backends.iter().any(|b| b.name == key.backend))
+        };
+        overrides.keys().filter(|key| !is_there(key)).for_each(warn_dropped);
+        overrides.retain(|key, _| is_there(key));
+        self.standings.overrides = overrides;
+        let known =
+            remembered.health.iter().map(|known| ((&*known.service, &*known.backend), known)).collect();
+        self.watch(watches(&services, |_, _| None, &known));
+        self.standings.hold(&services);
     }
 
-    /// Writes down what the next daemon has to know. A failure is logged and returned: what is in force matters more.
-    pub(crate) fn remember(&mut self) -> Result<(), FileError> {
+    /// Writes down what the next daemon has to know. A failure is logged, returned and tried again: what is in force matters
+    /// more.
+    pub(crate) fn remember(&mut self) -> Result<(), String> {
         let said = self.standings.overrides.iter().map(|(key, said)| Said {
             service: key.service.to_string(),
             backend: key.backend.to_string(),
@@ -95,9 +69,9 @@ impl<D: Dataplane> Daemon<D> {
             healthy,
         });
         let health = health.collect();
-        self.memory.save(said, health).inspect_err(|error| {
-            warn!("{} (a restart will not know what is said of backends, nor their health)", chain(error));
-        })
+        let saved = self.memory.save(said, health).map_err(|error| chain(&error));
+        self.note_saved(saved.clone());
+        saved
     }
 
     /// Waits until the health of a backend changes.
@@ -107,30 +81,36 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Has new flows follow the health of backends.
     pub(crate) async fn health(&mut self) {
-        let (mut services, mut forget, mut spare) = (BTreeSet::new(), vec![], vec![]);
-        for key in self.prober.board().take_changes() {
-            let Some(report) = self.prober.board().report(&key) else { continue };
-            self.since.mark(key.clone(), now());
-            self.note_health(&key, &report);
-            let Some((name, service)) = self.config.services.get_key_value(&key.service) else { continue };
-            if !self.standings.set_up(&key, report.is_up) {
-                continue;
-            }
-            services.insert(name.clone());
-            let flows = flows(service, &key, service.on_down == OnDown::Reset);
-            if report.is_up {
-                self.standings.begin_ramp(service, &key);
-                spare.extend(flows);
-            } else {
-                forget.extend(flows);
-            }
-        }
-        // Before they get new flows.
-        self.flows.spare(spare);
+        let (services, forget) = self.take_health();
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.follow(Trigger::Health, &services).await;
         self.flows.forget(forget);
         let _ = self.remember();
+    }
+
+    /// Takes over what probes have found out. Returns the services that may serve otherwise, and the flows to backends
+    /// that went down.
+    pub(crate) fn take_health(&mut self) -> (BTreeSet<ServiceName>, Vec<Forget>) {
+        // So that the board need not copy what nobody else looks at.
+        self.standings.down = Down::default();
+        let flips = self.prober.board().take_changes();
+        self.standings.down = self.prober.board().down();
+        let (mut services, mut forget, mut spare) = (BTreeSet::new(), vec![], vec![]);
+        for (key, Flip { was_up, is_up }) in flips {
+            let Some(report) = self.prober.board().report(&key) else { continue };
+            self.since.mark(key.clone(), now());
+            self.note_health(&key, &report);
+            let Some((name, service)) = self.config.services.get_key_value(&key.service) else { continue };
+            services.insert(name.clone());
+            self.standings.ramp_if_turned(service, &key, was_up);
+            if was_up != is_up {
+                let flows = flows(service, &key, service.on_down == OnDown::Reset);
+                if is_up { spare.extend(flows) } else { forget.extend(flows) }
+            }
+        }
+        // Before they get new flows.
+        self.flows.spare(spare);
+        (services, forget)
     }
 
     fn note_health(&mut self, key: &BackendKey, report: &Report) {
@@ -145,7 +125,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Waits until a backend that came back gets more of its share.
     pub(crate) async fn step_is_due(&self) {
-        match self.standings.next_step(&self.config.services) {
+        match self.standings.next_step() {
             Some(at) => sleep_until(at).await,
             None => std::future::pending().await,
         }
@@ -153,34 +133,67 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Gives it to those that are due.
     pub(crate) async fn step(&mut self) {
-        let ramping = self.standings.ramping();
-        self.standings.end_ramps(&self.config.services);
+        let services = self.standings.take_steps();
         // As above.
-        let _ = self.follow(Trigger::Load, &ramping).await;
+        let _ = self.follow(Trigger::Load, &services).await;
     }
 
-    /// Makes the kernel equal to how some services serve now. Returns what went wrong, one line each.
+    /// Makes the kernel equal to how some services serve now. Returns what keeps the kernel from being so, one line each.
     pub(crate) async fn follow(
         &mut self,
         trigger: Trigger,
-        names: &BTreeSet<ServiceName>,
+        names: impl IntoIterator<Item = &ServiceName>,
     ) -> Result<(), Vec<String>> {
         let file = &self.config.services;
         let changed = self.standings.changed(file, names);
         if changed.is_empty() {
-            return Ok(());
+            // What is wanted may still wait for a retry.
+            return self.trouble.as_ref().map_or(Ok(()), |trouble| Err(vec![trouble.error.clone()]));
         }
         let opened = opened(self.standings.in_force(file), &changed);
         let transition = Transition::of_some(self.standings.in_force(file), &changed);
         let result = self.reconciler.round(trigger, &transition).await;
         // Whatever came of it, this is what is wanted from now on: a retry makes the kernel so.
         self.standings.accept(&self.config.services, changed);
-        let settled = self.settle(result);
+        let settled = self.settle(trigger, result);
         self.flows.forget(opened);
         let line = self.line();
         self.notify.status(&line);
         settled.map(drop)
     }
+}
+
+/// Which backends of a file are probed, and how. `from` says which backend of the file before each of them is, and `known`
+/// what an earlier daemon knew of new ones.
+pub(crate) fn watches(
+    file: &Services,
+    from: impl Fn(&ServiceName, &Backend) -> Option<BackendKey>,
+    known: &HashMap<(&str, &str), &Known>,
+) -> Vec<Watch> {
+    let mut watches = vec![];
+    for (name, service) in file.iter().filter(|(_, service)| service.enabled) {
+        let Some(check) = &service.health else { continue };
+        for backend in &service.backends {
+            // Echo requests and programs may do without a port.
+            let port = service.probe_port(backend).unwrap_or(0);
+            let target = ProbeTarget { address: backend.address, port };
+            // It may be probed on another port than before.
+            let known = known.get(&(name.as_str(), backend.name.as_str()));
+            let known = match known.filter(|known| known.target.ip() == backend.address) {
+                None => Health::Unknown,
+                Some(Known { healthy: true, .. }) => Health::Healthy,
+                Some(Known { healthy: false, .. }) => Health::Unhealthy,
+            };
+            let from = from(name, backend);
+            watches.push(Watch { key: key(name, backend), target, check: check.clone(), from, known });
+        }
+    }
+    watches
+}
+
+/// Says that an override is no longer in force.
+pub(crate) fn warn_dropped(key: &BackendKey) {
+    warn!("discarded override of {}/{}: the backend is no longer configured", key.service, key.backend);
 }
 
 /// Flows to services whose pool becomes empty or stops being so: no rule of ours may have met them.

@@ -14,6 +14,8 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) fn view(&mut self) -> View {
         let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
         let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
+        let error = self.out_of_sync();
+        let retries = [trouble, self.forwarding.as_ref()].into_iter().flatten().map(|it| it.retry.at);
         let totals = self.reconciler.totals().clone();
         View {
             services: services.clone(),
@@ -32,10 +34,10 @@ impl<D: Dataplane> Daemon<D> {
                 name: Table::NAME.to_owned(),
                 present,
                 flags: flags.names().map(str::to_owned).collect(),
-                synced: trouble.is_none(),
-                error: trouble.map(|trouble| trouble.error.clone()),
+                synced: error.is_none(),
+                error,
                 differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
-                retry_at: trouble.map(|trouble| trouble.retry_at),
+                retry_at: retries.min(),
                 services: services.values().filter(|service| service.enabled).count(),
                 sets,
                 chains,

@@ -6,26 +6,30 @@ use std::time::Duration;
 use sluice_api::{Admin as Said, Override};
 use sluice_core::balance::{Balance, Load};
 use sluice_core::health::Admin;
+use sluice_core::identity::Identity;
 use sluice_core::model::{
     Backend, BackendKey, BackendName, InForce, Networks, Scheduler, Service, ServiceName, Services,
 };
-use sluice_core::pool::{self, RAMP_STEPS, Standing};
+use sluice_core::pool::{self, Standing};
+use sluice_probe::Down;
 use tokio::time::Instant;
+
+use crate::ramps::Ramps;
 
 /// What keeps backends from what the file says of them. Most stand as they should, and those take no room.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standings {
     /// What operators said.
     pub(crate) overrides: BTreeMap<BackendKey, Override>,
-    /// Those whose health keeps them from new flows.
-    down: BTreeSet<BackendKey>,
-    /// Those that came back, and when.
-    back: BTreeMap<BackendKey, Instant>,
+    /// Those whose health keeps them from new flows, as the board had it when this was last taken from there.
+    pub(crate) down: Down,
+    /// Those that get their share in steps.
+    ramps: Ramps,
     /// Those that have as many live flows as they may.
     full: BTreeSet<BackendKey>,
     /// Shares that follow flows.
     balances: BTreeMap<ServiceName, Balance>,
-    /// Services that do not serve as the file says.
+    /// Services that do not serve as the file says: what the kernel was last made equal to.
     instead: Services,
     /// Where the host is.
     pub(crate) networks: Networks,
@@ -48,15 +52,38 @@ impl Standings {
         Standing {
             admin: overridden.map(admin).unwrap_or_default(),
             weight: overridden.and_then(|said| said.weight),
-            is_up: service.health.is_none() || !self.down.contains(key),
+            is_up: !self.down.contains(key),
             is_full: self.full.contains(key) && is_limited(service, key),
-            ramp: self.ramp(service, key),
+            ramp: self.ramps.steps(key),
         }
     }
 
-    /// Notes whether health lets a backend take new flows; `true` if that is news.
-    pub(crate) fn set_up(&mut self, key: &BackendKey, is_up: bool) -> bool {
-        if is_up { self.down.remove(key) } else { self.down.insert(key.clone()) }
+    /// Whether a backend takes new flows whenever its pool serves, so far as its health, its weight and operators go.
+    pub(crate) fn takes(&self, service: &Service, key: &BackendKey) -> bool {
+        let standing = self.of(service, key);
+        let backend = service.backends.iter().find(|backend| backend.name == key.backend);
+        let has_weight = backend.is_some_and(|backend| standing.weight(backend) > 0);
+        service.enabled && standing.is_eligible() && has_weight
+    }
+
+    /// Has a backend that was there before, and takes new flows now although it did not, begin with a small share if its
+    /// service wants that. One that does not take them has no ramp.
+    pub(crate) fn ramp_if_turned(&mut self, service: &Service, key: &BackendKey, took: bool) {
+        match (took, self.takes(service, key), service.slow_start) {
+            (false, true, Some(whole)) => self.ramps.begin(key, whole, Instant::now()),
+            (_, false, _) => self.ramps.end(key),
+            _ => {}
+        }
+    }
+
+    /// When the next step of a backend that came back is due.
+    pub(crate) fn next_step(&self) -> Option<Instant> {
+        self.ramps.next()
+    }
+
+    /// Takes the steps that are due. Returns the services of those backends.
+    pub(crate) fn take_steps(&mut self) -> BTreeSet<ServiceName> {
+        self.ramps.advance(Instant::now())
     }
 
     /// Notes whether a backend has as many live flows as it may; `true` if that is news.
@@ -74,52 +101,6 @@ impl Standings {
     ) -> u32 {
         let serving = self.able(name, service);
         self.balances.entry(name.clone()).or_default().observe(&serving, load, elapsed)
-    }
-
-    /// Has a backend that can take new flows again begin with a small share, if its service wants that.
-    pub(crate) fn begin_ramp(&mut self, service: &Service, key: &BackendKey) {
-        if service.slow_start.is_some() {
-            self.back.insert(key.clone(), Instant::now());
-        }
-    }
-
-    /// Steps that a backend has come since it is back.
-    fn ramp(&self, service: &Service, key: &BackendKey) -> u8 {
-        let (Some(back), Some(whole)) = (self.back.get(key), service.slow_start) else { return RAMP_STEPS };
-        let steps = back.elapsed().as_secs_f64() / whole.as_secs_f64() * f64::from(RAMP_STEPS);
-        1 + steps.min(f64::from(RAMP_STEPS - 1)) as u8
-    }
-
-    /// When the next step of any backend is due.
-    pub(crate) fn next_step(&self, file: &Services) -> Option<Instant> {
-        let steps = self.back.iter().filter_map(|(key, back)| {
-            let service = file.get(&key.service)?;
-            let step = service.slow_start? / u32::from(RAMP_STEPS);
-            let done = u32::from(self.ramp(service, key));
-            Some(*back + step * done + Duration::from_millis(1))
-        });
-        steps.min()
-    }
-
-    /// Services of backends that came back just now.
-    pub(crate) fn ramping(&self) -> BTreeSet<ServiceName> {
-        self.back.keys().map(|key| key.service.clone()).collect()
-    }
-
-    /// Services with a backend that health keeps from new flows.
-    pub(crate) fn held_back(&self) -> BTreeSet<ServiceName> {
-        self.down.iter().map(|key| key.service.clone()).collect()
-    }
-
-    /// Forgets those that have come all the way.
-    pub(crate) fn end_ramps(&mut self, file: &Services) {
-        let ended: Vec<BackendKey> = self
-            .back
-            .keys()
-            .filter(|key| file.get(&key.service).is_none_or(|service| self.ramp(service, key) >= RAMP_STEPS))
-            .cloned()
-            .collect();
-        self.back.retain(|key, _| !ended.contains(key));
     }
 
     /// A service as it serves now.
@@ -160,33 +141,49 @@ impl Standings {
         }
     }
 
-    /// Services of another file that do not serve as it says.
+    /// Services of a file that do not serve as it says, as these backends stand.
     pub(crate) fn instead(&self, file: &Services) -> Services {
-        let is_plain = self.overrides.is_empty()
-            && self.down.is_empty()
-            && self.full.is_empty()
-            && self.balances.is_empty();
-        let file = file.iter().filter(|(_, service)| {
-            !is_plain || service.quorum > 1 || service.backends.iter().any(|backend| backend.backup)
-        });
-        let serving = file.map(|(name, service)| (name, service, self.serving(name, service)));
+        let serving = file.iter().map(|(name, service)| (name, service, self.serving(name, service)));
         let other = serving.filter(|(_, service, serving)| *service != serving);
         other.map(|(name, _, serving)| (name.clone(), serving)).collect()
     }
 
-    /// Takes over another file. What was said of backends that are not in it is dropped; returns those.
-    pub(crate) fn replace(&mut self, file: &Services, instead: Services) -> Vec<BackendKey> {
-        self.instead = instead;
-        let is_there = |key: &BackendKey| {
-            file.get(&key.service).is_some_and(|s| s.backends.iter().any(|b| b.name == key.backend))
-        };
-        self.down.retain(|key| is_there(key) && file[&key.service].health.is_some());
-        self.back.retain(|key, _| is_there(key));
-        self.full.retain(|key| is_there(key) && is_limited(&file[&key.service], key));
-        self.balances.retain(|name, _| file.get(name).is_some_and(follows_load));
-        let gone: Vec<_> = self.overrides.keys().filter(|key| !is_there(key)).cloned().collect();
-        self.overrides.retain(|key, _| is_there(key));
-        gone
+    /// Holds the services of a file to how they serve.
+    pub(crate) fn hold(&mut self, file: &Services) {
+        self.instead = self.instead(file);
+    }
+
+    /// How backends will stand once another file is in force and its health is known to be this. Changes nothing; also
+    /// returns overrides whose backends will be gone.
+    pub(crate) fn under(&self, identity: &Identity<'_>, down: Down) -> (Standings, Vec<BackendKey>) {
+        let (old, new) = identity.files();
+        let mut after = Standings { down, ..Standings::on(self.networks.clone()) };
+        let mut gone: BTreeSet<&BackendKey> = self.overrides.keys().collect();
+        for (name, service) in new {
+            let balance = identity.service(name).and_then(|from| self.balances.get(from));
+            if let Some(balance) = balance.filter(|_| follows_load(service)) {
+                after.balances.insert(name.clone(), balance.clone());
+            }
+            for backend in &service.backends {
+                let Some(from) = identity.settings(name, backend) else { continue };
+                let key = key(name, backend);
+                if let Some(said) = self.overrides.get(&from) {
+                    gone.remove(&from);
+                    after.overrides.insert(key.clone(), said.clone());
+                }
+                if self.full.contains(&from) && is_limited(service, &key) {
+                    after.full.insert(key.clone());
+                }
+                let (Some(whole), Some(before)) = (service.slow_start, old.get(&from.service)) else {
+                    continue;
+                };
+                after.ramps.go_on(key.clone(), (&self.ramps, &from), whole);
+                // Backends of a service that was disabled are new.
+                after.ramp_if_turned(service, &key, !before.enabled || self.takes(before, &from));
+            }
+        }
+        after.hold(new);
+        (after, gone.into_iter().cloned().collect())
     }
 }
 

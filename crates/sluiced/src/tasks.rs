@@ -25,6 +25,8 @@
 //!        Dataplane        /proc/sys   state directory
 //! ```
 //!
+//! The configuration is read on a thread of its own for each reload, and comes back to the reconcile task.
+//!
 //! The reconcile task waits for the kernel while it talks to it. It is therefore not spawned but is the
 //! future that the main thread blocks on, and the others run on a worker thread of the runtime.
 
@@ -46,6 +48,7 @@ use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::flows::Flows;
 use crate::http::{Live, Web, public};
+use crate::loading::Loading;
 use crate::notify::Notify;
 use crate::request::Request;
 use crate::signals::Signals;
@@ -135,6 +138,7 @@ pub async fn run<D: Dataplane>(
         listen(daemon.dataplane(), asking.clone())?;
         daemon.catch_up().await;
     }
+    let mut loading = Loading::default();
     let mut counts = Rounds::new(counter.clone());
     let answering = Answering { requests: asking, counter, listing, teller, live };
     tokio::spawn(control::serve(listener, answering));
@@ -146,12 +150,14 @@ pub async fn run<D: Dataplane>(
     });
     let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
     let hands_over = loop {
+        // Which branch is polled first is random each time, and none loses what it waits for when another one wins: so none
+        // can keep another one from its turn, however often it is ready.
         tokio::select! {
             request = requests.recv() => match request {
                 // Who asked may be gone.
                 Some(Request::Reload(answer)) => {
-                    let reply = daemon.reload().await;
-                    let _ = answer.map(|answer| answer.send(reply));
+                    daemon.notify.reloading();
+                    loading.ask(&daemon.file, answer);
                 }
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
@@ -165,7 +171,14 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Stop) | None => break false,
                 Some(Request::HandOver) => break true,
             },
-            trigger = daemon.due() => daemon.round(trigger).await,
+            (loaded, asked) = loading.next() => {
+                let reply = daemon.reload(loaded).await;
+                asked.into_iter().for_each(|answer| drop(answer.send(reply.clone())));
+                if loading.begin_again(&daemon.file) {
+                    daemon.notify.reloading();
+                }
+            }
+            due = daemon.due() => daemon.do_due(due).await,
             () = daemon.health_changes() => daemon.health().await,
             counted = counts.next(), if daemon.following.any() => daemon.follow_load(counted).await,
             () = daemon.step_is_due() => daemon.step().await,

@@ -114,6 +114,11 @@ impl Accounting {
         self.accounts.follow(services);
     }
 
+    /// Whether the thread has given up.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Has a last look at all flows, and ends the thread.
     pub fn stop(self) {
         let Accounting { accounts, wake, thread } = self;
@@ -139,7 +144,7 @@ struct Counter {
 impl Counter {
     fn run(mut self, woken: &UnixStream) {
         if let Err(error) = self.count(woken) {
-            warn!("count bytes: {error} (they stay as they are until sluiced starts again)");
+            warn!("count bytes: {error} (they are counted again at the next refresh)");
         }
     }
 

@@ -62,7 +62,7 @@ impl Live {
             Some(told) => told,
             none => {
                 let look = self.0.teller.look().await?;
-                tokio::spawn(self.clone().tell());
+                tokio::spawn(self.clone().tell_or_end());
                 none.insert(Told { look, changes: broadcast::channel(BEHIND).0 })
             }
         };
@@ -70,6 +70,13 @@ impl Live {
         let json = told.look.json().await?;
         let status = [Bytes::from_static(b"event: status\ndata: "), json, Bytes::from_static(b"\n\n")];
         Ok((status.into(), changes))
+    }
+
+    /// The same, but for a panic: then all who follow are sent away, and whoever comes next begins anew.
+    async fn tell_or_end(self) {
+        if tokio::spawn(self.clone().tell()).await.is_err() {
+            *self.0.told.lock().await = None;
+        }
     }
 
     /// Looks and tells until nobody follows.

@@ -27,7 +27,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// Whether the kernel has to be read, whatever is known of it.
-    pub(super) fn looks(self) -> bool {
+    pub(crate) fn looks(self) -> bool {
         matches!(self, Trigger::Start | Trigger::Foreign | Trigger::Refresh | Trigger::Retry)
     }
 }

@@ -1,13 +1,16 @@
 //! The control socket, asked by the client and by hand.
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::Duration;
 
 use sluice_api::{Client, Connections};
 use sluice_core::model::{BackendName, ServiceName};
 use sluiced::connections::{Question, Wanted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::host::Host;
 use crate::{WEB, WEB3};
@@ -115,6 +118,42 @@ async fn peers_that_say_nothing_or_nonsense_or_go_away_keep_nobody_waiting() {
         assert!(Client::new(host.socket()).status().await.unwrap().table.synced);
     })
     .await;
+}
+
+#[tokio::test]
+async fn followers_are_sent_away_when_who_tells_them_panics_and_can_come_back() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let mut stream = follow(&host).await;
+        read_until(&mut stream, "event: status").await;
+        host.panics.store(true, Ordering::Relaxed);
+        let mut rest = String::new();
+        let end = timeout(Duration::from_secs(20), stream.read_to_string(&mut rest)).await;
+        assert!(end.is_ok(), "it is told nothing, and does not know: {rest}");
+        host.panics.store(false, Ordering::Relaxed);
+        let mut stream = follow(&host).await;
+        read_until(&mut stream, "event: changes").await;
+    })
+    .await;
+}
+
+/// Asks for the status and its changes.
+async fn follow(host: &Host) -> UnixStream {
+    let mut stream = UnixStream::connect(host.socket()).await.unwrap();
+    stream.write_all(b"GET /api/v1/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream
+}
+
+async fn read_until(stream: &mut UnixStream, text: &str) {
+    let mut read = String::new();
+    while !read.contains(text) {
+        let mut piece = [0; 4096];
+        let length =
+            timeout(Duration::from_secs(20), stream.read(&mut piece)).await.expect("in time").unwrap();
+        assert!(length > 0, "it ended after {read}");
+        read.push_str(&String::from_utf8_lossy(&piece[..length]));
+    }
 }
 
 /// Sends bytes and reads until the other side has said all.

@@ -1,29 +1,32 @@
 //! A host for the daemon to run on, and the daemon running on it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use sluice_api::{ReloadStatus, Status};
-use sluice_core::model::Networks;
+use sluice_api::{BackendStatus, Change, OverrideRequest, ReloadStatus, Status};
+use sluice_core::model::{Networks, Probe};
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
     CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
 };
-use sluice_probe::Prober;
+use sluice_probe::{Outcome, Prober, Verdict};
 use sluiced::census::{Counts, Question};
 use sluiced::claim::Claim;
 use sluiced::connections::{self, Listing};
 use sluiced::fatal::Fatal;
 use sluiced::flows::{Flows, Order};
 use sluiced::notify::Notify;
-use sluiced::request::{self, Request};
+use sluiced::request::{self, Refused, Request};
 use sluiced::tasks::{self, Surroundings};
 use sluiced::teller::Teller;
 use sluiced::view::ReadCounters;
@@ -46,6 +49,45 @@ pub(crate) struct Host {
     pub(crate) listing: Option<Sender<connections::Question>>,
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
+    /// Who answers probes.
+    pub(crate) network: Network,
+    /// Whether who reads counters panics.
+    pub(crate) panics: Arc<AtomicBool>,
+}
+
+/// A network of backends. Those that answer do so to all probes but HTTP ones of another path than `/healthz`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Network {
+    answers: Arc<Mutex<BTreeSet<SocketAddr>>>,
+    probes: Arc<Mutex<BTreeMap<SocketAddr, usize>>>,
+}
+
+impl Network {
+    /// Has exactly these answer from now on.
+    pub(crate) fn only(&self, answering: &[&str]) {
+        *self.answers.lock().unwrap() = answering.iter().map(|text| text.parse().unwrap()).collect();
+    }
+
+    /// How many probes there were of an address.
+    pub(crate) fn probes(&self, of: &str) -> usize {
+        self.probes.lock().unwrap().get(&of.parse().unwrap()).copied().unwrap_or_default()
+    }
+
+    fn prober(&self) -> Prober {
+        let Network { answers, probes } = self.clone();
+        Prober::with(
+            Arc::new(move |probe, target, _| {
+                let target = SocketAddr::new(target.address, target.port);
+                *probes.lock().unwrap().entry(target).or_default() += 1;
+                let is_path = !matches!(probe, Probe::Http(http) if http.path != "/healthz");
+                let answers = answers.lock().unwrap().contains(&target) && is_path;
+                let verdict = if answers { Verdict::Success } else { Verdict::Failure };
+                let (detail, took) = (format!("{verdict:?}"), Duration::from_millis(1));
+                Box::pin(async move { Outcome { verdict, detail, took } })
+            }),
+            7,
+        )
+    }
 }
 
 /// A running daemon.
@@ -108,6 +150,8 @@ impl Host {
             counting: None,
             listing: None,
             watchdog: None,
+            network: Network::default(),
+            panics: Arc::default(),
         };
         for (path, value) in [
             ("proc/sys/kernel/random/boot_id", "boot"),
@@ -206,8 +250,11 @@ impl Host {
     }
 
     fn counters(&self) -> ReadCounters {
-        let kernel = self.kernel.fake.clone();
-        Box::new(move |name, set| kernel.lock().unwrap().counters(name, set))
+        let (kernel, panics) = (self.kernel.fake.clone(), self.panics.clone());
+        Box::new(move |name, set| {
+            assert!(!panics.load(Ordering::Relaxed), "as the test wants it");
+            kernel.lock().unwrap().counters(name, set)
+        })
     }
 
     async fn daemon(&self, requests: (mpsc::Sender<Request>, mpsc::Receiver<Request>)) -> Result<(), Fatal> {
@@ -222,7 +269,7 @@ impl Host {
             watchdog: self.watchdog,
             // All of them are in one namespace.
             claim: || Ok(Claim::assumed()),
-            prober: Prober::new(),
+            prober: self.network.prober(),
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
@@ -246,6 +293,14 @@ impl Daemon<'_> {
     pub(crate) async fn reload_with(&self, yaml: &str) -> ReloadStatus {
         self.host.configure(yaml);
         self.reload().await
+    }
+
+    /// Has an operator say something of a backend.
+    pub(crate) async fn set(&self, backend: &str, change: Change) -> Result<BackendStatus, Refused> {
+        let (service, backend) = backend.split_once('/').unwrap();
+        let request = OverrideRequest { service: service.into(), backend: backend.into(), change };
+        let reply = self.ask(|answer| Request::Override(request, 1000, answer)).await;
+        reply.map(|reply| reply.backend)
     }
 
     pub(crate) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> T {

@@ -2,9 +2,11 @@
 
 mod api;
 mod foreign;
+mod health;
 mod host;
 mod load;
 mod operator;
+mod ramps;
 mod reload;
 mod retry;
 mod stale;

@@ -1,5 +1,8 @@
 //! A reload takes all of a file or nothing.
 
+use std::io::Write;
+
+use sluice_api::Change;
 use sluice_nft::Errno;
 
 use crate::host::{FORWARD6, Host};
@@ -7,6 +10,7 @@ use crate::{WEB, WEB3};
 use sluice_core::flows::Whither;
 use sluice_core::model::Ports;
 use sluiced::flows::Order;
+use sluiced::request::Request;
 
 const ENOMEM: Errno = Errno(12);
 
@@ -152,6 +156,44 @@ async fn reload_with_another_socket_warns_and_stays_where_it_is() {
         assert!(warnings.contains("control takes effect at a restart"), "{warnings}");
         assert!(host.socket().exists() && !host.path("elsewhere.sock").exists());
         assert_eq!(daemon.status().await.daemon.socket, host.socket());
+    })
+    .await;
+}
+
+// A clock that is paused stands still while a file is read.
+#[tokio::test]
+async fn file_that_takes_long_to_read_delays_nobody_else_and_those_who_ask_meanwhile_get_one_more() {
+    let host = Host::new(&format!("{WEB}\nrefresh: 0"));
+    host.run(async |daemon| {
+        daemon.status().await;
+        let (file, fifo) = (host.path("sluice.yaml"), host.path("fifo"));
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        std::fs::rename(&fifo, &file).unwrap();
+        let ask = || async {
+            let (answer, reply) = tokio::sync::oneshot::channel();
+            daemon.requests.send(Request::Reload(Some(answer))).await.unwrap();
+            reply
+        };
+        let first = ask().await;
+        // Whoever opens a FIFO to write waits until it is read, so this waits for the load to begin.
+        let begun = file.clone();
+        let fifo = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(begun));
+        let mut fifo = fifo.await.unwrap().unwrap();
+        let later = [ask().await, ask().await, ask().await];
+        assert_eq!(daemon.status().await.reload.generation, 1);
+        daemon.set("web/10.0.2.11:8080", Change::Weight(Some(3))).await.unwrap();
+        std::fs::rename(&file, host.path("fifo")).unwrap();
+        host.configure(WEB3);
+        let socket = host.socket();
+        write!(fifo, "{WEB}\ncontrol: {{socket: {}}}\n", socket.display()).unwrap();
+        drop(fifo);
+        let first = first.await.unwrap();
+        assert_eq!((first.ok, first.generation), (true, 2), "{first:?}");
+        for reply in later {
+            assert_eq!(reply.await.unwrap().generation, 3);
+        }
+        let backends = daemon.status().await.services.remove(0).backends;
+        assert_eq!(backends.iter().map(|backend| backend.weight).collect::<Vec<_>>(), [3, 1, 1]);
     })
     .await;
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use sluice_api::{BackendStatus, Change};
 use sluice_netlink::Event;
 use sluice_nft::Errno;
-use sluiced::request::Request;
+use sluiced::request::{Refused, Request};
 use tokio::time::{Instant, sleep};
 
 use crate::WEB;
-use crate::host::{FORWARD4, Host};
+use crate::host::{Daemon, FORWARD4, Host};
 
 const ENOMEM: Errno = Errno(12);
 
@@ -68,6 +69,100 @@ async fn retries_wait_longer_each_time_up_to_a_limit_until_one_succeeds() {
         assert!(host.kernel().table().is_some());
     })
     .await;
+}
+
+/// Has an operator change a weight.
+async fn weigh(daemon: &Daemon<'_>, weight: u16) -> Result<BackendStatus, Refused> {
+    daemon.set("web/10.0.2.11:8080", Change::Weight(Some(weight))).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn refresh_happens_while_other_events_keep_the_daemon_busy() {
+    let host = Host::new(&format!("{WEB}\nrefresh: 60s"));
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.proc().set_sysctl(FORWARD4, "0").unwrap();
+        let reads = host.kernel().reads().whole;
+        for n in 0..61 {
+            weigh(daemon, 1 + n % 2).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!((host.sysctl(FORWARD4).as_str(), host.kernel().reads().whole), ("1", reads + 1));
+        // One that reads the kernel for another reason counts as one.
+        sleep(Duration::from_secs(30)).await;
+        daemon.requests.send(Request::Foreign(Event::Lost)).await.unwrap();
+        sleep(Duration::from_secs(59)).await;
+        assert_eq!(host.kernel().reads().whole, reads + 2);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(host.kernel().reads().whole, reads + 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_fail_do_not_put_off_the_retry() {
+    let host = Host::new(&format!("{WEB}\nrefresh: 0"));
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.spoil(Some(|table| table.sets.clear()));
+        // Retries after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 seconds: none of these events makes them fewer or more.
+        for n in 0..100 {
+            assert!(matches!(weigh(daemon, 2 + n % 2).await, Err(Refused::Pending(_))));
+            sleep(Duration::from_millis(100)).await;
+        }
+        host.spoil(None);
+        let since = Instant::now();
+        while !daemon.status().await.table.synced {
+            sleep(Duration::from_millis(100)).await;
+            assert!(since.elapsed() < Duration::from_secs(13), "as if each event had been a retry");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn forwarding_that_cannot_be_switched_on_is_not_in_sync_whatever_rounds_come_to() {
+    let host = Host::new(&format!("{WEB}\nrefresh: 60s\nforwarding: require"));
+    host.proc().set_sysctl(FORWARD4, "1").unwrap();
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.proc().set_sysctl(FORWARD4, "0").unwrap();
+        sleep(Duration::from_secs(61)).await;
+        let table = daemon.status().await.table;
+        let error = table.error.unwrap();
+        assert!(!table.synced && table.retry_at.is_some());
+        assert!(error.contains("sysctl net.ipv4.ip_forward is 0"), "{error}");
+        weigh(daemon, 2).await.unwrap();
+        let told = host.notified();
+        assert!(told.last().unwrap().contains("not in sync: forwarding"), "{told:?}");
+        assert!(!daemon.status().await.table.synced, "a round that succeeds does not hide it");
+        let told =
+            daemon.status().await.events.iter().filter(|it| it.text.starts_with("not in sync")).count();
+        assert_eq!(told, 1, "once");
+
+        host.proc().set_sysctl(FORWARD4, "1").unwrap();
+        sleep(Duration::from_secs(31)).await;
+        let status = daemon.status().await;
+        assert!(status.table.synced, "{:?}", status.table);
+        assert_eq!(status.events.last().unwrap().text, "forwarding is on again");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_that_could_not_be_saved_is_saved_later() {
+    let host = Host::new(&format!("{WEB}\nrefresh: 0"));
+    let in_the_way = host.path("run/backends.json.new");
+    host.run_and_crash(async |daemon| {
+        daemon.status().await;
+        std::fs::create_dir(&in_the_way).unwrap();
+        weigh(daemon, 7).await.unwrap();
+        sleep(Duration::from_secs(300)).await;
+        std::fs::remove_dir(&in_the_way).unwrap();
+        sleep(Duration::from_secs(31)).await;
+    })
+    .await;
+    host.run(async |daemon| assert_eq!(daemon.status().await.services[0].backends[0].weight, 7)).await;
 }
 
 #[tokio::test(start_paused = true)]

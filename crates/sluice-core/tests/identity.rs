@@ -1,0 +1,138 @@
+//! Which backend of the file before a backend of a new file is.
+
+use sluice_core::identity::Identity;
+use sluice_core::model::{
+    Address, Backend, BackendKey, BackendName, BackendPort, Listener, Ports, Protocol, Service, ServiceName,
+    Services,
+};
+
+fn name(name: &str) -> ServiceName {
+    ServiceName::new(name).unwrap()
+}
+
+/// `web/a` or so.
+fn key(text: &str) -> BackendKey {
+    let (service, backend) = text.split_once('/').unwrap();
+    BackendKey { service: name(service), backend: BackendName::new(backend).unwrap() }
+}
+
+/// A backend with a name and the last part of its address; port 0: that of the client.
+fn backend((name, host, port): (&str, u8, u16)) -> Backend {
+    let port = if port == 0 { BackendPort::Keep } else { BackendPort::One(port) };
+    let (name, address) = (BackendName::new(name).unwrap(), [10, 0, 2, host].into());
+    Backend { name, address, port, weight: 1, backup: false, max_connections: None }
+}
+
+/// A service with listeners on these ports.
+fn service<const N: usize>(ports: &[u16], backends: [(&str, u8, u16); N]) -> Service {
+    let listener = |port: &u16| Listener {
+        address: Address::Exact([203, 0, 113, 10].into()),
+        ports: Ports { first: *port, last: *port },
+        protocol: Protocol::Tcp,
+    };
+    Service {
+        listeners: ports.iter().map(listener).collect(),
+        backends: backends.map(backend).into(),
+        ..Service::default()
+    }
+}
+
+fn services<const N: usize>(services: [(&str, Service); N]) -> Services {
+    services.map(|(key, service)| (name(key), service)).into()
+}
+
+/// Whose health and whose settings a backend of the new file has; empty: nobody's.
+fn from(old: &Services, new: &Services, of: &str) -> [String; 2] {
+    let (identity, of) = (Identity::between(old, new), key(of));
+    let backend = new[&of.service].backends.iter().find(|backend| backend.name == of.backend).unwrap();
+    let text = |key: Option<BackendKey>| {
+        key.map(|key| format!("{}/{}", key.service, key.backend)).unwrap_or_default()
+    };
+    [text(identity.health(&of.service, backend)), text(identity.settings(&of.service, backend))]
+}
+
+fn web<const N: usize>(backends: [(&str, u8, u16); N]) -> Services {
+    services([("web", service(&[80], backends))])
+}
+
+#[test]
+fn backend_that_stays_as_it_is_is_itself() {
+    let old = web([("a", 1, 80), ("b", 2, 80)]);
+    assert_eq!(from(&old, &old, "web/b"), ["web/b", "web/b"]);
+    let weighed = {
+        let mut new = old.clone();
+        new.get_mut(&name("web")).unwrap().backends[1].weight = 5;
+        new
+    };
+    assert_eq!(from(&old, &weighed, "web/b"), ["web/b", "web/b"]);
+}
+
+#[test]
+fn backend_whose_name_is_new_is_the_one_at_its_address() {
+    let old = web([("a", 1, 80), ("b", 2, 80)]);
+    assert_eq!(from(&old, &web([("c", 2, 80)]), "web/c"), ["web/b", "web/b"]);
+    assert_eq!(from(&old, &web([("c", 2, 81)]), "web/c"), ["", ""], "on another port it is another one");
+    assert_eq!(from(&old, &web([("c", 3, 80)]), "web/c"), ["", ""]);
+}
+
+#[test]
+fn backend_whose_address_is_new_has_the_settings_of_its_name_but_not_its_health() {
+    let old = web([("a", 1, 80), ("b", 2, 80)]);
+    assert_eq!(from(&old, &web([("b", 3, 80)]), "web/b"), ["", "web/b"]);
+}
+
+#[test]
+fn backend_whose_port_is_new_is_the_one_of_its_name_at_its_address() {
+    let old = web([("a", 1, 80), ("b", 1, 81)]);
+    assert_eq!(from(&old, &web([("b", 1, 82)]), "web/b"), ["web/b", "web/b"]);
+}
+
+#[test]
+fn backends_that_swap_addresses_swap_their_health_and_keep_their_settings() {
+    let old = web([("a", 1, 80), ("b", 2, 80)]);
+    let new = web([("a", 2, 80), ("b", 1, 80)]);
+    assert_eq!(from(&old, &new, "web/a"), ["web/b", "web/a"]);
+    assert_eq!(from(&old, &new, "web/b"), ["web/a", "web/b"]);
+}
+
+#[test]
+fn backend_with_and_without_the_port_of_the_only_listener_is_the_same() {
+    let old = web([("a", 1, 0)]);
+    assert_eq!(from(&old, &web([("b", 1, 80)]), "web/b"), ["web/a", "web/a"]);
+    assert_eq!(from(&old, &web([("b", 1, 81)]), "web/b"), ["", ""]);
+    let many = services([("web", service(&[80, 81], [("a", 1, 0)]))]);
+    assert_eq!(from(&many, &web([("b", 1, 80)]), "web/b"), ["", ""], "which port it has is not known");
+    let others = services([("web", service(&[80, 81], [("b", 1, 0)]))]);
+    assert_eq!(from(&old, &others, "web/b"), ["web/a", "web/a"], "it has the client's");
+}
+
+#[test]
+fn backends_of_a_service_whose_name_is_new_are_those_of_one_that_is_gone_and_shared_a_listener() {
+    let old = services([
+        ("one", service(&[80, 81], [("a", 1, 80), ("b", 2, 80)])),
+        ("two", service(&[82], [("a", 3, 80)])),
+    ]);
+    let shared = services([("new", service(&[81, 83], [("a", 2, 80), ("c", 1, 80), ("b", 9, 80)]))]);
+    assert_eq!(from(&old, &shared, "new/a"), ["one/b", "one/a"]);
+    assert_eq!(from(&old, &shared, "new/c"), ["one/a", "one/a"]);
+    assert_eq!(from(&old, &shared, "new/b"), ["", "one/b"]);
+    let both = services([("new", service(&[80, 82], [("c", 3, 80)]))]);
+    assert_eq!(from(&old, &both, "new/c"), ["two/a", "two/a"], "of two that are gone");
+    let none = services([("new", service(&[83], [("a", 1, 80)]))]);
+    assert_eq!(from(&old, &none, "new/a"), ["", ""]);
+    assert_eq!(Identity::between(&old, &shared).service(&name("new")), Some(&name("one")));
+    assert_eq!(Identity::between(&old, &none).service(&name("new")), None);
+}
+
+#[test]
+fn service_whose_name_is_not_new_is_itself_whatever_it_listens_on() {
+    let old = services([("one", service(&[80], [("a", 1, 80)])), ("two", service(&[81], [("a", 2, 80)]))]);
+    // `one` took over the listener of `two`, which is gone.
+    let new = services([("one", service(&[81], [("a", 2, 80)]))]);
+    assert_eq!(from(&old, &new, "one/a"), ["", "one/a"]);
+    assert_eq!(Identity::between(&old, &new).service(&name("one")), Some(&name("one")));
+    // `three` took over the listener of `two`, which is still there.
+    let new = services([("two", service(&[82], [("a", 2, 80)])), ("three", service(&[81], [("a", 2, 80)]))]);
+    assert_eq!(from(&old, &new, "three/a"), ["", ""]);
+    assert_eq!(from(&old, &new, "two/a"), ["two/a", "two/a"]);
+}

@@ -1,0 +1,377 @@
+//! Who takes new flows follows health, whatever a reload changes about a backend meanwhile.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sluice_api::{Admin, BackendStatus, Change, Health, ServiceStatus};
+use sluice_nft::Errno;
+use sluice_nft::trace::{Outcome, Packet};
+use tokio::time::sleep;
+
+use crate::host::{Daemon, Host};
+
+const ENOMEM: Errno = Errno(12);
+
+const A: &str = "10.0.2.11:80";
+const B: &str = "10.0.2.12:80";
+
+/// Longer than `fall` and `rise` of the check below take.
+const A_WHILE: Duration = Duration::from_secs(10);
+
+/// One service `web` on port 80 with these backends and a check that has these keys besides.
+fn checked(check: &str, backends: &str) -> String {
+    service(
+        "web",
+        &format!("health: {{tcp: {{}}, interval: 1s, timeout: 1s, {check}}}, backends: {backends}"),
+    )
+}
+
+fn service(name: &str, keys: &str) -> String {
+    format!("services: {{{name}: {{listen: '203.0.113.10:80', {keys}}}}}\nrefresh: 0")
+}
+
+const TWO: &str = "[{name: a, address: '10.0.2.11:80'}, {name: b, address: '10.0.2.12:80'}]";
+
+fn web() -> String {
+    checked("", TWO)
+}
+
+/// Where the kernel sends the connections of 40 clients.
+fn served(host: &Host) -> BTreeMap<SocketAddr, usize> {
+    let mut served = BTreeMap::new();
+    for port in 10_000..10_040 {
+        let source = format!("198.51.100.7:{port}").parse().unwrap();
+        let packet = Packet::arriving(6, source, "203.0.113.10:80".parse().unwrap());
+        match host.kernel().send(&packet).outcome {
+            Outcome::Translated { to, .. } => *served.entry(to).or_default() += 1,
+            outcome => assert_eq!(outcome, Outcome::Reset, "nobody serves"),
+        }
+    }
+    served
+}
+
+/// The only service, and whether what status tells of its backends is so in the kernel.
+pub(crate) async fn look(daemon: &Daemon<'_>) -> ServiceStatus {
+    let status = daemon.status().await;
+    assert!(status.table.synced, "{:?}", status.table);
+    let service = status.services.into_iter().next().unwrap();
+    let served = served(daemon.host);
+    for backend in &service.backends {
+        let share = served.get(&backend.address.parse().unwrap()).map_or(0.0, |count| *count as f64 / 40.0);
+        assert!((backend.share - share).abs() < 0.05, "{backend:?} has {share} in the kernel");
+        assert_eq!(backend.eligible && backend.weight > 0, backend.share > 0.0, "{backend:?}");
+    }
+    service
+}
+
+fn of(service: &ServiceStatus, name: &str) -> BackendStatus {
+    service.backends.iter().find(|backend| backend.name == name).unwrap().clone()
+}
+
+/// Health of a backend, and whether it gets new flows.
+async fn state(daemon: &Daemon<'_>, name: &str) -> (Health, bool) {
+    let BackendStatus { health, eligible, .. } = of(&look(daemon).await, name);
+    (health, eligible)
+}
+
+const DOWN: (Health, bool) = (Health::Unhealthy, false);
+const UP: (Health, bool) = (Health::Healthy, true);
+
+/// Runs a daemon whose backend `a` is down and whose `b` is up, then reloads another file and goes on.
+async fn after_reload(file: &str, story: impl AsyncFnOnce(&Daemon)) {
+    let host = Host::new(&web());
+    host.network.only(&[B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        let reply = daemon.reload_with(file).await;
+        assert!(reply.ok, "{reply:?}");
+        story(daemon).await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_goes_down_and_comes_back_loses_and_gets_its_share() {
+    let host = Host::new(&web());
+    host.network.only(&[A, B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        host.network.only(&[B]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        host.network.only(&[]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, DOWN]);
+        host.network.only(&[A, B]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        let events = daemon.status().await.events;
+        let texts: Vec<_> = events.iter().filter(|it| it.backend.as_deref() == Some("a")).collect();
+        let texts: Vec<_> = texts.iter().map(|event| event.text.as_str()).collect();
+        assert_eq!(texts, ["healthy: Success", "unhealthy: Failure", "healthy: Success"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn port_of_a_check_that_was_wrong_is_corrected() {
+    let host = Host::new(&checked("port: 9", TWO));
+    host.network.only(&[A, B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, DOWN]);
+        assert!(daemon.reload_with(&web()).await.ok);
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, DOWN], "not probed yet");
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn path_of_a_check_that_was_wrong_is_corrected() {
+    let http = |path: &str| web().replace("tcp: {}", &format!("http: {{path: {path}}}"));
+    let host = Host::new(&http("/healht"));
+    host.network.only(&[A, B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        assert_eq!(state(daemon, "a").await, DOWN);
+        assert!(daemon.reload_with(&http("/healthz")).await.ok);
+        assert_eq!(state(daemon, "a").await, DOWN);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_that_changes_leaves_all_verdicts_until_it_has_its_say() {
+    for check in ["initial: down", "fall: 5", "port: 9", "rise: 1", "initial: up"] {
+        after_reload(&checked(check, TWO), async |daemon| {
+            assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP], "{check}");
+            daemon.host.network.only(&["10.0.2.11:80", "10.0.2.11:9"]);
+            sleep(A_WHILE).await;
+            assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, DOWN], "{check}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_that_is_removed_and_added_again_begins_anew() {
+    let unchecked = service("web", &format!("backends: {TWO}"));
+    after_reload(&unchecked, async |daemon| {
+        assert_eq!(state(daemon, "a").await, (Health::Unknown, true));
+        assert!(daemon.reload_with(&web()).await.ok);
+        assert_eq!(state(daemon, "a").await, (Health::Unknown, true));
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        assert!(daemon.reload_with(&unchecked).await.ok);
+        assert!(daemon.reload_with(&checked("initial: down", TWO)).await.ok);
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [(Health::Unknown, false); 2]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_that_was_disabled_forgets_the_health_of_its_backends() {
+    let disabled = web().replace("listen:", "enabled: false, listen:");
+    after_reload(&disabled, async |daemon| {
+        let probes = daemon.host.network.probes(A);
+        sleep(A_WHILE).await;
+        assert_eq!(daemon.host.network.probes(A), probes, "it is not probed");
+        assert!(daemon.reload_with(&web()).await.ok);
+        assert_eq!(state(daemon, "a").await, (Health::Unknown, true), "it is new");
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn address_behind_a_name_that_is_replaced_is_a_new_backend() {
+    let replaced = TWO.replace("10.0.2.11", "10.0.2.13");
+    after_reload(&checked("", &replaced), async |daemon| {
+        assert_eq!(state(daemon, "a").await, (Health::Unknown, true));
+        daemon.host.network.only(&["10.0.2.13:80", B]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+    })
+    .await;
+    after_reload(&checked("initial: down", &replaced), async |daemon| {
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [(Health::Unknown, false), UP]);
+        sleep(A_WHILE).await;
+        assert_eq!(state(daemon, "a").await, DOWN);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn port_of_a_backend_that_changes_leaves_its_verdict_until_it_was_probed() {
+    let moved = TWO.replace("11:80", "11:81");
+    after_reload(&checked("", &moved), async |daemon| {
+        assert_eq!(state(daemon, "a").await, DOWN);
+        daemon.host.network.only(&["10.0.2.11:81", B]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_is_renamed_while_it_is_down_stays_down() {
+    let renamed = TWO.replace("name: a", "name: c");
+    after_reload(&checked("", &renamed), async |daemon| {
+        let look = look(daemon).await;
+        let c = of(&look, "c");
+        assert_eq!((c.health, c.eligible), DOWN);
+        assert_eq!(c.last_probe.unwrap().detail, "Failure", "what is known of it moved along");
+        daemon.host.network.only(&[A, B]);
+        sleep(A_WHILE).await;
+        assert_eq!(state(daemon, "c").await, UP);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_that_is_renamed_keeps_the_verdicts_and_overrides_of_its_backends() {
+    let host = Host::new(&web());
+    host.network.only(&[B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        assert!(daemon.reload_with(&web().replace("web:", "shop:")).await.ok);
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        assert_eq!(of(&look(daemon).await, "b").weight, 7);
+        // On another listener it is another service.
+        assert!(daemon.reload_with(&web().replace(".10:80", ".10:81")).await.ok);
+        let status = daemon.status().await;
+        assert_eq!(of(&status.services[0], "a").health, Health::Unknown);
+        assert_eq!(of(&status.services[0], "b").weight, 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backends_that_swap_addresses_swap_verdicts_and_keep_what_operators_said() {
+    let host = Host::new(&web());
+    host.network.only(&[B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        let swapped = "[{name: a, address: '10.0.2.12:80'}, {name: b, address: '10.0.2.11:80'}]";
+        assert!(daemon.reload_with(&checked("", swapped)).await.ok);
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, DOWN]);
+        assert_eq!(of(&look(daemon).await, "b").weight, 7);
+        host.network.only(&[A, B]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_is_renamed_while_it_is_drained_stays_so_until_it_is_gone() {
+    let host = Host::new(&web());
+    host.network.only(&[A, B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        daemon.set("web/a", Change::Admin(Admin::Drain)).await.unwrap();
+        let renamed = TWO.replace("name: a", "name: c");
+        assert!(daemon.reload_with(&checked("", &renamed)).await.ok);
+        let c = of(&look(daemon).await, "c");
+        assert_eq!((c.admin, c.health, c.eligible), (Admin::Drain, Health::Healthy, false));
+        let gone = "[{name: b, address: '10.0.2.12:80'}]";
+        assert!(daemon.reload_with(&checked("", gone)).await.ok);
+        assert!(daemon.reload_with(&checked("", &renamed)).await.ok);
+        assert_eq!(of(&look(daemon).await, "c").admin, Admin::Enabled);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_is_added_does_not_serve_before_its_first_probe_if_the_file_says_so() {
+    let three = format!("{}, {{name: c, address: '10.0.2.13:80'}}]", TWO.trim_end_matches(']'));
+    let host = Host::new(&checked("initial: down", TWO));
+    host.network.only(&[A, B]);
+    host.run(async |daemon| {
+        assert_eq!(state(daemon, "a").await, (Health::Unknown, false));
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        let rounds = daemon.status().await.table.rounds;
+        assert!(daemon.reload_with(&checked("initial: down", &three)).await.ok);
+        assert_eq!(daemon.status().await.table.rounds, rounds + 1, "nobody has to take it out again");
+        assert_eq!(state(daemon, "c").await, (Health::Unknown, false));
+        host.network.only(&[A, B, "10.0.2.13:80"]);
+        sleep(A_WHILE).await;
+        assert_eq!(state(daemon, "c").await, UP);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn weight_in_the_file_that_changes_while_a_backend_is_down_is_its_weight_when_it_is_back() {
+    after_reload(&checked("", &TWO.replace("11:80'", "11:80', weight: 3")), async |daemon| {
+        assert_eq!(state(daemon, "a").await, DOWN);
+        daemon.host.network.only(&[A, B]);
+        sleep(A_WHILE).await;
+        let service = look(daemon).await;
+        assert_eq!([of(&service, "a").share, of(&service, "b").share], [0.75, 0.25]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reload_that_the_kernel_refuses_leaves_health_overrides_and_probes_as_they_were() {
+    let host = Host::new(&web());
+    host.network.only(&[B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        host.kernel().fail_commit(0, ENOMEM);
+        let other = "[{name: a, address: '10.0.2.13:80'}, {name: c, address: '10.0.2.14:80'}]";
+        assert!(!daemon.reload_with(&checked("port: 9", other)).await.ok);
+        sleep(A_WHILE).await;
+        let service = look(daemon).await;
+        assert_eq!(
+            [of(&service, "a").health, of(&service, "b").health],
+            [Health::Unhealthy, Health::Healthy]
+        );
+        assert_eq!(of(&service, "b").weight, 7);
+        assert_eq!(host.network.probes("10.0.2.13:9"), 0);
+        host.network.only(&[A, B]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn health_and_overrides_are_known_after_a_crash_also_if_the_check_changed_meanwhile() {
+    let host = Host::new(&web());
+    host.network.only(&[B]);
+    host.run_and_crash(async |daemon| {
+        sleep(A_WHILE).await;
+        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        assert_eq!(state(daemon, "a").await, DOWN);
+    })
+    .await;
+    host.configure(&checked("port: 9", TWO));
+    host.run(async |daemon| {
+        let service = look(daemon).await;
+        let a = of(&service, "a");
+        assert_eq!(((a.health, a.eligible), of(&service, "b").weight), (DOWN, 7));
+    })
+    .await;
+    host.configure(&checked("", &TWO.replace("10.0.2.11", "10.0.2.13").replace("name: b", "name: c")));
+    host.run(async |daemon| {
+        let service = look(daemon).await;
+        assert_eq!((of(&service, "a").health, of(&service, "c").weight), (Health::Unknown, 1));
+    })
+    .await;
+}
