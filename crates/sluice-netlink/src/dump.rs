@@ -195,7 +195,8 @@ impl Reader<'_> {
         Ok(found.map(|(_, set)| set))
     }
 
-    /// Those elements of a set that exist, of these keys.
+    /// Those elements of a set that exist, of these keys, in order. Asked for a key of a set of ranges, the kernel
+    /// answers with the range that it lies in, wherever that begins.
     pub(crate) fn elements_of(&mut self, name: &SetName, set: &Set, keys: &[Key]) -> Result<Elements, Stop> {
         let mut elements = BTreeMap::new();
         let mut rest = keys;
@@ -206,7 +207,9 @@ impl Reader<'_> {
             let answer = self.socket.ask(question, |answer| {
                 answered += 1;
                 element::decode(message::attributes(answer), set, &HashMap::new(), |(key, data, _)| {
-                    elements.insert(key, element(data));
+                    if keys.binary_search(&key).is_ok() {
+                        elements.insert(key, element(data));
+                    }
                 });
             });
             rest = match answer {
