@@ -67,6 +67,17 @@ pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
     generation.ok_or(Errno::EBADMSG)
 }
 
+/// Whether there is a table of this name.
+pub(crate) fn has_table(socket: &mut Socket, name: &str) -> Result<bool, Errno> {
+    let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
+    question.put_text(uapi::table::NAME, name);
+    match socket.ask(question, |_| {}) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// What the table is like; `None` if there is none. `us` is the port that commits are sent from.
 pub(crate) fn header(socket: &mut Socket, us: u32) -> Result<Option<Header>, Errno> {
     let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
