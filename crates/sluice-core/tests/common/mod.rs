@@ -5,6 +5,7 @@
 pub mod older;
 pub mod strategy;
 pub mod trial;
+pub mod world;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
