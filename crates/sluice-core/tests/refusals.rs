@@ -2,10 +2,10 @@
 //! however old and new overlap.
 
 mod common;
+mod worlds;
 
 use std::sync::Arc;
 
-use common::world::{Many, World, any_world, hosts, networks};
 use common::{Services, With, service, services};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -18,6 +18,7 @@ use sluice_core::report::report;
 use sluice_core::transition::Transition;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{Dataplane, Table};
+use worlds::{Many, World, any_world, hosts, networks};
 
 /// The plan from what the kernel holds, and what it leads to.
 fn plan(kernel: &FakeKernel, world: &World) -> (Plan, Table) {

@@ -5,7 +5,6 @@
 pub mod older;
 pub mod strategy;
 pub mod trial;
-pub mod world;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

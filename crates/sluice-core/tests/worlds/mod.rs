@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sluice_core::model::{Guard, HashOn, InForce, Networks, Scheduler, Service, ServiceName, Source};
 
-use super::strategy::any_services;
-use super::{Services, service};
+use crate::common::strategy::any_services;
+use crate::common::{Services, service};
 
 /// What is rendered.
 #[derive(Clone, Default)]
