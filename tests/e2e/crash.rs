@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use sluice_core::diff::diff;
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_netlink::Netlink;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{Dataplane, Table};
@@ -51,7 +51,7 @@ fn state(table: Option<&Table>) -> State {
 fn states(lab: &Lab) -> Vec<State> {
     let config = sluice_config::load(&lab.config()).expect("the file is good").config;
     let current = read(lab);
-    let desired = render(&config.services, &Layout::of(current.as_ref()));
+    let desired = render(&config.services, current.as_ref());
     let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
     let mut kernel = FakeKernel::default();
     kernel.edit(|table| *table = current);

@@ -32,6 +32,7 @@ mod overrides;
 mod ownership;
 mod reload;
 mod repair;
+mod replaced;
 mod shares;
 mod showing;
 mod source;

@@ -19,6 +19,7 @@ pub mod maglev;
 pub mod model;
 pub mod origin;
 pub mod owners;
+pub mod per_port;
 pub mod plan;
 pub mod pool;
 pub mod render;

@@ -95,6 +95,8 @@ pub enum Why {
     Differs(Option<Vec<(Key, Data)>>),
     /// It is there and nothing needs it.
     Unneeded,
+    /// It is a range that nothing needs and that overlaps one to be added, which the kernel would refuse beside it.
+    Overlaps,
     /// It, or what it stands in for meanwhile, is declared otherwise, which cannot be changed in place; or the
     /// whole table is not as it should be. Says what and how.
     Incompatible(String),

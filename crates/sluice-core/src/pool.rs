@@ -4,7 +4,7 @@ use sluice_nft::Ip;
 
 use crate::health::Admin;
 use crate::model::{Backend, OnEmpty, Scheduler, Service};
-use crate::slots::{MAX_SLOTS, period};
+use crate::per_port;
 
 /// Steps in which a backend that comes back gets its whole weight, where `slow_start` says so.
 pub const RAMP_STEPS: u8 = 10;
@@ -93,9 +93,6 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
         now.left = left.map(|(backend, _)| backend.name.clone()).collect();
     }
     // An operator's weights need not have a divisor in common.
-    now.fixed_grid |= Ip::ALL.into_iter().any(|ip| {
-        let of_version = now.backends.iter().filter(move |backend| Ip::of(backend.address) == ip);
-        period(of_version.map(|backend| backend.weight)) > MAX_SLOTS
-    });
+    now.fixed_grid |= per_port::is_too_fine(&now);
     now
 }

@@ -42,6 +42,7 @@ impl fmt::Display for Reason {
             Why::Missing => f.write_str("not in the kernel"),
             Why::Differs(_) => f.write_str("differs in the kernel"),
             Why::Unneeded => f.write_str("nothing needs it"),
+            Why::Overlaps => f.write_str("overlaps what takes its place"),
             Why::Incompatible(what) => f.write_str(what),
             Why::Unreadable(what) => write!(f, "sluice cannot read {what}"),
         }

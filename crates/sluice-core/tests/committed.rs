@@ -2,16 +2,16 @@
 
 mod common;
 
-use common::strategy::any_services;
+use common::strategy::{FROM, any_services};
 use common::{Services, With, service, services};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
-use sluice_core::model::{Backend, BackendPort, HashOn, Scheduler, ServiceName};
+use sluice_core::model::{Backend, BackendPort, HashOn, Scheduler, Service, ServiceName, Source};
 use sluice_core::plan::Plan;
 use sluice_core::pool::{Standing, in_force};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
@@ -27,7 +27,7 @@ struct Story {
 
 impl Story {
     fn new(services: Services) -> Self {
-        let table = render(&services, &Layout::default()).table;
+        let table = render(&services, None).table;
         let kernel = FakeKernel::with_table(table.clone());
         Story { committed: Committed::new(&services, table), services, kernel, parts: 0 }
     }
@@ -37,13 +37,14 @@ impl Story {
         let before = self.committed.table().clone();
         let proposal = self.committed.propose(&Transition::between(&self.services, &wanted));
         let plan = proposal.plan.clone();
-        let whole = render(&wanted, &Layout::of(Some(&before)));
+        let whole = render(&wanted, Some(&before));
         assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.origins));
         for batch in &plan.batches {
             self.kernel.commit(&batch.steps(), None).unwrap();
         }
         self.parts += usize::from(proposal.is_part());
         self.committed.accept(proposal);
+        assert_eq!(self.committed.propose_all((&wanted).into()).plan, Plan::default());
         assert_eq!(Some(self.committed.table()), self.kernel.table());
         self.services = wanted;
         plan
@@ -68,6 +69,10 @@ proptest! {
                     service.backends.retain(ranged);
                     service.backends.extend(other.backends.into_iter().filter(|backend| !ranged(backend)));
                     service.scheduler = other.scheduler;
+                    let is_ipv4 = |backend: &Backend| backend.address.is_ipv4();
+                    if other.source != FROM || service.backends.iter().all(is_ipv4) {
+                        service.source = other.source;
+                    }
                     service.enabled = other.enabled;
                 }
                 _ => drop(wanted.remove(&name)),
@@ -155,6 +160,43 @@ fn element_that_two_listeners_need_goes_with_the_second() {
         assert_eq!(masquerade, usize::from(gone == "b"), "{gone}: {plan:?}");
     }
     assert_eq!(story.parts, 2);
+}
+
+#[test]
+fn element_that_listeners_of_two_sources_need_goes_from_the_set_of_the_one_that_goes() {
+    let of = |source, listen: &str| Service { source, ..service(&[listen], &[]) };
+    let all = services([
+        ("a", of(Source::Auto, "203.0.113.10:80")),
+        ("b", of(Source::Preserve, "203.0.113.10:81")),
+        ("c", of(Source::Auto, "203.0.113.11:80")),
+        ("d", of(Source::Preserve, "203.0.113.11:81")),
+    ]);
+    let name = |name: &str| ServiceName::new(name).unwrap();
+    let mut story = Story::new(all.clone());
+    let mut wanted = all.clone();
+    wanted.remove(&name("a"));
+    story.change(wanted.clone());
+    wanted.insert(name("b"), of(Source::Auto, "203.0.113.10:81"));
+    story.change(wanted);
+    story.change(all);
+}
+
+#[test]
+fn what_was_kept_wrongly_is_put_right_by_looking_at_everything() {
+    let (kept, wanted) = (many(4), many(5));
+    let table = render(&kept, None).table;
+    // As if a partial plan had forgotten a service.
+    let mut committed = Committed::new(&wanted, table.clone());
+    assert!(committed.propose(&Transition::none(&wanted)).plan.is_empty());
+    let proposal = committed.propose_all((&wanted).into());
+    let mut kernel = FakeKernel::with_table(table);
+    for batch in &proposal.plan.batches {
+        kernel.commit(&batch.steps(), None).unwrap();
+    }
+    committed.accept(proposal);
+    assert_eq!(Some(committed.table()), kernel.table());
+    assert_eq!(committed.table(), &render(&wanted, None).table);
+    assert!(committed.propose_all((&wanted).into()).plan.is_empty());
 }
 
 #[test]

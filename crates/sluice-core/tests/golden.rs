@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_core::diff::diff;
-use sluice_core::render::{Layout, Rendered, render};
+use sluice_core::render::{Rendered, render};
 use sluice_core::report::report;
+use sluice_nft::Table;
 
 #[test]
 fn every_case_renders_and_plans_as_written() {
@@ -20,8 +21,8 @@ fn every_case_renders_and_plans_as_written() {
 
 fn check(case: &Path) -> Vec<String> {
     let before = case.join("before.yaml");
-    let current = before.exists().then(|| rendered(&before, &Layout::default()).table);
-    let desired = rendered(&case.join("config.yaml"), &Layout::of(current.as_ref()));
+    let current = before.exists().then(|| rendered(&before, None).table);
+    let desired = rendered(&case.join("config.yaml"), current.as_ref());
     let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
     [("desired.nft", desired.table.to_string()), ("plan.txt", report(&plan, false).to_string())]
         .into_iter()
@@ -36,9 +37,9 @@ fn check(case: &Path) -> Vec<String> {
         .collect()
 }
 
-fn rendered(file: &Path, layout: &Layout) -> Rendered {
+fn rendered(file: &Path, current: Option<&Table>) -> Rendered {
     match sluice_config::load(file) {
-        Ok(loaded) => render(&loaded.config.services, layout),
+        Ok(loaded) => render(&loaded.config.services, current),
         Err(problems) => panic!("{problems:?}"),
     }
 }

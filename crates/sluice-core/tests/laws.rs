@@ -10,16 +10,17 @@ use common::{With, service, services};
 use proptest::prelude::*;
 use sluice_core::diff::diff;
 use sluice_core::model::Scheduler;
-use sluice_core::render::{Layout, render};
+use sluice_core::plan::Change;
+use sluice_core::render::render;
 use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::trace::{Outcome, Packet, Tracer};
-use sluice_nft::{Dataplane, Rule, Statement, Step};
+use sluice_nft::{Dataplane, Field, Ip, Learn, Operand, Rule, SetName, Statement, Step};
 
 proptest! {
     #[test]
     fn plan_for_any_change_leads_to_what_is_desired(before in any_services(), after in any_services()) {
-        let first = render(&before, &Layout::default()).table;
+        let first = render(&before, None).table;
         let (states, desired, plan) = states(&first, &after);
         prop_assert!(!plan.changes().any(|change| matches!(change.step, Step::DeleteTable)));
         prop_assert_eq!(states.last().unwrap(), &desired.table);
@@ -27,7 +28,7 @@ proptest! {
 
     #[test]
     fn plan_from_nothing_leads_to_what_is_desired_and_back(services in any_services()) {
-        let desired = render(&services, &Layout::default());
+        let desired = render(&services, None);
         let mut kernel = FakeKernel::default();
         for batch in diff(None, Some(&desired.table), &desired.origins).batches {
             kernel.commit(&batch.steps(), None).unwrap();
@@ -41,7 +42,7 @@ proptest! {
 
     #[test]
     fn plan_for_what_is_there_is_empty(services in any_services()) {
-        let first = render(&services, &Layout::default()).table;
+        let first = render(&services, None).table;
         let (_, desired, plan) = states(&first, &services);
         prop_assert_eq!(desired.table, first);
         prop_assert!(plan.is_empty());
@@ -60,7 +61,7 @@ proptest! {
         before in disjoint_services(),
         after in disjoint_services(),
     ) {
-        let first = render(&before, &Layout::default()).table;
+        let first = render(&before, None).table;
         for meeting in meetings(&first, &before, &after) {
             prop_assert!(meeting.is_close(), "{meeting}");
         }
@@ -73,7 +74,7 @@ proptest! {
         before in any_services(),
         after in any_services(),
     ) {
-        let first = render(&before, &Layout::default()).table;
+        let first = render(&before, None).table;
         for meeting in meetings(&first, &before, &after) {
             prop_assert!(meeting.stays_translated(), "{meeting}");
         }
@@ -85,7 +86,7 @@ fn listener_that_moves_to_a_new_chain_is_prepared_for_in_a_commit_of_its_own() {
     let random = |backends: &[&str]| {
         services([("a", service(&["203.0.113.10:80"], backends).scheduler(Scheduler::Random))])
     };
-    let first = render(&random(&["10.0.2.11:80", "10.0.2.12:80"]), &Layout::default()).table;
+    let first = render(&random(&["10.0.2.11:80", "10.0.2.12:80"]), None).table;
     let (_, _, plan) = states(&first, &random(&["10.0.2.11:80"]));
     let purposes: Vec<_> = plan.batches.iter().map(|batch| batch.purpose.as_str()).collect();
     assert_eq!(purposes, ["prepare", "switch", "retire"]);
@@ -94,7 +95,7 @@ fn listener_that_moves_to_a_new_chain_is_prepared_for_in_a_commit_of_its_own() {
 #[test]
 fn pick_chains_that_ended_in_a_drop_of_their_own_never_let_a_packet_through_while_that_changes() {
     let web = services([("web", service(&["203.0.113.10:80"], &["10.0.2.11:8080", "10.0.2.12:8080"]))]);
-    let mut first = render(&web, &Layout::default()).table;
+    let mut first = render(&web, None).table;
     let drop = first.chains.remove(&"miss".into()).unwrap().rules;
     first.chains.get_mut(&"pick/web/tcp/203.0.113.10/80".into()).unwrap().rules[1..].clone_from_slice(&drop);
     // Somebody deleted the slots, so that every look-up misses.
@@ -113,7 +114,7 @@ fn pick_chains_that_ended_in_a_drop_of_their_own_never_let_a_packet_through_whil
 fn every_packet_to_a_listener_is_translated_to_its_backends_by_their_weights() {
     for scheduler in [Scheduler::RoundRobin, Scheduler::Random] {
         let web = service(&["203.0.113.10:80"], &["10.0.2.11:8080*5", "10.0.2.12:8080*2", "10.0.2.13:8080"]);
-        let table = render(&services([("web", web.scheduler(scheduler))]), &Layout::default()).table;
+        let table = render(&services([("web", web.scheduler(scheduler))]), None).table;
         let mut tracer = Tracer::new(host());
         let mut hits = [0; 3];
         for n in 0..8u32 {
@@ -131,17 +132,55 @@ fn every_packet_to_a_listener_is_translated_to_its_backends_by_their_weights() {
     }
 }
 
+/// Every statement that can look into a set, or lead to a chain, that is part of its rule.
+fn nameless() -> Vec<Statement> {
+    let key = || vec![Operand::Field(Field::Saddr(Ip::V4))];
+    let set = || SetName::from("__set0");
+    let learn = Learn::MoreThan(7);
+    vec![
+        Statement::InSet(key(), set()),
+        Statement::NotInSet(key(), set()),
+        Statement::VerdictMap(key(), set()),
+        Statement::Dnat { ip: Ip::V4, key: key(), map: set(), port: false },
+        Statement::Update { key: key(), set: set(), learn },
+        Statement::Goto("__chain0".into()),
+        Statement::Jump("__chain0".into()),
+    ]
+}
+
+#[test]
+fn plan_over_a_foreign_rule_with_a_set_or_chain_of_its_own_never_writes_it_again() {
+    let web = |backends: &[&str]| {
+        services([("a", service(&["203.0.113.10:80"], backends).scheduler(Scheduler::Random))])
+    };
+    for statement in nameless() {
+        for last in [None, Some(Statement::Accept)] {
+            let mut table = render(&web(&["10.0.2.11:80", "10.0.2.12:80"]), None).table;
+            let rule = Rule([statement.clone()].into_iter().chain(last).collect());
+            for chain in table.chains.values_mut() {
+                chain.rules.insert(0, rule.clone());
+            }
+            let desired = render(&web(&["10.0.2.11:80"]), Some(&table));
+            let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
+            let text = report(&plan, false).to_string();
+            let written = |change: &Change| matches!(&change.step, Step::AddRule(_, added) if *added == rule);
+            assert!(!plan.changes().any(written), "{text}");
+            assert!(text.contains("sluice cannot read a "), "{text}");
+        }
+    }
+}
+
 #[test]
 fn plan_over_a_foreign_rule_never_writes_it_again() {
     let random = |backends: &[&str]| service(&["203.0.113.10:80"], backends).scheduler(Scheduler::Random);
     let two = services([("a", random(&["10.0.2.11:80", "10.0.2.12:80"]))]);
-    let mut table = render(&two, &Layout::default()).table;
+    let mut table = render(&two, None).table;
     for chain in ["prerouting", "postrouting"] {
         let rules = &mut table.chains.get_mut(&chain.into()).unwrap().rules;
         rules.insert(0, Rule(vec![Statement::Foreign("limit rate 1/second".into())]));
     }
     let one = services([("a", random(&["10.0.2.11:80"]))]);
-    let desired = render(&one, &Layout::of(Some(&table)));
+    let desired = render(&one, Some(&table));
     let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
     assert_eq!(plan.batches.len(), 3);
     assert!(!plan.changes().any(|change| change.step.to_string().contains("limit rate")), "{plan:?}");

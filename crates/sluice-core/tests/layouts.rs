@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sluice_core::diff::diff;
 use sluice_core::model::Scheduler;
 use sluice_core::plan::Plan;
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_core::report::report;
 use sluice_nft::{Base, Chain, Field, Ip, Object, Operand, Rule, Set, Statement, Step, Table};
 
@@ -21,12 +21,12 @@ proptest! {
         older in any_older(),
         after in any_services(),
     ) {
-        let first = older.layout(&render(&before, &Layout::default()).table);
+        let first = older.layout(&render(&before, None).table);
         let (states, desired, plan) = states(&first, &after);
         prop_assert!(!plan.changes().any(|change| matches!(change.step, Step::DeleteTable)));
         let last = states.last().unwrap();
         prop_assert_eq!(last, &desired.table);
-        let next = render(&after, &Layout::of(Some(last)));
+        let next = render(&after, Some(last));
         prop_assert!(diff(Some(last), Some(&next.table), &next.origins).is_empty());
     }
 }
@@ -41,7 +41,7 @@ proptest! {
         older in any_older(),
         after in disjoint_services(),
     ) {
-        let first = older.layout(&render(&before, &Layout::default()).table);
+        let first = older.layout(&render(&before, None).table);
         let moves = before.iter().any(|(name, old)| {
             after.get(name).is_none_or(|new| new.interface != old.interface)
         });
@@ -57,7 +57,7 @@ proptest! {
         older in any_older(),
         after in any_services(),
     ) {
-        let first = older.layout(&render(&before, &Layout::default()).table);
+        let first = older.layout(&render(&before, None).table);
         for meeting in meetings(&first, &before, &after) {
             prop_assert!(meeting.stays_translated(), "{older:?}\n{meeting}");
         }
@@ -69,7 +69,7 @@ fn two() -> (Services, Table) {
     let backends = ["10.0.2.11:80", "10.0.2.12:80"];
     let random = service(&["203.0.113.10:81"], &backends).scheduler(Scheduler::Random);
     let services = services([("a", service(&["203.0.113.10:80"], &backends)), ("b", random)]);
-    let table = render(&services, &Layout::default()).table;
+    let table = render(&services, None).table;
     (services, table)
 }
 
@@ -168,7 +168,7 @@ fn rules_with_sets_and_chains_of_their_own_are_never_written_again() {
         rules.push(Rule(vec![Statement::Jump("__chain1".into())]));
     }
     table.chains.insert("theirs".into(), Chain::default());
-    let desired = render(&services, &Layout::of(Some(&table)));
+    let desired = render(&services, Some(&table));
     let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
     assert!(!plan.changes().any(|change| change.step.to_string().contains("__")), "{plan:?}");
     let text = report(&plan, false).to_string();

@@ -2,12 +2,16 @@
 
 mod common;
 
-use common::service;
+use std::collections::BTreeSet;
+
+use common::{service, services};
 use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::health::Admin;
 use sluice_core::model::{OnEmpty, Service};
+use sluice_core::per_port::MAX_ELEMENTS;
 use sluice_core::pool::{RAMP_STEPS, Standing, in_force};
+use sluice_core::render::render;
 use sluice_core::slots::{grid, on_grid};
 
 const FOUR: [&str; 4] = ["10.0.2.11:80", "10.0.2.12:80", "10.0.2.13:80", "10.0.2.14:80"];
@@ -133,5 +137,34 @@ proptest! {
             let small = weights.iter().filter(|w| u32::from(**w) * (size as u32) < sum).count() as f64;
             prop_assert!((held - share).abs() < 1.0 + small, "{held} slots for {share}");
         }
+    }
+}
+
+/// A listener on 4,096 ports whose backends shift them, which takes a map element for each port and slot.
+fn shifting(count: u8) -> Service {
+    let backends: Vec<_> = (1..=count).map(|n| format!("10.0.2.{n}:8096-12191")).collect();
+    let backends: Vec<_> = backends.iter().map(String::as_str).collect();
+    service(&["203.0.113.10:4096-8191"], &backends)
+}
+
+#[test]
+fn weights_of_operators_take_no_more_elements_than_a_file_may() {
+    let coprime = [256, 255, 253, 251, 249, 247, 245, 243, 241, 239, 0, 233];
+    for (weights, ramp) in [(&[256, 255][..], RAMP_STEPS), (&coprime, RAMP_STEPS), (&coprime[..9], 3)] {
+        let web = shifting(weights.len() as u8);
+        let now = in_force(&web, |backend| {
+            let at = web.backends.iter().position(|other| other.name == backend.name).unwrap();
+            Standing { weight: Some(weights[at]), ramp, ..up() }
+        });
+        let table = render(&services([("web", now)]), None).table;
+        let map = &table.sets[&"ports4-0".into()];
+        assert!(
+            map.elements.len() <= MAX_ELEMENTS as usize,
+            "{} elements for {weights:?}",
+            map.elements.len()
+        );
+        let serving: BTreeSet<_> =
+            map.elements.values().map(|element| format!("{:?}", element.data)[..14].to_owned()).collect();
+        assert_eq!(serving.len(), weights.iter().filter(|weight| **weight > 0).count());
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use common::{Services, With, service, services};
 use sluice_core::model::{Guard, HashOn, Limits, OnFull, Scheduler, ServiceName};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_nft::{ChainName, Rate, Table};
 
 fn fresh(services: &Services) -> Table {
-    render(services, &Layout::default()).table
+    render(services, None).table
 }
 
 fn rules(table: &Table, chain: &str) -> Vec<String> {
@@ -87,7 +87,7 @@ fn stripe_when_the_slot_count_changes_moves_and_otherwise_stays() {
         ("b", service(&["203.0.113.11:80"], &["10.0.2.11:8080", "10.0.2.13:8080"])),
     ]);
     let first = fresh(&before);
-    let second = render(&after, &Layout::of(Some(&first))).table;
+    let second = render(&after, Some(&first)).table;
     assert_eq!(
         rules(&second, "pick/a/tcp/203.0.113.10/80")[0],
         "meta l4proto tcp dnat ip to numgen inc mod 3 offset 131072 map @slots4-0"
@@ -103,7 +103,7 @@ fn layout_of_a_rendered_table_renders_the_same_table() {
         ("c", service(&["203.0.113.10:*"], &["10.0.2.11"]).interface("eth0")),
     ]);
     let table = fresh(&services);
-    assert_eq!(render(&services, &Layout::of(Some(&table))).table, table);
+    assert_eq!(render(&services, Some(&table)).table, table);
 }
 
 #[test]
@@ -253,16 +253,16 @@ fn set_that_outgrows_its_size_makes_way_for_a_larger_one_and_no_chain_changes_it
         services([("a", service(&listen, &["10.0.2.11:8080"]).scheduler(Scheduler::Random))])
     };
     let small = fresh(&many(1024));
-    let large = render(&many(1025), &Layout::of(Some(&small))).table;
+    let large = render(&many(1025), Some(&small)).table;
     assert_eq!(small.sets[&"services4".into()].size, Some(1024));
-    assert_eq!(large.sets[&"services4-4096".into()].size, Some(4096));
+    assert_eq!(large.sets[&"services4_4096".into()].size, Some(4096));
     assert_eq!(
         rules(&large, "random4-1")[0],
-        "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 1 map @random4-1-4096"
+        "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 1 map @random4-1_4096"
     );
-    let shrunk = render(&many(1000), &Layout::of(Some(&large))).table;
-    assert!(shrunk.sets.contains_key(&"services4-4096".into()), "a little too large is no reason to change");
-    let few = render(&many(10), &Layout::of(Some(&large))).table;
+    let shrunk = render(&many(1000), Some(&large)).table;
+    assert!(shrunk.sets.contains_key(&"services4_4096".into()), "a little too large is no reason to change");
+    let few = render(&many(10), Some(&large)).table;
     assert!(few.sets.contains_key(&"services4".into()));
 }
 

@@ -67,6 +67,17 @@ pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
     generation.ok_or(Errno::EBADMSG)
 }
 
+/// Whether there is a table of this name.
+pub(crate) fn has_table(socket: &mut Socket, name: &str) -> Result<bool, Errno> {
+    let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
+    question.put_text(uapi::table::NAME, name);
+    match socket.ask(question, |_| {}) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// What the table is like; `None` if there is none. `us` is the port that commits are sent from.
 pub(crate) fn header(socket: &mut Socket, us: u32) -> Result<Option<Header>, Errno> {
     let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
@@ -195,7 +206,8 @@ impl Reader<'_> {
         Ok(found.map(|(_, set)| set))
     }
 
-    /// Those elements of a set that exist, of these keys.
+    /// Those elements of a set that exist, of these keys, in order. Asked for a key of a set of ranges, the kernel
+    /// answers with the range that it lies in, wherever that begins.
     pub(crate) fn elements_of(&mut self, name: &SetName, set: &Set, keys: &[Key]) -> Result<Elements, Stop> {
         let mut elements = BTreeMap::new();
         let mut rest = keys;
@@ -206,7 +218,9 @@ impl Reader<'_> {
             let answer = self.socket.ask(question, |answer| {
                 answered += 1;
                 element::decode(message::attributes(answer), set, &HashMap::new(), |(key, data, _)| {
-                    elements.insert(key, element(data));
+                    if keys.binary_search(&key).is_ok() {
+                        elements.insert(key, element(data));
+                    }
                 });
             });
             rest = match answer {

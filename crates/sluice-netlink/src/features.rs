@@ -7,12 +7,22 @@ use sluice_nft::{Base, Field, Ip, Learn, Operand, Pick, Rate, Rule, Set, Stateme
 
 use crate::batch::Packed;
 use crate::commit::send;
+use crate::dump;
 use crate::netlink::{OpenError, open_writer};
 use crate::socket::Socket;
 use crate::step::{Position, Target};
 
-/// The throw-away table.
-const PROBE: Target = Target { name: "sluice-probe", flags: 0 };
+/// Names of the throw-away table, which is never more than a step of a batch: the first that nobody else has is taken.
+const TABLES: [&str; 8] = [
+    "sluice-probe",
+    "sluice-probe-1",
+    "sluice-probe-2",
+    "sluice-probe-3",
+    "sluice-probe-4",
+    "sluice-probe-5",
+    "sluice-probe-6",
+    "sluice-probe-7",
+];
 
 /// Name of sets and chains in it.
 const NAME: &str = "trial";
@@ -59,10 +69,11 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
     let owners: Vec<Missing> = trials.iter().flat_map(|trial| trial.steps().map(|_| trial.missing)).collect();
 
     let (mut socket, limit) = open_writer()?;
-    let packed = Packed::fill(PROBE, &steps, Position::START, limit, false).ok().flatten();
+    let all = Missing { what: "all trials", options: "" };
+    let table = free_table(&mut socket, 0).map_err(|errno| all.refused(errno))?;
+    let packed = Packed::fill(table, &steps, Position::START, limit, false).ok().flatten();
     let (packed, _) = packed.expect("trials hold nothing foreign");
     let batch = packed.seal();
-    let all = Missing { what: "all trials", options: "" };
     let refusals = send(&mut socket, &batch, None, |_| {}).map_err(|errno| all.refused(errno))?;
 
     let mut missing: Vec<Missing> = Vec::new();
@@ -83,10 +94,21 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
 /// Tries whether a table can have these `NFT_TABLE_F_*`.
 pub(crate) fn takes(socket: &mut Socket, limit: usize, flags: u32) -> Result<bool, Errno> {
     let steps = [Step::AddTable, Step::DeleteTable];
-    let packed =
-        Packed::fill(Target { flags, ..PROBE }, &steps, Position::START, limit, false).ok().flatten();
+    let table = free_table(socket, flags)?;
+    let packed = Packed::fill(table, &steps, Position::START, limit, false).ok().flatten();
     let (packed, _) = packed.expect("a trial holds nothing foreign");
     Ok(send(socket, &packed.seal(), None, |_| {})?.is_empty())
+}
+
+/// A table that does not exist, to be made with these flags. If somebody has all of them, the trial fails with EEXIST.
+fn free_table(socket: &mut Socket, flags: u32) -> Result<Target, Errno> {
+    let (last, others) = TABLES.split_last().expect("there are some");
+    for name in others {
+        if !dump::has_table(socket, name)? {
+            return Ok(Target { name, flags });
+        }
+    }
+    Ok(Target { name: last, flags })
 }
 
 impl Missing {
@@ -212,6 +234,20 @@ mod tests {
         in_namespace(|| {
             assert_eq!(probe().expect("nf_tables answers"), []);
             assert_eq!(nft_prints(&["list", "ruleset"]), "");
+        });
+    }
+
+    #[test]
+    fn probe_beside_tables_of_the_trials_names_takes_another_and_leaves_theirs() {
+        in_namespace(|| {
+            for name in &TABLES[..2] {
+                nft_prints(&["add", "table", "inet", name]);
+            }
+            assert_eq!(probe().expect("nf_tables answers"), []);
+            let (mut socket, limit) = open_writer().expect("open nf_tables");
+            assert!(takes(&mut socket, limit, 0).expect("nf_tables answers"));
+            let theirs = "table inet sluice-probe {\n}\ntable inet sluice-probe-1 {\n}\n";
+            assert_eq!(nft_prints(&["list", "ruleset"]), theirs);
         });
     }
 

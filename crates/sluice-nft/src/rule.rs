@@ -168,7 +168,19 @@ impl Statement {
             | Statement::VerdictMap(_, set)
             | Statement::Dnat { map: set, .. }
             | Statement::Update { set, .. } => Some(set),
-            _ => None,
+            Statement::Match(..)
+            | Statement::Masquerade
+            | Statement::Snat { .. }
+            | Statement::Counter
+            | Statement::Drop
+            | Statement::Notrack
+            | Statement::Synproxy { .. }
+            | Statement::RejectReset
+            | Statement::RejectPort
+            | Statement::Accept
+            | Statement::Goto(_)
+            | Statement::Jump(_)
+            | Statement::Foreign(_) => None,
         }
     }
 
@@ -180,7 +192,19 @@ impl Statement {
             | Statement::VerdictMap(_, set)
             | Statement::Dnat { map: set, .. }
             | Statement::Update { set, .. } => Some(set),
-            _ => None,
+            Statement::Match(..)
+            | Statement::Masquerade
+            | Statement::Snat { .. }
+            | Statement::Counter
+            | Statement::Drop
+            | Statement::Notrack
+            | Statement::Synproxy { .. }
+            | Statement::RejectReset
+            | Statement::RejectPort
+            | Statement::Accept
+            | Statement::Goto(_)
+            | Statement::Jump(_)
+            | Statement::Foreign(_) => None,
         }
     }
 

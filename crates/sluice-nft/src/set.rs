@@ -119,18 +119,33 @@ impl Set {
         matches!(self.filling, Filling::Learned { .. })
     }
 
-    /// The key and data of the element of this set that a packet with a key finds.
+    /// The key and data of the element of this set that a packet with a key finds. Where a range lies within
+    /// another one, which the kernel allows if the inner one was there first, that is the inner one.
     pub fn find(&self, key: &Key) -> Option<(&Key, &Element)> {
-        let (held, element) = self.elements.range(..=*key).next_back()?;
-        let found = match &element.data {
-            Data::Through(last) => {
-                let (listener, client) =
-                    key.as_slice().split_at(key.as_slice().len() - last.as_slice().len());
-                held.as_slice().starts_with(listener) && client <= last.as_slice()
-            }
-            _ => held == key,
-        };
-        found.then_some((held, element))
+        if self.filling != Filling::Ranges {
+            return self.elements.get_key_value(key);
+        }
+        let key_bytes = key.as_slice();
+        let (fixed, value) = key_bytes.split_at(key_bytes.len().saturating_sub(self.range_width()));
+        let same_fixed = |held: &Key| held.as_slice().starts_with(fixed);
+        let before = self.elements.range(..=*key).rev().take_while(|(held, _)| same_fixed(held));
+        before.into_iter().find(|(held, element)| match &element.data {
+            Data::Through(last) => value <= last.as_slice(),
+            _ => *held == key,
+        })
+    }
+
+    /// Bytes of the part of the key that an element of a set of ranges gives a range of.
+    fn range_width(&self) -> usize {
+        self.key.last().map_or(0, |part| part.width().next_multiple_of(4))
+    }
+
+    /// The key of the last value in the range of an element; its own key if it is no range.
+    pub fn last_key(&self, key: &Key, data: &Data) -> Key {
+        let Data::Through(last) = data else { return *key };
+        let bytes = key.as_slice();
+        let fixed = &bytes[..bytes.len().saturating_sub(last.as_slice().len())];
+        Key::new(&[fixed, last.as_slice()].concat()).unwrap_or(*key)
     }
 
     /// The same set with room for so many elements.

@@ -73,7 +73,7 @@ fn sound(snapshot: &Snapshot) {
         for element in set.elements.values() {
             match (&set.data, &element.data) {
                 (SetType::Verdicts, Data::Goto(chain)) => led_to(chain),
-                (SetType::Set, Data::None) | (SetType::Map(_), Data::Value(_)) => {}
+                (SetType::Set, Data::None | Data::Through(_)) | (SetType::Map(_), Data::Value(_)) => {}
                 (_, data) => panic!("{name} holds {data:?}"),
             }
         }

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use sluice_config::{Source, parse};
 use sluice_core::diff::diff;
 use sluice_core::model::{Config, Service};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
 
@@ -16,7 +16,7 @@ fuzz_target!(|text: &str| {
         // Of ports and slots by the thousand nothing new comes.
         Ok(loaded) if elements(&loaded.config) > 10_000 => {}
         Ok(loaded) => {
-            let desired = render(&loaded.config.services, &Layout::default());
+            let desired = render(&loaded.config.services, None);
             let mut kernel = FakeKernel::default();
             for batch in diff(None, Some(&desired.table), &desired.origins).batches {
                 kernel.commit(&batch.steps(), None).expect("the kernel takes what is valid");

@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sluice_core::model::{Backend, BackendPort, Listener, Ports, Scheduler, Service};
-use sluice_core::slots::{grid, period};
+use sluice_core::model::{Backend, BackendPort, Listener, Ports, Service};
+use sluice_core::per_port::{MAX_ELEMENTS, MAX_PORTS, elements_per_slot, slots_needed};
 use sluice_nft::Ip;
 
 use super::{Elements, takes};
 use crate::place::Here;
 use crate::problem::Fault;
-
-/// Most ports of a range that takes a map element for each port and slot.
-const MAX_SHIFTED: u32 = 4096;
-
-/// Most map elements of a listener whose backends treat the port in different ways.
-const MAX_ELEMENTS: u64 = 1 << 20;
 
 /// Checks each listener's ports against each backend's, for each IP version.
 pub(super) fn check(
@@ -43,19 +37,22 @@ pub(super) fn check(
             }
         }
         for (index, listener) in shapes.values() {
-            let needed = elements(listener.ports, policy, backends.iter().map(|(_, backend)| backend));
+            // Whatever their weights: operators can change those.
+            let all = backends.iter().map(|(_, backend)| backend);
+            let per_slot = elements_per_slot(listener.ports, all.clone());
+            let needed = u64::from(per_slot) * u64::from(slots_needed(policy, all));
             let is_shifted = |ports: Ports| ports != listener.ports;
             let shifts =
                 |backend: &Backend| matches!(backend.port, BackendPort::Range(ports) if is_shifted(ports));
-            if needed > 0 && listener.ports.count() > MAX_SHIFTED {
+            if per_slot > MAX_PORTS {
                 // A range that is shifted was named already.
                 if !backends.iter().any(|(_, backend)| shifts(backend)) {
                     here.key("listen").index(*index).error(Fault::new(
-                        format!("{listener} has more than {MAX_SHIFTED} ports, and some backends keep the port while others do not"),
+                        format!("{listener} has more than {MAX_PORTS} ports, and some backends keep the port while others do not"),
                         "use a smaller range, or let all backends keep the port, or all name one",
                     ));
                 }
-            } else if needed > MAX_ELEMENTS {
+            } else if per_slot > 1 && needed > u64::from(MAX_ELEMENTS) {
                 here.key("listen").index(*index).error(Fault::new(
                     format!("{listener} needs {needed} map elements, one for each port and slot, more than {MAX_ELEMENTS}"),
                     "use fewer ports or slots, or let all backends keep the port, or all name one",
@@ -75,37 +72,10 @@ fn mismatch(range: Ports, listener: &Listener) -> Option<Fault> {
     } else if theirs != ours {
         let what = format!("{first}-{last} has {theirs} ports, and {listener} has {ours}");
         Some(Fault::new(what, "name a range of the same size, one port, or none to keep the client's"))
-    } else if range != listener.ports && ours > MAX_SHIFTED {
-        let what = format!("{first}-{last} shifts {ours} ports of {listener}, more than {MAX_SHIFTED}");
+    } else if range != listener.ports && ours > MAX_PORTS {
+        let what = format!("{first}-{last} shifts {ours} ports of {listener}, more than {MAX_PORTS}");
         Some(Fault::new(what, "use a smaller range, or leave the port out to keep the client's"))
     } else {
         None
     }
-}
-
-/// Map elements that a listener needs for its ports; 0 when one rule does for all ports.
-fn elements<'a>(
-    ports: Ports,
-    policy: &Service,
-    backends: impl ExactSizeIterator<Item = &'a Backend> + Clone,
-) -> u64 {
-    let mut eligible = backends.clone().filter(|backend| backend.weight > 0);
-    let one = |backend: &Backend| matches!(backend.port, BackendPort::One(_));
-    if ports.as_single().is_some()
-        || eligible.clone().all(one)
-        || eligible.all(|backend| backend.port.keeps(ports))
-    {
-        return 0;
-    }
-    let on_grid = grid(backends.len()) as u64;
-    let slots = match policy.scheduler {
-        Scheduler::Maglev(_, size) => u64::from(size),
-        _ if policy.fixed_grid => on_grid,
-        _ => {
-            let exact = u64::from(period(backends.map(|backend| backend.weight)));
-            // Backends that come back slowly have shares of a grid for that time.
-            if policy.slow_start.is_some() { exact.max(on_grid) } else { exact }
-        }
-    };
-    u64::from(ports.count()) * slots
 }

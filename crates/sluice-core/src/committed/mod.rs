@@ -1,6 +1,6 @@
 //! The ruleset as it was committed, and plans in proportion to what changes.
 //!
-//! [`render()`] and [`diff()`] look at everything. That takes a moment at tens of thousands of services, and
+//! [`render()`](crate::render::render()) and [`diff()`] look at everything. That takes a moment at tens of thousands of services, and
 //! mostly one service changes: then only what it needs is rendered and compared. A law (tests/committed.rs)
 //! says that both lead to the same ruleset.
 
@@ -15,7 +15,7 @@ use crate::diff::diff;
 use crate::model::InForce;
 use crate::plan::Plan;
 use crate::render::entry::{Entry, entries};
-use crate::render::{Layout, Rendered, render};
+use crate::render::{Layout, Rendered, render_beside};
 use crate::tally::{Tally, tally, tally_services};
 use crate::transition::Transition;
 use part::Part;
@@ -77,11 +77,14 @@ impl Committed {
         if let Some(part) = part {
             return Proposal { plan: part.plan(), after: After::Part(Box::new(part)) };
         }
-        let Rendered { table, origins } = render(transition.wanted, &self.layout);
-        Proposal {
-            plan: diff(Some(&self.table), Some(&table), &origins),
-            after: After::Whole(table, transition.wanted),
-        }
+        self.propose_all(transition.wanted)
+    }
+
+    /// The plan to make everything as these services need it, whatever was planned in part before: what is kept in
+    /// memory is compared with a rendering of its own.
+    pub fn propose_all<'a>(&self, wanted: InForce<'a>) -> Proposal<'a> {
+        let Rendered { table, origins } = render_beside(wanted, Some(&self.table), &self.layout);
+        Proposal { plan: diff(Some(&self.table), Some(&table), &origins), after: After::Whole(table, wanted) }
     }
 
     /// Takes over what a proposal led to.

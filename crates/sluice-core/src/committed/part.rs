@@ -6,8 +6,9 @@ use std::sync::Arc;
 use sluice_nft::{ChainName, Filling, Key, Set, SetName, SetType, Statement, Table};
 
 use super::Committed;
-use super::usage::References;
+use super::usage::{References, SourceKey};
 use crate::diff::diff;
+use crate::model::Source;
 use crate::plan::Plan;
 use crate::render::entry::Entry;
 use crate::render::{Rendered, capacity, names, render_own};
@@ -19,8 +20,8 @@ pub(super) struct Part<'a> {
     new: (Vec<Entry<'a>>, Rendered),
     before: Table,
     after: Table,
-    /// How many listeners need an element of the constant rule at postrouting after it.
-    keys: BTreeMap<Key, u32>,
+    /// How many listeners need an element of a constant rule at postrouting after it.
+    keys: BTreeMap<SourceKey, u32>,
 }
 
 impl<'a> Part<'a> {
@@ -29,13 +30,14 @@ impl<'a> Part<'a> {
         let rendered =
             |entries: &[Entry<'_>]| render_own(entries, &committed.layout, committed.usage.claims());
         let (was, is) = (rendered(&old), rendered(&new));
-        let sets = committed.table.sets.iter().filter(|(name, _)| names::is_source(name));
-        let sets: Vec<_> = sets.map(|(_, set)| &set.elements).collect();
-        let keys =
-            committed.usage.keys(&old, &new, |key| sets.iter().any(|elements| elements.contains_key(key)));
+        let sources = sources(&committed.table.sets, &old, &new);
+        let keys = committed.usage.keys(&old, &new, |(source, key)| {
+            let mut sets = sources.iter().filter(|(_, of)| *of == source).map(|(name, _)| name);
+            sets.any(|name| committed.table.sets[name].elements.contains_key(key))
+        });
         let mut part =
             Part { old: (old, was), new: (new, is), before: Table::default(), after: Table::default(), keys };
-        part.sets(&committed.table)?;
+        part.sets(&committed.table, &sources)?;
         part.chains(committed);
         Some(part)
     }
@@ -71,7 +73,7 @@ impl<'a> Part<'a> {
     }
 
     /// The sets they need, with the elements they need.
-    fn sets(&mut self, table: &Table) -> Option<()> {
+    fn sets(&mut self, table: &Table, sources: &BTreeMap<SetName, Source>) -> Option<()> {
         let (was, is) = (&self.old.1.table.sets, &self.new.1.table.sets);
         let declared: BTreeMap<&SetName, &Set> = was.iter().chain(is).collect();
         for (name, declared) in declared {
@@ -79,8 +81,11 @@ impl<'a> Part<'a> {
             if declared.is_learned() {
                 continue;
             }
-            let is_shared = names::is_source(name);
-            let stays = |key: &Key| is_shared && self.keys.get(key).is_some_and(|count| *count > 0);
+            let source = sources.get(name);
+            let stays = |key: &Key| {
+                let count = source.and_then(|source| self.keys.get(&(*source, *key)));
+                count.is_some_and(|count| *count > 0)
+            };
             let held = table.sets.get(name);
             let (mut before, mut after) = (declared.declaration_only(), declared.declaration_only());
             for key in
@@ -96,8 +101,9 @@ impl<'a> Part<'a> {
             let needed = is.get(name).into_iter().flat_map(|set| &set.elements);
             after.elements.extend(needed.map(|(key, element)| (*key, element.clone())));
 
-            let count =
-                held.map_or(0, |held| held.elements.len()) - before.elements.len() + after.elements.len();
+            let held_count = held.map_or(0, |held| held.elements.len());
+            let count = held_count - before.elements.len() + after.elements.len();
+            let added = after.elements.keys().filter(|key| !before.elements.contains_key(key)).count();
             let led_to_by_base_chains = names::is_constant(name) || declared.data == SetType::Verdicts;
             if led_to_by_base_chains && (held.is_none() || count == 0) {
                 return None;
@@ -106,7 +112,9 @@ impl<'a> Part<'a> {
                 self.before.sets.insert(name.clone(), before);
             }
             if count > 0 {
-                let has_room = |size| capacity::suits(size, count as u32);
+                // What is added is there beside what is not deleted yet.
+                let has_room =
+                    |size| capacity::suits(size, count as u32) && held_count + added <= size as usize;
                 if declared.filling == Filling::Keys && !declared.size.is_some_and(has_room) {
                     return None;
                 }
@@ -145,4 +153,16 @@ impl<'a> Part<'a> {
             }
         }
     }
+}
+
+/// Sources of these listeners by the sets of the constant rules.
+fn sources(sets: &BTreeMap<SetName, Set>, old: &[Entry<'_>], new: &[Entry<'_>]) -> BTreeMap<SetName, Source> {
+    let sources: BTreeSet<_> = old.iter().chain(new).map(|entry| (entry.service.source, entry.ip)).collect();
+    let named: Vec<_> =
+        sources.into_iter().map(|(source, ip)| (names::source_of(source, ip), source)).collect();
+    let of_source = |set: &SetName| {
+        let (_, source) = named.iter().find(|(name, _)| capacity::is_called(set, name))?;
+        Some((set.clone(), *source))
+    };
+    sets.keys().filter_map(of_source).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use sluice_nft::{ChainName, Data, Ip, Key, Statement, Table};
 
-use crate::model::Service;
+use crate::model::{Service, Source};
 use crate::render::entry::Entry;
 use crate::render::names;
 use crate::render::reset;
@@ -15,11 +15,14 @@ use crate::render::source::{self, Claims};
 pub(super) struct Usage {
     /// How often something leads to a chain that listeners share.
     chains: References,
-    /// How many listeners need an element of the constant rule at postrouting, if more than one.
-    keys: HashMap<Key, u32>,
+    /// How many listeners need an element of a constant rule at postrouting, if more than one.
+    keys: HashMap<SourceKey, u32>,
     /// Flows that are not simply masqueraded.
     claims: Claims,
 }
+
+/// An element of a constant rule at postrouting: sets of several sources can hold the same key.
+pub(super) type SourceKey = (Source, Key);
 
 /// How often elements and rules lead to shared chains.
 #[derive(Debug, Default)]
@@ -28,7 +31,7 @@ pub(super) struct References(BTreeMap<ChainName, i64>);
 impl Usage {
     pub(super) fn of(entries: &[Entry<'_>], table: &Table) -> Self {
         let claims = Claims::of(entries);
-        let mut keys: Vec<_> = entries.iter().flat_map(|entry| source::keys(entry, &claims)).collect();
+        let mut keys: Vec<_> = entries.iter().flat_map(|entry| source_keys(entry, &claims)).collect();
         keys.sort_unstable();
         let same = keys.chunk_by(|a, b| a == b).filter(|same| same.len() > 1);
         let keys = same.map(|same| (same[0], same.len() as u32)).collect();
@@ -77,12 +80,12 @@ impl Usage {
         &self,
         old: &[Entry<'_>],
         new: &[Entry<'_>],
-        is_there: impl Fn(&Key) -> bool,
-    ) -> BTreeMap<Key, u32> {
+        is_there: impl Fn(&SourceKey) -> bool,
+    ) -> BTreeMap<SourceKey, u32> {
         let mut counts = BTreeMap::new();
-        let now = |key: &Key| self.keys.get(key).copied().unwrap_or(u32::from(is_there(key)));
+        let now = |key: &SourceKey| self.keys.get(key).copied().unwrap_or(u32::from(is_there(key)));
         for (entries, by) in [(new, 1), (old, -1)] {
-            for key in entries.iter().flat_map(|entry| source::keys(entry, &self.claims)) {
+            for key in entries.iter().flat_map(|entry| source_keys(entry, &self.claims)) {
                 let count: &mut u32 = counts.entry(key).or_insert_with(|| now(&key));
                 *count = count.saturating_add_signed(by);
             }
@@ -99,7 +102,7 @@ impl Usage {
     pub(super) fn follow(
         &mut self,
         (old, new): (&[Entry<'_>], &[Entry<'_>]),
-        keys: BTreeMap<Key, u32>,
+        keys: BTreeMap<SourceKey, u32>,
         (before, after): (&Table, &Table),
     ) {
         for (key, count) in keys {
@@ -141,6 +144,10 @@ impl References {
             }
         }
     }
+}
+
+fn source_keys<'a>(entry: &'a Entry<'_>, claims: &Claims) -> impl Iterator<Item = SourceKey> + use<'a> {
+    source::keys(entry, claims).into_iter().map(|key| (entry.service.source, key))
 }
 
 /// Whether all that differs is how new flows are shared: listeners and backends are the same.

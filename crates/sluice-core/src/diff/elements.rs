@@ -1,9 +1,12 @@
 //! Differences between what two sets of one declaration hold.
+//!
+//! The kernel refuses a range that overlaps one that it holds: so ranges that make way for others are deleted in the
+//! commit that adds those, and a packet finds the old ones or the new ones. All else goes with a later commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_nft::{Data, Element, ElementsOf, Key, Set, SetName, Step};
+use sluice_nft::{Data, Element, ElementsOf, Filling, Key, Set, SetName, Step};
 
 use super::{absent, change};
 use crate::model::ServiceName;
@@ -30,12 +33,23 @@ pub(super) fn add(
         };
         group.entry(service(element, origins)).or_default().push((*key, element.data.clone()));
     }
-    for (service, mut new) in moved {
-        new.sort_by_key(|(key, _)| desired.sort_key(key));
-        let old: Vec<_> = new.iter().filter_map(|(key, _)| Some((*key, held(key)?.data.clone()))).collect();
+    let overlapped = current.map_or_else(BTreeMap::new, |current| overlapped(current, desired));
+    push_deletion(make, &of, desired, overlapped, Why::Overlaps);
+    let moved: Vec<_> = moved
+        .into_iter()
+        .map(|(service, mut new)| {
+            new.sort_by_key(|(key, _)| desired.sort_key(key));
+            let old: Vec<_> =
+                new.iter().filter_map(|(key, _)| Some((*key, held(key)?.data.clone()))).collect();
+            (service, old, new)
+        })
+        .collect();
+    for (service, old, _) in &moved {
         let why = Why::Differs(Some(old.clone()));
-        make.push(change(Step::DeleteElements(of.clone(), old), service.clone(), why.clone()));
-        make.push(change(Step::AddElements(of.clone(), new), service, why));
+        make.push(change(Step::DeleteElements(of.clone(), old.clone()), service.clone(), why));
+    }
+    for (service, old, new) in moved {
+        make.push(change(Step::AddElements(of.clone(), new), service, Why::Differs(Some(old))));
     }
     for (service, mut new) in added {
         new.sort_by_key(|(key, _)| desired.sort_key(key));
@@ -50,14 +64,51 @@ fn service(element: &Element, origins: &Origins) -> Option<ServiceName> {
     origins.get(element.origin).map(|flow| flow.service.clone())
 }
 
-/// Elements that are not desired.
+/// Elements that are not desired and that nothing takes the place of yet.
 pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, desired: &Set) {
-    let mut unneeded: Vec<_> = absent(&current.elements, &desired.elements)
-        .map(|(key, element)| (*key, element.data.clone()))
-        .collect();
-    if !unneeded.is_empty() {
-        unneeded.sort_by_key(|(key, _)| current.sort_key(key));
-        let of = ElementsOf { name: name.clone(), declaration: Arc::new(current.declaration_only()) };
-        changes.push(change(Step::DeleteElements(of, unneeded), None, Why::Unneeded));
+    let overlapped = overlapped(current, desired);
+    let unneeded = absent(&current.elements, &desired.elements);
+    let unneeded = unneeded.filter(|(key, _)| !overlapped.contains_key(key));
+    let of = ElementsOf { name: name.clone(), declaration: Arc::new(current.declaration_only()) };
+    let unneeded = unneeded.map(|(key, element)| (*key, element.data.clone())).collect();
+    push_deletion(changes, &of, current, unneeded, Why::Unneeded);
+}
+
+fn push_deletion(
+    changes: &mut Vec<Change>,
+    of: &ElementsOf,
+    set: &Set,
+    elements: BTreeMap<Key, Data>,
+    why: Why,
+) {
+    if !elements.is_empty() {
+        let mut elements: Vec<_> = elements.into_iter().collect();
+        elements.sort_by_key(|(key, _)| set.sort_key(key));
+        changes.push(change(Step::DeleteElements(of.clone(), elements), None, why));
     }
+}
+
+/// Ranges that are not desired and overlap one that is to be added. What sluice cannot read of a set of ranges may
+/// overlap anything.
+fn overlapped(current: &Set, desired: &Set) -> BTreeMap<Key, Data> {
+    if desired.filling != Filling::Ranges {
+        return BTreeMap::new();
+    }
+    let is_new = |(key, element): &(&Key, &Element)| current.elements.get(key) != Some(element);
+    // None of these overlaps another, so they end in the order in which they begin.
+    let added: Vec<(Key, Key)> = desired
+        .elements
+        .iter()
+        .filter(is_new)
+        .map(|(key, element)| (*key, desired.last_key(key, &element.data)))
+        .collect();
+    let overlaps = |first: &Key, last: Key| {
+        let next = added.partition_point(|(_, end)| end < first);
+        added.get(next).is_some_and(|(begin, _)| *begin <= last)
+    };
+    let unneeded = absent(&current.elements, &desired.elements);
+    let in_the_way = unneeded.filter(|(key, element)| {
+        !matches!(element.data, Data::Through(_)) || overlaps(key, current.last_key(key, &element.data))
+    });
+    in_the_way.map(|(key, element)| (*key, element.data.clone())).collect()
 }

@@ -17,13 +17,13 @@ pub(super) fn chain(name: &ChainName, chain: &Chain) -> Option<String> {
 pub(super) fn rules<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Option<String> {
     rules.into_iter().flat_map(|rule| &rule.0).find_map(|statement| match statement {
         Statement::Foreign(text) => Some(text.clone()),
-        Statement::InSet(_, set) | Statement::VerdictMap(_, set) | Statement::Dnat { map: set, .. } => {
-            set.as_str().starts_with(NAMELESS).then(|| "a set without a name".to_owned())
-        }
         Statement::Goto(chain) | Statement::Jump(chain) => {
             chain.as_str().starts_with(NAMELESS).then(|| "a chain without a name".to_owned())
         }
-        _ => None,
+        other => {
+            let is_nameless = other.set().is_some_and(|set| set.as_str().starts_with(NAMELESS));
+            is_nameless.then(|| "a set without a name".to_owned())
+        }
     })
 }
 

@@ -33,13 +33,17 @@ pub struct Rendered {
     pub origins: Origins,
 }
 
-/// Renders all enabled services.
+/// Renders all enabled services, for a kernel that holds `current` now: `None` for no table.
 ///
-/// `layout` says where slots lie in the kernel now: a listener whose number of slots is unchanged
-/// keeps its place, so that its rule and its round-robin counter stay; one whose number changes
-/// gets a place that nobody uses, so that its old slots stay valid until the switch is over.
-pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered {
-    let services = services.into();
+/// A listener whose number of slots is unchanged keeps its place, so that its rule and its round-robin counter stay; one
+/// whose number changes gets a place that nobody uses, so that its old slots stay valid until the switch is over.
+/// A set keeps its size if it has room for what it is to hold beside what it holds.
+pub fn render<'a>(services: impl Into<InForce<'a>>, current: Option<&Table>) -> Rendered {
+    render_beside(services.into(), current, &Layout::of(current))
+}
+
+/// The same; `layout` is that of `current`.
+pub(crate) fn render_beside(services: InForce<'_>, current: Option<&Table>, layout: &Layout) -> Rendered {
     let entries = entry::entries(services);
     let mut rendered = Rendered::default();
     let mut places = layout.places();
@@ -52,7 +56,7 @@ pub fn render<'a>(services: impl Into<InForce<'a>>, layout: &Layout) -> Rendered
     affinity::learn(&mut rendered.table, &entries);
     reset::render(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries, services.networks());
-    capacity::size(&mut rendered.table, layout);
+    capacity::size(&mut rendered.table, current);
     rendered
 }
 

@@ -11,7 +11,8 @@ use super::{Rendered, names};
 use crate::maglev;
 use crate::model::{Backend, BackendPort, HashOn, OnEmpty, Scheduler};
 use crate::origin::Flow;
-use crate::slots::{MAX_SLOTS, grid, on_grid, slots};
+use crate::per_port::{elements_per_slot, slots_on_grid};
+use crate::slots::{MAX_SLOTS, on_grid, slots};
 
 /// Initial value of the hash: the same file picks the same backend for a client after a restart and
 /// on a second machine. ASCII "slui".
@@ -64,7 +65,10 @@ fn lay_out(entry: &Entry<'_>) -> Vec<usize> {
             let serving: Vec<_> = (0..members.len()).map(before).collect();
             maglev::table(&members, size).into_iter().map(|member| serving[member]).collect()
         }
-        _ if entry.service.fixed_grid => on_grid(&weights(), grid(entry.members().count())),
+        _ if entry.service.fixed_grid => {
+            let each = elements_per_slot(entry.listener.ports, entry.backends.iter().copied());
+            on_grid(&weights(), slots_on_grid(entry.members().count(), each))
+        }
         _ => slots(&weights()),
     }
 }
@@ -141,7 +145,7 @@ fn private(
     let chain = names::private_pick(entry);
     let form = form(entry);
     let count = slots.len() as u32;
-    let elements = if form == Form::Ports { count * listener.ports.count() } else { count };
+    let elements = count * elements_per_slot(listener.ports, entry.backends.iter().copied());
     let place = layout.keep(&chain, form, *ip, count).unwrap_or_else(|| places.take(form, *ip, elements));
 
     let mut key = vec![Operand::Pick(pick(service.scheduler, *ip, count, place.base))];
@@ -203,12 +207,12 @@ fn counted(entry: &Entry<'_>, backend: &Backend) -> Flow {
 fn form(entry: &Entry<'_>) -> Form {
     let ports = entry.listener.ports;
     let all = |test: &dyn Fn(BackendPort) -> bool| entry.backends.iter().all(|backend| test(backend.port));
-    if ports.as_single().is_some() || all(&|port| matches!(port, BackendPort::One(_))) {
-        Form::Slots
-    } else if all(&|port| port.keeps(ports)) {
-        Form::Addresses
-    } else {
+    if elements_per_slot(ports, entry.backends.iter().copied()) > 1 {
         Form::Ports
+    } else if ports.as_single().is_some() || all(&|port| matches!(port, BackendPort::One(_))) {
+        Form::Slots
+    } else {
+        Form::Addresses
     }
 }
 

@@ -13,7 +13,7 @@ use sluice_nft::Rate;
 
 use super::{Services, backend, listener};
 
-const FROM: Source =
+pub const FROM: Source =
     Source::Addresses(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)));
 
 /// Checks that all clients of the laws pass.
@@ -21,11 +21,15 @@ fn guards() -> Vec<Option<Arc<Guard>>> {
     let net = |text: &str| text.parse().unwrap();
     let rate = Rate { packets: 20, unit: 1, burst: 40 };
     let all = Guard { allow: vec![net("0.0.0.0/0"), net("::/0")], ..Guard::default() };
+    let nets =
+        ["198.18.0.0/15", "198.51.0.0/17", "10.64.0.0/10", "10.0.3.0/24", "10.0.4.0/22", "10.9.0.7/32"];
+    let ranges = nets.into_iter().chain(["2001:db8:bad::/48"]).map(net).collect();
+    let ranges = Guard { deny: ranges, ..Guard::default() };
     let some = Guard { deny: vec![net("192.0.2.128/25"), net("2001:db8:bad::/48")], ..Guard::default() };
     let limits = Limits { new_connections: Some(rate), connections_per_client: Some(9), ..Limits::default() };
     let limited = Guard { limits, ..some.clone() };
     let all = Guard { drop_invalid: true, ..all };
-    [None, None, Some(all), Some(some), Some(limited)].map(|guard| guard.map(Arc::new)).into()
+    [None, None, Some(all), Some(some), Some(ranges), Some(limited)].map(|guard| guard.map(Arc::new)).into()
 }
 
 /// Up to five services that share addresses, ports and backends as much as they may.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use sluice_core::diff::diff;
 use sluice_core::model::{Address, Listener, Ports, Source};
 use sluice_core::plan::Plan;
-use sluice_core::render::{Layout, Rendered, render};
+use sluice_core::render::{Rendered, render};
 use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
@@ -22,7 +22,7 @@ pub fn host() -> Host {
 
 /// What `before` becomes when `after` is planned and carried out, state by state.
 pub fn states(before: &Table, after: &Services) -> (Vec<Table>, Rendered, Plan) {
-    let desired = render(after, &Layout::of(Some(before)));
+    let desired = render(after, Some(before));
     let plan = diff(Some(before), Some(&desired.table), &desired.origins);
     let mut kernel = FakeKernel::with_table(before.clone());
     let mut states = vec![before.clone()];

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sluice_core::model::{InForce, Networks};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_nft::{
     Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule, Set, Statement, Table,
     Test,
@@ -132,7 +132,7 @@ fn rendered_from(text: &str) -> Table {
     let nets = ["10.0.2.1/24", "10.0.3.1/16", "fd00::1/64"]
         .map(|net| ("eth1".to_owned(), net.parse().expect("a network")));
     let (services, networks) = (services(file.path()), Networks::of(nets));
-    render(InForce::from(&services).on(&networks), &Layout::default()).table
+    render(InForce::from(&services).on(&networks), None).table
 }
 
 fn services(file: &Path) -> BTreeMap<sluice_core::model::ServiceName, sluice_core::model::Service> {

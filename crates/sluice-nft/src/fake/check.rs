@@ -42,6 +42,16 @@ pub(super) fn element(table: &Table, set: &Set, key: &Key, data: &Data) -> Resul
     }
 }
 
+/// Whether an element can be added beside those that the set holds. A range must neither begin nor end in another
+/// one; it may enclose one (nft_pipapo_insert() in nft_set_pipapo.c).
+pub(super) fn is_free(set: &Set, key: &Key, data: &Data) -> Result<(), Errno> {
+    let last = set.last_key(key, data);
+    if set.find(key).or_else(|| set.find(&last)).is_some() {
+        return Err(Errno::EEXIST);
+    }
+    if last < *key { Err(Errno::EINVAL) } else { Ok(()) }
+}
+
 /// Checks a rule on its own, statement by statement, wherever its chain is called from.
 pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
     for statement in &rule.0 {
@@ -62,7 +72,11 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
                 }
             }
             Statement::Update { key, set, learn } => match (lookup(table, key, set)?, learn) {
-                (set, _) if !set.is_learned() => return Err(Errno::EINVAL),
+                (set, _) if !set.is_learned() => {
+                    // A table that grows could be filled by rules, if it said so when it was declared.
+                    let grows = set.filling == Filling::Keys && set.size.is_none();
+                    return Err(if grows { Errno::EINVAL } else { Errno::EOPNOTSUPP });
+                }
                 (Set { data: SetType::Map(held), .. }, Learn::Value(data, _)) => {
                     (width(data) >= width(held)).then_some(()).ok_or(Errno::ENODATA)?;
                 }
@@ -90,7 +104,7 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
 pub(super) fn reach(table: &Table) -> Result<(), Errno> {
     for (name, chain) in &table.chains {
         if let Some(base) = chain.base {
-            walk(table, base.hook, name, 0, &mut HashSet::new())?;
+            walk(table, base, name, 0, &mut HashSet::new())?;
         }
     }
     Ok(())
@@ -98,7 +112,7 @@ pub(super) fn reach(table: &Table) -> Result<(), Errno> {
 
 fn walk<'a>(
     table: &'a Table,
-    hook: Hook,
+    base: Base,
     name: &'a ChainName,
     depth: usize,
     known: &mut HashSet<(&'a ChainName, usize)>,
@@ -112,29 +126,31 @@ fn walk<'a>(
     let rules = table.chains.get(name).map_or(&[][..], |chain| &chain.rules);
     for statement in rules.iter().flat_map(|rule| &rule.0) {
         match statement {
-            Statement::Goto(chain) | Statement::Jump(chain) => walk(table, hook, chain, depth + 1, known)?,
+            Statement::Goto(chain) | Statement::Jump(chain) => walk(table, base, chain, depth + 1, known)?,
             Statement::VerdictMap(_, map) => {
                 for element in table.sets.get(map).into_iter().flat_map(|set| set.elements.values()) {
                     if let Data::Goto(chain) = &element.data {
-                        walk(table, hook, chain, depth + 1, known)?;
+                        walk(table, base, chain, depth + 1, known)?;
                     }
                 }
             }
-            Statement::Masquerade | Statement::Snat { .. } if hook != Hook::Postrouting => {
-                return Err(Errno::EOPNOTSUPP);
-            }
-            Statement::Synproxy { .. } if !matches!(hook, Hook::Input | Hook::Forward) => {
-                return Err(Errno::EOPNOTSUPP);
-            }
-            Statement::Dnat { .. } | Statement::RejectReset | Statement::RejectPort
-                if hook == Hook::Postrouting =>
-            {
-                return Err(Errno::EOPNOTSUPP);
-            }
+            other if !can_be_at(other, base) => return Err(Errno::EOPNOTSUPP),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// Whether a statement has a meaning where this base chain leads to it.
+fn can_be_at(statement: &Statement, Base { kind, hook, .. }: Base) -> bool {
+    match statement {
+        Statement::Masquerade => kind == Kind::Nat && hook == Hook::Postrouting,
+        Statement::Snat { .. } => kind == Kind::Nat && matches!(hook, Hook::Postrouting | Hook::Input),
+        Statement::Dnat { .. } => kind == Kind::Nat && matches!(hook, Hook::Prerouting | Hook::Output),
+        Statement::Synproxy { .. } => matches!(hook, Hook::Input | Hook::Forward),
+        Statement::RejectReset | Statement::RejectPort => hook != Hook::Postrouting,
+        _ => true,
+    }
 }
 
 /// The set a rule looks into, if the rule loads all of its key. More than that does no harm.

@@ -198,10 +198,9 @@ impl Transaction {
             check::element(table, set, key, data)?;
             let counter = set.counter;
             let element = Element { data: data.clone(), origin: Origin::default() };
+            check::is_free(set, key, data)?;
             let set = table.sets.get_mut(name).ok_or(Errno::ENOENT)?;
-            if set.elements.insert(*key, element).is_some() {
-                return Err(Errno::EEXIST);
-            }
+            set.elements.insert(*key, element);
             if set.size.is_some_and(|size| set.elements.len() > size as usize) {
                 return Err(Errno::ENFILE);
             }
@@ -213,19 +212,21 @@ impl Transaction {
         Ok(!elements.is_empty())
     }
 
-    /// What the elements hold does not matter to the kernel, nor to us.
+    /// What the elements hold does not matter to the kernel, nor to us. It deletes the range that a key lies in,
+    /// wherever that begins.
     fn delete_elements(&mut self, name: &SetName, elements: &[(Key, Data)]) -> Result<bool, Errno> {
         for (key, _) in elements {
             let set = self.table()?.sets.get_mut(name).ok_or(Errno::ENOENT)?;
             check::key(set, key)?;
-            let element = set.elements.remove(key).ok_or(Errno::ENOENT)?;
+            let key = *set.find(key).ok_or(Errno::ENOENT)?.0;
+            let element = set.elements.remove(&key).ok_or(Errno::ENOENT)?;
             self.use_data(&element.data, -1);
             if let Some(counters) = self.state.counters.get_mut(name) {
-                let counter = counters.remove(key).unwrap_or_default();
+                let counter = counters.remove(&key).unwrap_or_default();
                 if counters.is_empty() {
                     self.state.counters.remove(name);
                 }
-                self.uncount(name, *key, counter);
+                self.uncount(name, key, counter);
             }
         }
         Ok(!elements.is_empty())

@@ -1,11 +1,16 @@
 //! What a kernel does with one step or a few.
 
-use super::Case;
 use super::objects::*;
-use crate::{Base, Data, Errno, Field, Ip, Key, Object, Octets, Operand, Pick, Statement, Step};
+use super::{Case, intervals};
+use crate::{
+    Base, Data, Errno, Field, Filling, Ip, Key, Object, Octets, Operand, Pick, Set, Statement, Step,
+};
 
 pub(super) fn all() -> Vec<Case> {
-    [tables(), chains(), sets(), elements(), rules(), reach()].into_iter().flatten().collect()
+    [tables(), chains(), sets(), elements(), intervals::all(), rules(), reach()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn tables() -> Vec<Case> {
@@ -141,6 +146,20 @@ fn elements() -> Vec<Case> {
         ok("a set is filled", sized(1), [slot(0)]),
         no("a set is overfilled", sized(1), [slot(0), slot(1)], 1, Errno::ENFILE),
         ok("an element of a full set is replaced", [sized(1), vec![slot(0)]].concat(), [unslot(0), slot(1)]),
+        no(
+            "an element of a full set is replaced by one that is added first",
+            [sized(1), vec![slot(0)]].concat(),
+            [slot(1), unslot(0)],
+            0,
+            Errno::ENFILE,
+        ),
+        no(
+            "a full set takes what is added and deleted in one batch",
+            [sized(2), vec![slot(0)]].concat(),
+            [slot(1), unslot(1), slot(2), slot(3)],
+            3,
+            Errno::ENFILE,
+        ),
         ok(
             "an element is deleted whatever it was said to hold",
             full(),
@@ -221,6 +240,48 @@ fn rules() -> Vec<Case> {
             Errno::EINVAL,
         ),
         no("a map holds less than the address", table(), [rule("c", [tcp(), v6])], 0, Errno::ENODATA),
+        ok(
+            "a rule looks for what is not in a set",
+            table(),
+            [rule("c", [Statement::NotInSet(services().key, SERVICES.into()), Statement::Drop])],
+        ),
+        no(
+            "a rule looks for what is not in a missing set",
+            [Step::AddTable, chain("c")],
+            [rule("c", [Statement::NotInSet(services().key, SERVICES.into())])],
+            0,
+            Errno::ENOENT,
+        ),
+        ok("a rule fills a set", [table(), vec![add_seen()]].concat(), [rule("c", [see()])]),
+        no("a rule fills a missing set", table(), [rule("c", [see()])], 0, Errno::ENOENT),
+        no(
+            "a rule fills a set that commits fill",
+            [table(), vec![Step::AddSet(SEEN.into(), Set { filling: Filling::Keys, ..seen() })]].concat(),
+            [rule("c", [see()])],
+            0,
+            Errno::EOPNOTSUPP,
+        ),
+        no(
+            "a rule fills a set of ranges",
+            [table(), vec![add_deny()]].concat(),
+            [rule("c", [learn(deny().key, DENY)])],
+            0,
+            Errno::EOPNOTSUPP,
+        ),
+        no(
+            "a rule fills a set that commits fill and that grows",
+            [table(), vec![Step::AddSet(SEEN.into(), Set::plain(seen().key))]].concat(),
+            [rule("c", [see()])],
+            0,
+            Errno::EINVAL,
+        ),
+        no(
+            "a set is deleted that a rule fills",
+            [table(), vec![add_seen(), rule("c", [see()])]].concat(),
+            [Step::DeleteSet(SEEN.into())],
+            0,
+            Errno::EBUSY,
+        ),
         no("there are no slots", table(), [range(0, 0)], 0, Errno::ERANGE),
         ok("slots end at the highest number", table(), [range(4, u32::MAX - 3)]),
         no("slots go beyond the highest number", table(), [range(4, u32::MAX - 2)], 0, Errno::EOVERFLOW),
@@ -328,11 +389,11 @@ fn reach() -> Vec<Case> {
     ]
 }
 
-fn ok(name: &'static str, before: impl Into<Vec<Step>>, steps: impl Into<Vec<Step>>) -> Case {
+pub(super) fn ok(name: &'static str, before: impl Into<Vec<Step>>, steps: impl Into<Vec<Step>>) -> Case {
     Case { name, before: before.into(), steps: steps.into(), refused: None }
 }
 
-fn no(
+pub(super) fn no(
     name: &'static str,
     before: impl Into<Vec<Step>>,
     steps: impl Into<Vec<Step>>,

@@ -2,6 +2,7 @@
 //! step, and that nothing remains of a refused commit. As of Linux 6.18.
 
 mod cases;
+mod intervals;
 mod objects;
 mod walk;
 

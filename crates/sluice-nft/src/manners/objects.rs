@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::{
-    Base, ChainName, Data, ElementsOf, Field, Ip, Key, Octets, Operand, Pick, Rule, Set, Statement, Step,
+    Base, ChainName, Data, ElementsOf, Field, Ip, Key, Learn, Octets, Operand, Pick, Rate, Rule, Set,
+    Statement, Step,
 };
 
 pub(super) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
@@ -12,6 +13,10 @@ pub(super) const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
 /// Names of the two maps.
 pub(super) const SERVICES: &str = "services";
 pub(super) const SLOTS: &str = "slots";
+
+/// Name of a set that rules fill, and of one of ranges.
+pub(super) const SEEN: &str = "seen";
+pub(super) const DENY: &str = "deny";
 
 pub(super) fn chain(name: &str) -> Step {
     Step::AddChain(name.into(), None)
@@ -47,6 +52,54 @@ pub(super) fn add_services() -> Step {
 
 pub(super) fn add_slots() -> Step {
     Step::AddSet(SLOTS.into(), slots())
+}
+
+/// A set of clients that rules fill.
+pub(super) fn seen() -> Set {
+    Set::learned(vec![Operand::Field(Field::Saddr(Ip::V4))], 16, Some(60))
+}
+
+pub(super) fn add_seen() -> Step {
+    Step::AddSet(SEEN.into(), seen())
+}
+
+/// Puts the client into it.
+pub(super) fn see() -> Statement {
+    learn(seen().key, SEEN)
+}
+
+pub(super) fn learn(key: Vec<Operand>, set: &str) -> Statement {
+    let learn = Learn::Above(Rate { packets: 20, unit: 1, burst: 40 });
+    Statement::Update { key, set: set.into(), learn }
+}
+
+/// A set of ranges of clients, for each protocol.
+pub(super) fn deny() -> Set {
+    let key = [Field::L4proto, Field::Saddr(Ip::V4)].map(Operand::Field).to_vec();
+    Set { counter: true, ..Set::ranges(key) }
+}
+
+pub(super) fn add_deny() -> Step {
+    Step::AddSet(DENY.into(), deny())
+}
+
+/// TCP clients 10.0.0.`first` to `last`.
+pub(super) fn range(first: u8, last: u8) -> (Key, Data) {
+    let last = Data::Through(Octets::EMPTY.with(&[10, 0, 0, last]));
+    (Key::EMPTY.protocol(6).with(&[10, 0, 0, first]), last)
+}
+
+pub(super) fn add_ranges<const N: usize>(ranges: [(u8, u8); N]) -> Step {
+    let ranges = ranges.into_iter().map(|(first, last)| range(first, last));
+    Step::AddElements(of_deny(), ranges.collect())
+}
+
+pub(super) fn delete_range(first: u8, last: u8) -> Step {
+    Step::DeleteElements(of_deny(), vec![range(first, last)])
+}
+
+pub(super) fn of_deny() -> ElementsOf {
+    ElementsOf { name: DENY.into(), declaration: Arc::new(deny()) }
 }
 
 /// Adds an element that leads port `port` to a chain.

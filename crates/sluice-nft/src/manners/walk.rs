@@ -1,16 +1,17 @@
 //! Random batches.
 
 use super::objects::*;
-use crate::{Base, Field, Ip, Operand, Pick, Set, Statement, Step};
+use crate::{Base, Field, Ip, Octets, Operand, Pick, Set, Statement, Step};
 
 const BATCHES: usize = 40;
 const MOST_STEPS: usize = 4;
 
 /// Base chains first. A chain leads only to later ones, so that there are no circles: kernels differ in how
 /// they refuse those.
-const CHAINS: [(&str, Option<Base>); 5] = [
+const CHAINS: [(&str, Option<Base>); 6] = [
     ("prerouting", Some(Base::PREROUTING)),
     ("postrouting", Some(Base::POSTROUTING)),
+    ("input", Some(Base::INPUT)),
     ("c2", None),
     ("c3", None),
     ("pick", None),
@@ -19,8 +20,9 @@ const CHAINS: [(&str, Option<Base>); 5] = [
 pub(super) fn batches(seed: u64) -> Vec<Vec<Step>> {
     let mut random = Random(seed);
     let mut start = program();
-    start.extend([base("postrouting", Base::POSTROUTING), chain("c2"), chain("c3")]);
-    start.push(Step::AddSet("clients".into(), Set::plain(client())));
+    let bases = [base("postrouting", Base::POSTROUTING), base("input", Base::INPUT)];
+    start.extend(bases.into_iter().chain([chain("c2"), chain("c3")]));
+    start.extend([Step::AddSet("clients".into(), Set::plain(client())), add_seen(), add_deny()]);
     let mut batches = vec![start];
     batches.extend((0..BATCHES).map(|_| (0..=random.below(MOST_STEPS)).map(|_| step(&mut random)).collect()));
     batches
@@ -29,41 +31,64 @@ pub(super) fn batches(seed: u64) -> Vec<Vec<Step>> {
 fn step(random: &mut Random) -> Step {
     let at = random.below(CHAINS.len());
     let (name, hook) = CHAINS[at];
-    let (set, declaration) = sets().swap_remove(random.below(3));
+    let (set, declaration) = sets().swap_remove(random.below(5));
     let number = random.below(6);
-    match random.below(60) {
+    match random.below(80) {
         0 => Step::AddTable,
         1 if number == 0 => Step::DeleteTable,
-        1..4 => Step::AddSet(set.into(), declaration),
-        4..6 => Step::DeleteSet(set.into()),
-        6..10 => Step::AddChain(name.into(), hook),
-        10..13 => Step::DeleteChain(name.into()),
-        13..30 => rule(name, statements(random, at)),
-        30..35 => flush(name),
-        35..43 => goto(number as u16, CHAINS[random.below(CHAINS.len())].0),
-        43..47 => Step::DeleteElements(of_services(), vec![service(number as u16, name)]),
-        47..55 => slot(number as u32),
-        _ => unslot(number as u32),
+        1..5 => Step::AddSet(set.into(), declaration),
+        5..8 => Step::DeleteSet(set.into()),
+        8..12 => Step::AddChain(name.into(), hook),
+        12..15 => Step::DeleteChain(name.into()),
+        15..38 => rule(name, statements(random, at)),
+        38..43 => flush(name),
+        43..50 => goto(number as u16, CHAINS[random.below(CHAINS.len())].0),
+        50..54 => Step::DeleteElements(of_services(), vec![service(number as u16, name)]),
+        54..60 => slot(number as u32),
+        60..66 => unslot(number as u32),
+        66..74 => {
+            let first = random.below(40) as u8;
+            add_ranges([(first, first + random.below(8) as u8)])
+        }
+        _ => {
+            let first = random.below(40) as u8;
+            delete_range(first, first)
+        }
     }
 }
 
-/// The statements of a rule for chain number `at`.
+/// The statements of a rule for chain number `at`: all that sluice writes.
 fn statements(random: &mut Random, at: usize) -> Vec<Statement> {
     let later = CHAINS.get(at + 1 + random.below(CHAINS.len() - at)).map(|(name, _)| (*name).into());
-    match (random.below(8), later) {
-        (0, Some(chain)) => vec![Statement::Goto(chain)],
-        (1, Some(chain)) => vec![tcp(), Statement::Jump(chain)],
-        (2, _) if at < 2 => vec![Statement::is(Field::Nfproto, &[Ip::V4.nfproto()]), look_up_service()],
-        (3, _) => vec![tcp(), dnat(Pick::Inc { modulus: 2, offset: 0 })],
-        (4, _) => vec![Statement::Masquerade],
-        (5, _) => vec![Statement::is(Field::Nfproto, &[2]), Statement::InSet(client(), "clients".into())],
-        (6, _) => vec![Statement::RejectPort],
+    let of_ipv4 = || Statement::is(Field::Nfproto, &[Ip::V4.nfproto()]);
+    let address = |last| Octets::EMPTY.with(&[10, 0, 2, last]);
+    match (random.below(18), later) {
+        (0..3, Some(chain)) => vec![Statement::Goto(chain)],
+        (3..5, Some(chain)) => vec![tcp(), Statement::Jump(chain)],
+        (5, _) if at < 3 => vec![of_ipv4(), look_up_service()],
+        (6, _) => vec![tcp(), dnat(Pick::Inc { modulus: 2, offset: 0 })],
+        (7, _) => vec![Statement::Masquerade],
+        (8, _) => vec![of_ipv4(), Statement::InSet(client(), "clients".into())],
+        (9, _) => vec![of_ipv4(), Statement::NotInSet(client(), "clients".into()), Statement::Accept],
+        (10, _) => vec![of_ipv4(), see(), Statement::Drop],
+        (11, _) => vec![of_ipv4(), Statement::NotInSet(seen().key, SEEN.into()), Statement::Notrack],
+        (12, _) => vec![of_ipv4(), Statement::InSet(deny().key, DENY.into()), Statement::Drop],
+        (13, _) => vec![of_ipv4(), Statement::Snat { ip: Ip::V4, first: address(1), last: address(2) }],
+        (14, _) => vec![Statement::RejectPort],
+        (15, _) => vec![tcp(), Statement::RejectReset],
+        (16, _) => vec![tcp(), Statement::Synproxy { mss: 1460 }],
         _ => vec![Statement::Counter, Statement::Drop],
     }
 }
 
 fn sets() -> Vec<(&'static str, Set)> {
-    vec![(SERVICES, services()), (SLOTS, slots()), ("clients", Set::plain(client()))]
+    vec![
+        (SERVICES, services()),
+        (SLOTS, slots().sized(4)),
+        ("clients", Set::plain(client())),
+        (SEEN, seen()),
+        (DENY, deny()),
+    ]
 }
 
 fn client() -> Vec<Operand> {

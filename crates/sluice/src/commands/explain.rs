@@ -11,7 +11,7 @@ use serde_json::Value;
 use sluice_core::affinity;
 use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_core::model::{InForce, Networks, Protocol, Services};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_nft::trace::{Host, Packet};
 use sluice_nft::{Dataplane, Element, Table};
 use sluiced::fatal::Fatal;
@@ -99,7 +99,7 @@ impl Explain {
             Some(table) => table,
             None => {
                 output::complain("sluice: the kernel has no table: these are the rules of the file");
-                render(in_force, &Layout::default()).table
+                render(in_force, None).table
             }
         };
         let broadcast = addresses.iter().map(|(_, net)| net.broadcast()).filter(IpAddr::is_ipv4);

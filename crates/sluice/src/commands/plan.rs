@@ -8,7 +8,7 @@ use serde::Serialize;
 use sluice_core::diff::diff;
 use sluice_core::model::InForce;
 use sluice_core::plan::{self, Change};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_core::report::report;
 use sluice_nft::Dataplane;
 use sluiced::fatal::Fatal;
@@ -73,7 +73,7 @@ impl Plan {
         let progress = Progress::of("plan: comparing");
         let networks = kernel::networks()?;
         let services = InForce::from(&loaded.config.services).on(&networks);
-        let desired = render(services, &Layout::of(snapshot.table.as_ref()));
+        let desired = render(services, snapshot.table.as_ref());
         let plan = diff(snapshot.table.as_ref(), Some(&desired.table), &desired.origins);
         drop(progress);
         if self.json {

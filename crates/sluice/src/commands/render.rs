@@ -9,7 +9,7 @@ use serde::Serialize;
 use sluice_core::iptables;
 use sluice_core::model::{Config, InForce};
 use sluice_core::origin::{Flow, Origins};
-use sluice_core::render::{Layout, Rendered};
+use sluice_core::render::Rendered;
 use sluice_nft::{Ip, Set, SetType, Table};
 use sluiced::fatal::{Exit, Fatal};
 
@@ -83,7 +83,7 @@ impl Render {
         let in_force = || InForce::from(&services).on(&networks);
         let rendered = || {
             let _progress = Progress::of("render: rendering");
-            sluice_core::render::render(in_force(), &Layout::default())
+            sluice_core::render::render(in_force(), None)
         };
         match if self.json { Format::Json } else { self.format } {
             Format::Nft => output::print(&rendered().table.to_string())?,

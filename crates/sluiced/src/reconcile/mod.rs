@@ -148,7 +148,7 @@ impl<D: Dataplane> Reconciler<D> {
     ) -> Result<Outcome, RoundError> {
         let found = if look || self.known.is_none() { self.look(transition.held)? } else { None };
         let outcome = match (found, self.known.take()) {
-            (None, Some(known)) => self.change(known, transition, began).await,
+            (None, Some(known)) => self.change(known, look, transition, began).await,
             (found, _) => self.replace(found.unwrap_or_default(), transition, began).await,
         }?;
         if look || clients::may_leave(transition) {
@@ -181,14 +181,19 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// Goes from what is known to what is wanted.
+    /// Goes from what is known to what is wanted. A look at the kernel goes with one at what is known: that is
+    /// compared with a rendering of all services, so that no mistake in a partial plan lasts.
     async fn change(
         &mut self,
         mut known: Known,
+        look: bool,
         transition: &Transition<'_>,
         began: Instant,
     ) -> Result<Outcome, RoundError> {
-        let mut proposal = known.committed.propose(transition);
+        let mut proposal = match look {
+            true => known.committed.propose_all(transition.wanted),
+            false => known.committed.propose(transition),
+        };
         let plan = std::mem::take(&mut proposal.plan);
         let part = Part::of(plan.changes().map(|change| &change.step));
         let names = transition.differences().map(|(name, ..)| name.clone()).collect();
@@ -225,7 +230,7 @@ impl<D: Dataplane> Reconciler<D> {
         let Transition { held, wanted, .. } = *transition;
         let Snapshot { table: current, counters, flags, generation } = found;
         let layout = Layout::of(current.as_ref());
-        let Rendered { table: desired, origins } = render(wanted, &layout);
+        let Rendered { table: desired, origins } = render(wanted, current.as_ref());
         let plan = diff(current.as_ref(), Some(&desired), &origins);
         plan.findings().iter().for_each(|finding| warn!("{finding}"));
         self.totals.observe(if plan.is_empty() {

@@ -1,6 +1,10 @@
 //! After a commit the daemon looks whether it is there.
 
+use sluice_core::render::render;
+use sluice_core::transition::Transition;
 use sluice_nft::Table;
+use sluice_nft::fake::FakeKernel;
+use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 
 use crate::host::Host;
 use crate::{WEB, WEB3};
@@ -58,4 +62,25 @@ async fn difference_after_the_first_commit_is_repaired_without_a_word() {
         assert_eq!(kernel.table().unwrap().sets[&"services4".into()].elements.len(), 1);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refresh_compares_what_is_kept_in_memory_with_a_new_rendering() {
+    let directory = tempfile::tempdir().expect("make a directory");
+    let load = |yaml: &str| {
+        let file = directory.path().join("sluice.yaml");
+        std::fs::write(&file, yaml).expect("write the configuration");
+        sluice_config::load(&file).unwrap_or_else(|problems| panic!("{problems:?}")).config.services
+    };
+    let one = load("services: {web: {listen: 203.0.113.10:80, backends: [10.0.2.11:80]}}");
+    let two = load("services: {web: {listen: 203.0.113.10:80, backends: [10.0.2.11:80, 10.0.2.12:80]}}");
+    let mut reconciler = Reconciler::new(FakeKernel::default());
+    reconciler.round(Trigger::Start, &Transition::none(&one)).await.expect("the start");
+    // As if a partial plan had forgotten the second backend: the services are committed, their elements are not.
+    let outcome = reconciler.round(Trigger::Operator, &Transition::none(&two)).await.expect("no change");
+    assert_eq!(outcome, Outcome::Unchanged);
+    let outcome = reconciler.round(Trigger::Refresh, &Transition::none(&two)).await.expect("a refresh");
+    assert!(matches!(outcome, Outcome::Changed { .. }), "{outcome:?}");
+    let table = reconciler.dataplane().table().cloned();
+    assert_eq!(table.as_ref(), Some(&render(&two, table.as_ref()).table));
 }

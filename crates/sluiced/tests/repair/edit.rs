@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use sluice_nft::{ChainName, Data, ElementsOf, Key, Set, SetName, SetType, Step, Table};
+use sluice_nft::{
+    ChainName, Data, ElementsOf, Field, Filling, Ip, Key, Operand, Set, SetName, SetType, Step, Table,
+};
 
 /// An edit of whatever is there.
 #[derive(Clone, Debug)]
@@ -22,6 +24,7 @@ pub struct Edit {
 enum Verb {
     DeleteElement,
     AddElement,
+    AddRange,
     LeadElementElsewhere,
     FlushSet,
     AddSet,
@@ -44,9 +47,10 @@ enum Verb {
     AddObject,
 }
 
-const VERBS: [Verb; 22] = [
+const VERBS: [Verb; 23] = [
     Verb::DeleteElement,
     Verb::AddElement,
+    Verb::AddRange,
     Verb::LeadElementElsewhere,
     Verb::FlushSet,
     Verb::AddSet,
@@ -70,19 +74,32 @@ const VERBS: [Verb; 22] = [
 ];
 
 /// Rules that are not ours, with and without what our reader knows.
-const RULES: [&str; 6] = [
+const RULES: [&str; 17] = [
     "accept",
     "counter drop",
     "tcp dport 22 counter accept comment \"theirs\"",
     "meta l4proto { tcp, udp } limit rate 5/second return",
     "ip daddr 203.0.113.10 tcp dport 80 dnat ip to 192.0.2.1:80",
     "ct mark set 7",
+    "ip saddr { 192.0.2.1, 192.0.2.2 } accept",
+    "ip saddr != { 192.0.2.1, 192.0.2.2 } counter",
+    "ip saddr != { 192.0.2.1, 192.0.2.2 } accept",
+    "ip saddr != { 192.0.2.0/24, 198.51.100.0/24 } accept",
+    "ip saddr . tcp dport != { 192.0.2.1 . 80, 192.0.2.2 . 81 } drop",
+    "ip saddr != 192.0.2.0/24 accept",
+    "tcp dport vmap { 80 : accept, 443 : drop }",
+    "tcp dport != 80-90 accept",
+    "meter their-meter size 128 { ip saddr limit rate 5/second } accept",
+    "meter their-count size 128 { ip saddr ct count over 5 } drop",
+    "dnat ip to ip saddr map { 192.0.2.1 : 192.0.2.9 }",
 ];
 
 /// Sets that are not ours.
-const SETS: [&str; 4] = [
+const SETS: [&str; 6] = [
     "add set inet sluice theirs { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2 }; }",
     "add set inet sluice theirs-too { type ipv4_addr; flags interval, timeout; elements = { 192.0.2.0/24 timeout 1h }; }",
+    "add set inet sluice their-pairs { type ipv4_addr . ipv4_addr; flags interval; elements = { 192.0.2.0/24 . 10.0.0.0/8 }; }",
+    "add set inet sluice their-dynamic { type ipv4_addr; size 64; flags dynamic, timeout; }",
     "add map inet sluice their-map { type inet_service : ipv4_addr; elements = { 80 : 192.0.2.1 }; }",
     "add map inet sluice their-verdicts { type inet_service : verdict; elements = { 80 : drop }; }",
 ];
@@ -129,6 +146,10 @@ impl Edit {
         Some(match self.verb {
             Verb::DeleteElement => self.delete_element(set()?),
             Verb::AddElement => self.add_element(set()?),
+            Verb::AddRange => {
+                let ranges = |set: &Set| set.filling == Filling::Ranges && !set.elements.is_empty();
+                self.add_range(self.choose(table.sets.iter().filter(|(_, set)| ranges(set)))?)?
+            }
             Verb::LeadElementElsewhere => self.lead_element_elsewhere(set()?)?,
             Verb::FlushSet => {
                 let (name, set) = set()?;
@@ -198,6 +219,20 @@ impl Edit {
         let at = self.other.index(octets.len());
         octets[at] ^= 1 << self.other.index(8);
         Step::AddElements(of(name, set), vec![(Key::EMPTY.with(&octets), data)]).to_string()
+    }
+
+    /// One less, and one that is around all others in each part of the key; `None` where nft has no range of a part.
+    fn add_range(&self, (name, set): (&SetName, &Set)) -> Option<String> {
+        let part = |part: &Operand| match part {
+            Operand::Field(Field::Saddr(Ip::V4) | Field::Daddr(Ip::V4)) => Some("0.0.0.0/0"),
+            Operand::Field(Field::Saddr(Ip::V6) | Field::Daddr(Ip::V6)) => Some("::/0"),
+            Operand::Field(Field::L4proto) => Some("0-255"),
+            Operand::Field(Field::Dport) => Some("0-65535"),
+            _ => None,
+        };
+        let parts = set.key.iter().map(part).collect::<Option<Vec<_>>>()?;
+        let delete = self.delete_element((name, set));
+        Some(format!("{delete}\nadd element inet sluice {name} {{ {} }}", parts.join(" . ")))
     }
 
     /// The same key with what another one leads to.

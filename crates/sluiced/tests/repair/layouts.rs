@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 
 use crate::kernel::Kernel;
 use crate::services::older::any_older;
@@ -16,7 +16,7 @@ fn tables_of_any_older_layout_are_taken_over_in_one_round_and_the_next_sends_not
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let result = TestRunner::new(config).run(&strategy, |(held, older, wanted)| {
         kernel.clear();
-        kernel.make(&older.layout(&render(&held, &Layout::default()).table));
+        kernel.make(&older.layout(&render(&held, None).table));
         Rounds::new(&kernel).repair(&held, wanted.as_ref().unwrap_or(&held), &older)
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));

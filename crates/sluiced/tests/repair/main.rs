@@ -19,7 +19,7 @@ use proptest::test_runner::TestRunner;
 use services::Services;
 use services::strategy::any_services;
 use sluice_core::model::{Listener, Ports};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
@@ -113,7 +113,7 @@ impl<'a> Rounds<'a> {
         prop_assert!(commits <= COMMITS, "{} commits to repair {:?}", commits, after);
 
         let table = self.kernel.table();
-        let desired = render(wanted, &Layout::of(table.as_ref())).table;
+        let desired = render(wanted, table.as_ref()).table;
         prop_assert_eq!(table.as_ref(), Some(&desired), "after {:?}", after);
         // What our own reader overlooks nft would show.
         let (listed, expected) = self.kernel.listings(&desired);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::anyhow;
 use sluice_core::model::Services;
-use sluice_core::render::{Layout, Rendered, render};
+use sluice_core::render::{Rendered, render};
 use sluice_testkit::Datagram;
 
 /// Flows that differ in address and in port, so that masquerading to one address can keep all ports.
@@ -56,7 +56,7 @@ impl Pool {
 
     /// What sluice makes of it; `scheduler`, and `source` with any keys that follow, as in the configuration.
     pub(super) fn render(self, scheduler: &str, source: &str) -> anyhow::Result<Rendered> {
-        Ok(render(&self.load(scheduler, source)?, &Layout::default()))
+        Ok(render(&self.load(scheduler, source)?, None))
     }
 
     /// The services themselves.

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use tempfile::NamedTempFile;
 
 use change::{Changes, Took as ChangeTook};
@@ -148,7 +148,7 @@ impl Scale {
     fn measure(&self, case: Case, figures: &mut Figures) -> anyhow::Result<()> {
         let config = file(&case.config(self.backends))?;
         let services = once::load(config.path())?.config.services;
-        let ruleset = file(&render(&services, &Layout::default()).table.to_string())?;
+        let ruleset = file(&render(&services, None).table.to_string())?;
         drop(services);
         for round in 1..=self.repeat {
             eprint!("\r{case}: {round}/{} ", self.repeat);

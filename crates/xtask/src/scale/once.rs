@@ -10,7 +10,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use sluice_config::Loaded;
 use sluice_core::diff::diff;
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_netlink::Netlink;
 use sluice_nft::{Dataplane, Step};
 
@@ -68,7 +68,7 @@ fn cold_apply(config: &Path) -> anyhow::Result<Took> {
 
     let (loaded, load) = timed(|| self::load(config));
     let services = loaded?.config.services;
-    let (rendered, render) = timed(|| render(&services, &Layout::default()));
+    let (rendered, render) = timed(|| render(&services, None));
     let (plan, diff) = timed(|| diff(None, Some(&rendered.table), &rendered.origins));
     ensure!(plan.batches.len() == 1, "a cold apply is one commit");
     let steps = plan.batches[0].steps();

@@ -3,7 +3,7 @@
 use sluice_core::diff::diff;
 use sluice_core::model::{InForce, Scheduler};
 use sluice_core::origin::Origins;
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_core::report::report;
 use tokio::time::Instant;
 
@@ -19,7 +19,7 @@ pub fn is_fresh(history: &mut History<'_>, now: Instant) -> Verdict {
     let services = history.model.effective(&flows, &History::local(), now);
     let networks = history.machine.known_networks();
     let table = history.machine.plane.table();
-    let fresh = render(InForce::from(&services).on(&networks), &Layout::of(table.as_ref())).table;
+    let fresh = render(InForce::from(&services).on(&networks), table.as_ref()).table;
     let plan = diff(table.as_ref(), Some(&fresh), &Origins::default());
     if services != *history.model.services() {
         history.reach.hit("table: serves otherwise than the file says");

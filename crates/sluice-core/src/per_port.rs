@@ -1,0 +1,54 @@
+//! What a listener on several ports costs whose backends treat the port in different ways: a map element for each port
+//! and slot. Validation refuses a file that needs too many; weights that operators set and shares that health changes
+//! are laid over as many slots as there may be.
+
+use crate::model::{Backend, BackendPort, Listener, Ports, Scheduler, Service};
+use crate::slots::{MAX_SLOTS, grid, period};
+use sluice_nft::Ip;
+
+/// Most ports of such a listener.
+pub const MAX_PORTS: u32 = 4096;
+
+/// Most map elements of one.
+pub const MAX_ELEMENTS: u32 = 1 << 20;
+
+/// Map elements for each slot of a listener on these ports: one, or one for each port.
+pub fn elements_per_slot<'a>(ports: Ports, backends: impl Iterator<Item = &'a Backend> + Clone) -> u32 {
+    let are_alike = ports.as_single().is_some()
+        || backends.clone().all(|backend| matches!(backend.port, BackendPort::One(_)))
+        || backends.clone().all(|backend| backend.port.keeps(ports));
+    if are_alike { 1 } else { ports.count() }
+}
+
+/// Slots that a listener needs for the weights of its backends, of one IP version, as a file has them. As long as
+/// it has no more than [`MAX_ELEMENTS`] allows, no weights at run time take more: each backend can have a slot.
+pub fn slots_needed<'a>(service: &Service, backends: impl Iterator<Item = &'a Backend> + Clone) -> u32 {
+    let members = backends.clone().count() as u32;
+    match service.scheduler {
+        Scheduler::Maglev(_, size) => size,
+        _ if service.fixed_grid => members,
+        _ => members.max(period(backends.map(|backend| backend.weight))),
+    }
+}
+
+/// Whether these weights need more slots than there may be, so that they are laid over a fixed number of them.
+pub(crate) fn is_too_fine(service: &Service) -> bool {
+    Ip::ALL.into_iter().any(|ip| {
+        let backends = service.backends.iter().filter(|backend| Ip::of(backend.address) == ip);
+        let serving = backends.filter(|backend| backend.weight > 0);
+        let slots = period(serving.clone().map(|backend| backend.weight));
+        let listeners = service.listeners.iter().filter(|listener| service.takes(listener, ip));
+        let most = listeners
+            .map(|listener: &Listener| most_slots(elements_per_slot(listener.ports, serving.clone())));
+        slots > most.min().unwrap_or(MAX_SLOTS)
+    })
+}
+
+/// Slots of the fixed number for so many backends, of which each may get one.
+pub(crate) fn slots_on_grid(members: usize, elements_per_slot: u32) -> usize {
+    grid(members).min(most_slots(elements_per_slot) as usize).max(members)
+}
+
+fn most_slots(elements_per_slot: u32) -> u32 {
+    MAX_SLOTS.min(MAX_ELEMENTS / elements_per_slot.max(1))
+}
