@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_core::diff::diff;
+use sluice_core::model::InForce;
+use sluice_core::pool;
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::report::report;
 
@@ -23,7 +25,7 @@ fn check(case: &Path) -> Vec<String> {
     let current = before.exists().then(|| rendered(&before, &Layout::default()).table);
     let desired = rendered(&case.join("config.yaml"), &Layout::of(current.as_ref()));
     let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
-    [("desired.nft", desired.table.to_string()), ("plan.txt", report(&plan, false).to_string())]
+    [("desired.nft", desired.table.to_string()), ("plan.txt", report(&plan).to_string())]
         .into_iter()
         .filter_map(|(name, text)| {
             let path = case.join(name);
@@ -38,7 +40,10 @@ fn check(case: &Path) -> Vec<String> {
 
 fn rendered(file: &Path, layout: &Layout) -> Rendered {
     match sluice_config::load(file) {
-        Ok(loaded) => render(&loaded.config.services, layout),
+        Ok(loaded) => {
+            let services = &loaded.config.services;
+            render(InForce::new(services, &pool::at_start(services)), layout)
+        }
         Err(problems) => panic!("{problems:?}"),
     }
 }
