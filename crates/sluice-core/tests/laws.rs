@@ -145,7 +145,7 @@ fn plan_over_a_foreign_rule_never_writes_it_again() {
     let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
     assert_eq!(plan.batches.len(), 3);
     assert!(!plan.changes().any(|change| change.step.to_string().contains("limit rate")), "{plan:?}");
-    let text = report(&plan, false).to_string();
+    let text = report(&plan).to_string();
     let named = "- flush chain inet sluice prerouting  # sluice cannot read limit rate 1/second\n";
     assert!(text.contains(named), "{text}");
 }

@@ -154,6 +154,9 @@ pub async fn run<D: Dataplane>(
                     let reply = daemon.reload().await;
                     let _ = answer.map(|answer| answer.send(reply));
                 }
+                Some(Request::Plan(given, answer)) => {
+                    let _ = answer.send(daemon.plan(given.map(|loaded| *loaded)));
+                }
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
                     drop(answer.send(daemon.set_override(request, uid).await));

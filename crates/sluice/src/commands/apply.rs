@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 use sluice_core::model::{Config, InForce, Services};
+use sluice_core::pool;
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
 use sluiced::claim::Claim;
@@ -21,7 +22,8 @@ use crate::{config, daemon, kernel, output};
 /// Make the kernel as configured, once, without a daemon
 ///
 /// Switches forwarding on as the configuration says, commits, and reads the kernel back. It stays so until
-/// `sluice cleanup` or a reboot; nobody repairs it meanwhile. Needs CAP_NET_ADMIN.
+/// `sluice cleanup` or a reboot; nobody repairs it meanwhile, and nobody probes backends: those with `initial: down` and
+/// backups get no connections. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Apply {
@@ -36,7 +38,7 @@ pub(crate) struct Apply {
 const AFTER_HELP: &str = "\
 Examples:
   sluice apply sluice.yaml
-  sluice plan sluice.yaml || sluice apply sluice.yaml
+  sluice plan sluice.yaml; [ $? -eq 3 ] && sluice apply sluice.yaml     only if there is something to change
 
 JSON: { \"added\": number, \"changed\": number, \"removed\": number }
 
@@ -71,7 +73,8 @@ impl Apply {
         let progress = Progress::of("apply: making the kernel as configured");
         let networks = kernel::networks()?;
         let nothing = Services::new();
-        let transition = Transition::between(&nothing, InForce::from(&services).on(&networks));
+        let at_start = pool::at_start(&services);
+        let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
         drop(progress);

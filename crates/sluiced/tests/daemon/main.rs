@@ -5,6 +5,7 @@ mod foreign;
 mod host;
 mod load;
 mod operator;
+mod plan;
 mod reload;
 mod retry;
 mod stale;
