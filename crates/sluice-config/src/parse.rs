@@ -36,10 +36,14 @@ pub fn parse(main: Source, include: impl Fn(&str) -> Included) -> Result<Loaded,
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
-    if config.services.is_empty() {
-        let fault = Fault::new("no service is defined", "add one under `services`");
-        problems.push(Problem::at(&path, None, Severity::Warning, fault));
-    }
+    let nothing = match config.services.is_empty() {
+        true => Some(Fault::new("no service is defined", "add one under `services`")),
+        false if config.services.values().all(|service| !service.enabled) => {
+            Some(Fault::new("no service is enabled", "set `enabled: true`, or leave it out"))
+        }
+        false => None,
+    };
+    problems.extend(nothing.map(|fault| Problem::at(&path, None, Severity::Warning, fault)));
     Ok(Loaded { config, warnings: problems })
 }
 
