@@ -25,7 +25,7 @@ mod validate;
 mod word;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sluice_core::model::Config;
 
@@ -71,4 +71,13 @@ pub fn load_texts(path: &Path) -> Result<(Loaded, Texts), Vec<Problem>> {
         Ok(included)
     })?;
     Ok((loaded, texts.into_inner()))
+}
+
+/// The control socket that a file names, also if the file is bad otherwise; `None`: it names none, so it is the default
+/// one.
+///
+/// # Errors
+/// It cannot be read, or is no YAML.
+pub fn control_socket(path: &Path) -> Result<Option<PathBuf>, Problem> {
+    parse::control_socket(Source::read(path)?)
 }

@@ -61,7 +61,9 @@ impl StateError {
     pub fn hint(&self) -> &'static str {
         match self {
             StateError::Io(..) => "check the rights, or name another directory in `state`",
-            StateError::InUse { .. } => "stop it, or name another directory in `state`",
+            StateError::InUse { .. } => {
+                "stop it; in another network namespace, name another directory in `state`"
+            }
         }
     }
 }

@@ -1,11 +1,10 @@
 //! `sluice drain`, `enable`, `disable` and `weight`: what an operator says of a backend.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
-use sluice_api::{Admin, BackendStatus, Change, DEFAULT_SOCKET, OverrideRequest, number};
+use sluice_api::{Admin, BackendStatus, Change, OverrideRequest, number};
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
@@ -73,14 +72,15 @@ const AFTER_HELP: &str = "\
 Examples:
   sluice drain web/10.0.2.11:8080         no new connections; those it has go on
   sluice disable web/web1 web/web2        as if they were not in the file
-  sluice enable web/web1                  as the file says
+  sluice enable web/web1                  takes back a drain or disable; a weight stays
   sluice weight web/web1 5                instead of the file's weight
   sluice weight web/web1 default
 
 Of several backends each is done by itself: one that is refused keeps no other from being done, and the exit code \
 is 1.
 
-What is said here holds at once, survives reloads and restarts, and is shown by `sluice status`.
+What is said here holds at once, survives reloads and restarts of the daemon (a reboot only if `state` is a directory \
+that does), and is shown by `sluice status`.
 
 JSON: an object a line, as the backends of `sluice status`; docs/cli-json.md has all keys.";
 
@@ -105,12 +105,12 @@ impl Weight {
 }
 
 fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<(), Fatal> {
-    let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
+    let socket = common.socket()?;
     let Named { service, backend } = named.clone();
     let what = format!("{service}/{backend}");
     let request = OverrideRequest { service, backend, change };
     let status: BackendStatus =
-        daemon::ask(&what, socket, async |client| client.set_override(&request).await)?;
+        daemon::ask(&what, &socket, async |client| client.set_override(&request).await)?;
     if json {
         return output::print_json_line(&status).map(drop);
     }
