@@ -375,7 +375,11 @@ impl<D: Dataplane> Daemon<D> {
                     .remove(self.standings.in_force(&self.config.services))
                     .map_err(|error| Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error))?;
                 self.sysctls.put_back();
-                info!("stopped: table {} removed", Table::NAME);
+                info!(
+                    "stopped: table {} removed; established connections go on only where another table has NAT \
+                     rules",
+                    Table::NAME
+                );
             }
         }
         Ok(())
