@@ -39,7 +39,8 @@ pub struct ServiceStatus {
     /// What a new connection meets.
     pub state: ServiceState,
     /// Packets that its guard dropped, by reason: `denied`, `not-allowed`, `client-rate`, `client-connections`,
-    /// `rate`, `invalid`; and `clients-full`, those whose client there was no room to remember. What never happened is left out.
+    /// `rate`, `invalid`; and `clients-full`, those whose client there was no room to remember. What never happened, or what the file does not ask for any
+    /// more, is left out.
     #[serde(default)]
     pub dropped: BTreeMap<String, u64>,
     /// Who serves, in file order.
