@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use sluice_core::model::{Config, InForce, Services};
+use sluice_core::model::{Config, InForce, Initial, Service, Services};
 use sluice_core::pool;
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
@@ -38,7 +38,7 @@ pub(crate) struct Apply {
 const AFTER_HELP: &str = "\
 Examples:
   sluice apply sluice.yaml
-  sluice plan sluice.yaml; [ $? -eq 3 ] && sluice apply sluice.yaml     only if there is something to change
+  sluice plan sluice.yaml; [ $? -eq 3 ] && sluice apply sluice.yaml
 
 JSON: { \"added\": number, \"changed\": number, \"removed\": number }
 
@@ -74,6 +74,11 @@ impl Apply {
         let networks = kernel::networks()?;
         let nothing = Services::new();
         let at_start = pool::at_start(&services);
+        for (name, _) in at_start.iter().filter(|(_, service)| is_waiting(service)) {
+            output::complain(&format!(
+                "sluice: {name}: its backends wait for their first probe (initial: down), which only sluiced makes"
+            ));
+        }
         let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
@@ -84,6 +89,12 @@ impl Apply {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether no backend serves because all wait for a probe.
+fn is_waiting(service: &Service) -> bool {
+    let waits = service.health.as_ref().is_some_and(|check| check.initial == Initial::Down);
+    service.enabled && waits && service.backends.iter().all(|backend| backend.weight == 0)
 }
 
 impl Report {
