@@ -157,3 +157,32 @@ fn connections_tell_who_is_connected_to_what() {
     assert!(some.ends_with("1 of 4 shown: name a service or backend, or raise --limit\n"), "{some}");
     lab.sluice(&["connections", "wob"]).expect(1);
 }
+
+#[test]
+fn every_command_finds_the_daemon_by_its_file() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    let file = lab.config();
+    let sluice = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(sluice_testkit::program("sluice"));
+        command.arg("-c").arg(&file).args(arguments).env_remove("SLUICE_SOCKET").env_remove("SLUICE_CONFIG");
+        lab.finish(&mut command)
+    };
+    for arguments in [
+        &["status"][..],
+        &["connections"],
+        &["reload"],
+        &["drain", "web/10.0.2.11:8080"],
+        &["weight", "web/10.0.2.11:8080", "3"],
+        &["disable", "web/10.0.2.11:8080"],
+        &["enable", "web/10.0.2.11:8080"],
+        &["plan"],
+    ] {
+        sluice(arguments).expect(0);
+    }
+    // Also while somebody edits the file.
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("listen", "lisen")).unwrap();
+    sluice(&["status"]).expect(0);
+    sluice(&["plan"]).expect(78);
+}

@@ -115,6 +115,72 @@ fn settings_that_break_services_are_found() {
 }
 
 #[test]
+fn listener_that_takes_ssh_of_this_host_is_found() {
+    let lab = Lab::new();
+    lab.balancer.serve_on("10.0.1.1:22");
+    let yaml = "services:
+       all: {listen: '10.0.1.1:*', backends: ['10.0.2.11']}
+       vip: {listen: '203.0.113.10:22', backends: ['10.0.2.11']}";
+    let _daemon = lab.start(yaml);
+    let found = about(&lab, "takes connections to port 22 of this machine");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0]["finding"].as_str().unwrap().starts_with("all: 10.0.1.1:*/tcp takes"), "{found:?}");
+    lab.configure("services: {off: {listen: '*:22', enabled: false, backends: ['10.0.2.11']}}");
+    assert_eq!(about(&lab, "no service is enabled").len(), 1);
+    assert_eq!(about(&lab, "takes connections").len(), 0);
+}
+
+#[test]
+fn the_same_is_found_once_for_a_service_and_only_where_it_matters() {
+    let lab = Lab::new();
+    let yaml = "services:
+       web: {listen: ['203.0.113.10:80', '203.0.113.10:443'], backends: ['10.99.0.1:80', '10.99.0.2:80', '10.99.0.3:80']}
+       dns: {listen: '203.0.113.10:53/udp', backends: ['10.99.0.1:53']}";
+    let _daemon = lab.start(yaml);
+    lab.balancer.ip("route del default");
+    lab.balancer
+        .nft("table ip6 filter { chain forward { type filter hook forward priority 0; policy drop; };\n}");
+    assert_eq!(about(&lab, "table ip6 filter"), [] as [Value; 0], "there is no IPv6 service");
+    assert_eq!(about(&lab, "no route leads there").len(), 2);
+    let lost = about(&lab, "web/10.99.0.1:80: no route leads there and to 2 more of its backends");
+    assert_eq!(lost[0]["command"], "ip route add 10.99.0.1 via GATEWAY");
+    let found = about(&lab, "203.0.113.10 is on no interface");
+    assert!(found.len() == 1 && found[0]["finding"].as_str().unwrap().starts_with("dns, web: "), "{found:?}");
+    let told = lab.sluice(&["doctor"]).expect(3).stdout;
+    assert!(told.contains("These commands change the running system only"), "{told}");
+
+    lab.balancer.nft("table ip filter { chain forward { type filter hook forward priority 0; policy drop; tcp dport 80 accept; };\n}");
+    assert_eq!(about(&lab, "table ip filter, chain forward drops")[0]["severity"], "warning");
+}
+
+#[test]
+fn ports_of_bridges_learn_no_routes() {
+    let lab = Lab::new();
+    let _daemon = lab.start("services: {v6: {listen: '[2001:db8::10]:80', backends: ['[fd00:2::11]:8080']}}");
+    lab.balancer.ip("route del default via fd00:1::2");
+    lab.balancer.ip("link add port type veth peer name other\nlink set port up\nlink set other up");
+    for name in ["eth0", "eth1", "port", "other"] {
+        lab.balancer.set_sysctl(&format!("net/ipv6/conf/{name}/accept_ra"), "1");
+    }
+    let learns = |name: &str| about(&lab, &format!("{name} ignores router advertisements")).len();
+    eventually("it has an address", || (learns("port") == 1).then_some(()));
+    lab.balancer.ip("link add br0 type bridge\nlink set port master br0");
+    assert_eq!(["eth0", "port"].map(learns), [1, 0]);
+}
+
+#[test]
+fn names_that_a_shell_would_take_for_something_else_are_in_no_command() {
+    let lab = Lab::new();
+    let _daemon = lab.start("services: {v6: {listen: '[2001:db8::10]:80', backends: ['[fd00:2::11]:8080']}}");
+    lab.balancer.ip("route del default via fd00:1::2\nlink add $(id) type veth peer name other\nlink set $(id) up\nlink set other up");
+    lab.balancer.set_sysctl("net/ipv6/conf/$(id)/accept_ra", "1");
+    let found = eventually("it has an address", || {
+        about(&lab, "$(id) ignores router advertisements").first().cloned()
+    });
+    assert!(found["command"].is_null(), "{found}");
+}
+
+#[test]
 fn change_by_others_is_told() {
     let lab = Lab::new();
     lab.configure(&web());

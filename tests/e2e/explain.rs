@@ -8,7 +8,7 @@ use sluice_core::model::{InForce, Networks};
 use sluice_netlink::{Netlink, networks};
 use sluice_nft::Dataplane;
 use sluice_nft::trace::{Host, Packet};
-use sluice_testkit::Lab;
+use sluice_testkit::{Lab, eventually};
 
 /// Listeners of every kind, with every scheduler that picks by the client, and two that do not.
 const SERVICES: &str = "
@@ -126,6 +126,44 @@ fn explanation_of_ten_thousand_packets_is_what_happens() {
     assert_eq!(
         lab.client.udp_from("198.51.100.77:0", "203.0.113.10:8").unwrap_err().kind(),
         std::io::ErrorKind::WouldBlock
+    );
+}
+
+#[test]
+fn explanation_says_limits_and_which_backends_get_nothing_and_why() {
+    let lab = Lab::new();
+    let yaml = "
+services:
+  denied:
+    listen: 203.0.113.10:80
+    limits: {new_connections_per_client: 100/second, on_full: drop}
+    health: {tcp: {}, interval: 200ms, timeout: 200ms, rise: 1, fall: 1}
+    backends: [10.0.2.11:8080, 10.0.2.12:8080, {address: 10.0.2.13:8080, name: sorry, backup: true}, 10.0.2.14:8081]
+  inside: {listen: '*:81', interface: eth1, backends: [10.0.2.11:8080]}";
+    let _daemon = lab.start(yaml);
+    lab.sluice(&["drain", "denied/10.0.2.12:8080"]).expect(0);
+    let said = |arguments: &[&str], code| lab.sluice(&[&["explain"], arguments].concat()).expect(code).stdout;
+    eventually("b4 is known to be down", || {
+        said(&["198.51.100.7", "203.0.113.10:80"], 0).contains("unhealthy").then_some(())
+    });
+    assert_eq!(
+        said(&["198.51.100.7", "203.0.113.10:80"], 0),
+        "service denied takes it, by its listener 203.0.113.10:80/tcp\n\
+         its guard lets it pass, if no limit is reached\n\
+         its scheduler is round-robin; this connection goes, in turn, to\n\
+         \x20 10.0.2.11:8080\n\
+         which sees this machine (masquerade)\n\
+         limit: 100/second new connections of each client (burst 100)\n\
+         a client beyond 65536 remembered ones is dropped (on_full: drop)\n\
+         denied/10.0.2.12:8080 gets no new connections: an operator drains it\n\
+         denied/sorry gets no new connections: it is a backup\n\
+         denied/10.0.2.14:8081 gets no new connections: unhealthy (connect 10.0.2.14:8081: connection refused)\n"
+    );
+    assert_eq!(lab.client.tcp_from("198.51.100.7:0", "203.0.113.10:80").unwrap().backend, "b1");
+    assert_eq!(
+        said(&["--local", "10.0.1.1", "10.0.1.1:81"], 1),
+        "no service takes 10.0.1.1:81/tcp: there is *:81/tcp of inside, which takes only what arrives on eth1, \
+         nothing of this machine itself\n"
     );
 }
 

@@ -64,6 +64,19 @@ fn client_in_one_of_networks_of_many_sizes_gets_no_answer_and_is_counted() {
 }
 
 #[test]
+fn drops_of_a_list_that_left_the_file_are_not_told_any_more() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&guarded("deny: [198.51.100.66]"));
+    is_dropped(lab.client.tcp_from(&from("198.51.100.66"), "203.0.113.10:80"));
+    assert!(dropped(&lab, "denied") > 0);
+    daemon.reload(&guarded("limits: {new_connections: 1000/second}"));
+    lab.client.tcp_from(&from("198.51.100.66"), "203.0.113.10:80").expect("an answer");
+    assert_eq!(dropped(&lab, "denied"), 0);
+    let told = lab.sluice(&["status"]).expect(0).stdout;
+    assert!(!told.contains("dropped:"), "{told}");
+}
+
+#[test]
 fn client_that_is_not_allowed_gets_no_answer_and_is_counted() {
     keeps_out("allow: [198.51.100.0/26, '2001:db8:c::/122']", "not-allowed");
 }

@@ -114,3 +114,23 @@ fn forwarding_required_but_off_refuses_to_start() {
     let _daemon = Daemon::start(&lab);
     assert_eq!(lab.client.tcp_shares(4, VIP), lab.even(1));
 }
+
+#[test]
+fn connection_lives_on_after_a_stop_where_another_table_translates() {
+    let lab = Lab::new();
+    lab.balancer.set_sysctl("net/ipv4/ip_forward", "1");
+    let daemon = lab.start(&web());
+    let mut open: Vec<_> = (0..4).map(|_| lab.client.open("203.0.113.10:80").unwrap()).collect();
+    // As in docs/operations.md.
+    for command in [
+        "add table inet keep",
+        "'add chain inet keep nat { type nat hook prerouting priority 0; }'",
+        "add rule inet keep nat ct state new accept",
+    ] {
+        lab.balancer.sh(&format!("nft {command}"));
+    }
+    assert!(daemon.stop().success());
+    for conversation in &mut open {
+        assert_eq!(conversation.echo("still there?").unwrap(), "still there?");
+    }
+}

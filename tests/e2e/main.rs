@@ -30,6 +30,7 @@ mod migration;
 mod neighbours;
 mod overrides;
 mod ownership;
+mod planning;
 mod reload;
 mod repair;
 mod replaced;

@@ -14,11 +14,15 @@ use tokio::net::UnixStream;
 
 use crate::{
     CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OverrideReply,
-    OverrideRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
+    OverrideRequest, PLAN_PATH, PlanReport, PlanRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
 };
 
-/// How long an answer may take: a round over a large configuration takes seconds, never this long.
+/// How long an answer may take that changes the kernel: a round over a large configuration takes seconds, never this
+/// long.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long an answer may take that only looks.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Talks to a running daemon. Each request is a connection of its own.
 #[derive(Clone, Debug)]
@@ -42,8 +46,8 @@ pub enum ClientError {
     #[error("{0} {path} at {socket}", path = .1, socket = .2.display())]
     Exchange(Method, &'static str, PathBuf, #[source] hyper::Error),
     /// No answer in time.
-    #[error("no answer to {0} {1} within {limit} s", limit = TIMEOUT.as_secs())]
-    TimedOut(Method, &'static str),
+    #[error("sluiced is there, but does not answer: no answer to {0} {1} within {limit} s", limit = .2.as_secs())]
+    TimedOut(Method, &'static str, Duration),
     /// An answer that this version does not understand.
     #[error("unexpected answer to {0} {1}")]
     Answer(Method, &'static str, #[source] serde_json::Error),
@@ -64,7 +68,9 @@ impl ClientError {
             ClientError::Exchange(..) => {
                 "sluiced may have ended: see its log, journalctl -u sluiced, and try again"
             }
-            ClientError::TimedOut(..) => "sluiced is busy or stuck: see its log, journalctl -u sluiced",
+            ClientError::TimedOut(..) => {
+                "it is busy or stuck: see its log, journalctl -u sluiced; traffic goes on without it"
+            }
             ClientError::Answer(..) => {
                 "use sluice and sluiced of the same version: after an upgrade, systemctl restart sluiced"
             }
@@ -86,25 +92,31 @@ impl Client {
 
     /// State of the daemon, with connection counts read from the kernel now.
     pub async fn status(&self) -> Result<Status, ClientError> {
-        self.request(Method::GET, STATUS_PATH, None, Bytes::new()).await
+        self.request(Method::GET, STATUS_PATH, None, Bytes::new(), LOOK_TIMEOUT).await
     }
 
     /// Live connections of all services, of one, or of one backend, as the kernel tracks them now.
     pub async fn connections(&self, query: &ConnectionsQuery) -> Result<Connections, ClientError> {
         let query = serde_urlencoded::to_string(query).expect("keys are words, values text and numbers");
-        self.request(Method::GET, CONNECTIONS_PATH, Some(query), Bytes::new()).await
+        self.request(Method::GET, CONNECTIONS_PATH, Some(query), Bytes::new(), LOOK_TIMEOUT).await
+    }
+
+    /// What a reload would change in the kernel if the daemon's file had these texts; `None`: as it is.
+    pub async fn plan(&self, request: Option<&PlanRequest>) -> Result<PlanReport, ClientError> {
+        let body = request.map(|request| serde_json::to_vec(request).expect("texts are valid JSON"));
+        self.request(Method::POST, PLAN_PATH, None, body.unwrap_or_default().into(), LOOK_TIMEOUT).await
     }
 
     /// Has the daemon read its configuration again, and waits until the kernel has it. A file that
     /// was not taken is an answer too, with `ok` false.
     pub async fn reload(&self) -> Result<ReloadStatus, ClientError> {
-        self.request(Method::POST, RELOAD_PATH, None, Bytes::new()).await
+        self.request(Method::POST, RELOAD_PATH, None, Bytes::new(), TIMEOUT).await
     }
 
     /// Says something of a backend, and waits until the kernel has it.
     pub async fn set_override(&self, request: &OverrideRequest) -> Result<OverrideReply, ClientError> {
         let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
-        self.request(Method::POST, OVERRIDE_PATH, None, body.into()).await
+        self.request(Method::POST, OVERRIDE_PATH, None, body.into(), TIMEOUT).await
     }
 
     async fn request<T: DeserializeOwned>(
@@ -113,13 +125,14 @@ impl Client {
         path: &'static str,
         query: Option<String>,
         body: Bytes,
+        limit: Duration,
     ) -> Result<T, ClientError> {
         let uri = query.filter(|query| !query.is_empty()).map(|query| format!("{path}?{query}"));
         let uri = uri.as_deref().unwrap_or(path);
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(error))?;
-        let (status, body) = tokio::time::timeout(TIMEOUT, exchange(stream, &method, uri, body))
+        let (status, body) = tokio::time::timeout(limit, exchange(stream, &method, uri, body))
             .await
-            .map_err(|_| ClientError::TimedOut(method.clone(), path))?
+            .map_err(|_| ClientError::TimedOut(method.clone(), path, limit))?
             .map_err(|error| ClientError::Exchange(method.clone(), path, self.socket.clone(), error))?;
         let unexpected = |error| ClientError::Answer(method, path, error);
         match status {
@@ -262,6 +275,16 @@ mod tests {
         assert_eq!(reply.unwrap_err().to_string(), "unexpected answer to POST /api/v1/reload");
         let (reply, _) = ask_a_daemon_that_says("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").await;
         assert!(reply.unwrap_err().to_string().starts_with("POST /api/v1/reload at /"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn daemon_that_never_answers_is_an_error_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("sock");
+        let _silent = UnixListener::bind(&socket).unwrap();
+        let error = Client::new(&socket).plan(None).await.unwrap_err();
+        let told = "sluiced is there, but does not answer: no answer to POST /api/v1/plan within 15 s";
+        assert_eq!(error.to_string(), told);
     }
 
     #[tokio::test]

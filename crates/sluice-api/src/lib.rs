@@ -9,6 +9,7 @@ mod client;
 mod connections;
 mod event;
 mod live;
+mod plan;
 mod status;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use connections::{Connection, Connections, ConnectionsQuery};
 pub use event::{Event, EventKind, Severity};
 pub use jiff::Timestamp;
 pub use live::Changes;
+pub use plan::{FileText, IncludeTexts, PlanBatch, PlanReport, PlanRequest, PlanStep};
 pub use status::{
     Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, HostStatus, Override,
     ProbeStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, StateStatus, Status,
@@ -46,6 +48,10 @@ pub const HEALTHZ_PATH: &str = "/healthz";
 /// `POST`: reads the configuration again and answers [`ReloadStatus`] when all is done: 200, or 422
 /// when `ok` is false.
 pub const RELOAD_PATH: &str = "/api/v1/reload";
+
+/// `POST`, with a [`PlanRequest`] or without a body: answers [`PlanReport`], what a reload would do. Changes nothing. On
+/// the control socket only.
+pub const PLAN_PATH: &str = "/api/v1/plan";
 
 /// `POST` with [`OverrideRequest`]: answers [`OverrideReply`] once the kernel has it.
 pub const OVERRIDE_PATH: &str = "/api/v1/override";

@@ -36,12 +36,13 @@ pub struct ServiceStatus {
     pub name: String,
     /// Where it is reached: `203.0.113.10:80/tcp`.
     pub listeners: Vec<String>,
-    /// `round-robin`, `random`, `source-hash` or `least-connections`.
+    /// `round-robin`, `random`, `source-hash`, `maglev` or `least-connections`.
     pub scheduler: String,
     /// What a new connection meets.
     pub state: ServiceState,
     /// Packets that its guard dropped, by reason: `denied`, `not-allowed`, `client-rate`, `client-connections`,
-    /// `rate`; and `clients-full`, those whose client there was no room to remember. What never happened is left out.
+    /// `rate`, `invalid`; and `clients-full`, those whose client there was no room to remember. What never happened, or what the file does not ask for any
+    /// more, is left out.
     #[serde(default)]
     pub dropped: BTreeMap<String, u64>,
     /// Who serves, in file order.

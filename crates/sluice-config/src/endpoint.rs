@@ -20,6 +20,14 @@ impl Leaf for Listener {
             Scalar::Integer(port) => return Err(no_address(&port.to_string())),
             other => return Err(Fault::new(format!("{other} is no listener"), LISTENER)),
         };
+        if let Some((network, port)) = network(text) {
+            let port = port.unwrap_or("PORT");
+            let what = format!("{} is a network, and a listener has one address", quoted(network));
+            let fix = format!(
+                "write a listener for each address, or *:{port} with `interface` for all that arrives there"
+            );
+            return Err(Fault::new(what, fix));
+        }
         let (rest, protocol) = match text.rsplit_once('/') {
             None => (text, Protocol::Tcp),
             Some((rest, "tcp")) => (rest, Protocol::Tcp),
@@ -56,6 +64,17 @@ impl Leaf for Listener {
         let host = r"(\*|[0-9.]+|\[[0-9A-Fa-f:.]+\])";
         pattern(&format!(r"^{host}:(\*|[0-9]+(-[0-9]+)?)(/(tcp|udp))?$"), <Self as Leaf>::EXPECTED)
     }
+}
+
+/// The network that is written in place of an address, and what follows it as port: `203.0.113.0/24` and `80` of
+/// `203.0.113.0/24:80`.
+fn network(text: &str) -> Option<(String, Option<&str>)> {
+    let (address, rest) = text.split_once('/')?;
+    let address = address.trim_matches(['[', ']']);
+    address.parse::<IpAddr>().ok()?;
+    let (length, behind) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+    let port = behind.trim_start_matches([']', ':']).split('/').next().filter(|port| !port.is_empty());
+    (!length.is_empty()).then(|| (format!("{address}/{length}"), port))
 }
 
 const LISTENER: &str = "write ADDRESS:PORT, such as 203.0.113.10:80";
@@ -150,6 +169,10 @@ impl FromYaml for Target {
 
 impl Target {
     fn parse(text: &str) -> Result<Self, Fault> {
+        if let Some((network, _)) = network(text) {
+            let what = format!("{} is a network, and a backend has one address", quoted(network));
+            return Err(Fault::new(what, "name each server"));
+        }
         if let Some((rest, _)) = text.rsplit_once('/') {
             let what = format!("{} names a protocol, which follows the listener's", quoted(text));
             return Err(Fault::new(what, format!("write {}", quoted(rest))));

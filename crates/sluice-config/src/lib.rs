@@ -20,10 +20,12 @@ mod problem;
 mod read;
 mod schema;
 mod source;
+mod texts;
 mod validate;
 mod word;
 
-use std::path::Path;
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 
 use sluice_core::model::Config;
 
@@ -31,6 +33,7 @@ pub use parse::parse;
 pub use problem::{Fault, Problem, Severity, nearest};
 pub use schema::schema;
 pub use source::{Included, MAX_FILE_SIZE, Source};
+pub use texts::Texts;
 
 /// Where the configuration is unless somebody says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.yaml";
@@ -52,4 +55,29 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     let main = Source::read(path).map_err(|problem| vec![problem])?;
     parse(main, |pattern| source::include(path, pattern))
+}
+
+/// The same, with the texts that were read.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_texts(path: &Path) -> Result<(Loaded, Texts), Vec<Problem>> {
+    let main = Source::read(path).map_err(|problem| vec![problem])?;
+    let texts = RefCell::new(Texts { main: main.clone(), included: Default::default() });
+    let loaded = parse(main, |pattern| {
+        let included = source::include(path, pattern)?;
+        let read = included.iter().filter_map(|source| source.as_ref().ok()).cloned().collect();
+        texts.borrow_mut().included.insert(pattern.to_owned(), read);
+        Ok(included)
+    })?;
+    Ok((loaded, texts.into_inner()))
+}
+
+/// The control socket that a file names, also if the file is bad otherwise; `None`: it names none, so it is the default
+/// one.
+///
+/// # Errors
+/// It cannot be read, or is no YAML.
+pub fn control_socket(path: &Path) -> Result<Option<PathBuf>, Problem> {
+    parse::control_socket(Source::read(path)?)
 }

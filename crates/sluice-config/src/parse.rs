@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::mem;
+use std::path::PathBuf;
 
 use serde::de::DeserializeSeed;
 
@@ -36,11 +37,29 @@ pub fn parse(main: Source, include: impl Fn(&str) -> Included) -> Result<Loaded,
     if problems.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(problems);
     }
-    if config.services.is_empty() {
-        let fault = Fault::new("no service is defined", "add one under `services`");
-        problems.push(Problem::at(&path, None, Severity::Warning, fault));
-    }
+    let nothing = match config.services.is_empty() {
+        true => Some(Fault::new("no service is defined", "add one under `services`")),
+        false if config.services.values().all(|service| !service.enabled) => {
+            Some(Fault::new("no service is enabled", "set `enabled: true`, or leave it out"))
+        }
+        false => None,
+    };
+    problems.extend(nothing.map(|fault| Problem::at(&path, None, Severity::Warning, fault)));
     Ok(Loaded { config, warnings: problems })
+}
+
+/// What a text says of the control socket, whatever is wrong with the rest of it; `None`: nothing.
+pub(crate) fn control_socket(main: Source) -> Result<Option<PathBuf>, Problem> {
+    let findings = Findings::default();
+    let mut file = File::new(main);
+    let main: Option<Main> = file.read(&Here::root(&findings, 0));
+    match (main, file.refused) {
+        (None, Some(problem)) => Err(problem),
+        (main, _) => {
+            let control = main.unwrap_or_default().control.unwrap_or_default();
+            Ok(control.socket.map_or_else(|| None, |path| Some(path.0)))
+        }
+    }
 }
 
 /// The files behind all patterns, each once however many patterns match it.

@@ -46,6 +46,16 @@ impl Findings {
     }
 }
 
+/// What to do about text such as `${VIP}`, whatever is wrong with it.
+const TEMPLATE: &str = "sluice knows no variables: fill in the template first";
+
+/// Whether a message quotes a variable of a template.
+fn is_template(what: &str) -> bool {
+    [("${", "}"), ("{{", "}}"), ("<%", "%>")]
+        .iter()
+        .any(|(begin, end)| what.split_once(begin).is_some_and(|(_, rest)| rest.contains(end)))
+}
+
 /// Where a visitor or a check is now: a list through its callers' stack frames, written out only
 /// when something is wrong there.
 #[derive(Clone, Copy)]
@@ -137,7 +147,10 @@ impl<'a> Here<'a> {
         self.add(self.place(), Severity::Warning, fault, None);
     }
 
-    fn add(&self, place: Place, severity: Severity, fault: Fault, see: Option<Place>) {
+    fn add(&self, place: Place, severity: Severity, mut fault: Fault, see: Option<Place>) {
+        if severity == Severity::Error && is_template(&fault.what) {
+            TEMPLATE.clone_into(&mut fault.fix);
+        }
         self.findings.0.borrow_mut().push(Finding { place, severity, fault, see });
     }
 }

@@ -96,7 +96,10 @@ impl HealthMapping {
         if let (Some(Probe::Icmp), Given::Good(_)) = (&probe, &port) {
             here.key("port").error_at_key(Fault::new("icmp has no ports", "remove `port`"));
         }
-        let slow = if matches!(timeout, Given::Absent) { "interval" } else { "timeout" };
+        let (slow, which) = match timeout {
+            Given::Absent => ("interval", "the default timeout of "),
+            Given::Good(_) | Given::Bad => ("timeout", "timeout "),
+        };
         let interval = interval.or_value(Interval(DEFAULT_INTERVAL));
         let timeout = timeout.or_value(Timeout(DEFAULT_TIMEOUT));
         if let (Some(Interval(interval)), Some(Timeout(timeout))) = (interval, timeout)
@@ -104,8 +107,8 @@ impl HealthMapping {
         {
             let [timeout, interval] = [timeout, interval].map(humantime::format_duration);
             here.key(slow).warning(Fault::new(
-                format!("timeout {timeout} is longer than interval {interval}, and stretches it"),
-                "use a shorter timeout or a longer interval",
+                format!("{which}{timeout} is longer than interval {interval}, and stretches it"),
+                format!("set `timeout` to {interval} or less, or use a longer interval"),
             ));
         }
         Some(HealthCheck {

@@ -122,14 +122,12 @@ fn statement<'a>(table: &'a Table, visit: &sluice_nft::trace::Visit) -> Option<&
     table.chains.get(&visit.chain)?.rules.get(visit.rule)?.0.get(visit.statement)
 }
 
-/// The guard's reason: the last set that had the packet says so.
+/// The guard's reason: the rule that dropped the packet looked into the set that counts it.
 fn dropped(trace: &Trace) -> Option<Reason> {
-    let (set, _) = trace.visits.iter().rev().find_map(|visit| visit.element.as_ref())?;
-    let name = set.as_str();
-    if name.starts_with("deny") {
-        return Some(Reason::Denied);
-    }
-    Reason::ALL.into_iter().find(|reason| name.starts_with("dropped") && name.contains(reason.as_str()))
+    let last = trace.visits.last()?;
+    let of_rule =
+        trace.visits.iter().rev().take_while(|visit| visit.chain == last.chain && visit.rule == last.rule);
+    of_rule.filter_map(|visit| visit.element.as_ref()).find_map(|(set, _)| names::reason_of(set))
 }
 
 fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> Fate {

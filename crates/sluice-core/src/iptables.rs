@@ -7,13 +7,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{Address, Backend, BackendPort, Ports, Scheduler, Service, ServiceName, Source};
+use crate::model::{Address, Backend, BackendPort, InForce, Ports, Scheduler, ServiceName, Source};
 use crate::render::entry::{Entry, entries};
 use crate::slots::slots;
 
@@ -31,7 +30,7 @@ pub struct Unsupported {
 ///
 /// The text loads with `iptables-restore --noflush` (`ip6tables-restore` for [`Ip::V6`]), and without
 /// `--noflush` where no other rules need to stay. Fails on the first service that has no iptables form.
-pub fn render(services: &BTreeMap<ServiceName, Service>, ip: Ip) -> Result<String, Unsupported> {
+pub fn render<'a>(services: impl Into<InForce<'a>>, ip: Ip) -> Result<String, Unsupported> {
     let mut entries: Vec<_> = entries(services.into()).into_iter().filter(|entry| entry.ip == ip).collect();
     entries.sort_by_key(Entry::rank);
     entries.iter().try_for_each(check_supported)?;

@@ -3,7 +3,7 @@
 use sluice_nft::Ip;
 
 use crate::health::Admin;
-use crate::model::{Backend, OnEmpty, Scheduler, Service};
+use crate::model::{Backend, Initial, OnEmpty, Scheduler, Service, Services};
 use crate::per_port;
 
 /// Steps in which a backend that comes back gets its whole weight, where `slow_start` says so.
@@ -40,6 +40,17 @@ impl Standing {
     pub fn weight(&self, backend: &Backend) -> u16 {
         self.weight.unwrap_or(backend.weight)
     }
+}
+
+/// Services that do not serve as the file says when nothing is known of their backends: at the first start of a daemon,
+/// and for all that do without one. Nobody was probed, and nobody is drained, full or ramping.
+pub fn at_start(file: &Services) -> Services {
+    let serving = file.iter().map(|(name, service)| {
+        let is_up = service.health.as_ref().is_none_or(|check| check.initial == Initial::Up);
+        (name, service, in_force(service, |_| Standing { is_up, ..Standing::default() }))
+    });
+    let other = serving.filter(|(_, service, serving)| *service != serving);
+    other.map(|(name, _, serving)| (name.clone(), serving)).collect()
 }
 
 /// A service as it serves: backends that take no new flows have weight 0.

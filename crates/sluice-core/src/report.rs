@@ -9,8 +9,8 @@ use crate::plan::{Change, Plan, Purpose, Reason, Why};
 /// Elements of one step that are printed one by one; the rest is counted.
 const ELEMENTS_SHOWN: usize = 16;
 
-/// Prints a plan with a gutter of `+`, `-` and `~`; `colour` adds ANSI colours.
-pub fn report(plan: &Plan, colour: bool) -> impl fmt::Display + '_ {
+/// Prints a plan with a gutter of `+`, `-` and `~`; why a step is taken stands behind `  # `.
+pub fn report(plan: &Plan) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         if plan.is_empty() {
             return f.write_str("nothing to do\n");
@@ -18,7 +18,7 @@ pub fn report(plan: &Plan, colour: bool) -> impl fmt::Display + '_ {
         writeln!(f, "{}", plan.summary())?;
         for (n, batch) in plan.batches.iter().enumerate() {
             writeln!(f, "\ncommit {}: {}", n + 1, title(batch.purpose))?;
-            let mut writer = Writer { f, colour };
+            let mut writer = Writer { f };
             batch.changes.iter().try_for_each(|change| writer.change(change))?;
         }
         Ok(())
@@ -51,7 +51,6 @@ impl fmt::Display for Reason {
 
 struct Writer<'a, 'b> {
     f: &'a mut fmt::Formatter<'b>,
-    colour: bool,
 }
 
 impl Writer<'_, '_> {
@@ -109,16 +108,10 @@ impl Writer<'_, '_> {
     }
 
     fn line(&mut self, gutter: char, text: &str, reason: Option<&Reason>) -> fmt::Result {
-        let (on, dim, off) = match (self.colour, gutter) {
-            (false, _) => ("", "", ""),
-            (true, '+') => ("\x1b[32m", "\x1b[2m", "\x1b[0m"),
-            (true, '-') => ("\x1b[31m", "\x1b[2m", "\x1b[0m"),
-            (true, _) => ("\x1b[33m", "\x1b[2m", "\x1b[0m"),
-        };
-        write!(self.f, "{on}{gutter} {text}{off}")?;
+        write!(self.f, "{gutter} {text}")?;
         match reason {
             None => writeln!(self.f),
-            Some(reason) => writeln!(self.f, "  {dim}# {reason}{off}"),
+            Some(reason) => writeln!(self.f, "  # {reason}"),
         }
     }
 }

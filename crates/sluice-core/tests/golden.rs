@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_core::diff::diff;
+use sluice_core::model::InForce;
+use sluice_core::pool;
 use sluice_core::render::{Rendered, render};
 use sluice_core::report::report;
 use sluice_nft::Table;
@@ -24,7 +26,7 @@ fn check(case: &Path) -> Vec<String> {
     let current = before.exists().then(|| rendered(&before, None).table);
     let desired = rendered(&case.join("config.yaml"), current.as_ref());
     let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
-    [("desired.nft", desired.table.to_string()), ("plan.txt", report(&plan, false).to_string())]
+    [("desired.nft", desired.table.to_string()), ("plan.txt", report(&plan).to_string())]
         .into_iter()
         .filter_map(|(name, text)| {
             let path = case.join(name);
@@ -39,7 +41,10 @@ fn check(case: &Path) -> Vec<String> {
 
 fn rendered(file: &Path, current: Option<&Table>) -> Rendered {
     match sluice_config::load(file) {
-        Ok(loaded) => render(&loaded.config.services, current),
+        Ok(loaded) => {
+            let services = &loaded.config.services;
+            render(InForce::new(services, &pool::at_start(services)), current)
+        }
         Err(problems) => panic!("{problems:?}"),
     }
 }

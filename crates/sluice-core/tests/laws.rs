@@ -162,7 +162,7 @@ fn plan_over_a_foreign_rule_with_a_set_or_chain_of_its_own_never_writes_it_again
             }
             let desired = render(&web(&["10.0.2.11:80"]), Some(&table));
             let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
-            let text = report(&plan, false).to_string();
+            let text = report(&plan).to_string();
             let written = |change: &Change| matches!(&change.step, Step::AddRule(_, added) if *added == rule);
             assert!(!plan.changes().any(written), "{text}");
             assert!(text.contains("sluice cannot read a "), "{text}");
@@ -184,7 +184,7 @@ fn plan_over_a_foreign_rule_never_writes_it_again() {
     let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
     assert_eq!(plan.batches.len(), 3);
     assert!(!plan.changes().any(|change| change.step.to_string().contains("limit rate")), "{plan:?}");
-    let text = report(&plan, false).to_string();
+    let text = report(&plan).to_string();
     let named = "- flush chain inet sluice prerouting  # sluice cannot read limit rate 1/second\n";
     assert!(text.contains(named), "{text}");
 }

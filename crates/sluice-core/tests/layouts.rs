@@ -88,7 +88,7 @@ fn map_declared_otherwise_is_replaced_with_the_rules_that_use_it_and_nothing_els
         let text = change.step.to_string();
         assert!(text.contains("slots4-0") || text.contains("pick/a/tcp/203.0.113.10/80"), "{text}");
     }
-    let text = report(&plan, false).to_string();
+    let text = report(&plan).to_string();
     assert!(text.contains("delete set inet sluice slots4-0  # map slots4-0 is declared otherwise"), "{text}");
     assert_eq!(plan.findings().into_iter().collect::<Vec<_>>(), ["map slots4-0 is declared otherwise"]);
 }
@@ -101,7 +101,7 @@ fn set_declared_otherwise_that_no_rule_uses_is_replaced_at_once() {
     let (states, desired, plan) = states(&table, &services);
     assert_eq!(states.last(), Some(&desired.table));
     assert_eq!(purposes(&plan), ["switch"]);
-    let text = report(&plan, false).to_string();
+    let text = report(&plan).to_string();
     assert!(text.contains("# sluice cannot read the declaration of services4"), "{text}");
 }
 
@@ -136,7 +136,7 @@ fn dormant_table_is_replaced_and_the_plan_says_why() {
     for table in [Table { dormant: true, ..Table::default() }, Table { dormant: true, ..table }] {
         let (states, desired, plan) = states(&table, &services);
         assert_eq!(states.last(), Some(&desired.table));
-        let text = report(&plan, false).to_string();
+        let text = report(&plan).to_string();
         assert!(text.contains("- delete table inet sluice  # the table is dormant\n"), "{text}");
     }
 }
@@ -171,7 +171,7 @@ fn rules_with_sets_and_chains_of_their_own_are_never_written_again() {
     let desired = render(&services, Some(&table));
     let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
     assert!(!plan.changes().any(|change| change.step.to_string().contains("__")), "{plan:?}");
-    let text = report(&plan, false).to_string();
+    let text = report(&plan).to_string();
     assert!(
         text.contains("- flush chain inet sluice postrouting  # sluice cannot read a set without a name\n"),
         "{text}"

@@ -31,7 +31,7 @@ fn carry_out(kernel: &mut FakeKernel, plan: &Plan, batches: usize) {
     for batch in plan.batches.iter().take(batches) {
         let steps = batch.steps();
         kernel.commit(&steps, None).unwrap_or_else(|error| {
-            panic!("{}: {}\n{}", error.errno, error.operation, report(plan, false));
+            panic!("{}: {}\n{}", error.errno, error.operation, report(plan));
         });
     }
 }
@@ -105,7 +105,7 @@ fn range_that_is_narrowed_is_deleted_in_the_commit_that_adds_the_new_one() {
         let deletes = |batch: usize| {
             plan.batches[batch].changes.iter().any(|c| c.step.to_string().starts_with("delete element"))
         };
-        assert_eq!(plan.batches.len(), 1, "{}", report(plan, false));
+        assert_eq!(plan.batches.len(), 1, "{}", report(plan));
         assert!(deletes(0));
     }
 }

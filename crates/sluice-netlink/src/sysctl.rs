@@ -125,6 +125,11 @@ impl SysctlError {
         self.source.kind() == io::ErrorKind::PermissionDenied
     }
 
+    /// Whether there is no such setting.
+    pub fn is_missing(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
     fn new(operation: &'static str, key: &str, source: io::Error) -> Self {
         SysctlError { operation, key: key.to_owned(), source }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use sluice_api::Admin;
+use sluice_api::{Admin, DEFAULT_SOCKET};
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
@@ -45,7 +45,7 @@ pub(crate) struct Common {
     #[arg(global = true, help_heading = GLOBAL)]
     config: Option<PathBuf>,
 
-    /// Control socket of the daemon [default: /run/sluice/sluice.sock]
+    /// Control socket of the daemon [default: `control.socket` of the configuration file]
     #[arg(long, value_name = "PATH", env = "SLUICE_SOCKET", hide_env_values = true)]
     #[arg(global = true, help_heading = GLOBAL)]
     socket: Option<PathBuf>,
@@ -55,6 +55,19 @@ impl Common {
     /// The configuration file: the command's own argument, `--config`, or the default.
     pub(crate) fn config<'a>(&'a self, file: Option<&'a PathBuf>) -> &'a Path {
         file.or(self.config.as_ref()).map_or(Path::new(sluice_config::DEFAULT_PATH), PathBuf::as_path)
+    }
+
+    /// The control socket of the daemon: `--socket`, or that of the configuration file. A default file that cannot be read
+    /// says nothing of it.
+    pub(crate) fn socket(&self) -> Result<PathBuf, Fatal> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let named = match (sluice_config::control_socket(self.config(None)), &self.config) {
+            (Err(problem), Some(_)) => return Err(Fatal::Config(vec![problem])),
+            (named, _) => named.ok().flatten(),
+        };
+        Ok(named.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)))
     }
 
     /// The control socket: `--socket`, or this one.
@@ -75,7 +88,7 @@ enum Command {
     Reload(reload::Reload),
     /// Give backends no new connections; those they have go on
     Drain(backend::Backends),
-    /// Have backends serve as the file says
+    /// Take back a drain or disable: backends get new connections again, with the weight that they have
     Enable(backend::Backends),
     /// Treat backends as if they were not in the file
     Disable(backend::Backends),
@@ -137,6 +150,25 @@ mod tests {
             help += &format!("\n{:=<100}\n\n{text}", "");
         }
         assert_golden("help.txt", &help);
+    }
+
+    #[test]
+    fn socket_is_that_of_the_file_unless_one_is_named_also_of_a_bad_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sluice.yaml");
+        let common =
+            |socket: Option<&str>| Common { config: Some(file.clone()), socket: socket.map(Into::into) };
+        let socket = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            common(None).socket().map_err(|fatal| fatal.exit())
+        };
+        assert_eq!(socket("control: {socket: /a}"), Ok("/a".into()));
+        assert_eq!(socket("services: 7\ncontrol: {socket: /a, x: 1}"), Ok("/a".into()));
+        assert_eq!(socket("services: {}"), Ok(DEFAULT_SOCKET.into()));
+        assert_eq!(socket("{"), Err(sluiced::fatal::Exit::Config));
+        assert_eq!(common(Some("/b")).socket().unwrap(), Path::new("/b"));
+        let none = Common { config: Some(dir.path().join("none")), socket: None };
+        assert_eq!(none.socket().unwrap_err().exit(), sluiced::fatal::Exit::Config);
     }
 
     #[test]

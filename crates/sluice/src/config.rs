@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use sluice_config::Loaded;
+use sluice_config::{Loaded, Problem, Texts};
+use sluice_core::model::Config;
 use sluiced::fatal::Fatal;
 
 use crate::output;
@@ -13,6 +14,19 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Fatal> {
     let progress = Progress::of("reading the configuration");
     let loaded = sluice_config::load(path).map_err(Fatal::Config)?;
     drop(progress);
-    loaded.warnings.iter().for_each(|warning| output::complain(&warning.to_string()));
+    warn(&loaded.warnings);
     Ok(loaded)
+}
+
+/// The same, with the texts that were read.
+pub(crate) fn load_texts(path: &Path) -> Result<(Config, Texts), Fatal> {
+    let progress = Progress::of("reading the configuration");
+    let (Loaded { config, warnings }, texts) = sluice_config::load_texts(path).map_err(Fatal::Config)?;
+    drop(progress);
+    warn(&warnings);
+    Ok((config, texts))
+}
+
+fn warn(warnings: &[Problem]) {
+    warnings.iter().for_each(|warning| output::complain(&warning.to_string()));
 }

@@ -22,6 +22,20 @@ pub(crate) fn ask<T>(
     run(request(&Client::new(socket)))?.map_err(no_answer)
 }
 
+/// The same; `None` if there is no daemon.
+pub(crate) fn ask_if_running<T>(
+    command: &str,
+    socket: &Path,
+    request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+) -> Result<Option<T>, Fatal> {
+    let _progress = Progress::of(&format!("{command}: waiting for sluiced"));
+    match run(request(&Client::new(socket)))? {
+        Ok(answer) => Ok(Some(answer)),
+        Err(ClientError::NotRunning(..)) => Ok(None),
+        Err(error) => Err(no_answer(error)),
+    }
+}
+
 /// What went wrong with a request, and what to do about it.
 pub(crate) fn no_answer(error: ClientError) -> Fatal {
     let hint = error.hint().to_owned();

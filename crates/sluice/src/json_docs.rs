@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, to_value};
 use sluice_api::{
-    Admin, BackendStatus, Change, Changes, Connection, Connections, ErrorReply, Event, EventKind,
-    ForeignChanges, Health, HostStatus, Override, OverrideRequest, ProbeStatus, ReloadStatus, ServiceState,
-    Severity, Status, TableStatus, Timestamp,
+    Admin, BackendStatus, Change, Changes, Connection, Connections, ErrorReply, Event, EventKind, FileText,
+    ForeignChanges, Health, HostStatus, IncludeTexts, Override, OverrideRequest, PlanRequest, ProbeStatus,
+    ReloadStatus, ServiceState, Severity, Status, TableStatus, Timestamp,
 };
 
 use crate::commands::{apply, check, explain, plan, render};
@@ -209,6 +209,10 @@ fn keys_that_are_documented_are_those_that_are_printed() {
     reader.object("connections", &to_value(connections()).unwrap());
     reader.object("change", &to_value(request).unwrap());
     reader.object("failure", &to_value(failure).unwrap());
+    let file = || FileText { path: "sluice.yaml".into(), text: "services: {}".into() };
+    let include = IncludeTexts { pattern: "conf.d/*.yaml".into(), files: vec![file()] };
+    let texts = PlanRequest { file: file(), includes: vec![include] };
+    reader.object("configuration", &to_value(texts).unwrap());
     changes().iter().for_each(|value| reader.object("changes", &to_value(value).unwrap()));
     for (name, examples) in [
         ("check", check::examples()),

@@ -6,7 +6,6 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
-use nix::errno::Errno;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use sluice_nft::Table;
 use tracing::warn;
@@ -16,6 +15,10 @@ use crate::reconcile::Failure;
 
 /// Bit of `CAP_NET_ADMIN`.
 const NET_ADMIN: u32 = 12;
+
+/// What to do about another one.
+const ONE: &str =
+    "a network namespace has one sluiced: have that take your file with `sluice reload`, or stop it";
 
 /// Held for as long as this lives. It is an abstract socket, whose name is known in one network namespace.
 #[derive(Debug, Default)]
@@ -53,7 +56,7 @@ impl Claim {
             let pid = getsockopt(&holder, PeerCredentials).map_or(0, |credentials| credentials.pid());
             if may_change_tables(pid) {
                 let port = pid.unsigned_abs();
-                return Err(Fatal::kernel(Some(Errno::EPERM), Failure::Owned { port }));
+                return Err(Fatal::new(Exit::Permission, Failure::Owned { port }, ONE));
             }
             warn!("process {pid} has the name of the claim to table {}, but not the right", Table::NAME);
             return Ok(Claim::default());

@@ -7,11 +7,11 @@ use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severit
 use sluice_config::{Loaded, Problem};
 use sluice_core::flows::Forget;
 use sluice_core::identity::Identity;
-use sluice_core::model::{Backend, Config, Networks, OnStop, ServiceName, Services};
+use sluice_core::model::{Backend, BackendKey, Config, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
-use sluice_probe::Prober;
+use sluice_probe::{Prober, Watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -184,6 +184,16 @@ impl<D: Dataplane> Daemon<D> {
         self.reload.clone()
     }
 
+    /// The state of backends that these services will have when they replace those of the file, the overrides that
+    /// end with that, and what is probed then. Changes nothing.
+    pub(crate) fn expected(&self, services: &Services) -> (Standings, Vec<BackendKey>, Vec<Watch>) {
+        let identity = Identity::between(&self.config.services, services);
+        let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
+        let watches = watches(services, from, &HashMap::new());
+        let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
+        (standings, dropped, watches)
+    }
+
     /// Makes the kernel equal to a new configuration. If that fails before anything was committed, the
     /// old one stays in force.
     async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
@@ -193,10 +203,7 @@ impl<D: Dataplane> Daemon<D> {
             .door(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
-        let identity = Identity::between(&self.config.services, &new.services);
-        let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
-        let watches = watches(&new.services, from, &HashMap::new());
-        let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
+        let (standings, dropped, watches) = self.expected(&new.services);
         let held = self.standings.in_force(&self.config.services);
         let transition = Transition::between(held, standings.in_force(&new.services));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
@@ -332,7 +339,11 @@ impl<D: Dataplane> Daemon<D> {
                 // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
-                info!("stopped: table {} removed", Table::NAME);
+                info!(
+                    "stopped: table {} removed; established connections go on only where another table has NAT \
+                     rules",
+                    Table::NAME
+                );
             }
         }
         Ok(())

@@ -59,6 +59,7 @@ impl<'a> Facts<'a> {
             dropped: dropped
                 .range((name, Reason::ALL[0])..)
                 .take_while(|((service, _), _)| *service == name)
+                .filter(|((_, reason), _)| service.guard.as_ref().is_some_and(|guard| guard.has(*reason)))
                 .map(|((_, reason), count)| (reason.as_str().to_owned(), *count))
                 .collect(),
             backends: service

@@ -15,6 +15,9 @@ pub enum ForwardingError {
     /// It is off, and not ours to switch on.
     #[error("forwarding is `require`, but sysctl {0} is 0")]
     Off(String),
+    /// The kernel has no IPv6 at all.
+    #[error("services have IPv6 backends, and this kernel has no IPv6: there is no sysctl {0}")]
+    NoIpv6(String),
     /// It could not be looked at or switched on.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
@@ -33,6 +36,9 @@ impl ForwardingError {
     pub fn hint(&self) -> &'static str {
         match self {
             ForwardingError::Off(_) => "switch it on, or set `forwarding: manage`",
+            ForwardingError::NoIpv6(_) => {
+                "boot without ipv6.disable=1 or load the module ipv6, or take the IPv6 services out of the file"
+            }
             ForwardingError::Sysctl(_) | ForwardingError::Routes(_) => {
                 "give sluiced CAP_NET_ADMIN and a writable /proc/sys/net, or switch forwarding on yourself and \
                  set `forwarding: ignore`"
@@ -55,7 +61,11 @@ pub fn ensure(
             Ip::V4 => "net/ipv4/ip_forward",
             Ip::V6 => "net/ipv6/conf/all/forwarding",
         };
-        if sysctls.proc.sysctl(key)? != "0" {
+        let value = sysctls.proc.sysctl(key).map_err(|error| match ip {
+            Ip::V6 if error.is_missing() => ForwardingError::NoIpv6(key.replace('/', ".")),
+            _ => error.into(),
+        })?;
+        if value != "0" {
             continue;
         }
         if mode == model::Forwarding::Require {

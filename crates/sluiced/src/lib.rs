@@ -16,6 +16,7 @@ pub mod forwarding;
 pub mod http;
 pub mod logging;
 pub mod notify;
+pub mod planning;
 pub mod reconcile;
 pub mod request;
 pub mod state;

@@ -1,6 +1,7 @@
 //! What other tasks ask of the reconcile task.
 
-use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, ReloadStatus};
+use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, PlanReport, ReloadStatus};
+use sluice_config::Loaded;
 use sluice_core::census::Census;
 use sluice_core::model::Networks;
 use sluice_netlink::Event;
@@ -16,6 +17,8 @@ const WAITING: usize = 16;
 pub enum Request {
     /// Read the configuration again and make the kernel equal to it.
     Reload(Option<oneshot::Sender<ReloadStatus>>),
+    /// Say what a reload would do, of this configuration or of the daemon's file.
+    Plan(Option<Box<Loaded>>, oneshot::Sender<Result<PlanReport, Unplanned>>),
     /// Hand out how things are.
     View(oneshot::Sender<View>),
     /// An operator says something of a backend: who, and the answer, in which flows are not counted.
@@ -39,6 +42,15 @@ pub enum Refused {
     Unknown(ErrorReply),
     /// It is noted, but the kernel does not have it yet.
     Pending(ErrorReply),
+}
+
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unplanned {
+    /// The configuration is bad.
+    BadFile(ErrorReply),
+    /// The kernel could not be read.
+    Failed(ErrorReply),
 }
 
 /// Asking end and answering end.

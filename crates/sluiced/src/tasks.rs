@@ -119,8 +119,13 @@ pub async fn run<D: Dataplane>(
         let hint = error.hint();
         Fatal::new(Exit::Runtime, error, hint)
     })?;
-    let state = StateDir::open(&loaded.config.state)
-        .map_err(|error| Fatal::new(Exit::Runtime, error, "stop it, or name another directory in `state`"))?;
+    let state = StateDir::open(&loaded.config.state).map_err(|error| {
+        Fatal::new(
+            Exit::Runtime,
+            error,
+            "stop it; in another network namespace, name another directory in `state`",
+        )
+    })?;
     let held_to_the_end = claim()?;
     state.ensure_alone(&held_to_the_end)?;
     let (_removed_at_the_end, listener) = socket.split();
@@ -158,6 +163,9 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Reload(answer)) => {
                     daemon.notify.reloading();
                     loading.ask(&daemon.file, answer);
+                }
+                Some(Request::Plan(given, answer)) => {
+                    let _ = answer.send(daemon.plan(given.map(|loaded| *loaded)));
                 }
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {

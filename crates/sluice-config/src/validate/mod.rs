@@ -4,6 +4,7 @@ mod clash;
 mod exact;
 mod guard;
 mod http;
+mod management;
 mod pool;
 mod ports;
 mod reentry;
@@ -40,6 +41,7 @@ pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) ->
     let drafts = unique(findings, drafts);
     clash::check(findings, &drafts);
     reentry::check(findings, &drafts);
+    management::check(findings, &drafts);
 
     let http = match main.http {
         Given::Good(http) => http::http(&root.key("http"), findings, http, &drafts),

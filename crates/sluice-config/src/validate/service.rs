@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Limits, Listener, OnDown, OnEmpty,
-    Ports, Protocol, Scheduler, Service, Source,
+    Ports, Scheduler, Service, Source,
 };
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
@@ -232,17 +232,7 @@ fn listeners(here: &Here<'_>, listen: Given<Many<Listener>>) -> Elements<Listene
     if elements.is_empty() {
         here.error(Fault::new("the list is empty", "add a listener, such as 203.0.113.10:80"));
     }
-    let listeners = Elements::of(elements);
-    for (index, listener) in &listeners.good {
-        let Listener { address, ports, protocol } = listener;
-        if (*address, *ports, *protocol) == (Address::Any, Ports::ALL, Protocol::Tcp) {
-            here.index(*index).warning(Fault::new(
-                format!("{listener} takes every TCP connection to this machine, ssh too"),
-                "name ports, or an address that nothing else uses",
-            ));
-        }
-    }
-    listeners
+    Elements::of(elements)
 }
 
 fn backends(

@@ -1,8 +1,8 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::*;
-use crate::model::{BackendName, HashOn, InterfaceName, Listener, Protocol};
+use crate::model::{BackendName, HashOn, InterfaceName, Listener, Protocol, Service};
 
 fn service(listeners: &[Listener], scheduler: Scheduler, backends: &[Backend]) -> Service {
     Service { listeners: listeners.to_vec(), scheduler, backends: backends.to_vec(), ..Service::default() }

@@ -16,6 +16,22 @@ pub struct Guard {
     pub drop_invalid: bool,
 }
 
+impl Guard {
+    /// Whether it drops, or at least counts, packets for this reason.
+    pub fn has(&self, reason: Reason) -> bool {
+        let Limits { new_connections, new_connections_per_client, connections_per_client, .. } = self.limits;
+        match reason {
+            Reason::Denied => !self.deny.is_empty(),
+            Reason::NotAllowed => !self.allow.is_empty(),
+            Reason::ClientRate => new_connections_per_client.is_some(),
+            Reason::ClientConnections => connections_per_client.is_some(),
+            Reason::Rate => new_connections.is_some(),
+            Reason::Invalid => self.drop_invalid,
+            Reason::ClientsFull => new_connections_per_client.is_some() || connections_per_client.is_some(),
+        }
+    }
+}
+
 /// Limits of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -226,7 +226,7 @@ impl<'a> Check<'a> {
         match self {
             Check::Deny(clients) => {
                 let origin = origins.add(entry.dropped(Reason::Denied));
-                clients.fill(table, "deny", scope, true, origin);
+                clients.fill(table, names::DENY, scope, true, origin);
             }
             Check::Allow(clients) => {
                 count(Reason::NotAllowed);
@@ -247,7 +247,7 @@ impl<'a> Check<'a> {
         match self {
             Check::Deny(clients) => {
                 let rule = |(key, set)| vec![Statement::InSet(key, set), Statement::Drop];
-                clients.look_ups("deny", scope).into_iter().map(rule).collect()
+                clients.look_ups(names::DENY, scope).into_iter().map(rule).collect()
             }
             Check::Allow(clients) => {
                 let look_ups = if clients.are_none() { vec![] } else { clients.look_ups("allow", scope) };
@@ -366,7 +366,7 @@ impl Scope {
 
     /// The set that counts by listener what is dropped.
     fn dropped(&self, reason: Reason) -> SetName {
-        self.set("dropped", reason.as_str())
+        self.set(names::DROPPED, reason.as_str())
     }
 
     fn of_version(&self, mut statements: Vec<Statement>) -> Rule {

@@ -4,7 +4,7 @@
 use sluice_nft::{ChainName, Ip, SetName};
 
 use super::entry::Entry;
-use crate::model::{Address, HashOn, OnEmpty, Ports, Protocol, Scheduler, Source};
+use crate::model::{Address, HashOn, OnEmpty, Ports, Protocol, Reason, Scheduler, Source};
 
 /// The verdict map of exact listeners.
 pub(crate) fn services(ip: Ip) -> SetName {
@@ -180,6 +180,32 @@ pub(super) fn private_guard(entry: &Entry<'_>) -> ChainName {
     format!("guard/{}", path(entry)).into()
 }
 
+/// First part of the names of sets of clients that are denied.
+pub(super) const DENY: &str = "deny";
+
+/// First part of the names of sets that count packets which a guard drops for another reason.
+pub(super) const DROPPED: &str = "dropped";
+
+/// Why packets end here that an element of this set counts: `deny4-24`, `dropped4-client-rate`,
+/// `dropped-client-rate/web/tcp/any4/80`. `None`: it does not count what is dropped.
+pub(crate) fn reason_of(set: &SetName) -> Option<Reason> {
+    // Behind the first slash are names that somebody else has chosen.
+    let kind = set.as_str().split('/').next()?;
+    // The IP version, prefix lengths and sizes are all that may follow a word.
+    let is = |text: &str, word: &str| {
+        text.strip_prefix(word).is_some_and(|rest| !rest.contains(|c: char| c.is_ascii_alphabetic()))
+    };
+    if is(kind, DENY) {
+        return Some(Reason::Denied);
+    }
+    if ["invalid", "invalid-requests", "invalid-replies"].iter().any(|word| is(kind, word)) {
+        return Some(Reason::Invalid);
+    }
+    let counted =
+        kind.strip_prefix(DROPPED)?.trim_start_matches(|c: char| c.is_ascii_digit()).strip_prefix('-')?;
+    Reason::ALL.into_iter().find(|reason| is(counted, reason.as_str()))
+}
+
 /// What tells the sets and chains of one listener from those of others: `web/tcp/any4/80`.
 pub(super) fn path(entry: &Entry<'_>) -> String {
     let address = match entry.listener.address {
@@ -191,4 +217,30 @@ pub(super) fn path(entry: &Entry<'_>) -> String {
         ports => ports.to_string(),
     };
     format!("{}/{}/{address}/{ports}", entry.name, entry.listener.protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_is_told_by_the_kind_of_a_set_and_not_by_names_of_services() {
+        for (set, reason) in [
+            ("deny4", Some(Reason::Denied)),
+            ("deny6-64-4096", Some(Reason::Denied)),
+            ("deny-24/client-rate/tcp/any4/80", Some(Reason::Denied)),
+            ("dropped4-client-rate", Some(Reason::ClientRate)),
+            ("dropped4-client-connections-4096", Some(Reason::ClientConnections)),
+            ("dropped-rate/client-rate/tcp/any4/80", Some(Reason::Rate)),
+            ("dropped-clients-full/denied/tcp/any4/80", Some(Reason::ClientsFull)),
+            ("dropped6-not-allowed", Some(Reason::NotAllowed)),
+            ("invalid-requests4", Some(Reason::Invalid)),
+            ("invalid/web/tcp/any4/80", Some(Reason::Invalid)),
+            ("rate4-10-second-5/dropped-rate", None),
+            ("allow4-24", None),
+            ("services4", None),
+        ] {
+            assert_eq!(reason_of(&set.into()), reason, "{set}");
+        }
+    }
 }

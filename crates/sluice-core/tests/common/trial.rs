@@ -135,7 +135,7 @@ impl fmt::Display for Meeting {
 /// Everything that packets to the listeners of `before` can meet while its table `first` is changed.
 pub fn meetings(first: &Table, before: &Services, after: &Services) -> Vec<Meeting> {
     let (states, _, plan) = states(first, after);
-    let plan = report(&plan, false).to_string();
+    let plan = report(&plan).to_string();
     let mut meetings = Vec::new();
     let packets = packets(before);
     for packet in &packets {

@@ -6,8 +6,8 @@ use super::load::{View, holds};
 use super::{Counters, Entry, Outcome, Packet, Trace, Tracer, Visit};
 use crate::jhash::reciprocal_scale;
 use crate::{
-    ChainName, Data, Element, Field, Hook, Ip, Key, Kind, Octets, Operand, Pick, Rule, SetName, Statement,
-    Table, mask,
+    ChainName, Data, Element, Field, Hook, Ip, Key, Kind, Learn, Octets, Operand, Pick, Rule, SetName,
+    Statement, Table, mask,
 };
 
 /// Chains that may be entered one from the other (`NFT_JUMP_STACK_SIZE`).
@@ -23,6 +23,8 @@ pub(super) struct Run<'a> {
     advance: &'a mut dyn FnMut() -> usize,
     translated: bool,
     masqueraded: bool,
+    /// What rules put into sets while the packet was processed.
+    learned: Vec<(SetName, Key)>,
     visits: Vec<Visit>,
 }
 
@@ -68,6 +70,7 @@ impl<'a> Run<'a> {
             advance,
             translated: false,
             masqueraded: false,
+            learned: Vec::new(),
             visits: Vec::new(),
         }
     }
@@ -193,14 +196,25 @@ impl<'a> Run<'a> {
             },
             Statement::InSet(parts, set) => match look_up(self, parts, set) {
                 Some(_) => Effect::Next,
+                None if self.has_learned(place, parts, set) => Effect::Next,
                 None => Effect::Leave,
             },
             Statement::NotInSet(parts, set) => match look_up(self, parts, set) {
                 Some(_) => Effect::Leave,
+                None if self.has_learned(place, parts, set) => Effect::Leave,
                 None => Effect::Next,
             },
-            // One packet alone is above no limit.
-            Statement::Update { .. } => Effect::Leave,
+            Statement::Update { key, set, learn } => match self.key(place, key) {
+                None => Effect::Leave,
+                Some(key) => {
+                    self.learned.push((set.clone(), key));
+                    match learn {
+                        Learn::Value(..) => Effect::Next,
+                        // One packet alone is above no limit, and the set is not full.
+                        Learn::Above(_) | Learn::MoreThan(_) => Effect::Leave,
+                    }
+                }
+            },
             Statement::VerdictMap(parts, map) => match look_up(self, parts, map).map(|element| &element.data)
             {
                 Some(Data::Goto(chain)) => Effect::Goto(chain),
@@ -256,6 +270,16 @@ impl<'a> Run<'a> {
     }
 
     fn look_up(&mut self, place: &Place<'_>, parts: &[Operand], set: &SetName) -> Option<(Key, &'a Element)> {
+        let key = self.key(place, parts)?;
+        let now = self.read();
+        let found = self.tables[now].sets.get(set)?;
+        // A rule looks into the set that it was made with, gone or not, whatever has its name now.
+        let same = place.table.sets.get(set).is_none_or(|bound| bound.same_declaration(found));
+        found.find(&key).filter(|_| same).map(|(key, element)| (*key, element))
+    }
+
+    /// What a packet is looked up by.
+    fn key(&mut self, place: &Place<'_>, parts: &[Operand]) -> Option<Key> {
         let mut key = Key::EMPTY;
         for part in parts {
             key = match part {
@@ -265,11 +289,13 @@ impl<'a> Run<'a> {
                 Operand::Prefix(field, bits) => key.with(masked(self.view.load(*field)?, *bits).as_slice()),
             };
         }
-        let now = self.read();
-        let found = self.tables[now].sets.get(set)?;
-        // A rule looks into the set that it was made with, gone or not, whatever has its name now.
-        let same = place.table.sets.get(set).is_none_or(|bound| bound.same_declaration(found));
-        found.find(&key).filter(|_| same).map(|(key, element)| (*key, element))
+        Some(key)
+    }
+
+    /// Whether a rule put what a packet is looked up by into this set.
+    fn has_learned(&mut self, place: &Place<'_>, parts: &[Operand], set: &SetName) -> bool {
+        self.learned.iter().any(|(name, _)| name == set)
+            && self.key(place, parts).is_some_and(|key| self.learned.contains(&(set.clone(), key)))
     }
 
     fn pick(&mut self, place: &Place<'_>, pick: &Pick) -> Option<u32> {

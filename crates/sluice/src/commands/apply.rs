@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use sluice_core::model::{Config, InForce, Services};
+use sluice_core::model::{Config, InForce, Initial, Service, Services};
+use sluice_core::pool;
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
 use sluiced::fatal::{Exit, Fatal};
@@ -20,7 +21,8 @@ use crate::{config, daemon, kernel, output};
 /// Make the kernel as configured, once, without a daemon
 ///
 /// Switches forwarding on as the configuration says, commits, and reads the kernel back. It stays so until
-/// `sluice cleanup` or a reboot; nobody repairs it meanwhile. Needs CAP_NET_ADMIN.
+/// `sluice cleanup` or a reboot; nobody repairs it meanwhile, and nobody probes backends: those with `initial: down` and
+/// backups get no connections. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Apply {
@@ -35,7 +37,7 @@ pub(crate) struct Apply {
 const AFTER_HELP: &str = "\
 Examples:
   sluice apply sluice.yaml
-  sluice plan sluice.yaml || sluice apply sluice.yaml
+  sluice plan sluice.yaml; [ $? -eq 3 ] && sluice apply sluice.yaml
 
 JSON: { \"added\": number, \"changed\": number, \"removed\": number }
 
@@ -69,7 +71,13 @@ impl Apply {
         let progress = Progress::of("apply: making the kernel as configured");
         let networks = kernel::networks()?;
         let nothing = Services::new();
-        let transition = Transition::between(&nothing, InForce::from(&services).on(&networks));
+        let at_start = pool::at_start(&services);
+        for (name, _) in at_start.iter().filter(|(_, service)| is_waiting(service)) {
+            output::complain(&format!(
+                "sluice: {name}: its backends wait for their first probe (initial: down), which only sluiced makes"
+            ));
+        }
+        let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
         drop(progress);
@@ -79,6 +87,12 @@ impl Apply {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether no backend serves because all wait for a probe.
+fn is_waiting(service: &Service) -> bool {
+    let waits = service.health.as_ref().is_some_and(|check| check.initial == Initial::Down);
+    service.enabled && waits && service.backends.iter().all(|backend| backend.weight == 0)
 }
 
 impl Report {

@@ -1,11 +1,10 @@
 //! `sluice drain`, `enable`, `disable` and `weight`: what an operator says of a backend.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
-use sluice_api::{Admin, BackendStatus, Change, DEFAULT_SOCKET, OverrideReply, OverrideRequest, number};
+use sluice_api::{Admin, BackendStatus, Change, OverrideReply, OverrideRequest, number};
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
@@ -74,7 +73,7 @@ const AFTER_HELP: &str = "\
 Examples:
   sluice drain web/10.0.2.11:8080         no new connections; those it has go on
   sluice disable web/web1 web/web2        as if they were not in the file
-  sluice enable web/web1                  as the file says
+  sluice enable web/web1                  takes back a drain or disable; a weight stays
   sluice weight web/web1 5                instead of the file's weight
   sluice weight web/web1 default
 
@@ -107,12 +106,12 @@ impl Weight {
 }
 
 fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<(), Fatal> {
-    let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
+    let socket = common.socket()?;
     let Named { service, backend } = named.clone();
     let what = format!("{service}/{backend}");
     let request = OverrideRequest { service, backend, change };
     let reply: OverrideReply =
-        daemon::ask(&what, socket, async |client| client.set_override(&request).await)?;
+        daemon::ask(&what, &socket, async |client| client.set_override(&request).await)?;
     if let Some(why) = &reply.not_remembered {
         output::complain(&format!(
             "warning: {what}: a restart of sluiced will not know of this: {}",

@@ -19,8 +19,9 @@ use crate::{config, daemon, kernel, output};
 
 /// Remove everything sluice has put in the kernel
 ///
-/// Removes table `inet sluice`, and puts forwarding back to what it was if sluice switched it on. Connections
-/// that were translated go on until they end. Needs CAP_NET_ADMIN.
+/// Removes table `inet sluice`, and puts forwarding back to what it was if sluice switched it on. Connections that were
+/// translated go on only where another table has NAT rules, such as docker's; where this was the only one, they are not
+/// translated any more, and are reset or hang. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Cleanup {

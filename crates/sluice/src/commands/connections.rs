@@ -1,12 +1,11 @@
 //! `sluice connections`: who is connected to what.
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use sluice_api::{Connection, ConnectionsQuery, DEFAULT_SOCKET};
+use sluice_api::{Connection, ConnectionsQuery};
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
@@ -68,13 +67,13 @@ impl FromStr for Of {
 
 impl Connections {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
+        let socket = common.socket()?;
         let query = ConnectionsQuery {
             service: self.of.as_ref().map(|of| of.service.clone()),
             backend: self.of.as_ref().and_then(|of| of.backend.clone()),
             limit: Some(self.limit),
         };
-        let answer = daemon::ask("connections", socket, async |client| client.connections(&query).await)?;
+        let answer = daemon::ask("connections", &socket, async |client| client.connections(&query).await)?;
         match self.json {
             true => output::print_json(&answer)?,
             false => output::print(&text(&answer, &query))?,

@@ -17,7 +17,8 @@ use crate::{config, daemon, output};
 /// Find out what on this host breaks the services
 ///
 /// Looks at forwarding, filters of others, routes, addresses, rp_filter, bridges and connection tracking, and says for
-/// each finding what follows and which command mends it. Changes nothing. With a daemon or without.
+/// each finding what follows and which command mends it until the next reboot, or the next restart of the firewall or
+/// network that it changes. Changes nothing. With a daemon or without.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Doctor {
@@ -38,22 +39,39 @@ JSON: [{ \"severity\": error, warning or note, \"finding\": sentence, \"command\
 
 Exits with 3 if there are findings, notes included.";
 
+/// Stands below commands.
+const NOT_PERSISTENT: &str = "\
+These commands change the running system only: a reboot, or a restart of the firewall or the network that they change, \
+undoes them.
+To keep a change, write it where this host keeps such settings: /etc/sysctl.d, the firewall's or the network's own files.
+";
+
 impl Doctor {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let socket = common.socket_or(&config.control.socket);
-        let status = daemon::ask("doctor", socket, async |client| client.status().await).ok();
+        let status = daemon::ask_if_running("doctor", socket, async |client| client.status().await);
+        let (status, silent) = match status {
+            Ok(status) => (status, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         let backends = config.services.values().filter(|service| service.enabled);
         let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
         let progress = Progress::of("doctor: looking at the host");
-        let facts =
+        let mut facts =
             Facts::gather(&Proc::default(), backends.collect::<BTreeSet<_>>().into_iter().collect(), status);
+        facts.blind.extend(silent);
         let findings = findings(&config, &facts, Timestamp::now());
         drop(progress);
         match self.json {
             true => output::print_json(&findings)?,
             false if findings.is_empty() => output::print("nothing found\n")?,
-            false => findings.iter().try_for_each(|finding| output::print(&finding.to_string()))?,
+            false => {
+                findings.iter().try_for_each(|finding| output::print(&finding.to_string()))?;
+                if findings.iter().any(|finding| finding.command.is_some()) {
+                    output::print(NOT_PERSISTENT)?;
+                }
+            }
         }
         Ok(ExitCode::from(if findings.is_empty() { 0 } else { 3 }))
     }

@@ -1,5 +1,7 @@
 //! `sluice explain`: why a connection goes where it goes.
 
+mod notes;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -10,21 +12,23 @@ use serde::Serialize;
 use serde_json::Value;
 use sluice_core::affinity;
 use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
-use sluice_core::model::{InForce, Networks, Protocol, Services};
+use sluice_core::model::{Config, InForce, Networks, Protocol, Services};
+use sluice_core::pool;
 use sluice_core::render::render;
 use sluice_nft::trace::{Host, Packet};
-use sluice_nft::{Dataplane, Element, Table};
+use sluice_nft::{Dataplane, Element, Ip, Table};
 use sluiced::fatal::Fatal;
 
 use crate::args::{Cli, Common};
 use crate::progress::Progress;
-use crate::{config, kernel, output};
+use crate::{config, daemon, kernel, output};
 
 /// Say why a connection goes where it goes
 ///
 /// Runs the first packet of a connection through the rules that are in the kernel, or through those of the file if
 /// there are none: which service takes it, what its guard says, which backend it gets or with what shares, and whom that
-/// sees. Limits count as not reached. Sends nothing. Needs CAP_NET_ADMIN.
+/// sees. Limits count as not reached, and are listed. Where sluiced runs, it also says which backends get no new
+/// connections and why. Sends nothing. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Explain {
@@ -60,7 +64,7 @@ Examples:
 
 JSON: { \"service\", \"listener\", \"synproxy\", \"fate\": untouched, dropped, refused or backend, \"reason\": of the guard or null,
         \"by\": affinity, hash, turns or chance, or null, \"backends\": [{ \"name\", \"address\", \"share\" }],
-        \"source\": client, masquerade or addresses, or null }
+        \"source\": client, masquerade or addresses, or null, \"notes\": [line] }
 
 Exits with 1 if no service takes it.";
 
@@ -74,6 +78,7 @@ struct Report {
     by: Option<&'static str>,
     backends: Vec<Backend>,
     source: Option<String>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -85,7 +90,7 @@ struct Backend {
 
 impl Explain {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        let services = config::load(common.config(self.file.as_ref()))?.config.services;
+        let Config { services, control, .. } = config::load(common.config(self.file.as_ref()))?.config;
         let ((to, protocol), (client, port)) = (self.to, self.client);
         if to.is_ipv4() != client.is_ipv4() {
             let what = "client and listener are of different IP versions";
@@ -94,7 +99,8 @@ impl Explain {
         let progress = Progress::of("explain: reading the kernel");
         let addresses = kernel::addresses()?;
         let networks = Networks::of(addresses.iter().cloned());
-        let in_force = InForce::from(&services).on(&networks);
+        let at_start = pool::at_start(&services);
+        let in_force = InForce::new(&services, &at_start).on(&networks);
         let table = match live()? {
             Some(table) => table,
             None => {
@@ -123,22 +129,42 @@ impl Explain {
         }
         drop(progress);
         let is_taken = explained.taken_by.is_some() || explained.fate != Fate::Untouched;
+        let notes = match &explained.taken_by {
+            None if is_taken => vec![],
+            None => notes::near(&services, self.to, &packet.entry, &host),
+            Some((name, _)) => {
+                let service = &services[name];
+                let socket = common.socket_or(&control.socket);
+                let status = daemon::ask_if_running("explain", socket, async |client| client.status().await);
+                let (status, mut notes) = match status {
+                    Ok(status) => (status, vec![]),
+                    Err(error) => (None, vec![format!("health and overrides are not known: {error}")]),
+                };
+                let status =
+                    status.as_ref().and_then(|it| it.services.iter().find(|it| it.name == name.as_str()));
+                notes.extend(service.guard.iter().flat_map(|guard| notes::limits(&guard.limits)));
+                notes.extend(notes::idle((name, service), at_start.get(name), status, Ip::of(to.ip())));
+                notes
+            }
+        };
         match self.json {
-            true => output::print_json(&report(&explained, &services))?,
-            false => output::print(&self.text(&explained, &services))?,
+            true => output::print_json(&Report { notes, ..report(&explained, &services) })?,
+            false => output::print(&self.text(&explained, &services, &notes))?,
         }
         Ok(ExitCode::from(u8::from(!is_taken)))
     }
 
     /// A sentence for each thing that is decided.
-    fn text(&self, explained: &Explanation, services: &Services) -> String {
+    fn text(&self, explained: &Explanation, services: &Services, notes: &[String]) -> String {
         let (to, protocol) = self.to;
         let Report { by, backends, source, .. } = report(explained, services);
         let service = explained.taken_by.as_ref().and_then(|(name, _)| services.get(name));
         let mut text = match &explained.taken_by {
             Some((name, listener)) => format!("service {name} takes it, by its listener {listener}\n"),
             None if explained.fate == Fate::Untouched => {
-                return format!("no service takes {to}/{protocol}{}\n", near(services, to));
+                let there =
+                    if notes.is_empty() { String::new() } else { format!(": there is {}", notes.join("; ")) };
+                return format!("no service takes {to}/{protocol}{there}\n");
             }
             None => "a service takes it that the file does not have: see `sluice plan`\n".to_owned(),
         };
@@ -183,7 +209,7 @@ impl Explain {
                 addresses => format!("which sees {addresses}\n"),
             };
         }
-        text
+        text + &notes.iter().map(|note| format!("{note}\n")).collect::<String>()
     }
 }
 
@@ -207,6 +233,7 @@ fn report(explained: &Explanation, services: &Services) -> Report {
         by: None,
         backends: vec![],
         source: None,
+        notes: vec![],
     };
     match &explained.fate {
         Fate::Untouched => {}
@@ -234,22 +261,6 @@ fn report(explained: &Explanation, services: &Services) -> Report {
         }
     }
     report
-}
-
-/// What is like it.
-fn near(services: &Services, to: SocketAddr) -> String {
-    let same = services.iter().flat_map(|(name, service)| {
-        let here = service
-            .listeners
-            .iter()
-            .filter(move |listener| listener.address == sluice_core::model::Address::Exact(to.ip()));
-        here.map(move |listener| {
-            let state = if service.enabled { "" } else { ", which is disabled" };
-            format!("{listener} of {name}{state}")
-        })
-    });
-    let same: Vec<_> = same.take(3).collect();
-    if same.is_empty() { String::new() } else { format!(": there is {}", same.join("; ")) }
 }
 
 /// The table in the kernel, with the clients that it remembers.
@@ -302,6 +313,7 @@ pub(crate) fn examples() -> Vec<serde_json::Value> {
         by: None,
         backends: vec![],
         source: dash(),
+        notes: vec![],
     };
     let backend = |name| Backend { name, address: "10.0.2.11:8080".into(), share: 0.5 };
     let taken = |fate, reason, by| Report {
@@ -313,6 +325,7 @@ pub(crate) fn examples() -> Vec<serde_json::Value> {
         by,
         backends: vec![backend(text("web1")), backend(None)],
         source: text("client"),
+        notes: vec!["web/web3 gets no new connections: unhealthy".into()],
     };
     let mut reports = vec![nothing, taken("dropped", Some("denied"), None), taken("refused", None, None)];
     reports.extend(["affinity", "hash", "turns", "chance"].map(|by| taken("backend", None, Some(by))));

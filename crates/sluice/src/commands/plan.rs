@@ -4,22 +4,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::Serialize;
-use sluice_core::diff::diff;
-use sluice_core::model::InForce;
-use sluice_core::plan::{self, Change};
-use sluice_core::render::render;
-use sluice_core::report::report;
+use sluice_api::{FileText, IncludeTexts, PlanReport, PlanRequest};
+use sluice_config::{Source, Texts};
+use sluice_core::model::{InForce, Services};
+use sluice_core::pool;
 use sluice_nft::Dataplane;
 use sluiced::fatal::Fatal;
+use sluiced::{planning, reconcile};
 
 use crate::args::Common;
 use crate::progress::Progress;
-use crate::{config, kernel, output};
+use crate::text::Paint;
+use crate::{config, daemon, kernel, output};
 
 /// Show what would change in the kernel, and why
 ///
-/// Compares the configuration with what the kernel holds now. Changes nothing. Needs CAP_NET_ADMIN.
+/// Compares the configuration with what the kernel holds now. Changes nothing. Where sluiced runs, it makes the plan
+/// itself, with the health of backends, overrides, ramps and load as they are: what a reload of this file would do.
+/// Elsewhere the plan is that of a first start, and needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Plan {
@@ -36,88 +38,102 @@ Examples:
   sluice plan
   sluice plan new.yaml
   sluice plan --json | jq -r '.batches[].steps[].step'
+  sluice plan && echo in sync
 
-JSON: { \"added\": number, \"changed\": number, \"removed\": number, \"batches\": [batch] }
+JSON: { \"added\": number, \"changed\": number, \"removed\": number, \"batches\": [batch], \"text\": the same for people }
   batch: { \"purpose\": prepare, switch or retire, \"steps\": [step] }, a commit each
   step: { \"step\": nft command, \"service\": name or null, \"why\" }
 
 Exit codes: 0 nothing to do, 3 changes.";
 
-#[derive(Serialize)]
-struct Report {
-    added: usize,
-    changed: usize,
-    removed: usize,
-    batches: Vec<Batch>,
-}
-
-#[derive(Serialize)]
-struct Batch {
-    purpose: &'static str,
-    steps: Vec<Step>,
-}
-
-#[derive(Serialize)]
-struct Step {
-    step: String,
-    service: Option<String>,
-    why: String,
-}
-
 impl Plan {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        let loaded = config::load(common.config(self.file.as_ref()))?;
-        let progress = Progress::of("plan: reading the kernel");
-        let snapshot = kernel::look()?.read().map_err(kernel::unread)?;
-        drop(progress);
-        let progress = Progress::of("plan: comparing");
-        let networks = kernel::networks()?;
-        let services = InForce::from(&loaded.config.services).on(&networks);
-        let desired = render(services, snapshot.table.as_ref());
-        let plan = diff(snapshot.table.as_ref(), Some(&desired.table), &desired.origins);
-        drop(progress);
+        let (config, texts) = config::load_texts(common.config(self.file.as_ref()))?;
+        let socket = common.socket_or(&config.control.socket);
+        let request = request(texts);
+        let report =
+            match daemon::ask_if_running("plan", socket, async |client| client.plan(Some(&request)).await)? {
+                Some(report) => report,
+                None => offline(&config.services)?,
+            };
         if self.json {
-            output::print_json(&json(&plan))?;
+            output::print_json(&report)?;
         } else {
-            output::print(&report(&plan, output::colour()).to_string())?;
+            output::print(&coloured(&report.text, output::colour()))?;
         }
-        Ok(ExitCode::from(if plan.is_empty() { 0 } else { 3 }))
+        Ok(ExitCode::from(if report.batches.is_empty() { 0 } else { 3 }))
     }
 }
 
-fn json(plan: &plan::Plan) -> Report {
-    let summary = plan.summary();
-    let batch = |batch: &plan::Batch| Batch {
-        purpose: batch.purpose.as_str(),
-        steps: batch.changes.iter().map(step).collect(),
+/// The plan of a first start.
+fn offline(services: &Services) -> Result<PlanReport, Fatal> {
+    let progress = Progress::of("plan: reading the kernel");
+    let snapshot = kernel::look()?.read().map_err(kernel::unread)?;
+    drop(progress);
+    let _progress = Progress::of("plan: comparing");
+    let networks = kernel::networks()?;
+    let at_start = pool::at_start(services);
+    let wanted = InForce::new(services, &at_start).on(&networks);
+    Ok(planning::shown(&reconcile::plan(snapshot.table.as_ref(), wanted)))
+}
+
+/// What the daemon is asked: the texts of the file, which it may not be able to read.
+fn request(Texts { main, included }: Texts) -> PlanRequest {
+    let text = |Source { path, text }: Source| FileText { path: path.to_string_lossy().into_owned(), text };
+    let includes = included
+        .into_iter()
+        .map(|(pattern, files)| IncludeTexts { pattern, files: files.into_iter().map(text).collect() });
+    PlanRequest { file: text(main), includes: includes.collect() }
+}
+
+/// The lines of a plan in the colours of their gutters, and why each step is taken in the background.
+fn coloured(text: &str, colour: bool) -> String {
+    let line = |line: &str| {
+        let paint = match line.chars().next() {
+            Some('+') => Paint::Good,
+            Some('-') => Paint::Bad,
+            Some('~') => Paint::Warn,
+            _ => return format!("{line}\n"),
+        };
+        match line.split_once("  # ") {
+            Some((step, why)) => {
+                format!("{}  {}\n", paint.on(step, colour), Paint::Dim.on(&format!("# {why}"), colour))
+            }
+            None => format!("{}\n", paint.on(line, colour)),
+        }
     };
-    Report {
-        added: summary.added,
-        changed: summary.changed,
-        removed: summary.removed,
-        batches: plan.batches.iter().map(batch).collect(),
-    }
-}
-
-fn step(change: &Change) -> Step {
-    Step {
-        step: change.step.to_string(),
-        service: change.reason.service.as_ref().map(ToString::to_string),
-        why: change.reason.to_string(),
-    }
+    text.lines().map(line).collect()
 }
 
 /// A report with everything in it.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<serde_json::Value> {
+    use sluice_api::{PlanBatch, PlanStep};
     use sluice_core::plan::Purpose;
-    let step = |service: Option<&str>| Step {
+    let step = |service: Option<&str>| PlanStep {
         step: "add chain inet sluice miss".into(),
         service: service.map(Into::into),
         why: "not in the kernel".into(),
     };
-    let batch =
-        |purpose: Purpose| Batch { purpose: purpose.as_str(), steps: vec![step(None), step(Some("web"))] };
+    let batch = |purpose: Purpose| PlanBatch {
+        purpose: purpose.as_str().to_owned(),
+        steps: vec![step(None), step(Some("web"))],
+    };
     let batches = [Purpose::Prepare, Purpose::Switch, Purpose::Retire].map(batch).into();
-    vec![serde_json::to_value(Report { added: 1, changed: 2, removed: 3, batches }).unwrap()]
+    let report = PlanReport { added: 1, changed: 2, removed: 3, batches, text: "nothing to do\n".into() };
+    vec![serde_json::to_value(report).unwrap()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plan_is_coloured_by_its_gutter() {
+        let text = "1 to add\n\ncommit 1: add\n+ add chain x  # web: not in the kernel\n+     a : b\n";
+        assert_eq!(coloured(text, false), text);
+        let told = "1 to add\n\ncommit 1: add\n\x1b[32m+ add chain x\x1b[0m  \x1b[2m# web: not in the kernel\x1b[0m\n\
+                    \x1b[32m+     a : b\x1b[0m\n";
+        assert_eq!(coloured(text, true), told);
+    }
 }

@@ -1,10 +1,8 @@
 //! `sluice reload`: have the daemon read its configuration again.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use sluice_api::DEFAULT_SOCKET;
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
@@ -33,8 +31,8 @@ Exit codes: 0 the file is in force, 1 it is not (the problems are on standard er
 
 impl Reload {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
-        let reply = daemon::ask("reload", socket, async |client| client.reload().await)?;
+        let socket = common.socket()?;
+        let reply = daemon::ask("reload", &socket, async |client| client.reload().await)?;
         if self.json {
             output::print_json(&reply)?;
         } else {

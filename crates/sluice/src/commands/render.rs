@@ -9,6 +9,7 @@ use serde::Serialize;
 use sluice_core::iptables;
 use sluice_core::model::{Config, InForce};
 use sluice_core::origin::{Flow, Origins};
+use sluice_core::pool;
 use sluice_core::render::Rendered;
 use sluice_nft::{Ip, Set, SetType, Table};
 use sluiced::fatal::{Exit, Fatal};
@@ -19,7 +20,8 @@ use crate::{config, kernel, output};
 
 /// Print the ruleset that a configuration asks for
 ///
-/// Reads only the file, and needs no privileges.
+/// As a daemon that is started for the first time would make it: backups and backends that wait for their first probe
+/// get nothing. Reads the file, and the networks of this host for `source: auto` and `preserve`; needs no privileges.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Render {
@@ -80,7 +82,8 @@ impl Render {
         }
         let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
         let networks = kernel::networks()?;
-        let in_force = || InForce::from(&services).on(&networks);
+        let at_start = pool::at_start(&services);
+        let in_force = || InForce::new(&services, &at_start).on(&networks);
         let rendered = || {
             let _progress = Progress::of("render: rendering");
             sluice_core::render::render(in_force(), None)
@@ -93,7 +96,7 @@ impl Render {
                     None | Some(Family::Ip) => Ip::V4,
                     Some(Family::Ip6) => Ip::V6,
                 };
-                let text = iptables::render(&services, ip)
+                let text = iptables::render(in_force(), ip)
                     .map_err(|error| Fatal::new(Exit::Runtime, error, "--format nft has it all"))?;
                 output::print(&text)?;
             }

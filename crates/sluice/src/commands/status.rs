@@ -1,10 +1,9 @@
 //! `sluice status`: who serves what.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use sluice_api::{Client, DEFAULT_SOCKET, Timestamp};
+use sluice_api::{Client, Timestamp};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::args::Common;
@@ -42,12 +41,12 @@ JSON: docs/cli-json.md has all keys. In a file or pipe, --watch prints a block a
 
 impl Status {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        let socket = common.socket_or(Path::new(DEFAULT_SOCKET));
+        let socket = common.socket()?;
         if self.watch {
-            shell::run(&Client::new(socket), Form::of(self.json), |status| self.chosen(status))?;
+            shell::run(&Client::new(&socket), Form::of(self.json), |status| self.chosen(status))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let status = daemon::ask("status", socket, async |client| client.status().await)?;
+        let status = daemon::ask("status", &socket, async |client| client.status().await)?;
         let status = self.chosen(status)?;
         if self.json {
             output::print_json(&status)?;

@@ -1,11 +1,9 @@
 //! `sluice top`: all backends, live.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use sluice_api::DEFAULT_SOCKET;
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::args::Common;
@@ -33,7 +31,7 @@ impl Top {
             let what = "top: standard input and output are not both a terminal";
             return Err(Fatal::new(Exit::Runtime, what, "use `sluice status --watch`, which needs none"));
         }
-        shell::run(common.socket_or(Path::new(DEFAULT_SOCKET)))?;
+        shell::run(&common.socket()?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,13 +1,15 @@
 //! What follows from facts for services.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sluice_api::Timestamp;
-use sluice_core::model::{Address, Config, Forwarding, Source};
+use sluice_core::model::{Address, Config, Forwarding, Service, ServiceName, Source};
 use sluice_nft::Ip;
 use sluiced::forwarding::versions;
 
 use super::{Facts, Finding, Severity};
+use crate::text::safe;
 
 /// Fraction of the connection tracking table from which it is too full.
 const FULL: f64 = 0.8;
@@ -15,8 +17,10 @@ const FULL: f64 = 0.8;
 /// Everything that breaks these services, or may, the worst first.
 pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Finding> {
     let mut findings = Findings(vec![]);
+    findings.enabled(config);
     findings.forwarding(config, facts);
-    findings.dropping(facts);
+    findings.dropping(config, facts);
+    findings.management(config, facts);
     findings.addresses(config, facts);
     findings.routes(config, facts);
     findings.return_path(config, facts);
@@ -34,8 +38,35 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
 struct Findings(Vec<Finding>);
 
 impl Findings {
+    /// Names of interfaces, tables and programs are chosen by others: what would move the cursor is spelt out, and there
+    /// is no command where the shell would make something else of it.
     fn add(&mut self, severity: Severity, finding: impl Into<String>, command: Option<String>) {
-        self.0.push(Finding { severity, finding: finding.into(), command });
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || " ._-/:=[]".contains(c);
+        let command = command.filter(|command| command.chars().all(is_plain));
+        self.0.push(Finding { severity, finding: safe(&finding.into()).into_owned(), command });
+    }
+
+    fn enabled(&mut self, config: &Config) {
+        if !config.services.is_empty() && enabled(config).next().is_none() {
+            let what = "no service is enabled: nothing of the file is in the kernel";
+            self.add(Severity::Warning, what, None);
+        }
+    }
+
+    fn management(&mut self, config: &Config, facts: &Facts) {
+        for (name, service) in enabled(config) {
+            for listener in &service.listeners {
+                let is_own = |address: &IpAddr| facts.addresses.contains(address);
+                if let Some(ssh) = facts.ssh.iter().find(|ssh| ssh.is_taken_by(listener, is_own)) {
+                    let what = format!(
+                        "{name}: {listener} takes connections to port {} of this machine, where an SSH server listens: \
+                         new ones go to the backends",
+                        ssh.port
+                    );
+                    self.add(Severity::Warning, what, None);
+                }
+            }
+        }
     }
 
     fn forwarding(&mut self, config: &Config, facts: &Facts) {
@@ -55,72 +86,90 @@ impl Findings {
             }
             let has_default = facts.default_routes.get(&ip).is_some_and(|devices| !devices.is_empty());
             if ip == Ip::V6 && facts.sysctls.get(key) == Some(&1) && !has_default {
-                for name in facts.interfaces.iter().filter(|name| facts.of(name, "ipv6", "accept_ra") == 1) {
+                for name in facts.learning.iter().filter(|name| facts.of(name, "ipv6", "accept_ra") == 1) {
                     let what = format!(
                         "{name} ignores router advertisements while IPv6 forwarding is on: no default route is learnt there"
                     );
-                    let mend = format!("sysctl -w net.ipv6.conf.{name}.accept_ra=2");
+                    let mend = set(&format!("net/ipv6/conf/{name}/accept_ra"), 2);
                     self.add(Severity::Note, what, Some(mend));
                 }
             }
         }
     }
 
-    fn dropping(&mut self, facts: &Facts) {
+    fn dropping(&mut self, config: &Config, facts: &Facts) {
+        let versions = versions(&*config.services);
         for dropping in &facts.dropping {
-            let what = format!(
-                "{} drops what passes through: no packet reaches a backend, whatever sluice accepts",
-                dropping.chain
-            );
-            self.add(Severity::Error, what, Some(dropping.accept.clone()));
+            if dropping.version.is_some_and(|version| !versions.contains(&version)) {
+                continue;
+            }
+            let (severity, then) = match dropping.is_certain {
+                true => (Severity::Error, "no packet reaches a backend, whatever sluice accepts"),
+                false => {
+                    (Severity::Warning, "unless one of its rules accepts them, no packets reach a backend")
+                }
+            };
+            let what = format!("{} drops what passes through: {then}", dropping.chain);
+            self.add(severity, what, Some(dropping.accept.clone()));
         }
     }
 
     fn addresses(&mut self, config: &Config, facts: &Facts) {
-        for (name, service) in config.services.iter().filter(|(_, service)| service.enabled) {
+        let mut elsewhere: BTreeMap<(IpAddr, bool), Vec<&ServiceName>> = BTreeMap::new();
+        let mut sources: BTreeMap<IpAddr, Vec<&ServiceName>> = BTreeMap::new();
+        for (name, service) in enabled(config) {
             let interface = service.interface.as_ref();
             if let Some(interface) = interface.filter(|it| !facts.interfaces.contains(it.as_str())) {
                 let what = format!("{name}: there is no interface {interface}: nothing arrives there");
                 self.add(Severity::Error, what, Some("ip -brief link".to_owned()));
             }
-            for address in service.listeners.iter().filter_map(|listener| exact(listener.address)) {
-                if !facts.addresses.contains(&address) && service.synproxy {
-                    let what = format!(
-                        "{name}: {address} is on no interface: the host answers handshakes only where a route leads to it"
-                    );
-                    let mend = format!("ip address add {address} dev lo");
-                    self.add(Severity::Warning, what, Some(mend));
-                } else if !facts.addresses.contains(&address) {
-                    let what = format!(
-                        "{name}: {address} is on no interface: only what routers send here for it arrives"
-                    );
-                    let device =
-                        facts.default_routes.get(&Ip::of(address)).and_then(|devices| devices.first());
-                    let device = device.map_or("DEVICE", String::as_str);
-                    self.add(Severity::Note, what, Some(format!("ip address add {address} dev {device}")));
-                }
-            }
+            let listeners = service.listeners.iter().filter_map(|listener| exact(listener.address));
+            let own: BTreeSet<IpAddr> =
+                listeners.filter(|address| !facts.addresses.contains(address)).collect();
+            own.into_iter().for_each(|it| elsewhere.entry((it, service.synproxy)).or_default().push(name));
             if let Source::Addresses(first, last) = service.source {
-                for address in [first, last].iter().filter(|address| !facts.addresses.contains(address)) {
-                    let what = format!(
-                        "{name}: its source {address} is on no interface: answers of backends do not come back"
-                    );
-                    self.add(Severity::Error, what, Some(format!("ip address add {address} dev DEVICE")));
-                }
+                let ends = BTreeSet::from([first, last]);
+                let missing = ends.into_iter().filter(|address| !facts.addresses.contains(address));
+                missing.for_each(|address| sources.entry(address).or_default().push(name));
             }
+        }
+        for ((address, synproxy), services) in elsewhere {
+            let names = names(&services);
+            if synproxy {
+                let what = format!(
+                    "{names}: {address} is on no interface: the host answers handshakes only where a route leads to it"
+                );
+                self.add(Severity::Warning, what, Some(format!("ip address add {address} dev lo")));
+            } else {
+                let what = format!(
+                    "{names}: {address} is on no interface: only what routers send here for it arrives (right where VRRP \
+                     brings the address, and on its standby)"
+                );
+                let device = facts.default_routes.get(&Ip::of(address)).and_then(|devices| devices.first());
+                let device = device.map_or("DEVICE", String::as_str);
+                self.add(Severity::Note, what, Some(format!("ip address add {address} dev {device}")));
+            }
+        }
+        for (address, services) in sources {
+            let names = names(&services);
+            let what = format!(
+                "{names}: its source {address} is on no interface: answers of backends do not come back"
+            );
+            self.add(Severity::Error, what, Some(format!("ip address add {address} dev DEVICE")));
         }
     }
 
     fn routes(&mut self, config: &Config, facts: &Facts) {
-        for (name, service) in config.services.iter().filter(|(_, service)| service.enabled) {
-            for backend in service.backends.iter().filter(|it| facts.unreachable.contains(&it.address)) {
-                let what = format!("{name}/{}: no route leads there: its connections fail", backend.name);
-                self.add(
-                    Severity::Error,
-                    what,
-                    Some(format!("ip route add {} via GATEWAY", backend.address)),
-                );
-            }
+        for (name, service) in enabled(config) {
+            let lost = service.backends.iter().filter(|it| facts.unreachable.contains(&it.address));
+            let lost: Vec<_> = lost.collect();
+            let Some(first) = lost.first() else { continue };
+            let others = match lost.len() - 1 {
+                0 => String::new(),
+                others => format!(" and to {others} more of its backends"),
+            };
+            let what = format!("{name}/{}: no route leads there{others}: connections fail", first.name);
+            self.add(Severity::Error, what, Some(format!("ip route add {} via GATEWAY", first.address)));
         }
         for ip in versions(&*config.services) {
             if facts.default_routes.get(&ip).is_some_and(|devices| devices.is_empty()) {
@@ -156,7 +205,7 @@ impl Findings {
                 let what = format!(
                     "rp_filter is strict on {name}: clients whose route back leaves elsewhere are dropped without a trace"
                 );
-                let mend = format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2");
+                let mend = set(&format!("net/ipv4/conf/{name}/rp_filter"), 2);
                 self.add(Severity::Warning, what, Some(mend));
             }
         }
@@ -212,6 +261,25 @@ impl Findings {
             self.add(Severity::Warning, what, None);
         }
     }
+}
+
+/// Services that are in the kernel.
+fn enabled(config: &Config) -> impl Iterator<Item = (&ServiceName, &Service)> {
+    config.services.iter().filter(|(_, service)| service.enabled)
+}
+
+/// Some names of services, and how many more there are.
+fn names(services: &[&ServiceName]) -> String {
+    let some: Vec<_> = services.iter().take(3).map(|name| name.as_str()).collect();
+    match services.len() - some.len() {
+        0 => some.join(", "),
+        more => format!("{} and {more} more", some.join(", ")),
+    }
+}
+
+/// The command that sets a sysctl; names of interfaces may hold dots, which only paths tell from others.
+fn set(path: &str, value: u64) -> String {
+    format!("sysctl -w {path}={value}")
 }
 
 impl Facts {

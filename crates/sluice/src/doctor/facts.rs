@@ -9,6 +9,7 @@ use sluice_netlink::Proc;
 use sluice_nft::Ip;
 
 use super::foreign::{self, Dropping};
+use super::ssh::{self, ListeningSsh};
 
 /// What checks look at.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +18,10 @@ pub(crate) struct Facts {
     pub(crate) sysctls: BTreeMap<String, u64>,
     /// Names of interfaces but loopback.
     pub(crate) interfaces: BTreeSet<String>,
+    /// Those of them that IPv6 routes can be learnt on: with IPv6, and no port of a bridge or a bond.
+    pub(crate) learning: BTreeSet<String>,
+    /// Where SSH servers listen.
+    pub(crate) ssh: Vec<ListeningSsh>,
     /// Whether some of them is a bridge.
     pub(crate) has_bridge: bool,
     /// The host's own addresses.
@@ -77,6 +82,10 @@ impl Facts {
             Ok(unreachable) => facts.unreachable = unreachable,
             Err(why) => facts.blind.push(why),
         }
+        match foreign::run("ss", &["-Hltnp"]) {
+            Ok(sockets) => facts.ssh = ssh::listening(&sockets),
+            Err(why) => facts.blind.push(why),
+        }
         let (dropping, blind) = foreign::dropping();
         facts.dropping = dropping;
         facts.blind.extend(blind);
@@ -89,6 +98,10 @@ impl Facts {
         self.interfaces.extend(name.map(str::to_owned));
         self.has_bridge |= link["linkinfo"]["info_kind"] == "bridge";
         let addresses = link["addr_info"].as_array().into_iter().flatten();
+        let is_port = !link["master"].is_null() && link["linkinfo"]["info_slave_kind"] != "vrf";
+        let has_ipv6 =
+            addresses.clone().any(|address| address["family"] == "inet6" && address["scope"] == "link");
+        self.learning.extend(name.filter(|_| has_ipv6 && !is_port).map(str::to_owned));
         let parsed = addresses.filter_map(|address| address["local"].as_str()?.parse().ok());
         self.addresses.extend(parsed.collect::<Vec<IpAddr>>());
     }

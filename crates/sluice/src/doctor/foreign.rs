@@ -6,12 +6,17 @@ use std::net::IpAddr;
 use std::process::Command;
 
 use serde_json::Value;
+use sluice_nft::Ip;
 
 /// A base chain of somebody else at the forward hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dropping {
     /// Where: `table inet filter, chain forward`.
     pub(crate) chain: String,
+    /// Packets of which IP version it sees; `None`: of both.
+    pub(crate) version: Option<Ip>,
+    /// Whether no rule of it can accept a translated packet.
+    pub(crate) is_certain: bool,
     /// The command that lets translated flows pass.
     pub(crate) accept: String,
 }
@@ -36,8 +41,14 @@ pub(super) fn dropping() -> (Vec<Dropping>, Vec<String>) {
                 match parsed("nft", &["-j", "list", "chain", family, table, name]) {
                     Ok(rules) => {
                         let rules: Vec<_> = listed(&rules, "rule").map(|rule| rule["expr"].clone()).collect();
-                        found.extend(drops(chain["policy"] == "drop", &rules).then(|| Dropping {
+                        found.extend(drops(chain["policy"] == "drop", &rules).map(|is_certain| Dropping {
                             chain: format!("table {family} {table}, chain {name}"),
+                            version: match family {
+                                "ip" => Some(Ip::V4),
+                                "ip6" => Some(Ip::V6),
+                                _ => None,
+                            },
+                            is_certain,
                             accept: format!("nft insert rule {family} {table} {name} ct status dnat accept"),
                         }));
                     }
@@ -49,8 +60,10 @@ pub(super) fn dropping() -> (Vec<Dropping>, Vec<String>) {
     }
     for program in programs {
         match run(program, &["-S", "FORWARD"]) {
-            Ok(rules) => found.extend(iptables_drop(&rules).then(|| Dropping {
+            Ok(rules) => found.extend(iptables_drop(&rules).map(|is_certain| Dropping {
                 chain: format!("{program}, chain FORWARD"),
+                version: Some(if program.starts_with("ip6") { Ip::V6 } else { Ip::V4 }),
+                is_certain,
                 accept: format!("{program} -I FORWARD -m conntrack --ctstate DNAT -j ACCEPT"),
             })),
             Err(why) => blind.push(why),
@@ -59,17 +72,22 @@ pub(super) fn dropping() -> (Vec<Dropping>, Vec<String>) {
     (found, blind)
 }
 
-/// Whether a chain of iptables, as it prints it, drops a translated packet that no rule of it knows.
-fn iptables_drop(rules: &str) -> bool {
+/// Whether a chain of iptables, as it prints it, drops a translated packet: `Some(true)` if no rule can accept it,
+/// `Some(false)` if that depends on rules that were not looked into, `None` if it does not drop.
+fn iptables_drop(rules: &str) -> Option<bool> {
+    let mut is_certain = true;
     for rule in rules.lines().filter(|line| line.starts_with("-A ")) {
         if rule.contains("--ctstate DNAT ") && rule.ends_with("-j ACCEPT") || rule == "-A FORWARD -j ACCEPT" {
-            return false;
+            return None;
         }
         if rule == "-A FORWARD -j DROP" || rule.starts_with("-A FORWARD -j REJECT") {
-            return true;
+            return Some(is_certain);
         }
+        // New flows get past neither of these.
+        let harmless = ["-j DROP", "-j REJECT", "-j LOG", "ESTABLISHED -j ACCEPT", "RELATED -j ACCEPT"];
+        is_certain &= harmless.iter().any(|end| rule.contains(end));
     }
-    rules.lines().any(|rule| rule == "-P FORWARD DROP")
+    rules.lines().any(|rule| rule == "-P FORWARD DROP").then_some(is_certain)
 }
 
 fn parsed(program: &str, arguments: &[&str]) -> Result<Value, String> {
@@ -82,8 +100,9 @@ fn listed<'a>(listing: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Val
     objects.map(move |object| &object[kind]).filter(|object| !object.is_null())
 }
 
-/// Whether a chain of these rules drops a translated packet that no rule of it knows.
-fn drops(by_policy: bool, rules: &[Value]) -> bool {
+/// The same of a chain of these rules in nft's JSON.
+fn drops(by_policy: bool, rules: &[Value]) -> Option<bool> {
+    let mut is_certain = true;
     for rule in rules.iter().filter_map(Value::as_array) {
         let mut matches = rule.iter().filter_map(|statement| statement.get("match"));
         let ends = |verdict: &str| rule.iter().any(|statement| statement.get(verdict).is_some());
@@ -92,16 +111,20 @@ fn drops(by_policy: bool, rules: &[Value]) -> bool {
                 && test["right"].to_string().contains("dnat")
                 && test["op"] != "!="
         };
+        let of_known_flows =
+            |test: &Value| test["left"]["ct"]["key"] == "state" && !test["right"].to_string().contains("new");
         // Matches of iptables, of which JSON shows only the name.
         let is_plain = rule.iter().all(|statement| statement.get("xt").is_none());
         if ends("accept") && is_plain && matches.clone().all(of_ours) {
-            return false;
+            return None;
         }
-        if (ends("drop") || ends("reject")) && is_plain && matches.next().is_none() {
-            return true;
+        if (ends("drop") || ends("reject")) && is_plain && matches.clone().next().is_none() {
+            return Some(is_certain);
         }
+        let may_accept = ["accept", "jump", "goto", "vmap"].iter().any(|verdict| ends(verdict));
+        is_certain &= !may_accept || matches.any(of_known_flows);
     }
-    by_policy
+    by_policy.then_some(is_certain)
 }
 
 /// Those of some addresses that no route leads to.
@@ -141,14 +164,18 @@ mod tests {
         let dnat = json!([{"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}, {"accept": null}]);
         let other = json!([{"match": {"op": "!=", "left": {"ct": {"key": "status"}}, "right": "dnat"}}, {"accept": null}]);
         let drop = json!([{"counter": null}, {"drop": null}]);
-        assert!(drops(true, &[]));
-        assert!(!drops(false, &[]));
-        assert!(drops(true, std::slice::from_ref(&established)));
-        assert!(!drops(true, &[established.clone(), dnat.clone()]));
-        assert!(drops(true, &[other]));
-        assert!(drops(false, &[established, drop.clone()]));
-        assert!(drops(false, &[drop.clone(), dnat.clone()]));
-        assert!(!drops(false, &[dnat, drop]));
+        let jump = json!([{"jump": {"target": "others"}}]);
+        let port = json!([{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": 80}}, {"accept": null}]);
+        assert_eq!(drops(true, &[]), Some(true));
+        assert_eq!(drops(false, &[]), None);
+        assert_eq!(drops(true, std::slice::from_ref(&established)), Some(true));
+        assert_eq!(drops(true, &[established.clone(), dnat.clone()]), None);
+        assert_eq!(drops(true, &[other]), Some(false), "it accepts some");
+        assert_eq!(drops(false, &[established, drop.clone()]), Some(true));
+        assert_eq!(drops(false, &[drop.clone(), dnat.clone()]), Some(true));
+        assert_eq!(drops(false, &[dnat, drop.clone()]), None);
+        assert_eq!(drops(true, &[jump]), Some(false));
+        assert_eq!(drops(false, &[port, drop]), Some(false));
     }
 
     #[test]
@@ -157,10 +184,14 @@ mod tests {
         for drop in
             ["-P FORWARD DROP\n", "-A FORWARD -j DROP\n", "-A FORWARD -j REJECT --reject-with icmp-x\n"]
         {
-            assert!(iptables_drop(drop));
-            assert!(iptables_drop(&format!("{drop}-A FORWARD -s 10.0.0.0/8 -j ACCEPT\n")));
-            assert!(!iptables_drop(&format!("{accept}{drop}")));
+            assert_eq!(iptables_drop(drop), Some(true));
+            let established = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n";
+            assert_eq!(iptables_drop(&format!("{established}{drop}")), Some(true));
+            for some in ["-A FORWARD -s 10.0.0.0/8 -j ACCEPT\n", "-A FORWARD -j ufw-user-forward\n"] {
+                assert_eq!(iptables_drop(&format!("{some}{drop}")), Some(false));
+            }
+            assert_eq!(iptables_drop(&format!("{accept}{drop}")), None);
         }
-        assert!(!iptables_drop("-P FORWARD ACCEPT\n-A FORWARD -s 10.0.0.0/8 -j DROP\n"));
+        assert_eq!(iptables_drop("-P FORWARD ACCEPT\n-A FORWARD -s 10.0.0.0/8 -j DROP\n"), None);
     }
 }

@@ -3,6 +3,7 @@
 mod checks;
 mod facts;
 mod foreign;
+mod ssh;
 
 use std::fmt;
 

@@ -1,6 +1,8 @@
 //! What can be asked.
 
 use axum::Router;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
@@ -8,7 +10,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
-use sluice_api::{CONNECTIONS_PATH, Change, ConnectionsQuery, OVERRIDE_PATH, OverrideRequest, RELOAD_PATH};
+use sluice_api::{
+    CONNECTIONS_PATH, Change, ConnectionsQuery, ErrorReply, FileText, OVERRIDE_PATH, OverrideRequest,
+    PLAN_PATH, PlanRequest, RELOAD_PATH,
+};
+use sluice_config::{Loaded, MAX_FILE_SIZE, Source, Texts};
 use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +24,8 @@ use tracing::error;
 use crate::census::Counts;
 use crate::connections::{Listing, Unlisted};
 use crate::http::{Live, refuse, showing};
-use crate::request::{Refused, Request};
+use crate::planning::bad_file;
+use crate::request::{Refused, Request, Unplanned};
 use crate::teller::{Stopping, Teller};
 
 type Requests = mpsc::Sender<Request>;
@@ -38,6 +45,7 @@ pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
     let router = Router::new()
         .route(CONNECTIONS_PATH, get(connections))
         .route(RELOAD_PATH, post(reload))
+        .route(PLAN_PATH, post(plan).layer(DefaultBodyLimit::max(MAX_FILE_SIZE as usize)))
         .route(OVERRIDE_PATH, post(set_override))
         .with_state(Asked { requests, counter, listing })
         .merge(showing(teller, live))
@@ -46,7 +54,7 @@ pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "no such method here",
-                "GET status, GET connections, POST reload, POST override",
+                "GET status, GET connections, POST reload, POST plan, POST override",
             )
         });
     if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
@@ -142,6 +150,38 @@ async fn reload(State(Asked { requests, .. }): State<Asked>) -> Response {
         Ok(reply) => (StatusCode::UNPROCESSABLE_ENTITY, Json(reply)).into_response(),
         Err(refusal) => refusal,
     }
+}
+
+/// What a reload would do; of the texts in the body, if there is one.
+async fn plan(State(Asked { requests, .. }): State<Asked>, body: Bytes) -> Response {
+    // Off the tasks that others wait for: a large configuration takes a moment.
+    let given = match spawn_blocking(move || given(&body)).await {
+        Ok(Ok(given)) => given,
+        Ok(Err(reply)) => return (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
+    };
+    match ask(&requests, |answer| Request::Plan(given, answer)).await {
+        Ok(Ok(plan)) => Json(plan).into_response(),
+        Ok(Err(Unplanned::BadFile(reply))) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Ok(Err(Unplanned::Failed(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The configuration in a body; `None`: there is no body.
+fn given(body: &[u8]) -> Result<Option<Box<Loaded>>, ErrorReply> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let PlanRequest { file, includes } = serde_json::from_slice(body).map_err(|error| ErrorReply {
+        error: format!("the body is no configuration: {error}"),
+        hint: "send {\"file\": {\"path\": \"sluice.yaml\", \"text\": \"services: {}\"}}, or nothing"
+            .to_owned(),
+    })?;
+    let source = |FileText { path, text }| Source { path: path.into(), text };
+    let included = includes.into_iter().map(|it| (it.pattern, it.files.into_iter().map(source).collect()));
+    let texts = Texts { main: source(file), included: included.collect() };
+    texts.parse().map(|loaded| Some(Box::new(loaded))).map_err(|problems| bad_file(&problems))
 }
 
 /// Puts a request to the reconcile task and waits for its answer.

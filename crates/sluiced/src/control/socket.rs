@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Group, geteuid};
 use sluice_core::model::Control;
@@ -29,8 +30,8 @@ pub(crate) struct SocketFile(PathBuf);
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Somebody answers there.
-    #[error("another sluiced answers on {}", .0.display())]
-    Live(PathBuf),
+    #[error("another sluiced (pid {0}) answers on {path}", path = .1.display())]
+    Live(i32, PathBuf),
     /// There is a file of another kind.
     #[error("{} exists and is no socket", .0.display())]
     NoSocket(PathBuf),
@@ -43,7 +44,10 @@ impl SocketError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            SocketError::Live(_) => "stop it, or name another socket in control.socket",
+            SocketError::Live(..) => {
+                "a network namespace has one sluiced: have that take your file with `sluice reload`, or stop it; in another \
+                 namespace, name another socket in control.socket"
+            }
             SocketError::NoSocket(_) => "move it away, or name another path in control.socket",
             SocketError::Io(..) => "check the path in control.socket and the rights to its directory",
         }
@@ -105,7 +109,10 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(SocketError::Live(path.to_owned())),
+        Ok(other) => {
+            let pid = getsockopt(&other, PeerCredentials).map_or(0, |credentials| credentials.pid());
+            Err(SocketError::Live(pid, path.to_owned()))
+        }
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed("remove stale socket"))
         }
@@ -186,7 +193,8 @@ mod tests {
         let control = control(directory.path(), None);
         let _socket = ControlSocket::bind(&control).unwrap();
         let error = ControlSocket::bind(&control).unwrap_err();
-        assert_eq!(error.to_string(), format!("another sluiced answers on {}", control.socket.display()));
+        let (pid, path) = (std::process::id(), control.socket.display());
+        assert_eq!(error.to_string(), format!("another sluiced (pid {pid}) answers on {path}"));
         UnixStream::connect(&control.socket).unwrap();
     }
 

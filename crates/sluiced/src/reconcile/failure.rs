@@ -53,7 +53,7 @@ impl<E: Into<Failure>> From<E> for RoundError {
 impl Failure {
     /// What is left to do after a commit that should have done it all.
     pub(super) fn differs(rest: &Plan) -> Self {
-        let text = report(rest, false).to_string();
+        let text = report(rest).to_string();
         let lines = text.lines().filter(|line| line.starts_with(['+', '-', '~']));
         Failure::Differs {
             count: rest.changes().count(),

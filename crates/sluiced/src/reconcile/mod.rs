@@ -21,7 +21,9 @@ use sluice_core::plan::{Batch, Plan, Purpose};
 use sluice_core::render::{Layout, Rendered, render};
 use sluice_core::tally::{tally, tally_services};
 use sluice_core::transition::Transition;
-use sluice_nft::{Counters, Dataplane, Errno, Owner, Part, Receipt, Snapshot, Step, Table, TableFlags};
+use sluice_nft::{
+    Counters, Dataplane, Errno, Owner, Part, ReadError, Receipt, Snapshot, Step, Table, TableFlags,
+};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -155,6 +157,17 @@ impl<D: Dataplane> Reconciler<D> {
             self.release_clients(transition.wanted).map_err(made)?;
         }
         Ok(outcome)
+    }
+
+    /// What a round would do, at this moment. Nothing is changed.
+    pub fn plan(&mut self, transition: &Transition<'_>) -> Result<Plan, ReadError> {
+        if self.is_current()
+            && let Some(known) = &self.known
+        {
+            return Ok(known.committed.propose(transition).plan);
+        }
+        let current = self.dataplane.read()?.table;
+        Ok(plan(current.as_ref(), transition.wanted))
     }
 
     /// Reads everything. Returns what it found if that is not what is known.
@@ -401,6 +414,12 @@ impl<D: Dataplane> Reconciler<D> {
     pub fn last_commit(&self) -> Option<Timestamp> {
         self.last_commit
     }
+}
+
+/// What leads from a table, or none, to these services.
+pub fn plan(current: Option<&Table>, wanted: InForce<'_>) -> Plan {
+    let Rendered { table: desired, origins } = render(wanted, current);
+    diff(current, Some(&desired), &origins)
 }
 
 /// Whether elements go that count.

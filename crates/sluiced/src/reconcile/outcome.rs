@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use sluice_api::number;
 use sluice_core::plan::Summary;
 
 /// What a successful round did; `Display` is one line.
@@ -30,7 +31,11 @@ impl fmt::Display for Outcome {
             Outcome::Changed { summary: Summary { added, changed, removed }, steps, committed, took } => {
                 write!(f, "{added} added, {changed} changed, {removed} removed in the kernel ")?;
                 let [committed, took] = [committed, took].map(|time| time.as_secs_f64() * 1e3);
-                write!(f, "({steps} steps, switched after {committed:.1} ms, done after {took:.1} ms)")
+                write!(
+                    f,
+                    "({}, switched after {committed:.1} ms, done after {took:.1} ms)",
+                    number(*steps, "step")
+                )
             }
         }
     }

@@ -6,6 +6,7 @@ mod health;
 mod host;
 mod load;
 mod operator;
+mod plan;
 mod ramps;
 mod reload;
 mod retry;

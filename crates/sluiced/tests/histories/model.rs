@@ -94,9 +94,15 @@ impl Model {
                 let found = former(&old.services, &self.config.services, name, service, backend, false);
                 let said = found.as_ref().and_then(|found| before.get(found));
                 let (admin, weight) = said.map_or((Admin::Enabled, None), |said| (said.admin, said.weight));
-                let back = said.and_then(|said| said.back);
-                let state =
-                    State { backend: backend.clone(), check, up, known, against, admin, weight, back };
+                let mut state =
+                    State { backend: backend.clone(), check, up, known, against, admin, weight, back: None };
+                let was_enabled =
+                    |key: &BackendKey| old.services.get(&key.service).is_some_and(|it| it.enabled);
+                let was_there = found.as_ref().is_some_and(was_enabled);
+                if let Some(said) = said.filter(|_| was_there && service.enabled) {
+                    state.back = said.back;
+                    state.turn(said.takes(), now);
+                }
                 if said.is_none_or(|said| said.up != up) {
                     self.touched.insert(key.clone());
                 }

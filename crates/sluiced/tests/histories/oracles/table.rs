@@ -26,6 +26,6 @@ pub fn is_fresh(history: &mut History<'_>, now: Instant) -> Verdict {
     }
     match plan.is_empty() {
         true => Ok(()),
-        false => Err(format!("the kernel differs from a fresh rendering:\n{}", report(&plan, false))),
+        false => Err(format!("the kernel differs from a fresh rendering:\n{}", report(&plan))),
     }
 }
