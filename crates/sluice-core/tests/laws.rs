@@ -5,15 +5,15 @@ mod common;
 use std::net::IpAddr;
 
 use common::strategy::{any_services, disjoint_services};
-use common::trial::{host, meetings, states};
+use common::trial::{host, meetings, midstream_meetings, outcomes, packets, states, takes};
 use common::{With, service, services};
 use proptest::prelude::*;
 use sluice_core::diff::diff;
-use sluice_core::model::Scheduler;
+use sluice_core::model::{Midstream, Scheduler};
 use sluice_core::render::{Layout, render};
 use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::trace::{Outcome, Packet, Tracer};
+use sluice_nft::trace::{Entry, Outcome, Packet, Tracer};
 use sluice_nft::{Dataplane, Rule, Statement, Step};
 
 proptest! {
@@ -76,6 +76,45 @@ proptest! {
         let first = render(&before, &Layout::default()).table;
         for meeting in meetings(&first, &before, &after) {
             prop_assert!(meeting.stays_translated(), "{meeting}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn packet_of_an_unknown_connection_is_translated_where_its_service_adopts_and_untouched_elsewhere(
+        services in disjoint_services(),
+    ) {
+        let table = render(&services, &Layout::default()).table;
+        for packet in packets(&services).into_iter().filter(|packet| packet.protocol == Packet::TCP) {
+            let midstream = packet.clone().midstream();
+            let service = services.values().find(|service| takes(service, &packet));
+            if service.is_some_and(|service| service.synproxy) {
+                continue;
+            }
+            let adopts = service.is_some_and(|service| service.midstream == Midstream::Adopt);
+            let met = outcomes(&table, &midstream);
+            if adopts && packet.entry != Entry::Local {
+                prop_assert_eq!(met, outcomes(&table, &packet), "{:?}", midstream);
+            } else {
+                prop_assert_eq!(met, ["Untranslated { masqueraded: false }".to_owned()].into(), "{:?}", midstream);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+
+    /// Also where listeners overlap: connections of a program on this host end if one of their packets is translated.
+    #[test]
+    fn packet_of_an_unknown_connection_meets_nothing_else_during_any_change(
+        before in any_services(),
+        after in any_services(),
+    ) {
+        let first = render(&before, &Layout::default()).table;
+        for (packet, fate, others) in midstream_meetings(&first, &before, &after) {
+            prop_assert!(others.is_empty(), "{packet:?} is not {fate:?}: {others}");
         }
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct Part<'a> {
 impl<'a> Part<'a> {
     /// `None` if the change concerns what all listeners share: a set grows out of its size, or base chains change.
     pub(super) fn new(committed: &Committed, old: Vec<Entry<'a>>, new: Vec<Entry<'a>>) -> Option<Self> {
-        let rendered =
-            |entries: &[Entry<'_>]| render_own(entries, &committed.layout, committed.usage.claims());
+        let Committed { layout, usage, .. } = committed;
+        let rendered = |entries: &[Entry<'_>]| render_own(entries, layout, usage.claims(), usage.midstream());
         let (was, is) = (rendered(&old), rendered(&new));
         let sets = committed.table.sets.iter().filter(|(name, _)| names::is_source(name));
         let sets: Vec<_> = sets.map(|(_, set)| &set.elements).collect();
