@@ -35,6 +35,7 @@ const REFUSED: &[&str] = &[
     "listener-syntax",
     "long-value",
     "maglev",
+    "midstream",
     "names",
     "pool-bounds",
     "refresh-negative",

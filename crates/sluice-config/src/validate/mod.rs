@@ -4,6 +4,7 @@ mod clash;
 mod exact;
 mod guard;
 mod http;
+mod midstream;
 mod pool;
 mod ports;
 mod reentry;
