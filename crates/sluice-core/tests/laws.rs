@@ -9,7 +9,7 @@ use common::trial::{Fate, host, meetings, midstream_meetings, outcomes, packets,
 use common::{With, service, services};
 use proptest::prelude::*;
 use sluice_core::diff::diff;
-use sluice_core::model::{Midstream, Scheduler};
+use sluice_core::model::{Midstream, Scheduler, Service};
 use sluice_core::render::{Layout, render};
 use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
@@ -104,7 +104,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 8, ..ProptestConfig::default() })]
 
     #[test]
     fn packet_of_an_unknown_connection_meets_nothing_else_during_any_change(
@@ -127,6 +127,27 @@ proptest! {
         let meetings = midstream_meetings(&first, &before, &after);
         for (packet, fate, others) in meetings.into_iter().filter(|(_, fate, _)| *fate == Fate::Ignored) {
             prop_assert!(others.is_empty(), "{packet:?} is not {fate:?}: {others}");
+        }
+    }
+}
+
+/// A program on this host has had the address until then.
+#[test]
+fn packet_of_an_unknown_connection_is_ignored_while_the_first_service_comes_that_ignores_it() {
+    let adopts = |listen| Service { midstream: Midstream::Adopt, ..service(&[listen], &["10.0.2.11:80"]) };
+    let udp = ("udp", service(&["203.0.113.10:80/udp"], &["10.0.2.11:80"]));
+    let web = ("web", service(&["203.0.113.10:80"], &["10.0.2.11:80"]));
+    for other in [udp, ("adopts", adopts("203.0.113.10:81")), ("range", adopts("203.0.113.10:81-90"))] {
+        let (before, after) = (services([other.clone()]), services([other, web.clone()]));
+        let first = render(&before, &Layout::default()).table;
+        let (states, ..) = states(&first, &after);
+        let packet = Packet::arriving(6, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
+        for pair in states.windows(2) {
+            for trace in
+                Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet.clone().midstream())
+            {
+                assert_eq!(trace.outcome, Outcome::Untranslated { masqueraded: false });
+            }
         }
     }
 }

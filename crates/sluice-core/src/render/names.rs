@@ -22,7 +22,7 @@ pub(super) fn ignored(ip: Ip) -> SetName {
 }
 
 /// Where packets of such connections are told apart.
-pub(super) fn midstream() -> ChainName {
+pub(crate) fn midstream() -> ChainName {
     "midstream".into()
 }
 
