@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Services, With, service, services};
-use sluice_core::model::{Guard, HashOn, Limits, Midstream, OnFull, Scheduler, ServiceName};
+use sluice_core::model::{Guard, HashOn, Limits, Midstream, OnFull, Scheduler, Service, ServiceName};
 use sluice_core::render::{Layout, render};
 use sluice_nft::{ChainName, Rate, Table};
 
