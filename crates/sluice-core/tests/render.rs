@@ -160,6 +160,7 @@ fn listeners_that_are_not_exact_stand_in_order_of_precedence() {
     assert_eq!(
         rules(&table, "output"),
         [
+            "tcp flags != syn / fin,syn,rst,ack accept",
             "ip daddr . meta l4proto . th dport vmap @services4",
             "ip daddr != 127.0.0.0/8 fib daddr type local tcp dport 80 goto pick/c-wildcard/tcp/any4/80",
             "ip daddr 203.0.113.10 tcp dport 80-90 goto pick/a-range/tcp/203.0.113.10/80-90",
