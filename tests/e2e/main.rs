@@ -26,6 +26,7 @@ mod listeners;
 mod load;
 mod local;
 mod maglev;
+mod midstream;
 mod migration;
 mod neighbours;
 mod overrides;

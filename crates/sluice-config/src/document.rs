@@ -3,7 +3,7 @@
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 use sluice_core::model::{
-    BackendName, Forwarding, InterfaceName, Listener, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
+    BackendName, Forwarding, InterfaceName, Listener, Midstream, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
     ServiceName, Source,
 };
 
@@ -97,6 +97,8 @@ macro_rules! settings {
                 invalid: Invalid,
                 /// Whether this host completes TCP handshakes in the place of backends, against floods of SYNs.
                 synproxy: bool,
+                /// What happens to packets of TCP connections that conntrack does not know.
+                midstream: Midstream,
                 /// How backends are probed.
                 health: Health,
                 /// What happens to the established TCP flows of a backend that went down.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_config::{Loaded, Problem, load};
-use sluice_core::model::{Backend, Config, Service};
+use sluice_core::model::{Backend, Config, Midstream, Service};
 
 #[test]
 fn load_of_bad_files_reports_every_problem() {
@@ -74,6 +74,10 @@ fn describe(Loaded { config, warnings }: &Loaded) -> String {
         service.listeners.iter().for_each(|listener| writeln!(text, "  listen {listener}").unwrap());
         service.health.iter().for_each(|check| writeln!(text, "  {check:?}").unwrap());
         service.affinity.iter().for_each(|seconds| writeln!(text, "  affinity {seconds} s").unwrap());
+        let Service { midstream, scheduler, source, synproxy, .. } = service;
+        if *midstream != Midstream::default_for(*scheduler, *source) && !synproxy {
+            writeln!(text, "  midstream {midstream:?}").unwrap();
+        }
         service.guard.iter().for_each(|guard| writeln!(text, "  {guard:?}").unwrap());
         let pool = |service: &Service| {
             let Service { on_down, on_empty, quorum, slow_start, fixed_grid, .. } = service;

@@ -36,6 +36,7 @@ const REFUSED: &[&str] = &[
     "listener-syntax",
     "long-value",
     "maglev",
+    "midstream",
     "names",
     "pool-bounds",
     "refresh-negative",

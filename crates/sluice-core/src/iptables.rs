@@ -12,7 +12,9 @@ use std::net::IpAddr;
 
 use sluice_nft::Ip;
 
-use crate::model::{Address, Backend, BackendPort, InForce, Ports, Scheduler, ServiceName, Source};
+use crate::model::{
+    Address, Backend, BackendPort, InForce, Midstream, Ports, Protocol, Scheduler, ServiceName, Source,
+};
 use crate::render::entry::{Entry, entries};
 use crate::slots::slots;
 
@@ -78,8 +80,8 @@ fn header(ip: Ip) -> String {
 fn nat(entries: &[Entry<'_>]) -> String {
     let mut hooks = Hooks::default();
     let mut picks = Chains::default();
+    hooks.dispatch_all(entries);
     for entry in entries {
-        hooks.dispatch(entry);
         if !entry.backends.is_empty() {
             picks.declare(&pick_chain(entry));
             pick(&mut picks.rules, entry);
@@ -134,7 +136,27 @@ struct Hooks {
 }
 
 impl Hooks {
-    /// Leads new connections to the pick chain.
+    /// Leads new connections to the pick chains. Packets in the middle of connections that conntrack does not know pass
+    /// where listeners ignore them, and those of clients on this host always.
+    fn dispatch_all(&mut self, entries: &[Entry<'_>]) {
+        let is_tcp = |entry: &&Entry<'_>| entry.listener.protocol == Protocol::Tcp;
+        let ignores = |entry: &Entry<'_>| is_tcp(&entry) && entry.service.midstream == Midstream::Ignore;
+        let all_ignore = entries.iter().filter(is_tcp).all(ignores);
+        if all_ignore && entries.iter().any(ignores) {
+            line(&mut self.prerouting, format_args!("-A sluice-prerouting -p tcp ! --syn -j RETURN"));
+        }
+        if entries.iter().filter(is_tcp).any(|entry| entry.service.interface.is_none()) {
+            line(&mut self.output, format_args!("-A sluice-output -p tcp ! --syn -j RETURN"));
+        }
+        for entry in entries {
+            if ignores(entry) && !all_ignore {
+                let matches = arriving(entry);
+                line(&mut self.prerouting, format_args!("-A sluice-prerouting {matches} ! --syn -j RETURN"));
+            }
+            self.dispatch(entry);
+        }
+    }
+
     fn dispatch(&mut self, entry: &Entry<'_>) {
         let target = match entry.backends.is_empty() {
             true => NO_BACKEND.to_owned(),

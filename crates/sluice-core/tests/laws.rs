@@ -5,16 +5,16 @@ mod common;
 use std::net::IpAddr;
 
 use common::strategy::{any_services, disjoint_services};
-use common::trial::{host, meetings, states};
+use common::trial::{Fate, host, meetings, midstream_meetings, outcomes, packets, states, takes};
 use common::{With, service, services};
 use proptest::prelude::*;
 use sluice_core::diff::diff;
-use sluice_core::model::Scheduler;
+use sluice_core::model::{Midstream, Scheduler, Service};
 use sluice_core::plan::Change;
 use sluice_core::render::render;
 use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::trace::{Outcome, Packet, Tracer};
+use sluice_nft::trace::{Entry, Outcome, Packet, Tracer};
 use sluice_nft::{Dataplane, Field, Ip, Learn, Operand, Rule, SetName, Statement, Step};
 
 proptest! {
@@ -77,6 +77,78 @@ proptest! {
         let first = render(&before, None).table;
         for meeting in meetings(&first, &before, &after) {
             prop_assert!(meeting.stays_translated(), "{meeting}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn packet_of_an_unknown_connection_is_translated_where_its_service_adopts_and_untouched_elsewhere(
+        services in disjoint_services(),
+    ) {
+        let table = render(&services, None).table;
+        for packet in packets(&services).into_iter().filter(|packet| packet.protocol == Packet::TCP) {
+            let midstream = packet.clone().midstream();
+            let service = services.values().find(|service| takes(service, &packet));
+            if service.is_some_and(|service| service.synproxy) {
+                continue;
+            }
+            let adopts = service.is_some_and(|service| service.midstream == Midstream::Adopt);
+            let met = outcomes(&table, &midstream);
+            if adopts && packet.entry != Entry::Local {
+                prop_assert_eq!(met, outcomes(&table, &packet), "{:?}", midstream);
+            } else {
+                prop_assert_eq!(met, ["Untranslated { masqueraded: false }".to_owned()].into(), "{:?}", midstream);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn packet_of_an_unknown_connection_meets_nothing_else_during_any_change(
+        before in disjoint_services(),
+        after in disjoint_services(),
+    ) {
+        let first = render(&before, None).table;
+        for (packet, fate, others) in midstream_meetings(&first, &before, &after) {
+            prop_assert!(others.is_empty(), "{packet:?} is not {fate:?}: {others}");
+        }
+    }
+
+    /// Also where listeners overlap: a connection of a program on this host ends if one of its packets is translated.
+    #[test]
+    fn packet_of_an_unknown_connection_that_is_ignored_is_never_translated_during_any_change(
+        before in any_services(),
+        after in any_services(),
+    ) {
+        let first = render(&before, None).table;
+        let meetings = midstream_meetings(&first, &before, &after);
+        for (packet, fate, others) in meetings.into_iter().filter(|(_, fate, _)| *fate == Fate::Ignored) {
+            prop_assert!(others.is_empty(), "{packet:?} is not {fate:?}: {others}");
+        }
+    }
+}
+
+/// A program on this host has had the address until then.
+#[test]
+fn packet_of_an_unknown_connection_is_ignored_while_the_first_service_comes_that_ignores_it() {
+    let adopts = |listen| Service { midstream: Midstream::Adopt, ..service(&[listen], &["10.0.2.11:80"]) };
+    let udp = ("udp", service(&["203.0.113.10:80/udp"], &["10.0.2.11:80"]));
+    let web = ("web", service(&["203.0.113.10:80"], &["10.0.2.11:80"]));
+    for other in [udp, ("adopts", adopts("203.0.113.10:81")), ("range", adopts("203.0.113.10:81-90"))] {
+        let (before, after) = (services([other.clone()]), services([other, web.clone()]));
+        let first = render(&before, None).table;
+        let (states, ..) = states(&first, &after);
+        let packet = Packet::arriving(6, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
+        for pair in states.windows(2) {
+            for trace in
+                Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet.clone().midstream())
+            {
+                assert_eq!(trace.outcome, Outcome::Untranslated { masqueraded: false });
+            }
         }
     }
 }

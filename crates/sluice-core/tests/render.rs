@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Services, With, service, services};
-use sluice_core::model::{Guard, HashOn, Limits, OnFull, Scheduler, ServiceName};
+use sluice_core::model::{Guard, HashOn, Limits, Midstream, OnFull, Scheduler, Service, ServiceName};
 use sluice_core::render::render;
 use sluice_nft::{ChainName, Rate, Table};
 
@@ -107,6 +107,34 @@ fn layout_of_a_rendered_table_renders_the_same_table() {
 }
 
 #[test]
+fn packets_of_unknown_connections_are_sorted_where_some_listeners_adopt_and_others_ignore() {
+    let adopts = |listen| Service { midstream: Midstream::Adopt, ..service(&[listen], &["10.0.2.11"]) };
+    let opens_none = "tcp flags != syn / fin,syn,rst,ack";
+    let exact = [("a", adopts("203.0.113.10:80")), ("b", service(&["203.0.113.10:81"], &["10.0.2.11"]))];
+    let table = fresh(&services(exact.clone()));
+    assert_eq!(rules(&table, "prerouting")[0], format!("{opens_none} goto midstream"));
+    assert_eq!(rules(&table, "midstream"), ["ip daddr . meta l4proto . th dport vmap @adopted4"]);
+    assert_eq!(rules(&table, "output")[0], format!("{opens_none} accept"));
+
+    let [a, b] = exact;
+    let ignores = ("d", service(&["203.0.113.10:90-99"], &["10.0.2.11"]));
+    let table = fresh(&services([a.clone(), b, ("c", adopts("*:80")), ignores]));
+    assert_eq!(
+        rules(&table, "midstream"),
+        [
+            "ip daddr . meta l4proto . th dport vmap @adopted4",
+            "ip daddr . meta l4proto . th dport @ignored4 accept",
+            "meta nfproto ipv4 fib daddr type local tcp dport 80 goto pick/c/tcp/any4/80",
+            "ip daddr 203.0.113.10 tcp dport 90-99 accept",
+        ]
+    );
+
+    let udp = ("udp", service(&["203.0.113.10:80/udp"], &["10.0.2.11"]));
+    let table = fresh(&services([a, udp]));
+    assert_eq!(rules(&table, "prerouting"), ["ip daddr . meta l4proto . th dport vmap @services4"]);
+}
+
+#[test]
 fn listeners_that_are_not_exact_stand_in_order_of_precedence() {
     let table = fresh(&services([
         ("a-range", service(&["203.0.113.10:80-90"], &["10.0.2.11"])),
@@ -119,6 +147,7 @@ fn listeners_that_are_not_exact_stand_in_order_of_precedence() {
     assert_eq!(
         rules(&table, "prerouting"),
         [
+            "tcp flags != syn / fin,syn,rst,ack accept",
             "ip daddr . meta l4proto . th dport vmap @services4",
             "iifname \"eth1\" ip daddr 203.0.113.10 tcp dport 80 goto pick/e-interface/tcp/203.0.113.10/80",
             "iifname \"eth0\" fib daddr type != broadcast fib daddr type != multicast meta nfproto ipv4 \
@@ -131,6 +160,7 @@ fn listeners_that_are_not_exact_stand_in_order_of_precedence() {
     assert_eq!(
         rules(&table, "output"),
         [
+            "tcp flags != syn / fin,syn,rst,ack accept",
             "ip daddr . meta l4proto . th dport vmap @services4",
             "ip daddr != 127.0.0.0/8 fib daddr type local tcp dport 80 goto pick/c-wildcard/tcp/any4/80",
             "ip daddr 203.0.113.10 tcp dport 80-90 goto pick/a-range/tcp/203.0.113.10/80-90",

@@ -96,6 +96,8 @@ impl Field {
     pub const UNTRACKED: u32 = 1 << 6;
     /// The bit of [`Field::TcpFlags`] that opens a connection.
     pub const SYN: u8 = 1 << 1;
+    /// The bit of [`Field::TcpFlags`] of every packet of a connection but the first.
+    pub const ACK: u8 = 1 << 4;
     /// The bits of [`Field::TcpFlags`] of which the first packet of a connection has [`Field::SYN`] alone: FIN, SYN, RST
     /// and ACK.
     pub const OPENING: u8 = 0x17;

@@ -5,6 +5,7 @@ mod exact;
 mod guard;
 mod http;
 mod management;
+mod midstream;
 mod pool;
 mod ports;
 mod reentry;

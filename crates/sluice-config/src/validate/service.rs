@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Limits, Listener, OnDown, OnEmpty,
-    Ports, Scheduler, Service, Source,
+    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Limits, Listener, Midstream, OnDown,
+    OnEmpty, Ports, Scheduler, Service, Source,
 };
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
-use super::{Draft, Elements, exact, guard, pool, ports};
+use super::{Draft, Elements, exact, guard, midstream, pool, ports};
 use crate::amount::{Affinity, Connections, Quorum, SlowStart, TableSize};
 use crate::choice::{HashPart, Invalid};
 use crate::document::{self, Entry};
@@ -36,6 +36,7 @@ pub(super) struct Defaults {
     pub(super) limits: Given<Limits>,
     pub(super) invalid: Given<Invalid>,
     synproxy: Given<bool>,
+    midstream: Given<Midstream>,
     health: Given<Health>,
     on_down: Given<OnDown>,
     on_empty: Given<OnEmpty>,
@@ -57,6 +58,7 @@ impl Defaults {
             limits,
             invalid,
             synproxy,
+            midstream,
             health,
             on_down,
             on_empty,
@@ -66,6 +68,7 @@ impl Defaults {
         if let (Given::Good(scheduler), Given::Good(SlowStart(slow_start))) = (&scheduler, &slow_start) {
             pool::check_slow_start(here, *scheduler, *slow_start);
         }
+        midstream::check(here, &midstream, matches!(synproxy, Given::Good(true)));
         let hash = Hash::check(&here.key("hash"), hash);
         Defaults {
             enabled,
@@ -79,6 +82,7 @@ impl Defaults {
             limits: guard::limits(&here.key("limits"), limits),
             invalid,
             synproxy,
+            midstream,
             health,
             on_down,
             on_empty,
@@ -131,16 +135,22 @@ impl Draft {
         let synproxy = service.synproxy.or(defaults.synproxy.clone()).unwrap_or(false);
         let document::Service { allow, deny, limits, invalid, .. } = service;
         let asked = guard::Asked { allow, deny, limits, invalid };
+        let source_said = service.source.or(defaults.source.clone()).unwrap_or_default();
         // Of a handshake that the host completes, backends get the first packet from the host: it comes in by no interface.
-        let source_seen = match service.source.or(defaults.source.clone()).unwrap_or_default() {
+        let source_seen = match source_said {
             Source::Preserve if synproxy => Source::Auto,
             source => source,
         };
+        let listeners = listeners(&here, service.listen);
+        let told_by = (scheduler, source_said, synproxy);
+        let midstream =
+            midstream::of(&here, service.midstream, defaults.midstream.clone(), told_by, &listeners);
         let policy = Service {
             enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
             scheduler,
             source: source_seen,
             synproxy,
+            midstream,
             guard: guard::of(&here, asked, defaults),
             health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
             on_down: service.on_down.or(defaults.on_down.clone()).unwrap_or_default(),
@@ -152,7 +162,6 @@ impl Draft {
             ..Service::default()
         };
         let interface = service.interface.or(defaults.interface.clone());
-        let listeners = listeners(&here, service.listen);
         let backends = backends(&here.key("backends"), service.backends, &listeners, policy.fixed_grid);
         if listeners.complete && backends.complete {
             families(&here, &listeners, &backends);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, HealthCheck, Http,
-    HttpProbe, Initial, InterfaceName, Listener, OnDown, OnEmpty, OnStop, Ports, Probe, Protocol, Scheduler,
-    Service, ServiceName, UdpProbe,
+    HttpProbe, Initial, InterfaceName, Listener, Midstream, OnDown, OnEmpty, OnStop, Ports, Probe, Protocol,
+    Scheduler, Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -61,6 +61,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         prop::option::of(prop::sample::select(vec!["eth0", "wan.100", "br-7", "007"])),
         prop::sample::select(schedulers),
         prop::sample::select(vec![Source::Masquerade, Source::Preserve]),
+        prop::sample::select(vec![Midstream::Ignore, Midstream::Adopt]),
     );
     let pool = (
         prop::option::of(health_check()),
@@ -80,7 +81,10 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
     );
     ((policy, pool), listeners, backends, shape, any::<bool>()).prop_map(
         move |(
-            ((enabled, interface, scheduler, source), (health, on_down, on_empty, quorum, slow_start)),
+            (
+                (enabled, interface, scheduler, source, midstream),
+                (health, on_down, on_empty, quorum, slow_start),
+            ),
             listeners,
             backends,
             (size, [v4, v6]),
@@ -127,6 +131,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 guard: None,
                 affinity: None,
                 synproxy: false,
+                midstream,
                 left: vec![],
                 backends: backends.collect(),
                 listeners,

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use sluice_core::model::{
-    Backend, BackendPort, Config, Forwarding, HashOn, HealthCheck, Http, HttpProbe, Initial, OnDown, OnEmpty,
-    OnStop, Probe, Scheduler, Service, UdpProbe,
+    Backend, BackendPort, Config, Forwarding, HashOn, HealthCheck, Http, HttpProbe, Initial, Midstream,
+    OnDown, OnEmpty, OnStop, Probe, Scheduler, Service, UdpProbe,
 };
 
 pub(crate) fn target(address: IpAddr, port: BackendPort) -> String {
@@ -109,6 +109,11 @@ fn write_policy(
     let source = default.map_or(Default::default(), |default| default.source);
     if service.source != source || style.toss() {
         writeln!(text, "{indent}source: {}", service.source).unwrap();
+    }
+    let midstream = Midstream::default_for(service.scheduler, service.source);
+    if service.midstream != midstream || default.is_some() || style.toss() {
+        let word = if service.midstream == Midstream::Ignore { "ignore" } else { "adopt" };
+        writeln!(text, "{indent}midstream: {word}").unwrap();
     }
     write_pool(text, indent, service, default.unwrap_or(&Service::default()), style);
     let scheduler = default.map_or(Scheduler::RoundRobin, |default| default.scheduler);

@@ -27,8 +27,8 @@ pub(super) struct Part<'a> {
 impl<'a> Part<'a> {
     /// `None` if the change concerns what all listeners share: a set grows out of its size, or base chains change.
     pub(super) fn new(committed: &Committed, old: Vec<Entry<'a>>, new: Vec<Entry<'a>>) -> Option<Self> {
-        let rendered =
-            |entries: &[Entry<'_>]| render_own(entries, &committed.layout, committed.usage.claims());
+        let Committed { layout, usage, .. } = committed;
+        let rendered = |entries: &[Entry<'_>]| render_own(entries, layout, usage.claims(), usage.midstream());
         let (was, is) = (rendered(&old), rendered(&new));
         let sources = sources(&committed.table.sets, &old, &new);
         let keys = committed.usage.keys(&old, &new, |(source, key)| {

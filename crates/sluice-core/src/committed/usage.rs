@@ -6,6 +6,7 @@ use sluice_nft::{ChainName, Data, Ip, Key, Statement, Table};
 
 use crate::model::{Service, Source};
 use crate::render::entry::Entry;
+use crate::render::midstream;
 use crate::render::names;
 use crate::render::reset;
 use crate::render::source::{self, Claims};
@@ -19,6 +20,7 @@ pub(super) struct Usage {
     keys: HashMap<SourceKey, u32>,
     /// Flows that are not simply masqueraded.
     claims: Claims,
+    midstream: midstream::Counts,
 }
 
 /// An element of a constant rule at postrouting: sets of several sources can hold the same key.
@@ -37,7 +39,7 @@ impl Usage {
         let keys = same.map(|same| (same[0], same.len() as u32)).collect();
         let mut chains = References::default();
         chains.count(table, 1);
-        Usage { chains, keys, claims }
+        Usage { chains, keys, claims, midstream: midstream::Counts::of(entries) }
     }
 
     /// Whether going from `old` to `new` listeners changes nothing of what is said about all listeners at once:
@@ -58,7 +60,7 @@ impl Usage {
             source.keeps() && others.all(|set| own.iter().any(|own| set.as_str().starts_with(own.as_str())))
         };
         let resets = |entries: &[Entry<'_>]| entries.iter().filter(|entry| reset::resets(entry)).count();
-        if resets(old) != resets(new) {
+        if resets(old) != resets(new) || self.midstream.form() != self.after(old, new).form() {
             return false;
         }
         same_frames(old, new)
@@ -68,6 +70,19 @@ impl Usage {
             }) && !(claiming && !entries().all(keeps_alike) && !same_claims(old, new))
                 && !(claiming && one_by_one)
                 && !entries().any(disputed)
+    }
+
+    /// How many listeners do what with connections that conntrack does not know, when these make way for those.
+    fn after(&self, old: &[Entry<'_>], new: &[Entry<'_>]) -> midstream::Counts {
+        let mut counts = self.midstream;
+        old.iter().for_each(|entry| counts.remove(entry));
+        new.iter().for_each(|entry| counts.add(entry));
+        counts
+    }
+
+    /// What is done with connections that conntrack does not know.
+    pub(super) fn midstream(&self) -> midstream::Form {
+        self.midstream.form()
     }
 
     /// All flows that are not simply masqueraded.
@@ -114,6 +129,7 @@ impl Usage {
         self.chains.count(before, -1);
         self.chains.count(after, 1);
         self.chains.0.retain(|_, count| *count != 0);
+        self.midstream = self.after(old, new);
         old.iter().for_each(|entry| self.claims.remove(entry));
         new.iter().for_each(|entry| self.claims.add(entry));
     }
@@ -162,6 +178,7 @@ fn same_frames(old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {
             && a.service.guard == b.service.guard
             && a.service.affinity == b.service.affinity
             && a.service.synproxy == b.service.synproxy
+            && a.service.midstream == b.service.midstream
             && members(a) == members(b)
     };
     old.len() == new.len() && old.iter().zip(new).all(|(a, b)| same(a, b))

@@ -6,6 +6,7 @@ use sluice_nft::{Chain, ChainName, Hook, Rule, Statement, Step, Table};
 
 use super::{change, foreign};
 use crate::plan::{Change, Why};
+use crate::render::names;
 
 /// What a chain does to a flow, which decides when its rules change.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +63,8 @@ impl<'a> Course<'a> {
             // A packet that began with these rules may meet the verdict maps as they will be. What a rule lets pass, it
             // lets pass as soon as that is in what it looks into, and until it is not.
             Role::Dispatch => {
-                (both(&both(&passing(now), &passing(end)), &both(now, end)), both(&passing(now), end))
+                let first = both(&both(&passing(now), &passing(end)), &sorting(end));
+                (both(&first, &both(now, end)), both(&passing(now), end))
             }
             Role::Source => (both(end, now), both(end, now)),
             // Chains that go keep their rules until nothing leads to them.
@@ -74,6 +76,14 @@ impl<'a> Course<'a> {
 
     pub(super) fn is_dispatch(&self) -> bool {
         self.role == Role::Dispatch
+    }
+
+    /// Whether it gets a rule that keeps packets from the verdict maps. That has to be there before what they would find: a
+    /// packet that began without the rule sees elements that are added together with it.
+    pub(super) fn sorts_more(&self) -> bool {
+        self.is_dispatch()
+            && !self.now.is_empty()
+            && sorting(self.end).iter().any(|rule| !self.now.contains(rule))
     }
 
     pub(super) fn prepare(&self, changes: &mut Vec<Change>) {
@@ -110,6 +120,14 @@ impl<'a> Course<'a> {
 /// Rules that let packets pass which others would lead on.
 fn passing(rules: &[Rule]) -> Vec<Rule> {
     rules.iter().filter(|rule| rule.0.last() == Some(&Statement::Accept)).cloned().collect()
+}
+
+/// The same, and rules that lead to where packets pass that no listener adopts.
+fn sorting(rules: &[Rule]) -> Vec<Rule> {
+    let leads_on = Statement::Goto(names::midstream());
+    let sorts =
+        |rule: &&Rule| matches!(rule.0.last(), Some(last) if *last == Statement::Accept || *last == leads_on);
+    rules.iter().filter(sorts).cloned().collect()
 }
 
 /// These rules, then those that are not among them; without what somebody else wrote, which nobody

@@ -123,6 +123,7 @@ fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -
         absent(&current.chains, &desired.chains).any(|(_, old)| replaces(old))
     });
     base_chain_moves
+        || courses.iter().any(Course::sorts_more)
         || verdicts(desired).any(|(name, set)| {
             let held = current.sets.get(name).map(|set| &set.elements);
             let leads_to_new = set.elements.iter().any(|(key, element)| match &element.data {

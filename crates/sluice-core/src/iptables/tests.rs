@@ -56,6 +56,16 @@ fn render_of_four_backends_in_turn_takes_every_fourth_third_second_and_the_rest(
 }
 
 #[test]
+fn render_of_a_service_that_adopts_leaves_the_packets_of_others_alone() {
+    let adopts = Service {
+        midstream: Midstream::Adopt,
+        ..service(&[web("203.0.113.10")], Scheduler::Random, &three([1, 1, 0]))
+    };
+    let ignores = service(&[listen("*", 80, 80, Protocol::Tcp)], Scheduler::Random, &three([1, 0, 0]));
+    assert_golden("midstream", Ip::V4, &[("adopts", adopts), ("ignores", ignores)]);
+}
+
+#[test]
 fn render_of_weights_in_turn_has_a_rule_per_slot() {
     let service = service(&[web("203.0.113.10")], Scheduler::RoundRobin, &three([5, 2, 1]));
     assert_golden("round-robin-weights", Ip::V4, &[("web", service)]);

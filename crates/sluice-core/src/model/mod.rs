@@ -22,7 +22,7 @@ pub use in_force::InForce;
 pub use listener::{Address, Listener, Ports, Protocol};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;
-pub use service::{HashOn, OnDown, OnEmpty, Scheduler, Service, Source};
+pub use service::{HashOn, Midstream, OnDown, OnEmpty, Scheduler, Service, Source};
 
 /// Services by name.
 pub type Services = BTreeMap<ServiceName, Service>;

@@ -26,6 +26,8 @@ pub struct Service {
     pub guard: Option<Arc<Guard>>,
     /// Whether clients complete the handshake with the host before anything is kept of them. Of exact TCP listeners.
     pub synproxy: bool,
+    /// What happens to TCP packets of connections that conntrack does not know; ignored with `synproxy`.
+    pub midstream: Midstream,
     /// How its backends are probed; `None`: not at all.
     pub health: Option<Arc<HealthCheck>>,
     /// What happens to the established TCP flows of a backend that went down.
@@ -60,6 +62,7 @@ impl Default for Service {
             source: Source::default(),
             guard: None,
             synproxy: false,
+            midstream: Midstream::default(),
             health: None,
             on_down: OnDown::default(),
             on_empty: OnEmpty::default(),
@@ -167,6 +170,27 @@ impl fmt::Display for Source {
             Source::Preserve => f.write_str("preserve"),
             Source::Addresses(first, last) if first == last => write!(f, "{first}"),
             Source::Addresses(first, last) => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// What happens to TCP packets that begin no connection and belong to none that conntrack knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Midstream {
+    /// They go on untranslated, to a program on this host for example that has the connection.
+    #[default]
+    Ignore,
+    /// They are translated like the first packet of a connection: another node had the connection before.
+    Adopt,
+}
+
+impl Midstream {
+    /// What a service does whose file does not say: it adopts where every node leads a client to the same backend, and
+    /// the backend sees the client's address and port whichever node that is.
+    pub fn default_for(scheduler: Scheduler, source: Source) -> Self {
+        match (scheduler, source) {
+            (Scheduler::SourceHash(_) | Scheduler::Maglev(..), Source::Preserve) => Midstream::Adopt,
+            _ => Midstream::Ignore,
         }
     }
 }

@@ -7,7 +7,7 @@ use sluice_nft::{
 };
 
 use super::entry::Entry;
-use super::{Rendered, guard, names, synproxy};
+use super::{Rendered, guard, midstream, names, synproxy};
 use crate::model::{Address, InterfaceName, Ports};
 
 /// Adds an exact listener to the verdict map.
@@ -21,9 +21,12 @@ pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>, chain: &ChainNam
 }
 
 /// Adds the base chains: the verdict maps first, then every other listener in order of precedence.
-pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
-    let mut prerouting = synproxy::acks(table);
-    let mut output = Vec::new();
+pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>], midstream: midstream::Form) {
+    let mut others: Vec<_> = entries.iter().filter(|entry| entry.exact().is_none()).collect();
+    others.sort_by_key(|entry| entry.rank());
+    let mut prerouting = if midstream.ignores_all() { vec![] } else { synproxy::acks(table) };
+    prerouting.extend(midstream.prerouting(table, &others));
+    let mut output: Vec<_> = midstream.output().into_iter().collect();
     for ip in Ip::ALL.into_iter().filter(|ip| table.sets.contains_key(&names::services(*ip))) {
         let rule = Rule(vec![
             Statement::is(Field::Nfproto, &[ip.nfproto()]),
@@ -32,16 +35,11 @@ pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
         prerouting.push(rule.clone());
         output.push(rule);
     }
-    let mut others: Vec<_> = entries.iter().filter(|entry| entry.exact().is_none()).collect();
-    others.sort_by_key(|entry| entry.rank());
     for entry in others {
-        let chain = match guard::asks(entry) {
-            true => names::private_guard(entry),
-            false => names::private_pick(entry),
-        };
-        prerouting.push(arriving(entry, &chain));
+        let way = Statement::Goto(private_way(entry));
+        prerouting.push(arriving(entry, way.clone()));
         if entry.service.interface.is_none() {
-            output.push(local(entry, &chain));
+            output.push(local(entry, way));
         }
     }
     for (name, base, rules) in
@@ -53,6 +51,11 @@ pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>]) {
     }
 }
 
+/// Where new flows of a listener go that is not exact.
+pub(super) fn private_way(entry: &Entry<'_>) -> ChainName {
+    if guard::asks(entry) { names::private_guard(entry) } else { names::private_pick(entry) }
+}
+
 /// What exact listeners are looked up by.
 pub(super) fn key(ip: Ip) -> Vec<Operand> {
     [Field::Daddr(ip), Field::L4proto, Field::Dport].map(Operand::Field).to_vec()
@@ -60,7 +63,7 @@ pub(super) fn key(ip: Ip) -> Vec<Operand> {
 
 /// Packets that arrive. `*` means the host's own addresses, or with an interface whatever unicast
 /// destination arrives there.
-pub(super) fn arriving(entry: &Entry<'_>, chain: &ChainName) -> Rule {
+pub(super) fn arriving(entry: &Entry<'_>, verdict: Statement) -> Rule {
     let mut rule = vec![];
     if let Some(interface) = &entry.service.interface {
         rule.push(Statement::is(Field::Iifname, &interface_octets(interface)));
@@ -78,12 +81,12 @@ pub(super) fn arriving(entry: &Entry<'_>, chain: &ChainName) -> Rule {
             rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
         }
     }
-    finish(rule, entry, chain)
+    finish(rule, entry, verdict)
 }
 
 /// Packets of local processes. `*` leaves loopback destinations alone: translated, their source
 /// address would have no way back.
-fn local(entry: &Entry<'_>, chain: &ChainName) -> Rule {
+fn local(entry: &Entry<'_>, verdict: Statement) -> Rule {
     let mut rule = vec![];
     match entry.listener.address {
         Address::Exact(_) => rule.extend(destination(entry)),
@@ -99,7 +102,7 @@ fn local(entry: &Entry<'_>, chain: &ChainName) -> Rule {
             rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
         }
     }
-    finish(rule, entry, chain)
+    finish(rule, entry, verdict)
 }
 
 fn destination(entry: &Entry<'_>) -> Vec<Statement> {
@@ -111,10 +114,10 @@ fn destination(entry: &Entry<'_>) -> Vec<Statement> {
     ]
 }
 
-fn finish(mut rule: Vec<Statement>, entry: &Entry<'_>, chain: &ChainName) -> Rule {
+fn finish(mut rule: Vec<Statement>, entry: &Entry<'_>, verdict: Statement) -> Rule {
     rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
     rule.extend(ports(Field::Dport, entry.listener.ports));
-    rule.push(Statement::Goto(chain.clone()));
+    rule.push(verdict);
     Rule(rule)
 }
 

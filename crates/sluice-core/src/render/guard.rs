@@ -13,7 +13,7 @@ use sluice_nft::{
 };
 
 use super::entry::Entry;
-use super::{Rendered, dispatch, names, pick};
+use super::{Rendered, dispatch, midstream, names, pick};
 use crate::model::{Limits, OnFull, Reason, ServiceName};
 
 /// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
@@ -258,18 +258,27 @@ impl<'a> Check<'a> {
                 let (key, set) = (limit.key(scope), limit.set(scope));
                 let learn = Statement::Update { key, set: set.clone(), learn: limit.learn.clone() };
                 let above = vec![learn, count(limit.reason), Statement::Drop];
+                // A connection that is adopted is not new. It is one of the client's, though.
+                let counted = match scope.adopts && limit.is_rate() {
+                    true => midstream::opens(true).to_vec(),
+                    false => vec![],
+                };
                 let full = limit.on_full.map(|on_full| {
                     let forgotten = Statement::NotInSet(limit.key(scope), set);
                     let drop = (on_full == OnFull::Drop).then_some(Statement::Drop);
                     [forgotten, count(Reason::ClientsFull)].into_iter().chain(drop).collect()
                 });
-                [above].into_iter().chain(full).collect()
+                [above].into_iter().chain(full).map(|rule| [&counted[..], &rule].concat()).collect()
             }
         }
     }
 }
 
 impl Limit {
+    fn is_rate(&self) -> bool {
+        matches!(self.learn, Learn::Above(_))
+    }
+
     fn key(&self, scope: &Scope) -> Vec<Operand> {
         match (self.on_full.is_some(), &self.own) {
             (true, None) => scope.client_key(),
@@ -322,22 +331,28 @@ struct Scope {
     /// What a listener's own sets are told by: `web/tcp/any4/80`.
     path: Option<String>,
     ip: Ip,
+    /// Whether the listener adopts connections, which count for no rate.
+    adopts: bool,
 }
 
 impl Scope {
     fn new(entry: &Entry<'_>, checks: &[Check<'_>]) -> Self {
         let ip = entry.ip;
+        let is_rate = |check: &Check<'_>| matches!(check, Check::Limit(limit) if limit.is_rate());
+        let adopts = midstream::adopts(entry) && checks.iter().any(is_rate);
         match entry.exact() {
             Some((address, port)) => {
                 // Once, or the name would be longer than the kernel takes (255 bytes).
                 let owner = checks.iter().find_map(Check::owner).map(|name| format!("of-{name}"));
-                let words: Vec<_> = checks.iter().map(Check::word).chain(owner).collect();
+                let adopts_word = adopts.then(|| "adopt".to_owned());
+                let words: Vec<_> = checks.iter().map(Check::word).chain(adopts_word).chain(owner).collect();
                 Scope {
                     chain: format!("guard{}/{}", ip.digit(), words.join("/")).into(),
                     key: dispatch::key(ip),
                     listener: Key::EMPTY.address(address).protocol(entry.protocol()).port(port),
                     path: None,
                     ip,
+                    adopts,
                 }
             }
             None => Scope {
@@ -346,6 +361,7 @@ impl Scope {
                 listener: Key::EMPTY.protocol(entry.protocol()),
                 path: Some(names::path(entry)),
                 ip,
+                adopts,
             },
         }
     }
@@ -371,11 +387,12 @@ impl Scope {
 
     fn of_version(&self, mut statements: Vec<Statement>) -> Rule {
         // Where nft has it: before the first statement that reads the IP header.
-        let reads_none = |statement: &Statement| match statement {
+        let reads_none = |statement: &&Statement| match statement {
+            Statement::Match(..) => true,
             Statement::Update { key, .. } => *key == [Operand::Field(Field::CtState)],
             _ => false,
         };
-        let at = usize::from(statements.first().is_some_and(reads_none));
+        let at = statements.iter().take_while(reads_none).count();
         statements.insert(at, Statement::is(Field::Nfproto, &[self.ip.nfproto()]));
         Rule(statements)
     }

@@ -58,7 +58,7 @@ pub(super) fn base_chain(rendered: &mut Rendered, entries: &[Entry<'_>]) {
         }
     }
     for entry in entries.iter().filter(|entry| drops(entry) && entry.exact().is_none()) {
-        rules.push(dispatch::arriving(entry, &names::private_invalid(entry)));
+        rules.push(dispatch::arriving(entry, Statement::Goto(names::private_invalid(entry))));
     }
     if !rules.is_empty() {
         let is_invalid = Statement::Match(Field::CtState, Test::Has(Field::INVALID));

@@ -9,6 +9,7 @@ pub(crate) mod entry;
 mod guard;
 mod invalid;
 mod layout;
+pub(crate) mod midstream;
 pub(crate) mod names;
 mod pick;
 pub(crate) mod reset;
@@ -47,10 +48,11 @@ pub(crate) fn render_beside(services: InForce<'_>, current: Option<&Table>, layo
     let entries = entry::entries(services);
     let mut rendered = Rendered::default();
     let mut places = layout.places();
+    let midstream = midstream::Counts::of(&entries).form();
     for entry in &entries {
-        enter(&mut rendered, entry, layout, &mut places);
+        enter(&mut rendered, entry, layout, &mut places, midstream);
     }
-    dispatch::base_chains(&mut rendered.table, &entries);
+    dispatch::base_chains(&mut rendered.table, &entries, midstream);
     invalid::base_chain(&mut rendered, &entries);
     synproxy::base_chains(&mut rendered.table);
     affinity::learn(&mut rendered.table, &entries);
@@ -61,12 +63,18 @@ pub(crate) fn render_beside(services: InForce<'_>, current: Option<&Table>, layo
 }
 
 /// Renders what these entries need for themselves: all but the base chains and, at postrouting, what is not in the
-/// sets of constant rules. Names and sizes of sets are as they are in the kernel; `claims` are those of all listeners.
-pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, claims: &Claims) -> Rendered {
+/// sets of constant rules. Names and sizes of sets are as they are in the kernel; `claims` and
+/// `midstream` are those of all listeners.
+pub(crate) fn render_own(
+    entries: &[Entry<'_>],
+    layout: &Layout,
+    claims: &Claims,
+    midstream: midstream::Form,
+) -> Rendered {
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     for entry in entries {
-        enter(&mut rendered, entry, layout, &mut places);
+        enter(&mut rendered, entry, layout, &mut places, midstream);
         source::exact(&mut rendered, entry, claims);
     }
     capacity::keep(&mut rendered.table, layout);
@@ -74,9 +82,16 @@ pub(crate) fn render_own(entries: &[Entry<'_>], layout: &Layout, claims: &Claims
 }
 
 /// Renders where new flows of a listener go, and how they get there.
-fn enter(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &mut Places) {
+fn enter(
+    rendered: &mut Rendered,
+    entry: &Entry<'_>,
+    layout: &Layout,
+    places: &mut Places,
+    midstream: midstream::Form,
+) {
     let chain = way(rendered, entry, layout, places);
     dispatch::exact(rendered, entry, &chain);
+    midstream::exact(rendered, entry, &chain, midstream);
     invalid::render(rendered, entry);
     synproxy::render(rendered, entry);
 }

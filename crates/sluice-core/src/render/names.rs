@@ -11,6 +11,21 @@ pub(crate) fn services(ip: Ip) -> SetName {
     format!("services{}", ip.digit()).into()
 }
 
+/// The verdict map of exact listeners that adopt connections which conntrack does not know.
+pub(super) fn adopted(ip: Ip) -> SetName {
+    format!("adopted{}", ip.digit()).into()
+}
+
+/// Exact listeners that do not.
+pub(super) fn ignored(ip: Ip) -> SetName {
+    format!("ignored{}", ip.digit()).into()
+}
+
+/// Where packets of such connections are told apart.
+pub(crate) fn midstream() -> ChainName {
+    "midstream".into()
+}
+
 /// The verdict map behind the guards of exact listeners.
 pub(super) fn guarded(ip: Ip) -> SetName {
     format!("guarded{}", ip.digit()).into()
@@ -83,9 +98,18 @@ pub(super) fn private_invalid(entry: &Entry<'_>) -> ChainName {
 
 /// Whether rules look into a set that are not of one listener.
 pub(crate) fn is_constant(set: &SetName) -> bool {
-    ["masquerade", "auto", "preserve", "snat", "bound", "invalid-requests", "invalid-replies", "proxied"]
-        .iter()
-        .any(|kind| set.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with(['4', '6'])))
+    const KINDS: [&str; 9] = [
+        "masquerade",
+        "auto",
+        "preserve",
+        "snat",
+        "bound",
+        "invalid-requests",
+        "invalid-replies",
+        "proxied",
+        "ignored",
+    ];
+    KINDS.iter().any(|kind| set.as_str().strip_prefix(kind).is_some_and(|rest| rest.starts_with(['4', '6'])))
 }
 
 /// What of postrouting a constant rule gives this source: `masquerade4`, `snat4/10.0.2.1`.

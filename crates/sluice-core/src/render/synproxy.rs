@@ -8,7 +8,7 @@
 use sluice_nft::{Base, Chain, Data, Element, Field, Ip, Key, Rule, Set, Statement, Table, Test};
 
 use super::entry::Entry;
-use super::{Rendered, dispatch, guard, names};
+use super::{Rendered, dispatch, guard, midstream, names};
 use crate::model::Protocol;
 
 /// Whether the host answers handshakes for a listener: only while somebody serves, for a client is better off with a
@@ -34,17 +34,16 @@ pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>) {
 }
 
 /// Rules for `prerouting`: an ACK that returns a cookie stays as it is, or it would be taken for a connection whose
-/// beginning conntrack missed. Of those to these listeners there are none, for their SYNs are not tracked.
+/// beginning conntrack missed. Of those to these listeners there are none, for their SYNs are not tracked. Where all
+/// listeners ignore such packets, another rule does the same.
 pub(super) fn acks(table: &Table) -> Vec<Rule> {
     let rule = |ip: Ip| {
-        let other = Test::BitsNot { of: Field::OPENING, are: Field::SYN };
-        Rule(vec![
-            Statement::is(Field::L4proto, &[Protocol::Tcp.number()]),
-            Statement::Match(Field::TcpFlags, other),
+        let look_up = [
             Statement::is(Field::Nfproto, &[ip.nfproto()]),
             Statement::InSet(dispatch::key(ip), names::proxied(ip)),
             Statement::Accept,
-        ])
+        ];
+        Rule(midstream::opens(false).into_iter().chain(look_up).collect())
     };
     versions(table).map(rule).collect()
 }
@@ -59,12 +58,8 @@ pub(super) fn base_chains(table: &mut Table) {
     let (mut syn, mut handshake) = (vec![], vec![]);
     for ip in versions(table) {
         let version = || Statement::is(Field::Nfproto, &[ip.nfproto()]);
-        syn.push(Rule(vec![
-            Statement::is(Field::L4proto, &[Protocol::Tcp.number()]),
-            Statement::Match(Field::TcpFlags, Test::Bits { of: Field::OPENING, are: Field::SYN }),
-            version(),
-            Statement::VerdictMap(dispatch::key(ip), names::syns(ip)),
-        ]));
+        let look_up = [version(), Statement::VerdictMap(dispatch::key(ip), names::syns(ip))];
+        syn.push(Rule(midstream::opens(true).into_iter().chain(look_up).collect()));
         // What is neither a SYN nor an ACK is answered by nobody.
         handshake.extend([Statement::Synproxy { mss: mss(ip) }, Statement::Drop].map(|then| {
             Rule(vec![version(), Statement::InSet(dispatch::key(ip), names::proxied(ip)), then])

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sluice_core::model::{
-    Address, BackendPort, Guard, HashOn, InterfaceName, Limits, Listener, OnDown, OnEmpty, Ports, Scheduler,
-    Service, ServiceName, Source,
+    Address, BackendPort, Guard, HashOn, InterfaceName, Limits, Listener, Midstream, OnDown, OnEmpty, Ports,
+    Scheduler, Service, ServiceName, Source,
 };
 use sluice_nft::Rate;
 
@@ -121,13 +121,15 @@ fn any_service() -> impl Strategy<Value = Service> {
         let policy = (on_down, on_empty, prop::bool::weighted(0.05));
         let scheduler = (scheduler, policy);
         let affinity = prop::option::weighted(0.3, select(vec![60, 600]));
-        let clients = (select(guards()), affinity, prop::bool::weighted(0.2), prop::bool::weighted(0.2));
+        let midstream = select(vec![Midstream::Ignore, Midstream::Adopt]);
+        let handshake = (prop::bool::weighted(0.2), midstream);
+        let clients = (select(guards()), affinity, prop::bool::weighted(0.2), handshake);
         let source = (source, clients);
         (Just(listen), backends, details, scheduler, source, interface, prop::bool::weighted(0.9))
     })
     .prop_map(|(listen, backends, details, scheduled, source, interface, enabled)| {
         let (scheduler, (on_down, on_empty, fixed_grid)) = scheduled;
-        let (source, (guard, affinity, leaves, synproxy)) = source;
+        let (source, (guard, affinity, leaves, (synproxy, midstream))) = source;
         let service = Service {
             enabled,
             listeners: listen.into_iter().map(listener).collect(),
@@ -149,9 +151,11 @@ fn any_service() -> impl Strategy<Value = Service> {
         let is_exact = |l: &Listener| l.address != Address::Any && l.ports.as_single().is_some();
         let can_be_affine = service.interface.is_none() && service.listeners.iter().all(is_exact);
         let is_ipv4 = service.backends.iter().all(|backend| backend.address.is_ipv4());
+        let synproxy = synproxy && can_be_affine && service.source != Source::Preserve;
         Service {
             affinity: affinity.filter(|_| can_be_affine),
-            synproxy: synproxy && can_be_affine && service.source != Source::Preserve,
+            synproxy,
+            midstream: if synproxy { Midstream::Ignore } else { midstream },
             left: service
                 .backends
                 .iter()

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use sluice_core::diff::diff;
-use sluice_core::model::{Address, Listener, Ports, Source};
+use sluice_core::model::{Address, InterfaceName, Listener, Ports, Service, Source};
 use sluice_core::plan::Plan;
 use sluice_core::render::{Rendered, render};
 use sluice_core::report::report;
@@ -34,7 +34,7 @@ pub fn states(before: &Table, after: &Services) -> (Vec<Table>, Rendered, Plan) 
 }
 
 /// Packets to every listener, from every side.
-fn packets(services: &Services) -> Vec<Packet> {
+pub fn packets(services: &Services) -> Vec<Packet> {
     let listeners: BTreeSet<Listener> =
         services.values().flat_map(|service| &service.listeners).copied().collect();
     let mut packets = Vec::new();
@@ -59,7 +59,7 @@ fn packets(services: &Services) -> Vec<Packet> {
 }
 
 /// Everything that can happen to a packet under one ruleset.
-fn outcomes(table: &Table, packet: &Packet) -> BTreeSet<String> {
+pub fn outcomes(table: &Table, packet: &Packet) -> BTreeSet<String> {
     let mut tracer = Tracer::new(host());
     let numbers = (0..32u32).map(|n| n << 27);
     numbers
@@ -132,6 +132,72 @@ impl fmt::Display for Meeting {
     }
 }
 
+/// Everything that can happen to a packet while a commit falls between any two of its reads.
+fn outcomes_across(tables: [&Table; 2], packet: &Packet) -> BTreeSet<String> {
+    let packets = (0..8u32).map(|n| Packet { random: n << 29, ..packet.clone() });
+    let traces = packets.flat_map(|packet| Tracer::new(host()).trace_every_way(&tables, &packet));
+    traces.map(|trace| format!("{:?}", trace.outcome)).collect()
+}
+
+/// What happened to a packet that conntrack takes for the middle of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing.
+    Ignored,
+    /// What happens to the first packet of a connection.
+    Adopted,
+}
+
+impl Fate {
+    /// `None` where it may be either.
+    fn of(outcomes: &BTreeSet<String>) -> Option<Self> {
+        let ignored = |outcome: &String| outcome == "Untranslated { masqueraded: false }";
+        match outcomes.iter().filter(|outcome| ignored(outcome)).count() {
+            0 => Some(Fate::Adopted),
+            n if n == outcomes.len() => Some(Fate::Ignored),
+            _ => None,
+        }
+    }
+}
+
+/// Packets in the middle of connections that arrive for listeners which have the same fate before and after a change, that
+/// fate, and whatever else happened to them meanwhile.
+pub fn midstream_meetings(first: &Table, before: &Services, after: &Services) -> Vec<(Packet, Fate, String)> {
+    let (states, ..) = states(first, after);
+    let is_answered = |packet: &Packet| {
+        let proxied = |service: &Service| service.synproxy && takes(service, packet);
+        [before, after].into_iter().flat_map(|services| services.values()).any(proxied)
+    };
+    let arriving = packets(before).into_iter().filter(|packet| {
+        packet.protocol == Packet::TCP && packet.entry != Entry::Local && !is_answered(packet)
+    });
+    let mut meetings = Vec::new();
+    for packet in arriving.map(Packet::midstream) {
+        let [was, is] = [first, states.last().unwrap()].map(|table| Fate::of(&outcomes(table, &packet)));
+        let Some(fate) = was.filter(|_| was == is) else { continue };
+        let met = states.windows(2).flat_map(|pair| outcomes_across([&pair[0], &pair[1]], &packet));
+        let others = met.filter(|met| Fate::of(&[met.clone()].into()) != Some(fate));
+        let others = others.collect::<Vec<_>>().join(", ");
+        meetings.push((packet, fate, others));
+    }
+    meetings
+}
+
+/// Whether a listener of a service takes a packet, precedence aside.
+pub fn takes(service: &Service, packet: &Packet) -> bool {
+    let (address, port) = (packet.destination.ip(), packet.destination.port());
+    let interface = |name: &InterfaceName| packet.entry == Entry::Arriving(name.as_str().to_owned());
+    let versions = |listener: &Listener| service.takes(listener, packet.ip());
+    service.enabled
+        && service.interface.as_ref().is_none_or(interface)
+        && service.listeners.iter().any(|listener| {
+            [Address::Any, Address::Exact(address)].contains(&listener.address)
+                && listener.protocol.number() == packet.protocol
+                && listener.ports.overlaps(Ports::single(port))
+                && versions(listener)
+        })
+}
+
 /// Everything that packets to the listeners of `before` can meet while its table `first` is changed.
 pub fn meetings(first: &Table, before: &Services, after: &Services) -> Vec<Meeting> {
     let (states, _, plan) = states(first, after);
@@ -150,11 +216,7 @@ pub fn meetings(first: &Table, before: &Services, after: &Services) -> Vec<Meeti
         }
         let mut met = BTreeSet::new();
         for pair in states.windows(2) {
-            for random in (0..8u32).map(|n| n << 29) {
-                let packet = Packet { random, ..packet.clone() };
-                let traces = Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet);
-                met.extend(traces.into_iter().map(|trace| format!("{:?}", trace.outcome)));
-            }
+            met.extend(outcomes_across([&pair[0], &pair[1]], packet));
         }
         meetings.extend(met.into_iter().map(|met| Meeting {
             packet: packet.clone(),

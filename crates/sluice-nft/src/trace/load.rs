@@ -32,9 +32,10 @@ impl View<'_> {
             Field::Dport => Octets::new(&self.destination.port().to_be_bytes()),
             Field::L4proto => Octets::new(&[self.packet.protocol]),
             Field::Nfproto => Octets::new(&[self.packet.ip().nfproto()]),
-            Field::TcpFlags => {
-                Octets::new(&[if self.packet.protocol == Packet::TCP { Field::SYN } else { 0 }])
-            }
+            Field::TcpFlags if self.packet.protocol != Packet::TCP => Octets::new(&[0]),
+            // The host opens the connection.
+            Field::TcpFlags if self.proxied => Octets::new(&[Field::SYN]),
+            Field::TcpFlags => Octets::new(&[self.packet.flags]),
             Field::Iifname if self.proxied => interface(""),
             Field::Iifname => match &self.packet.entry {
                 Entry::Arriving(name) => interface(name),

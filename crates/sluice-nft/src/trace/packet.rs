@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::{Field, Ip};
 
-/// The first packet of a flow.
+/// The first packet of a flow that conntrack sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// How it comes to the host.
@@ -16,6 +16,8 @@ pub struct Packet {
     pub source: SocketAddr,
     /// Address and port it was sent to; of the same IP version.
     pub destination: SocketAddr,
+    /// The flags of a TCP packet, as in [`Field::TcpFlags`]; [`Field::SYN`] begins a connection.
+    pub flags: u8,
     /// Name of the interface that it leaves by, once it is translated; empty: unknown.
     pub leaves: String,
     /// What the kernel's random number generator says while the packet is processed.
@@ -39,7 +41,20 @@ impl Packet {
 
     /// A packet of a local process.
     pub fn local(protocol: u8, source: SocketAddr, destination: SocketAddr) -> Self {
-        Packet { entry: Entry::Local, protocol, source, destination, leaves: String::new(), random: 0 }
+        Packet {
+            entry: Entry::Local,
+            protocol,
+            source,
+            destination,
+            flags: Field::SYN,
+            leaves: String::new(),
+            random: 0,
+        }
+    }
+
+    /// The same in the middle of a connection, which conntrack does not know.
+    pub fn midstream(self) -> Self {
+        Packet { flags: Field::ACK, ..self }
     }
 
     /// Its IP version.

@@ -70,7 +70,7 @@ impl BenchAccounting {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let core = available_parallelism().context("count the cores")?.get() - 1;
         let pool = Pool { services: self.services, backends: 4 };
-        let services = pool.load("random", "masquerade")?;
+        let services = pool.load("random", "masquerade", "udp")?;
         let mut machines = Vec::new();
         for (mode, _) in Mode::ALL {
             machines.push(Machine::new(mode, pool, core, &services)?);

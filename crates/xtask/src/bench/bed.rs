@@ -56,7 +56,8 @@ impl Bed {
             translated(shape)
         ));
         let took = load(&balancer, shape.ruleset(pool)?)?;
-        let flood = Flood::new(&client, "eth0", [2, 0, 0, 0, 0, 2], core);
+        let flood = if shape.protocol() == "tcp" { Flood::of_syns } else { Flood::new };
+        let flood = flood(&client, "eth0", [2, 0, 0, 0, 0, 2], core);
         Ok((Bed { flood, balancer, sink, _client: client }, took))
     }
 
@@ -91,8 +92,9 @@ fn translated(shape: Shape) -> String {
     if shape == Shape::Forward {
         return format!("ip saddr {CLIENTS} ip daddr {LISTENERS} udp dport {PORT}");
     }
+    let protocol = shape.protocol();
     let source = if shape.masquerades() { BALANCER } else { CLIENTS };
-    format!("ip saddr {source} ip daddr {BACKENDS} udp dport {BACKEND_PORT}")
+    format!("ip saddr {source} ip daddr {BACKENDS} {protocol} dport {BACKEND_PORT}")
 }
 
 fn load(balancer: &Namespace, ruleset: Ruleset) -> anyhow::Result<Duration> {

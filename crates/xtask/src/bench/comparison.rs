@@ -11,7 +11,7 @@ use super::spread;
 const BY_HAND: f64 = 1.05;
 
 /// What each shape is compared with.
-const PAIRS: [(Shape, Shape); 41] = {
+const PAIRS: [(Shape, Shape); 42] = {
     use Shape::*;
     [
         (Dnat, Forward),
@@ -47,6 +47,7 @@ const PAIRS: [(Shape, Shape); 41] = {
         (RandomMasqueradeSized, RandomMasqueradeText),
         (RandomMasqueradeUnsized, RandomMasqueradeText),
         (RandomMasqueradeSized, RandomMasqueradeUnsized),
+        (RandomTcpNoMidstream, RandomTcpText),
         (RandomSized, Dnat),
         (RoundRobinSized, Dnat),
         (RandomAllow, Random),

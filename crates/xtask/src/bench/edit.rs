@@ -16,6 +16,11 @@ pub(super) fn without_vmap(text: &str) -> String {
     lines(text, |line| Some(if line.contains(" vmap @") { rule.clone() } else { line.to_owned() }))
 }
 
+/// Packets of unknown TCP connections translated like others.
+pub(super) fn without_midstream(text: &str) -> String {
+    lines(text, |line| (!line.starts_with("\t\ttcp flags ")).then(|| line.to_owned()))
+}
+
 /// Hash tables that grow.
 pub(super) fn unsized_(text: &str) -> String {
     lines(text, |line| (!line.starts_with("\t\tsize ")).then(|| line.to_owned()))

@@ -17,7 +17,7 @@ pub(super) const LISTENERS: &str = "100.64.0.0/10";
 pub(super) const BACKENDS: &str = "10.0.0.0/8";
 /// Where all flows come from.
 pub(super) const CLIENTS: &str = "198.18.0.0/15";
-/// Of all listeners, UDP.
+/// Of all listeners.
 pub(super) const PORT: u16 = 80;
 /// Of all backends.
 pub(super) const BACKEND_PORT: u16 = 8080;
@@ -55,17 +55,17 @@ impl Pool {
     }
 
     /// What sluice makes of it; `scheduler`, and `source` with any keys that follow, as in the configuration.
-    pub(super) fn render(self, scheduler: &str, source: &str) -> anyhow::Result<Rendered> {
-        Ok(render(&self.load(scheduler, source)?, None))
+    pub(super) fn render(self, scheduler: &str, source: &str, protocol: &str) -> anyhow::Result<Rendered> {
+        Ok(render(&self.load(scheduler, source, protocol)?, None))
     }
 
     /// The services themselves.
-    pub(super) fn load(self, scheduler: &str, source: &str) -> anyhow::Result<Arc<Services>> {
+    pub(super) fn load(self, scheduler: &str, source: &str, protocol: &str) -> anyhow::Result<Arc<Services>> {
         let mut text = format!("defaults: {{ scheduler: {scheduler}, source: {source} }}\nservices:\n");
         for (n, (listener, backends)) in self.services().enumerate() {
             let backends: Vec<_> = backends.iter().map(|b| format!("{b}:{BACKEND_PORT}")).collect();
             let backends = backends.join(", ");
-            writeln!(text, "  s{n}: {{ listen: {listener}:{PORT}/udp, backends: [{backends}] }}")?;
+            writeln!(text, "  s{n}: {{ listen: {listener}:{PORT}/{protocol}, backends: [{backends}] }}")?;
         }
         let main = sluice_config::Source { path: "bench.yaml".into(), text };
         let loaded = sluice_config::parse(main, |_| Ok(Vec::new()));

@@ -33,6 +33,7 @@ pub(crate) enum Shape {
     RandomText,
     RoundRobinText,
     RandomMasqueradeText,
+    RandomTcpText,
     /// The text without a part, or with another
     RandomNoCounters,
     RandomNoOutput,
@@ -47,6 +48,7 @@ pub(crate) enum Shape {
     RandomMasqueradeNoSet,
     RandomMasqueradeSized,
     RandomMasqueradeUnsized,
+    RandomTcpNoMidstream,
     /// sluice, `source: preserve`, with keys of those who come in and stay
     RandomAllow,
     RandomDeny,
@@ -66,7 +68,7 @@ pub(super) enum Ruleset {
 
 impl Shape {
     pub(super) fn ruleset(self, pool: Pool) -> anyhow::Result<Ruleset> {
-        let rendered = |scheduler, source| pool.render(scheduler, source);
+        let rendered = |scheduler, source| pool.render(scheduler, source, self.protocol());
         let sluice = |scheduler, source| rendered(scheduler, source).map(Ruleset::Sluice);
         let text = |scheduler, source, edit: fn(&str) -> String| {
             rendered(scheduler, source).map(|r| Ruleset::Text(edit(&r.table.to_string())))
@@ -86,6 +88,8 @@ impl Shape {
             Shape::RandomText => text("random", "preserve", str::to_owned),
             Shape::RoundRobinText => text("round-robin", "preserve", str::to_owned),
             Shape::RandomMasqueradeText => text("random", "masquerade", str::to_owned),
+            Shape::RandomTcpText => text("random", "preserve", str::to_owned),
+            Shape::RandomTcpNoMidstream => text("random", "preserve", edit::without_midstream),
             Shape::RandomNoCounters => text("random", "preserve", edit::without_element_counters),
             Shape::RandomNoOutput => text("random", "preserve", edit::without_output),
             Shape::RandomNoVmap => text("random", "preserve", edit::without_vmap),
@@ -116,6 +120,11 @@ impl Shape {
     /// Whether it is there to tell what a part costs.
     pub(super) fn is_part(self) -> bool {
         self >= Shape::RandomNoCounters
+    }
+
+    /// What flows are of: TCP ones are SYNs.
+    pub(super) fn protocol(self) -> &'static str {
+        if matches!(self, Shape::RandomTcpText | Shape::RandomTcpNoMidstream) { "tcp" } else { "udp" }
     }
 
     /// Whether backends see the balancer's address.
