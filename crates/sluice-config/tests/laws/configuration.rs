@@ -128,6 +128,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 affinity: None,
                 synproxy: false,
                 left: vec![],
+                unhealthy: vec![],
+                disabled: vec![],
                 backends: backends.collect(),
                 listeners,
                 interface: interface.map(|name| InterfaceName::new(name).unwrap()),
