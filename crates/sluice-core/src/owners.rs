@@ -107,7 +107,7 @@ impl<'a> Owners<'a> {
         matching.sort_by_key(|entry| entry.rank());
         let from_here = client.is_some_and(|client| client.is_loopback() || is_local(client));
         let mut takers = Takers { exact: None, others: vec![], is_certain: false };
-        let mut interfaces = vec![];
+        let (mut interfaces, mut wild) = (vec![], false);
         for entry in matching {
             let any = entry.listener.address == Address::Any;
             match &entry.service.interface {
@@ -119,7 +119,10 @@ impl<'a> Owners<'a> {
                     takers.others.push(entry);
                 }
                 None if any && from_here && address.is_loopback() => {}
+                // Either the one before takes it, or neither does.
+                None if any && wild => {}
                 None => {
+                    wild |= any;
                     takers.others.push(entry);
                     takers.is_certain = !any || is_local(address);
                 }
