@@ -6,7 +6,7 @@
 //! interface is of that listener alone.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sluice_nft::Ip;
 
@@ -112,7 +112,7 @@ impl<'a> Owners<'a> {
             let any = entry.listener.address == Address::Any;
             match &entry.service.interface {
                 // What this host sends arrives at no interface.
-                Some(_) if from_here || any && address.is_multicast() => {}
+                Some(_) if from_here || any && !is_unicast(address) => {}
                 Some(interface) if interfaces.contains(&interface) => {}
                 Some(interface) => {
                     interfaces.push(interface);
@@ -144,4 +144,9 @@ impl<'o, 'a> Takers<'o, 'a> {
 /// Whether what comes to a listener of an entry at `to` may leave for `behind`.
 pub(crate) fn leads(entry: &Entry<'_>, backend: &Backend, to: SocketAddr, behind: SocketAddr) -> bool {
     behind == SocketAddr::new(backend.address, backend.port.translate(entry.listener.ports, to.port()))
+}
+
+/// Whether an address is that of one host, as far as it tells by itself.
+fn is_unicast(address: IpAddr) -> bool {
+    !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }

@@ -151,6 +151,7 @@ fn flow_that_several_interfaces_may_have_taken_stays_if_one_of_them_keeps_it() {
             Verdict::Keep,
         ),
         (udp("224.0.0.9:80", "224.0.0.9:80"), Verdict::Keep),
+        (udp("255.255.255.255:80", "255.255.255.255:80"), Verdict::Keep),
     ] {
         assert_eq!(verdict(&services, &flow), expected, "{flow:?}");
     }

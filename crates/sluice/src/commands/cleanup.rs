@@ -23,8 +23,8 @@ use crate::{config, daemon, kernel, output};
 /// Remove everything sluice has put in the kernel
 ///
 /// Removes table `inet sluice`, and puts forwarding back to what it was if sluice switched it on. UDP flows that were
-/// translated are forgotten, so that their clients no longer reach a backend; TCP connections go on until they end.
-/// Needs CAP_NET_ADMIN.
+/// translated are forgotten, so that their clients no longer reach a backend. Established TCP connections go on until
+/// they end, if something else on the host uses connection tracking. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Cleanup {
