@@ -257,7 +257,8 @@ fn table_that_was_found_tells_which_flows_it_translated() {
 /// Another statement of the rule: tries every service for every way in that the packet may have taken.
 fn modelled(services: &Services, flow: &Flow) -> Verdict {
     let moves = flow.protocol == UDP || flow.is_opening;
-    if !moves && !(flow.is_active && flow.is_translated) {
+    let is_live = flow.is_active && flow.is_translated;
+    if !moves && !is_live {
         return Verdict::Keep;
     }
     let from_here = is_local(flow.client.ip());

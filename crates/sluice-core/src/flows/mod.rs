@@ -82,7 +82,8 @@ impl<'a> Judge<'a> {
     /// `is_local` tells addresses that this host is known to have.
     pub fn verdict(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> Verdict {
         let moves = flow.protocol == Protocol::Udp.number() || flow.is_opening;
-        if !moves && !(flow.is_active && flow.is_translated) {
+        let may_reset = flow.is_active && flow.is_translated;
+        if !moves && !may_reset {
             return Verdict::Keep;
         }
         let takers = self.owners.takers(flow.protocol, Some(flow.client.ip()), flow.to, is_local);
