@@ -14,6 +14,7 @@ mod doctor;
 mod empty;
 mod explain;
 mod failures;
+mod flows;
 mod guard;
 mod hairpin;
 mod health;

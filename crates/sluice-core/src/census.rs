@@ -1,11 +1,12 @@
 //! How many flows backends have.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::balance::Load;
 use crate::model::{BackendName, ServiceName, Services};
-use crate::owners::{exact, exact_places, goes, pairs};
+use crate::owners::Owners;
+use crate::render::entry::Entry;
 
 /// A count of translated flows, by where they came in and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,39 +35,43 @@ impl Census {
     }
 
     /// Flows of the backends of some services; all services of the file tell what else may have taken a flow.
+    ///
+    /// Listeners with one address and port are looked up one by one, since mostly few services are wanted; only for
+    /// others all flows are gone through.
     pub fn by_backend<'a>(&self, all: &'a Services, wanted: impl Fn(&ServiceName) -> bool) -> Loads<'a> {
         let mut loads = Loads::new();
-        let mut rest = None;
-        for (name, service) in all.iter().filter(|(name, service)| service.enabled && wanted(name)) {
-            for (listener, backend) in pairs(service) {
-                let load = match exact(listener) {
-                    Some(to) => {
-                        let backend = SocketAddr::new(
-                            backend.address,
-                            backend.port.translate(listener.ports, to.port()),
-                        );
-                        let way = Way { protocol: listener.protocol.number(), to, backend };
-                        self.0.get(&way).copied().unwrap_or_default()
-                    }
-                    None => {
-                        let rest = rest.get_or_insert_with(|| self.without_exact(all));
-                        let fits = rest.iter().filter(|(way, _)| goes(way, listener, backend));
-                        fits.fold(Load::default(), |sum, (_, load)| sum.and(**load))
-                    }
+        let mut add = |name, backend, load: Load| {
+            if load != Load::default() {
+                let sum: &mut Load = loads.entry((name, backend)).or_default();
+                *sum = sum.and(load);
+            }
+        };
+        let mut are_exact = true;
+        for entry in
+            all.iter().filter(|(name, _)| wanted(name)).flat_map(|(name, service)| Entry::of(name, service))
+        {
+            let Some((address, port)) = entry.exact() else {
+                are_exact = false;
+                continue;
+            };
+            for backend in entry.members() {
+                let behind = backend.port.translate(entry.listener.ports, port);
+                let way = Way {
+                    protocol: entry.protocol(),
+                    to: SocketAddr::new(address, port),
+                    backend: SocketAddr::new(backend.address, behind),
                 };
-                if load != Load::default() {
-                    let sum = loads.entry((name, &backend.name)).or_default();
-                    *sum = sum.and(load);
-                }
+                add(entry.name, &backend.name, self.0.get(&way).copied().unwrap_or_default());
+            }
+        }
+        if !are_exact {
+            let owners = Owners::of(all);
+            for (way, load) in self.0.iter().filter(|(way, _)| !owners.is_exact(way.protocol, way.to)) {
+                let of = owners.backends(way).filter(|(name, _)| wanted(name));
+                of.for_each(|(name, backend)| add(name, backend, *load));
             }
         }
         loads
-    }
-
-    /// Flows that no listener with one address and port takes.
-    fn without_exact(&self, services: &Services) -> Vec<(&Way, &Load)> {
-        let exact: HashSet<(u8, SocketAddr)> = exact_places(services).collect();
-        self.0.iter().filter(|(way, _)| !exact.contains(&(way.protocol, way.to))).collect()
     }
 }
 

@@ -1,92 +1,152 @@
-//! Whose a flow is that conntrack knows.
+//! Which service takes a flow, and whose the flows are that conntrack knows.
 //!
-//! A flow is of a backend if it came in through a listener of its service and goes where that leads. What came in
-//! where some listener has one address and port is of that listener alone. Where wildcards and ranges overlap and lead
-//! to the same backend nobody can tell, and the flow is of all of them.
+//! Precedence is that of the ruleset ([`Rank`](crate::render::entry::Rank)): exact beats interface beats wildcard beats
+//! range. Conntrack does not know which interface a flow came in by, nor which addresses are local, so several
+//! listeners may be left that could have taken it. What came in where some listener has one address and port on any
+//! interface is of that listener alone.
 
-use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sluice_nft::Ip;
 
 use crate::census::Way;
-use crate::model::{Address, Backend, BackendName, Listener, Service, ServiceName, Services};
+use crate::model::{Address, Backend, BackendName, InForce, ServiceName};
+use crate::render::entry::{Entry, entries};
 
 /// Services, by what flows are looked up with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Owners<'a> {
-    exact: HashMap<(u8, SocketAddr), Vec<Entry<'a>>>,
-    others: Vec<Entry<'a>>,
-    /// Where listeners of anybody have one address and port, if there are `others`.
-    taken: HashSet<(u8, SocketAddr)>,
+    exact: HashMap<(u8, SocketAddr), Entry<'a>>,
+    /// By protocol, IP version and address; `None`: any address.
+    others: HashMap<(u8, Ip, Option<IpAddr>), Vec<Entry<'a>>>,
 }
 
-/// A listener that flows may have come in through.
-#[derive(Clone, Copy, Debug)]
-struct Entry<'a> {
-    name: &'a ServiceName,
-    service: &'a Service,
-    listener: &'a Listener,
+/// Listeners that may have taken a flow, those that go first before others.
+pub(crate) struct Takers<'o, 'a> {
+    exact: Option<&'o Entry<'a>>,
+    others: Vec<&'o Entry<'a>>,
+    /// Whether one of them takes it for certain.
+    pub(crate) is_certain: bool,
 }
 
 impl<'a> Owners<'a> {
-    /// Those of some services; all services of the file tell what else may have taken a flow.
-    pub fn of(all: &'a Services, wanted: impl Fn(&ServiceName) -> bool) -> Self {
-        let mut owners = Owners { exact: HashMap::new(), others: vec![], taken: HashSet::new() };
-        for (name, service) in all.iter().filter(|(name, service)| service.enabled && wanted(name)) {
-            for listener in &service.listeners {
-                let entry = Entry { name, service, listener };
-                match exact(listener) {
-                    Some(to) => owners.exact.entry((listener.protocol.number(), to)).or_default().push(entry),
-                    None => owners.others.push(entry),
+    /// Those of these services that are enabled.
+    pub fn of(services: impl Into<InForce<'a>>) -> Self {
+        let mut owners = Owners { exact: HashMap::new(), others: HashMap::new() };
+        for entry in entries(services.into()) {
+            match entry.exact() {
+                Some((address, port)) => {
+                    owners.exact.insert((entry.protocol(), SocketAddr::new(address, port)), entry);
+                }
+                None => {
+                    let address = match entry.listener.address {
+                        Address::Any => None,
+                        Address::Exact(address) => Some(address),
+                    };
+                    owners.others.entry((entry.protocol(), entry.ip, address)).or_default().push(entry);
                 }
             }
-        }
-        if !owners.others.is_empty() {
-            owners.taken = exact_places(all).collect();
         }
         owners
     }
 
-    /// Backends that a flow is of.
-    pub fn backends(&self, way: &Way) -> impl Iterator<Item = (&'a ServiceName, &'a BackendName)> {
-        let at = (way.protocol, way.to);
-        let others = if self.taken.contains(&at) { &[][..] } else { &self.others };
-        let entries = self.exact.get(&at).into_iter().flatten().chain(others);
-        entries.flat_map(move |&Entry { name, service, listener }| {
-            let fits = |backend: &&Backend| goes(way, listener, backend);
-            service.backends.iter().filter(fits).map(move |backend| (name, &backend.name))
-        })
+    /// Backends that a flow is of, each once: one, unless several listeners that could have taken it lead there.
+    pub fn backends(&self, way: &Way) -> impl Iterator<Item = (&'a ServiceName, &'a BackendName)> + use<'a> {
+        let takers = self.takers(way.protocol, None, way.to, |_| false);
+        let mut found: Vec<(&ServiceName, &BackendName)> = vec![];
+        for entry in takers.iter() {
+            let led = entry.members().filter(|backend| leads(entry, backend, way.to, way.backend));
+            for backend in led {
+                let of = (entry.name, &backend.name);
+                if !found.contains(&of) {
+                    found.push(of);
+                }
+            }
+        }
+        found.into_iter()
+    }
+
+    /// Whether a listener with one address and port on any interface takes what comes in there.
+    pub(crate) fn is_exact(&self, protocol: u8, to: SocketAddr) -> bool {
+        self.exact.contains_key(&(protocol, to))
+    }
+
+    /// Listeners whose packets another one would take, or share, if it were there.
+    pub(crate) fn behind<'o>(&'o self, entry: &Entry<'_>) -> impl Iterator<Item = &'o Entry<'a>> {
+        let same = entry
+            .exact()
+            .and_then(|(address, port)| self.exact.get(&(entry.protocol(), SocketAddr::new(address, port))));
+        let others = self.others.iter().filter(|((protocol, ip, address), _)| {
+            let listens = entry.listener.address;
+            let meets = listens == Address::Any || address.is_none_or(|at| listens == Address::Exact(at));
+            meets && *protocol == entry.protocol() && *ip == entry.ip
+        });
+        let others = others.flat_map(|(_, others)| others);
+        let rank = entry.rank();
+        let behind: Vec<_> = others.filter(|other| other.rank() >= rank && other.overlaps(entry)).collect();
+        same.into_iter().chain(behind)
+    }
+
+    /// Listeners that may have taken a flow. `is_local` tells addresses that this host is known to have; of all others
+    /// nothing is known.
+    pub(crate) fn takers(
+        &self,
+        protocol: u8,
+        client: Option<IpAddr>,
+        to: SocketAddr,
+        is_local: impl Fn(IpAddr) -> bool,
+    ) -> Takers<'_, 'a> {
+        if let Some(entry) = self.exact.get(&(protocol, to)) {
+            return Takers { exact: Some(entry), others: vec![], is_certain: true };
+        }
+        let (ip, address) = (Ip::of(to.ip()), to.ip());
+        let wide = [Some(address), None].into_iter().filter_map(|at| self.others.get(&(protocol, ip, at)));
+        let mut matching: Vec<&Entry<'a>> =
+            wide.flatten().filter(|entry| entry.listener.ports.contains(to.port())).collect();
+        matching.sort_by_key(|entry| entry.rank());
+        let from_here = client.is_some_and(|client| client.is_loopback() || is_local(client));
+        let mut takers = Takers { exact: None, others: vec![], is_certain: false };
+        let (mut interfaces, mut wild) = (vec![], false);
+        for entry in matching {
+            let any = entry.listener.address == Address::Any;
+            match &entry.service.interface {
+                // What this host sends arrives at no interface.
+                Some(_) if from_here || any && !is_unicast(address) => {}
+                Some(interface) if interfaces.contains(&interface) => {}
+                Some(interface) => {
+                    interfaces.push(interface);
+                    takers.others.push(entry);
+                }
+                None if any && from_here && address.is_loopback() => {}
+                // Either the one before takes it, or neither does.
+                None if any && wild => {}
+                None => {
+                    wild |= any;
+                    takers.others.push(entry);
+                    takers.is_certain = !any || is_local(address);
+                }
+            }
+            if takers.is_certain {
+                break;
+            }
+        }
+        takers
     }
 }
 
-/// Where listeners have one address and port.
-pub(crate) fn exact_places(services: &Services) -> impl Iterator<Item = (u8, SocketAddr)> {
-    let enabled = services.values().filter(|service| service.enabled);
-    let listeners = enabled.flat_map(|service| &service.listeners);
-    listeners.filter_map(|listener| Some((listener.protocol.number(), exact(listener)?)))
-}
-
-/// Listeners and those who serve behind them.
-pub(crate) fn pairs(service: &Service) -> impl Iterator<Item = (&Listener, &Backend)> {
-    let all =
-        service.listeners.iter().flat_map(|listener| service.backends.iter().map(move |b| (listener, b)));
-    all.filter(|(listener, backend)| service.takes(listener, Ip::of(backend.address)))
-}
-
-/// The one place that clients can address.
-pub(crate) fn exact(listener: &Listener) -> Option<SocketAddr> {
-    match listener.address {
-        Address::Any => None,
-        Address::Exact(address) => Some(SocketAddr::new(address, listener.ports.as_single()?)),
+impl<'o, 'a> Takers<'o, 'a> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'o Entry<'a>> + '_ {
+        self.exact.iter().chain(&self.others).copied()
     }
 }
 
-/// Whether a flow may have come through this listener to this backend.
-pub(crate) fn goes(way: &Way, listener: &Listener, backend: &Backend) -> bool {
-    let Way { protocol, to, backend: behind } = *way;
-    protocol == listener.protocol.number()
-        && [Address::Any, Address::Exact(to.ip())].contains(&listener.address)
-        && (listener.ports.first..=listener.ports.last).contains(&to.port())
-        && behind == SocketAddr::new(backend.address, backend.port.translate(listener.ports, to.port()))
+/// Whether what comes to a listener of an entry at `to` may leave for `behind`.
+pub(crate) fn leads(entry: &Entry<'_>, backend: &Backend, to: SocketAddr, behind: SocketAddr) -> bool {
+    behind == SocketAddr::new(backend.address, backend.port.translate(entry.listener.ports, to.port()))
+}
+
+/// Whether an address is that of one host, as far as it tells by itself.
+fn is_unicast(address: IpAddr) -> bool {
+    !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }

@@ -18,6 +18,8 @@ pub struct Standing {
     pub weight: Option<u16>,
     /// Whether its health lets it take new flows.
     pub is_up: bool,
+    /// Whether its probes fail: then it does not keep the flows that it has, while one that was never probed does.
+    pub is_unhealthy: bool,
     /// Whether it has as many live connections as it may.
     pub is_full: bool,
     /// Steps of [`RAMP_STEPS`] that it has come; all of them when it did not come back just now.
@@ -26,7 +28,14 @@ pub struct Standing {
 
 impl Default for Standing {
     fn default() -> Self {
-        Standing { admin: Admin::Enabled, weight: None, is_up: true, is_full: false, ramp: RAMP_STEPS }
+        Standing {
+            admin: Admin::Enabled,
+            weight: None,
+            is_up: true,
+            is_unhealthy: false,
+            is_full: false,
+            ramp: RAMP_STEPS,
+        }
     }
 }
 
@@ -98,10 +107,14 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
             now.full_weights = full;
         }
     }
+    let those = |test: &dyn Fn(&Standing) -> bool| -> Vec<_> {
+        let of = service.backends.iter().zip(&standings).filter(|(_, standing)| test(standing));
+        of.map(|(backend, _)| backend.name.clone()).collect()
+    };
+    now.unhealthy = those(&|standing| standing.is_unhealthy);
+    now.disabled = those(&|standing| standing.admin == Admin::Disabled);
     if now.affinity.is_some() {
-        let keeps = |standing: &Standing| standing.is_up && standing.admin != Admin::Disabled;
-        let left = service.backends.iter().zip(&standings).filter(|(_, standing)| !keeps(standing));
-        now.left = left.map(|(backend, _)| backend.name.clone()).collect();
+        now.left = those(&|standing| !standing.is_up || standing.admin == Admin::Disabled);
     }
     // An operator's weights need not have a divisor in common.
     now.fixed_grid |= per_port::is_too_fine(&now);

@@ -6,7 +6,7 @@ use sluice_config::Source;
 use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_core::model::{InForce, Reason, Services};
 use sluice_core::pool;
-use sluice_core::render::{Layout, render};
+use sluice_core::render::render;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::trace::{Host, Packet};
 
@@ -36,7 +36,7 @@ impl Case {
         let client: IpAddr = client.parse().unwrap();
         let to = SocketAddr::new("203.0.113.10".parse().unwrap(), port);
         let packet = Packet::arriving(Packet::TCP, SocketAddr::new(client, 40_000), to);
-        let table = render(self.in_force(), &Layout::default()).table;
+        let table = render(self.in_force(), None).table;
         explain(&table, self.in_force(), &self.host, &packet, false)
     }
 
@@ -80,7 +80,7 @@ fn reason_is_of_the_rule_that_drops_and_not_of_the_name_of_the_service() {
 #[test]
 fn packet_within_all_limits_counts_at_none_of_them() {
     let case = Case::new(NAMED_LIKE_REASONS);
-    let mut kernel = FakeKernel::with_table(render(case.in_force(), &Layout::default()).table);
+    let mut kernel = FakeKernel::with_table(render(case.in_force(), None).table);
     let to = "203.0.113.10:80".parse().unwrap();
     let trace = kernel.send(&Packet::arriving(Packet::TCP, "198.51.100.7:40000".parse().unwrap(), to));
     let counted = trace.visits.iter().filter_map(|visit| visit.element.as_ref());

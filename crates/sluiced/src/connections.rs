@@ -144,7 +144,7 @@ fn serve(mut conntrack: Conntrack, questions: &Receiver<Question>) {
 }
 
 fn list(conntrack: &mut Conntrack, services: &Services, wanted: &Wanted) -> io::Result<Connections> {
-    let owners = Owners::of(services, |name| wanted.service.as_ref().is_none_or(|wanted| wanted == name));
+    let owners = Owners::of(services);
     let mut found = First::new(wanted.limit);
     for filter in filters(services, wanted) {
         conntrack.each(&filter, |flow| {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
 use sluice_config::{Loaded, Problem};
-use sluice_core::flows::Forget;
 use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, BackendKey, Config, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
@@ -20,6 +19,7 @@ use crate::bases::Bases;
 use crate::clock::now;
 use crate::events::Events;
 use crate::fatal::{Exit, Fatal, chain};
+use crate::flow_orders::FlowOrders;
 use crate::flows::Flows;
 use crate::forwarding::{self, ForwardingError, versions};
 use crate::http::Web;
@@ -27,7 +27,7 @@ use crate::load::Following;
 use crate::notify::Notify;
 use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
 use crate::remembered::Memory;
-use crate::serving::{met, moved, warn_dropped, watches};
+use crate::serving::{warn_dropped, watches};
 use crate::shared::Shared;
 use crate::since::Since;
 use crate::standing::Standings;
@@ -45,7 +45,7 @@ pub(crate) struct Daemon<D> {
     /// Which of its services follow counts of flows.
     pub(crate) following: Following,
     pub(crate) prober: Prober,
-    pub(crate) flows: Flows,
+    pub(crate) flows: FlowOrders,
     pub(crate) memory: Memory,
     pub(crate) reconciler: Reconciler<D>,
     pub(crate) sysctls: Sysctls,
@@ -112,7 +112,7 @@ impl<D: Dataplane> Daemon<D> {
             standings: Shared::new(Standings::on(networks)),
             following: Following::default(),
             prober,
-            flows,
+            flows: FlowOrders::new(flows),
             memory,
             reconciler,
             sysctls,
@@ -136,13 +136,13 @@ impl<D: Dataplane> Daemon<D> {
         let _ = daemon.remember();
         daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
-        let outcome = daemon
-            .reconciler
-            .round(Trigger::Start, &Transition::between(&Services::new(), wanted))
-            .await
-            .map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
+        let outcome =
+            daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
+        daemon.flows.note_start(wanted, daemon.reconciler.take_found());
+        daemon.flows.settle(&outcome, &daemon.config.services, wanted);
+        let outcome =
+            outcome.map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
         daemon.reload.summary = outcome.to_string();
-        daemon.flows.forget(daemon.config.services.values().flat_map(Forget::untranslated).collect());
         let line = daemon.line();
         daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));
         info!("ready: {line}");
@@ -211,8 +211,7 @@ impl<D: Dataplane> Daemon<D> {
             self.since.change(&transition, now());
             // What serves the same now need not do so later.
             let is_same = self.config.services == new.services;
-            let forget = transition.differences().flat_map(met).collect();
-            let (retired, back) = moved(&transition);
+            self.flows.note(&transition);
             // Those that have been there all the time lie better in memory.
             let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
@@ -220,9 +219,6 @@ impl<D: Dataplane> Daemon<D> {
             self.standings = Shared::new(standings);
             dropped.iter().for_each(warn_dropped);
             self.following.replace(&self.config.services);
-            self.flows.forget(forget);
-            self.flows.spare(back);
-            self.flows.retire(retired);
             self.watch(watches);
             self.ensure_accounting();
             if !is_same {
@@ -232,10 +228,9 @@ impl<D: Dataplane> Daemon<D> {
             // Other services may need another IP version.
             self.check_forwarding();
             // What was found out during the round.
-            let (_, forget) = self.take_health();
+            self.take_health();
             let services = self.config.services.clone();
             let followed = self.follow(Trigger::Health, services.keys()).await;
-            self.flows.forget(forget);
             let _ = self.remember();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
@@ -332,10 +327,15 @@ impl<D: Dataplane> Daemon<D> {
         match self.config.on_stop {
             OnStop::Keep => {
                 self.reconciler.write_totals(None);
+                self.flows.finish();
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {
                 let removed = self.reconciler.remove(self.standings.in_force(&self.config.services)).await;
+                match removed {
+                    Ok(()) => self.flows.stop(self.standings.in_force(&self.config.services)),
+                    Err(_) => self.flows.finish(),
+                }
                 // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;

@@ -1,20 +1,29 @@
-//! A thread that has conntrack forget flows, so that the reconcile task never waits for that.
+//! A thread that ends flows in conntrack, so that the reconcile task never waits for that.
+//!
+//! Orders say where to look, and which services are in force. Flows are judged by the newest services at the time of
+//! the sweep, so orders cannot overtake each other; what is to be looked at is merged and does not queue up.
 
-use std::collections::{HashMap, VecDeque};
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sluice_core::flows::{Forget, Whither};
-use sluice_core::model::{Address, Listener, Ports, Protocol};
+use sluice_core::flows::{self, Affected, Judge, Look, Scope, Target, Verdict};
+use sluice_core::model::{Address, Services, ServicesInForce};
 use sluice_netlink::conntrack::{Conntrack, Filter, Flow, Reset};
+use sluice_netlink::networks;
 use sluice_nft::Ip;
 use tracing::{debug, info, warn};
 
-/// When flows are looked for a second time: a packet that was under way during the commit may have made one.
+/// When flows are looked at for a second time: a packet that was under way during the commit may have made one.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// The same, when there is no time to wait.
+const AGAIN_AT_THE_END: Duration = Duration::from_millis(100);
 
 /// How long flows that are being reset still answer.
 const LINGER: Duration = Duration::from_secs(10);
@@ -22,59 +31,63 @@ const LINGER: Duration = Duration::from_secs(10);
 /// Up to so many kinds of flows the kernel is asked for each; for more it is asked for all flows once.
 const EACH: usize = 16;
 
-/// Where to say which flows are to be forgotten. Who listens may be gone.
-#[derive(Clone, Debug)]
-pub struct Flows(Sender<Order>);
+/// How often a sweep is tried.
+const ATTEMPTS: u8 = 3;
 
-/// What to do about flows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Have them forgotten, at once and once more a little later.
-    Forget(Vec<Forget>),
-    /// Have them forgotten a little later: their backends were taken out of the file, still answer, and may be back.
-    Retire(Vec<Forget>),
-    /// Do not look for them again: their backends are back.
-    Spare(Vec<Forget>),
+/// Where to say which flows are to be looked at. Who listens may be gone.
+#[derive(Debug)]
+pub struct Flows {
+    orders: Sender<Order>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What changed for flows.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// Flows to look at.
+    pub affected: Affected,
+    /// The services that the kernel has.
+    pub services: Arc<ServicesInForce>,
 }
 
 impl Flows {
-    /// Starts the thread in the network namespace of the caller. It ends with the last handle.
+    /// Starts the thread in the network namespace of the caller.
     pub fn start() -> Self {
         let (sender, orders) = channel();
-        match Conntrack::open() {
-            Ok(conntrack) => drop(thread::spawn(move || serve(conntrack, &orders))),
+        let thread = match Conntrack::open() {
+            Ok(conntrack) => Some(thread::spawn(move || serve(conntrack, &orders))),
             Err(error) => {
-                warn!("open conntrack: {error} (flows of backends that are down stay where they are)")
+                warn!("open conntrack: {error} (flows of backends that are down stay where they are)");
+                None
             }
-        }
-        Flows(sender)
+        };
+        Flows { orders: sender, thread }
     }
 
     /// Hands all orders to somebody else.
     pub fn to(listener: Sender<Order>) -> Self {
-        Flows(listener)
+        Flows { orders: listener, thread: None }
     }
 
-    /// Has these flows forgotten soon.
-    pub(crate) fn forget(&self, flows: Vec<Forget>) {
-        if !flows.is_empty() {
-            let _ = self.0.send(Order::Forget(flows));
-        }
+    pub(crate) fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
     }
 
-    /// Has these flows forgotten unless they are spared meanwhile.
-    pub(crate) fn retire(&self, flows: Vec<Forget>) {
-        if !flows.is_empty() {
-            let _ = self.0.send(Order::Retire(flows));
+    /// Waits until everything ordered has been done.
+    pub(crate) fn finish(self) {
+        drop(self.orders);
+        if self.thread.is_some_and(|thread| thread.join().is_err()) {
+            warn!("forget flows: the thread that did failed");
         }
     }
+}
 
-    /// Leaves those that are not forgotten yet as they are.
-    pub(crate) fn spare(&self, flows: Vec<Forget>) {
-        if !flows.is_empty() {
-            let _ = self.0.send(Order::Spare(flows));
-        }
-    }
+/// Looks at flows now that the kernel has these services, without a daemon. What goes wrong is logged.
+pub fn settle(affected: Affected, services: Arc<Services>) {
+    let services = Arc::new(ServicesInForce::from(services));
+    let flows = Flows::start();
+    flows.order(Order { affected, services });
+    flows.finish();
 }
 
 /// The flows of a network namespace: conntrack, or a model of it.
@@ -96,6 +109,11 @@ pub trait FlowTable {
     /// # Errors
     /// The first one, after all were tried.
     fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset>;
+
+    /// Addresses that this host has, as far as that is known.
+    fn local(&mut self) -> HashSet<IpAddr> {
+        HashSet::new()
+    }
 }
 
 impl FlowTable for Conntrack {
@@ -110,91 +128,155 @@ impl FlowTable for Conntrack {
     fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset> {
         Conntrack::reset(self, flows, linger)
     }
+
+    fn local(&mut self) -> HashSet<IpAddr> {
+        match networks() {
+            Ok(networks) => networks.into_iter().map(|(_, net)| net.addr()).collect(),
+            Err(error) => {
+                warn!("look at interfaces: {error} (flows to `*` that began before its service stay)");
+                HashSet::new()
+            }
+        }
+    }
 }
 
 /// Carries out orders. Pure but for its table: the caller says what time it is.
 #[derive(Debug)]
 pub struct Cleaner<T> {
     table: T,
-    again: VecDeque<(Instant, Vec<Forget>)>,
+    /// The newest that are known.
+    services: Arc<ServicesInForce>,
+    /// Sweeps by when they are due.
+    sweeps: VecDeque<Sweep>,
+}
+
+#[derive(Debug)]
+struct Sweep {
+    due: Instant,
+    scope: Scope,
+    /// Whether its flows are to be looked at once more.
+    again: bool,
+    attempts: u8,
 }
 
 impl<T: FlowTable> Cleaner<T> {
     /// Nothing is ordered yet.
     pub fn new(table: T) -> Self {
-        Cleaner { table, again: VecDeque::new() }
+        Cleaner { table, services: Arc::default(), sweeps: VecDeque::new() }
     }
 
-    /// Does what an order says, as far as that is due at once.
-    pub fn order(&mut self, order: Order, now: Instant) {
-        match order {
-            Order::Forget(order) => {
-                sweep(&mut self.table, &order);
-                self.again.push_back((now + AGAIN, order));
-            }
-            Order::Retire(order) => self.again.push_back((now + AGAIN, order)),
-            Order::Spare(spared) => {
-                self.again.iter_mut().for_each(|(_, order)| order.retain(|flows| !spared.contains(flows)));
-            }
+    /// Takes an order; [`Cleaner::run`] carries it out.
+    pub fn order(&mut self, Order { affected, services }: Order, now: Instant) {
+        self.services = services;
+        let Affected { soon, later, .. } = affected;
+        match self.sweeps.front_mut() {
+            _ if soon.is_empty() => {}
+            Some(first) if first.again => first.scope.merge(soon),
+            _ => self.sweeps.push_front(Sweep { due: now, scope: soon, again: true, attempts: ATTEMPTS }),
         }
+        self.plan(now + AGAIN, later, ATTEMPTS);
+        self.forget_services();
     }
 
     /// When [`Cleaner::run`] has something to do.
     pub fn due(&self) -> Option<Instant> {
-        self.again.front().map(|(due, _)| *due)
+        self.sweeps.front().map(|sweep| sweep.due)
     }
 
     /// Does what is due.
     pub fn run(&mut self, now: Instant) {
+        let (mut all, mut again, mut attempts) = (Scope::default(), Scope::default(), 0);
         while self.due().is_some_and(|due| due <= now)
-            && let Some((_, order)) = self.again.pop_front()
+            && let Some(sweep) = self.sweeps.pop_front()
         {
-            sweep(&mut self.table, &order);
+            if sweep.again {
+                again.merge(sweep.scope.clone());
+            }
+            all.merge(sweep.scope);
+            attempts = attempts.max(sweep.attempts);
+        }
+        let done = all.is_empty() || sweep(&mut self.table, &all, &self.services);
+        match done {
+            true => self.plan(now + AGAIN, again, ATTEMPTS),
+            false if attempts > 1 => self.plan(now + AGAIN, all, attempts - 1),
+            false => {}
+        }
+        self.forget_services();
+    }
+
+    /// They may be many, and nobody asks for them until another order comes.
+    fn forget_services(&mut self) {
+        if self.sweeps.is_empty() {
+            self.services = Arc::default();
+        }
+    }
+
+    fn plan(&mut self, due: Instant, scope: Scope, attempts: u8) {
+        if !scope.is_empty() {
+            self.sweeps.push_back(Sweep { due, scope, again: false, attempts });
         }
     }
 }
 
+/// Carries out orders until nobody can give any, and what is left of them then.
 fn serve(conntrack: Conntrack, orders: &Receiver<Order>) {
     let mut cleaner = Cleaner::new(conntrack);
     loop {
+        let ended = loop {
+            match orders.try_recv() {
+                Ok(order) => cleaner.order(order, Instant::now()),
+                Err(TryRecvError::Empty) => break false,
+                Err(TryRecvError::Disconnected) => break true,
+            }
+        };
         cleaner.run(Instant::now());
         let order = match cleaner.due() {
+            None if ended => return,
+            Some(_) if ended => {
+                thread::sleep(AGAIN_AT_THE_END);
+                return cleaner.run(Instant::now() + AGAIN);
+            }
             None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
         };
-        match order {
-            Ok(order) => cleaner.order(order, Instant::now()),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        if let Ok(order) = order {
+            cleaner.order(order, Instant::now());
         }
     }
 }
 
-/// Finds flows and ends them.
-fn sweep(table: &mut impl FlowTable, order: &[Forget]) {
-    match try_sweep(table, order) {
+/// Finds flows and ends them; `false` if that failed.
+fn sweep(table: &mut impl FlowTable, scope: &Scope, services: &ServicesInForce) -> bool {
+    let swept = try_sweep(table, scope, services);
+    match &swept {
         Ok((0, 0)) => debug!("no flows to forget"),
         Ok((forgotten, 0)) => info!("forgot {forgotten} flows"),
         Ok((forgotten, reset)) => info!("forgot {forgotten} flows, reset {reset}"),
         Err(error) => warn!("forget flows: {error}"),
     }
+    swept.is_ok()
 }
 
-fn try_sweep(table: &mut impl FlowTable, order: &[Forget]) -> io::Result<(usize, usize)> {
-    let index = Index::of(order);
+fn try_sweep(
+    table: &mut impl FlowTable,
+    scope: &Scope,
+    services: &ServicesInForce,
+) -> io::Result<(usize, usize)> {
+    let (wanted, judge, local) = (scope.wanted(), OnceCell::new(), table.local());
     let (mut forgotten, mut reset) = (Vec::new(), Vec::new());
-    let filters: Vec<Filter> = match order.len() <= EACH {
-        true => order.iter().map(filter).collect(),
-        false => {
-            Ip::ALL.into_iter().filter(|ip| order.iter().any(|o| o.ip == *ip)).map(Filter::all).collect()
-        }
-    };
     let mut failed = Ok(());
-    for filter in filters {
-        let found = table.each(&filter, &mut |flow| match index.end_of(&flow) {
-            Some(End::Forget) => forgotten.push(flow),
-            Some(End::Reset) => reset.push(flow),
-            None => {}
+    for filter in filters(scope) {
+        let found = table.each(&filter, &mut |flow| {
+            let known = known(&flow);
+            if !wanted.contains(&known) {
+                return;
+            }
+            let judge = judge.get_or_init(|| Judge::new(services));
+            match judge.verdict(&known, |address| local.contains(&address)) {
+                Verdict::Keep => {}
+                Verdict::Forget => forgotten.push(flow),
+                Verdict::Reset => reset.push(flow),
+            }
         });
         failed = failed.and(found);
     }
@@ -213,81 +295,47 @@ fn try_sweep(table: &mut impl FlowTable, order: &[Forget]) -> io::Result<(usize,
     failed.and(Ok((forgotten?, ended?)))
 }
 
-/// What the kernel can tell apart.
-fn filter(forget: &Forget) -> Filter {
-    let Forget { listener, ip, to } = forget;
-    let mut filter = Filter::all(*ip);
+fn known(flow: &Flow) -> flows::Flow {
+    flows::Flow {
+        protocol: flow.protocol,
+        client: flow.client,
+        to: flow.to,
+        backend: flow.backend,
+        back_to: flow.back_to,
+        is_translated: flow.is_translated(),
+        is_opening: flow.is_opening(),
+        is_active: flow.is_active(),
+    }
+}
+
+/// What the kernel is to be asked for: for each listener, or, if there are many, for all flows of an IP version.
+fn filters(scope: &Scope) -> Vec<Filter> {
+    let mut listeners: HashMap<_, Vec<&Look>> = HashMap::new();
+    for look in &scope.looks {
+        listeners.entry((look.listener, look.ip)).or_default().push(look);
+    }
+    if scope.found.is_none() && listeners.len() <= EACH {
+        return listeners.into_values().map(|looks| filter(&looks)).collect();
+    }
+    let is_in = |ip: Ip| scope.found.is_some() || scope.looks.iter().any(|look| look.ip == ip);
+    let translated = scope.looks.iter().all(|look| look.target != Target::Untranslated);
+    let all = |ip| Filter { translated, ..Filter::all(ip) };
+    Ip::ALL.into_iter().filter(|ip| is_in(*ip)).map(all).collect()
+}
+
+/// What the kernel can tell apart of looks at one listener.
+fn filter(looks: &[&Look]) -> Filter {
+    let Look { listener, ip, .. } = *looks[0];
+    let mut filter = Filter::all(ip);
     filter.protocol = Some(listener.protocol.number());
     if let Address::Exact(address) = listener.address {
         filter.to = Some(address);
     }
     filter.to_port = listener.ports.as_single();
-    if let Whither::Backend { address, ports, .. } = to {
+    filter.translated = looks.iter().all(|look| look.target != Target::Untranslated);
+    if let [Look { target: Target::Backend { address, ports }, .. }] = looks {
         filter.backend = Some(*address);
         filter.backend_port = ports.as_single();
-        filter.translated = true;
     }
     filter
-}
-
-/// How a flow ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Forget,
-    Reset,
-}
-
-/// An order, by what flows are looked up with.
-struct Index<'a> {
-    exact: HashMap<(u8, SocketAddr), Vec<&'a Forget>>,
-    others: Vec<&'a Forget>,
-}
-
-impl<'a> Index<'a> {
-    fn of(order: &'a [Forget]) -> Self {
-        let mut index = Index { exact: HashMap::new(), others: vec![] };
-        for forget in order {
-            let Listener { address, ports, protocol } = forget.listener;
-            match (address, ports.as_single()) {
-                (Address::Exact(address), Some(port)) => {
-                    let at = (protocol.number(), SocketAddr::new(address, port));
-                    index.exact.entry(at).or_default().push(forget);
-                }
-                _ => index.others.push(forget),
-            }
-        }
-        index
-    }
-
-    fn end_of(&self, flow: &Flow) -> Option<End> {
-        let exact = self.exact.get(&(flow.protocol, flow.to)).into_iter().flatten();
-        exact.chain(&self.others).find_map(|forget| end(forget, flow))
-    }
-}
-
-fn end(forget: &Forget, flow: &Flow) -> Option<End> {
-    let Listener { address, ports, protocol } = forget.listener;
-    let within = |ports: Ports, port: u16| (ports.first..=ports.last).contains(&port);
-    let came_in = flow.protocol == protocol.number()
-        && Ip::of(flow.to.ip()) == forget.ip
-        && [Address::Any, Address::Exact(flow.to.ip())].contains(&address)
-        && within(ports, flow.to.port());
-    match forget.to {
-        _ if !came_in => None,
-        Whither::Backend { address, ports, reset } => {
-            let goes_there =
-                flow.is_translated() && flow.backend.ip() == address && within(ports, flow.backend.port());
-            match protocol {
-                _ if !goes_there => None,
-                Protocol::Udp => Some(End::Forget),
-                Protocol::Tcp if flow.is_opening() => Some(End::Forget),
-                Protocol::Tcp => (reset && flow.is_active()).then_some(End::Reset),
-            }
-        }
-        // What only passes through may go to any address.
-        Whither::Untranslated => {
-            let is_ours = protocol == Protocol::Udp && address != Address::Any && !flow.is_translated();
-            is_ours.then_some(End::Forget)
-        }
-    }
 }

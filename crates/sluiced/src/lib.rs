@@ -35,6 +35,7 @@ mod control;
 mod daemon;
 mod events;
 mod facts;
+mod flow_orders;
 mod load;
 mod loading;
 mod metrics;

@@ -11,7 +11,6 @@ use crate::daemon::Daemon;
 use crate::names;
 use crate::reconcile::Trigger;
 use crate::request::Refused;
-use crate::serving::flows;
 use crate::standing::key;
 
 impl<D: Dataplane> Daemon<D> {
@@ -49,15 +48,7 @@ impl<D: Dataplane> Daemon<D> {
         self.since.mark(key.clone(), now());
         let service = &self.config.services[&name];
         self.standings.ramp_if_turned(service, &key, took);
-        if change == Change::Admin(Admin::Enabled) {
-            self.flows.spare(flows(service, &key, false));
-        }
         let followed = self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
-        let service = &self.config.services[&name];
-        match change {
-            Change::Admin(Admin::Disabled) => self.flows.forget(flows(service, &key, false)),
-            Change::Admin(Admin::Enabled | Admin::Drain) | Change::Weight(_) => {}
-        }
         // Before it is answered, but after the kernel has it: a slow disk delays no drain.
         let not_remembered = self.remember().err();
         followed.map_err(|problems| {

@@ -1,16 +1,12 @@
 //! Who serves changes while the file does not: by health, by what operators say, and with time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use sluice_api::{EventKind, Override, Severity};
-use sluice_core::flows::Forget;
 use sluice_core::health::Health;
-use sluice_core::model::{
-    Backend, BackendKey, BackendName, InForce, MAX_WEIGHT, OnDown, ProbeTarget, Service, ServiceName,
-    Services,
-};
-use sluice_core::transition::{Difference, Transition};
+use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
+use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 use sluice_probe::{Down, Flip, Report, Watch};
 use tokio::time::sleep_until;
@@ -81,36 +77,28 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Has new flows follow the health of backends.
     pub(crate) async fn health(&mut self) {
-        let (services, forget) = self.take_health();
+        let services = self.take_health();
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.follow(Trigger::Health, &services).await;
-        self.flows.forget(forget);
         let _ = self.remember();
     }
 
-    /// Takes over what probes have found out. Returns the services that may serve otherwise, and the flows to backends
-    /// that went down.
-    pub(crate) fn take_health(&mut self) -> (BTreeSet<ServiceName>, Vec<Forget>) {
+    /// Takes over what probes have found out. Returns the services that may serve otherwise.
+    pub(crate) fn take_health(&mut self) -> BTreeSet<ServiceName> {
         // So that the board need not copy what nobody else looks at.
         self.standings.down = Down::default();
         let flips = self.prober.board().take_changes();
         self.standings.down = self.prober.board().down();
-        let (mut services, mut forget, mut spare) = (BTreeSet::new(), vec![], vec![]);
-        for (key, Flip { was_up, is_up }) in flips {
+        let mut services = BTreeSet::new();
+        for (key, Flip { was_up, .. }) in flips {
             let Some(report) = self.prober.board().report(&key) else { continue };
             self.since.mark(key.clone(), now());
             self.note_health(&key, &report);
             let Some((name, service)) = self.config.services.get_key_value(&key.service) else { continue };
             services.insert(name.clone());
             self.standings.ramp_if_turned(service, &key, was_up);
-            if was_up != is_up {
-                let flows = flows(service, &key, service.on_down == OnDown::Reset);
-                if is_up { spare.extend(flows) } else { forget.extend(flows) }
-            }
         }
-        // Before they get new flows.
-        self.flows.spare(spare);
-        (services, forget)
+        services
     }
 
     fn note_health(&mut self, key: &BackendKey, report: &Report) {
@@ -150,13 +138,12 @@ impl<D: Dataplane> Daemon<D> {
             // What is wanted may still wait for a retry.
             return self.trouble.as_ref().map_or(Ok(()), |trouble| Err(vec![trouble.error.clone()]));
         }
-        let opened = opened(self.standings.in_force(file), &changed);
         let transition = Transition::of_some(self.standings.in_force(file), &changed);
+        self.flows.note(&transition);
         let result = self.reconciler.round(trigger, &transition).await;
         // Whatever came of it, this is what is wanted from now on: a retry makes the kernel so.
         self.standings.accept(&self.config.services, changed);
         let settled = self.settle(trigger, result);
-        self.flows.forget(opened);
         let line = self.line();
         self.notify.status(&line);
         settled.map(drop)
@@ -194,37 +181,4 @@ pub(crate) fn watches(
 /// Says that an override is no longer in force.
 pub(crate) fn warn_dropped(key: &BackendKey) {
     warn!("discarded override of {}/{}: the backend is no longer configured", key.service, key.backend);
-}
-
-/// Flows to services whose pool becomes empty or stops being so: no rule of ours may have met them.
-fn opened(held: InForce<'_>, changed: &Services) -> Vec<Forget> {
-    let is_empty = |service: &Service| service.backends.iter().all(|backend| backend.weight == 0);
-    let turned =
-        changed.iter().filter(|(name, now)| held.get(name).is_some_and(|was| is_empty(was) != is_empty(now)));
-    turned.flat_map(|(_, service)| Forget::untranslated(service)).collect()
-}
-
-/// Flows of a service to one of its backends.
-pub(crate) fn flows(service: &Service, key: &BackendKey, reset: bool) -> Vec<Forget> {
-    let backend = service.backends.iter().find(|backend| backend.name == key.backend);
-    backend.into_iter().flat_map(|backend| Forget::backend(service, backend, reset)).collect()
-}
-
-/// Flows that met a listener before it was one.
-pub(crate) fn met((_, before, after): Difference<'_>) -> Vec<Forget> {
-    let (old, new) = (before.filter(|service| service.enabled), after.filter(|service| service.enabled));
-    let came = new.filter(|new| old.is_none_or(|old| old.listeners != new.listeners));
-    came.into_iter().flat_map(Forget::untranslated).collect()
-}
-
-/// Flows to backends that are not where they were, and to those that are new there.
-pub(crate) fn moved(transition: &Transition<'_>) -> (Vec<Forget>, Vec<Forget>) {
-    let flows = |of: &dyn Fn(Difference<'_>) -> Option<Vec<Forget>>| -> HashSet<Forget> {
-        transition.differences().filter_map(of).flatten().collect()
-    };
-    let all = |service: Option<&Service>| {
-        service.filter(|service| service.enabled).map(|service| Forget::service(service).collect())
-    };
-    let (old, new) = (flows(&|(_, before, _)| all(before)), flows(&|(_, _, after)| all(after)));
-    (old.difference(&new).cloned().collect(), new.difference(&old).cloned().collect())
 }

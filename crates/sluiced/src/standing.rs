@@ -53,6 +53,7 @@ impl Standings {
             admin: overridden.map(admin).unwrap_or_default(),
             weight: overridden.and_then(|said| said.weight),
             is_up: !self.down.contains(key),
+            is_unhealthy: self.down.contains(key),
             is_full: self.full.contains(key) && is_limited(service, key),
             ramp: self.ramps.steps(key),
         }

@@ -125,6 +125,7 @@ impl<D: Dataplane> Daemon<D> {
         if trigger.looks() {
             self.last_look = Instant::now();
         }
+        self.flows.settle(&result, &self.config.services, self.standings.in_force(&self.config.services));
         let before = self.trouble.take();
         if before.is_some() && result.is_ok() {
             let text = match self.forwarding {

@@ -133,6 +133,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 synproxy: false,
                 midstream,
                 left: vec![],
+                unhealthy: vec![],
+                disabled: vec![],
                 backends: backends.collect(),
                 listeners,
                 interface: interface.map(|name| InterfaceName::new(name).unwrap()),

@@ -56,6 +56,34 @@ impl<'a> InForce<'a> {
     }
 }
 
+/// The same, for those who outlive what it was taken from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicesInForce {
+    file: Arc<Services>,
+    instead: Services,
+}
+
+impl ServicesInForce {
+    /// `services` are those of `file`, or in force in their place.
+    pub fn new(file: Arc<Services>, services: InForce<'_>) -> Self {
+        let instead = services.instead.iter().flat_map(|layer| layer.keys());
+        let instead = instead.filter_map(|name| Some((name.clone(), services.get(name)?.clone())));
+        ServicesInForce { instead: instead.collect(), file }
+    }
+}
+
+impl From<Arc<Services>> for ServicesInForce {
+    fn from(file: Arc<Services>) -> Self {
+        ServicesInForce { file, instead: NONE.clone() }
+    }
+}
+
+impl<'a> From<&'a ServicesInForce> for InForce<'a> {
+    fn from(services: &'a ServicesInForce) -> Self {
+        InForce::new(&services.file, &services.instead)
+    }
+}
+
 impl<'a> From<&'a Arc<Services>> for InForce<'a> {
     fn from(services: &'a Arc<Services>) -> Self {
         InForce::from(&**services)

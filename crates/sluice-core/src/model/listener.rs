@@ -74,6 +74,11 @@ impl Ports {
         u32::from(self.last) - u32::from(self.first) + 1
     }
 
+    /// Whether a port is one of them.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+
     /// Whether the two share a port.
     pub fn overlaps(self, other: Ports) -> bool {
         self.first <= other.last && other.first <= self.last

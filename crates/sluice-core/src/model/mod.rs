@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
 pub use guard::{Guard, Limits, OnFull, Reason};
 pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
-pub use in_force::InForce;
+pub use in_force::{InForce, ServicesInForce};
 pub use listener::{Address, Listener, Ports, Protocol};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;

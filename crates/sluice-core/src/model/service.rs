@@ -45,6 +45,10 @@ pub struct Service {
     pub affinity: Option<u32>,
     /// Backends that clients do not stay on, because they are down or disabled.
     pub left: Vec<BackendName>,
+    /// Backends whose probes fail: what becomes of their flows is said in [`crate::flows`].
+    pub unhealthy: Vec<BackendName>,
+    /// Those that an operator disabled: likewise.
+    pub disabled: Vec<BackendName>,
     /// For [`Scheduler::Maglev`], the weight of each backend when everybody serves; empty: those of `backends`.
     pub full_weights: Vec<u16>,
     /// Who serves, in file order; may be empty.
@@ -71,6 +75,8 @@ impl Default for Service {
             fixed_grid: false,
             affinity: None,
             left: vec![],
+            unhealthy: vec![],
+            disabled: vec![],
             full_weights: vec![],
             backends: vec![],
         }

@@ -1,6 +1,8 @@
 //! Names of our chains and sets. All begin with a letter and hold only what nft 1.0.6 reads as one
 //! word; none is a keyword of nft.
 
+use std::net::IpAddr;
+
 use sluice_nft::{ChainName, Ip, SetName};
 
 use super::entry::Entry;
@@ -241,6 +243,28 @@ pub(super) fn path(entry: &Entry<'_>) -> String {
         ports => ports.to_string(),
     };
     format!("{}/{}/{address}/{ports}", entry.name, entry.listener.protocol)
+}
+
+/// The listener that a chain of its own belongs to, which [`path`] put into its name: `pick/web/tcp/any4/80`.
+pub(crate) fn listener_of(chain: &ChainName) -> Option<(Protocol, Ip, Address, Ports)> {
+    let path = ["pick/", "guard/"].iter().find_map(|kind| chain.as_str().strip_prefix(kind))?;
+    let mut words = path.rsplit('/');
+    let (ports, address, protocol) = (words.next()?, words.next()?, words.next()?);
+    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.as_str() == protocol)?;
+    let (ip, address) = match address {
+        "any4" => (Ip::V4, Address::Any),
+        "any6" => (Ip::V6, Address::Any),
+        address => {
+            let address: IpAddr = address.replace('-', ":").parse().ok()?;
+            (Ip::of(address), Address::Exact(address))
+        }
+    };
+    let ports = match ports.split_once('-') {
+        _ if ports == "any" => Ports::ALL,
+        Some((first, last)) => Ports { first: first.parse().ok()?, last: last.parse().ok()? },
+        None => Ports::single(ports.parse().ok()?),
+    };
+    Some((protocol, ip, address, ports))
 }
 
 #[cfg(test)]

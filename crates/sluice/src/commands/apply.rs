@@ -5,11 +5,13 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
+use sluice_core::flows::Affected;
 use sluice_core::model::{Config, InForce, Initial, Service, Services};
 use sluice_core::pool;
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
 use sluiced::fatal::{Exit, Fatal};
+use sluiced::flows;
 use sluiced::forwarding::{self, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use sluiced::sysctls::Sysctls;
@@ -80,6 +82,7 @@ impl Apply {
         let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
+        flows::settle(Affected::at_start(&services, reconciler.take_found()), services);
         drop(progress);
         match self.json {
             true => output::print_json(&Report::of(&outcome))?,

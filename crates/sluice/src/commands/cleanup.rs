@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Args;
 use sluice_api::DEFAULT_SOCKET;
 use sluice_config::Loaded;
+use sluice_core::flows::Affected;
 use sluice_core::model::Services;
 use sluice_netlink::Proc;
 use sluiced::fatal::Fatal;
+use sluiced::flows;
 use sluiced::reconcile::Reconciler;
 use sluiced::sysctls::Sysctls;
 
@@ -19,9 +22,10 @@ use crate::{config, daemon, kernel, output};
 
 /// Remove everything sluice has put in the kernel
 ///
-/// Removes table `inet sluice`, and puts forwarding back to what it was if sluice switched it on. Connections that were
-/// translated go on only where another table has NAT rules, such as docker's; where this was the only one, they are not
-/// translated any more, and are reset or hang. Needs CAP_NET_ADMIN.
+/// Removes table `inet sluice`, and puts forwarding back to what it was if sluice switched it on. UDP flows that were
+/// translated are forgotten, so that their clients no longer reach a backend. Established connections go on only where
+/// another table has NAT rules, such as docker's; where this was the only one, they are not translated any more, and
+/// are reset or hang. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Cleanup {
@@ -47,7 +51,12 @@ impl Cleanup {
         output::log();
         let (state, _claim) = daemon::exclude(common.socket_or(&socket), state, "stop it first")?;
         let progress = Progress::of("cleanup: removing");
-        let removed = daemon::run(Reconciler::new(kernel::look()?).remove(&Services::new()))?;
+        let mut reconciler = Reconciler::new(kernel::look()?);
+        let found = reconciler.find();
+        let removed = daemon::run(reconciler.remove(&Services::new()))?;
+        if removed.is_ok() {
+            flows::settle(Affected::at_start(&Services::new(), found), Arc::default());
+        }
         // Whatever became of the table.
         let mut sysctls = Sysctls::new(Proc::default(), state);
         let mut left = sysctls.put_back();

@@ -154,7 +154,7 @@ impl Counter {
         loop {
             let changes = self.accounts.0.changes.load(Ordering::Acquire);
             let Some(services) = locked(&self.accounts.0.services).clone() else { return Ok(()) };
-            let owners = Owners::of(&services, |_| true);
+            let owners = Owners::of(&services);
             // Until other services are in force.
             while self.accounts.0.changes.load(Ordering::Acquire) == changes {
                 let wait = due.saturating_duration_since(Instant::now()).min(INTERVAL);

@@ -15,6 +15,7 @@ use std::time::Duration;
 use sluice_api::Timestamp;
 use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
+use sluice_core::flows::Found;
 use sluice_core::model::{InForce, ServiceName};
 use sluice_core::origin::Origins;
 use sluice_core::plan::{Batch, Plan, Purpose};
@@ -49,6 +50,8 @@ pub struct Reconciler<D> {
     dataplane: D,
     /// What the kernel holds as far as we know; `None`: it has to be read.
     known: Option<Known>,
+    /// What the table of somebody before us leads where, until somebody asks.
+    found: Option<Found>,
     /// What it held when we last knew.
     inventory: Inventory,
     totals: Totals,
@@ -74,6 +77,7 @@ impl<D: Dataplane> Reconciler<D> {
         Reconciler {
             dataplane,
             known: None,
+            found: None,
             inventory: Inventory::default(),
             totals: Totals::default(),
             timings: Timings::default(),
@@ -243,6 +247,9 @@ impl<D: Dataplane> Reconciler<D> {
         let Transition { held, wanted, .. } = *transition;
         let Snapshot { table: current, counters, flags, generation } = found;
         let layout = Layout::of(current.as_ref());
+        if held.iter().next().is_none() {
+            self.found.get_or_insert_with(|| current.as_ref().map(Found::of).unwrap_or_default());
+        }
         let Rendered { table: desired, origins } = render(wanted, current.as_ref());
         let plan = diff(current.as_ref(), Some(&desired), &origins);
         plan.findings().iter().for_each(|finding| warn!("{finding}"));
@@ -337,6 +344,17 @@ impl<D: Dataplane> Reconciler<D> {
     /// What it takes to count new connections; `None`: the table has to be read first.
     pub fn countable(&self) -> Option<Countable> {
         self.known.as_ref().map(|known| Countable::of(&known.committed))
+    }
+
+    /// What was found at the start that flows may come from.
+    pub fn take_found(&mut self) -> Found {
+        self.found.take().unwrap_or_default()
+    }
+
+    /// The same, where there is no round before the table is removed.
+    pub fn find(&mut self) -> Found {
+        let read = self.dataplane.read().inspect_err(|error| warn!("{error} (flows stay where they are)"));
+        read.ok().and_then(|snapshot| snapshot.table).as_ref().map(Found::of).unwrap_or_default()
     }
 
     /// Removes the table, if there is one; `services` are those it was made equal to. Like a round, it is tried again

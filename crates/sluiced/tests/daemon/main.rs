@@ -1,6 +1,7 @@
 //! The whole daemon on a fake kernel, a made-up `/proc` and a real control socket.
 
 mod api;
+mod cleaner;
 mod foreign;
 mod health;
 mod host;

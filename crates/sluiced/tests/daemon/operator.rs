@@ -4,9 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use sluice_api::{Admin, Change, OverrideReply, OverrideRequest};
-use sluice_core::flows::Whither;
+use sluice_core::flows::Target;
+use sluice_core::model::{InForce, Ports};
 use sluice_nft::Errno;
-use sluiced::flows::Order;
 use sluiced::request::{Refused, Request};
 use tokio::time::sleep;
 
@@ -83,18 +83,45 @@ async fn backend_that_is_not_there_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn flows_of_a_disabled_backend_are_forgotten_and_spared_once_it_is_enabled() {
+async fn flows_of_a_disabled_backend_are_looked_at_and_it_is_told_that_it_is_back() {
     let host = Host::new(WEB);
     host.run(async |daemon| {
         daemon.status().await;
         host.forgotten.1.try_iter().for_each(drop);
+        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Drain)).await.unwrap();
+        assert!(host.forgotten.1.try_iter().next().is_none(), "a drain concerns no flow");
         say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Disabled)).await.unwrap();
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
-        let [Order::Forget(forget)] = &orders[..] else { panic!("{orders:?}") };
-        assert!(matches!(forget[0].to, Whither::Backend { reset: false, .. }), "{forget:?}");
+        let [order] = &orders[..] else { panic!("{orders:?}") };
+        let looks: Vec<_> = order.affected.soon.looks.iter().map(|look| look.target).collect();
+        let ports = Ports::single(8080);
+        assert_eq!(looks, [Target::Backend { address: "10.0.2.11".parse().unwrap(), ports }]);
+        assert!(order.affected.later.is_empty());
         say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Enabled)).await.unwrap();
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
-        assert_eq!(orders, [Order::Spare(forget.clone())]);
+        let [order] = &orders[..] else { panic!("{orders:?}") };
+        assert!(order.affected.soon.is_empty() && order.affected.later.is_empty(), "{order:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn flows_are_looked_at_once_the_kernel_has_what_they_are_judged_by() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.forgotten.1.try_iter().for_each(drop);
+        host.kernel().fail_commit(0, ENOMEM);
+        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Disabled)).await.unwrap_err();
+        assert!(host.forgotten.1.try_iter().next().is_none(), "the kernel still sends there");
+        sleep(Duration::from_secs(1)).await;
+        assert!(daemon.status().await.table.synced);
+        let orders: Vec<_> = host.forgotten.1.try_iter().collect();
+        let [order] = &orders[..] else { panic!("{orders:?}") };
+        assert_eq!(order.affected.soon.looks.len(), 1, "{order:?}");
+        let services = InForce::from(&*order.services);
+        let (_, web) = services.iter().next().unwrap();
+        assert_eq!(web.disabled.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["10.0.2.11:8080"]);
     })
     .await;
 }

@@ -7,9 +7,8 @@ use sluice_nft::Errno;
 
 use crate::host::{FORWARD6, Host};
 use crate::{WEB, WEB3};
-use sluice_core::flows::Whither;
+use sluice_core::flows::Target;
 use sluice_core::model::Ports;
-use sluiced::flows::Order;
 use sluiced::request::Request;
 
 const ENOMEM: Errno = Errno(12);
@@ -213,25 +212,22 @@ async fn batches_of(from: &str, to: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn flows_of_a_removed_backend_are_retired_and_spared_once_it_is_back() {
+async fn flows_of_a_removed_backend_are_looked_at_a_little_later() {
     let host = Host::new(WEB3);
     host.run(async |daemon| {
         daemon.status().await;
         host.forgotten.1.try_iter().for_each(drop);
         assert!(daemon.reload_with(WEB).await.ok);
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
-        let [Order::Retire(retired)] = &orders[..] else { panic!("{orders:?}") };
-        let to = Whither::Backend {
-            address: "10.0.2.13".parse().unwrap(),
-            ports: Ports { first: 8080, last: 8080 },
-            reset: false,
-        };
-        assert_eq!(retired.iter().map(|flows| &flows.to).collect::<Vec<_>>(), [&to]);
-        assert!(daemon.reload_with(&WEB.replace("web:", "other:")).await.ok);
-        let moves = |order: &Order| !matches!(order, Order::Forget(_));
-        assert_eq!(host.forgotten.1.try_iter().find(moves), None, "another name moves nobody");
+        let [order] = &orders[..] else { panic!("{orders:?}") };
+        let looks: Vec<_> = order.affected.later.looks.iter().map(|look| look.target).collect();
+        let ports = Ports::single(8080);
+        assert_eq!(looks, [Target::Backend { address: "10.0.2.13".parse().unwrap(), ports }]);
+        assert!(order.affected.soon.is_empty(), "it still answers");
         assert!(daemon.reload_with(WEB3).await.ok);
-        assert_eq!(host.forgotten.1.try_iter().find(moves), Some(Order::Spare(retired.clone())));
+        let orders: Vec<_> = host.forgotten.1.try_iter().collect();
+        let [order] = &orders[..] else { panic!("{orders:?}") };
+        assert!(order.affected.soon.is_empty() && order.affected.later.is_empty(), "{order:?}");
     })
     .await;
 }

@@ -1,8 +1,9 @@
 //! A model of conntrack: flows come into being as the rules have them, and the daemon's flow cleaner works on it.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use sluice_core::census::{Census, Way};
 use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
 use sluice_nft::trace::{Entry, Packet};
 use sluiced::flows::FlowTable;
+
+use crate::history::History;
 
 /// `IPS_DST_NAT` of the kernel.
 const DST_NAT: u32 = 1 << 5;
@@ -119,5 +122,9 @@ impl FlowTable for Conntrack {
 
     fn reset(&mut self, flows: &[Flow], _: Duration) -> io::Result<Reset> {
         Ok(Reset { ended: self.end(flows, true), untold: None })
+    }
+
+    fn local(&mut self) -> HashSet<IpAddr> {
+        History::local().into()
     }
 }

@@ -219,6 +219,7 @@ impl Model {
             admin: state.admin,
             weight: state.weight,
             is_up: state.up,
+            is_unhealthy: state.known && !state.up,
             is_full: full,
             ramp: self.ramp(key, service, now),
         }

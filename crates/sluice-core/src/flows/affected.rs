@@ -1,0 +1,136 @@
+//! Which flows a change concerns.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::{Found, Look, Scope, Target, Verdict, treatment};
+use crate::model::{Backend, InForce};
+use crate::owners::Owners;
+use crate::render::entry::{Entry, entries};
+use crate::transition::Transition;
+
+/// Flows that a change of services concerns: those on which [`Judge`](super::Judge) may now decide in another way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Affected {
+    /// Those that go nowhere useful now: to be looked at immediately, and once more a little later.
+    pub soon: Scope,
+    /// Those whose backend still answers although it is no longer theirs. Answers are under way: to be looked at a
+    /// little later only.
+    pub later: Scope,
+    /// Whether there may be another decision on any flow, even if only to keep it.
+    pub is_news: bool,
+}
+
+impl Affected {
+    /// By going from the services of a transition to others.
+    pub fn by(transition: &Transition<'_>) -> Self {
+        let (mut affected, held) = (Affected::default(), OnceCell::new());
+        for (name, before, after) in transition.differences() {
+            let old = before.map(|service| Entry::of(name, service)).unwrap_or_default();
+            let new = after.map(|service| Entry::of(name, service)).unwrap_or_default();
+            let mut pairs: BTreeMap<_, (Option<&Entry<'_>>, Option<&Entry<'_>>)> = BTreeMap::new();
+            for entry in &old {
+                pairs.entry((entry.listener, entry.ip.nfproto())).or_default().0 = Some(entry);
+            }
+            for entry in &new {
+                pairs.entry((entry.listener, entry.ip.nfproto())).or_default().1 = Some(entry);
+            }
+            for pair in pairs.into_values() {
+                match pair {
+                    (Some(was), Some(is)) if was.service.interface == is.service.interface => {
+                        affected.stays(was, is);
+                    }
+                    (was, is) => {
+                        affected.moves(was, is, || held.get_or_init(|| Owners::of(transition.held)));
+                    }
+                }
+            }
+        }
+        affected
+    }
+
+    /// At the start of a daemon, before which clients may have sent to our listeners, and which may have found the
+    /// table of an earlier one.
+    pub fn at_start<'a>(services: impl Into<InForce<'a>>, found: Found) -> Self {
+        let mut affected = Affected { is_news: true, ..Affected::default() };
+        let listeners = entries(services.into());
+        affected.soon.looks.extend(listeners.iter().map(|entry| look(entry, Target::Untranslated)));
+        affected.later.found = (!found.is_empty()).then(|| found.into());
+        affected
+    }
+
+    /// Adds what another change concerns.
+    pub fn merge(&mut self, other: Affected) {
+        self.soon.merge(other.soon);
+        self.later.merge(other.later);
+        self.is_news |= other.is_news;
+    }
+
+    /// A listener is there before and after.
+    fn stays(&mut self, was: &Entry<'_>, is: &Entry<'_>) {
+        let same = |(a, at): (&Entry<'_>, &Backend), b: &Backend| {
+            at.address == b.address && a.backend_ports(at) == is.backend_ports(b)
+        };
+        for backend in was.members() {
+            let now = is.members().find(|other| same((was, backend), other));
+            let now = now.map(|now| treatment(is.service, now));
+            match now {
+                Some(now) if now == treatment(was.service, backend) => continue,
+                Some(Verdict::Keep) => {}
+                Some(Verdict::Forget | Verdict::Reset) => {
+                    self.soon.looks.insert(look(was, to(was, backend)));
+                }
+                None => {
+                    self.later.looks.insert(look(was, to(was, backend)));
+                }
+            }
+            self.is_news = true;
+        }
+        let has = |backend: &Backend| was.members().any(|other| same((was, other), backend));
+        self.is_news |= !is.members().all(has);
+        if clients(was) != clients(is) {
+            self.soon.looks.extend(is.members().map(|backend| look(is, to(is, backend))));
+            self.is_news = true;
+        }
+        // No rule of ours may have met flows to a service without backends.
+        if was.backends.is_empty() != is.backends.is_empty() {
+            self.soon.looks.insert(look(is, Target::Untranslated));
+            self.is_news = true;
+        }
+    }
+
+    /// A listener comes, goes, or is on another interface.
+    fn moves<'o, 'a: 'o>(
+        &mut self,
+        was: Option<&Entry<'_>>,
+        is: Option<&Entry<'_>>,
+        held: impl FnOnce() -> &'o Owners<'a>,
+    ) {
+        self.is_news = true;
+        self.soon.looks.extend(was.or(is).map(|entry| look(entry, Target::Untranslated)));
+        if let Some(was) = was {
+            self.later.looks.extend(was.members().map(|backend| look(was, to(was, backend))));
+        }
+        if let Some(is) = is {
+            // Those that it takes from others.
+            for other in held().behind(is) {
+                self.later.looks.extend(other.members().map(|backend| look(is, to(other, backend))));
+            }
+        }
+    }
+}
+
+fn look(entry: &Entry<'_>, target: Target) -> Look {
+    Look { listener: entry.listener, ip: entry.ip, target }
+}
+
+fn to(entry: &Entry<'_>, backend: &Backend) -> Target {
+    Target::Backend { address: backend.address, ports: entry.backend_ports(backend) }
+}
+
+/// Who is let in.
+fn clients<'a>(entry: &Entry<'a>) -> Option<(&'a [IpNet], &'a [IpNet])> {
+    entry.service.guard.as_ref().map(|guard| (&*guard.allow, &*guard.deny))
+}

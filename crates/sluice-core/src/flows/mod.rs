@@ -1,0 +1,156 @@
+//! What becomes of flows that conntrack knows when who takes them changes.
+//!
+//! There is one rule, [`Judge::verdict`], and it looks at the services in force alone: not at what happened before, nor
+//! in which order. [`Affected`] says which flows are worth a look after a change.
+
+mod affected;
+mod found;
+mod scope;
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use sluice_nft::Ip;
+
+pub use self::affected::Affected;
+pub use self::found::Found;
+pub use self::scope::{Look, Scope, Target, Wanted};
+use crate::model::{Backend, Guard, InForce, OnDown, Protocol, Service};
+use crate::owners::{Owners, leads};
+use crate::render::entry::Entry;
+
+/// A flow, as conntrack has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Number of the protocol.
+    pub protocol: u8,
+    /// Source of the first packet.
+    pub client: SocketAddr,
+    /// Destination of the first packet, before translation.
+    pub to: SocketAddr,
+    /// Source of the answers.
+    pub backend: SocketAddr,
+    /// Destination of the answers.
+    pub back_to: SocketAddr,
+    /// Whether its destination was translated.
+    pub is_translated: bool,
+    /// Whether it is a TCP connection that nobody has answered yet.
+    pub is_opening: bool,
+    /// Whether somebody may still use it.
+    pub is_active: bool,
+}
+
+/// What becomes of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It stays.
+    Keep,
+    /// Its conntrack entry is deleted, so that its next packet is taken like that of a new flow.
+    Forget,
+    /// Both ends are told that it is over.
+    Reset,
+}
+
+/// Decides about flows by the services in force.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    owners: Owners<'a>,
+    /// Networks of guards, by the guard's place in memory, for those that are asked for.
+    guards: HashMap<*const Guard, OnceCell<Clients>>,
+}
+
+impl<'a> Judge<'a> {
+    /// `services` are those that the kernel has.
+    pub fn new(services: impl Into<InForce<'a>>) -> Self {
+        let services = services.into();
+        let guards = services.iter().filter_map(|(_, service)| service.guard.as_ref());
+        let asks = guards.filter(|guard| !guard.allow.is_empty() || !guard.deny.is_empty());
+        let guards = asks.map(|guard| (Arc::as_ptr(guard), OnceCell::new())).collect();
+        Judge { owners: Owners::of(services), guards }
+    }
+
+    /// What becomes of a flow that met our rules, or would now. Whether a flow is worth a look is said elsewhere: of one
+    /// that is translated, and that nobody takes now, we must have been the translator.
+    ///
+    /// UDP flows, and TCP connections that nobody has answered yet, stay only where some listener that could have taken
+    /// them leads now, to a backend that is neither unhealthy nor disabled, and for a client that is let in. Established
+    /// TCP connections stay, unless their backend is unhealthy and its service says `on_down: reset`.
+    ///
+    /// `is_local` tells addresses that this host is known to have.
+    pub fn verdict(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> Verdict {
+        let moves = flow.protocol == Protocol::Udp.number() || flow.is_opening;
+        let may_reset = flow.is_active && flow.is_translated;
+        if !moves && !may_reset {
+            return Verdict::Keep;
+        }
+        let takers = self.owners.takers(flow.protocol, Some(flow.client.ip()), flow.to, is_local);
+        let mut found = None;
+        for entry in takers.iter() {
+            let led = entry.members().filter(|backend| leads(entry, backend, flow.to, flow.backend));
+            for backend in led {
+                let treatment = match treatment(entry.service, backend) {
+                    Verdict::Keep if moves && self.refuses(entry, flow.client.ip()) => Verdict::Forget,
+                    treatment => treatment,
+                };
+                // The mildest: it may be of any of them.
+                found = Some(found.map_or(treatment, |other: Verdict| other.min(treatment)));
+            }
+        }
+        match (found, moves) {
+            (Some(Verdict::Keep), _) | (None, false) => Verdict::Keep,
+            (Some(Verdict::Reset), false) => Verdict::Reset,
+            (Some(Verdict::Forget), false) => Verdict::Keep,
+            (Some(_), true) => Verdict::Forget,
+            (None, true) if flow.is_translated || takers.is_certain => Verdict::Forget,
+            (None, true) => {
+                // One that only passes through without any translation does not notice.
+                let may_arrive = takers.iter().any(|entry| entry.service.interface.is_some());
+                let passes = flow.back_to == flow.client;
+                if may_arrive && passes { Verdict::Forget } else { Verdict::Keep }
+            }
+        }
+    }
+
+    fn refuses(&self, entry: &Entry<'_>, client: IpAddr) -> bool {
+        let Some(guard) = &entry.service.guard else { return false };
+        let clients = self.guards.get(&Arc::as_ptr(guard));
+        clients.is_some_and(|clients| clients.get_or_init(|| Clients::of(guard)).refuse(client))
+    }
+}
+
+/// What becomes of flows of a service to one of its backends, as far as that alone decides.
+pub(crate) fn treatment(service: &Service, backend: &Backend) -> Verdict {
+    let is_unhealthy = service.unhealthy.contains(&backend.name);
+    match () {
+        () if backend.weight > 0 => Verdict::Keep,
+        () if is_unhealthy && service.on_down == OnDown::Reset => Verdict::Reset,
+        () if is_unhealthy || service.disabled.contains(&backend.name) => Verdict::Forget,
+        () => Verdict::Keep,
+    }
+}
+
+/// Clients that a guard lets in, by ranges of addresses.
+#[derive(Debug)]
+struct Clients {
+    /// `None`: everybody.
+    allow: Option<BTreeMap<IpAddr, IpAddr>>,
+    deny: BTreeMap<IpAddr, IpAddr>,
+}
+
+impl Clients {
+    fn of(guard: &Guard) -> Self {
+        let ranges = |nets: &[IpNet]| nets.iter().map(|net| (net.network(), net.broadcast())).collect();
+        Clients { allow: (!guard.allow.is_empty()).then(|| ranges(&guard.allow)), deny: ranges(&guard.deny) }
+    }
+
+    fn refuse(&self, client: IpAddr) -> bool {
+        let is_in = |ranges: &BTreeMap<IpAddr, IpAddr>| {
+            let range = ranges.range(..=client).next_back();
+            range.is_some_and(|(first, last)| Ip::of(*first) == Ip::of(client) && client <= *last)
+        };
+        is_in(&self.deny) || self.allow.as_ref().is_some_and(|allow| !is_in(allow))
+    }
+}

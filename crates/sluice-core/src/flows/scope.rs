@@ -1,0 +1,113 @@
+//! Which flows are to be looked at.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use sluice_nft::Ip;
+
+use super::{Flow, Found};
+use crate::model::{Address, Listener, Ports};
+
+/// Flows that are to be looked at. Scopes are merged, not queued.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Flows of single listeners.
+    pub looks: HashSet<Look>,
+    /// And those of a table that was found in the kernel.
+    pub found: Option<Arc<Found>>,
+}
+
+/// Some flows that were addressed to a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Look {
+    /// Where they came in.
+    pub listener: Listener,
+    /// Their IP version.
+    pub ip: Ip,
+    /// Where they go.
+    pub target: Target,
+}
+
+/// Where flows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// To one backend.
+    Backend {
+        /// Its address.
+        address: IpAddr,
+        /// Its ports.
+        ports: Ports,
+    },
+    /// To where they were addressed: they began before anybody translated them.
+    Untranslated,
+}
+
+impl Scope {
+    /// Whether there is nothing to look at.
+    pub fn is_empty(&self) -> bool {
+        self.looks.is_empty() && self.found.is_none()
+    }
+
+    /// Adds those of another one.
+    pub fn merge(&mut self, other: Scope) {
+        if self.looks.is_empty() {
+            self.looks = other.looks;
+        } else {
+            self.looks.extend(other.looks);
+        }
+        self.found = other.found.or(self.found.take());
+    }
+
+    /// For asking about many flows.
+    pub fn wanted(&self) -> Wanted<'_> {
+        let mut wanted = Wanted { scope: self, exact: HashMap::new(), others: HashMap::new() };
+        for look in &self.looks {
+            let Listener { address, ports, protocol } = look.listener;
+            let protocol = protocol.number();
+            match (address, ports.as_single()) {
+                (Address::Exact(address), Some(port)) => {
+                    wanted.exact.entry((protocol, SocketAddr::new(address, port))).or_default().push(look);
+                }
+                (Address::Exact(address), None) => {
+                    wanted.others.entry((protocol, Some(address))).or_default().push(look);
+                }
+                (Address::Any, _) => wanted.others.entry((protocol, None)).or_default().push(look),
+            }
+        }
+        wanted
+    }
+}
+
+/// A scope, by what flows are looked up with.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    scope: &'a Scope,
+    exact: HashMap<(u8, SocketAddr), Vec<&'a Look>>,
+    others: HashMap<(u8, Option<IpAddr>), Vec<&'a Look>>,
+}
+
+impl Wanted<'_> {
+    /// Whether a flow is one of them.
+    pub fn contains(&self, flow: &Flow) -> bool {
+        let exact = self.exact.get(&(flow.protocol, flow.to));
+        let others = [Some(flow.to.ip()), None].into_iter();
+        let others = others.filter_map(|address| self.others.get(&(flow.protocol, address)));
+        exact.into_iter().chain(others).flatten().any(|look| look.fits(flow))
+            || self.scope.found.as_ref().is_some_and(|found| found.translated(flow))
+    }
+}
+
+impl Look {
+    /// Whether a flow of its protocol and address is one of these.
+    fn fits(&self, flow: &Flow) -> bool {
+        Ip::of(flow.to.ip()) == self.ip
+            && self.listener.ports.contains(flow.to.port())
+            && match self.target {
+                Target::Untranslated => !flow.is_translated,
+                Target::Backend { address, ports } => {
+                    flow.is_translated && flow.backend.ip() == address && ports.contains(flow.backend.port())
+                }
+            }
+    }
+}
