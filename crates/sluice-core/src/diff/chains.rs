@@ -117,17 +117,31 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Rules that let packets pass which others would lead on.
+/// Rules that let packets pass which others would lead on. One that stands behind those lets none of them pass: in front
+/// it would, and somebody else's may stand there.
 fn passing(rules: &[Rule]) -> Vec<Rule> {
-    rules.iter().filter(|rule| rule.0.last() == Some(&Statement::Accept)).cloned().collect()
+    before_dispatch(rules).filter(|rule| rule.0.last() == Some(&Statement::Accept)).cloned().collect()
 }
 
 /// The same, and rules that lead to where packets pass that no listener adopts.
 fn sorting(rules: &[Rule]) -> Vec<Rule> {
-    let leads_on = Statement::Goto(names::midstream());
-    let sorts =
-        |rule: &&Rule| matches!(rule.0.last(), Some(last) if *last == Statement::Accept || *last == leads_on);
-    rules.iter().filter(sorts).cloned().collect()
+    let sorts = |rule: &&Rule| rule.0.last() == Some(&Statement::Accept) || is_sorting(rule);
+    before_dispatch(rules).filter(sorts).cloned().collect()
+}
+
+/// Rules before the first that leads packets to a listener.
+fn before_dispatch(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
+    let leads = |statement: &Statement| {
+        matches!(
+            statement,
+            Statement::VerdictMap(..) | Statement::Goto(_) | Statement::Jump(_) | Statement::Dnat { .. }
+        )
+    };
+    rules.iter().take_while(move |rule| is_sorting(rule) || !rule.0.iter().any(leads))
+}
+
+fn is_sorting(rule: &Rule) -> bool {
+    rule.0.last() == Some(&Statement::Goto(names::midstream()))
 }
 
 /// These rules, then those that are not among them; without what somebody else wrote, which nobody

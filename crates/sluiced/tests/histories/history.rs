@@ -63,6 +63,8 @@ pub struct History<'a> {
     pub forwarding_off: Option<Instant>,
     /// Since when the state directory can be written to.
     pub state_since: Option<Instant>,
+    /// Whether the state directory was out of reach at some time: what a daemon changes then, the next does not know.
+    pub forgetful: bool,
     /// What the daemon remembers of the last moments is not known.
     unsure: bool,
 }
@@ -99,6 +101,7 @@ impl<'a> History<'a> {
             started: now,
             forwarding_off: None,
             state_since: Some(now),
+            forgetful: false,
             unsure: false,
         };
         history.observe().await?;
@@ -135,6 +138,7 @@ impl<'a> History<'a> {
             Event::ReadsFail(count) => self.machine.plane.fail_reads(*count),
             Event::StateDir(writable) => {
                 self.machine.state_dir(*writable);
+                self.forgetful |= !writable;
                 self.state_since = writable.then(|| *self.state_since.get_or_insert(Instant::now()));
             }
             Event::Restart(end, edits) => self.restart(*end, edits).await?,
@@ -272,21 +276,15 @@ impl<'a> History<'a> {
             },
         );
         let [service, backend] = [key.service.to_string(), key.backend.to_string()];
+        let was_faulty = self.machine.plane.is_faulty();
         let answer = self.machine.operator(OverrideRequest { service, backend, change }).await;
         self.learn();
         self.model.operator(&key, verb, Instant::now());
         self.unsure |= answer.is_none();
         match answer {
-            Some(Err(refused)) if !self.machine.plane.is_faulty() && self.table_is_fine().await => {
-                Err(format!("an operator was refused: {refused:?}"))
-            }
+            Some(Err(refused)) if !was_faulty => Err(format!("an operator was refused: {refused:?}")),
             _ => Ok(()),
         }
-    }
-
-    /// Whether no fault has put the table out of sync just now.
-    async fn table_is_fine(&mut self) -> bool {
-        self.machine.status().await.is_some_and(|status| status.table.synced)
     }
 
     fn flows(&mut self, listener: usize, client: Client) {

@@ -107,16 +107,14 @@ fn shortest(
     mut why: String,
     judge: impl Fn(&[Event]) -> history::Verdict,
 ) -> (Vec<Event>, String) {
-    let mut left = events.len();
-    while left > 0 {
-        left -= 1;
+    let mut index = 0;
+    while index < events.len() {
         let mut fewer = events.clone();
-        fewer.remove(left);
-        if let Err(wrong) = judge(&fewer)
-            && kind(&wrong) == kind(&why)
-        {
-            (events, why, left) = (fewer, wrong, left.max(1));
-            left = left.min(events.len());
+        fewer.remove(index);
+        match judge(&fewer) {
+            // What went before may be left out now, too.
+            Err(wrong) if kind(&wrong) == kind(&why) => (events, why, index) = (fewer, wrong, 0),
+            _ => index += 1,
         }
     }
     (events, why)
