@@ -102,13 +102,14 @@ impl Source for Interfaces {
 
     fn everything(&mut self) -> io::Result<Vec<Request>> {
         let networks = self.networks().map(Networks::of)?;
-        Ok(vec![Request::Networks(networks)])
+        Ok(vec![Request::Networks(networks), Request::Forwarding])
     }
 
     fn next(&mut self) -> io::Result<Vec<Request>> {
-        let Changes { networks, .. } = self.wait()?;
+        let Changes { networks, forwarding } = self.wait()?;
         let networks = if networks { Some(Networks::of(self.networks()?)) } else { None };
-        Ok(networks.map(Request::Networks).into_iter().collect())
+        let forwarding = forwarding.then_some(Request::Forwarding);
+        Ok(networks.map(Request::Networks).into_iter().chain(forwarding).collect())
     }
 }
 
@@ -169,11 +170,11 @@ mod tests {
         }
 
         fn everything(&mut self) -> io::Result<Vec<Request>> {
-            self.take("everything").map(|()| vec![Request::Foreign(Event::Lost), Request::Foreign(Event::Lost)])
+            self.take("everything").map(|()| vec![Request::Forwarding, Request::Foreign(Event::Lost)])
         }
 
         fn next(&mut self) -> io::Result<Vec<Request>> {
-            self.take("next").map(|()| vec![Request::Foreign(Event::Lost)])
+            self.take("next").map(|()| vec![Request::Forwarding])
         }
     }
 
