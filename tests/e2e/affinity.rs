@@ -20,7 +20,7 @@ fn affine(keys: &str, backends: &[u8]) -> String {
     )
 }
 
-/// Which backend each of some clients gets, over TCP and UDP, and another connection by each shows that it stays there.
+/// Which backend each of some clients gets. Further connections, over TCP and UDP, show that it stays there.
 fn homes(lab: &Lab) -> BTreeMap<String, String> {
     let mut homes = BTreeMap::new();
     for n in 1..=12 {
@@ -35,12 +35,11 @@ fn homes(lab: &Lab) -> BTreeMap<String, String> {
                 let from = format!("{client}:{}", any_port());
                 lab.client.udp_from(&from, &format!("{vip}:53")).unwrap().backend
             };
-            let home = [tcp(), udp()];
+            let home = tcp();
             for _ in 0..3 {
-                assert_eq!([tcp(), udp()], home, "{client} moved");
+                assert_eq!([udp(), tcp()], [&*home, &home], "{client} moved");
             }
-            let [tcp, udp] = home;
-            homes.extend([(format!("{client} tcp"), tcp), (format!("{client} udp"), udp)]);
+            homes.insert(client, home);
         }
     }
     homes
@@ -64,15 +63,93 @@ fn client_stays_through_reload_restart_and_crash() {
     drop(daemon);
 }
 
-#[test]
-fn client_of_another_port_of_the_same_backends_is_another_client() {
-    let lab = Lab::new();
-    let _daemon = lab.start(&affine("", &[11, 12, 13, 14]));
-    let home = |n, port: u16| {
-        lab.client.tcp_from(&format!("198.51.100.{n}:0"), &format!("203.0.113.10:{port}")).unwrap().backend
+/// Which backend some clients get at a port, over TCP.
+fn homes_at(lab: &Lab, port: u16) -> Vec<String> {
+    let client = |n: u8| {
+        [(format!("198.51.100.{n}:0"), "203.0.113.10"), (format!("[2001:db8:c::{n}]:0"), "[2001:db8::10]")]
     };
-    let differ = (1..=30).filter(|n| home(*n, 80) != home(*n, 81)).count();
-    assert!(differ > 8, "{differ} of 30");
+    let home =
+        |(from, vip): (String, &str)| lab.client.tcp_from(&from, &format!("{vip}:{port}")).unwrap().backend;
+    (1..=20).flat_map(client).map(home).collect()
+}
+
+/// Clients that go to port 80 first go to port 443 then; `backends` are on those ports or on 8080.
+fn ports(listen: &[&str], backends: [&str; 4]) -> String {
+    format!(
+        "services: {{web: {{listen: [{}], backends: [{}], scheduler: random, affinity: 10m}}}}",
+        listen.join(", "),
+        backends.join(", ")
+    )
+}
+
+const ON_8080: [&str; 4] = ["10.0.2.11:8080", "10.0.2.12:8080", "'[fd00:2::11]:8080'", "'[fd00:2::12]:8080'"];
+
+#[test]
+fn client_of_one_port_is_known_at_every_other_of_the_service() {
+    let lab = Lab::new();
+    for backend in &lab.backends[..2] {
+        backend.serve(80);
+        backend.serve(443);
+    }
+    let listen = ["203.0.113.10:80", "203.0.113.10:443", "'[2001:db8::10]:80'", "'[2001:db8::10]:443'"];
+    let mixed = ["10.0.2.11", "10.0.2.12:8080", "'[fd00:2::11]'", "'[fd00:2::12]:8080'"];
+    let kept = ["10.0.2.11", "10.0.2.12", "'[fd00:2::11]'", "'[fd00:2::12]'"];
+    for backends in [ON_8080, kept, mixed] {
+        let daemon = lab.start(&ports(&listen, backends));
+        let homes = homes_at(&lab, 80);
+        for backend in ["b1", "b2"] {
+            assert!(homes.iter().filter(|home| *home == backend).count() > 5, "{homes:?}");
+        }
+        assert_eq!(homes_at(&lab, 443), homes, "{backends:?}");
+        assert_eq!(homes_at(&lab, 80), homes, "{backends:?}");
+        drop(daemon);
+    }
+}
+
+#[test]
+fn client_stays_at_listeners_that_a_reload_adds_and_when_its_own_goes() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&ports(&["203.0.113.10:80", "'[2001:db8::10]:80'"], ON_8080));
+    let homes = homes_at(&lab, 80);
+    let all = [
+        "203.0.113.10:22",
+        "'[2001:db8::10]:22'",
+        "203.0.113.10:80",
+        "'[2001:db8::10]:80'",
+        "203.0.113.10:443",
+        "'[2001:db8::10]:443'",
+    ];
+    daemon.reload(&ports(&all, ON_8080));
+    assert_eq!(homes_at(&lab, 443), homes);
+    assert_eq!(homes_at(&lab, 22), homes);
+    daemon.crash();
+    let mut daemon = lab.start(&ports(&all[2..], ON_8080));
+    assert_eq!(homes_at(&lab, 443), homes);
+    daemon.reload(&ports(&all[4..], ON_8080));
+    assert_eq!(homes_at(&lab, 443), homes);
+    drop(daemon);
+}
+
+#[test]
+fn client_of_another_service_at_the_same_address_is_another_client() {
+    let lab = Lab::new();
+    let service = |port| {
+        let listen = format!("203.0.113.10:{port}, '[2001:db8::10]:{port}'");
+        format!(
+            "{{listen: [{listen}], backends: [{}], scheduler: random, affinity: 10m}}",
+            ON_8080.join(", ")
+        )
+    };
+    let mut daemon = lab.start(&format!("services: {{a: {}, b: {}}}", service(80), service(81)));
+    let (at_80, at_81) = (homes_at(&lab, 80), homes_at(&lab, 81));
+    let differ = at_80.iter().zip(&at_81).filter(|(a, b)| a != b).count();
+    assert!(differ > 5, "{differ} of 40");
+    // Clients of a port that goes to another service are not led to backends of the first.
+    let b = service(80).replace("10.0.2.11", "10.0.2.13").replace("10.0.2.12", "10.0.2.14");
+    let b = b.replace("::11", "::13").replace("::12", "::14");
+    daemon.reload(&format!("services: {{a: {}, b: {b}}}", service(81)));
+    assert_eq!(homes_at(&lab, 81), at_81);
+    assert!(homes_at(&lab, 80).iter().all(|home| home == "b3" || home == "b4"));
 }
 
 #[test]
@@ -124,7 +201,7 @@ fn affinity_ends_in_time_and_is_listed_and_counted() {
     let _daemon = lab.start(&affine("", &[11, 12]).replace("affinity: 10m", "affinity: 1s"));
     assert_eq!(lab.client.tcp_times(20, "203.0.113.10:80").len(), 20);
     let listed = lab.balancer.sh("nft list ruleset");
-    assert!(listed.contains("10.0.1.2 . 203.0.113.10 . tcp . 80 timeout 1s expires"), "{listed}");
+    assert!(listed.contains("10.0.1.2 . 203.0.113.10 . 80 timeout 1s expires"), "{listed}");
     let counted = || {
         let status = lab.sluice(&["status", "--json"]).expect(0).json();
         let of = |backend: &serde_json::Value| backend["connections_total"].as_u64().unwrap();

@@ -69,6 +69,35 @@ fn hairpin_follows_an_interface_that_is_renamed_or_vanishes() {
 }
 
 #[test]
+fn hairpin_in_the_network_of_a_labelled_address_is_masqueraded() {
+    let lab = Lab::new();
+    lab.balancer.ip("addr add 10.9.1.1/24 dev eth1 label eth1:1");
+    lab.backends[0].ip("addr add 10.9.1.11/24 dev eth0");
+    lab.backends[0].serve_on("10.9.1.11:8080");
+    lab.backends[3].ip("addr add 10.9.1.14/24 dev eth0");
+    let service = |source: &str| {
+        format!(
+            "services: {{web: {{listen: '203.0.113.10:80', source: {source}, backends: ['10.9.1.11:8080']}}}}"
+        )
+    };
+    let mut daemon = lab.start(&service("auto"));
+    let seen = |client: &str| {
+        let answer = lab.backends[3].tcp_from(&format!("{client}:0"), "203.0.113.10:80");
+        answer.ok().map(|answer| answer.peer.ip().to_string())
+    };
+    assert_eq!(seen("10.9.1.14").as_deref(), Some("10.9.1.1"));
+    daemon.reload(&service("preserve"));
+    assert_eq!(seen("10.9.1.14").as_deref(), Some("10.9.1.1"));
+    // The same for an address that comes while the daemon runs.
+    lab.balancer.ip("addr add 10.9.2.1/24 dev eth1 label eth1:2");
+    lab.backends[0].ip("addr add 10.9.2.11/24 dev eth0");
+    lab.backends[0].serve_on("10.9.2.11:8080");
+    lab.backends[3].ip("addr add 10.9.2.14/24 dev eth0");
+    daemon.reload(&service("auto").replace("10.9.1.11", "10.9.2.11"));
+    eventually("the new network is known", || (seen("10.9.2.14")? == "10.9.2.1").then_some(()));
+}
+
+#[test]
 fn backends_on_ports_of_a_bridge_serve_others_and_each_other() {
     let lab = Lab::new();
     // The balancer's wire to the backends becomes a port of a bridge that has the address.

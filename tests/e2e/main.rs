@@ -15,6 +15,7 @@ mod empty;
 mod explain;
 mod failures;
 mod flows;
+mod forwarding;
 mod guard;
 mod hairpin;
 mod health;

@@ -2,32 +2,58 @@
 
 use std::collections::HashSet;
 
-use sluice_nft::{Data, Ip, Key, Octets, SetName, Table};
+use sluice_nft::{Data, Ip, Key, SetName, Table};
 
-use crate::model::InForce;
-use crate::render::affinity::keeping;
+use crate::model::{InForce, Service};
+use crate::render::affinity::{Remembered, keeping};
 use crate::render::entry::Entry;
-use crate::render::names;
+use crate::render::{Layout, affinity};
+
+/// A map of the table that remembers clients.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Its name.
+    pub name: SetName,
+    ip: Ip,
+    kind: Remembered,
+}
 
 /// The maps that remember clients, of those that a table has.
-pub fn maps(table: &Table) -> impl Iterator<Item = (Ip, SetName)> + '_ {
-    let maps = Ip::ALL.into_iter().map(|ip| (ip, names::clients(ip)));
-    maps.filter(|(_, name)| table.sets.contains_key(name))
+pub fn maps(table: &Table) -> impl Iterator<Item = Clients> + '_ {
+    affinity::maps(table).map(|(ip, kind, name)| Clients { name, ip, kind })
+}
+
+/// Whether some client may have to leave its backend when this changes to that.
+pub fn may_leave(before: &Service, after: Option<&Service>) -> bool {
+    let stays = |after: &Service| {
+        after.affinity.is_some()
+            && after.enabled == before.enabled
+            && after.listeners == before.listeners
+            && after.left == before.left
+            && after.backends == before.backends
+    };
+    before.affinity.is_some() && !after.is_some_and(stays)
 }
 
 /// Elements of such a map that lead to a backend which its service no longer has, or which is down or disabled.
-pub fn stale(services: InForce<'_>, ip: Ip, elements: Vec<(Key, Data)>) -> Vec<(Key, Data)> {
+/// `layout` is that of the table.
+pub fn stale(
+    services: InForce<'_>,
+    layout: &Layout,
+    clients: &Clients,
+    elements: Vec<(Key, Data)>,
+) -> Vec<(Key, Data)> {
     let affine = services.iter().filter(|(_, service)| service.affinity.is_some());
     let mut held = HashSet::new();
-    for entry in affine.flat_map(|(name, service)| Entry::of(name, service)).filter(|entry| entry.ip == ip) {
-        let Some((address, port)) = entry.exact() else { continue };
-        let listener = Key::EMPTY.address(address).protocol(entry.protocol()).port(port);
-        for backend in keeping(&entry) {
-            let port = backend.port.translate(entry.listener.ports, port);
-            held.insert((listener, Octets::EMPTY.address(backend.address).port(port)));
+    for entry in affine.flat_map(|(name, service)| Entry::of(name, service)) {
+        let Some((address, port)) = entry.exact().filter(|_| entry.ip == clients.ip) else { continue };
+        let Some(number) = layout.group(address, entry.protocol(), port) else { continue };
+        let group = Key::EMPTY.address(address).slot(number);
+        for backend in keeping(&entry).filter(|backend| Remembered::of(backend) == clients.kind) {
+            held.insert((group, clients.kind.data(&entry, backend, port)));
         }
     }
-    let width = if ip == Ip::V4 { 4 } else { 16 };
+    let width = if clients.ip == Ip::V4 { 4 } else { 16 };
     let is_held = |(key, data): &(Key, Data)| match data {
         Data::Value(backend) => held.contains(&(Key::EMPTY.with(&key.as_slice()[width..]), *backend)),
         _ => false,

@@ -7,6 +7,7 @@ use sluice_nft::trace::{Host, Outcome, Packet, Trace, Tracer};
 use sluice_nft::{Data, Field, Ip, Key, Operand, Pick, SetName, Statement, Table};
 
 use crate::model::{InForce, Listener, Reason, ServiceName};
+use crate::render::affinity::is_map;
 use crate::render::entry::Entry;
 use crate::render::{names, way_names};
 
@@ -136,6 +137,7 @@ fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> F
     let mut source = SourceSeen::Client;
     for visit in &trace.visits {
         match statement(table, visit) {
+            Some(Statement::Dnat { map, .. }) if is_map(map) => {}
             Some(Statement::Dnat { ip, key, map, port }) => {
                 let Some(Operand::Pick(pick)) = key.last() else { continue };
                 by = match pick {

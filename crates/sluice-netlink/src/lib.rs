@@ -29,6 +29,7 @@ mod netlink;
 mod object;
 mod read;
 mod reply;
+mod rtnetlink;
 mod rule;
 mod set;
 mod socket;
@@ -41,7 +42,7 @@ mod watch;
 
 pub use counter_reader::CounterReader;
 pub use features::{Missing, ProbeError, probe};
-pub use interfaces::{Interfaces, networks};
+pub use interfaces::{Changes, Interfaces, networks};
 pub use monitor::{Change, Event, Monitor};
 pub use netlink::{Hold, Netlink, OpenError};
 pub use sysctl::{Proc, SysctlError, switched};

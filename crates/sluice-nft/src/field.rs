@@ -242,6 +242,11 @@ pub enum Pick {
 }
 
 impl Pick {
+    /// The same number for every packet. nft takes no plain number in the key of a map lookup, for want of a type.
+    pub fn constant(number: u32) -> Self {
+        Pick::Random { modulus: 1, offset: number }
+    }
+
     /// Number of slots and the first one.
     pub fn range(&self) -> (u32, u32) {
         match *self {
@@ -274,8 +279,6 @@ pub enum Operand {
     Field(Field),
     /// A slot number.
     Pick(Pick),
-    /// A port that is the same for every packet.
-    Port(u16),
     /// An address of the packet, of which all but so many leading bits are zero.
     Prefix(Field, u8),
 }
@@ -286,7 +289,6 @@ impl Operand {
         match self {
             Operand::Field(field) => field.width(),
             Operand::Pick(_) => 4,
-            Operand::Port(_) => 2,
             Operand::Prefix(field, _) => field.width(),
         }
     }
@@ -296,7 +298,7 @@ impl Operand {
         match self {
             Operand::Field(field) | Operand::Prefix(field, _) => std::slice::from_ref(field),
             Operand::Pick(Pick::Jhash { on, .. }) => on,
-            Operand::Pick(_) | Operand::Port(_) => &[],
+            Operand::Pick(_) => &[],
         }
     }
 
@@ -304,7 +306,6 @@ impl Operand {
         match self {
             Operand::Field(field) => f.write_str(&names(*field)),
             Operand::Pick(pick) => pick.write(f, names),
-            Operand::Port(port) => write!(f, "{port}"),
             Operand::Prefix(field, bits) => {
                 write!(f, "{} & ", names(*field))?;
                 field.write_value(f, mask(field.width(), *bits).as_slice())
@@ -316,7 +317,6 @@ impl Operand {
         match self {
             Operand::Field(field) | Operand::Prefix(field, _) => field.write_value(f, value),
             Operand::Pick(_) => write!(f, "{}", u32::from_ne_bytes(value.try_into().unwrap_or_default())),
-            Operand::Port(_) => Field::Dport.write_value(f, value),
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod census;
 pub mod connections;
 pub mod fatal;
 pub mod flows;
+pub mod followers;
 pub mod forwarding;
 pub mod http;
 pub mod logging;

@@ -5,13 +5,12 @@
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_core::model::Networks;
-use sluice_netlink::{CounterReader, Hold, Interfaces, Monitor, Netlink, ProbeError, Proc, memory, networks};
+use sluice_netlink::{CounterReader, Hold, Netlink, ProbeError, Proc, memory};
 use sluice_nft::Table;
 use sluice_probe::Prober;
 use sluiced::args::Args;
@@ -23,7 +22,7 @@ use sluiced::flows::Flows;
 use sluiced::notify::Notify;
 use sluiced::request::Request;
 use sluiced::tasks::{self, Surroundings};
-use sluiced::{logging, request};
+use sluiced::{followers, logging, request};
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info, warn};
 
@@ -108,55 +107,17 @@ fn open() -> Result<Netlink, Fatal> {
     Ok(netlink)
 }
 
-/// Has a thread pass on what others do.
+/// Has a thread pass on what others commit.
 fn listen(netlink: &Netlink, asking: Sender<Request>) -> Result<(), Fatal> {
-    let fatal = |error| Fatal::new(Exit::Runtime, error, "raise the limits of the process");
-    let monitor = Monitor::open(netlink.port()).map_err(fatal)?;
-    let thread = thread::Builder::new().name("monitor".to_owned()).spawn(|| tell(monitor, asking));
-    thread.map(drop).map_err(fatal)
+    followers::follow_commits(netlink.port(), asking)
+        .map_err(|error| Fatal::new(Exit::Runtime, error, "raise the limits of the process"))
 }
 
-/// Where the host is. Has a thread tell when that changes.
+/// Where the host is. Has a thread tell when that, or forwarding, changes.
 fn follow_networks(asking: Sender<Request>) -> Result<Networks, Fatal> {
-    let fatal = |error| {
+    followers::follow_interfaces(asking).map_err(|error| {
         Fatal::new(Exit::Runtime, format!("look at interfaces: {error}"), "raise the limits of the process")
-    };
-    // What happens after the first look is heard.
-    let interfaces = Interfaces::open().map_err(fatal)?;
-    let now = networks().map(Networks::of).map_err(fatal)?;
-    let follow = move || {
-        loop {
-            let networks = interfaces.wait().and_then(|()| networks());
-            let told = match networks {
-                Ok(networks) => asking.blocking_send(Request::Networks(Networks::of(networks))),
-                Err(error) => {
-                    return error!(
-                        "follow interfaces: {error} (sources `auto` and `preserve` stay as they are)"
-                    );
-                }
-            };
-            if told.is_err() {
-                return;
-            }
-        }
-    };
-    let thread = thread::Builder::new().name("interfaces".to_owned()).spawn(follow);
-    thread.map(|_| now).map_err(fatal)
-}
-
-/// Passes on what others do, until nobody wants to know.
-fn tell(mut monitor: Monitor, asking: Sender<Request>) {
-    loop {
-        let told = match monitor.wait() {
-            Ok(event) => asking.blocking_send(Request::Foreign(event)),
-            Err(error) => {
-                return error!("events of nftables: {error} (from now on only refresh sees changes)");
-            }
-        };
-        if told.is_err() {
-            return;
-        }
-    }
+    })
 }
 
 /// Probes take a descriptor each while they are under way.

@@ -29,6 +29,8 @@ pub enum Request {
     Foreign(Event),
     /// The host is in these networks now.
     Networks(Networks),
+    /// Somebody may have switched forwarding on or off.
+    Forwarding,
     /// Stop in order, as the file says.
     Stop,
     /// Stop, and leave everything to the daemon that is started next.

@@ -12,7 +12,7 @@
 //!            +-----------+-----------+----- monitor        |
 //!                        |                  (a thread: commits of others)
 //!                        +----------------- interfaces     |
-//!                        |                  (a thread: addresses that change)
+//!                        |                  (a thread: addresses and forwarding)
 //!                        | Request (bounded)               |
 //!                        v                                 |
 //!      +--------------------------------------+            |
@@ -176,6 +176,7 @@ pub async fn run<D: Dataplane>(
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
+                Some(Request::Forwarding) => daemon.check_forwarding(),
                 Some(Request::Stop) | None => break false,
                 Some(Request::HandOver) => break true,
             },

@@ -92,7 +92,8 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Makes sure that forwarding is still as configured.
+    /// Makes sure that forwarding is as configured: in rounds, and when somebody changed it. Switching it on is heard of as a
+    /// change, too, which finds nothing to do.
     pub(crate) fn check_forwarding(&mut self) {
         let result = ensure_forwarding(&mut self.sysctls, &self.config);
         let before = self.forwarding.take();

@@ -1,5 +1,7 @@
 //! What only listeners of one address and one port can have.
 
+use std::net::IpAddr;
+
 use sluice_core::model::{Address, Listener, Protocol, Service};
 
 use super::Elements;
@@ -18,8 +20,10 @@ pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: b
             format!("name each address and port, without `interface`, or {instead}"),
         ));
     };
-    if let (Some(_), Some(other)) = (policy.affinity, inexact) {
-        refuse("affinity", other, "use the scheduler source-hash");
+    match (policy.affinity, inexact) {
+        (Some(_), Some(other)) => refuse("affinity", other, "use the scheduler source-hash"),
+        (Some(_), None) => check_one_address(here, listeners),
+        (None, _) => {}
     }
     if !policy.synproxy {
         return;
@@ -31,5 +35,24 @@ pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: b
         ));
     } else if let Some(other) = inexact {
         refuse("synproxy", other, "remove `synproxy`");
+    }
+}
+
+/// A client is remembered with the address that it asked for: listeners at another one would not know it.
+fn check_one_address(here: &Here<'_>, listeners: &Elements<Listener>) {
+    let mut first: [Option<(IpAddr, &Listener)>; 2] = [None, None];
+    for listener in listeners.iter() {
+        let Address::Exact(address) = listener.address else { continue };
+        let (known, other) = *first[usize::from(address.is_ipv6())].get_or_insert((address, listener));
+        if known != address {
+            here.key("affinity").error_at_key(Fault::new(
+                format!(
+                    "`affinity` holds for the listeners at one address of each IP version; {other} and {listener} \
+                     are at two"
+                ),
+                "make a service for each address, or use the scheduler source-hash",
+            ));
+            return;
+        }
     }
 }

@@ -5,10 +5,11 @@
 //! maps stay small; every map makes all lookups of sets by name slower, so they stay few.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use sluice_nft::{Chain, ChainName, Ip, Operand, Set, SetName, Statement, Table};
 
-use super::names;
+use super::{affinity, names};
 use crate::slots::MAX_SLOTS;
 
 /// Listeners that share a map.
@@ -57,6 +58,8 @@ pub struct Layout {
     sets: BTreeMap<SetName, (Option<u32>, u32)>,
     /// Stripes by map, which follows from both.
     places: Places,
+    /// Numbers of affinity groups by address, protocol and port of their listeners.
+    groups: BTreeMap<(IpAddr, u8, u16), u32>,
 }
 
 impl Layout {
@@ -70,6 +73,9 @@ impl Layout {
         for (name, chain) in &table.chains {
             layout.put_chain(name, chain);
         }
+        if affinity::maps(table).next().is_some() {
+            layout.groups = affinity::groups(table).collect();
+        }
         let mut led_to = BTreeMap::<&SetName, u32>::new();
         for (Place { map: name, .. }, slots) in layout.chains.values() {
             *led_to.entry(name).or_default() += slots;
@@ -81,7 +87,8 @@ impl Layout {
         layout
     }
 
-    /// Follows a change of the table: what was held of these chains and sets makes way for what is there now.
+    /// Follows a change of the table: what was held of these chains and sets makes way for what is there now. Affinity
+    /// groups stay: listeners with affinity come and go with the whole table only.
     pub(crate) fn follow(&mut self, before: &Table, table: &Table, after: &Table) {
         for name in before.chains.keys() {
             if let Some((place, _)) = self.chains.remove(name) {
@@ -133,6 +140,16 @@ impl Layout {
         self.sets.get(set).map(|(_, held)| *held)
     }
 
+    /// The number of the affinity group that a listener is in.
+    pub(crate) fn group(&self, address: IpAddr, protocol: u8, port: u16) -> Option<u32> {
+        self.groups.get(&(address, protocol, port)).copied()
+    }
+
+    /// Addresses and numbers of all affinity groups.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (IpAddr, u32)> + '_ {
+        self.groups.iter().map(|((address, ..), number)| (*address, *number))
+    }
+
     pub(crate) fn places(&self) -> Places {
         self.places.clone()
     }
@@ -152,7 +169,7 @@ fn place_of(rule: &[Statement], sets: &BTreeMap<SetName, (Option<u32>, u32)>) ->
                 let (size, _) = sets.get(map)?;
                 Some((Place { map: map.clone(), base, size: (*size)? }, modulus))
             }
-            Operand::Field(_) | Operand::Port(_) | Operand::Prefix(..) => None,
+            Operand::Field(_) | Operand::Prefix(..) => None,
         },
         _ => None,
     })

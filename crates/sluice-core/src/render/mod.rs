@@ -6,6 +6,7 @@ pub(crate) mod affinity;
 pub(crate) mod capacity;
 mod dispatch;
 pub(crate) mod entry;
+mod groups;
 mod guard;
 mod invalid;
 mod layout;
@@ -21,6 +22,7 @@ use sluice_nft::{ChainName, Table};
 use crate::model::InForce;
 use crate::origin::Origins;
 use entry::Entry;
+use groups::Groups;
 pub use layout::Layout;
 pub(crate) use layout::Places;
 use source::Claims;
@@ -49,13 +51,14 @@ pub(crate) fn render_beside(services: InForce<'_>, current: Option<&Table>, layo
     let mut rendered = Rendered::default();
     let mut places = layout.places();
     let midstream = midstream::Counts::of(&entries).form();
+    let groups = Groups::of(&entries, layout);
     for entry in &entries {
-        enter(&mut rendered, entry, layout, &mut places, midstream);
+        enter(&mut rendered, entry, &groups, layout, &mut places, midstream);
     }
     dispatch::base_chains(&mut rendered.table, &entries, midstream);
     invalid::base_chain(&mut rendered, &entries);
     synproxy::base_chains(&mut rendered.table);
-    affinity::learn(&mut rendered.table, &entries);
+    affinity::learn(&mut rendered.table, &entries, &groups);
     reset::render(&mut rendered.table, &entries);
     source::render(&mut rendered, &entries, services.networks());
     capacity::size(&mut rendered.table, current);
@@ -73,8 +76,9 @@ pub(crate) fn render_own(
 ) -> Rendered {
     let mut rendered = Rendered::default();
     let mut places = layout.places();
+    let groups = Groups::of(entries, layout);
     for entry in entries {
-        enter(&mut rendered, entry, layout, &mut places, midstream);
+        enter(&mut rendered, entry, &groups, layout, &mut places, midstream);
         source::exact(&mut rendered, entry, claims);
     }
     capacity::keep(&mut rendered.table, layout);
@@ -82,14 +86,15 @@ pub(crate) fn render_own(
 }
 
 /// Renders where new flows of a listener go, and how they get there.
-fn enter(
+fn enter<'a>(
     rendered: &mut Rendered,
-    entry: &Entry<'_>,
+    entry: &Entry<'a>,
+    groups: &Groups<'a>,
     layout: &Layout,
     places: &mut Places,
     midstream: midstream::Form,
 ) {
-    let chain = way(rendered, entry, layout, places);
+    let chain = way(rendered, entry, groups, layout, places);
     dispatch::exact(rendered, entry, &chain);
     midstream::exact(rendered, entry, &chain, midstream);
     invalid::render(rendered, entry);
@@ -102,17 +107,24 @@ pub(crate) fn way_names(entry: &Entry<'_>) -> [ChainName; 2] {
 }
 
 /// Renders the chains that a new flow of a listener goes through, from the last to the first, which is returned.
-fn way(rendered: &mut Rendered, entry: &Entry<'_>, layout: &Layout, places: &mut Places) -> ChainName {
+fn way<'a>(
+    rendered: &mut Rendered,
+    entry: &Entry<'a>,
+    groups: &Groups<'a>,
+    layout: &Layout,
+    places: &mut Places,
+) -> ChainName {
     let pick = pick::render(rendered, entry, layout, places);
-    let known = affinity::render(rendered, entry, pick);
+    let known = affinity::render(rendered, entry, groups, pick);
     guard::render(rendered, entry, known)
 }
 
 /// Renders what counts for some listeners: pick chains and guards; `places` are for those that have none in the kernel.
 pub(crate) fn render_counted(entries: &[Entry<'_>], layout: &Layout, places: &mut Places) -> Rendered {
     let mut rendered = Rendered::default();
+    let groups = Groups::of(entries, layout);
     for entry in entries {
-        way(&mut rendered, entry, layout, places);
+        way(&mut rendered, entry, &groups, layout, places);
         invalid::render(&mut rendered, entry);
     }
     capacity::keep(&mut rendered.table, layout);

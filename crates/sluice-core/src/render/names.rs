@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use sluice_nft::{ChainName, Ip, SetName};
 
+use super::affinity::Remembered;
 use super::entry::Entry;
 use crate::model::{Address, HashOn, OnEmpty, Ports, Protocol, Reason, Scheduler, Source};
 
@@ -38,14 +39,30 @@ pub(super) fn unknown_clients(ip: Ip) -> SetName {
     format!("unknown-clients{}", ip.digit()).into()
 }
 
-/// The map that remembers clients.
-pub(crate) fn clients(ip: Ip) -> SetName {
-    format!("clients{}", ip.digit()).into()
+/// A map that remembers clients.
+pub(super) fn clients(ip: Ip, kind: Remembered) -> SetName {
+    match kind {
+        Remembered::AddressAndPort => format!("clients{}", ip.digit()),
+        Remembered::Address => format!("client-addresses{}", ip.digit()),
+    }
+    .into()
 }
 
-/// Where clients of exact listeners are known.
-pub(super) fn affinity(ip: Ip) -> ChainName {
-    format!("affinity{}", ip.digit()).into()
+/// Where clients of the affinity groups of this number are looked up: `affinity4/tcp/80`.
+pub(super) fn affinity(ip: Ip, protocol: Protocol, number: u32, kinds: &[Remembered]) -> ChainName {
+    let suffix = match kinds {
+        [Remembered::Address] => "/address",
+        [_] => "",
+        _ => "/both",
+    };
+    format!("affinity{}/{protocol}/{number}{suffix}", ip.digit()).into()
+}
+
+/// The number of the affinity groups that a chain looks clients up for.
+pub(super) fn affinity_number(chain: &ChainName) -> Option<u32> {
+    let mut parts = chain.as_str().split('/');
+    let (kind, _protocol) = (parts.next()?, parts.next()?);
+    ["affinity4", "affinity6"].contains(&kind).then(|| parts.next())??.parse().ok()
 }
 
 /// Which chain learns of flows to a port.
@@ -58,9 +75,17 @@ pub(super) fn learn_port(protocol: Protocol, port: u16) -> ChainName {
     format!("learn/{protocol}/{port}").into()
 }
 
-/// Translations that are learnt, of flows to a port, for so many seconds.
-pub(super) fn bound(ip: Ip, protocol: Protocol, port: u16, timeout: u32) -> SetName {
-    format!("bound{}/{protocol}/{port}/{timeout}s", ip.digit()).into()
+/// Translations that are learnt, of flows to a port, for affinity groups of a number, for so many seconds.
+pub(super) fn bound(
+    ip: Ip,
+    protocol: Protocol,
+    port: u16,
+    number: u32,
+    timeout: u32,
+    kind: Remembered,
+) -> SetName {
+    let suffix = if kind == Remembered::Address { "/address" } else { "" };
+    format!("bound{}/{protocol}/{port}/{number}/{timeout}s{suffix}", ip.digit()).into()
 }
 
 /// Where SYNs to listeners go that the host answers itself.

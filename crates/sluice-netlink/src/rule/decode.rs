@@ -111,7 +111,7 @@ impl<'a> Machine<'a> {
         let Hash { from, len, modulus, seed, offset, to } = hash;
         let on = self.take_key(from).into_iter().map(|part| match part {
             Operand::Field(field) => Some(field),
-            Operand::Pick(_) | Operand::Port(_) | Operand::Prefix(..) => None,
+            Operand::Pick(_) | Operand::Prefix(..) => None,
         });
         let on: Vec<Field> = on.collect::<Option<_>>()?;
         (!on.is_empty() && len == hashed_len(&on)).then_some(())?;
@@ -238,10 +238,6 @@ impl Value {
     fn part(&self) -> Option<Operand> {
         match self {
             Value::Operand(part) => Some(part.clone()),
-            Value::Constant(value) => match *value.as_slice() {
-                [a, b] => Some(Operand::Port(u16::from_be_bytes([a, b]))),
-                _ => None,
-            },
             _ => None,
         }
     }

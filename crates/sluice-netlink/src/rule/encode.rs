@@ -48,12 +48,15 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
             exprs.push(Nat { ip: *ip, what: Translation::Source { first: KEY, last: last_in } }.into());
         }
         Statement::Update { key, set, learn } => {
-            let data = KEY.plus(reserved(key));
             load_key(key, KEY, KEY.plus(reserved(key)), exprs)?;
             let keep = match learn {
                 Learn::Above(rate) => Keep::Above(*rate),
                 Learn::MoreThan(count) => Keep::MoreThan(*count),
                 Learn::Value(values, seconds) => {
+                    // nft starts the data at an old register, of which it has none left behind two IPv6 addresses.
+                    let aligned = KEY.plus(reserved(key).next_multiple_of(4));
+                    let fits = aligned.fits(values.iter().map(|part| words(part.width())).sum());
+                    let data = if fits { aligned } else { KEY.plus(reserved(key)) };
                     load_key(values, data, data, exprs)?;
                     Keep::Value(data, u64::from(*seconds) * 1000)
                 }
@@ -141,7 +144,6 @@ fn load_key(key: &[Operand], mut to: Register, scratch: Register, exprs: &mut Ve
                 let mask = mask(field.width(), *bits).as_slice().to_vec();
                 exprs.extend([load(*field, to), Bitwise { at: to, mask }.into()]);
             }
-            Operand::Port(port) => exprs.push(Immediate { data: port.to_be_bytes().to_vec(), to }.into()),
         }
         to = to.plus(words(part.width()));
     }

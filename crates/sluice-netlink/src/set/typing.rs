@@ -58,7 +58,6 @@ fn datatype_of(part: &Operand) -> u32 {
             Field::Iifname | Field::Oifname => 41,
         },
         Operand::Pick(_) => 4,
-        Operand::Port(_) => 13,
     }
 }
 
@@ -125,8 +124,6 @@ pub(super) fn encode_verdict() -> Vec<u8> {
 fn encode_part(part: &Operand) -> Vec<u8> {
     let (kind, properties) = match part {
         Operand::Field(field) | Operand::Prefix(field, _) => properties_of(*field),
-        // The type of a set says what is compared, not with what.
-        Operand::Port(_) => properties_of(Field::Dport),
         Operand::Pick(pick) => {
             let random = match pick {
                 Pick::Inc { .. } => Numgen::INCREMENTAL,

@@ -8,6 +8,7 @@ mod deleted;
 mod faults;
 mod foreign;
 mod hammer;
+mod interfaces;
 mod large;
 mod manners;
 mod monitor;

@@ -99,6 +99,14 @@ services:
     affinity: 90s
     deny: [198.51.100.66]
     backends: [10.0.2.11:8080, 10.0.2.12:8080]
+  affine-kept:
+    listen: [203.0.113.25:80, 203.0.113.25:443]
+    affinity: 90s
+    backends: [10.0.2.11, 10.0.2.12]
+  affine-mixed:
+    listen: [203.0.113.26:80, 203.0.113.26:443]
+    affinity: 2m
+    backends: [10.0.2.11, 10.0.2.12:8080]
   beside-from:
     listen: [203.0.113.22:81]
     backends: [10.0.2.11:8080]
@@ -118,7 +126,7 @@ services:
   affine:
     listen: "[2001:db8::23]:80"
     affinity: 10m
-    backends: ["[fd00::11]:8080", "[fd00::12]:8080"]
+    backends: ["[fd00::11]:8080", "[fd00::12]"]
 "#;
 
 /// The ruleset of [`SERVICES`].

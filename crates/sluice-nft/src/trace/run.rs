@@ -285,7 +285,6 @@ impl<'a> Run<'a> {
             key = match part {
                 Operand::Field(field) => key.with(self.view.load(*field)?.as_slice()),
                 Operand::Pick(pick) => key.slot(self.pick(place, pick)?),
-                Operand::Port(port) => key.port(*port),
                 Operand::Prefix(field, bits) => key.with(masked(self.view.load(*field)?, *bits).as_slice()),
             };
         }

@@ -267,7 +267,7 @@ fn report(explained: &Explanation, services: &Services) -> Report {
 fn live() -> Result<Option<Table>, Fatal> {
     let mut netlink = kernel::look()?;
     let Some(mut table) = netlink.read().map_err(kernel::unread)?.table else { return Ok(None) };
-    let maps: Vec<_> = affinity::maps(&table).map(|(_, name)| name).collect();
+    let maps: Vec<_> = affinity::maps(&table).map(|clients| clients.name).collect();
     for name in maps {
         let Some(map) = table.sets.get_mut(&name) else { continue };
         let learned = netlink.learned(&name, map).map_err(kernel::unread)?;

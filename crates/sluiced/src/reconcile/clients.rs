@@ -18,12 +18,9 @@ const AT_ONCE: usize = 1000;
 
 /// Whether some client may have to leave its backend.
 pub(super) fn may_leave(transition: &Transition<'_>) -> bool {
-    transition.differences().any(|(_, before, after)| {
-        before.is_some_and(|before| {
-            before.affinity.is_some()
-                && after.is_none_or(|after| before.left != after.left || before.backends != after.backends)
-        })
-    })
+    transition
+        .differences()
+        .any(|(_, before, after)| before.is_some_and(|before| affinity::may_leave(before, after)))
 }
 
 impl<D: Dataplane> Reconciler<D> {
@@ -31,13 +28,14 @@ impl<D: Dataplane> Reconciler<D> {
     pub(super) fn release_clients(&mut self, services: InForce<'_>) -> Result<(), Failure> {
         let Some(known) = &mut self.known else { return Ok(()) };
         let maps: Vec<_> = affinity::maps(known.committed.table()).collect();
-        for (ip, name) in maps {
-            let declaration = Arc::new(known.committed.table().sets[&name].declaration_only());
-            let of = ElementsOf { name, declaration };
+        for clients in maps {
+            let layout = known.committed.layout();
+            let declaration = Arc::new(known.committed.table().sets[&clients.name].declaration_only());
+            let of = ElementsOf { name: clients.name.clone(), declaration };
             let mut attempts = ATTEMPTS;
             loop {
                 let learned = self.dataplane.learned(&of.name, &of.declaration)?;
-                let stale = affinity::stale(services, ip, learned);
+                let stale = affinity::stale(services, &layout, &clients, learned);
                 let mut chunks = stale.chunks(AT_ONCE);
                 let deleted = chunks.try_for_each(|chunk| {
                     let steps = [Step::DeleteElements(of.clone(), chunk.to_vec())];

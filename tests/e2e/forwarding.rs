@@ -1,0 +1,65 @@
+//! Forwarding that others switch off while the daemon runs.
+
+use sluice_testkit::{Lab, eventually};
+
+const KEYS: [&str; 2] = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
+
+/// Without a refresh, so that nothing but the change itself can have it noticed.
+fn web(forwarding: &str) -> String {
+    format!(
+        "forwarding: {forwarding}\nrefresh: 0\nservices: {{web: {{listen: ['203.0.113.10:80', '[2001:db8::10]:80'], \
+         backends: ['10.0.2.11:8080', '[fd00:2::11]:8080']}}}}"
+    )
+}
+
+#[test]
+fn forwarding_switched_off_by_others_is_switched_on_at_once() {
+    let lab = Lab::new();
+    let daemon = lab.start(&web("manage"));
+    for key in KEYS {
+        for _ in 0..3 {
+            lab.balancer.set_sysctl(key, "0");
+            eventually("it is on again", || (lab.balancer.sysctl(key) == "1").then_some(()));
+        }
+    }
+    lab.balancer.sh("sysctl -qw net.ipv4.conf.all.forwarding=0");
+    eventually("it is on again", || (lab.balancer.sysctl(KEYS[0]) == "1").then_some(()));
+    for vip in ["203.0.113.10:80", "[2001:db8::10]:80"] {
+        lab.client.tcp(vip).expect("an answer");
+    }
+    daemon.stop();
+    assert_eq!(KEYS.map(|key| lab.balancer.sysctl(key)), ["0", "0"], "as before sluice");
+}
+
+#[test]
+fn forwarding_that_is_required_and_switched_off_shows_at_once_and_when_it_is_back() {
+    let lab = Lab::new();
+    KEYS.iter().for_each(|key| lab.balancer.set_sysctl(key, "1"));
+    let _daemon = lab.start(&format!("http: {{listen: '127.0.0.1:9180'}}\n{}", web("require")));
+    let synced = || lab.sluice(&["status", "--json"]).expect(0).json()["table"]["synced"] == true;
+    let healthy =
+        || lab.balancer.sh("curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:9180/healthz") == "200";
+    assert!(synced() && healthy());
+    for key in KEYS {
+        lab.balancer.set_sysctl(key, "0");
+        eventually("it is not in sync", || (!synced() && !healthy()).then_some(()));
+        let error = lab.sluice(&["status"]).expect(0).stdout;
+        assert!(error.contains(&format!("sysctl {} is 0", key.replace('/', "."))), "{error}");
+        assert_eq!(lab.balancer.sysctl(key), "0", "others are asked to");
+        lab.balancer.set_sysctl(key, "1");
+        eventually("it is in sync again", || (synced() && healthy()).then_some(()));
+    }
+}
+
+#[test]
+fn forwarding_left_to_others_is_left_alone() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web("ignore"));
+    for key in KEYS {
+        lab.balancer.set_sysctl(key, "1");
+        lab.balancer.set_sysctl(key, "0");
+        // A reload looks at forwarding, too.
+        lab.sluice(&["reload"]).expect(0);
+        assert_eq!(lab.balancer.sysctl(key), "0");
+    }
+}
