@@ -112,7 +112,8 @@ fn stop_and_cleanup_leave_established_connections_and_flows_of_others() {
     let ours = Sender::new(&lab.client, "10.0.1.2:7000", VIP);
     let theirs = Sender::new(&lab.client, "10.0.1.2:7001", "203.0.113.10:54");
     // Theirs goes first, and would not come back once it is gone.
-    (ours.reaches(Some("b1")), theirs.reaches(Some("b2")));
+    ours.reaches(Some("b1"));
+    theirs.reaches(Some("b2"));
     lab.balancer.sh("nft flush chain inet other nat");
     assert!(daemon.stop().success());
     ours.reaches(Some("b1"));
@@ -171,12 +172,15 @@ fn start_on_another_file_after_a_crash_forgets_where_the_old_one_led() {
     let daemon = lab.start(&yaml("203.0.113.10:53/udp", "11"));
     let [sender, local] = senders(&lab, VIP);
     let moved = Sender::new(&lab.client, "10.0.1.2:7001", "203.0.113.10:54");
-    (sender.reaches(Some("b1")), local.reaches(Some("b1")), moved.reaches(None));
+    sender.reaches(Some("b1"));
+    local.reaches(Some("b1"));
+    moved.reaches(None);
     daemon.crash();
     lab.configure(&yaml("203.0.113.10:54/udp", "12"));
     let daemon = Daemon::start(&lab);
     moved.reaches(Some("b2"));
-    (sender.reaches(None), local.reaches(None));
+    sender.reaches(None);
+    local.reaches(None);
     daemon.crash();
     lab.configure(&yaml("203.0.113.10:54/udp", "13"));
     let _daemon = Daemon::start(&lab);

@@ -2,14 +2,15 @@
 
 use std::io::Write;
 
-use sluice_api::Change;
+use sluice_api::{Change, ReloadStatus};
+use sluice_core::flows::Target;
+use sluice_core::model::Ports;
 use sluice_nft::Errno;
+use sluiced::request::Request;
+use tokio::sync::oneshot;
 
 use crate::host::{FORWARD6, Host};
 use crate::{WEB, WEB3};
-use sluice_core::flows::Target;
-use sluice_core::model::Ports;
-use sluiced::request::Request;
 
 const ENOMEM: Errno = Errno(12);
 
@@ -168,17 +169,22 @@ async fn file_that_takes_long_to_read_delays_nobody_else_and_those_who_ask_meanw
         let (file, fifo) = (host.path("sluice.yaml"), host.path("fifo"));
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         std::fs::rename(&fifo, &file).unwrap();
-        let ask = || async {
-            let (answer, reply) = tokio::sync::oneshot::channel();
-            daemon.requests.send(Request::Reload(Some(answer))).await.unwrap();
-            reply
+        // Returns when the daemon was asked; the reply comes later.
+        let ask = async |reply: oneshot::Sender<ReloadStatus>| {
+            daemon.requests.send(Request::Reload(Some(reply))).await.unwrap();
         };
-        let first = ask().await;
+        let (sender, first) = oneshot::channel();
+        ask(sender).await;
         // Whoever opens a FIFO to write waits until it is read, so this waits for the load to begin.
         let begun = file.clone();
         let fifo = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(begun));
         let mut fifo = fifo.await.unwrap().unwrap();
-        let later = [ask().await, ask().await, ask().await];
+        let mut later = vec![];
+        for _ in 0..3 {
+            let (sender, reply) = oneshot::channel();
+            ask(sender).await;
+            later.push(reply);
+        }
         assert_eq!(daemon.status().await.reload.generation, 1);
         daemon.set("web/10.0.2.11:8080", Change::Weight(Some(3))).await.unwrap();
         std::fs::rename(&file, host.path("fifo")).unwrap();

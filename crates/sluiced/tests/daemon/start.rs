@@ -159,7 +159,7 @@ async fn start_without_a_state_directory_serves_and_says_so_until_there_is_one()
         assert!(status.table.synced && status.table.present);
         assert_eq!(status.state.directory, state.display().to_string());
         let why = format!("open the state directory {}: Not a directory (os error 20)", state.display());
-        assert!(status.state.problems.iter().any(|problem| *problem == why), "{:?}", status.state.problems);
+        assert!(status.state.problems.contains(&why), "{:?}", status.state.problems);
 
         fs::remove_file(&state).unwrap();
         sleep(Duration::from_secs(61)).await;

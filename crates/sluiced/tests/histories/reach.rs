@@ -63,11 +63,6 @@ impl Reach {
         }
     }
 
-    /// How often this was reached.
-    pub fn times(&self, what: &str) -> usize {
-        self.counts.get(what).map_or(0, |(times, _)| *times)
-    }
-
     fn count(&mut self, what: String) {
         self.counts.entry(what.clone()).or_default().0 += 1;
         self.now.insert(what);
