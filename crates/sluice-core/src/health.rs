@@ -48,6 +48,11 @@ impl Machine {
         Machine { rise: check.rise, fall: check.fall, health, assumed_up, against: 0 }
     }
 
+    /// A backend that took new flows without a check until now: `initial` is for those that did not.
+    pub fn serving(check: &HealthCheck) -> Self {
+        Machine { assumed_up: true, ..Machine::new(check, Health::Unknown) }
+    }
+
     /// The same backend under another check: the verdict stays until the new check has had its say, also that of a
     /// backend whose health is unknown. Results that were counted under the old check do not count.
     #[must_use]

@@ -228,17 +228,17 @@ impl State {
     fn down_after<'a>(&self, wanted: impl IntoIterator<Item = &'a Watch>) -> Down {
         let is_down = |watch: &&Watch| match self.continued(watch) {
             Some((from, _)) => self.down.contains(from),
-            None => !Machine::new(&watch.check, watch.known).is_up(),
+            None => !begun(watch).is_up(),
         };
         Arc::new(wanted.into_iter().filter(is_down).map(|watch| watch.key.clone()).collect())
     }
 
     /// What a backend is known by from now on; `None`: by what it is known by already.
     fn entry(&self, watch: &Watch, job: JobId) -> Option<Entry> {
-        let Watch { key, target, check, known, .. } = watch;
+        let Watch { key, target, check, .. } = watch;
         let (target, check) = (*target, check.clone());
         let Some((from, entry)) = self.continued(watch) else {
-            let machine = Machine::new(&check, *known);
+            let machine = begun(watch);
             let (streak, since) = ((true, 0), Timestamp::now());
             return Some(Entry { target, check, job, machine, streak, since, last: None });
         };
@@ -258,6 +258,11 @@ impl State {
         let from = watch.from.as_ref()?;
         Some((from, self.backends.get(from)?))
     }
+}
+
+/// What is assumed of a backend that was not watched.
+fn begun(Watch { check, known, served, .. }: &Watch) -> Machine {
+    if *served { Machine::serving(check) } else { Machine::new(check, *known) }
 }
 
 impl Entry {
@@ -326,6 +331,7 @@ mod tests {
             target: ProbeTarget { address: [10, 0, 2, 11].into(), port: 80 },
             check: Arc::new(check),
             from: Some(key.clone()),
+            served: false,
             known: Health::Unknown,
         };
         let board = Board::default();

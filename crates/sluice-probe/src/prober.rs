@@ -33,6 +33,8 @@ pub struct Watch {
     /// The backend that it is, by the name that this has had so far; what is known of that is known of it. `None`, or one
     /// that is not watched: a new one.
     pub from: Option<BackendKey>,
+    /// Whether it took new flows without a probe until now. It goes on until its check has had its say.
+    pub served: bool,
     /// Health of a new one.
     pub known: Health,
 }

@@ -22,7 +22,14 @@ fn watch(service: &str, port: u16, fall: u16) -> Watch {
     let (probe, timeout) = (Probe::Tcp, Duration::from_secs(1));
     let check = HealthCheck { probe, port: None, interval, timeout, rise: 2, fall, initial: Initial::Up };
     let target = ProbeTarget { address: LOCALHOST, port };
-    Watch { key: key(service), target, check: Arc::new(check), from: None, known: Health::Unknown }
+    Watch {
+        key: key(service),
+        target,
+        check: Arc::new(check),
+        from: None,
+        served: false,
+        known: Health::Unknown,
+    }
 }
 
 /// Counts connections until it is dropped.

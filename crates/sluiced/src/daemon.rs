@@ -189,7 +189,11 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) fn expected(&self, services: &Services) -> (Standings, Vec<BackendKey>, Vec<Watch>) {
         let identity = Identity::between(&self.config.services, services);
         let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
-        let watches = watches(services, from, &HashMap::new());
+        let served = |key: &BackendKey| {
+            let before = self.config.services.get(&key.service);
+            before.is_some_and(|service| service.enabled && service.health.is_none())
+        };
+        let watches = watches(services, from, served, &HashMap::new());
         let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
         (standings, dropped, watches)
     }

@@ -45,7 +45,7 @@ impl<D: Dataplane> Daemon<D> {
         self.standings.overrides = overrides;
         let known =
             remembered.health.iter().map(|known| ((&*known.service, &*known.backend), known)).collect();
-        self.watch(watches(&services, |_, _| None, &known));
+        self.watch(watches(&services, |_, _| None, |_| false, &known));
         self.standings.hold(&services);
     }
 
@@ -150,11 +150,12 @@ impl<D: Dataplane> Daemon<D> {
     }
 }
 
-/// Which backends of a file are probed, and how. `from` says which backend of the file before each of them is, and `known`
-/// what an earlier daemon knew of new ones.
+/// Which backends of a file are probed, and how. `from` says which backend of the file before each of them is, `served`
+/// whether that took new flows without a probe, and `known` what an earlier daemon knew of new ones.
 pub(crate) fn watches(
     file: &Services,
     from: impl Fn(&ServiceName, &Backend) -> Option<BackendKey>,
+    served: impl Fn(&BackendKey) -> bool,
     known: &HashMap<(&str, &str), &Known>,
 ) -> Vec<Watch> {
     let mut watches = vec![];
@@ -172,7 +173,9 @@ pub(crate) fn watches(
                 Some(Known { healthy: false, .. }) => Health::Unhealthy,
             };
             let from = from(name, backend);
-            watches.push(Watch { key: key(name, backend), target, check: check.clone(), from, known });
+            let served = from.as_ref().is_some_and(&served);
+            let (key, check) = (key(name, backend), check.clone());
+            watches.push(Watch { key, target, check, from, served, known });
         }
     }
     watches

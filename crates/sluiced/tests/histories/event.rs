@@ -25,8 +25,8 @@ pub enum Event {
     Networks(usize),
     /// Somebody else edits our table.
     Foreign(Foreign),
-    /// Somebody switches forwarding off.
-    ForwardingOff,
+    /// Somebody switches forwarding off; the kernel tells of it, or that is lost.
+    ForwardingOff(bool),
     /// A commit to come fails, before it was carried out or after.
     CommitFails(usize, Failure, bool),
     /// Reads to come are interrupted.
@@ -174,7 +174,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         5 => (0..2 * LISTENERS.len(), any_client()).prop_map(|(listener, client)| Event::Flows(listener, client)),
         2 => few().prop_map(Event::Networks),
         2 => any_foreign().prop_map(Event::Foreign),
-        1 => Just(Event::ForwardingOff),
+        1 => any::<bool>().prop_map(Event::ForwardingOff),
         3 => (0usize..4, any_failure(), any::<bool>()).prop_map(|(nth, how, after)| Event::CommitFails(nth, how, after)),
         1 => (1usize..4).prop_map(Event::ReadsFail),
         1 => any::<bool>().prop_map(Event::StateDir),

@@ -61,6 +61,8 @@ pub struct History<'a> {
     pub started: Instant,
     /// Since when forwarding has been off.
     pub forwarding_off: Option<Instant>,
+    /// Whether the daemon was told of it.
+    pub told_forwarding: bool,
     /// Since when the state directory can be written to.
     pub state_since: Option<Instant>,
     /// Whether the state directory was out of reach at some time: what a daemon changes then, the next does not know.
@@ -100,6 +102,7 @@ impl<'a> History<'a> {
             before,
             started: now,
             forwarding_off: None,
+            told_forwarding: false,
             state_since: Some(now),
             forgetful: false,
             unsure: false,
@@ -130,9 +133,13 @@ impl<'a> History<'a> {
                 self.table = self.machine.plane.table();
                 self.machine.tell(Request::Foreign(TableEvent::Lost)).await;
             }
-            Event::ForwardingOff => {
+            Event::ForwardingOff(told) => {
                 self.machine.proc().set_sysctl(machine::FORWARD, "0").expect("a sysctl");
                 self.forwarding_off.get_or_insert(Instant::now());
+                self.told_forwarding = *told;
+                if *told {
+                    self.machine.tell(Request::Forwarding).await;
+                }
             }
             Event::CommitFails(nth, failure, after) => self.machine.plane.fail_commit(*nth, *failure, *after),
             Event::ReadsFail(count) => self.machine.plane.fail_reads(*count),

@@ -81,6 +81,9 @@ impl Model {
                     let found = former(&old.services, &self.config.services, name, service, backend, true)?;
                     before.get(&found).filter(|state| state.check.is_some()).map(|state| (state, check))
                 });
+                let served = former(&old.services, &self.config.services, name, service, backend, true)
+                    .and_then(|found| old.services.get(&found.service))
+                    .is_some_and(|before| before.enabled && before.health.is_none());
                 let (up, known, against) = match verdict {
                     Some((state, check))
                         if state.check.as_ref() == Some(check)
@@ -89,6 +92,8 @@ impl Model {
                         (state.up, state.known, state.against)
                     }
                     Some((state, _)) => (state.up, state.known, 0),
+                    // One that served without a check goes on until it is checked.
+                    None if served => (true, false, 0),
                     None => (check.as_ref().is_none_or(|(check, _)| check.initial == Initial::Up), false, 0),
                 };
                 let found = former(&old.services, &self.config.services, name, service, backend, false);

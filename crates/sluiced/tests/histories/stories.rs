@@ -5,9 +5,11 @@ use crate::event::Client::{Local, Outside};
 use crate::event::Edit::{Add, Fill, Of, Remove, Rename};
 use crate::event::End::{HandOver, Kill, Stop};
 use crate::event::Event::{
-    BadFile, CommitFails, Flows, ForwardingOff, Host, Networks, Operator, Pass, Reload, Restart, StateDir,
+    BadFile, CommitFails, Flows, Foreign, ForwardingOff, Host, Networks, Operator, Pass, Reload, Restart,
+    StateDir,
 };
 use crate::event::Failure::NoMemory;
+use crate::event::Foreign::AddRule;
 use crate::event::Key::{
     BackendAddress, BackendName, Check, Deny, Enabled, Listen, Resets, SlowStart, Source, StartsDown,
     SwapBackends,
@@ -85,6 +87,16 @@ fn healthy_backends_when_initial_becomes_down_serve_without_a_gap() {
 }
 
 #[test]
+fn backends_that_served_without_a_check_when_they_get_one_serve_without_a_gap() {
+    story(&[Reload(vec![Of(0, StartsDown(true)), Of(0, Check(0))]), Reload(vec![Of(0, Check(4))])]);
+}
+
+#[test]
+fn rule_that_somebody_appends_to_a_base_chain_when_it_is_removed_lets_nothing_pass() {
+    story(&[Foreign(AddRule(51)), Foreign(AddRule(52)), Foreign(AddRule(32))]);
+}
+
+#[test]
 fn enabled_backend_when_it_is_enabled_again_keeps_its_share() {
     story(&[Reload(vec![Of(0, SlowStart(1))]), Operator(0, 0, Enable)]);
 }
@@ -126,7 +138,7 @@ fn refresh_when_a_backend_flaps_all_the_time_takes_place() {
 
 #[test]
 fn forwarding_that_is_switched_off_when_a_backend_flaps_is_repaired() {
-    story(&[Host(0, Flaps), ForwardingOff, Pass(70)]);
+    story(&[Host(0, Flaps), ForwardingOff(false), Pass(70)]);
 }
 
 #[test]

@@ -22,8 +22,9 @@ pub fn happened(history: &mut History<'_>) -> Verdict {
         }
     } else if let Some(since) = history.forwarding_off {
         history.reach.hit("forwarding was off");
+        let told = history.told_forwarding && now - since > SLACK;
         let needs = history.model.services().values().any(|s| s.enabled && !s.backends.is_empty());
-        if needs && now - since > refresh + SLACK {
+        if needs && (told || now - since > refresh + SLACK) {
             return Err(format!("forwarding has been off for {:?}, refresh is {refresh:?}", now - since));
         }
     }

@@ -1,8 +1,10 @@
 //! What has to be so after each event. None of them shares code with what it judges.
 
 mod due;
+mod explained;
 mod flows;
 mod packets;
+mod planned;
 mod status;
 mod table;
 
@@ -23,6 +25,8 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
         table::is_fresh(history, Instant::now())?;
         status::is_true(history, status)?;
         packets::go_to_the_pool(history)?;
+        explained::says_the_same(history, Instant::now())?;
+        planned::has_nothing_to_do(history).await?;
     } else {
         history.reach.hit("oracles: something was under way");
     }

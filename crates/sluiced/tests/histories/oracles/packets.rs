@@ -8,6 +8,7 @@ use sluice_nft::trace::{Outcome, Packet};
 use tokio::time::Instant;
 
 use crate::history::{History, Verdict, packets};
+use crate::model::{Taker, key};
 
 /// A packet that meets a backend before and after an event meets one of those between any two commits of it, too.
 pub fn were_translated(history: &mut History<'_>) -> Verdict {
@@ -20,10 +21,20 @@ pub fn were_translated(history: &mut History<'_>) -> Verdict {
         let known = places(&history.before, &packet);
         let allowed: BTreeSet<_> =
             known.into_iter().chain(places(history.model.services(), &packet)).collect();
+        // One that is new may wait for its first probe, and one may have been down for a moment.
+        let local = History::local();
+        let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.entry), &local);
+        let turned = |(name, service, _): &Taker<'_>| {
+            service.backends.iter().any(|backend| history.model.touched.contains(&key(name, backend)))
+        };
+        let may_be_empty = takers.iter().any(turned);
         for table in &record {
             match history.machine.trace(table.as_ref(), &packet) {
                 Outcome::Translated { to, .. } if allowed.contains(&to) => {
                     history.reach.hit("packets: translated between commits");
+                }
+                Outcome::Reset | Outcome::Unreachable | Outcome::Dropped if may_be_empty => {
+                    history.reach.hit("packets: nobody could take them between commits");
                 }
                 other => {
                     return Err(format!("between commits {packet:?} met {other:?}, not one of {allowed:?}"));
