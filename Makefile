@@ -40,12 +40,13 @@ deny: setup            ## licences, sources and versions of what sluice depends 
 deb: setup             ## the Debian package, in target/debian
 	systemd/package
 
-soak: setup            ## property tests with many more cases, then storms of reloads, and an hour of fuzzing
+soak: setup            ## property tests and histories with many more cases, then storms of reloads, and an hour of fuzzing
 	tests/setup/install $(READERS)
 	cargo build --workspace --bins
 	PROPTEST_CASES=4096 cargo test --workspace --exclude sluice-netlink --lib --bins
 	PROPTEST_CASES=4096 $(ROOT) cargo test --package sluice-netlink --lib
-	PROPTEST_CASES=4096 $(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
+	PROPTEST_CASES=4096 SLUICE_HISTORIES=20000 SLUICE_KERNEL_HISTORIES=2000 SLUICE_SEED=1 \
+		$(ROOT) cargo test --workspace --exclude sluice-tests --test '*'
 	SLUICE_RELOADS=1000 $(ROOT) cargo test --package sluice-tests --test e2e storm
 	tests/setup/install g++
 	tests/fuzz/run 1200

@@ -23,8 +23,8 @@ use crate::prober::Watch;
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<Inner>);
 
-/// Backends whose health keeps them from new flows, as of one moment.
-pub type Down = Arc<BTreeSet<BackendKey>>;
+/// Backends whose health keeps them from new flows, as of one moment: their probes fail, or it is unknown and they start down.
+pub type Down = Arc<BTreeMap<BackendKey, Health>>;
 
 /// Whether a backend was up when changes were last taken, and whether it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,11 +124,12 @@ impl Board {
         let mut flips = BTreeMap::new();
         for key in std::mem::take(changed) {
             let Some(entry) = backends.get(&key) else { continue };
-            let flip = Flip { was_up: !down.contains(&key), is_up: entry.machine.is_up() };
-            match flip {
-                Flip { was_up: true, is_up: false } => drop(Arc::make_mut(down).insert(key.clone())),
-                Flip { was_up: false, is_up: true } => drop(Arc::make_mut(down).remove(&key)),
-                _ => {}
+            let (was, health) = (down.get(&key).copied(), entry.machine.health());
+            let flip = Flip { was_up: was.is_none(), is_up: entry.machine.is_up() };
+            if flip.is_up && !flip.was_up {
+                Arc::make_mut(down).remove(&key);
+            } else if !flip.is_up && was != Some(health) {
+                Arc::make_mut(down).insert(key.clone(), health);
             }
             flips.insert(key, flip);
         }
@@ -226,11 +227,11 @@ fn label(service: &ServiceName) -> Label {
 impl State {
     /// Those that are down once these are watched. Who goes on with what is known of a backend is down if that was.
     fn down_after<'a>(&self, wanted: impl IntoIterator<Item = &'a Watch>) -> Down {
-        let is_down = |watch: &&Watch| match self.continued(watch) {
-            Some((from, _)) => self.down.contains(from),
-            None => !begun(watch).is_up(),
+        let down = |watch: &Watch| match self.continued(watch) {
+            Some((from, _)) => self.down.get(from).copied(),
+            None => Some(begun(watch)).filter(|machine| !machine.is_up()).map(|machine| machine.health()),
         };
-        Arc::new(wanted.into_iter().filter(is_down).map(|watch| watch.key.clone()).collect())
+        Arc::new(wanted.into_iter().filter_map(|watch| Some((watch.key.clone(), down(watch)?))).collect())
     }
 
     /// What a backend is known by from now on; `None`: by what it is known by already.

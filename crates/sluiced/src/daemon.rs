@@ -330,8 +330,8 @@ impl<D: Dataplane> Daemon<D> {
         self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
             OnStop::Keep => {
+                // What just left the file may be back with the next daemon, which looks at flows when it starts.
                 self.reconciler.write_totals(None);
-                self.flows.finish();
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {

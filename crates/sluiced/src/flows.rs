@@ -156,6 +156,8 @@ struct Sweep {
     scope: Scope,
     /// Whether its flows are to be looked at once more.
     again: bool,
+    /// Whether answers are under way to its flows: nobody looks at them before it is due.
+    waits: bool,
     attempts: u8,
 }
 
@@ -172,9 +174,12 @@ impl<T: FlowTable> Cleaner<T> {
         match self.sweeps.front_mut() {
             _ if soon.is_empty() => {}
             Some(first) if first.again => first.scope.merge(soon),
-            _ => self.sweeps.push_front(Sweep { due: now, scope: soon, again: true, attempts: ATTEMPTS }),
+            _ => {
+                let sweep = Sweep { due: now, scope: soon, again: true, waits: false, attempts: ATTEMPTS };
+                self.sweeps.push_front(sweep);
+            }
         }
-        self.plan(now + AGAIN, later, ATTEMPTS);
+        self.plan(now + AGAIN, later, true, ATTEMPTS);
         self.forget_services();
     }
 
@@ -195,10 +200,14 @@ impl<T: FlowTable> Cleaner<T> {
             all.merge(sweep.scope);
             attempts = attempts.max(sweep.attempts);
         }
-        let done = all.is_empty() || sweep(&mut self.table, &all, &self.services);
+        // What left, came back and left again since is looked at when it has been away for long enough.
+        let mut waiting = Scope::default();
+        let later = self.sweeps.iter().filter(|sweep| sweep.waits);
+        later.for_each(|sweep| waiting.merge(sweep.scope.clone()));
+        let done = all.is_empty() || sweep(&mut self.table, (&all, &waiting), &self.services);
         match done {
-            true => self.plan(now + AGAIN, again, ATTEMPTS),
-            false if attempts > 1 => self.plan(now + AGAIN, all, attempts - 1),
+            true => self.plan(now + AGAIN, again, false, ATTEMPTS),
+            false if attempts > 1 => self.plan(now + AGAIN, all, false, attempts - 1),
             false => {}
         }
         self.forget_services();
@@ -211,9 +220,9 @@ impl<T: FlowTable> Cleaner<T> {
         }
     }
 
-    fn plan(&mut self, due: Instant, scope: Scope, attempts: u8) {
+    fn plan(&mut self, due: Instant, scope: Scope, waits: bool, attempts: u8) {
         if !scope.is_empty() {
-            self.sweeps.push_back(Sweep { due, scope, again: false, attempts });
+            self.sweeps.push_back(Sweep { due, scope, again: false, waits, attempts });
         }
     }
 }
@@ -245,9 +254,9 @@ fn serve(conntrack: Conntrack, orders: &Receiver<Order>) {
     }
 }
 
-/// Finds flows and ends them; `false` if that failed.
-fn sweep(table: &mut impl FlowTable, scope: &Scope, services: &ServicesInForce) -> bool {
-    let swept = try_sweep(table, scope, services);
+/// Finds flows of a scope that are not of another one and ends them; `false` if that failed.
+fn sweep(table: &mut impl FlowTable, scopes: (&Scope, &Scope), services: &ServicesInForce) -> bool {
+    let swept = try_sweep(table, scopes, services);
     match &swept {
         Ok((0, 0)) => debug!("no flows to forget"),
         Ok((forgotten, 0)) => info!("forgot {forgotten} flows"),
@@ -259,16 +268,16 @@ fn sweep(table: &mut impl FlowTable, scope: &Scope, services: &ServicesInForce) 
 
 fn try_sweep(
     table: &mut impl FlowTable,
-    scope: &Scope,
+    (scope, waiting): (&Scope, &Scope),
     services: &ServicesInForce,
 ) -> io::Result<(usize, usize)> {
-    let (wanted, judge, local) = (scope.wanted(), OnceCell::new(), table.local());
+    let (wanted, waiting, judge, local) = (scope.wanted(), waiting.wanted(), OnceCell::new(), table.local());
     let (mut forgotten, mut reset) = (Vec::new(), Vec::new());
     let mut failed = Ok(());
     for filter in filters(scope) {
         let found = table.each(&filter, &mut |flow| {
             let known = known(&flow);
-            if !wanted.contains(&known) {
+            if !wanted.contains(&known) || waiting.contains(&known) {
                 return;
             }
             let judge = judge.get_or_init(|| Judge::new(services));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_api::{Admin as Said, Override};
 use sluice_core::balance::{Balance, Load};
-use sluice_core::health::Admin;
+use sluice_core::health::{Admin, Health};
 use sluice_core::identity::Identity;
 use sluice_core::model::{
     Backend, BackendKey, BackendName, InForce, Networks, Scheduler, Service, ServiceName, Services,
@@ -52,8 +52,8 @@ impl Standings {
         Standing {
             admin: overridden.map(admin).unwrap_or_default(),
             weight: overridden.and_then(|said| said.weight),
-            is_up: !self.down.contains(key),
-            is_unhealthy: self.down.contains(key),
+            is_up: !self.down.contains_key(key),
+            is_unhealthy: self.down.get(key) == Some(&Health::Unhealthy),
             is_full: self.full.contains(key) && is_limited(service, key),
             ramp: self.ramps.steps(key),
         }

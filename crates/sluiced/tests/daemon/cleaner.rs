@@ -269,6 +269,25 @@ fn backend_that_left_the_file_answers_what_it_was_asked_and_may_come_back() {
 }
 
 #[test]
+fn backend_that_comes_and_goes_keeps_its_flows_until_it_has_been_away_for_a_second() {
+    let mut story = Story::new(dns());
+    story.begin(udp(1, VIP, "10.0.2.11:8080"));
+    let without = |services: &mut Services| drop(services.get_mut(&name("dns")).unwrap().backends.remove(0));
+    for _ in 0..5 {
+        story.turn(without);
+        story.wait(300);
+        story.turn(|services| *services = dns());
+        story.wait(300);
+        assert_eq!(story.there(), [1]);
+    }
+    story.turn(without);
+    story.wait(999);
+    assert_eq!(story.there(), [1]);
+    story.wait(1);
+    assert_eq!(story.there(), Vec::<u16>::new());
+}
+
+#[test]
 fn service_ends_no_flow_of_another_that_shares_its_backend() {
     let tcp = |address, ports| service(listener(address, ports, Protocol::Tcp), &[11]);
     let mut services: Services = [
