@@ -327,6 +327,8 @@ impl<D: Dataplane> Daemon<D> {
     /// Leaves the kernel the way `on_stop` says.
     pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
+        // Logged if it fails; the last chance for what could not be saved before.
+        let _ = self.remember();
         self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
             OnStop::Keep => {
@@ -356,6 +358,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Leaves the kernel to the daemon that is started next.
     pub(crate) fn hand_over(mut self) {
         self.notify.stopping();
+        let _ = self.remember();
         self.accounting.take().into_iter().for_each(Accounting::stop);
         self.reconciler.write_totals(None);
         info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);

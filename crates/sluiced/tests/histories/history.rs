@@ -210,7 +210,10 @@ impl<'a> History<'a> {
 
     fn start(&mut self, unsure: bool) {
         self.model.restart();
-        self.unsure |= unsure || !self.machine.has_state_dir();
+        // What could not be saved is saved by a retry, or by the refresh.
+        let saved = self.model.config.refresh.unwrap_or(RETRY) + RETRY;
+        let is_back = self.state_since.is_some_and(|since| Instant::now() - since < saved);
+        self.unsure |= unsure || !self.machine.has_state_dir() || self.forgetful && is_back;
         self.started = Instant::now();
         self.forwarding_off = None;
         self.machine.start();

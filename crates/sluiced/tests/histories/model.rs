@@ -138,7 +138,10 @@ impl Model {
                 Observed::Unhealthy => (false, true),
                 Observed::Unknown => (initial, false),
             };
-            state.against = 0;
+            // Results in a row that speak against that.
+            let last = backend.last_probe.as_ref();
+            let against = last.filter(|last| last.ok.is_some_and(|ok| ok != state.up));
+            state.against = against.map_or(0, |last| last.count);
             let said = backend.overridden.as_ref();
             state.admin = match said.and_then(|said| said.admin) {
                 None | Some(Wanted::Enabled) => Admin::Enabled,

@@ -159,6 +159,11 @@ fn state_that_could_not_be_saved_when_it_can_be_again_is_saved() {
 }
 
 #[test]
+fn override_that_could_not_be_saved_when_the_daemon_stops_is_saved_then() {
+    story(&[StateDir(false), Operator(0, 0, Weight(2)), StateDir(true), Restart(Stop, vec![])]);
+}
+
+#[test]
 fn start_when_a_commit_fails_is_tried_again() {
     story(&[CommitFails(0, NoMemory, false), Host(0, Refuses), BadFile, Operator(0, 1, Weight(256))]);
 }
