@@ -19,6 +19,7 @@ mod stories;
 
 use std::cell::RefCell;
 use std::env;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use event::{Event, Story, any_history};
@@ -33,8 +34,17 @@ use tokio::task::LocalSet;
 /// Events of a history, at most.
 const EVENTS: usize = 40;
 
+/// A process that is about to become nft holds the lock of a state directory for a moment, so only one test at a time
+/// runs histories.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn histories_on_the_fake_kernel_end_as_the_model_says() {
+    let _turn = turn();
     let cases = number("SLUICE_HISTORIES", 600);
     // One a core.
     let threads: Vec<_> =
@@ -44,6 +54,7 @@ fn histories_on_the_fake_kernel_end_as_the_model_says() {
 
 #[test]
 fn histories_on_the_kernel_end_as_the_model_says() {
+    let _turn = turn();
     let cases = number("SLUICE_KERNEL_HISTORIES", 60);
     let namespace = Namespace::new();
     report(vec![explore(7, cases, || Plane::real(&namespace))]);
@@ -51,6 +62,7 @@ fn histories_on_the_kernel_end_as_the_model_says() {
 
 /// A history as a test of its own; panics if it does not end as the model says.
 fn story(events: &[Event]) {
+    let _turn = turn();
     let mut reach = Reach::default();
     if let Err(wrong) = play(Plane::fake, events, &mut reach) {
         panic!("{wrong}\n{}", Story(events));

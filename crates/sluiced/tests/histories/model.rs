@@ -149,6 +149,8 @@ impl Model {
                 Some(Wanted::Disabled) => Admin::Disabled,
             };
             state.weight = said.and_then(|said| said.weight);
+            // It may have begun to get more of its share just now.
+            state.back = state.takes().then(Instant::now);
             self.touched.insert(key.clone());
         }
     }
