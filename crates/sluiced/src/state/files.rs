@@ -43,7 +43,7 @@ pub(crate) enum Durable {
     No,
 }
 
-/// The files of a state directory; clones are the same. They can be written as long as its [`Lock`] lives.
+/// The files of a state directory; clones are the same. They can be written as long as its lock lives.
 #[derive(Clone, Debug)]
 pub struct Files {
     path: Arc<Path>,
