@@ -86,7 +86,7 @@ impl Proc {
     /// The file of a setting, which is below `/proc/sys` whatever the key is.
     fn path(&self, key: &str) -> io::Result<PathBuf> {
         if key.split('/').any(|part| ["", ".", ".."].contains(&part)) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no path below /proc/sys"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path below /proc/sys"));
         }
         Ok(self.0.join("sys").join(key))
     }
