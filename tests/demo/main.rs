@@ -24,7 +24,7 @@ The client knows one address, {VIP}. No machine has it."
     let mut daemon = lab.start(show(&service("", ["", "", "", ""])));
     requests(&lab, 400);
 
-    step("Weights 5, 2, 1 and 0, taken over by SIGHUP");
+    step("Weights 5, 2, 1 and 0, applied by SIGHUP");
     daemon.reload(show(&service("", [", weight: 5", ", weight: 2", ", weight: 1", ", weight: 0"])));
     requests(&lab, 400);
 
