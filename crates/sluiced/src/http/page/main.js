@@ -65,6 +65,7 @@ function soon() {
 
 function draw() {
   due = false;
+  model.beginFrame();
   drawConnection();
   if (!model.known) return;
   drawColumns();

@@ -60,11 +60,18 @@ class Model {
     this.seen = null;
     /** The daemon's clock less ours, in milliseconds. */
     this.ahead = 0;
+    /** Time of the frame being drawn, in milliseconds by the daemon's clock. */
+    this.frame = 0;
   }
 
-  /** The daemon's time now in milliseconds; while it cannot be reached, when it last could. */
+  /** The daemon's time in milliseconds; while the daemon cannot be reached, the time when it last could. */
   now() {
     return this.ahead + (this.lostAt ?? Date.now());
+  }
+
+  /** Sets the time that everything in one frame is drawn for, so that its figures agree. */
+  beginFrame() {
+    this.frame = this.now();
   }
 
   lost() {

@@ -31,7 +31,7 @@ class Row {
 
   draw(backend, { rate, since }, model) {
     const { cells } = this;
-    const now = model.now();
+    const now = model.frame;
     const most = backend.max_connections === null ? '' : ` / ${whole.format(backend.max_connections)}`;
     text(cells.name, backend.name);
     text(cells.address, backend.address);
@@ -116,7 +116,7 @@ class Card {
   }
 
   drawRates(entry, model) {
-    const now = model.now() / 1000;
+    const now = model.frame / 1000;
     const start = entry.since ?? model.since ?? now;
     const mean = entry.rate.mean(start, now);
     const peak = this.graph.draw(entry.rate.last(SPAN, now), SPAN - (Math.floor(now) - Math.ceil(start)), mean);

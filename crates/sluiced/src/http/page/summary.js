@@ -19,7 +19,7 @@ class Summary {
 
   traffic(model) {
     const { sorted, rate } = model;
-    const now = model.now() / 1000;
+    const now = model.frame / 1000;
     const start = model.since ?? now;
     const mean = rate.mean(start, now);
     text(byId('total-rate'), perSecond(mean));
@@ -63,7 +63,7 @@ class Summary {
 
   kernel(model) {
     const { table } = model;
-    const now = model.now();
+    const now = model.frame;
     say(byId('kernel-state'), table.synced ? { word: 'in sync', kind: 'good' } : { word: 'not in sync', kind: 'bad' });
     const flags = table.flags.length > 0 ? ` (${table.flags.join(', ')})` : '';
     const changed = table.last_commit === null ? 'not changed since the start' : `changed ${age(now, table.last_commit)} ago`;
@@ -76,7 +76,7 @@ class Summary {
     const { reload, daemon } = model;
     say(byId('reload-state'), reload.ok ? { word: 'taken', kind: 'good' } : { word: 'failed', kind: 'bad' });
     const { at, summary, generation } = reload;
-    const read = `read ${age(model.now(), at)} ago, number ${whole.format(generation)}`;
+    const read = `read ${age(model.frame, at)} ago, number ${whole.format(generation)}`;
     text(byId('reload-fine'), [daemon.config, read, summary].join('\n'));
     const { warnings } = reload;
     const details = byId('warnings');
@@ -91,14 +91,14 @@ class Summary {
     const { total, last } = model.table.foreign_changes;
     const word = total === 0 ? 'never' : `${whole.format(total)}${total === 1 ? ' time' : ' times'}`;
     say(byId('foreign-state'), { word, kind: total === 0 ? 'good' : 'warn' });
-    const fine = last === null ? 'since the daemon started' : `last by ${last.process} (pid ${last.pid}), ${age(model.now(), last.at)} ago`;
+    const fine = last === null ? 'since the daemon started' : `last by ${last.process} (pid ${last.pid}), ${age(model.frame, last.at)} ago`;
     text(byId('foreign-fine'), fine);
   }
 
   daemon(model) {
     const { version, pid, started, socket } = model.daemon;
     text(byId('daemon-headline'), `sluiced ${version}`);
-    text(byId('daemon-fine'), [`pid ${pid}, started ${age(model.now(), started)} ago`, socket].join('\n'));
+    text(byId('daemon-fine'), [`pid ${pid}, started ${age(model.frame, started)} ago`, socket].join('\n'));
   }
 
   /** Drawn only when it changes, or a screen reader would read it each second. */
