@@ -58,7 +58,8 @@ fn new_connections_per_second_come_from_totals() {
     sluice_testkit::eventually("a rate is shown", || {
         tell();
         // Both in one step, which no frame comes between.
-        let shown = page.value("['#list .head .rate', '#total-rate'].map((at) => document.querySelector(at).innerText)");
+        let shown = page
+            .value("['#list .head .rate', '#total-rate'].map((at) => document.querySelector(at).innerText)");
         let rates = [0, 1].map(|at| shown[at].as_str().unwrap().trim().replace(',', ""));
         let service = rates[0].parse::<f64>().ok().filter(|rate| *rate > 100.0)?;
         assert_eq!(rates[1].parse(), Ok(service), "the only service has all connections");

@@ -11,8 +11,6 @@ mod dataplane;
 pub mod fake;
 mod field;
 pub mod jhash;
-#[doc(hidden)]
-pub mod manners;
 mod name;
 mod object;
 mod octets;

@@ -1,21 +1,19 @@
-//! The fake kernel: the manners it shares with the real one, and what tests can ask of it.
-
-mod common;
+//! The fake kernel: what it has in common with the real one, and what tests can ask of it.
 
 use std::sync::Arc;
 
-use common::Balancer;
 use proptest::prelude::*;
+use sluice_conformance::Balancer;
 use sluice_nft::fake::{FakeKernel, Reads};
 use sluice_nft::trace::{Outcome, Packet};
 use sluice_nft::{
     Counter, Counters, Data, Dataplane, ElementsOf, Errno, Key, Part, Pick, Receipt, SetType, Snapshot,
-    Statement, Step, Table, manners,
+    Statement, Step, Table,
 };
 
 #[test]
-fn fake_has_the_kernels_manners() {
-    manners::manners(&mut FakeKernel::default());
+fn fake_conforms_to_the_kernel() {
+    sluice_conformance::conformance(&mut FakeKernel::default());
 }
 
 proptest! {
@@ -23,7 +21,7 @@ proptest! {
     fn random_commits_leave_a_sound_table_or_no_trace(seed: u64) {
         let mut kernel = FakeKernel::default();
         let mut before = read(&mut kernel);
-        for batch in manners::walk(seed) {
+        for batch in sluice_conformance::walk(seed) {
             let answer = kernel.commit(&batch, None);
             let after = read(&mut kernel);
             match answer {
@@ -41,7 +39,7 @@ proptest! {
     #[test]
     fn steps_committed_one_by_one_do_what_the_batch_does(seed: u64) {
         let mut whole = FakeKernel::default();
-        for batch in manners::walk(seed) {
+        for batch in sluice_conformance::walk(seed) {
             let mut steps = whole.clone();
             if whole.commit(&batch, None).is_ok() {
                 let each =
@@ -120,7 +118,8 @@ fn elements_count_packets_until_they_are_replaced() {
     assert_eq!(counter(&mut kernel), Some(Counter { packets: 3, bytes: 3 * 40 }));
 
     let declaration = kernel.table().expect("it is there").sets[&"slots".into()].clone();
-    let element = vec![(Key::EMPTY.slot(0), common::value("10.0.2.12:8080".parse().expect("an address")))];
+    let element =
+        vec![(Key::EMPTY.slot(0), sluice_conformance::value("10.0.2.12:8080".parse().expect("an address")))];
     let of = ElementsOf { name: "slots".into(), declaration: Arc::new(declaration) };
     let replace = [Step::DeleteElements(of.clone(), element.clone()), Step::AddElements(of, element)];
     let Receipt { deleted, .. } = kernel.commit(&replace, None).expect("it can be replaced");
@@ -143,7 +142,7 @@ fn part_of_a_table_is_what_steps_are_about_and_costs_a_read_of_a_part() {
     let mut kernel = FakeKernel::with_table(balancer());
     let declaration = Arc::new(kernel.table().expect("it is there").sets[&"slots".into()].declaration_only());
     let of = ElementsOf { name: "slots".into(), declaration };
-    let gone = (Key::EMPTY.slot(7), common::value("10.0.2.12:8080".parse().expect("an address")));
+    let gone = (Key::EMPTY.slot(7), sluice_conformance::value("10.0.2.12:8080".parse().expect("an address")));
     let there = (Key::EMPTY.slot(0), gone.1.clone());
     let steps = [
         Step::FlushChain("output".into()),

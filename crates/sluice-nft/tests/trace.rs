@@ -1,11 +1,9 @@
 //! Virtual packets.
 
-mod common;
-
 use std::net::SocketAddr;
 
-use common::{Balancer, value};
 use proptest::prelude::*;
+use sluice_conformance::{Balancer, value};
 use sluice_nft::jhash::{jhash, reciprocal_scale};
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer, Visit};
 use sluice_nft::{

@@ -1,6 +1,7 @@
 //! Tests against the kernel: a network namespace for each, and nft in it.
 
 mod commit;
+mod conformance;
 mod conntrack;
 mod consistent;
 mod damaged;
@@ -10,7 +11,6 @@ mod foreign;
 mod hammer;
 mod interfaces;
 mod large;
-mod manners;
 mod monitor;
 mod own;
 mod part;

@@ -1,5 +1,5 @@
-//! A ruleset in memory with the kernel's manners: it refuses what the kernel refuses, for the same reason,
-//! and carries out a commit wholly or not at all. As of Linux 6.18; `manners` holds both to it.
+//! A ruleset in memory that behaves as the kernel does: it refuses what the kernel refuses, for the same reason,
+//! and carries out a commit wholly or not at all. As of Linux 6.18; the crate sluice-conformance checks both.
 
 mod check;
 mod transaction;

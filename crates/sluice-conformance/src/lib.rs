@@ -1,15 +1,24 @@
-//! One test body for the fake and the kernel, so that the fake can't drift: what is refused, why and at which
-//! step, and that nothing remains of a refused commit. As of Linux 6.18.
+//! Conformance tests of sluice-nft's models: one test body runs on the fake kernel and on the real one, so that
+//! the fake cannot drift. It checks what is refused, why and at which step, and that nothing remains of a
+//! refused commit. As of Linux 6.18.
+//!
+//! The tests of this crate compare the text form with nft and the packet trace with the kernel. They need root,
+//! nft and a network namespace of their own.
 
+#![forbid(unsafe_code)]
+
+mod balancer;
 mod cases;
 mod intervals;
 mod objects;
 mod walk;
 
-use crate::fake::FakeKernel;
-use crate::{CommitError, Dataplane, Errno, Part, Receipt, Snapshot, Step, generation_after};
+pub use balancer::{Balancer, run, value};
 
-/// What [`manners`] tries.
+use sluice_nft::fake::FakeKernel;
+use sluice_nft::{CommitError, Dataplane, Errno, Part, Receipt, Snapshot, Step, generation_after};
+
+/// What [`conformance`] tries.
 struct Case {
     name: &'static str,
     /// Committed first.
@@ -24,7 +33,7 @@ struct Case {
 ///
 /// # Panics
 /// If it behaves otherwise than the kernel, with the name of the case.
-pub fn manners(dataplane: &mut impl Dataplane) {
+pub fn conformance(dataplane: &mut impl Dataplane) {
     for case in cases::all() {
         check(dataplane, &case);
     }

@@ -1,12 +1,10 @@
 //! The text form: exactly nft's, word for word, and nft takes it.
 
-mod common;
-
 use std::net::Ipv6Addr;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::run;
+use sluice_conformance::run;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
     Base, Chain, Data, Dataplane, Element, ElementsOf, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule,

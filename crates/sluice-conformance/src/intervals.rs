@@ -3,7 +3,7 @@
 use super::Case;
 use super::cases::{no, ok};
 use super::objects::*;
-use crate::{Data, Errno, Key, Step};
+use sluice_nft::{Data, Errno, Key, Step};
 
 /// Ranges end with the last address that they hold.
 pub(super) fn all() -> Vec<Case> {

@@ -1,16 +1,14 @@
 //! The trace against the kernel: real packets of local clients go where virtual ones go.
 
-mod common;
-
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::thread;
 
-use common::{Balancer, run};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use sluice_conformance::{Balancer, run};
 use sluice_nft::trace::{Outcome, Packet, Tracer};
 use sluice_nft::{Field, Ip, Pick, Rule, Statement, Table};
 

@@ -2,7 +2,7 @@
 
 use super::objects::*;
 use super::{Case, intervals};
-use crate::{
+use sluice_nft::{
     Base, Data, Errno, Field, Filling, Ip, Key, Object, Octets, Operand, Pick, Set, Statement, Step,
 };
 

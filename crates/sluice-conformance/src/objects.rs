@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use crate::{
+use sluice_nft::{
     Base, ChainName, Data, ElementsOf, Field, Ip, Key, Learn, Octets, Operand, Pick, Rate, Rule, Set,
     Statement, Step,
 };

@@ -1,5 +1,4 @@
-//! What several of these tests need; not all need all of it.
-#![allow(dead_code)]
+//! A ruleset with one service, and a way to run nft.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -33,13 +32,18 @@ pub fn run(command: &mut Command, input: &str) -> String {
 /// One service on one address and port that both arriving and local packets reach, masqueraded: a verdict
 /// map, a pick chain with its slots, and the source rule.
 pub struct Balancer {
+    /// Number of the L4 protocol.
     pub protocol: u8,
+    /// Address and port of the service.
     pub listener: SocketAddr,
+    /// How slots are picked.
     pub pick: Pick,
+    /// One a slot, from the first of `pick` on.
     pub backends: Vec<SocketAddr>,
 }
 
 impl Balancer {
+    /// The whole ruleset.
     pub fn table(&self) -> Table {
         let ip = Ip::of(self.listener.ip());
         let version = || Statement::is(Field::Nfproto, &[ip.nfproto()]);

@@ -1,7 +1,7 @@
 //! Random batches.
 
 use super::objects::*;
-use crate::{Base, Field, Ip, Octets, Operand, Pick, Set, Statement, Step};
+use sluice_nft::{Base, Field, Ip, Octets, Operand, Pick, Set, Statement, Step};
 
 const BATCHES: usize = 40;
 const MOST_STEPS: usize = 4;
