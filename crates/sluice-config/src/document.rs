@@ -3,19 +3,21 @@
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 use sluice_core::model::{
-    BackendName, Forwarding, InterfaceName, Listener, Midstream, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
+    BackendName, Forwarding, InterfaceName, Limits, Listener, Midstream, OnDown, OnEmpty, OnStop, Scheduler,
     ServiceName, Source,
 };
 
-use crate::amount::{Affinity, Clients, Connections, PerTime, Quorum, Refresh, SlowStart, TableSize};
-use crate::choice::{HashPart, Invalid};
+use crate::amount::{Affinity, Connections, Quorum, Refresh, SlowStart};
+use crate::choice::Invalid;
 use crate::endpoint::{HttpAddress, Target};
+use crate::guard::Networks;
+use crate::hash::Hash;
 use crate::place::Here;
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
-use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
+use crate::read::{Checked, FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
 use crate::schema::{Definitions, either, pattern};
-use crate::word::{GroupName, Pattern, Prefix, SocketPath, StatePath, Weight};
+use crate::word::{GroupName, Pattern, SocketPath, StatePath, Weight};
 
 mapping! {
     /// The file the daemon is given.
@@ -35,7 +37,7 @@ mapping! {
         /// Status page and metrics, read only; without it there are none.
         http: Http,
         /// What services get that do not say otherwise.
-        defaults: Defaults,
+        defaults: Settings,
         /// Services by name.
         services: Services,
     }
@@ -66,92 +68,53 @@ mapping! {
     }
 }
 
-/// Defines a mapping with the settings of a service that can have a default, between those that cannot.
-macro_rules! settings {
-    (
-        $(#[$doc:meta])* $name:ident, $expected:literal, refused: $refused:expr, required: $required:tt,
-        { $($first:tt)* } .. { $($last:tt)* }
-    ) => {
-        mapping! {
-            $(#[$doc])* $name, $expected, refused: $refused, required: $required, {
-                $($first)*
-                /// Whether the kernel gets anything of the service.
-                enabled: bool,
-                /// Only what arrives on this interface.
-                interface: InterfaceName,
-                /// How a new connection gets its backend.
-                scheduler: Scheduler,
-                /// What `source-hash` and `maglev` look at.
-                hash: Hash,
-                /// A client stays on its backend for this long after its last new connection; 0 is not at all.
-                affinity: Affinity,
-                /// Whom backends see as the client: the balancer, the client, or addresses of the balancer.
-                source: Source,
-                /// Only these clients.
-                allow: Many<Prefix>,
-                /// Never these clients.
-                deny: Many<Prefix>,
-                /// How many connections may come, of all clients and of each.
-                limits: Limits,
-                /// What becomes of packets that belong to no connection and cannot begin one.
-                invalid: Invalid,
-                /// Whether this host completes TCP handshakes in the place of backends, against floods of SYNs.
-                synproxy: bool,
-                /// What happens to packets of TCP connections that conntrack does not know.
-                midstream: Midstream,
-                /// How backends are probed.
-                health: Health,
-                /// What happens to the established TCP flows of a backend that went down.
-                on_down: OnDown,
-                /// What a new connection meets when no backend can serve it.
-                on_empty: OnEmpty,
-                /// So many backends that are no backups must be able to serve; fewer count as none.
-                quorum: Quorum,
-                /// How long a backend that comes back takes to get its whole share; 0 is at once.
-                slow_start: SlowStart,
-                $($last)*
-            }
-        }
-    };
+mapping! {
+    /// The keys that both `defaults` and a service can have: what `defaults` holds.
+    Settings, "a mapping of service settings", refused: not_in_defaults, required: [], {
+        /// Whether the kernel gets anything of the service.
+        enabled: bool,
+        /// Only what arrives on this interface.
+        interface: InterfaceName,
+        /// How a new connection gets its backend.
+        scheduler: Scheduler,
+        /// What `source-hash` and `maglev` look at.
+        hash: Hash,
+        /// A client stays on its backend for this long after its last new connection; 0 is not at all.
+        affinity: Affinity,
+        /// Whom backends see as the client: the balancer, the client, or addresses of the balancer.
+        source: Source,
+        /// Only these clients.
+        allow: Checked<Networks>,
+        /// Never these clients.
+        deny: Checked<Networks>,
+        /// How many connections may come, of all clients and of each.
+        limits: Checked<Limits>,
+        /// What becomes of packets that belong to no connection and cannot begin one.
+        invalid: Invalid,
+        /// Whether this host completes TCP handshakes in the place of backends, against floods of SYNs.
+        synproxy: bool,
+        /// What happens to packets of TCP connections that conntrack does not know.
+        midstream: Midstream,
+        /// How backends are probed.
+        health: Health,
+        /// What happens to the established TCP flows of a backend that went down.
+        on_down: OnDown,
+        /// What a new connection meets when no backend can serve it.
+        on_empty: OnEmpty,
+        /// So many backends that are no backups must be able to serve; fewer count as none.
+        quorum: Quorum,
+        /// How long a backend that comes back takes to get its whole share; 0 is at once.
+        slow_start: SlowStart,
+    }
 }
 
-settings! {
-    /// What services get that do not say otherwise themselves.
-    Defaults, "a mapping of service settings", refused: not_in_defaults, required: [], {} .. {}
-}
-
-settings! {
-    Service, "a mapping of service settings", refused: never, required: [listen],
-    {
+mapping! {
+    Service, "a mapping of service settings", refused: never, required: [listen], {
         /// ADDRESS:PORT[-PORT][/tcp|/udp], IPv6 in brackets; ADDRESS and PORT may be `*`.
         listen: Many<Listener>,
-    } .. {
         /// Who serves: ADDRESS[:PORT[-PORT]], or a mapping.
         backends: Many<Backend>,
-    }
-}
-
-mapping! {
-    Limits, "a mapping of limits", refused: never, required: [], {
-        /// New connections of all clients together, as N/second, /minute, /hour or /day, and `burst N`.
-        new_connections: PerTime,
-        /// New connections of each client.
-        new_connections_per_client: PerTime,
-        /// Live connections of each client.
-        connections_per_client: Connections,
-        /// How many clients are remembered at a time for a limit.
-        clients: Clients,
-        /// What becomes of clients beyond those.
-        on_full: OnFull,
-    }
-}
-
-mapping! {
-    Hash, "a mapping of `on` and `table_size`", refused: never, required: [], {
-        /// What of the client decides.
-        on: Many<HashPart>,
-        /// The number of slots of `maglev`, a prime.
-        table_size: TableSize,
+        ..settings: Settings,
     }
 }
 
@@ -171,12 +134,12 @@ mapping! {
 }
 
 /// Services in file order.
-#[derive(Debug, Default)]
-pub(crate) struct Services(pub(crate) Vec<Entry>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Services(pub(crate) Vec<NamedService>);
 
 /// One key of `services` and what it holds.
-#[derive(Debug)]
-pub(crate) struct Entry {
+#[derive(Clone, Debug)]
+pub(crate) struct NamedService {
     pub(crate) key: String,
     /// How many equal keys come before this one.
     pub(crate) nth: u32,
@@ -197,7 +160,7 @@ impl FromYaml for Services {
     }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mut mapping: A) -> Result<Option<Self>, A::Error> {
-        let mut entries = Vec::new();
+        let mut services = Vec::new();
         let mut keys = Keys::default();
         while let Some(key) = mapping.next_key_seed(Key)? {
             let nth = keys.count(&key);
@@ -209,15 +172,15 @@ impl FromYaml for Services {
                 })
                 .ok();
             if let Some(service) = mapping.next_value_seed(Seed::new(here))? {
-                entries.push(Entry { key: key.into_owned(), nth, name, service });
+                services.push(NamedService { key: key.into_owned(), nth, name, service });
             }
         }
-        Ok(Some(Services(entries)))
+        Ok(Some(Services(services)))
     }
 }
 
 /// A backend, written as its target or as a mapping.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Backend {
     pub(crate) target: Target,
     pub(crate) name: Given<BackendName>,

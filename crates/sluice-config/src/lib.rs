@@ -11,6 +11,8 @@ mod amount;
 mod choice;
 mod document;
 mod endpoint;
+mod guard;
+mod hash;
 mod outline;
 mod parse;
 mod place;

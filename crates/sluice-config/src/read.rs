@@ -89,7 +89,7 @@ impl<T: Leaf> FromYaml for T {
 }
 
 /// A list, or one element in place of a list of one. `None` holds the place of a bad element.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Many<T>(pub(crate) Vec<Option<T>>);
 
 impl<T: FromYaml> FromYaml for Many<T> {
@@ -111,8 +111,45 @@ impl<T: FromYaml> FromYaml for Many<T> {
         }
         Ok(Some(Many(elements)))
     }
+
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         Ok(Some(Many(vec![T::mapping(here, mapping)?])))
+    }
+}
+
+/// A type made of another one that is read, by a check of several values at once.
+pub(crate) trait Check: Sized {
+    /// What is read.
+    type Unchecked: FromYaml;
+
+    /// `None` when something is wrong, which is reported at `here`.
+    fn check(here: &Here<'_>, unchecked: Self::Unchecked) -> Option<Self>;
+}
+
+/// A `T` whose check ran when it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked<T>(pub(crate) T);
+
+impl<T: Check> FromYaml for Checked<T> {
+    const EXPECTED: &'static str = T::Unchecked::EXPECTED;
+
+    fn schema(definitions: &mut Definitions) -> Value {
+        T::Unchecked::schema(definitions)
+    }
+
+    fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
+        let unchecked = T::Unchecked::scalar(here, scalar)?;
+        T::check(here, unchecked).map(Checked)
+    }
+
+    fn list<'de, A: SeqAccess<'de>>(here: &Here<'_>, list: A) -> Result<Option<Self>, A::Error> {
+        let unchecked = T::Unchecked::list(here, list)?;
+        Ok(unchecked.and_then(|unchecked| T::check(here, unchecked)).map(Checked))
+    }
+
+    fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
+        let unchecked = T::Unchecked::mapping(here, mapping)?;
+        Ok(unchecked.and_then(|unchecked| T::check(here, unchecked)).map(Checked))
     }
 }
 
@@ -259,19 +296,43 @@ impl<T> Given<T> {
     }
 }
 
-/// Defines a mapping with fixed keys, each a [`Given`] field of the same name. `$refused` says why a
-/// key that is none of them, but no mistake in spelling either, is refused. Doc comments of keys are for the
-/// schema, and so is what is required: without those keys a mapping is read, and refused later.
+/// A mapping with fixed keys, as [`mapping!`] defines it.
+pub(crate) trait Mapping: Default {
+    /// The keys, in the order of the definition.
+    const KEYS: &'static [&'static str];
+
+    /// The schema of each key.
+    fn properties(definitions: &mut Definitions) -> Vec<(&'static str, Value)>;
+
+    /// Reads the value of `key`, which is one of [`Mapping::KEYS`].
+    fn read_key<'de, A: MapAccess<'de>>(
+        &mut self,
+        here: &Here<'_>,
+        key: &str,
+        mapping: &mut A,
+    ) -> Result<(), A::Error>;
+
+    /// For each key the value of `self`, or that of `defaults` where `self` has none.
+    fn or(self, defaults: Self) -> Self;
+}
+
+/// Defines a mapping with fixed keys, each a [`Given`] field of the same name. This list is the only one of the keys:
+/// reading, the schema and defaults follow from it.
+///
+/// `..field: Type` takes the keys of another mapping in. `$refused` explains why a key that the mapping does not have,
+/// but that is spelled correctly, is refused. Doc comments of keys go into the schema, and so do the required keys: a
+/// mapping without them is read, and refused later.
 macro_rules! mapping {
     (
         $(#[$doc:meta])*
         $name:ident, $expected:literal, refused: $refused:expr, required: [$($required:ident),*],
-        { $($(#[doc = $line:literal])* $key:ident: $type:ty,)* }
+        { $($(#[doc = $line:literal])* $key:ident: $type:ty,)* $(..$shared:ident: $Shared:ty,)? }
     ) => {
         $(#[$doc])*
-        #[derive(Debug, Default)]
+        #[derive(Clone, Debug, Default)]
         pub(crate) struct $name {
             $(pub(crate) $key: $crate::read::Given<$type>,)*
+            $(pub(crate) $shared: $Shared,)?
         }
 
         impl $name {
@@ -279,41 +340,90 @@ macro_rules! mapping {
             pub(crate) const NAME: &'static str = stringify!($name);
         }
 
+        impl $crate::read::Mapping for $name {
+            const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
+
+            fn properties(
+                definitions: &mut $crate::schema::Definitions,
+            ) -> Vec<(&'static str, serde_json::Value)> {
+                vec![$({
+                    let schema = <$type as $crate::read::FromYaml>::schema(definitions);
+                    (stringify!($key), $crate::schema::described(schema, &[$($line),*]))
+                }),*]
+            }
+
+            fn read_key<'de, A: serde::de::MapAccess<'de>>(
+                &mut self,
+                here: &$crate::place::Here<'_>,
+                key: &str,
+                mapping: &mut A,
+            ) -> Result<(), A::Error> {
+                match key {
+                    $(stringify!($key) => {
+                        let seed = $crate::read::Seed::new(here.key(stringify!($key)));
+                        self.$key = $crate::read::Given::of(mapping.next_value_seed(seed)?);
+                    })*
+                    _ => {
+                        $($crate::read::Mapping::read_key(&mut self.$shared, here, key, mapping)?;)?
+                    }
+                }
+                Ok(())
+            }
+
+            fn or(self, defaults: Self) -> Self {
+                $name {
+                    $($key: self.$key.or(defaults.$key),)*
+                    $($shared: $crate::read::Mapping::or(self.$shared, defaults.$shared),)?
+                }
+            }
+        }
+
         impl $crate::read::FromYaml for $name {
             const EXPECTED: &'static str = $expected;
 
             fn schema(definitions: &mut $crate::schema::Definitions) -> serde_json::Value {
                 let keys = |definitions: &mut $crate::schema::Definitions| {
-                    vec![$({
-                        let schema = <$type as $crate::read::FromYaml>::schema(definitions);
-                        (stringify!($key), $crate::schema::described(schema, &[$($line),*]))
-                    }),*]
+                    let keys = <Self as $crate::read::Mapping>::properties(definitions);
+                    $(let keys = [keys, <$Shared as $crate::read::Mapping>::properties(definitions)].concat();)?
+                    keys
                 };
                 definitions.mapping(Self::NAME, keys, &[$(stringify!($required)),*])
             }
 
             fn mapping<'de, A: serde::de::MapAccess<'de>>(
                 here: &$crate::place::Here<'_>,
-                mut mapping: A,
+                mapping: A,
             ) -> Result<Option<Self>, A::Error> {
-                const KEYS: &[&str] = &[$(stringify!($key)),*];
-                let mut read = Self::default();
-                let mut keys = $crate::read::Keys::default();
-                while let Some(key) = mapping.next_key_seed($crate::read::Key)? {
-                    if !keys.admit(here, &key, KEYS, $refused) {
-                        mapping.next_value::<serde::de::IgnoredAny>()?;
-                    }
-                    $(else if key == stringify!($key) {
-                        let seed = $crate::read::Seed::new(here.key(stringify!($key)));
-                        read.$key = $crate::read::Given::of(mapping.next_value_seed(seed)?);
-                    })*
-                }
-                Ok(Some(read))
+                let keys = [
+                    <Self as $crate::read::Mapping>::KEYS,
+                    $(<$Shared as $crate::read::Mapping>::KEYS,)?
+                ];
+                $crate::read::read_mapping(here, mapping, &keys, $refused)
             }
         }
     };
 }
 pub(crate) use mapping;
+
+/// Reads a mapping with the keys `known`; `refused` as in [`mapping!`].
+pub(crate) fn read_mapping<'de, T: Mapping, A: MapAccess<'de>>(
+    here: &Here<'_>,
+    mut mapping: A,
+    known: &[&[&'static str]],
+    refused: fn(&str) -> Option<Fault>,
+) -> Result<Option<T>, A::Error> {
+    let mut read = T::default();
+    let mut keys = Keys::default();
+    while let Some(key) = mapping.next_key_seed(Key)? {
+        match keys.admit(here, &key, known, refused) {
+            true => read.read_key(here, &key, &mut mapping)?,
+            false => {
+                mapping.next_value::<IgnoredAny>()?;
+            }
+        }
+    }
+    Ok(Some(read))
+}
 
 /// The keys of one mapping that were met so far.
 #[derive(Default)]
@@ -339,7 +449,7 @@ impl Keys {
         &mut self,
         here: &Here<'_>,
         key: &str,
-        known: &[&'static str],
+        known: &[&[&'static str]],
         refused: fn(&str) -> Option<Fault>,
     ) -> bool {
         let nth = self.count(key);
@@ -348,10 +458,10 @@ impl Keys {
             let fault = Fault::new(format!("{} is already given", quoted(key)), "keep one of them");
             at.error_at_key_because_of(fault, here.key(key).place_of_key());
             false
-        } else if known.contains(&key) {
+        } else if known.iter().any(|keys| keys.contains(&key)) {
             true
         } else {
-            at.error_at_key(refused(key).unwrap_or_else(|| unknown("key", key, known)));
+            at.error_at_key(refused(key).unwrap_or_else(|| unknown("key", key, &known.concat())));
             false
         }
     }

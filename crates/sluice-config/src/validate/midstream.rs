@@ -7,28 +7,21 @@ use crate::place::Here;
 use crate::problem::Fault;
 use crate::read::Given;
 
-/// What the file says of one service, or what follows from its other keys.
-pub(super) fn of(
-    here: &Here<'_>,
-    own: Given<Midstream>,
-    default: Given<Midstream>,
-    (scheduler, source, synproxy): (Scheduler, Source, bool),
-    listeners: &Elements<Listener>,
+/// What the key says, or what follows from the others.
+pub(super) fn midstream(
+    midstream: Given<Midstream>,
+    scheduler: Scheduler,
+    source: Source,
+    synproxy: bool,
 ) -> Midstream {
-    check(here, &own, synproxy);
-    let is_tcp = |listener: &Listener| listener.protocol == Protocol::Tcp;
-    if !matches!(own, Given::Absent) && listeners.complete && !listeners.iter().any(is_tcp) {
-        here.key("midstream")
-            .warning(Fault::new("`midstream` is for TCP, and no listener is", "remove `midstream`"));
-    }
-    match own.or(default) {
+    match midstream {
         _ if synproxy => Midstream::Ignore,
         Given::Good(midstream) => midstream,
         Given::Absent | Given::Bad => Midstream::default_for(scheduler, source),
     }
 }
 
-/// Refuses the key where nothing of the kind gets past.
+/// Refuses the key with `synproxy`, which lets no such packet through.
 pub(super) fn check(here: &Here<'_>, midstream: &Given<Midstream>, synproxy: bool) {
     if synproxy && !matches!(midstream, Given::Absent) {
         here.key("midstream").error_at_key(Fault::new(
@@ -36,5 +29,14 @@ pub(super) fn check(here: &Here<'_>, midstream: &Given<Midstream>, synproxy: boo
              returns a cookie",
             "remove one of them",
         ));
+    }
+}
+
+/// Warns of the key where no listener is for TCP.
+pub(super) fn check_listeners(here: &Here<'_>, midstream: &Given<Midstream>, listeners: &Elements<Listener>) {
+    let is_tcp = |listener: &Listener| listener.protocol == Protocol::Tcp;
+    if !matches!(midstream, Given::Absent) && listeners.complete && !listeners.iter().any(is_tcp) {
+        here.key("midstream")
+            .warning(Fault::new("`midstream` is for TCP, and no listener is", "remove `midstream`"));
     }
 }

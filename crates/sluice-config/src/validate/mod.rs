@@ -32,7 +32,8 @@ const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
 /// `files` are the services of each file, the main one's first.
 pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) -> Config {
     let root = Here::root(findings, 0);
-    let defaults = service::Defaults::new(&root.key("defaults"), main.defaults.unwrap_or_default());
+    let defaults = main.defaults.unwrap_or_default();
+    service::check_defaults(&root.key("defaults"), &defaults);
     let entries = files
         .into_iter()
         .enumerate()

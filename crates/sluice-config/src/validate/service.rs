@@ -3,173 +3,84 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, HashOn, InterfaceName, Limits, Listener, Midstream, OnDown,
-    OnEmpty, Ports, Scheduler, Service, Source,
+    Address, Backend, BackendName, BackendPort, HashOn, Listener, Ports, Scheduler, Service, Source,
 };
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
 use super::{Draft, Elements, exact, guard, midstream, pool, ports};
 use crate::amount::{Affinity, Connections, Quorum, SlowStart, TableSize};
-use crate::choice::{HashPart, Invalid};
-use crate::document::{self, Entry};
+use crate::document::{self, NamedService, Settings};
 use crate::endpoint::Target;
+use crate::hash::Hash;
 use crate::place::{Findings, Here};
 use crate::probe::Health;
 use crate::problem::{Fault, quoted};
-use crate::read::{Given, Many};
+use crate::read::{Checked, Given, Many, Mapping};
 use crate::word::Weight;
 
-/// `defaults`, checked once.
-pub(super) struct Defaults {
-    enabled: Given<bool>,
-    interface: Given<InterfaceName>,
-    scheduler: Given<Scheduler>,
-    hash: Given<Hash>,
-    affinity: Given<Affinity>,
-    source: Given<Source>,
-    pub(super) allow: Given<Vec<IpNet>>,
-    pub(super) deny: Given<Vec<IpNet>>,
-    pub(super) limits: Given<Limits>,
-    pub(super) invalid: Given<Invalid>,
-    synproxy: Given<bool>,
-    midstream: Given<Midstream>,
-    health: Given<Health>,
-    on_down: Given<OnDown>,
-    on_empty: Given<OnEmpty>,
-    quorum: Given<Quorum>,
-    slow_start: Given<SlowStart>,
-}
-
-impl Defaults {
-    pub(super) fn new(here: &Here<'_>, defaults: document::Defaults) -> Self {
-        let document::Defaults {
-            enabled,
-            interface,
-            scheduler,
-            hash,
-            affinity,
-            source,
-            allow,
-            deny,
-            limits,
-            invalid,
-            synproxy,
-            midstream,
-            health,
-            on_down,
-            on_empty,
-            quorum,
-            slow_start,
-        } = defaults;
-        if let (Given::Good(scheduler), Given::Good(SlowStart(slow_start))) = (&scheduler, &slow_start) {
-            pool::check_slow_start(here, *scheduler, *slow_start);
-        }
-        midstream::check(here, &midstream, matches!(synproxy, Given::Good(true)));
-        let hash = Hash::check(&here.key("hash"), hash);
-        Defaults {
-            enabled,
-            interface,
-            scheduler,
-            hash,
-            affinity,
-            source,
-            allow: guard::networks(&here.key("allow"), allow),
-            deny: guard::networks(&here.key("deny"), deny),
-            limits: guard::limits(&here.key("limits"), limits),
-            invalid,
-            synproxy,
-            midstream,
-            health,
-            on_down,
-            on_empty,
-            quorum,
-            slow_start,
-        }
+/// Checks `defaults` as a whole. Services do not repeat what is found here.
+pub(super) fn check_defaults(here: &Here<'_>, defaults: &Settings) {
+    let Settings { scheduler, slow_start, midstream, synproxy, .. } = defaults;
+    if let (Given::Good(scheduler), Given::Good(SlowStart(slow_start))) = (scheduler, slow_start) {
+        pool::check_slow_start(here, *scheduler, *slow_start);
     }
-}
-
-/// What of the client is hashed, and into how many slots by `maglev`.
-#[derive(Clone)]
-struct Hash {
-    on: HashOn,
-    table_size: u32,
-}
-
-impl Default for Hash {
-    fn default() -> Self {
-        Hash { on: HashOn::default(), table_size: DEFAULT_TABLE_SIZE }
-    }
-}
-
-impl Hash {
-    fn check(here: &Here<'_>, hash: Given<document::Hash>) -> Given<Self> {
-        let document::Hash { on, table_size } = match hash {
-            Given::Absent => return Given::Absent,
-            Given::Bad => return Given::Bad,
-            Given::Good(hash) => hash,
-        };
-        let table_size = table_size.or_value(TableSize(DEFAULT_TABLE_SIZE));
-        Given::of(
-            hash_on(here, on).zip(table_size).map(|(on, TableSize(table_size))| Hash { on, table_size }),
-        )
-    }
+    midstream::check(here, midstream, matches!(synproxy, Given::Good(true)));
 }
 
 impl Draft {
-    pub(super) fn new(findings: &Findings, file: usize, entry: Entry, defaults: &Defaults) -> Self {
-        let Entry { key, nth, name, service } = entry;
+    pub(super) fn new(findings: &Findings, file: usize, service: NamedService, defaults: &Settings) -> Self {
+        let NamedService { key, nth, name, service } = service;
+        let document::Service { listen, backends, settings: own } = service;
         let root = Here::root(findings, file);
         let services = root.key("services");
         let here = services.nth_key(&key, nth);
+        let listeners = listeners(&here, listen);
 
-        // What only `defaults` say was looked at there.
-        let own_start = !matches!((&service.scheduler, &service.slow_start), (Given::Absent, Given::Absent));
-        let scheduler = scheduler(&here, service.scheduler, service.hash, defaults);
-        let quorum = service.quorum.or(defaults.quorum.clone()).unwrap_or(Quorum(1));
-        let slow_start = service.slow_start.or(defaults.slow_start.clone()).unwrap_or(SlowStart(None));
-        let affinity = service.affinity.or(defaults.affinity.clone()).unwrap_or(Affinity(None));
-        let synproxy = service.synproxy.or(defaults.synproxy.clone()).unwrap_or(false);
-        let document::Service { allow, deny, limits, invalid, .. } = service;
-        let asked = guard::Asked { allow, deny, limits, invalid };
-        let source_said = service.source.or(defaults.source.clone()).unwrap_or_default();
-        // Of a handshake that the host completes, backends get the first packet from the host: it comes in by no interface.
-        let source_seen = match source_said {
+        // `check_defaults` has checked what only the defaults set.
+        let has_own_slow_start = !matches!((&own.scheduler, &own.slow_start), (Given::Absent, Given::Absent));
+        let (own_hash, own_midstream) = (own.hash.clone(), own.midstream.clone());
+        let settings = own.or(defaults.clone());
+        check_hash(&here, &own_hash, &settings.scheduler);
+        let synproxy = settings.synproxy.clone().unwrap_or(false);
+        midstream::check(&here, &own_midstream, synproxy);
+        midstream::check_listeners(&here, &own_midstream, &listeners);
+
+        let guard = guard::guard(&settings);
+        let scheduler = scheduler(settings.scheduler, settings.hash);
+        let written_source = settings.source.unwrap_or_default();
+        // When the host completes a handshake, it sends the backend's first packet itself: no interface received it.
+        let source = match written_source {
             Source::Preserve if synproxy => Source::Auto,
             source => source,
         };
-        let listeners = listeners(&here, service.listen);
-        let told_by = (scheduler, source_said, synproxy);
-        let midstream =
-            midstream::of(&here, service.midstream, defaults.midstream.clone(), told_by, &listeners);
         let policy = Service {
-            enabled: service.enabled.or(defaults.enabled.clone()).unwrap_or(true),
+            enabled: settings.enabled.unwrap_or(true),
             scheduler,
-            source: source_seen,
+            source,
             synproxy,
-            midstream,
-            guard: guard::of(&here, asked, defaults),
-            health: service.health.or(defaults.health.clone()).unwrap_or(Health(None)).0,
-            on_down: service.on_down.or(defaults.on_down.clone()).unwrap_or_default(),
-            on_empty: service.on_empty.or(defaults.on_empty.clone()).unwrap_or_default(),
-            quorum: quorum.0,
-            slow_start: slow_start.0,
-            affinity: affinity.0.map(|time| time.as_secs() as u32),
+            midstream: midstream::midstream(settings.midstream, scheduler, written_source, synproxy),
+            guard,
+            health: settings.health.unwrap_or(Health(None)).0,
+            on_down: settings.on_down.unwrap_or_default(),
+            on_empty: settings.on_empty.unwrap_or_default(),
+            quorum: settings.quorum.unwrap_or(Quorum(1)).0,
+            slow_start: settings.slow_start.unwrap_or(SlowStart(None)).0,
+            affinity: settings.affinity.unwrap_or(Affinity(None)).0.map(|time| time.as_secs() as u32),
             fixed_grid: matches!(scheduler, Scheduler::LeastConnections | Scheduler::Maglev(..)),
             ..Service::default()
         };
-        let interface = service.interface.or(defaults.interface.clone());
-        let backends = backends(&here.key("backends"), service.backends, &listeners, policy.fixed_grid);
+        let interface = settings.interface;
+        let backends = self::backends(&here.key("backends"), backends, &listeners, policy.fixed_grid);
         if listeners.complete && backends.complete {
             families(&here, &listeners, &backends);
         }
         ports::check(&here, &listeners, &backends, &policy);
-        source(&here, &listeners, &backends, policy.source);
+        check_source(&here, &listeners, &backends, policy.source);
         exact::check(&here, &listeners, matches!(interface, Given::Absent), &policy);
-        if own_start {
+        if has_own_slow_start {
             pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
         }
         let draft = Draft { file, key, nth, name, interface, listeners, backends, policy };
@@ -178,53 +89,33 @@ impl Draft {
     }
 }
 
-fn scheduler(
-    here: &Here<'_>,
-    own: Given<Scheduler>,
-    own_hash: Given<document::Hash>,
-    defaults: &Defaults,
-) -> Scheduler {
-    let scheduler = own.or(defaults.scheduler.clone());
+/// Refuses a `hash` that the scheduler does not use.
+fn check_hash(here: &Here<'_>, own: &Given<Hash>, scheduler: &Given<Scheduler>) {
     let hashes =
         matches!(scheduler, Given::Bad | Given::Good(Scheduler::SourceHash(_) | Scheduler::Maglev(..)));
-    if !hashes && !matches!(own_hash, Given::Absent) {
+    if !hashes && !matches!(own, Given::Absent) {
         here.key("hash").error_at_key(Fault::new(
             "`hash` is of no use without the scheduler source-hash or maglev",
             "add `scheduler: source-hash` or `scheduler: maglev`, or remove `hash`",
         ));
     }
-    let sized = matches!(&own_hash, Given::Good(hash) if !matches!(hash.table_size, Given::Absent));
-    if sized && matches!(scheduler, Given::Good(Scheduler::SourceHash(_))) {
+    let has_table_size = matches!(own, Given::Good(hash) if !matches!(hash.table_size, Given::Absent));
+    if has_table_size && matches!(scheduler, Given::Good(Scheduler::SourceHash(_))) {
         here.key("hash").key("table_size").error_at_key(Fault::new(
             "`table_size` is of no use without the scheduler maglev",
             "write `scheduler: maglev`, or remove `table_size`",
         ));
     }
-    let hash = Hash::check(&here.key("hash"), own_hash).or(defaults.hash.clone()).unwrap_or_default();
-    match scheduler.unwrap_or_default() {
-        Scheduler::SourceHash(_) => Scheduler::SourceHash(hash.on),
-        Scheduler::Maglev(..) => Scheduler::Maglev(hash.on, hash.table_size),
-        other => other,
-    }
 }
 
-fn hash_on(here: &Here<'_>, on: Given<Many<HashPart>>) -> Option<HashOn> {
-    let parts = match on {
-        Given::Absent => return Some(HashOn::default()),
-        Given::Bad => return None,
-        Given::Good(Many(parts)) => parts.into_iter().collect::<Option<Vec<_>>>()?,
-    };
-    let what = match parts[..] {
-        [HashPart::Address] => return Some(HashOn::Address),
-        [HashPart::Address, HashPart::Port] | [HashPart::Port, HashPart::Address] => {
-            return Some(HashOn::AddressAndPort);
-        }
-        [] => "there is nothing to hash",
-        [HashPart::Port] => "source-port alone is not supported",
-        _ => "a part of the client is named twice",
-    };
-    here.key("on").error(Fault::new(what, "write [source-address] or [source-address, source-port]"));
-    None
+fn scheduler(scheduler: Given<Scheduler>, hash: Given<Hash>) -> Scheduler {
+    let Hash { on, table_size } = hash.unwrap_or_default();
+    let on = on.map_or_else(HashOn::default, |Checked(on)| on);
+    match scheduler.unwrap_or_default() {
+        Scheduler::SourceHash(_) => Scheduler::SourceHash(on),
+        Scheduler::Maglev(..) => Scheduler::Maglev(on, table_size.unwrap_or(TableSize(DEFAULT_TABLE_SIZE)).0),
+        other => other,
+    }
 }
 
 fn listeners(here: &Here<'_>, listen: Given<Many<Listener>>) -> Elements<Listener> {
@@ -342,7 +233,12 @@ fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
 }
 
 /// A source has an IP version, and so have the flows that get it.
-fn source(here: &Here<'_>, listeners: &Elements<Listener>, backends: &Elements<Backend>, source: Source) {
+fn check_source(
+    here: &Here<'_>,
+    listeners: &Elements<Listener>,
+    backends: &Elements<Backend>,
+    source: Source,
+) {
     let Source::Addresses(first, _) = source else { return };
     let ip = Ip::of(first);
     let listener = listeners
