@@ -7,11 +7,23 @@ ROOT := SLUICE_SUDO=1
 # What the manual and the completions are tried with.
 READERS := mandoc man-db zsh fish
 
-.PHONY: demo test kernels systemd fuzz deny deb soak setup
+.PHONY: demo check test kernels systemd fuzz deny deb soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
 	$(ROOT) cargo run --quiet --package sluice-tests --bin sluice-demo
+
+# Crates whose tests need no root; of sluiced those on the fake kernel.
+PURE := --package sluice-nft --package sluice-core --package sluice-config --package sluice-api
+
+check:                 ## without root and in 90 s on a warm tree: formatting, clippy, unit tests, laws, goldens, the fake kernel
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	PROPTEST_CASES=64 cargo test --workspace --exclude sluice-netlink --lib --bins
+	PROPTEST_CASES=64 cargo test $(PURE) --test '*'
+	SLUICE_HISTORIES=200 cargo test --package sluiced --test daemon --test histories -- --skip on_the_kernel
+	cargo xtask golden --check
+	cargo xtask man --check
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
 	tests/setup/install $(READERS) chromium

@@ -11,6 +11,9 @@ pub(crate) struct Golden {
     /// Replace the reviewed outputs by the present ones; then look at `git diff`
     #[arg(long)]
     update: bool,
+    /// Only those of these crates
+    #[arg(value_name = "CRATE", value_parser = PACKAGES)]
+    packages: Vec<String>,
 }
 
 /// Crates whose tests read goldens: unit tests, and those in `tests/golden*`.
@@ -20,7 +23,9 @@ impl Golden {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["test", "--quiet", "--lib", "--bins", "--test", "golden*"]);
-        cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+        let all = || PACKAGES.map(String::from).to_vec();
+        let packages = if self.packages.is_empty() { all() } else { self.packages.clone() };
+        cargo.args(packages.iter().flat_map(|package| ["--package", package]));
         match self.update {
             true => cargo.env("SLUICE_UPDATE_GOLDENS", "1"),
             false => cargo.env_remove("SLUICE_UPDATE_GOLDENS"),

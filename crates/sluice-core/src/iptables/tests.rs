@@ -35,16 +35,12 @@ fn named(services: &[(&str, Service)]) -> BTreeMap<ServiceName, Service> {
     services.iter().map(|(name, service)| (ServiceName::new(name).unwrap(), service.clone())).collect()
 }
 
-/// Compares with `golden/NAME.rules`, or writes it when SLUICE_UPDATE_GOLDENS is set.
+/// Compares with `golden/NAME.rules`.
 #[track_caller]
 fn assert_golden(name: &str, ip: Ip, services: &[(&str, Service)]) {
     let text = render(&named(services), ip).unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/iptables/golden/{name}.rules"));
-    if std::env::var_os("SLUICE_UPDATE_GOLDENS").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, golden, "{} differs (cargo xtask golden --update)", path.display());
+    sluice_golden::assert_golden(&path, &text);
 }
 
 #[test]
