@@ -22,7 +22,6 @@ check:                 ## without root and in 90 s on a warm tree: formatting, c
 	PROPTEST_CASES=64 cargo test --workspace --exclude sluice-netlink --lib --bins
 	PROPTEST_CASES=64 cargo test $(PURE) --test '*'
 	SLUICE_HISTORIES=200 cargo test --package sluiced --test daemon --test histories -- --skip on_the_kernel
-	cargo xtask golden --check
 	cargo xtask man --check
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
