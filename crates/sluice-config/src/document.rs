@@ -1,4 +1,4 @@
-//! The file as it is written: every key of every mapping, and why the rest is refused.
+//! The mappings of the file: every key with its type, and why other keys are refused.
 
 use serde::de::MapAccess;
 use serde_json::{Value, json};
@@ -7,36 +7,36 @@ use sluice_core::model::{
     ServiceName, Source,
 };
 
-use crate::amount::{Affinity, Connections, Quorum, Refresh, SlowStart};
-use crate::choice::Invalid;
-use crate::endpoint::{HttpAddress, Target};
+use crate::endpoint::{BackendAddress, HttpAddress};
 use crate::guard::Networks;
-use crate::hash::Hash;
-use crate::place::Here;
-use crate::probe::Health;
+use crate::hash::HashSettings;
+use crate::health::HealthSetting;
 use crate::problem::{Fault, quoted};
 use crate::read::{Checked, FromYaml, Given, Key, Keys, Many, Scalar, Seed, mapping};
 use crate::schema::{Definitions, either, pattern};
-use crate::word::{GroupName, Pattern, SocketPath, StatePath, Weight};
+use crate::values::Invalid;
+use crate::values::{Affinity, ConnectionCount, Quorum, Refresh, SlowStart};
+use crate::values::{DirectoryPath, GroupName, PathPattern, SocketPath, Weight};
+use crate::yaml_path::Here;
 
 mapping! {
-    /// The file the daemon is given.
+    /// The main file.
     Main, "a mapping of settings", refused: never, required: [], {
-        /// What to do about IP forwarding: switch it on, refuse to start without it, or leave it alone.
+        /// IP forwarding: enable it, refuse to start without it, or ignore it.
         forwarding: Forwarding,
-        /// What an orderly stop leaves in the kernel: nothing, or everything, so that traffic goes on.
+        /// What an orderly stop does with the ruleset: remove it, or keep it so that traffic continues.
         on_stop: OnStop,
-        /// A folder for what must outlive the daemon; without it the folder of the control socket.
-        state: StatePath,
-        /// How often the kernel is read back even without a reason; 0 is never.
+        /// The directory for state that outlives the daemon; by default that of the control socket.
+        state: DirectoryPath,
+        /// How often the ruleset is verified even if nothing changed; 0 is never.
         refresh: Refresh,
-        /// More files with services, by patterns relative to this file.
-        include: Many<Pattern>,
-        /// The Unix socket that `sluice` talks to.
+        /// Files with more services: paths or patterns, relative to this file.
+        include: Many<PathPattern>,
+        /// The control socket, which `sluice` connects to.
         control: Control,
-        /// Status page and metrics, read only; without it there are none.
+        /// The listener of the status page and metrics; there is none by default.
         http: Http,
-        /// What services get that do not say otherwise.
+        /// Settings of services that do not set them.
         defaults: Settings,
         /// Services by name.
         services: Services,
@@ -52,18 +52,18 @@ mapping! {
 
 mapping! {
     Control, "a mapping of `socket` and `group`", refused: never, required: [], {
-        /// Where the socket is: an absolute path of at most 107 bytes.
+        /// The absolute path of the socket, at most 107 bytes.
         socket: SocketPath,
-        /// A group whose members may use the socket; without it only root may.
+        /// A group whose members may use the socket; by default only root may.
         group: GroupName,
     }
 }
 
 mapping! {
     Http, "a mapping of `listen` and `accounting`", refused: never, required: [listen], {
-        /// ADDRESS:PORT of this host; everybody who can reach it can read there.
+        /// ADDRESS:PORT of this host; everybody who can reach it can read the status.
         listen: HttpAddress,
-        /// Whether the bytes of each backend are counted, too.
+        /// Whether to count the bytes of each backend.
         accounting: bool,
     }
 }
@@ -71,39 +71,39 @@ mapping! {
 mapping! {
     /// The keys that both `defaults` and a service can have: what `defaults` holds.
     Settings, "a mapping of service settings", refused: not_in_defaults, required: [], {
-        /// Whether the kernel gets anything of the service.
+        /// Whether the service is in the ruleset.
         enabled: bool,
-        /// Only what arrives on this interface.
+        /// Accept only packets that arrive on this interface.
         interface: InterfaceName,
-        /// How a new connection gets its backend.
+        /// How the backend of a new connection is picked.
         scheduler: Scheduler,
-        /// What `source-hash` and `maglev` look at.
-        hash: Hash,
-        /// A client stays on its backend for this long after its last new connection; 0 is not at all.
+        /// What `source-hash` and `maglev` hash.
+        hash: HashSettings,
+        /// How long a client stays on its backend after its last new connection; 0 disables affinity.
         affinity: Affinity,
-        /// Whom backends see as the client: the balancer, the client, or addresses of the balancer.
+        /// The source address that backends see: the balancer's, the client's, or a given one.
         source: Source,
-        /// Only these clients.
+        /// Accept only these clients.
         allow: Checked<Networks>,
-        /// Never these clients.
+        /// Drop these clients.
         deny: Checked<Networks>,
-        /// How many connections may come, of all clients and of each.
+        /// Limits of connections, of all clients together and of each.
         limits: Checked<Limits>,
-        /// What becomes of packets that belong to no connection and cannot begin one.
+        /// What happens to packets that conntrack calls invalid.
         invalid: Invalid,
-        /// Whether this host completes TCP handshakes in the place of backends, against floods of SYNs.
+        /// Whether this host completes TCP handshakes on behalf of backends, as protection from SYN floods.
         synproxy: bool,
-        /// What happens to packets of TCP connections that conntrack does not know.
+        /// What happens to packets of TCP connections that are not in conntrack.
         midstream: Midstream,
-        /// How backends are probed.
-        health: Health,
-        /// What happens to the established TCP flows of a backend that went down.
+        /// The health check of the backends.
+        health: HealthSetting,
+        /// What happens to established TCP connections of a backend that becomes unhealthy.
         on_down: OnDown,
-        /// What a new connection meets when no backend can serve it.
+        /// What happens to a new connection when no backend is eligible.
         on_empty: OnEmpty,
-        /// So many backends that are no backups must be able to serve; fewer count as none.
+        /// The least number of eligible backends, backups not counted; with fewer, the backups take over.
         quorum: Quorum,
-        /// How long a backend that comes back takes to get its whole share; 0 is at once.
+        /// How long a returning backend takes to reach its full share; 0 is at once.
         slow_start: SlowStart,
     }
 }
@@ -112,24 +112,24 @@ mapping! {
     Service, "a mapping of service settings", refused: never, required: [listen], {
         /// ADDRESS:PORT[-PORT][/tcp|/udp], IPv6 in brackets; ADDRESS and PORT may be `*`.
         listen: Many<Listener>,
-        /// Who serves: ADDRESS[:PORT[-PORT]], or a mapping.
-        backends: Many<Backend>,
+        /// ADDRESS[:PORT[-PORT]], or a mapping.
+        backends: Many<BackendEntry>,
         ..settings: Settings,
     }
 }
 
 mapping! {
     BackendMapping, "a backend", refused: never, required: [address], {
-        /// ADDRESS[:PORT[-PORT]]; without a port the client's is kept.
-        address: Target,
-        /// Its name in this service; without one its address and port.
+        /// ADDRESS[:PORT[-PORT]]; without a port, the destination port of the client is kept.
+        address: BackendAddress,
+        /// The name, unique in the service; by default the address and port.
         name: BackendName,
-        /// Its share of new connections; 0 is none.
+        /// The share of new connections, relative to other backends; 0 is none.
         weight: Weight,
-        /// Whether it serves only while too few others can.
+        /// Whether it serves only while fewer than `quorum` others are eligible.
         backup: bool,
-        /// With so many live connections it gets no new ones.
-        max_connections: Connections,
+        /// The number of live connections from which it gets no new ones.
+        max_connections: ConnectionCount,
     }
 }
 
@@ -137,13 +137,13 @@ mapping! {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Services(pub(crate) Vec<NamedService>);
 
-/// One key of `services` and what it holds.
+/// One entry of `services`.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedService {
     pub(crate) key: String,
-    /// How many equal keys come before this one.
+    /// The number of equal keys before this one.
     pub(crate) nth: u32,
-    /// `None` when the key is no service name.
+    /// `None` if the key is not a valid service name.
     pub(crate) name: Option<ServiceName>,
     pub(crate) service: Service,
 }
@@ -167,7 +167,7 @@ impl FromYaml for Services {
             let here = here.nth_key(&key, nth);
             let name = ServiceName::new(&key)
                 .map_err(|error| {
-                    let what = format!("{} is no service name: {error}", quoted(&key));
+                    let what = format!("invalid service name {}: {error}", quoted(&key));
                     here.error_at_key(Fault::new(what, "rename the service"));
                 })
                 .ok();
@@ -179,27 +179,27 @@ impl FromYaml for Services {
     }
 }
 
-/// A backend, written as its target or as a mapping.
+/// A backend, written as an address or as a mapping.
 #[derive(Clone, Debug)]
-pub(crate) struct Backend {
-    pub(crate) target: Target,
+pub(crate) struct BackendEntry {
+    pub(crate) address: BackendAddress,
     pub(crate) name: Given<BackendName>,
     pub(crate) weight: Given<Weight>,
     pub(crate) backup: Given<bool>,
-    pub(crate) max_connections: Given<Connections>,
+    pub(crate) max_connections: Given<ConnectionCount>,
 }
 
-impl FromYaml for Backend {
+impl FromYaml for BackendEntry {
     const EXPECTED: &'static str = "a backend such as 10.0.2.11:8080";
 
     fn schema(definitions: &mut Definitions) -> Value {
-        either(Target::schema(definitions), BackendMapping::schema(definitions))
+        either(BackendAddress::schema(definitions), BackendMapping::schema(definitions))
     }
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
-        let target = Target::scalar(here, scalar)?;
-        Some(Backend {
-            target,
+        let address = BackendAddress::scalar(here, scalar)?;
+        Some(BackendEntry {
+            address,
             name: Given::Absent,
             weight: Given::Absent,
             backup: Given::Absent,
@@ -211,7 +211,7 @@ impl FromYaml for Backend {
         let Some(mapping) = BackendMapping::mapping(here, mapping)? else { return Ok(None) };
         let BackendMapping { address, name, weight, backup, max_connections } = mapping;
         Ok(match address {
-            Given::Good(target) => Some(Backend { target, name, weight, backup, max_connections }),
+            Given::Good(address) => Some(BackendEntry { address, name, weight, backup, max_connections }),
             Given::Bad => None,
             Given::Absent => {
                 here.error(Fault::new(
@@ -231,11 +231,11 @@ fn never(_: &str) -> Option<Fault> {
 fn not_in_snippet(key: &str) -> Option<Fault> {
     match key {
         "include" => {
-            Some(Fault::new("an included file cannot include others", "move `include` to the main file"))
+            Some(Fault::new("an included file cannot include other files", "move `include` to the main file"))
         }
         "forwarding" | "on_stop" | "state" | "refresh" | "control" | "defaults" | "http" => Some(Fault::new(
-            format!("`{key}` in an included file"),
-            format!("move `{key}` to the main file; an included file holds only `services`"),
+            format!("`{key}` is not allowed in an included file"),
+            format!("move `{key}` to the main file: an included file has only `services`"),
         )),
         _ => None,
     }

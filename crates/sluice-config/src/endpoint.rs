@@ -1,15 +1,15 @@
-//! Listeners and backends as text: `ADDRESS:PORT[-PORT][/tcp|/udp]` and `ADDRESS[:PORT[-PORT]]`; and where the daemon
-//! itself listens.
+//! Listeners `ADDRESS:PORT[-PORT][/tcp|/udp]`, addresses of backends `ADDRESS[:PORT[-PORT]]`, and the address of the
+//! HTTP listener.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde_json::Value;
 use sluice_core::model::{Address, BackendPort, Listener, Ports, Protocol};
 
-use crate::place::Here;
 use crate::problem::{Fault, quoted};
 use crate::read::{FromYaml, Leaf, Scalar, unknown};
 use crate::schema::{Definitions, pattern};
+use crate::yaml_path::Here;
 
 impl Leaf for Listener {
     const EXPECTED: &'static str = "a listener such as 203.0.113.10:80";
@@ -18,13 +18,13 @@ impl Leaf for Listener {
         let text = match scalar {
             Scalar::Text(text) => text,
             Scalar::Integer(port) => return Err(no_address(&port.to_string())),
-            other => return Err(Fault::new(format!("{other} is no listener"), LISTENER)),
+            other => return Err(Fault::new(format!("invalid listener {other}"), LISTENER)),
         };
         if let Some((network, port)) = network(text) {
             let port = port.unwrap_or("PORT");
-            let what = format!("{} is a network, and a listener has one address", quoted(network));
+            let what = format!("{} is a network; a listener has one address", quoted(network));
             let fix = format!(
-                "write a listener for each address, or *:{port} with `interface` for all that arrives there"
+                "write one listener per address, or *:{port} with `interface` for all addresses of that interface"
             );
             return Err(Fault::new(what, fix));
         }
@@ -35,23 +35,23 @@ impl Leaf for Listener {
             Some((_, other)) => return Err(unknown("protocol", other, &["tcp", "udp"])),
         };
         if rest.is_empty() || rest.contains(char::is_whitespace) {
-            return Err(Fault::new(format!("{} is no listener", quoted(text)), LISTENER));
+            return Err(Fault::new(format!("invalid listener {}", quoted(text)), LISTENER));
         }
-        let Written { host, port } = Written::split(rest)?;
+        let HostPort { host, port } = HostPort::split(rest)?;
         let Some(port) = port else { return Err(no_port(host)) };
         let ports = if port == "*" { Ports::ALL } else { ports(port)? };
         let address = match host {
             "*" => Address::Any,
             "" => return Err(no_address(&ports.to_string())),
             host => {
-                Address::Exact(unicast(host, &format!("write *:{ports} for every address of this machine"))?)
+                Address::Exact(unicast(host, &format!("write *:{ports} for every address of this host"))?)
             }
         };
         if let Address::Exact(address) = address
             && address.is_loopback()
         {
             let what = format!(
-                "{address} is a loopback address: other machines cannot send to it, and the kernel drops translated \
+                "{address} is a loopback address: other hosts cannot send to it, and the kernel drops translated \
                  packets from it{}",
                 unless(address)
             );
@@ -66,7 +66,7 @@ impl Leaf for Listener {
     }
 }
 
-/// The network that is written in place of an address, and what follows it as port: `203.0.113.0/24` and `80` of
+/// The network and the port of a listener that has a network in place of an address: `203.0.113.0/24` and `80` of
 /// `203.0.113.0/24:80`.
 fn network(text: &str) -> Option<(String, Option<&str>)> {
     let (address, rest) = text.split_once('/')?;
@@ -102,11 +102,11 @@ fn no_port(host: &str) -> Fault {
 }
 
 fn no_address(port: &str) -> Fault {
-    let fix = format!("write ADDRESS:{port}, or *:{port} for every address of this machine");
+    let fix = format!("write ADDRESS:{port}, or *:{port} for every address of this host");
     Fault::new(format!("{} has no address", quoted(port)), fix)
 }
 
-/// Where the daemon serves its status page.
+/// The listener of the status page and metrics.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HttpAddress(pub(crate) SocketAddr);
 
@@ -116,14 +116,14 @@ impl Leaf for HttpAddress {
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         const FIX: &str = "write ADDRESS:PORT, such as 127.0.0.1:9180";
         let Scalar::Text(text) = scalar else {
-            return Err(Fault::new(format!("{scalar} is no address with a port"), FIX));
+            return Err(Fault::new(format!("invalid address {scalar}"), FIX));
         };
-        let Written { host, port } = Written::split(text)?;
+        let HostPort { host, port } = HostPort::split(text)?;
         let port = port.ok_or_else(|| Fault::new(format!("{} has no port", quoted(text)), FIX))?;
         let port = self::port(port)?;
         if host == "*" {
-            let fix = format!("write 0.0.0.0:{port} or \"[::]:{port}\" for every address of this machine");
-            return Err(Fault::new(format!("{} is no IP address", quoted(host)), fix));
+            let fix = format!("write 0.0.0.0:{port} or \"[::]:{port}\" for every address of this host");
+            return Err(Fault::new(format!("invalid IP address {}", quoted(host)), fix));
         }
         let address: IpAddr = host.parse().map_err(|_| not_an_address(host))?;
         let address = if address.is_unspecified() { address } else { unicast(host, FIX)? };
@@ -135,23 +135,23 @@ impl Leaf for HttpAddress {
     }
 }
 
-/// Where a backend is.
+/// The address and the port of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct BackendAddress {
     pub(crate) address: IpAddr,
     pub(crate) port: BackendPort,
 }
 
-impl FromYaml for Target {
+impl FromYaml for BackendAddress {
     const EXPECTED: &'static str = "a backend such as 10.0.2.11:8080";
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         let Scalar::Text(text) = scalar else {
             let fix = "write ADDRESS:PORT, such as 10.0.2.11:8080";
-            here.error(Fault::new(format!("{scalar} is no backend"), fix));
+            here.error(Fault::new(format!("invalid backend {scalar}"), fix));
             return None;
         };
-        let target = Target::parse(text).map_err(|fault| here.error(fault)).ok()?;
+        let target = BackendAddress::parse(text).map_err(|fault| here.error(fault)).ok()?;
         if let Some((address, port)) = swallowed_port(text) {
             here.warning(Fault::new(
                 format!("{} is an address without a port", quoted(text)),
@@ -167,57 +167,57 @@ impl FromYaml for Target {
     }
 }
 
-impl Target {
+impl BackendAddress {
     fn parse(text: &str) -> Result<Self, Fault> {
         if let Some((network, _)) = network(text) {
-            let what = format!("{} is a network, and a backend has one address", quoted(network));
-            return Err(Fault::new(what, "name each server"));
+            let what = format!("{} is a network; a backend has one address", quoted(network));
+            return Err(Fault::new(what, "write the address of each server"));
         }
         if let Some((rest, _)) = text.rsplit_once('/') {
-            let what = format!("{} names a protocol, which follows the listener's", quoted(text));
+            let what = format!("{} has a protocol; a backend uses that of the listener", quoted(text));
             return Err(Fault::new(what, format!("write {}", quoted(rest))));
         }
-        let Written { host, port } = Written::split(text)?;
+        let HostPort { host, port } = HostPort::split(text)?;
         if host == "*" {
-            let what = format!("{} is no backend", quoted(text));
-            return Err(Fault::new(what, "name the address of a server"));
+            let what = format!("invalid backend {}", quoted(text));
+            return Err(Fault::new(what, "write the address of a server"));
         }
         let port = match port {
             None => BackendPort::Keep,
             Some("*") => {
-                let what = format!("{} asks for every port", quoted(text));
-                return Err(Fault::new(what, "leave the port out to keep the client's"));
+                let what = format!("invalid port `*` in {}", quoted(text));
+                return Err(Fault::new(what, "omit the port to keep the client's"));
             }
             Some(port) => {
                 let ports = ports(port)?;
                 ports.as_single().map_or(BackendPort::Range(ports), BackendPort::One)
             }
         };
-        let address = unicast(host, "name the address of a server")?;
+        let address = unicast(host, "write the address of a server")?;
         if address.is_loopback() {
             let what = format!(
-                "{address} is a loopback address: the kernel does not send other machines' packets to it{}",
+                "{address} is a loopback address: the kernel does not forward packets to it{}",
                 unless(address)
             );
             return Err(Fault::new(
                 what,
-                "for a server on this machine, name an address of one of its interfaces",
+                "for a server on this host, use an address of one of its interfaces",
             ));
         }
-        Ok(Target { address, port })
+        Ok(BackendAddress { address, port })
     }
 }
 
-/// The one way around what the kernel does with loopback addresses, and why not to take it.
+/// The sysctl that allows loopback addresses, and its side effect.
 fn unless(address: IpAddr) -> &'static str {
     match address {
-        IpAddr::V4(_) => " unless route_localnet opens this machine's loopback services to its network",
+        IpAddr::V4(_) => " unless route_localnet opens the loopback services of this host to its network",
         IpAddr::V6(_) => "",
     }
 }
 
-/// Canonical text, and the default name of a backend: `10.0.2.11:8080`, `[fd00::1]:8080`, `fd00::1`.
-impl std::fmt::Display for Target {
+/// The canonical text, which is the default name of a backend: `10.0.2.11:8080`, `[fd00::1]:8080`, `fd00::1`.
+impl std::fmt::Display for BackendAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match (self.address, self.port) {
             (address, BackendPort::Keep) => return write!(f, "{address}"),
@@ -232,19 +232,19 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// The address and the port that were probably meant by `fd00::1:8080`, which is an address.
+/// The address and the port that are probably meant by `fd00::1:8080`.
 fn swallowed_port(text: &str) -> Option<(Ipv6Addr, u16)> {
     let (address, port) = text.parse::<Ipv6Addr>().ok().and(text.rsplit_once(':'))?;
     Some((address.parse().ok()?, self::port(port).ok()?))
 }
 
-/// Host and port, brackets removed, neither looked at yet.
-struct Written<'a> {
+/// Host and port without brackets, both unchecked.
+struct HostPort<'a> {
     host: &'a str,
     port: Option<&'a str>,
 }
 
-impl<'a> Written<'a> {
+impl<'a> HostPort<'a> {
     fn split(text: &'a str) -> Result<Self, Fault> {
         if let Some(inside) = text.strip_prefix('[') {
             let fault =
@@ -260,19 +260,19 @@ impl<'a> Written<'a> {
             }
             return match rest.strip_prefix(':') {
                 None if !rest.is_empty() => fault("has no colon behind the bracket", "[ADDRESS]:PORT"),
-                port => Ok(Written { host, port }),
+                port => Ok(HostPort { host, port }),
             };
         }
         if text.parse::<Ipv6Addr>().is_ok() {
-            return Ok(Written { host: text, port: None });
+            return Ok(HostPort { host: text, port: None });
         }
         match text.rsplit_once(':') {
             Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => {
                 let what = format!("{} has an IPv6 address without brackets", quoted(text));
                 Err(Fault::new(what, format!("write {}", quoted(format!("[{host}]:{port}")))))
             }
-            Some((host, port)) => Ok(Written { host, port: Some(port) }),
-            None => Ok(Written { host: text, port: None }),
+            Some((host, port)) => Ok(HostPort { host, port: Some(port) }),
+            None => Ok(HostPort { host: text, port: None }),
         }
     }
 }
@@ -283,28 +283,28 @@ fn ports(text: &str) -> Result<Ports, Fault> {
         None => (port(text)?, port(text)?),
     };
     if first > last {
-        let what = format!("the port range {first}-{last} runs backwards");
+        let what = format!("invalid port range {first}-{last}: the first port is larger than the last");
         return Err(Fault::new(what, format!("write {last}-{first}")));
     }
     Ok(Ports { first, last })
 }
 
 fn port(text: &str) -> Result<u16, Fault> {
-    // The standard library's parser would take a sign.
+    // The standard library accepts a leading `+`.
     match text.parse() {
         Ok(port @ 1..) if text.bytes().all(|c| c.is_ascii_digit()) => Ok(port),
-        _ => Err(Fault::new(format!("{} is no port", quoted(text)), "a port is a number from 1 to 65535")),
+        _ => Err(Fault::new(format!("invalid port {}", quoted(text)), "write a number from 1 to 65535")),
     }
 }
 
-/// An address that one machine can have. `instead` says what to write for an unspecified one.
+/// Parses a unicast address. `instead` is the fix for an unspecified address.
 fn unicast(host: &str, instead: &str) -> Result<IpAddr, Fault> {
     let Ok(address) = host.parse::<IpAddr>() else { return Err(not_an_address(host)) };
     let refuse = |what: &str, fix: &str| Err(Fault::new(format!("{address} is {what}"), fix));
     match address {
-        IpAddr::V4(a) if a.is_unspecified() => refuse("no address of a machine", instead),
-        IpAddr::V6(a) if a.is_unspecified() => refuse("no address of a machine", instead),
-        IpAddr::V4(a) if a.octets()[0] == 0 => refuse("no address of a machine", "check the address"),
+        IpAddr::V4(a) if a.is_unspecified() => refuse("not a unicast address", instead),
+        IpAddr::V6(a) if a.is_unspecified() => refuse("not a unicast address", instead),
+        IpAddr::V4(a) if a.octets()[0] == 0 => refuse("not a unicast address", "use a unicast address"),
         IpAddr::V4(a) if a.is_broadcast() => refuse("a broadcast address", "use a unicast address"),
         _ if address.is_multicast() => refuse("a multicast address", "use a unicast address"),
         IpAddr::V6(a) if a.is_unicast_link_local() => {
@@ -323,11 +323,11 @@ fn not_an_address(host: &str) -> Fault {
     let name = host.contains(|c: char| c.is_ascii_alphabetic()) && !host.contains(':');
     let fix = match scoped {
         Some(address) if address.is_unicast_link_local() => NO_LINK_LOCAL,
-        Some(_) => "leave out the % and what follows",
-        None if name => "names are not resolved: write the address",
+        Some(_) => "remove the % and what follows",
+        None if name => "write an IP address: names are not resolved",
         None => "check the address",
     };
-    Fault::new(format!("{} is no IP address", quoted(host)), fix)
+    Fault::new(format!("invalid IP address {}", quoted(host)), fix)
 }
 
 const NO_LINK_LOCAL: &str = "use a global or a unique local (fd00::/8) address";

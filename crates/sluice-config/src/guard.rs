@@ -1,13 +1,13 @@
-//! Who may use a service: `allow`, `deny` and `limits`.
+//! The keys `allow`, `deny` and `limits`.
 
 use ipnet::IpNet;
 use sluice_core::model::{self, OnFull};
 
-use crate::amount::{Clients, Connections, PerTime};
-use crate::place::Here;
 use crate::problem::Fault;
 use crate::read::{Check, Given, Many, mapping};
-use crate::word::Prefix;
+use crate::values::Prefix;
+use crate::values::{ClientCount, ConnectionCount, LimitRate};
+use crate::yaml_path::Here;
 
 /// `allow` or `deny`: disjoint networks, adjacent ones joined.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,7 @@ impl Check for Networks {
 
     fn check(here: &Here<'_>, Many(list): Many<Prefix>) -> Option<Self> {
         if list.is_empty() {
-            here.error(Fault::new("the list is empty", "name networks, or remove the key"));
+            here.error(Fault::new("the list is empty", "add networks, or remove the key"));
             return None;
         }
         let networks: Option<Vec<_>> =
@@ -28,26 +28,31 @@ impl Check for Networks {
 }
 
 mapping! {
-    Limits, "a mapping of limits", refused: |_| None, required: [], {
-        /// New connections of all clients together, as N/second, /minute, /hour or /day, and `burst N`.
-        new_connections: PerTime,
-        /// New connections of each client.
-        new_connections_per_client: PerTime,
-        /// Live connections of each client.
-        connections_per_client: Connections,
-        /// How many clients are remembered at a time for a limit.
-        clients: Clients,
-        /// What becomes of clients beyond those.
+    LimitSettings, "a mapping of limits", refused: |_| None, required: [], {
+        /// New connections of all clients together: N/second, /minute, /hour or /day, and `burst N`.
+        new_connections: LimitRate,
+        /// New connections per client.
+        new_connections_per_client: LimitRate,
+        /// Live connections per client.
+        connections_per_client: ConnectionCount,
+        /// How many clients are tracked at a time for the limits per client.
+        clients: ClientCount,
+        /// What happens to further clients: accepted without a limit, or dropped.
         on_full: OnFull,
     }
 }
 
 impl Check for model::Limits {
-    type Unchecked = Limits;
+    type Unchecked = LimitSettings;
 
-    fn check(here: &Here<'_>, limits: Limits) -> Option<Self> {
-        let Limits { new_connections, new_connections_per_client, connections_per_client, clients, on_full } =
-            limits;
+    fn check(here: &Here<'_>, limits: LimitSettings) -> Option<Self> {
+        let LimitSettings {
+            new_connections,
+            new_connections_per_client,
+            connections_per_client,
+            clients,
+            on_full,
+        } = limits;
         let per_client =
             !matches!((&new_connections_per_client, &connections_per_client), (Given::Absent, Given::Absent));
         for (key, given) in
@@ -55,18 +60,18 @@ impl Check for model::Limits {
         {
             if given && !per_client {
                 here.key(key).error_at_key(Fault::new(
-                    format!("`{key}` is of no use without a limit for each client"),
+                    format!("`{key}` requires a limit per client"),
                     "add new_connections_per_client or connections_per_client",
                 ));
             }
         }
-        let rate = |given: Given<PerTime>| given.map_or_else(|| None, |PerTime(rate)| Some(rate));
-        let Clients(clients) = clients.unwrap_or(Clients(model::Limits::default().clients));
+        let rate = |given: Given<LimitRate>| given.map_or_else(|| None, |LimitRate(rate)| Some(rate));
+        let ClientCount(clients) = clients.unwrap_or(ClientCount(model::Limits::default().clients));
         Some(model::Limits {
             new_connections: rate(new_connections),
             new_connections_per_client: rate(new_connections_per_client),
             connections_per_client: connections_per_client
-                .map_or_else(|| None, |Connections(most)| Some(most)),
+                .map_or_else(|| None, |ConnectionCount(most)| Some(most)),
             clients,
             on_full: on_full.unwrap_or_default(),
         })

@@ -2,15 +2,15 @@
 
 use sluice_core::model::HashOn;
 
-use crate::amount::TableSize;
-use crate::choice::HashPart;
-use crate::place::Here;
 use crate::problem::Fault;
 use crate::read::{Check, Checked, Many, mapping};
+use crate::values::HashPart;
+use crate::values::TableSize;
+use crate::yaml_path::Here;
 
 mapping! {
-    Hash, "a mapping of `on` and `table_size`", refused: |_| None, required: [], {
-        /// What of the client decides.
+    HashSettings, "a mapping of `on` and `table_size`", refused: |_| None, required: [], {
+        /// Which parts of the client are hashed.
         on: Checked<HashOn>,
         /// The number of slots of `maglev`, a prime.
         table_size: TableSize,
@@ -27,9 +27,9 @@ impl Check for HashOn {
             [HashPart::Address, HashPart::Port] | [HashPart::Port, HashPart::Address] => {
                 return Some(HashOn::AddressAndPort);
             }
-            [] => "there is nothing to hash",
+            [] => "the list is empty",
             [HashPart::Port] => "source-port alone is not supported",
-            _ => "a part of the client is named twice",
+            _ => "the list has a duplicate",
         };
         here.error(Fault::new(what, "write [source-address] or [source-address, source-port]"));
         None

@@ -1,30 +1,26 @@
-//! YAML text to a validated [`Config`]; the only crate that knows the file's format.
+//! Parses and validates the configuration: YAML text to [`Config`]. The only crate that knows the format of the file.
 //!
-//! Every problem is reported, not just the first, each with file, line and column. Three passes:
-//! `outline` checks that the text is one plain YAML document; `document` reads it, noting what is
-//! wrong by path; `validate` checks what the services say together. When anything was noted,
-//! `outline` walks the text once more to turn paths into lines and columns.
+//! Reports every problem with file, line and column. Three passes: `outline` checks that the text is one plain YAML
+//! document; `document` reads it and collects findings by path; `validate` checks values against each other. If there
+//! are findings, `outline` walks the text again to turn paths into lines and columns.
 
 #![forbid(unsafe_code)]
 
-mod amount;
-mod choice;
 mod document;
 mod endpoint;
 mod guard;
 mod hash;
+mod health;
 mod outline;
 mod parse;
-mod place;
-mod probe;
-mod probe_word;
 mod problem;
 mod read;
 mod schema;
 mod source;
 mod texts;
 mod validate;
-mod word;
+mod values;
+mod yaml_path;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -37,29 +33,29 @@ pub use schema::schema;
 pub use source::{Included, MAX_FILE_SIZE, Source};
 pub use texts::Texts;
 
-/// Where the configuration is unless somebody says otherwise.
+/// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/sluice/sluice.yaml";
 
-/// A file that can be used.
+/// A valid configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// What it says, includes merged and defaults applied.
+    /// The configuration, with includes merged and defaults applied.
     pub config: Config,
-    /// What it says that is probably not meant, in file order.
+    /// Warnings, in file order.
     pub warnings: Vec<Problem>,
 }
 
 /// Reads and validates a file and the files it includes.
 ///
 /// # Errors
-/// All problems, warnings too, in file order: the named file's first, then the included files' in
-/// the order they were included. At least one is an error.
+/// All problems, including warnings: those of the main file first, then those of included files in the order of
+/// inclusion, each in file order. At least one is an error.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
     let main = Source::read(path).map_err(|problem| vec![problem])?;
     parse(main, |pattern| source::include(path, pattern))
 }
 
-/// The same, with the texts that were read.
+/// As [`load`], and returns the text of the files.
 ///
 /// # Errors
 /// As [`load`].
@@ -75,11 +71,10 @@ pub fn load_texts(path: &Path) -> Result<(Loaded, Texts), Vec<Problem>> {
     Ok((loaded, texts.into_inner()))
 }
 
-/// The control socket that a file names, also if the file is bad otherwise; `None`: it names none, so it is the default
-/// one.
+/// The control socket that a file sets, even if the rest of the file is invalid; `None` if it sets none.
 ///
 /// # Errors
-/// It cannot be read, or is no YAML.
+/// The file cannot be read, or is not YAML.
 pub fn control_socket(path: &Path) -> Result<Option<PathBuf>, Problem> {
     parse::control_socket(Source::read(path)?)
 }

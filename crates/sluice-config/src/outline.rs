@@ -1,59 +1,58 @@
-//! The form of a YAML document: what of YAML is refused, and at which line and column things are.
+//! YAML syntax: which features are refused, and the line and column of each node.
 //!
-//! This walks the events of `yaml-rust2`, keeping nothing but what is asked for. A tree of marked
-//! nodes would lose the second of two equal keys, which is just what must be pointed at, and takes
-//! ten times the text in memory.
+//! Walks the events of `yaml-rust2` and keeps only the positions that are asked for. A tree of marked nodes would lose
+//! the second of two equal keys, which is the one to report, and takes ten times the memory of the text.
 
 use std::collections::HashMap;
 
 use yaml_rust2::parser::{Event, Parser};
 use yaml_rust2::scanner::{Marker, ScanError, TScalarStyle};
 
-use crate::place::{Place, Step};
 use crate::problem::{Fault, Position};
+use crate::yaml_path::{PathStep, YamlPath};
 
-/// Deepest nesting of lists and mappings; a configuration needs 6.
+/// Maximum nesting of lists and mappings; a configuration needs 6.
 const MAX_DEPTH: usize = 32;
 
-/// Checks that `text` is one YAML document, a mapping without anchors, tags, and keys that are not text.
+/// Checks that `text` is one YAML document with a mapping, without anchors, tags, and keys that are not strings.
 ///
-/// Anchors are refused because an error in an anchored value is an error in several places at once,
-/// and because nested ones expand without bounds. `defaults` does what they are used for.
+/// Anchors are refused because an error in an anchored value appears at several nodes at once, and because nested
+/// aliases expand without bounds. `defaults` replaces them.
 pub(crate) fn check(text: &str) -> Result<(), (Position, Fault)> {
-    walk(text, &mut Wanted::default())
+    walk(text, &mut WantedPositions::default())
 }
 
-/// Finds the lines and columns of places in one document, in their order. A place that does not
-/// exist, such as an index into a single value, is where the nearest node above it is.
-pub(crate) fn locate(text: &str, places: &[&Place]) -> Vec<Option<Position>> {
-    let mut wanted = Wanted::default();
+/// Finds the line and column of each path in one document. A path that does not exist, such as an index into a scalar,
+/// has the position of its nearest ancestor.
+pub(crate) fn locate(text: &str, places: &[&YamlPath]) -> Vec<Option<Position>> {
+    let mut wanted = WantedPositions::default();
     let nodes: Vec<usize> = places.iter().map(|place| wanted.add(&place.steps)).collect();
-    // The text was walked before it was read; where that failed, this stops at the same event.
+    // The text was walked before it was read; if that failed, this stops at the same event.
     let _ = walk(text, &mut wanted);
     places.iter().zip(nodes).map(|(place, node)| wanted.position(node, place.key)).collect()
 }
 
-/// The nodes that somebody wants to know the position of, as a tree.
+/// The tree of nodes whose positions are wanted.
 #[derive(Debug)]
-struct Wanted(Vec<Node>);
+struct WantedPositions(Vec<Node>);
 
 #[derive(Debug, Default)]
 struct Node {
     parent: Option<usize>,
-    children: HashMap<Step, usize>,
+    children: HashMap<PathStep, usize>,
     key: Option<Position>,
     value: Option<Position>,
 }
 
-impl Default for Wanted {
-    /// The root, which is in every document.
+impl Default for WantedPositions {
+    /// The root, which every document has.
     fn default() -> Self {
-        Wanted(vec![Node::default()])
+        WantedPositions(vec![Node::default()])
     }
 }
 
-impl Wanted {
-    fn add(&mut self, steps: &[Step]) -> usize {
+impl WantedPositions {
+    fn add(&mut self, steps: &[PathStep]) -> usize {
         steps.iter().fold(0, |node, step| {
             if let Some(child) = self.0[node].children.get(step) {
                 return *child;
@@ -71,13 +70,13 @@ impl Wanted {
         own.or_else(|| self.position((*parent)?, false))
     }
 
-    fn child(&self, node: Option<usize>, step: &Step) -> Option<usize> {
+    fn child(&self, node: Option<usize>, step: &PathStep) -> Option<usize> {
         self.0[node?].children.get(step).copied()
     }
 }
 
-/// An open list or mapping; `node` is set when something inside is wanted.
-struct Frame {
+/// An open list or mapping; `node` is set if a position inside is wanted.
+struct OpenNode {
     node: Option<usize>,
     inside: Inside,
 }
@@ -86,16 +85,16 @@ enum Inside {
     List {
         next: usize,
     },
-    /// `entry` is the node of the key just seen; keys are counted where something is wanted.
+    /// `entry` is the node of the last key. Keys are counted only if a position inside is wanted.
     Mapping {
         counts: HashMap<String, u32>,
         entry: Option<Option<usize>>,
     },
 }
 
-fn walk(text: &str, wanted: &mut Wanted) -> Result<(), (Position, Fault)> {
+fn walk(text: &str, wanted: &mut WantedPositions) -> Result<(), (Position, Fault)> {
     let mut parser = Parser::new_from_str(text);
-    let mut stack: Vec<Frame> = Vec::new();
+    let mut stack: Vec<OpenNode> = Vec::new();
     let mut documents = 0;
     loop {
         let (event, marker) = parser.next_token().map_err(|error| syntax(&error))?;
@@ -110,7 +109,7 @@ fn walk(text: &str, wanted: &mut Wanted) -> Result<(), (Position, Fault)> {
                     return refuse("YAML anchors are not supported", NO_ANCHORS);
                 }
                 if tag.is_some() {
-                    return refuse("YAML tags are not supported", "leave the tag out, or quote the text");
+                    return refuse("YAML tags are not supported", "remove the tag, or quote the text");
                 }
             }
             _ => {}
@@ -119,7 +118,7 @@ fn walk(text: &str, wanted: &mut Wanted) -> Result<(), (Position, Fault)> {
             Event::DocumentStart => {
                 documents += 1;
                 if documents == 2 {
-                    return refuse("the file holds a second YAML document", "remove the `---` line");
+                    return refuse("the file has a second YAML document", "remove the `---` line");
                 }
             }
             Event::StreamEnd if documents == 0 => return Err((START, empty())),
@@ -132,12 +131,12 @@ fn walk(text: &str, wanted: &mut Wanted) -> Result<(), (Position, Fault)> {
                 match stack.last_mut() {
                     None if absent => return Err((START, empty())),
                     None => return refuse("the file is not a mapping", "start with `services:`"),
-                    Some(Frame { node, inside: Inside::Mapping { counts, entry: entry @ None } }) => {
+                    Some(OpenNode { node, inside: Inside::Mapping { counts, entry: entry @ None } }) => {
                         *entry = Some(wanted.meet_key(*node, counts, text, at));
                     }
                     Some(frame) => {
                         let node = wanted.enter(frame);
-                        // What is left out has the position of whatever comes after it.
+                        // The event of a missing value has the position of what follows it.
                         if let (Some(node), false) = (node, absent) {
                             wanted.0[node].value = Some(at);
                         }
@@ -149,8 +148,8 @@ fn walk(text: &str, wanted: &mut Wanted) -> Result<(), (Position, Fault)> {
                 let node = match stack.last_mut() {
                     None if mapping => Some(0),
                     None => return refuse("the file is not a mapping", "start with `services:`"),
-                    Some(Frame { inside: Inside::Mapping { entry: None, .. }, .. }) => {
-                        return refuse("a key is not text", "quote it");
+                    Some(OpenNode { inside: Inside::Mapping { entry: None, .. }, .. }) => {
+                        return refuse("a key is not a string", "quote it");
                     }
                     Some(frame) => wanted.enter(frame),
                 };
@@ -164,15 +163,15 @@ fn walk(text: &str, wanted: &mut Wanted) -> Result<(), (Position, Fault)> {
                     true => Inside::Mapping { counts: HashMap::new(), entry: None },
                     false => Inside::List { next: 0 },
                 };
-                stack.push(Frame { node, inside });
+                stack.push(OpenNode { node, inside });
             }
             Event::Nothing | Event::StreamStart | Event::DocumentEnd | Event::Alias(_) => {}
         }
     }
 }
 
-impl Wanted {
-    /// Notes a key of the mapping `node` and returns the node of its value.
+impl WantedPositions {
+    /// Records a key of the mapping `node` and returns the node of its value.
     fn meet_key(
         &mut self,
         node: Option<usize>,
@@ -181,23 +180,23 @@ impl Wanted {
         at: Position,
     ) -> Option<usize> {
         let node = node?;
-        // The parser reports a block mapping behind its first key.
+        // The parser reports the start of a block mapping after its first key.
         self.0[node].value = self.0[node].value.min(Some(at));
         if self.0[node].children.is_empty() {
             return None;
         }
         let nth = *counts.entry(key.clone()).and_modify(|count| *count += 1).or_insert(0);
-        let child = self.child(Some(node), &Step::Key(key, nth))?;
+        let child = self.child(Some(node), &PathStep::Key(key, nth))?;
         self.0[child].key = Some(at);
         Some(child)
     }
 
     /// The node of the next value in `frame`.
-    fn enter(&mut self, frame: &mut Frame) -> Option<usize> {
+    fn enter(&mut self, frame: &mut OpenNode) -> Option<usize> {
         match &mut frame.inside {
             Inside::List { next } => {
                 *next += 1;
-                self.child(frame.node, &Step::Index(*next - 1))
+                self.child(frame.node, &PathStep::Index(*next - 1))
             }
             Inside::Mapping { entry, .. } => entry.take().flatten(),
         }
@@ -209,7 +208,7 @@ const START: Position = Position { line: 1, column: 1 };
 const NO_ANCHORS: &str = "write the value out, or use `defaults`";
 
 fn empty() -> Fault {
-    Fault::new("the file is empty", "write `services: {}` if that is meant")
+    Fault::new("the file is empty", "write `services: {}` for a file without services")
 }
 
 fn too_deep() -> Fault {
@@ -226,17 +225,14 @@ fn syntax(error: &ScanError) -> (Position, Fault) {
     let fault = if says("recursion limit") {
         too_deep()
     } else if says("anchor") || says("alias") {
-        Fault::new(
-            "`*` and `&` start YAML aliases and anchors here",
-            "put text that starts with one in quotes",
-        )
+        Fault::new("`*` and `&` start a YAML alias or anchor", "quote text that starts with one of them")
     } else {
         let fix = if says("tab") {
             "indent with spaces"
         } else if says("mapping values are not allowed") {
-            "check the indentation, and quote text that holds `: `"
+            "check the indentation, and quote text that contains `: `"
         } else if says("unexpected character") {
-            "put text that starts with it in quotes"
+            "quote text that starts with it"
         } else if says("quoted scalar") {
             "close the quotes"
         } else if says("flow") || says("illegal placement") || says("node content") {

@@ -1,4 +1,4 @@
-//! The whole way from texts to a configuration, without a file being touched.
+//! Text to configuration, without I/O.
 
 use std::collections::HashSet;
 use std::mem;
@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use serde::de::DeserializeSeed;
 
 use crate::document::{Main, Snippet};
-use crate::place::{Finding, Findings, Here, Place};
 use crate::problem::{Fault, Position, Problem, Severity};
 use crate::read::{FromYaml, Given, Many, Seed};
 use crate::source::{Included, Source};
-use crate::word::Pattern;
+use crate::values::PathPattern;
+use crate::yaml_path::{Finding, Findings, Here, YamlPath};
 use crate::{Loaded, outline, validate};
 
-/// Validates `main` and what it includes. `include` finds the files behind one pattern.
+/// Validates `main` and the files it includes. `include` reads the files of one pattern.
 ///
 /// # Errors
 /// As [`load`](crate::load).
@@ -48,7 +48,7 @@ pub fn parse(main: Source, include: impl Fn(&str) -> Included) -> Result<Loaded,
     Ok(Loaded { config, warnings: problems })
 }
 
-/// What a text says of the control socket, whatever is wrong with the rest of it; `None`: nothing.
+/// The control socket of a file, even if the rest of the file is invalid; `None` if it sets none.
 pub(crate) fn control_socket(main: Source) -> Result<Option<PathBuf>, Problem> {
     let findings = Findings::default();
     let mut file = File::new(main);
@@ -62,10 +62,10 @@ pub(crate) fn control_socket(main: Source) -> Result<Option<PathBuf>, Problem> {
     }
 }
 
-/// The files behind all patterns, each once however many patterns match it.
+/// The files of all patterns, each once.
 fn included(
     here: &Here<'_>,
-    patterns: Given<Many<Pattern>>,
+    patterns: Given<Many<PathPattern>>,
     include: impl Fn(&str) -> Included,
 ) -> Vec<Result<Source, Problem>> {
     let mut seen = HashSet::new();
@@ -85,7 +85,7 @@ fn included(
     sources
 }
 
-/// A text, and what keeps it from being read as YAML.
+/// A file, and the problem if its text is not YAML.
 struct File {
     source: Source,
     refused: Option<Problem>,
@@ -93,7 +93,7 @@ struct File {
 
 impl File {
     fn new(mut source: Source) -> Self {
-        // The two parsers differ in what they make of a byte order mark.
+        // The two parsers treat a byte order mark differently.
         if source.text.starts_with('\u{feff}') {
             source.text.drain(..'\u{feff}'.len_utf8());
         }
@@ -105,7 +105,7 @@ impl File {
         File { source, refused: Some(problem) }
     }
 
-    /// Reads the text; `None` when it is no YAML, or not of the form of `T`.
+    /// Reads the text; `None` if it is not YAML or not a `T`.
     fn read<T: FromYaml>(&mut self, here: &Here<'_>) -> Option<T> {
         if self.refused.is_some() {
             return None;
@@ -127,7 +127,7 @@ impl File {
     }
 }
 
-/// YAML allows no others, not even in quotes, and its parsers are vague about where they are.
+/// YAML allows no other control characters, not even in quotes, and its parsers report their position inexactly.
 fn control_character(text: &str) -> Result<(), (Position, Fault)> {
     let allowed = |c| matches!(c, '\t' | '\n' | '\r' | '\u{85}');
     match text.char_indices().find(|(_, c)| c.is_control() && !allowed(*c)) {
@@ -139,7 +139,7 @@ fn control_character(text: &str) -> Result<(), (Position, Fault)> {
     }
 }
 
-/// What only the second parser finds wrong with the text.
+/// An error that only the second parser finds.
 fn disagreement(error: &serde_yaml::Error) -> (Position, Fault) {
     let position = error.location().map_or(Position { line: 1, column: 1 }, |at| Position {
         line: at.line() as u32,
@@ -154,14 +154,14 @@ fn disagreement(error: &serde_yaml::Error) -> (Position, Fault) {
     )
 }
 
-/// Findings with lines and columns, in file order. What is said of a file that is no YAML is only that.
+/// Adds lines and columns to findings, in file order. A file that is not YAML has only that problem.
 fn located(files: Vec<File>, mut findings: Vec<Finding>) -> Vec<Problem> {
     findings.retain(|finding| files[finding.place.file].refused.is_none());
-    let mut places: Vec<Vec<&Place>> = vec![Vec::new(); files.len()];
+    let mut places: Vec<Vec<&YamlPath>> = vec![Vec::new(); files.len()];
     for Finding { place, see, .. } in &findings {
         [Some(place), see.as_ref()].into_iter().flatten().for_each(|place| places[place.file].push(place));
     }
-    // A good file is not walked again.
+    // A file without findings is not walked again.
     let mut positions: Vec<_> = files
         .iter()
         .zip(places)
@@ -170,7 +170,7 @@ fn located(files: Vec<File>, mut findings: Vec<Finding>) -> Vec<Problem> {
             false => outline::locate(&file.source.text, &places).into_iter(),
         })
         .collect();
-    let mut position = |place: &Place| positions[place.file].next().flatten();
+    let mut position = |place: &YamlPath| positions[place.file].next().flatten();
 
     let mut problems = Vec::new();
     for Finding { place, severity, mut fault, see } in findings {

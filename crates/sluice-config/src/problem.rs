@@ -1,36 +1,36 @@
-//! What is wrong with a file, in the words its administrator sees.
+//! Problems of a file, as shown to the administrator.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// How bad a [`Problem`] is.
+/// The severity of a [`Problem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// The file cannot be used.
+    /// The file is refused.
     Error,
-    /// The file can be used, but hardly says what was meant.
+    /// The file is valid, but probably not what was meant.
     Warning,
 }
 
-/// One thing to change in one file. Its `Display` is one line, `FILE:LINE:COL: error: WHAT (FIX)`.
+/// One problem in one file. `Display` is one line, `FILE:LINE:COL: error: WHAT (FIX)`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problem {
-    /// The file, named the way it was reached.
+    /// The path of the file, as it was given.
     pub file: PathBuf,
-    /// Line, from 1; `None` when the problem is the whole file.
+    /// Line, from 1; `None` for the file as a whole.
     pub line: Option<u32>,
-    /// Column in characters, from 1; `None` exactly when `line` is.
+    /// Column in characters, from 1; `None` if `line` is.
     pub column: Option<u32>,
     /// Error or warning.
     pub severity: Severity,
     /// What is wrong.
     pub what: String,
-    /// What to do about it.
+    /// How to fix it.
     pub fix: String,
 }
 
 impl Problem {
-    /// A problem with a file as a whole.
+    /// An error of the file as a whole.
     pub fn file(file: &Path, fault: Fault) -> Self {
         Self::at(file, None, Severity::Error, fault)
     }
@@ -61,23 +61,23 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What is wrong and what to do about it, before it is known where.
+/// A problem without its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What is wrong.
     pub what: String,
-    /// What to do about it.
+    /// How to fix it.
     pub fix: String,
 }
 
 impl Fault {
-    /// Both texts in lower case, without a full stop.
+    /// Both texts are in lower case, without a full stop.
     pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Fault { what: what.into(), fix: fix.into() }
     }
 }
 
-/// A place in a text; both from 1, columns in characters.
+/// A position in a text; both from 1, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     pub(crate) line: u32,
@@ -96,12 +96,12 @@ impl Position {
     }
 }
 
-/// Text of the file inside a message: in backquotes, on one line, not endless.
+/// Text of the file for a message: in backquotes, on one line, truncated.
 pub(crate) fn quoted(text: impl fmt::Display) -> String {
     in_backquotes(&text.to_string(), 80)
 }
 
-/// A path inside a message: whole, for it is of no use when cut.
+/// A path for a message: in backquotes, not truncated.
 pub(crate) fn quoted_path(path: &Path) -> String {
     in_backquotes(&path.to_string_lossy(), usize::MAX)
 }
@@ -122,10 +122,10 @@ fn in_backquotes(text: &str, longest: usize) -> String {
     shown
 }
 
-/// The one of `known` that `word` most likely stands for.
+/// The element of `known` that is closest to `word`, if it is close enough.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', ' '], "-");
-    // Comparing with a long text costs its length squared, and nothing known is long.
+    // The distance costs the square of the length, and no known word is long.
     if word.len() > 40 {
         return None;
     }

@@ -1,5 +1,5 @@
-//! Typed deserialisation that does not stop: what is wrong goes to the findings, `None` takes its
-//! place, and reading goes on. Only what is no longer YAML is an error of the deserialiser.
+//! Typed deserialisation that reports all errors: each goes to the findings, the value becomes `None`, and reading
+//! goes on. The deserialiser itself fails only on YAML syntax.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,51 +9,47 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};
 
-use crate::place::{Here, Last};
 use crate::problem::{Fault, nearest, quoted};
 use crate::schema::{Definitions, either};
+use crate::yaml_path::{Here, LastStep};
 
-/// A type that a YAML value can stand for. Each method refuses what it is not overridden for.
+/// A type that is read from a YAML value. The default methods refuse their kind of value.
 pub(crate) trait FromYaml: Sized {
-    /// What belongs here, with an article.
+    /// What to write, with an article; for messages.
     const EXPECTED: &'static str;
 
-    /// What an editor may know of it beforehand; mappings are put into the definitions.
+    /// The JSON Schema of the value; a mapping goes into the definitions.
     fn schema(definitions: &mut Definitions) -> Value;
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
-        here.error(unexpected::<Self>(&format!("{scalar}")));
+        here.error(Fault::new(format!("invalid value {scalar}"), format!("write {}", Self::EXPECTED)));
         None
     }
 
     fn list<'de, A: SeqAccess<'de>>(here: &Here<'_>, mut list: A) -> Result<Option<Self>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        here.error(unexpected::<Self>("a list"));
+        here.error(Fault::new("unexpected list", format!("write {}", Self::EXPECTED)));
         Ok(None)
     }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mut mapping: A) -> Result<Option<Self>, A::Error> {
         while mapping.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        here.error(unexpected::<Self>("a mapping"));
+        here.error(Fault::new("unexpected mapping", format!("write {}", Self::EXPECTED)));
         Ok(None)
     }
 }
 
-fn unexpected<T: FromYaml>(found: &str) -> Fault {
-    Fault::new(format!("{found} where {} belongs", T::EXPECTED), format!("write {}", T::EXPECTED))
-}
-
-/// A single value, as YAML understands it.
+/// A scalar, as YAML resolves it.
 #[derive(Clone, Copy)]
 pub(crate) enum Scalar<'a> {
     Text(&'a str),
     Bool(bool),
     Integer(i64),
-    /// What is not whole, or too large to matter.
+    /// A number with a fraction, or out of the range of `i64`.
     Float(f64),
 }
 
-/// For messages: text in backquotes, the rest as it is.
+/// For messages: in backquotes.
 impl fmt::Display for Scalar<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -65,14 +61,14 @@ impl fmt::Display for Scalar<'_> {
     }
 }
 
-/// A type written as one value.
+/// A type that is read from a scalar.
 pub(crate) trait Leaf: Sized {
     /// As [`FromYaml::EXPECTED`].
     const EXPECTED: &'static str;
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault>;
 
-    /// What an editor may know of it beforehand: never refuses what [`Leaf::parse`] takes.
+    /// The JSON Schema of the value. It accepts whatever [`Leaf::parse`] accepts.
     fn schema() -> Value;
 }
 
@@ -88,7 +84,7 @@ impl<T: Leaf> FromYaml for T {
     }
 }
 
-/// A list, or one element in place of a list of one. `None` holds the place of a bad element.
+/// A list, or a single element in place of a list of one. `None` stands for an invalid element.
 #[derive(Clone, Debug)]
 pub(crate) struct Many<T>(pub(crate) Vec<Option<T>>);
 
@@ -117,16 +113,16 @@ impl<T: FromYaml> FromYaml for Many<T> {
     }
 }
 
-/// A type made of another one that is read, by a check of several values at once.
+/// A type that is made from another one that is read, for checks that need all of its parts.
 pub(crate) trait Check: Sized {
-    /// What is read.
+    /// The type that is read.
     type Unchecked: FromYaml;
 
-    /// `None` when something is wrong, which is reported at `here`.
+    /// `None` if there is an error, which is reported at `here`.
     fn check(here: &Here<'_>, unchecked: Self::Unchecked) -> Option<Self>;
 }
 
-/// A `T` whose check ran when it was read.
+/// A checked `T`; the check runs when the value is read.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked<T>(pub(crate) T);
 
@@ -153,7 +149,7 @@ impl<T: Check> FromYaml for Checked<T> {
     }
 }
 
-/// Reads a `T` at one place.
+/// Reads a `T` at `here`.
 pub(crate) struct Seed<'a, T> {
     here: Here<'a>,
     as_what: PhantomData<T>,
@@ -212,11 +208,11 @@ impl<'de, T: FromYaml> Visitor<'de> for Seed<'_, T> {
     fn visit_unit<E>(self) -> Result<Option<T>, E> {
         let fix = |what| format!("write {}, or remove the {what}", T::EXPECTED);
         match self.here.last() {
-            Some(Last::Index(index)) => {
+            Some(LastStep::Index(index)) => {
                 let what = format!("entry {} of the list has no value", index + 1);
                 self.here.error(Fault::new(what, fix("entry")));
             }
-            Some(Last::Key(key, _)) => {
+            Some(LastStep::Key(key, _)) => {
                 self.here.error_at_key(Fault::new(format!("{} has no value", quoted(key)), fix("key")));
             }
             None => self.here.error(Fault::new("the file is empty", format!("write {}", T::EXPECTED))),
@@ -233,13 +229,13 @@ impl<'de, T: FromYaml> Visitor<'de> for Seed<'_, T> {
     }
 }
 
-/// What a mapping makes of a key of its own.
+/// The value of a key of a mapping.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Given<T> {
-    /// The key is not there.
+    /// The key is missing.
     #[default]
     Absent,
-    /// The value is wrong, and that was said; checks that depend on it stay silent.
+    /// The value is invalid and was reported; checks that depend on it are skipped.
     Bad,
     Good(T),
 }
@@ -249,7 +245,7 @@ impl<T> Given<T> {
         value.map_or(Given::Bad, Given::Good)
     }
 
-    /// The same of what `f` makes of the value.
+    /// Applies `f` to a good value.
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Given<U> {
         match self {
             Given::Absent => Given::Absent,
@@ -258,7 +254,7 @@ impl<T> Given<T> {
         }
     }
 
-    /// The value, or `default` if the key is not there; `None` if the value is wrong.
+    /// The value, or `default` if the key is missing; `None` if the value is invalid.
     pub(crate) fn or_value(self, default: T) -> Option<T> {
         match self {
             Given::Absent => Some(default),
@@ -267,7 +263,7 @@ impl<T> Given<T> {
         }
     }
 
-    /// What `f` makes of the value if there is one, else `default`.
+    /// `f` of the value; `default` if the key is missing or the value is invalid.
     pub(crate) fn map_or_else<U>(self, default: impl FnOnce() -> U, f: impl FnOnce(T) -> U) -> U {
         match self {
             Given::Good(value) => f(value),
@@ -275,7 +271,7 @@ impl<T> Given<T> {
         }
     }
 
-    /// The value if there is one; `default` if there is none or it is wrong.
+    /// The value; `default` if the key is missing or the value is invalid.
     pub(crate) fn unwrap_or(self, default: T) -> T {
         self.map_or_else(|| default, |value| value)
     }
@@ -287,7 +283,7 @@ impl<T> Given<T> {
         self.map_or_else(T::default, |value| value)
     }
 
-    /// This one unless it is absent.
+    /// `other` if the key is missing.
     pub(crate) fn or(self, other: Self) -> Self {
         match self {
             Given::Absent => other,
@@ -319,9 +315,9 @@ pub(crate) trait Mapping: Default {
 /// Defines a mapping with fixed keys, each a [`Given`] field of the same name. This list is the only one of the keys:
 /// reading, the schema and defaults follow from it.
 ///
-/// `..field: Type` takes the keys of another mapping in. `$refused` explains why a key that the mapping does not have,
-/// but that is spelled correctly, is refused. Doc comments of keys go into the schema, and so do the required keys: a
-/// mapping without them is read, and refused later.
+/// `..field: Type` includes the keys of another mapping. `$refused` explains why a known key is not allowed in this
+/// mapping. Doc comments and required keys go into the schema only: a mapping without a required key is read, and
+/// refused later.
 macro_rules! mapping {
     (
         $(#[$doc:meta])*
@@ -354,7 +350,7 @@ macro_rules! mapping {
 
             fn read_key<'de, A: serde::de::MapAccess<'de>>(
                 &mut self,
-                here: &$crate::place::Here<'_>,
+                here: &$crate::yaml_path::Here<'_>,
                 key: &str,
                 mapping: &mut A,
             ) -> Result<(), A::Error> {
@@ -391,7 +387,7 @@ macro_rules! mapping {
             }
 
             fn mapping<'de, A: serde::de::MapAccess<'de>>(
-                here: &$crate::place::Here<'_>,
+                here: &$crate::yaml_path::Here<'_>,
                 mapping: A,
             ) -> Result<Option<Self>, A::Error> {
                 let keys = [
@@ -425,12 +421,12 @@ pub(crate) fn read_mapping<'de, T: Mapping, A: MapAccess<'de>>(
     Ok(Some(read))
 }
 
-/// The keys of one mapping that were met so far.
+/// Counts the keys of one mapping.
 #[derive(Default)]
 pub(crate) struct Keys(HashMap<String, u32>);
 
 impl Keys {
-    /// How many times `key` was met before.
+    /// Counts `key`, and returns how often it occurred before.
     pub(crate) fn count(&mut self, key: &str) -> u32 {
         match self.0.get_mut(key) {
             Some(count) => {
@@ -444,7 +440,7 @@ impl Keys {
         }
     }
 
-    /// Whether the value of `key` shall be read; if not, says why.
+    /// Whether to read the value of `key`; reports an error if not.
     pub(crate) fn admit(
         &mut self,
         here: &Here<'_>,
@@ -455,8 +451,8 @@ impl Keys {
         let nth = self.count(key);
         let at = here.nth_key(key, nth);
         if nth > 0 {
-            let fault = Fault::new(format!("{} is already given", quoted(key)), "keep one of them");
-            at.error_at_key_because_of(fault, here.key(key).place_of_key());
+            let fault = Fault::new(format!("key {} is already set", quoted(key)), "keep one of them");
+            at.error_at_key_because_of(fault, here.key(key).path_of_key());
             false
         } else if known.iter().any(|keys| keys.contains(&key)) {
             true
@@ -467,7 +463,7 @@ impl Keys {
     }
 }
 
-/// A word that is none of `known`.
+/// The fault of a word that is not in `known`.
 pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> Fault {
     let fix = match nearest(word, known.iter().copied()) {
         Some(meant) => format!("did you mean `{meant}`?"),
@@ -476,14 +472,14 @@ pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> Fault {
     Fault::new(format!("unknown {what} {}", quoted(word)), fix)
 }
 
-/// Reads a key as the text it is written with, whatever YAML would make of it.
+/// Reads a key as it is written, without resolving its type.
 pub(crate) struct Key;
 
 impl<'de> DeserializeSeed<'de> for Key {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        // `Cow` itself always allocates; keys are short and mostly borrowed.
+        // Deserialising a `Cow` always allocates; keys are short and mostly borrowed.
         #[derive(serde::Deserialize)]
         struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
         Borrowed::deserialize(deserializer).map(|key| key.0)

@@ -1,9 +1,9 @@
-//! The form of the file as a JSON Schema, for editors: keys, kinds, words and bounds, from the types that read it.
+//! The JSON Schema of the file, for editors: keys, types, keywords and bounds, generated from the types that read it.
 //!
-//! A schema says less than [`load`](crate::load): what several values must be together, what only the host knows, and
-//! what is wrong with an address are left to that. But it never refuses what `load` takes.
+//! A schema checks less than [`load`](crate::load): it does not compare values, know the host, or check addresses. It
+//! accepts whatever `load` accepts.
 //!
-//! It is draft 7, the newest that editors know all of.
+//! It is draft 7, the newest that common editors support.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use crate::document::Main;
 use crate::read::FromYaml;
 
-/// The JSON Schema of the file.
+/// The JSON Schema of the main file.
 pub fn schema() -> Value {
     let mut definitions = Definitions::default();
     Main::schema(&mut definitions);
-    // Validators of draft 7 read nothing beside a `$ref`, so that the file itself is no definition.
+    // Validators of draft 7 ignore what stands beside a `$ref`, so the root is not a definition.
     let mut schema = definitions.0.remove(Main::NAME).unwrap_or_default();
     schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
     schema["title"] = json!("Configuration of sluiced");
@@ -24,12 +24,12 @@ pub fn schema() -> Value {
     schema
 }
 
-/// The mappings met so far, each described once.
+/// The definitions of mappings, each once.
 #[derive(Default)]
 pub(crate) struct Definitions(BTreeMap<&'static str, Value>);
 
 impl Definitions {
-    /// A mapping with the given keys and no others.
+    /// Defines a mapping with the given keys and no others.
     pub(crate) fn mapping(
         &mut self,
         name: &'static str,
@@ -48,7 +48,7 @@ impl Definitions {
     }
 }
 
-/// A schema with what editors show for it: the lines of a doc comment.
+/// Adds the lines of a doc comment as description.
 pub(crate) fn described(schema: Value, lines: &[&str]) -> Value {
     let mut schema = match schema {
         reference if reference.get("$ref").is_some() => json!({ "allOf": [reference] }),
@@ -61,17 +61,17 @@ pub(crate) fn described(schema: Value, lines: &[&str]) -> Value {
     schema
 }
 
-/// One value; what is said, by editors that can, of others is that `expected` belongs there.
+/// A constant; `expected` is the error message of editors that support it.
 pub(crate) fn constant(value: impl Into<Value>, expected: &str) -> Value {
     json!({ "const": value.into(), "errorMessage": format!("write {expected}") })
 }
 
-/// Text of a form; `expected` as above.
+/// Text that matches a pattern; `expected` as in [`constant`].
 pub(crate) fn pattern(pattern: &str, expected: &str) -> Value {
     json!({ "type": "string", "pattern": pattern, "patternErrorMessage": format!("write {expected}") })
 }
 
-/// One of two forms.
+/// One of two schemas.
 pub(crate) fn either(one: Value, other: Value) -> Value {
     json!({ "anyOf": [one, other] })
 }

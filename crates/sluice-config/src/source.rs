@@ -1,4 +1,4 @@
-//! Files: the only part of the crate that touches any.
+//! Reading files: the only module of the crate with I/O.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,29 +6,29 @@ use std::path::{Path, PathBuf};
 
 use crate::problem::{Fault, Position, Problem, Severity, quoted, quoted_path};
 
-/// Largest file that is read, in bytes. Fifty thousand services with four backends each take 8 MB.
+/// Maximum size of a file, in bytes. 50,000 services with four backends each take 8 MB.
 pub const MAX_FILE_SIZE: u64 = 64 << 20;
 
-/// A text and where it came from.
+/// The text of a file, and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The name it has in problems.
+    /// The path for messages.
     pub path: PathBuf,
     /// The YAML text.
     pub text: String,
 }
 
-/// What one `include` pattern stands for: files in order, each read or refused on its own.
+/// The files of one `include` pattern, in order, each read or refused separately.
 pub type Included = Result<Vec<Result<Source, Problem>>, Fault>;
 
 impl Source {
-    /// Reads a file of at most [`MAX_FILE_SIZE`] bytes of UTF-8. A pipe is read to its end.
+    /// Reads a file of at most [`MAX_FILE_SIZE`] bytes of UTF-8. A pipe is read until its end.
     pub fn read(path: &Path) -> Result<Self, Problem> {
         let bytes = read(path).map_err(|error| {
             let fix = match error.kind() {
                 io::ErrorKind::NotFound => "check the path",
                 io::ErrorKind::PermissionDenied => "check the owner and the mode",
-                io::ErrorKind::IsADirectory => "name a file",
+                io::ErrorKind::IsADirectory => "write the path of a file",
                 _ => "check the file",
             };
             Problem::file(path, Fault::new(format!("cannot read the file: {error}"), fix))
@@ -39,7 +39,7 @@ impl Source {
         }
         let text = String::from_utf8(bytes).map_err(|error| {
             let at = Position::of(error.as_bytes(), error.utf8_error().valid_up_to());
-            let fault = Fault::new("the file is not UTF-8 here", "save it as UTF-8");
+            let fault = Fault::new("invalid UTF-8", "save the file as UTF-8");
             Problem::at(path, Some(at), Severity::Error, fault)
         })?;
         Ok(Source { path: path.to_owned(), text })
@@ -52,10 +52,10 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Finds and reads the files that `pattern` in `file` stands for, sorted by name.
+/// Finds and reads the files that match `pattern` in `file`, sorted by name.
 ///
-/// The pattern is relative to the folder of `file`; as in a shell, a wildcard matches neither `/`
-/// nor a leading dot. A pattern with a wildcard may match nothing, a plain path must exist.
+/// The pattern is relative to the directory of `file`. As in a shell, a wildcard matches neither `/` nor a leading
+/// dot. A pattern with a wildcard may match nothing; a plain path must exist.
 pub(crate) fn include(file: &Path, pattern: &str) -> Included {
     const SHELL: glob::MatchOptions = glob::MatchOptions {
         case_sensitive: true,
@@ -66,19 +66,19 @@ pub(crate) fn include(file: &Path, pattern: &str) -> Included {
     if !pattern.contains(['*', '?', '[']) {
         let path = folder.join(pattern);
         return match path.try_exists() {
-            Ok(false) => Err(Fault::new(format!("no file {}", quoted_path(&path)), "check the path")),
+            Ok(false) => Err(Fault::new(format!("{} does not exist", quoted_path(&path)), "check the path")),
             _ if same(&path, file) => Err(itself(pattern)),
             _ => Ok(vec![Source::read(&path)]),
         };
     }
-    // The folder is a plain path, whatever characters it is made of.
+    // The directory is taken literally, whatever characters it has.
     let whole = if Path::new(pattern).is_absolute() || folder.as_os_str().is_empty() {
         pattern.to_owned()
     } else {
         format!("{}/{pattern}", glob::Pattern::escape(&folder.to_string_lossy()))
     };
     let paths = glob::glob_with(&whole, SHELL).map_err(|error| {
-        Fault::new(format!("{} is no pattern: {}", quoted(pattern), error.msg), "use *, ? and [a-z]")
+        Fault::new(format!("invalid pattern {}: {}", quoted(pattern), error.msg), "use *, ? and [a-z]")
     })?;
     let mut found = Vec::new();
     for path in paths {
@@ -87,7 +87,7 @@ pub(crate) fn include(file: &Path, pattern: &str) -> Included {
             Ok(path) => found.push((path.clone(), Source::read(&path))),
             Err(error) => {
                 let fault =
-                    Fault::new(format!("cannot read the folder: {}", error.error()), "check its mode");
+                    Fault::new(format!("cannot read the directory: {}", error.error()), "check its mode");
                 found.push((error.path().to_owned(), Err(Problem::file(error.path(), fault))));
             }
         }
@@ -102,7 +102,7 @@ fn same(a: &Path, b: &Path) -> bool {
 
 fn itself(pattern: &str) -> Fault {
     Fault::new(
-        format!("{} matches the file it is written in", quoted(pattern)),
-        "keep included files in a folder of their own, such as `conf.d/*.yaml`",
+        format!("{} matches the file that includes it", quoted(pattern)),
+        "keep included files in a separate directory, such as `conf.d/*.yaml`",
     )
 }

@@ -1,4 +1,4 @@
-//! A configuration that is handed on as text: its reader may have other files, or none of them.
+//! A configuration as text, for a reader that does not have the files.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use crate::problem::{Fault, Problem, quoted};
 use crate::source::Source;
 use crate::{Loaded, parse};
 
-/// The texts of a configuration.
+/// The text of the main file and of the included files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
-    /// The file.
+    /// The main file.
     pub main: Source,
-    /// The files behind each of its `include` patterns, in order.
+    /// The files of each `include` pattern, in order.
     pub included: BTreeMap<String, Vec<Source>>,
 }
 
 impl Texts {
-    /// Validates them; no file is touched.
+    /// Validates them without I/O.
     ///
     /// # Errors
     /// As [`load`](crate::load).
@@ -24,7 +24,10 @@ impl Texts {
         let Texts { main, included } = self;
         parse(main, |pattern| match included.get(pattern) {
             Some(sources) => Ok(sources.iter().cloned().map(Ok).collect()),
-            None => Err(Fault::new(format!("no texts for {}", quoted(pattern)), "send those files, too")),
+            None => Err(Fault::new(
+                format!("missing files for pattern {}", quoted(pattern)),
+                "send them with the main file",
+            )),
         })
     }
 }

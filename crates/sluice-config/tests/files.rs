@@ -29,7 +29,7 @@ fn load_of_a_folder_says_so() {
     let folder = tempdir().unwrap();
     assert_eq!(
         only_problem(folder.path()),
-        "FILE: error: cannot read the file: Is a directory (os error 21) (name a file)"
+        "FILE: error: cannot read the file: Is a directory (os error 21) (write the path of a file)"
     );
 }
 

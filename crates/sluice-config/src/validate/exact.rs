@@ -1,14 +1,14 @@
-//! What only listeners of one address and one port can have.
+//! Keys that require exact listeners: one address, one port, no interface.
 
 use std::net::IpAddr;
 
 use sluice_core::model::{Address, Listener, Protocol, Service};
 
 use super::Elements;
-use crate::place::Here;
 use crate::problem::Fault;
+use crate::yaml_path::Here;
 
-/// Checks it; `anywhere` says that no interface is named.
+/// Checks `affinity` and `synproxy`; `anywhere` is true without an interface.
 pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: bool, policy: &Service) {
     let is_exact = |listener: &Listener| {
         matches!(listener.address, Address::Exact(_)) && listener.ports.as_single().is_some()
@@ -16,8 +16,10 @@ pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: b
     let inexact = listeners.iter().find(|listener| !anywhere || !is_exact(listener));
     let refuse = |key: &str, other: &Listener, instead: &str| {
         here.key(key).error_at_key(Fault::new(
-            format!("`{key}` needs an address and a port, on any interface; {other} is something else"),
-            format!("name each address and port, without `interface`, or {instead}"),
+            format!(
+                "`{key}` requires listeners with one address, one port and no `interface`; {other} is not one"
+            ),
+            format!("write one listener per address and port, without `interface`, or {instead}"),
         ));
     };
     match (policy.affinity, inexact) {
@@ -30,15 +32,15 @@ pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: b
     }
     if let Some(other) = listeners.iter().find(|listener| listener.protocol != Protocol::Tcp) {
         here.key("synproxy").error_at_key(Fault::new(
-            format!("`synproxy` is for TCP; {other} is not"),
-            "make a service of its own for it, without `synproxy`",
+            format!("`synproxy` requires TCP; {other} is not TCP"),
+            "move it to a service without `synproxy`",
         ));
     } else if let Some(other) = inexact {
         refuse("synproxy", other, "remove `synproxy`");
     }
 }
 
-/// A client is remembered with the address that it asked for: listeners at another one would not know it.
+/// Affinity maps are keyed by client and destination address, so a service has one address per IP version.
 fn check_one_address(here: &Here<'_>, listeners: &Elements<Listener>) {
     let mut first: [Option<(IpAddr, &Listener)>; 2] = [None, None];
     for listener in listeners.iter() {
@@ -47,8 +49,8 @@ fn check_one_address(here: &Here<'_>, listeners: &Elements<Listener>) {
         if known != address {
             here.key("affinity").error_at_key(Fault::new(
                 format!(
-                    "`affinity` holds for the listeners at one address of each IP version; {other} and {listener} \
-                     are at two"
+                    "`affinity` requires listeners with one address per IP version; {other} and {listener} have different \
+                     addresses"
                 ),
                 "make a service for each address, or use the scheduler source-hash",
             ));

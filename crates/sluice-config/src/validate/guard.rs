@@ -1,13 +1,13 @@
-//! The guard of a service: who may open connections, and how many.
+//! The guard of a service: which clients are accepted, and limits.
 
 use std::sync::Arc;
 
 use sluice_core::model::{Guard, Limits};
 
-use crate::choice::Invalid;
 use crate::document::Settings;
 use crate::guard::Networks;
 use crate::read::{Checked, Given};
+use crate::values::Invalid;
 
 /// `None` if the service restricts nothing.
 pub(super) fn guard(settings: &Settings) -> Option<Arc<Guard>> {

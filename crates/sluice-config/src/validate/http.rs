@@ -1,15 +1,15 @@
-//! Where the daemon listens itself.
+//! The key `http`.
 
 use sluice_core::model::{Address, Http, Listener, Protocol};
 
-use super::{Draft, Holder};
+use super::{Draft, DraftListener};
 use crate::document;
 use crate::endpoint::HttpAddress;
-use crate::place::{Findings, Here};
 use crate::problem::{Fault, quoted};
 use crate::read::Given;
+use crate::yaml_path::{Findings, Here};
 
-/// What is said of the listener for status page and metrics; a service that takes its connections is an error.
+/// The HTTP listener; it is an error if a service takes its connections.
 pub(super) fn http(
     here: &Here<'_>,
     findings: &Findings,
@@ -30,16 +30,17 @@ pub(super) fn http(
             && (ports.first..=ports.last).contains(&listen.port())
             && match address {
                 Address::Exact(address) => address == ip || any && address.is_ipv4() == ip.is_ipv4(),
-                // What clients on this machine send to a loopback address, no service takes.
+                // Services do not take packets to loopback addresses.
                 Address::Any => !ip.is_loopback(),
             }
     };
     let enabled = drafts.iter().filter(|draft| draft.policy.enabled);
-    if let Some(holder) = enabled.flat_map(Draft::holders).find(|holder| takes(*holder.listener)) {
-        let Holder { draft, listener, .. } = holder;
-        let what = format!("{listen} is listener {listener} of service {}", quoted(&draft.key));
+    if let Some(found) = enabled.flat_map(Draft::draft_listeners).find(|found| takes(*found.listener)) {
+        let DraftListener { draft, listener, .. } = found;
+        let what =
+            format!("{listen} is already taken by listener {listener} of service {}", quoted(&draft.key));
         let fix = "change the address or the port of one of them";
-        here.key("listen").error_because_of(Fault::new(what, fix), holder.place(findings));
+        here.key("listen").error_because_of(Fault::new(what, fix), found.path(findings));
     }
     Some(Http { listen, accounting: http.accounting.unwrap_or_default() })
 }

@@ -1,36 +1,36 @@
-//! Listeners that take the port by which this machine itself is administered.
+//! Listeners that take SSH connections to this host.
 
 use sluice_core::model::{Address, Protocol};
 
 use super::Draft;
-use crate::place::Findings;
 use crate::problem::Fault;
+use crate::yaml_path::Findings;
 
 /// The port of SSH.
 const SSH: u16 = 22;
 
-/// Warns of enabled listeners that take SSH connections to this machine, or may. One that names an address and port 22
-/// alone is meant so.
+/// Warns about enabled listeners that take SSH connections to this host, or may take them. A listener with an address
+/// and port 22 alone is intended.
 pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
-    for holder in drafts.iter().filter(|draft| draft.policy.enabled).flat_map(Draft::holders) {
-        let listener = holder.listener;
+    for found in drafts.iter().filter(|draft| draft.policy.enabled).flat_map(Draft::draft_listeners) {
+        let listener = found.listener;
         let takes = (listener.ports.first..=listener.ports.last).contains(&SSH);
         if listener.protocol != Protocol::Tcp || !takes {
             continue;
         }
         let fault = match listener.address {
             Address::Any => Fault::new(
-                format!("{listener} takes SSH connections to this machine itself: you lock yourself out"),
-                "leave out port 22, or name the address of the service",
+                format!("{listener} takes SSH connections to this host: you lock yourself out"),
+                "exclude port 22, or write the address of the service",
             ),
             Address::Exact(_) if listener.ports.as_single().is_some() => continue,
             Address::Exact(address) => Fault::new(
                 format!(
-                    "{listener} takes port 22, too: if you reach this machine at {address}, you lock yourself out"
+                    "{listener} includes port 22: you lock yourself out if you reach this host at {address}"
                 ),
-                "leave out port 22, as with `1-21` and `23-65535`",
+                "exclude port 22, for example with `1-21` and `23-65535`",
             ),
         };
-        holder.at(findings, |here| here.warning(fault));
+        found.at(findings, |here| here.warning(fault));
     }
 }

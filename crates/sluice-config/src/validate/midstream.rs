@@ -1,13 +1,13 @@
-//! What a service does with packets of TCP connections that conntrack does not know.
+//! The key `midstream`.
 
 use sluice_core::model::{Listener, Midstream, Protocol, Scheduler, Source};
 
 use super::Elements;
-use crate::place::Here;
 use crate::problem::Fault;
 use crate::read::Given;
+use crate::yaml_path::Here;
 
-/// What the key says, or what follows from the others.
+/// The value of the key, or its default, which depends on other keys.
 pub(super) fn midstream(
     midstream: Given<Midstream>,
     scheduler: Scheduler,
@@ -21,22 +21,22 @@ pub(super) fn midstream(
     }
 }
 
-/// Refuses the key with `synproxy`, which lets no such packet through.
+/// Refuses the key with `synproxy`, which drops such packets.
 pub(super) fn check(here: &Here<'_>, midstream: &Given<Midstream>, synproxy: bool) {
     if synproxy && !matches!(midstream, Given::Absent) {
         here.key("midstream").error_at_key(Fault::new(
-            "`midstream` does not go together with `synproxy`, which drops a packet that neither begins a connection nor \
-             returns a cookie",
+            "`midstream` cannot be used with `synproxy`, which drops packets that neither open a connection nor return a \
+             cookie",
             "remove one of them",
         ));
     }
 }
 
-/// Warns of the key where no listener is for TCP.
+/// Warns about the key if no listener is TCP.
 pub(super) fn check_listeners(here: &Here<'_>, midstream: &Given<Midstream>, listeners: &Elements<Listener>) {
     let is_tcp = |listener: &Listener| listener.protocol == Protocol::Tcp;
     if !matches!(midstream, Given::Absent) && listeners.complete && !listeners.iter().any(is_tcp) {
         here.key("midstream")
-            .warning(Fault::new("`midstream` is for TCP, and no listener is", "remove `midstream`"));
+            .warning(Fault::new("`midstream` applies to TCP, but no listener is TCP", "remove `midstream`"));
     }
 }

@@ -1,4 +1,4 @@
-//! What the file means as a whole: defaults applied, services merged, and nothing contradictory.
+//! Checks values against each other: applies defaults, merges services, and reports contradictions.
 
 mod clash;
 mod exact;
@@ -20,16 +20,16 @@ use sluice_core::model::{Address, Backend, Config, Control, InterfaceName, Liste
 use sluice_nft::Ip;
 
 use crate::document::{Main, Services};
-use crate::place::{Findings, Here, Place};
 use crate::problem::{Fault, quoted};
 use crate::read::Given;
+use crate::yaml_path::{Findings, Here, YamlPath};
 
 const DEFAULT_SOCKET: &str = "/run/sluice/sluice.sock";
 const DEFAULT_REFRESH: Duration = Duration::from_secs(60);
 
-/// Makes a configuration of what was read; it means nothing when an error was found.
+/// Makes a configuration from what was read. The result is meaningless if there are errors.
 ///
-/// `files` are the services of each file, the main one's first.
+/// `files` has the services of each file, those of the main file first.
 pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) -> Config {
     let root = Here::root(findings, 0);
     let defaults = main.defaults.unwrap_or_default();
@@ -63,7 +63,7 @@ pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) ->
     }
 }
 
-/// One service, as far as it could be understood.
+/// One service, with the valid part of its settings.
 struct Draft {
     file: usize,
     key: String,
@@ -72,15 +72,15 @@ struct Draft {
     interface: Given<InterfaceName>,
     listeners: Elements<Listener>,
     backends: Elements<Backend>,
-    /// All the rest.
+    /// All other settings.
     policy: Service,
 }
 
-/// What is good of a list, with indices in the file.
+/// The valid elements of a list, with their indices in the file.
 #[derive(Debug)]
 struct Elements<T> {
     good: Vec<(usize, T)>,
-    /// Nothing bad was left out, so that the good ones can be judged as a whole.
+    /// Whether all elements are valid, so that the list can be checked as a whole.
     complete: bool,
 }
 
@@ -105,13 +105,17 @@ impl<T> Elements<T> {
 }
 
 impl Draft {
-    /// Calls `then` with the place of the service.
+    /// Calls `then` at the path of the service.
     fn at<R>(&self, findings: &Findings, then: impl FnOnce(&Here<'_>) -> R) -> R {
         then(&Here::root(findings, self.file).key("services").nth_key(&self.key, self.nth))
     }
 
-    fn holders(&self) -> impl Iterator<Item = Holder<'_>> {
-        self.listeners.good.iter().map(|(index, listener)| Holder { draft: self, index: *index, listener })
+    fn draft_listeners(&self) -> impl Iterator<Item = DraftListener<'_>> {
+        self.listeners.good.iter().map(|(index, listener)| DraftListener {
+            draft: self,
+            index: *index,
+            listener,
+        })
     }
 
     fn into_service(self) -> Option<(ServiceName, Service)> {
@@ -129,25 +133,25 @@ impl Draft {
     }
 }
 
-/// A listener in its service.
+/// A listener, with its service.
 #[derive(Clone, Copy)]
-struct Holder<'a> {
+struct DraftListener<'a> {
     draft: &'a Draft,
     index: usize,
     listener: &'a Listener,
 }
 
-impl Holder<'_> {
+impl DraftListener<'_> {
     fn at<R>(self, findings: &Findings, then: impl FnOnce(&Here<'_>) -> R) -> R {
         self.draft.at(findings, |here| then(&here.key("listen").index(self.index)))
     }
 
-    fn place(self, findings: &Findings) -> Place {
-        self.at(findings, |here| here.place())
+    fn path(self, findings: &Findings) -> YamlPath {
+        self.at(findings, |here| here.path())
     }
 }
 
-/// Whether a listener can take packets of an IP version; `*` takes those that the backends have.
+/// Whether a listener can take packets of an IP version; `*` takes those of the backends.
 fn takes(listener: &Listener, ip: Ip) -> bool {
     match listener.address {
         Address::Any => true,
@@ -155,7 +159,7 @@ fn takes(listener: &Listener, ip: Ip) -> bool {
     }
 }
 
-/// The first service of each name; the others are errors, and are checked no further.
+/// The first service of each name. The others are errors and are not checked further.
 fn unique(findings: &Findings, drafts: Vec<Draft>) -> Vec<Draft> {
     let mut first: HashMap<String, usize> = HashMap::new();
     let mut unique: Vec<Draft> = Vec::with_capacity(drafts.len());
@@ -166,7 +170,7 @@ fn unique(findings: &Findings, drafts: Vec<Draft>) -> Vec<Draft> {
                 unique.push(draft);
             }
             Some(first) => {
-                let earlier = unique[*first].at(findings, |here| here.place_of_key());
+                let earlier = unique[*first].at(findings, |here| here.path_of_key());
                 let what = format!("service {} is already defined", quoted(&draft.key));
                 draft.at(findings, |here| {
                     here.error_at_key_because_of(Fault::new(what, "rename or remove one of them"), earlier);

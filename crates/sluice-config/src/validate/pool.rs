@@ -1,4 +1,4 @@
-//! Which backends serve, and how it is found out: what of that could never work.
+//! Health check, quorum and table size of a service: settings that can never work.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use sluice_core::slots::MAX_SLOTS;
 use sluice_nft::Ip;
 
 use super::{Draft, Elements};
-use crate::place::Here;
 use crate::problem::Fault;
 use crate::read::Given;
+use crate::yaml_path::Here;
 
-/// Checks what a service says of probes and of its quorum against its listeners and backends.
+/// Checks the health check, the quorum and the table size against listeners and backends.
 pub(super) fn check(here: &Here<'_>, draft: &Draft) {
     if draft.listeners.complete && !draft.listeners.good.is_empty() {
         probe_port(here, draft);
@@ -22,17 +22,17 @@ pub(super) fn check(here: &Here<'_>, draft: &Draft) {
     }
 }
 
-/// Warns of a scheduler that does not go with a slow start.
+/// Warns about `slow_start` with a scheduler that hashes.
 pub(super) fn check_slow_start(here: &Here<'_>, scheduler: Scheduler, slow_start: Option<Duration>) {
     if let (Scheduler::SourceHash(_), Some(_)) = (scheduler, slow_start) {
         here.key("slow_start").warning(Fault::new(
-            "with source-hash, every step of a slow start moves clients to other backends",
+            "with source-hash, each step of `slow_start` moves clients to other backends",
             "remove `slow_start`, or use another scheduler",
         ));
     }
 }
 
-/// Every probe that needs a port must have one. The first backend without speaks for all.
+/// Checks that each probe has a port. Reports the first backend without one.
 fn probe_port(here: &Here<'_>, draft: &Draft) {
     let Draft { listeners, backends: Elements { good, .. }, policy, .. } = draft;
     let Some(check) = &policy.health else { return };
@@ -47,14 +47,15 @@ fn probe_port(here: &Here<'_>, draft: &Draft) {
     let unknown = |(_, backend): &&(usize, Backend)| backend.port_behind(listeners.iter()).is_none();
     if let Some((_, backend)) = good.iter().find(unknown) {
         let what = format!(
-            "which port of backend {} to probe is not known: it keeps the client's, of which there are several",
+            "backend {} has no single port to probe: it keeps the client's port, and the listeners have several",
             backend.name
         );
         here.key("health").error_at_key(Fault::new(what, "add `port` to `health`"));
     }
 }
 
-/// A table needs a slot for each backend of an IP version, and a listener that is not exact has a stripe of slots.
+/// Checks the size of a `maglev` table: it needs a slot per backend of an IP version, and listeners that are not exact
+/// have a fixed number of slots.
 fn table_size(here: &Here<'_>, draft: &Draft) {
     let Scheduler::Maglev(_, size) = draft.policy.scheduler else { return };
     let here = here.key("scheduler");
@@ -62,17 +63,11 @@ fn table_size(here: &Here<'_>, draft: &Draft) {
         let count = draft.backends.iter().filter(|backend| Ip::of(backend.address) == ip).count();
         let slots = size as usize;
         if count > slots {
-            let what = format!("a table of {slots} slots leaves some of {count} backends without");
-            here.error(Fault::new(
-                what,
-                "raise `table_size` in `hash`, best to a hundred times the backends",
-            ));
+            let what = format!("a table of {slots} slots is smaller than the {count} backends");
+            here.error(Fault::new(what, "raise `table_size` in `hash` to about 100 slots per backend"));
         } else if count * 10 > slots {
-            let what = format!("a table of {slots} slots for {count} backends makes uneven shares");
-            here.warning(Fault::new(
-                what,
-                "raise `table_size` in `hash`, best to a hundred times the backends",
-            ));
+            let what = format!("a table of {slots} slots gives {count} backends uneven shares");
+            here.warning(Fault::new(what, "raise `table_size` in `hash` to about 100 slots per backend"));
         }
     }
     let is_exact = |listener: &Listener| {
@@ -81,15 +76,15 @@ fn table_size(here: &Here<'_>, draft: &Draft) {
             && listener.ports.as_single().is_some()
     };
     if let Some(listener) = draft.listeners.iter().find(|listener| size > MAX_SLOTS && !is_exact(listener)) {
-        let what = format!("{listener} has room for {MAX_SLOTS} slots, and the table has {size}");
+        let what = format!("{listener} is limited to {MAX_SLOTS} slots, but the table has {size}");
         here.error(Fault::new(
             what,
-            "write `table_size: 65521`, or name one address and port, and no interface",
+            "write `table_size: 65521`, or a listener with one address, one port and no `interface`",
         ));
     }
 }
 
-/// A quorum counts the backends of one IP version that are no backups.
+/// Checks that the quorum can be met. It counts the backends of one IP version, without backups.
 fn quorum(here: &Here<'_>, draft: &Draft) {
     let quorum = draft.policy.quorum;
     for (ip, version) in [(Ip::V4, "IPv4"), (Ip::V6, "IPv6")] {
@@ -98,7 +93,7 @@ fn quorum(here: &Here<'_>, draft: &Draft) {
         if count > 0 && usize::from(quorum) > count {
             let plural = if count == 1 { "" } else { "s" };
             let what = format!(
-                "quorum {quorum} is never met: besides backups the service has {count} {version} backend{plural}"
+                "quorum {quorum} can never be met: the service has {count} {version} backend{plural}, backups not counted"
             );
             here.key("quorum").error_at_key(Fault::new(what, "lower `quorum`, or add backends"));
         }

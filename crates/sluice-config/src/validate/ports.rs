@@ -1,4 +1,4 @@
-//! How the ports of listeners become those of backends: which pairs there is a way for.
+//! Translation of listener ports to backend ports: which combinations the ruleset can express.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use sluice_core::per_port::{MAX_ELEMENTS, MAX_PORTS, elements_per_slot, slots_ne
 use sluice_nft::Ip;
 
 use super::{Elements, takes};
-use crate::place::Here;
 use crate::problem::Fault;
+use crate::yaml_path::Here;
 
 /// Checks each listener's ports against each backend's, for each IP version.
 pub(super) fn check(
@@ -20,7 +20,7 @@ pub(super) fn check(
     for ip in Ip::ALL {
         let backends: Vec<_> =
             backends.good.iter().filter(|(_, backend)| Ip::of(backend.address) == ip).collect();
-        // Listeners with the same ports behave alike: the first speaks for all.
+        // Listeners with the same ports have the same result: check the first.
         let mut shapes: BTreeMap<Ports, &(usize, Listener)> = BTreeMap::new();
         for listener in listeners.good.iter().filter(|(_, listener)| takes(listener, ip)) {
             shapes.entry(listener.1.ports).or_insert(listener);
@@ -37,7 +37,7 @@ pub(super) fn check(
             }
         }
         for (index, listener) in shapes.values() {
-            // Whatever their weights: operators can change those.
+            // Weights do not matter: operators can change them at run time.
             let all = backends.iter().map(|(_, backend)| backend);
             let per_slot = elements_per_slot(listener.ports, all.clone());
             let needed = u64::from(per_slot) * u64::from(slots_needed(policy, all));
@@ -45,36 +45,36 @@ pub(super) fn check(
             let shifts =
                 |backend: &Backend| matches!(backend.port, BackendPort::Range(ports) if is_shifted(ports));
             if per_slot > MAX_PORTS {
-                // A range that is shifted was named already.
+                // A shifted range was reported above.
                 if !backends.iter().any(|(_, backend)| shifts(backend)) {
                     here.key("listen").index(*index).error(Fault::new(
-                        format!("{listener} has more than {MAX_PORTS} ports, and some backends keep the port while others do not"),
-                        "use a smaller range, or let all backends keep the port, or all name one",
+                        format!("{listener} has more than {MAX_PORTS} ports, but some backends keep the port while others do not"),
+                        "use a smaller range, or let all backends keep the port, or none",
                     ));
                 }
             } else if per_slot > 1 && needed > u64::from(MAX_ELEMENTS) {
                 here.key("listen").index(*index).error(Fault::new(
-                    format!("{listener} needs {needed} map elements, one for each port and slot, more than {MAX_ELEMENTS}"),
-                    "use fewer ports or slots, or let all backends keep the port, or all name one",
+                    format!("{listener} needs {needed} map elements, one per port and slot; the maximum is {MAX_ELEMENTS}"),
+                    "use fewer ports or slots, or let all backends keep the port, or none",
                 ));
             }
         }
     }
 }
 
-/// Why a listener's ports cannot become this range.
+/// Why the ports of a listener cannot be translated to `range`.
 fn mismatch(range: Ports, listener: &Listener) -> Option<Fault> {
     let Ports { first, last } = range;
     let (theirs, ours) = (range.count(), listener.ports.count());
     if ours == 1 {
-        let what = format!("a port range for {listener}, which has one port");
-        Some(Fault::new(what, "name one port"))
+        let what = format!("the backend has a port range, but {listener} has one port");
+        Some(Fault::new(what, "write one port"))
     } else if theirs != ours {
-        let what = format!("{first}-{last} has {theirs} ports, and {listener} has {ours}");
-        Some(Fault::new(what, "name a range of the same size, one port, or none to keep the client's"))
+        let what = format!("{first}-{last} has {theirs} ports, but {listener} has {ours}");
+        Some(Fault::new(what, "write a range of the same size, or one port, or omit it to keep the client's"))
     } else if range != listener.ports && ours > MAX_PORTS {
-        let what = format!("{first}-{last} shifts {ours} ports of {listener}, more than {MAX_PORTS}");
-        Some(Fault::new(what, "use a smaller range, or leave the port out to keep the client's"))
+        let what = format!("{first}-{last} shifts {ours} ports of {listener}; the maximum is {MAX_PORTS}");
+        Some(Fault::new(what, "use a smaller range, or omit the port to keep the client's"))
     } else {
         None
     }

@@ -1,4 +1,4 @@
-//! Backends that are listeners, or are probed where one is: what is sent there comes back in.
+//! Backends, or ports of probes, that are listeners themselves: their connections would be balanced again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -6,14 +6,13 @@ use std::net::IpAddr;
 use sluice_core::model::{Address, Backend, BackendPort, Listener, Ports, Probe, Protocol};
 use sluice_nft::Ip;
 
-use super::{Draft, Holder, takes};
-use crate::place::Findings;
+use super::{Draft, DraftListener, takes};
 use crate::problem::{Fault, quoted};
+use crate::yaml_path::Findings;
 
-/// Reports each backend that an enabled service listens on by its address: a connection to it, or its
-/// probe, would be balanced again.
+/// Reports each backend whose connections or probes go to a listener of an enabled service.
 pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
-    let doors = Doors::of(drafts);
+    let doors = ListenerIndex::of(drafts);
     for draft in drafts {
         for (index, backend) in &draft.backends.good {
             let door =
@@ -24,25 +23,25 @@ pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
                 );
             let name = &backend.name;
             let (what, fix, door) = match (door, probed(&doors, draft, backend)) {
-                (Some(door), _) => (format!("backend {name} is"), "name a server", door),
+                (Some(door), _) => (format!("backend {name} is"), "use the address of a server", door),
                 (None, Some(door)) => {
                     (format!("the probe of backend {name} goes to"), "probe another port", door)
                 }
                 (None, None) => continue,
             };
-            let Holder { draft: owner, listener, .. } = door;
+            let DraftListener { draft: owner, listener, .. } = door;
             let what = format!("{what} listener {listener} of service {}", quoted(&owner.key));
-            let fix = format!("{fix}: what comes to a listener is balanced again");
+            let fix = format!("{fix}: connections to a listener are balanced again");
             draft.at(findings, |here| {
                 let here = here.key("backends");
-                here.index(*index).error_because_of(Fault::new(what, fix), door.place(findings));
+                here.index(*index).error_because_of(Fault::new(what, fix), door.path(findings));
             });
         }
     }
 }
 
-/// The listener that would answer the probe of a backend.
-fn probed<'a>(doors: &Doors<'a>, draft: &Draft, backend: &Backend) -> Option<Holder<'a>> {
+/// The listener that a probe of a backend would reach.
+fn probed<'a>(doors: &ListenerIndex<'a>, draft: &Draft, backend: &Backend) -> Option<DraftListener<'a>> {
     let check = draft.policy.health.as_ref()?;
     let protocol = match check.probe {
         Probe::Tcp | Probe::Http(_) => Protocol::Tcp,
@@ -62,17 +61,17 @@ fn reached(port: BackendPort, listener: &Listener) -> Ports {
     }
 }
 
-/// Listeners of enabled services that have an address.
+/// Listeners of enabled services by address.
 #[derive(Default)]
-struct Doors<'a> {
-    single: BTreeMap<(IpAddr, Protocol, u16), Holder<'a>>,
-    ranges: HashMap<(IpAddr, Protocol), Vec<Holder<'a>>>,
+struct ListenerIndex<'a> {
+    single: BTreeMap<(IpAddr, Protocol, u16), DraftListener<'a>>,
+    ranges: HashMap<(IpAddr, Protocol), Vec<DraftListener<'a>>>,
 }
 
-impl<'a> Doors<'a> {
+impl<'a> ListenerIndex<'a> {
     fn of(drafts: &'a [Draft]) -> Self {
-        let mut doors = Doors::default();
-        for door in drafts.iter().filter(|draft| draft.policy.enabled).flat_map(Draft::holders) {
+        let mut doors = ListenerIndex::default();
+        for door in drafts.iter().filter(|draft| draft.policy.enabled).flat_map(Draft::draft_listeners) {
             let Listener { address, ports, protocol } = *door.listener;
             let Address::Exact(address) = address else { continue };
             match ports.as_single() {
@@ -85,7 +84,7 @@ impl<'a> Doors<'a> {
         doors
     }
 
-    fn find(&self, address: IpAddr, protocol: Protocol, ports: Ports) -> Option<Holder<'a>> {
+    fn find(&self, address: IpAddr, protocol: Protocol, ports: Ports) -> Option<DraftListener<'a>> {
         let single =
             self.single.range((address, protocol, ports.first)..=(address, protocol, ports.last)).next();
         single.map(|(_, door)| *door).or_else(|| {

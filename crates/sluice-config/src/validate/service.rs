@@ -1,4 +1,4 @@
-//! One service on its own.
+//! Checks of one service.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
 use super::{Draft, Elements, exact, guard, midstream, pool, ports};
-use crate::amount::{Affinity, Connections, Quorum, SlowStart, TableSize};
 use crate::document::{self, NamedService, Settings};
-use crate::endpoint::Target;
-use crate::hash::Hash;
-use crate::place::{Findings, Here};
-use crate::probe::Health;
+use crate::endpoint::BackendAddress;
+use crate::hash::HashSettings;
+use crate::health::HealthSetting;
 use crate::problem::{Fault, quoted};
 use crate::read::{Checked, Given, Many, Mapping};
-use crate::word::Weight;
+use crate::values::Weight;
+use crate::values::{Affinity, ConnectionCount, Quorum, SlowStart, TableSize};
+use crate::yaml_path::{Findings, Here};
 
-/// Checks `defaults` as a whole. Services do not repeat what is found here.
+/// Checks the combination of keys in `defaults`. Services do not report these again.
 pub(super) fn check_defaults(here: &Here<'_>, defaults: &Settings) {
     let Settings { scheduler, slow_start, midstream, synproxy, .. } = defaults;
     if let (Given::Good(scheduler), Given::Good(SlowStart(slow_start))) = (scheduler, slow_start) {
@@ -39,7 +39,7 @@ impl Draft {
         let here = services.nth_key(&key, nth);
         let listeners = listeners(&here, listen);
 
-        // `check_defaults` has checked what only the defaults set.
+        // `check_defaults` checks the combinations within `defaults`.
         let has_own_slow_start = !matches!((&own.scheduler, &own.slow_start), (Given::Absent, Given::Absent));
         let (own_hash, own_midstream) = (own.hash.clone(), own.midstream.clone());
         let settings = own.or(defaults.clone());
@@ -51,7 +51,7 @@ impl Draft {
         let guard = guard::guard(&settings);
         let scheduler = scheduler(settings.scheduler, settings.hash);
         let written_source = settings.source.unwrap_or_default();
-        // When the host completes a handshake, it sends the backend's first packet itself: no interface received it.
+        // With synproxy this host sends the first packet to the backend: it has no input interface.
         let source = match written_source {
             Source::Preserve if synproxy => Source::Auto,
             source => source,
@@ -63,7 +63,7 @@ impl Draft {
             synproxy,
             midstream: midstream::midstream(settings.midstream, scheduler, written_source, synproxy),
             guard,
-            health: settings.health.unwrap_or(Health(None)).0,
+            health: settings.health.unwrap_or(HealthSetting(None)).0,
             on_down: settings.on_down.unwrap_or_default(),
             on_empty: settings.on_empty.unwrap_or_default(),
             quorum: settings.quorum.unwrap_or(Quorum(1)).0,
@@ -89,27 +89,27 @@ impl Draft {
     }
 }
 
-/// Refuses a `hash` that the scheduler does not use.
-fn check_hash(here: &Here<'_>, own: &Given<Hash>, scheduler: &Given<Scheduler>) {
+/// Refuses a `hash` that the scheduler ignores.
+fn check_hash(here: &Here<'_>, own: &Given<HashSettings>, scheduler: &Given<Scheduler>) {
     let hashes =
         matches!(scheduler, Given::Bad | Given::Good(Scheduler::SourceHash(_) | Scheduler::Maglev(..)));
     if !hashes && !matches!(own, Given::Absent) {
         here.key("hash").error_at_key(Fault::new(
-            "`hash` is of no use without the scheduler source-hash or maglev",
+            "`hash` requires the scheduler source-hash or maglev",
             "add `scheduler: source-hash` or `scheduler: maglev`, or remove `hash`",
         ));
     }
     let has_table_size = matches!(own, Given::Good(hash) if !matches!(hash.table_size, Given::Absent));
     if has_table_size && matches!(scheduler, Given::Good(Scheduler::SourceHash(_))) {
         here.key("hash").key("table_size").error_at_key(Fault::new(
-            "`table_size` is of no use without the scheduler maglev",
+            "`table_size` requires the scheduler maglev",
             "write `scheduler: maglev`, or remove `table_size`",
         ));
     }
 }
 
-fn scheduler(scheduler: Given<Scheduler>, hash: Given<Hash>) -> Scheduler {
-    let Hash { on, table_size } = hash.unwrap_or_default();
+fn scheduler(scheduler: Given<Scheduler>, hash: Given<HashSettings>) -> Scheduler {
+    let HashSettings { on, table_size } = hash.unwrap_or_default();
     let on = on.map_or_else(HashOn::default, |Checked(on)| on);
     match scheduler.unwrap_or_default() {
         Scheduler::SourceHash(_) => Scheduler::SourceHash(on),
@@ -137,7 +137,7 @@ fn listeners(here: &Here<'_>, listen: Given<Many<Listener>>) -> Elements<Listene
 
 fn backends(
     here: &Here<'_>,
-    backends: Given<Many<document::Backend>>,
+    backends: Given<Many<document::BackendEntry>>,
     listeners: &Elements<Listener>,
     fixed_grid: bool,
 ) -> Elements<Backend> {
@@ -151,7 +151,7 @@ fn backends(
     let mut names: HashMap<BackendName, usize> = HashMap::with_capacity(elements.len());
     let mut weights_known = true;
     let elements = elements.into_iter().enumerate().map(|(index, element)| {
-        let document::Backend { target, name, weight, backup, max_connections } = element?;
+        let document::BackendEntry { address: target, name, weight, backup, max_connections } = element?;
         let here = here.index(index);
         let port = common.map_or(target.port, |ports| spelled_out(target.port, ports));
         if let Some(earlier) = targets.insert((target.address, port), index) {
@@ -159,7 +159,7 @@ fn backends(
                 format!("{target} is already a backend of this service"),
                 "remove one of them; for a larger share use `weight`",
             );
-            here.error_because_of(fault, here.sibling(earlier).place());
+            here.error_because_of(fault, here.sibling(earlier).path());
             return None;
         }
         let name = match name {
@@ -169,10 +169,10 @@ fn backends(
         };
         if let Some(earlier) = names.insert(name.clone(), index) {
             let fault = Fault::new(
-                format!("{} already names a backend of this service", quoted(&name)),
-                "choose another name",
+                format!("backend name {} is already used in this service", quoted(&name)),
+                "use another name",
             );
-            here.key("name").error_because_of(fault, here.sibling(earlier).place());
+            here.key("name").error_because_of(fault, here.sibling(earlier).path());
         }
         weights_known &= !matches!(weight, Given::Bad);
         let Weight(weight) = weight.unwrap_or(Weight(1));
@@ -182,7 +182,7 @@ fn backends(
             port: target.port,
             weight,
             backup: backup.or_value(false)?,
-            max_connections: max_connections.map_or_else(|| None, |Connections(most)| Some(most)),
+            max_connections: max_connections.map_or_else(|| None, |ConnectionCount(most)| Some(most)),
         })
     });
     let backends = Elements::of(elements);
@@ -192,13 +192,13 @@ fn backends(
     backends
 }
 
-/// The ports of the listeners, if they all have the same.
+/// The ports of the listeners, if all have the same.
 fn common_ports(listeners: &Elements<Listener>) -> Option<Ports> {
     let first = listeners.iter().next()?.ports;
     (listeners.complete && listeners.iter().all(|listener| listener.ports == first)).then_some(first)
 }
 
-/// The port with nothing left to the listener, so that `10.0.2.11` and `10.0.2.11:80` behind port 80 are equal.
+/// The port with the default filled in, so that `10.0.2.11` and `10.0.2.11:80` behind port 80 are equal.
 fn spelled_out(port: BackendPort, listener: Ports) -> BackendPort {
     match (port, listener.as_single()) {
         (BackendPort::Keep, Some(port)) => BackendPort::One(port),
@@ -207,14 +207,14 @@ fn spelled_out(port: BackendPort, listener: Ports) -> BackendPort {
     }
 }
 
-fn default_name(target: Target) -> BackendName {
+fn default_name(target: BackendAddress) -> BackendName {
     BackendName::new(&target.to_string())
         .expect("an address and two ports are printable and have at most 53 characters")
 }
 
 fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
     if !backends.good.is_empty() && backends.iter().all(|backend| backend.weight == 0) {
-        let fix = "give one of them a weight, or say `enabled: false`";
+        let fix = "raise one of the weights, or set `enabled: false`";
         here.error_at_key(Fault::new("every backend has weight 0", fix));
     }
     if fixed_grid {
@@ -225,14 +225,14 @@ fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
         let slots = period(of_version.map(|backend| backend.weight));
         if slots > MAX_SLOTS {
             here.error_at_key(Fault::new(
-                format!("these weights need {slots} slots, more than {MAX_SLOTS}"),
+                format!("these weights need {slots} slots; the maximum is {MAX_SLOTS}"),
                 "use weights with a common divisor",
             ));
         }
     }
 }
 
-/// A source has an IP version, and so have the flows that get it.
+/// Checks that the source address has the IP version of all flows.
 fn check_source(
     here: &Here<'_>,
     listeners: &Elements<Listener>,
@@ -248,13 +248,14 @@ fn check_source(
     let other = listener.map(ToString::to_string).or_else(|| Some(backend?.name.to_string()));
     if let Some(other) = other {
         here.key("source").error(Fault::new(
-            format!("the source {source} is of another IP version than {other}"),
-            "make two services, one for each version",
+            format!("source {source} and {other} have different IP versions"),
+            "define one service per version",
         ));
     }
 }
 
-/// Listeners need backends of their IP version, and the other way round; `*` takes the backends' versions.
+/// Checks that each listener has a backend of its IP version, and each backend a listener. `*` takes the versions of
+/// the backends.
 fn families(here: &Here<'_>, listeners: &Elements<Listener>, backends: &Elements<Backend>) {
     if listeners.good.is_empty() || backends.good.is_empty() {
         return;
@@ -272,12 +273,12 @@ fn families(here: &Here<'_>, listeners: &Elements<Listener>, backends: &Elements
         };
         match (listener, backend) {
             (Some((index, listener)), None) => {
-                let what = format!("{listener} is {version}, and no backend is");
+                let what = format!("{listener} is {version}, but no backend is");
                 let fix = format!("add an {version} backend, or remove the listener");
                 here.key("listen").index(*index).error(Fault::new(what, fix));
             }
             (None, Some((index, backend))) if !any => {
-                let what = format!("backend {} is {version}, and no listener is", backend.name);
+                let what = format!("backend {} is {version}, but no listener is", backend.name);
                 let fix = format!("add an {version} listener, or remove the backend");
                 here.key("backends").index(*index).error(Fault::new(what, fix));
             }

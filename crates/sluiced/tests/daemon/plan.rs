@@ -99,10 +99,13 @@ async fn plan_that_cannot_be_made_says_why() {
             other => panic!("{other:?}"),
         };
         let reply = refused(Some(file("services: 7"))).await;
-        assert_eq!(reply.error, "new.yaml:1:11: error: `7` where a mapping of services by name belongs (write a mapping of services by name)");
+        assert_eq!(
+            reply.error,
+            "new.yaml:1:11: error: invalid value `7` (write a mapping of services by name)"
+        );
         assert!(reply.hint.contains("sluice check"), "{reply:?}");
         let include = "include: [a.yaml]";
-        assert!(refused(Some(file(include))).await.error.contains("no texts for `a.yaml`"));
+        assert!(refused(Some(file(include))).await.error.contains("missing files for pattern `a.yaml`"));
         let sent = FileText { path: "a.yaml".into(), text: WEB.into() };
         let includes = vec![IncludeTexts { pattern: "a.yaml".into(), files: vec![sent] }];
         assert_eq!(plan(&client, Some(&PlanRequest { includes, ..file(include) })).await, [0, 0, 0]);

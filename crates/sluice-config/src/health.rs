@@ -1,4 +1,4 @@
-//! `health` as it is written: one kind of probe, and when to believe it.
+//! The key `health`: one probe, with its timing and thresholds.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use serde::de::MapAccess;
 use serde_json::{Value, json};
 use sluice_core::model::{HealthCheck, HttpProbe, Initial, Probe, UdpProbe};
 
-use crate::amount::{InARow, Interval, PortNumber, Timeout};
-use crate::place::Here;
-use crate::probe_word::{Codes, Host, HttpPath, Needle, Text, Word};
 use crate::problem::{Fault, nearest, quoted};
 use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, mapping};
 use crate::schema::{Definitions, constant, either};
+use crate::values::{Argument, BodyText, DatagramText, HttpHost, HttpPath, StatusRange};
+use crate::values::{Interval, PortNumber, Threshold, Timeout};
+use crate::yaml_path::Here;
 
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(2);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,11 +21,12 @@ const DEFAULT_RISE: u16 = 2;
 const DEFAULT_FALL: u16 = 3;
 const DEFAULT_EXPECT: (u16, u16) = (200, 399);
 
-/// `health`: a check, or none where `defaults` has one. Services share that of `defaults`.
+/// `health`; `None` is `none`, which overrides a check in `defaults`. Services without a check of their own share that
+/// of `defaults`.
 #[derive(Clone, Debug)]
-pub(crate) struct Health(pub(crate) Option<Arc<HealthCheck>>);
+pub(crate) struct HealthSetting(pub(crate) Option<Arc<HealthCheck>>);
 
-impl FromYaml for Health {
+impl FromYaml for HealthSetting {
     const EXPECTED: &'static str = "a health check such as `{ tcp: {} }`";
 
     fn schema(definitions: &mut Definitions) -> Value {
@@ -36,17 +37,17 @@ impl FromYaml for Health {
 
     fn scalar(here: &Here<'_>, scalar: Scalar<'_>) -> Option<Self> {
         let fix = match scalar {
-            Scalar::Text("none") => return Some(Health(None)),
+            Scalar::Text("none") => return Some(HealthSetting(None)),
             Scalar::Text(kind) if KINDS.contains(&kind) => format!("write `{{ {kind}: {{}} }}`"),
             _ => "write a check, such as `{ tcp: {} }`, or `none`".to_owned(),
         };
-        here.error(Fault::new(format!("{scalar} is no health check"), fix));
+        here.error(Fault::new(format!("invalid health check {scalar}"), fix));
         None
     }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         let check = HealthMapping::mapping(here, mapping)?.and_then(|mapping| mapping.check(here));
-        Ok(check.map(|check| Health(Some(Arc::new(check)))))
+        Ok(check.map(|check| HealthSetting(Some(Arc::new(check)))))
     }
 }
 
@@ -54,47 +55,50 @@ const KINDS: &[&str] = &["tcp", "http", "udp", "icmp", "exec"];
 
 mapping! {
     HealthMapping, "a health check", refused: |_| None, required: [], {
-        /// Good when a connection is accepted.
-        tcp: Nothing,
-        /// Good when a GET is answered as expected.
+        /// Succeeds when a connection is accepted.
+        tcp: EmptyMapping,
+        /// Succeeds when a GET gets the expected response.
         http: HttpProbe,
-        /// Good when a datagram is answered, or at least not refused.
+        /// Succeeds when a datagram is answered, or at least not refused.
         udp: UdpProbe,
-        /// Good when an echo request is answered.
-        icmp: Nothing,
-        /// Good when a program exits with 0.
-        exec: Command,
-        /// The port to probe; without it the backend's.
+        /// Succeeds when an echo request is answered.
+        icmp: EmptyMapping,
+        /// Succeeds when a program exits with 0.
+        exec: ProbeCommand,
+        /// The port to probe; by default that of the backend.
         port: PortNumber,
-        /// From the beginning of one attempt to that of the next.
+        /// The time from the start of one attempt to the start of the next.
         interval: Interval,
-        /// How long an attempt may take.
+        /// The time limit of an attempt.
         timeout: Timeout,
-        /// So many successes in a row make a backend healthy.
-        rise: InARow,
-        /// So many failures in a row make a backend unhealthy.
-        fall: InARow,
-        /// What is assumed before the first result.
+        /// The number of consecutive successes that make a backend healthy.
+        rise: Threshold,
+        /// The number of consecutive failures that make a backend unhealthy.
+        fall: Threshold,
+        /// The state before the first result.
         initial: Initial,
     }
 }
 
 impl HealthMapping {
-    /// `None` when something is wrong.
+    /// `None` if there was an error.
     fn check(self, here: &Here<'_>) -> Option<HealthCheck> {
         let HealthMapping { tcp, http, udp, icmp, exec, port, interval, timeout, rise, fall, initial } = self;
         let probe = only(
             here,
             [
-                tcp.map(|Nothing| Probe::Tcp),
+                tcp.map(|EmptyMapping| Probe::Tcp),
                 http.map(Probe::Http),
                 udp.map(Probe::Udp),
-                icmp.map(|Nothing| Probe::Icmp),
-                exec.map(|Command(words)| Probe::Exec(words)),
+                icmp.map(|EmptyMapping| Probe::Icmp),
+                exec.map(|ProbeCommand(words)| Probe::Exec(words)),
             ],
         );
         if let (Some(Probe::Icmp), Given::Good(_)) = (&probe, &port) {
-            here.key("port").error_at_key(Fault::new("icmp has no ports", "remove `port`"));
+            here.key("port").error_at_key(Fault::new(
+                "`port` cannot be used with `icmp`, which has no ports",
+                "remove `port`",
+            ));
         }
         let (slow, which) = match timeout {
             Given::Absent => ("interval", "the default timeout of "),
@@ -107,7 +111,7 @@ impl HealthMapping {
         {
             let [timeout, interval] = [timeout, interval].map(humantime::format_duration);
             here.key(slow).warning(Fault::new(
-                format!("{which}{timeout} is longer than interval {interval}, and stretches it"),
+                format!("{which}{timeout} is longer than interval {interval} and delays the next attempt"),
                 format!("set `timeout` to {interval} or less, or use a longer interval"),
             ));
         }
@@ -116,14 +120,14 @@ impl HealthMapping {
             port: port.map(|PortNumber(port)| Some(port)).or_value(None)?,
             interval: interval?.0,
             timeout: timeout?.0,
-            rise: rise.or_value(InARow(DEFAULT_RISE))?.0,
-            fall: fall.or_value(InARow(DEFAULT_FALL))?.0,
+            rise: rise.or_value(Threshold(DEFAULT_RISE))?.0,
+            fall: fall.or_value(Threshold(DEFAULT_FALL))?.0,
             initial: initial.or_value(Initial::default())?,
         })
     }
 }
 
-/// The one of the probes that is given; `None`, too, when it is wrong.
+/// The only probe that is set; `None` if there is none, several, or an invalid one.
 fn only(here: &Here<'_>, probes: [Given<Probe>; 5]) -> Option<Probe> {
     let mut given = KINDS.iter().zip(probes).filter(|(_, probe)| !matches!(probe, Given::Absent));
     match (given.next(), given.next()) {
@@ -135,7 +139,7 @@ fn only(here: &Here<'_>, probes: [Given<Probe>; 5]) -> Option<Probe> {
             None
         }
         (Some((first, _)), Some((second, _))) => {
-            let what = format!("`{second}` beside `{first}`: a health check has one probe");
+            let what = format!("`{first}` and `{second}` are both set; a health check has one probe");
             here.key(second).error_at_key(Fault::new(what, "keep one of them"));
             None
         }
@@ -143,11 +147,11 @@ fn only(here: &Here<'_>, probes: [Given<Probe>; 5]) -> Option<Probe> {
     }
 }
 
-/// A mapping without keys.
+/// A mapping that must be empty.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Nothing;
+pub(crate) struct EmptyMapping;
 
-impl FromYaml for Nothing {
+impl FromYaml for EmptyMapping {
     const EXPECTED: &'static str = "`{}`";
 
     fn schema(_: &mut Definitions) -> Value {
@@ -158,41 +162,41 @@ impl FromYaml for Nothing {
         let mut keys = Keys::default();
         while let Some(key) = mapping.next_key_seed(Key)? {
             keys.admit(here, &key, &[], |key| {
-                let fix = match nearest(key, BESIDE.iter().copied()) {
+                let fix = match nearest(key, SHARED_KEYS.iter().copied()) {
                     Some(meant) if meant != key => format!("did you mean `{meant}`, one level up?"),
                     Some(_) => "move it one level up".to_owned(),
                     None => "write `{}`".to_owned(),
                 };
-                Some(Fault::new(format!("{} in a probe that has no keys", quoted(key)), fix))
+                Some(Fault::new(format!("unknown key {}: this probe has no options", quoted(key)), fix))
             });
             mapping.next_value::<serde::de::IgnoredAny>()?;
         }
-        Ok(Some(Nothing))
+        Ok(Some(EmptyMapping))
     }
 }
 
-/// Keys of `health` that all kinds of probes share, so that they are not written in one.
-const BESIDE: &[&str] = &["port", "interval", "timeout", "rise", "fall", "initial"];
+/// Keys of `health` itself, which users write inside a probe by mistake.
+const SHARED_KEYS: &[&str] = &["port", "interval", "timeout", "rise", "fall", "initial"];
 
-fn beside(key: &str) -> Option<Fault> {
-    BESIDE
+fn shared_key(key: &str) -> Option<Fault> {
+    SHARED_KEYS
         .contains(&key)
-        .then(|| Fault::new(format!("{} is a key of `health`", quoted(key)), "move it one level up"))
+        .then(|| Fault::new(format!("{} belongs to `health`", quoted(key)), "move it one level up"))
 }
 
 mapping! {
-    HttpMapping, "a mapping of http settings", refused: beside, required: [], {
+    HttpMapping, "a mapping of http settings", refused: shared_key, required: [], {
         /// Path and query.
         path: HttpPath,
-        /// The Host header, and the name that the certificate must have; without it the backend's address.
-        host: Host,
-        /// Statuses that are good, and ranges of them.
-        expect: Many<Codes>,
-        /// Text that the answer must hold.
-        body: Needle,
-        /// Whether to ask by HTTPS.
+        /// The Host header, and the name to verify in the certificate; by default the address of the backend.
+        host: HttpHost,
+        /// Statuses that count as success, and ranges of them.
+        expect: Many<StatusRange>,
+        /// Text that the body must contain.
+        body: BodyText,
+        /// Whether to use HTTPS.
         tls: bool,
-        /// Whether the certificate must be valid.
+        /// Whether to verify the certificate.
         verify: bool,
     }
 }
@@ -213,30 +217,29 @@ impl HttpMapping {
     fn probe(self, here: &Here<'_>) -> Option<HttpProbe> {
         let HttpMapping { path, host, expect, body, tls, verify } = self;
         if let (Given::Good(true), Given::Absent | Given::Good(false)) = (&verify, &tls) {
-            here.key("verify").error_at_key(Fault::new(
-                "`verify` is of no use without `tls`",
-                "add `tls: true`, or remove `verify`",
-            ));
+            here.key("verify")
+                .error_at_key(Fault::new("`verify` requires `tls`", "add `tls: true`, or remove `verify`"));
         }
         let expect = match expect {
             Given::Absent => vec![DEFAULT_EXPECT],
             Given::Bad => return None,
             Given::Good(Many(codes)) => codes
                 .into_iter()
-                .map(|codes| codes.map(|Codes(first, last)| (first, last)))
+                .map(|codes| codes.map(|StatusRange(first, last)| (first, last)))
                 .collect::<Option<_>>()?,
         };
         if expect.is_empty() {
-            here.key("expect").error(Fault::new("no status is good", "write some, such as [200-399]"));
+            here.key("expect")
+                .error(Fault::new("the list of statuses is empty", "add some, such as [200-399]"));
         }
-        let host = host.map(|Host(host)| Some(host)).or_value(None)?;
+        let host = host.map(|HttpHost(host)| Some(host)).or_value(None)?;
         let tls = tls.or_value(false)?;
         let has_name = host.as_ref().is_some_and(|host| host.parse::<IpAddr>().is_err());
         Some(HttpProbe {
             path: path.or_value(HttpPath("/".to_owned()))?.0,
             host,
             expect,
-            body: body.map(|Needle(text)| Some(text)).or_value(None)?,
+            body: body.map(|BodyText(text)| Some(text)).or_value(None)?,
             tls,
             verify: verify.or_value(tls && has_name)?,
         })
@@ -244,11 +247,11 @@ impl HttpMapping {
 }
 
 mapping! {
-    UdpMapping, "a mapping of `send` and `expect`", refused: beside, required: [], {
-        /// What the datagram holds.
-        send: Text,
-        /// How the answer must begin; without it none is needed.
-        expect: Text,
+    UdpMapping, "a mapping of `send` and `expect`", refused: shared_key, required: [], {
+        /// The payload of the datagram.
+        send: DatagramText,
+        /// The prefix that the reply must have; by default no reply is needed.
+        expect: DatagramText,
     }
 }
 
@@ -262,8 +265,8 @@ impl FromYaml for UdpProbe {
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         let probe = |UdpMapping { send, expect }| {
             Some(UdpProbe {
-                send: send.map(|Text(text)| text.into_bytes()).or_value(vec![])?,
-                expect: expect.map(|Text(text)| Some(text.into_bytes())).or_value(None)?,
+                send: send.map(|DatagramText(text)| text.into_bytes()).or_value(vec![])?,
+                expect: expect.map(|DatagramText(text)| Some(text.into_bytes())).or_value(None)?,
             })
         };
         Ok(UdpMapping::mapping(here, mapping)?.and_then(probe))
@@ -271,17 +274,17 @@ impl FromYaml for UdpProbe {
 }
 
 mapping! {
-    ExecMapping, "a mapping with `command`", refused: beside, required: [command], {
-        /// A program by its absolute path, and its arguments: {address}, {port}, {service} and {backend} are filled in.
-        command: Many<Word>,
+    ExecMapping, "a mapping with `command`", refused: shared_key, required: [command], {
+        /// The absolute path of a program, and its arguments; {address}, {port}, {service} and {backend} are replaced.
+        command: Many<Argument>,
     }
 }
 
 /// A program and its arguments.
 #[derive(Clone, Debug)]
-pub(crate) struct Command(Vec<String>);
+pub(crate) struct ProbeCommand(Vec<String>);
 
-impl FromYaml for Command {
+impl FromYaml for ProbeCommand {
     const EXPECTED: &'static str = "a mapping with `command`";
 
     fn schema(definitions: &mut Definitions) -> Value {
@@ -289,7 +292,7 @@ impl FromYaml for Command {
     }
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
-        const PROGRAM: &str = "name a program by its absolute path, such as [/usr/lib/sluice/check]";
+        const PROGRAM: &str = "write the absolute path of a program, such as [/usr/lib/sluice/check]";
         let Some(ExecMapping { command }) = ExecMapping::mapping(here, mapping)? else { return Ok(None) };
         let words = match command {
             Given::Bad => return Ok(None),
@@ -305,13 +308,13 @@ impl FromYaml for Command {
                 here.error(Fault::new("the command is empty", PROGRAM));
                 return Ok(None);
             }
-            Some(Some(Word(program))) if !program.starts_with('/') => {
-                let what = format!("{} is not an absolute path", quoted(program));
+            Some(Some(Argument(program))) if !program.starts_with('/') => {
+                let what = format!("program {} is not an absolute path", quoted(program));
                 here.index(0).error(Fault::new(what, PROGRAM));
             }
             Some(_) => {}
         }
-        let words = words.into_iter().map(|word| word.map(|Word(word)| word)).collect::<Option<_>>();
-        Ok(words.map(Command))
+        let words = words.into_iter().map(|word| word.map(|Argument(word)| word)).collect::<Option<_>>();
+        Ok(words.map(ProbeCommand))
     }
 }

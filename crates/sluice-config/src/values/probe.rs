@@ -1,15 +1,15 @@
-//! Words of probes: what is asked for, and which answers are good.
+//! Values of probes: what is sent, and which responses are expected.
 
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use super::text;
 use crate::problem::{Fault, quoted};
 use crate::read::{Leaf, Scalar, unknown};
 use crate::schema::{either, pattern};
-use crate::word::text;
 
-/// Most bytes of a UDP datagram over IPv4.
+/// Maximum payload of a UDP datagram over IPv4, in bytes.
 const MAX_DATAGRAM: usize = 65_507;
 
 /// Path and query of a request.
@@ -24,13 +24,13 @@ impl Leaf for HttpPath {
         let fix = if !text.starts_with('/') {
             "start with /"
         } else if !text.bytes().all(|c| c.is_ascii_graphic()) {
-            "write other characters as % and two digits, such as %20"
+            "percent-encode other characters, such as %20"
         } else if text.contains('#') {
-            "leave out the # and what follows"
+            "remove the # and what follows"
         } else {
             return Ok(HttpPath(text.to_owned()));
         };
-        Err(Fault::new(format!("{} is no path of a URL", quoted(text)), fix))
+        Err(Fault::new(format!("invalid URL path {}", quoted(text)), fix))
     }
 
     fn schema() -> Value {
@@ -38,11 +38,11 @@ impl Leaf for HttpPath {
     }
 }
 
-/// The name or the address of a web site.
+/// A host name or an IP address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Host(pub(crate) String);
+pub(crate) struct HttpHost(pub(crate) String);
 
-impl Leaf for Host {
+impl Leaf for HttpHost {
     const EXPECTED: &'static str = "a name such as example.org";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
@@ -55,13 +55,13 @@ impl Leaf for Host {
                 })
         };
         if text.parse::<IpAddr>().is_ok() || name(text) {
-            return Ok(Host(text.to_owned()));
+            return Ok(HttpHost(text.to_owned()));
         }
         let fix = match text.split_once(':') {
-            Some((host, _)) if name(host) && !host.starts_with("http") => "leave the port out",
+            Some((host, _)) if name(host) && !host.starts_with("http") => "remove the port",
             _ => "write a name, such as example.org",
         };
-        Err(Fault::new(format!("{} is no name of a host", quoted(text)), fix))
+        Err(Fault::new(format!("invalid host name {}", quoted(text)), fix))
     }
 
     fn schema() -> Value {
@@ -69,11 +69,11 @@ impl Leaf for Host {
     }
 }
 
-/// Status codes from one to another.
+/// A range of status codes, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Codes(pub(crate) u16, pub(crate) u16);
+pub(crate) struct StatusRange(pub(crate) u16, pub(crate) u16);
 
-impl Leaf for Codes {
+impl Leaf for StatusRange {
     const EXPECTED: &'static str = "a status such as 200 or a range such as 200-399";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
@@ -88,14 +88,15 @@ impl Leaf for Codes {
             _ => None,
         };
         match range {
-            Some((first, last)) if first <= last => Ok(Codes(first, last)),
+            Some((first, last)) if first <= last => Ok(StatusRange(first, last)),
             Some((first, last)) => {
-                let what = format!("the range {first}-{last} runs backwards");
+                let what =
+                    format!("invalid status range {first}-{last}: the first status is larger than the last");
                 Err(Fault::new(what, format!("write {last}-{first}")))
             }
             None => {
                 let fix = "write numbers from 100 to 599, such as 204 or 200-399";
-                Err(Fault::new(format!("{scalar} is no status of an answer"), fix))
+                Err(Fault::new(format!("invalid status {scalar}"), fix))
             }
         }
     }
@@ -106,17 +107,17 @@ impl Leaf for Codes {
     }
 }
 
-/// What must be in an answer.
+/// Text that a response must contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Needle(pub(crate) String);
+pub(crate) struct BodyText(pub(crate) String);
 
-impl Leaf for Needle {
+impl Leaf for BodyText {
     const EXPECTED: &'static str = "text";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         match text(scalar, "text")? {
-            "" => Err(Fault::new("every answer holds an empty text", "write some text, or remove the key")),
-            text => Ok(Needle(text.to_owned())),
+            "" => Err(Fault::new("the text is empty", "write some text, or remove the key")),
+            text => Ok(BodyText(text.to_owned())),
         }
     }
 
@@ -125,20 +126,20 @@ impl Leaf for Needle {
     }
 }
 
-/// What a datagram holds, or begins with.
+/// The payload of a datagram, or the prefix of the reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Text(pub(crate) String);
+pub(crate) struct DatagramText(pub(crate) String);
 
-impl Leaf for Text {
+impl Leaf for DatagramText {
     const EXPECTED: &'static str = "text";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         let text = text(scalar, "text")?;
         if text.len() > MAX_DATAGRAM {
-            let what = format!("the text has {} bytes, and a datagram holds {MAX_DATAGRAM}", text.len());
-            return Err(Fault::new(what, "write less"));
+            let what = format!("the text has {} bytes; a datagram holds at most {MAX_DATAGRAM}", text.len());
+            return Err(Fault::new(what, "shorten the text"));
         }
-        Ok(Text(text.to_owned()))
+        Ok(DatagramText(text.to_owned()))
     }
 
     fn schema() -> Value {
@@ -146,25 +147,25 @@ impl Leaf for Text {
     }
 }
 
-/// A word of a command.
+/// An argument of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Word(pub(crate) String);
+pub(crate) struct Argument(pub(crate) String);
 
-impl Leaf for Word {
+impl Leaf for Argument {
     const EXPECTED: &'static str = "a word";
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
         let text = text(scalar, "word")?;
         if text.contains('\0') {
-            return Err(Fault::new("a word with a NUL, which ends words", "remove it"));
+            return Err(Fault::new("the argument contains a NUL byte", "remove it"));
         }
-        // What is no name between braces is left to the program, JSON for one.
+        // Other text in braces, for example JSON, is passed to the program.
         let names = text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
         let is_name =
             |name: &&str| !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphabetic() || c == b'_');
         const KNOWN: &[&str] = &["address", "port", "service", "backend"];
         match names.filter(is_name).find(|name| !KNOWN.contains(name)) {
-            None => Ok(Word(text.to_owned())),
+            None => Ok(Argument(text.to_owned())),
             Some(name) => Err(unknown("placeholder", name, KNOWN)),
         }
     }

@@ -1,4 +1,4 @@
-//! Values that are one of a few words.
+//! Values that are one of a few keywords.
 
 use serde_json::{Value, json};
 use sluice_core::maglev::DEFAULT_TABLE_SIZE;
@@ -7,21 +7,21 @@ use sluice_core::model::{Forwarding, Initial, Midstream, OnDown, OnEmpty, OnFull
 use crate::problem::Fault;
 use crate::read::{Leaf, Scalar, unknown};
 
-/// A type written as one of its words.
-pub(crate) trait Choice: Copy {
+/// A type that is written as a keyword.
+pub(crate) trait Keyword: Copy {
     /// As [`Leaf::EXPECTED`].
     const EXPECTED: &'static str;
-    /// What a word that is none of them is called.
+    /// What an unknown keyword is called.
     const WHAT: &'static str = "value";
 
     fn words() -> Vec<(&'static str, Self)>;
 }
 
-impl<T: Choice> Leaf for T {
+impl<T: Keyword> Leaf for T {
     const EXPECTED: &'static str = T::EXPECTED;
 
     fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
-        choose(scalar, T::WHAT, &T::words())
+        parse_keyword(scalar, T::WHAT, &T::words())
     }
 
     fn schema() -> Value {
@@ -29,7 +29,7 @@ impl<T: Choice> Leaf for T {
     }
 }
 
-pub(crate) fn choose<T: Copy>(
+pub(crate) fn parse_keyword<T: Copy>(
     scalar: Scalar<'_>,
     what: &str,
     known: &[(&'static str, T)],
@@ -44,7 +44,7 @@ pub(crate) fn choose<T: Copy>(
     }
 }
 
-/// What becomes of invalid packets.
+/// `invalid`: what happens to packets that conntrack calls invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Invalid {
     Accept,
@@ -60,7 +60,7 @@ pub(crate) enum HashPart {
 
 macro_rules! choices {
     ($($type:ident, $expected:literal: $($word:literal => $value:ident),+;)+) => {$(
-        impl Choice for $type {
+        impl Keyword for $type {
             const EXPECTED: &'static str = $expected;
 
             fn words() -> Vec<(&'static str, Self)> {
@@ -81,7 +81,7 @@ choices! {
     HashPart, "source-address or source-port": "source-address" => Address, "source-port" => Port;
 }
 
-impl Choice for OnFull {
+impl Keyword for OnFull {
     const EXPECTED: &'static str = "accept or drop";
 
     fn words() -> Vec<(&'static str, Self)> {
@@ -89,8 +89,8 @@ impl Choice for OnFull {
     }
 }
 
-/// What `source-hash` and `maglev` hash, and into how many slots, is filled in from `hash`.
-impl Choice for Scheduler {
+/// The hash and the table size are placeholders here; `hash` sets them.
+impl Keyword for Scheduler {
     const EXPECTED: &'static str = "round-robin, random, source-hash, maglev or least-connections";
     const WHAT: &'static str = "scheduler";
 
