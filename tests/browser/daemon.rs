@@ -4,7 +4,7 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use sluice_testkit::{Lab, eventually};
-use sluiced::http::page as status_page;
+use sluiced::api::http::page as status_page;
 
 use crate::page::{Page, Scheme};
 

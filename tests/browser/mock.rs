@@ -7,7 +7,7 @@ use std::thread;
 
 use serde::Serialize;
 use sluice_api::{Changes, LIVE_PATH, Status, Timestamp};
-use sluiced::http::page::{Page, page};
+use sluiced::api::http::page::{Page, page};
 
 /// Serves the status page and events on 127.0.0.1, in the network namespace of the thread that started it.
 pub struct Mock {

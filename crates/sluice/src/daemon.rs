@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use sluice_api::{Client, ClientError};
-use sluiced::claim::Claim;
 use sluiced::fatal::{Exit, Fatal};
+use sluiced::host::namespace_lock::Claim;
 use sluiced::state::StateDir;
 
 use crate::progress::Progress;

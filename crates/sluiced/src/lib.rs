@@ -1,53 +1,27 @@
-//! The sluice daemon.
+//! The sluice daemon. A change flows through it like this:
 //!
-//! [`tasks::run`] is the whole of it, over any [`sluice_nft::Dataplane`]: the kernel in `main`, a fake in the
-//! tests. A single round ([`reconcile`]) and what goes with it ([`forwarding`], [`state`]) also serve
-//! `sluice apply` and `sluice cleanup`, which do without a daemon.
+//! - [`daemon`] is the reconcile task: it waits for requests, health, load and time, and decides what is wanted now;
+//! - `pool` holds what it knows of backends, from which sluice-core makes the services in force;
+//! - [`reconcile`] makes the kernel equal to them over any [`sluice_nft::Dataplane`], and reads it back;
+//! - [`conntrack`] threads delete, count and list flows; `counters` adds up new connections;
+//! - [`status`] is what is shown of it, [`api`] who may ask: control socket, HTTP, metrics;
+//! - [`state`] is what survives a restart, [`host`] what is around the daemon: forwarding, systemd, signals.
+//!
+//! A single round ([`reconcile`]) and what goes with it ([`host::forwarding`], [`state`]) also serve
+//! `sluice apply` and `sluice cleanup`, which work without a daemon.
 
 #![forbid(unsafe_code)]
 
-pub mod accounts;
+pub mod api;
 pub mod args;
-pub mod census;
-pub mod connections;
+pub mod conntrack;
+pub mod counters;
+pub mod daemon;
 pub mod fatal;
-pub mod flows;
-pub mod followers;
-pub mod forwarding;
-pub mod http;
+pub mod host;
 pub mod logging;
-pub mod notify;
-pub mod planning;
 pub mod reconcile;
-pub mod request;
 pub mod state;
-pub mod sysctls;
-pub mod tasks;
-pub mod teller;
-pub mod timings;
-pub mod totals;
-pub mod view;
+pub mod status;
 
-mod accounting;
-mod bases;
-pub mod claim;
-mod clock;
-mod control;
-mod daemon;
-mod events;
-mod facts;
-mod flow_orders;
-mod load;
-mod loading;
-mod metrics;
-mod names;
-mod operator;
-mod ramps;
-mod remembered;
-mod serving;
-mod shared;
-mod showing;
-mod signals;
-mod since;
-mod standing;
-mod trouble;
+mod pool;

@@ -14,15 +14,17 @@ use sluice_netlink::{CounterReader, Hold, Netlink, ProbeError, Proc, memory};
 use sluice_nft::Table;
 use sluice_probe::Prober;
 use sluiced::args::Args;
-use sluiced::census::Counts;
-use sluiced::claim::Claim;
-use sluiced::connections::Listing;
+use sluiced::conntrack::cleaner::Flows;
+use sluiced::conntrack::counter::Counts;
+use sluiced::conntrack::lister::Listing;
+use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::request;
+use sluiced::daemon::request::Request;
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::flows::Flows;
-use sluiced::notify::Notify;
-use sluiced::request::Request;
-use sluiced::tasks::{self, Surroundings};
-use sluiced::{followers, logging, request};
+use sluiced::host::followers;
+use sluiced::host::namespace_lock::Claim;
+use sluiced::host::systemd::Notify;
+use sluiced::logging;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info, warn};
 
@@ -81,7 +83,7 @@ fn run(args: Args) -> Result<(), Fatal> {
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;
-    let ended = runtime.block_on(tasks::run(surroundings, open, listen, (asking, requests)));
+    let ended = runtime.block_on(event_loop::run(surroundings, open, listen, (asking, requests)));
     // Who still waits for a file or a disk does not keep the process.
     runtime.shutdown_timeout(GRACE);
     ended

@@ -16,13 +16,13 @@ use sluice_core::model::Networks;
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_probe::Prober;
-use sluiced::census::Counts;
-use sluiced::claim::Claim;
-use sluiced::connections::Listing;
-use sluiced::flows::Flows;
-use sluiced::notify::Notify;
-use sluiced::request;
-use sluiced::tasks::{self, Surroundings};
+use sluiced::conntrack::cleaner::Flows;
+use sluiced::conntrack::counter::Counts;
+use sluiced::conntrack::lister::Listing;
+use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::request;
+use sluiced::host::namespace_lock::Claim;
+use sluiced::host::systemd::Notify;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Long enough for an answer to begin, if there is going to be one.
@@ -89,7 +89,7 @@ fn start() -> PathBuf {
         runtime.block_on(async {
             // Nobody before `main` has seen to it that who writes to a peer that is gone lives.
             let _caught = signal(SignalKind::pipe()).expect("catch a signal");
-            tasks::run(surroundings, open, |_, _| Ok(()), request::channel()).await
+            event_loop::run(surroundings, open, |_, _| Ok(()), request::channel()).await
         })
     });
     while UnixStream::connect(&socket).is_err() {

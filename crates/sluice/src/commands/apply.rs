@@ -10,11 +10,11 @@ use sluice_core::model::{Config, InForce, Initial, Service, Services};
 use sluice_core::pool;
 use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
+use sluiced::conntrack::cleaner;
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::flows;
-use sluiced::forwarding::{self, versions};
+use sluiced::host::forwarding::{self, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
-use sluiced::sysctls::Sysctls;
+use sluiced::state::sysctls::Sysctls;
 
 use crate::args::Common;
 use crate::progress::Progress;
@@ -82,7 +82,7 @@ impl Apply {
         let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
-        flows::settle(Affected::at_start(&services, reconciler.take_found()), services);
+        cleaner::settle(Affected::at_start(&services, reconciler.take_found()), services);
         drop(progress);
         match self.json {
             true => output::print_json(&Report::of(&outcome))?,

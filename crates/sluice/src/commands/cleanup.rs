@@ -10,10 +10,10 @@ use sluice_config::Loaded;
 use sluice_core::flows::Affected;
 use sluice_core::model::Services;
 use sluice_netlink::Proc;
+use sluiced::conntrack::cleaner;
 use sluiced::fatal::Fatal;
-use sluiced::flows;
 use sluiced::reconcile::Reconciler;
-use sluiced::sysctls::Sysctls;
+use sluiced::state::sysctls::Sysctls;
 
 use crate::args::Common;
 use crate::progress::Progress;
@@ -55,7 +55,7 @@ impl Cleanup {
         let found = reconciler.find();
         let removed = daemon::run(reconciler.remove(&Services::new()))?;
         if removed.is_ok() {
-            flows::settle(Affected::at_start(&Services::new(), found), Arc::default());
+            cleaner::settle(Affected::at_start(&Services::new(), found), Arc::default());
         }
         // Whatever became of the table.
         let mut sysctls = Sysctls::new(Proc::default(), state);

@@ -9,8 +9,9 @@ use sluice_config::{Source, Texts};
 use sluice_core::model::{InForce, Services};
 use sluice_core::pool;
 use sluice_nft::Dataplane;
+use sluiced::daemon::planning;
 use sluiced::fatal::Fatal;
-use sluiced::{planning, reconcile};
+use sluiced::reconcile;
 
 use crate::args::Common;
 use crate::progress::Progress;

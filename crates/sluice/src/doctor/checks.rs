@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use sluice_api::Timestamp;
 use sluice_core::model::{Address, Config, Forwarding, Service, ServiceName, Source};
 use sluice_nft::Ip;
-use sluiced::forwarding::versions;
+use sluiced::host::forwarding::versions;
 
 use super::{Facts, Finding, Severity};
 use crate::text::safe;

@@ -3,10 +3,11 @@
 //! What was committed is kept in memory and mostly planned from. The kernel is read as a whole when somebody
 //! else may have touched the table, at the start, at a refresh, and after a round that failed.
 
-mod clients;
-mod failure;
+mod affinity_eviction;
+mod error;
 mod inventory;
 mod outcome;
+pub mod timings;
 mod trigger;
 
 use std::collections::BTreeSet;
@@ -28,12 +29,12 @@ use sluice_nft::{
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use crate::bases::Bases;
-use crate::clock::now;
+use crate::counters::store::Bases;
+use crate::counters::totals::Totals;
 use crate::fatal::chain;
-use crate::timings::Timings;
-use crate::totals::Totals;
-pub use failure::{Failure, RoundError};
+use crate::host::clock::now;
+use crate::reconcile::timings::Timings;
+pub use error::{Failure, RoundError};
 pub use inventory::{Countable, Inventory};
 pub use outcome::Outcome;
 pub use trigger::Trigger;
@@ -157,7 +158,7 @@ impl<D: Dataplane> Reconciler<D> {
             (None, Some(known)) => self.change(known, look, transition, began).await,
             (found, _) => self.replace(found.unwrap_or_default(), transition, began).await,
         }?;
-        if look || clients::may_leave(transition) {
+        if look || affinity_eviction::may_leave(transition) {
             self.release_clients(transition.wanted).map_err(made)?;
         }
         Ok(outcome)

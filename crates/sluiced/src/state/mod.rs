@@ -3,9 +3,11 @@
 //! None of it is needed to serve. A directory that cannot be used, for want of room or of rights, is told of, and what
 //! would be written there is lost at the end of the daemon.
 
+pub(crate) mod backends;
 mod changed;
 mod directory;
 mod files;
+pub mod sysctls;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -19,8 +21,8 @@ pub(crate) use self::changed::{Recorded, State};
 pub(crate) use self::files::Durable;
 use self::files::Lock;
 pub use self::files::{FileError, Files};
-use crate::claim::Claim;
 use crate::fatal::{Exit, Fatal, chain};
+use crate::host::namespace_lock::Claim;
 
 /// The `state` directory, locked for as long as this lives if that can be done.
 #[derive(Debug)]

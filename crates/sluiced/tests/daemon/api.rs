@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluice_api::{Client, Connections};
 use sluice_core::model::{BackendName, ServiceName};
-use sluiced::connections::{Question, Wanted};
+use sluiced::conntrack::lister::{Question, Wanted};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;

@@ -14,7 +14,7 @@ use sluice_core::model::{
 };
 use sluice_core::transition::Transition;
 use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
-use sluiced::flows::{Cleaner, FlowTable, Order};
+use sluiced::conntrack::cleaner::{Cleaner, FlowTable, Order};
 
 /// `IPS_DST_NAT`.
 const TRANSLATED: u32 = 1 << 5;

@@ -20,16 +20,16 @@ use sluice_nft::{
     CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
 };
 use sluice_probe::{Outcome, Prober, Verdict};
-use sluiced::census::{Counts, Question};
-use sluiced::claim::Claim;
-use sluiced::connections::{self, Listing};
+use sluiced::conntrack::cleaner::{Flows, Order};
+use sluiced::conntrack::counter::{Counts, Question};
+use sluiced::conntrack::lister::{self, Listing};
+use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::request::{self, Refused, Request};
 use sluiced::fatal::Fatal;
-use sluiced::flows::{Flows, Order};
-use sluiced::notify::Notify;
-use sluiced::request::{self, Refused, Request};
-use sluiced::tasks::{self, Surroundings};
-use sluiced::teller::Teller;
-use sluiced::view::ReadCounters;
+use sluiced::host::namespace_lock::Claim;
+use sluiced::host::systemd::Notify;
+use sluiced::status::collector::Teller;
+use sluiced::status::view::ReadCounters;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) const FORWARD4: &str = "net/ipv4/ip_forward";
@@ -46,7 +46,7 @@ pub(crate) struct Host {
     /// Who counts flows; nobody if the test does not.
     pub(crate) counting: Option<Sender<Question>>,
     /// Who lists them; nobody if the test does not.
-    pub(crate) listing: Option<Sender<connections::Question>>,
+    pub(crate) listing: Option<Sender<lister::Question>>,
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
     /// Who answers probes.
@@ -276,7 +276,7 @@ impl Host {
             networks: Networks::default(),
             counters: self.counters(),
         };
-        tasks::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
+        event_loop::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
     }
 }
 

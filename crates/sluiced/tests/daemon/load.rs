@@ -7,9 +7,9 @@ use sluice_api::HostStatus;
 use sluice_core::balance::Load;
 use sluice_core::census::{Census, Way};
 use sluice_nft::Dataplane;
-use sluiced::census::{Counted, Question};
-use sluiced::request::Request;
-use sluiced::totals::Totals;
+use sluiced::conntrack::counter::{Counted, Question};
+use sluiced::counters::totals::Totals;
+use sluiced::daemon::request::Request;
 use tokio::time::sleep;
 
 use crate::WEB;

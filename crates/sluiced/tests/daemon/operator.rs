@@ -7,7 +7,7 @@ use sluice_api::{Admin, Change, OverrideReply, OverrideRequest};
 use sluice_core::flows::Target;
 use sluice_core::model::{InForce, Ports};
 use sluice_nft::Errno;
-use sluiced::request::{Refused, Request};
+use sluiced::daemon::request::{Refused, Request};
 use tokio::time::sleep;
 
 use crate::WEB;

@@ -6,7 +6,7 @@ use sluice_api::{Change, ReloadStatus};
 use sluice_core::flows::Target;
 use sluice_core::model::Ports;
 use sluice_nft::Errno;
-use sluiced::request::Request;
+use sluiced::daemon::request::Request;
 use tokio::sync::oneshot;
 
 use crate::host::{FORWARD6, Host};

@@ -11,7 +11,7 @@ use sluice_core::balance::Load;
 use sluice_core::census::{Census, Way};
 use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
 use sluice_nft::trace::{Entry, Packet};
-use sluiced::flows::FlowTable;
+use sluiced::conntrack::cleaner::FlowTable;
 
 use crate::history::History;
 

@@ -8,7 +8,7 @@ use sluice_core::model::Config;
 use sluice_netlink::Event as TableEvent;
 use sluice_nft::Table;
 use sluice_nft::trace::{Entry, Packet};
-use sluiced::request::Request;
+use sluiced::daemon::request::Request;
 use tokio::time::Instant;
 
 use crate::event::{Client, Edit, End, Event, Verb};

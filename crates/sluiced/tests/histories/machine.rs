@@ -12,15 +12,15 @@ use sluice_netlink::Proc;
 use sluice_nft::Table;
 use sluice_nft::trace::{Host, Outcome, Packet, Tracer};
 use sluice_probe::Prober;
-use sluiced::census::{Counted, Counts, Question};
-use sluiced::claim::Claim;
-use sluiced::connections::Listing;
+use sluiced::conntrack::cleaner::{Cleaner, Flows, Order};
+use sluiced::conntrack::counter::{Counted, Counts, Question};
+use sluiced::conntrack::lister::Listing;
+use sluiced::counters::totals::Totals;
+use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::request::{self, Refused, Request};
 use sluiced::fatal::Fatal;
-use sluiced::flows::{Cleaner, Flows, Order};
-use sluiced::notify::Notify;
-use sluiced::request::{self, Refused, Request};
-use sluiced::tasks::{self, Surroundings};
-use sluiced::totals::Totals;
+use sluiced::host::namespace_lock::Claim;
+use sluiced::host::systemd::Notify;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
@@ -153,7 +153,7 @@ impl Machine {
         };
         let (plane, asking) = (self.plane.clone(), requests.clone());
         let task = spawn_local(async move {
-            tasks::run(surroundings, || Ok(plane), |_, _| Ok(()), (asking, receiver)).await
+            event_loop::run(surroundings, || Ok(plane), |_, _| Ok(()), (asking, receiver)).await
         });
         self.daemon = Some(Running { requests, task });
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use sluice_core::model::Services;
 use sluice_testkit::{Datagram, eventually};
-use sluiced::accounts::{Accounting, Accounts};
+use sluiced::conntrack::bytes::{Accounting, Accounts};
 use sluiced::state::StateDir;
 
 use super::bed::Bed;

@@ -1,6 +1,6 @@
 //! A plan beside the daemon has nothing to do when nothing is to be done.
 
-use sluiced::request::Request;
+use sluiced::daemon::request::Request;
 
 use crate::history::{History, Verdict};
 

@@ -1,0 +1,196 @@
+//! What can be asked.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use sluice_api::{
+    CONNECTIONS_PATH, Change, ConnectionsQuery, ErrorReply, FileText, OVERRIDE_PATH, OverrideRequest,
+    PLAN_PATH, PlanRequest, RELOAD_PATH,
+};
+use sluice_config::{Loaded, MAX_FILE_SIZE, Source, Texts};
+use sluice_core::model::MAX_WEIGHT;
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tracing::error;
+
+use crate::api::http::{Live, refuse, showing};
+use crate::conntrack::counter::Counts;
+use crate::conntrack::lister::{Listing, Unlisted};
+use crate::daemon::planning::bad_file;
+use crate::daemon::request::{Refused, Request, Unplanned};
+use crate::status::collector::{Stopping, Teller};
+
+type Requests = mpsc::Sender<Request>;
+
+/// Who answers what is asked here.
+pub(crate) struct Answering {
+    pub(crate) requests: Requests,
+    pub(crate) counter: Counts,
+    pub(crate) listing: Listing,
+    pub(crate) teller: Teller,
+    pub(crate) live: Live,
+}
+
+/// Answers until the task is aborted.
+pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
+    let Answering { requests, counter, listing, teller, live } = answering;
+    let router = Router::new()
+        .route(CONNECTIONS_PATH, get(connections))
+        .route(RELOAD_PATH, post(reload))
+        .route(PLAN_PATH, post(plan).layer(DefaultBodyLimit::max(MAX_FILE_SIZE as usize)))
+        .route(OVERRIDE_PATH, post(set_override))
+        .with_state(Asked { requests, counter, listing })
+        .merge(showing(teller, live))
+        .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
+        .method_not_allowed_fallback(async || {
+            refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "no such method here",
+                "GET status, GET connections, POST reload, POST plan, POST override",
+            )
+        });
+    if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
+        error!("serve the control socket: {error}");
+    }
+}
+
+/// Who is asked for what.
+#[derive(Clone)]
+struct Asked {
+    requests: Requests,
+    counter: Counts,
+    listing: Listing,
+}
+
+/// User at the other end.
+#[derive(Clone, Copy, Debug)]
+struct Peer(u32);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        // Who cannot be asked is nobody.
+        Peer(stream.io().peer_cred().map_or(u32::MAX, |credentials| credentials.uid()))
+    }
+}
+
+async fn set_override(
+    State(Asked { requests, counter, .. }): State<Asked>,
+    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
+    request: Result<Json<OverrideRequest>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(error) => {
+            let example =
+                "send {\"service\": \"web\", \"backend\": \"web1\", \"change\": {\"admin\": \"drain\"}}";
+            return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
+        }
+    };
+    if matches!(request.change, Change::Weight(Some(weight)) if weight > MAX_WEIGHT) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "a weight is at most 256",
+            "send a number from 0 to 256, or null",
+        );
+    }
+    let names = [request.service.clone(), request.backend.clone()];
+    match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
+        Ok(Ok(mut reply)) => {
+            // What was said holds already: counting may take a while.
+            if let Some(flows) = counter.count().await {
+                let active = |answer| Request::Active(names, flows.census, answer);
+                reply.backend.active = ask(&requests, active).await.ok().flatten();
+            }
+            Json(reply).into_response()
+        }
+        Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+async fn connections(
+    State(Asked { requests, listing, .. }): State<Asked>,
+    query: Result<Query<ConnectionsQuery>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(error) => {
+            let example = "ask for ?service=web&backend=web1&limit=100";
+            return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
+        }
+    };
+    let services = match ask(&requests, Request::View).await {
+        Ok(view) => view.services,
+        Err(refusal) => return refusal,
+    };
+    match listing.list(&query, services).await {
+        // Writing down a hundred thousand takes a moment.
+        Ok(connections) => match spawn_blocking(move || Json(connections).into_response()).await {
+            Ok(response) => response,
+            Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
+        },
+        Err(Unlisted::Bad(reply)) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Err(Unlisted::Unknown(reply)) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Err(Unlisted::Failed(reply)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+    }
+}
+
+async fn reload(State(Asked { requests, .. }): State<Asked>) -> Response {
+    match ask(&requests, |answer| Request::Reload(Some(answer))).await {
+        Ok(reply) if reply.ok => Json(reply).into_response(),
+        Ok(reply) => (StatusCode::UNPROCESSABLE_ENTITY, Json(reply)).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+/// What a reload would do; of the texts in the body, if there is one.
+async fn plan(State(Asked { requests, .. }): State<Asked>, body: Bytes) -> Response {
+    // Off the tasks that others wait for: a large configuration takes a moment.
+    let given = match spawn_blocking(move || given(&body)).await {
+        Ok(Ok(given)) => given,
+        Ok(Err(reply)) => return (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
+    };
+    match ask(&requests, |answer| Request::Plan(given, answer)).await {
+        Ok(Ok(plan)) => Json(plan).into_response(),
+        Ok(Err(Unplanned::BadFile(reply))) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Ok(Err(Unplanned::Failed(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The configuration in a body; `None`: there is no body.
+fn given(body: &[u8]) -> Result<Option<Box<Loaded>>, ErrorReply> {
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let PlanRequest { file, includes } = serde_json::from_slice(body).map_err(|error| ErrorReply {
+        error: format!("the body is no configuration: {error}"),
+        hint: "send {\"file\": {\"path\": \"sluice.yaml\", \"text\": \"services: {}\"}}, or nothing"
+            .to_owned(),
+    })?;
+    let source = |FileText { path, text }| Source { path: path.into(), text };
+    let included = includes.into_iter().map(|it| (it.pattern, it.files.into_iter().map(source).collect()));
+    let texts = Texts { main: source(file), included: included.collect() };
+    texts.parse().map(|loaded| Some(Box::new(loaded))).map_err(|problems| bad_file(&problems))
+}
+
+/// Puts a request to the reconcile task and waits for its answer.
+async fn ask<T>(
+    requests: &Requests,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, Response> {
+    let stopping = || Stopping.into_response();
+    let (sender, answer) = oneshot::channel();
+    requests.send(request(sender)).await.map_err(|_| stopping())?;
+    answer.await.map_err(|_| stopping())
+}

@@ -1,0 +1,106 @@
+//! What can be looked at.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use sluice_api::{ErrorReply, HEALTHZ_PATH, LIVE_PATH, METRICS_PATH, STATUS_PATH};
+use tokio::time::timeout;
+
+use super::change_feed::Live;
+use super::page::page;
+use crate::api::metrics::Format;
+use crate::status::collector::{Stopping, Teller};
+
+/// How long the daemon may take to say that it is well.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who is asked.
+#[derive(Clone)]
+struct Shown {
+    teller: Teller,
+    live: Live,
+}
+
+/// The same with the status page, for everybody.
+pub(crate) fn public(teller: Teller, live: Live) -> Router {
+    let hint = || {
+        refuse(StatusCode::NOT_FOUND, "no such page", "/, /metrics, /healthz and /api/v1/status are there")
+    };
+    let read_only = || {
+        refuse(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here", "use sluice on the balancer")
+    };
+    showing(teller, live)
+        .route("/", get(status_page))
+        .fallback(async move || hint())
+        .method_not_allowed_fallback(async move || read_only())
+}
+
+/// Everything that changes nothing, as of now.
+pub(crate) fn showing(teller: Teller, live: Live) -> Router {
+    Router::new()
+        .route(STATUS_PATH, get(status))
+        .route(LIVE_PATH, get(changes))
+        .route(METRICS_PATH, get(metrics))
+        .route(HEALTHZ_PATH, get(healthz))
+        .with_state(Shown { teller, live })
+}
+
+async fn status_page() -> Response {
+    let page = page();
+    let policy = HeaderValue::from_static(&page.policy);
+    let mut response = answer("text/html; charset=utf-8", Bytes::from_static(page.html.as_bytes()));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    response
+}
+
+async fn status(State(shown): State<Shown>) -> Result<Response, Stopping> {
+    Ok(answer("application/json", shown.teller.look().await?.json().await?))
+}
+
+async fn changes(State(shown): State<Shown>) -> Result<Response, Stopping> {
+    let events = shown.live.follow().await?;
+    Ok(answer("text/event-stream", Body::from_stream(events)))
+}
+
+async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Result<Response, Stopping> {
+    let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let format = Format::of(accepted);
+    let look = shown.teller.look().await?;
+    Ok(answer(format.content_type(), look.metrics(format).await?))
+}
+
+/// Well is a daemon whose kernel is as the file says.
+async fn healthz(State(shown): State<Shown>) -> Response {
+    let unwell = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+    match timeout(PATIENCE, shown.teller.view()).await {
+        Ok(Ok(view)) => match &view.table.error {
+            None => "ok\n".into_response(),
+            Some(error) => unwell(format!("not in sync: {error}")),
+        },
+        Ok(Err(stopping)) => unwell(stopping.to_string()),
+        Err(_elapsed) => unwell(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn answer(kind: &'static str, body: impl Into<Body>) -> Response {
+    let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store"), (X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    (headers, body.into()).into_response()
+}
+
+pub(crate) fn refuse(code: StatusCode, error: &str, hint: &str) -> Response {
+    (code, axum::Json(ErrorReply { error: error.to_owned(), hint: hint.to_owned() })).into_response()
+}
+
+impl IntoResponse for Stopping {
+    fn into_response(self) -> Response {
+        refuse(StatusCode::SERVICE_UNAVAILABLE, &self.to_string(), "start it again")
+    }
+}

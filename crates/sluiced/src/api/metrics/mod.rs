@@ -1,0 +1,88 @@
+//! Figures for Prometheus.
+
+mod host;
+mod samples;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use prometheus_client::encoding::{prometheus_text, text};
+use prometheus_client::registry::Registry;
+
+use self::samples::Samples;
+use crate::status::collector::{Look, Stopping, blocking};
+
+/// How figures are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Prometheus' text format, 0.0.4.
+    Prometheus,
+    /// OpenMetrics 1.0.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// What an `Accept` header asks for. Prometheus names what it likes best first.
+    pub(crate) fn of(accept: &str) -> Self {
+        let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+        let known = kinds.filter_map(|kind| match kind {
+            "application/openmetrics-text" => Some(Format::OpenMetrics),
+            "text/plain" => Some(Format::Prometheus),
+            _ => None,
+        });
+        known.into_iter().next().unwrap_or(Format::Prometheus)
+    }
+
+    pub(crate) fn content_type(self) -> &'static str {
+        match self {
+            Format::Prometheus => prometheus_text::CONTENT_TYPE,
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+impl Look {
+    /// All figures.
+    pub(crate) async fn metrics(self: &Arc<Self>, format: Format) -> Result<Bytes, Stopping> {
+        let look = self.clone();
+        blocking(move || {
+            let write = || write(&look, format).expect("a string takes all").into();
+            look.written(format).get_or_init(write).clone()
+        })
+        .await
+    }
+}
+
+fn write(look: &Arc<Look>, format: Format) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("sluice");
+    look.view.timings.register(&mut registry);
+    look.view.board.register(&mut registry);
+    registry.register_collector(Box::new(Samples(look.clone())));
+    let mut text = String::new();
+    match format {
+        Format::Prometheus => prometheus_text::encode(&mut text, &registry)?,
+        Format::OpenMetrics => text::encode_registry(&mut text, &registry)?,
+    }
+    let mut process = Registry::default();
+    process.register_collector(Box::new(host::Process::now()));
+    match format {
+        Format::Prometheus => prometheus_text::encode(&mut text, &process)?,
+        Format::OpenMetrics => text::encode(&mut text, &process)?,
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn format_is_the_first_that_is_asked_for_and_known() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        assert_eq!(Format::of(prometheus), Format::OpenMetrics);
+        assert_eq!(Format::of("application/json, text/plain;version=0.0.4"), Format::Prometheus);
+        assert_eq!([Format::of("*/*"), Format::of("")], [Format::Prometheus; 2]);
+    }
+}

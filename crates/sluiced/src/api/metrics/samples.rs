@@ -1,0 +1,194 @@
+//! What a look shows, as figures.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use sluice_api::{BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
+
+use crate::status::collector::Look;
+
+/// Figures of a look.
+#[derive(Debug)]
+pub(super) struct Samples(pub(super) Arc<Look>);
+
+type Label<'a> = (&'static str, &'a str);
+
+impl Collector for Samples {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut out = Out(&mut encoder);
+        self.daemon(&mut out)?;
+        self.kernel(&mut out)?;
+        self.services(&mut out)?;
+        self.backends(&mut out)
+    }
+}
+
+impl Samples {
+    fn daemon(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
+        let (Status { daemon, reload, state, .. }, reloads) = (&self.0.status, self.0.view.reloads);
+        out.gauges("build_info", "Version of sluiced", [([("version", &*daemon.version)], 1u64)])?;
+        out.gauge("start_time_seconds", "When sluiced started", seconds(daemon.started))?;
+        out.counters(
+            "config_reloads",
+            "How often the configuration was read again",
+            [([("result", "ok")], reloads.ok), ([("result", "failed")], reloads.failed)],
+        )?;
+        let help = "Whether the configuration was taken the last time that it was read";
+        out.gauge("config_last_reload_successful", help, u64::from(reload.ok))?;
+        let help = "When the configuration in force was taken";
+        out.gauge("config_last_reload_success_timestamp_seconds", help, seconds(reloads.taken))?;
+        let help = "Whether all that a restart needs could be written to the state directory";
+        out.gauge("state_directory_writable", help, u64::from(state.problems.is_empty()))
+    }
+
+    fn kernel(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
+        let Status { table, host, .. } = &self.0.status;
+        out.gauge(
+            "table_synced",
+            "Whether the kernel is as the configuration says",
+            u64::from(table.synced),
+        )?;
+        let objects = [("sets", table.sets), ("chains", table.chains), ("elements", table.elements)];
+        let objects = objects.map(|(kind, count)| ([("kind", kind)], count as u64));
+        out.gauges("table_objects", "What table inet sluice holds", objects)?;
+        let help = "Commits by others that touched the table";
+        out.counters("foreign_changes", help, [([] as [Label; 0], table.foreign_changes.total)])?;
+        if let Some(entries) = host.conntrack_entries {
+            out.gauge("conntrack_entries", "Flows that the kernel tracks, of all of this host", entries)?;
+        }
+        if let Some(max) = host.conntrack_max {
+            out.gauge("conntrack_entries_limit", "How many it tracks at most", max)?;
+        }
+        if let Some(failed) = self.0.insert_failed {
+            let help = "Flows that the kernel could not track, of all of this host: mostly for want of a source port";
+            out.counters("conntrack_insert_failed", help, [([] as [Label; 0], failed)])?;
+        }
+        Ok(())
+    }
+
+    fn services(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
+        let services = &self.0.status.services;
+        let states = services.iter().flat_map(|service| {
+            let states = [
+                ("up", ServiceState::Up),
+                ("empty", ServiceState::Empty),
+                ("disabled", ServiceState::Disabled),
+            ];
+            states.map(|(name, state)| {
+                ([("service", &*service.name), ("state", name)], u64::from(service.state == state))
+            })
+        });
+        out.gauges("service_state", "1 for the state that the service is in", states)?;
+        let dropped = services.iter().flat_map(|service| {
+            let reasons = service.dropped.iter();
+            reasons.map(|(reason, count)| ([("service", &*service.name), ("reason", &**reason)], *count))
+        });
+        out.counters("service_dropped_packets", "Packets that the guard of the service dropped", dropped)
+    }
+
+    fn backends(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
+        let Look { status, counted, .. } = &*self.0;
+        let all =
+            || status.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
+        // Totals know backends that left the file, too, for they may come back.
+        let there: HashSet<(&str, &str)> = all().map(|(s, b)| (&*s.name, &*b.name)).collect();
+        let counted = counted.flows();
+        let flows: Vec<_> = counted
+            .iter()
+            .filter_map(|(flow, count)| {
+                let pair = (flow.service.as_str(), flow.backend.as_ref()?.as_str());
+                there.contains(&pair).then(|| (pair, flow.listener.to_string(), *count))
+            })
+            .collect();
+        let flows = flows.iter().map(|((service, backend), listener, count)| {
+            ([("service", *service), ("listener", listener), ("backend", *backend)], *count)
+        });
+        out.counters("backend_connections", "New connections", flows)?;
+
+        let of = |(service, backend)| names(service, backend);
+        let some = |value: fn(&BackendStatus) -> Option<u64>| {
+            all().filter_map(move |pair| Some((of(pair), value(pair.1)?)))
+        };
+        out.gauges("backend_active_connections", "Live connections", some(|backend| backend.active))?;
+        let healthy = some(|backend| match backend.health {
+            Health::Unknown => None,
+            Health::Healthy => Some(1),
+            Health::Unhealthy => Some(0),
+        });
+        out.gauges("backend_healthy", "Whether its probes succeed", healthy)?;
+        let eligible = some(|backend| Some(backend.eligible.into()));
+        out.gauges(
+            "backend_eligible",
+            "Whether health and admin state let it take new connections",
+            eligible,
+        )?;
+        out.gauges("backend_weight", "Weight in force", some(|backend| Some(backend.weight.into())))?;
+        let shares = all().map(|pair| (of(pair), pair.1.share));
+        let help = "Part of the new connections of its IP version that it gets, 0 to 1";
+        out.gauges("backend_share_ratio", help, shares)?;
+        let ports = all().filter_map(|pair| Some((of(pair), pair.1.source_ports?)));
+        let help = "Part of the source ports towards it that are in use, 0 to 1";
+        out.gauges("backend_source_ports_used_ratio", help, ports)?;
+        let bytes = all().flat_map(|(service, backend)| {
+            let [s, b] = names(service, backend);
+            let ways = [("in", backend.bytes_in), ("out", backend.bytes_out)];
+            ways.into_iter().filter_map(move |(way, bytes)| Some(([s, b, ("direction", way)], bytes?)))
+        });
+        out.counters("backend_bytes", "Bytes from clients (in) and to them (out)", bytes)
+    }
+}
+
+fn names<'a>(service: &'a ServiceStatus, backend: &'a BackendStatus) -> [Label<'a>; 2] {
+    [("service", &service.name), ("backend", &backend.name)]
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millisecond() as f64 / 1e3
+}
+
+/// Where figures go. A name without any is left out.
+struct Out<'a, 'e>(&'a mut DescriptorEncoder<'e>);
+
+impl Out<'_, '_> {
+    fn gauge(&mut self, name: &str, help: &str, value: impl EncodeGaugeValue) -> Result<(), fmt::Error> {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, V)>,
+    ) -> Result<(), fmt::Error> {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return Ok(());
+        }
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> Result<(), fmt::Error> {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return Ok(());
+        }
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
+        }
+        Ok(())
+    }
+}

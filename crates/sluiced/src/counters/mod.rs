@@ -1,0 +1,4 @@
+//! Totals of new connections: what the kernel's elements count, and what deleted elements had counted.
+
+pub(crate) mod store;
+pub mod totals;

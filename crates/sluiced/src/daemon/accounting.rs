@@ -1,0 +1,53 @@
+//! Whether bytes are counted follows the configuration.
+
+use sluice_nft::Dataplane;
+use tracing::warn;
+
+use crate::conntrack::bytes::Accounting;
+use crate::daemon::Daemon;
+use crate::fatal::chain;
+
+/// Has conntrack count what flows carry, those that begin from then on.
+const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
+
+impl<D: Dataplane> Daemon<D> {
+    /// Makes sure that bytes are counted if they are to be. A failure is logged: traffic matters more.
+    pub(crate) fn ensure_accounting(&mut self) {
+        if !self.config.http.is_some_and(|http| http.accounting) {
+            if let Some(accounting) = self.accounting.take() {
+                accounting.stop();
+                self.sysctls.put_back_those(|key| key == ACCOUNTING);
+            }
+            return;
+        }
+        if let Err(error) = self.begin_accounting() {
+            warn!(
+                "count bytes: {error} (give sluiced CAP_NET_ADMIN and a writable /proc/sys/net, or set http.accounting: false)"
+            );
+        }
+    }
+
+    /// Has flows be of the services in force.
+    pub(crate) fn account_for(&mut self) {
+        if let Some(accounting) = &self.accounting {
+            accounting.follow(self.config.services.clone());
+        }
+    }
+
+    fn begin_accounting(&mut self) -> Result<(), String> {
+        let was_on = self.sysctls.proc.sysctl(ACCOUNTING).map_err(|error| chain(&error))? != "0";
+        if !was_on {
+            let on = self.sysctls.change(ACCOUNTING, "1", "bytes of backends are counted");
+            on.map_err(|error| chain(&error))?;
+        }
+        if self.accounting.as_ref().is_some_and(Accounting::has_ended) {
+            self.accounting.take().into_iter().for_each(Accounting::stop);
+        }
+        if self.accounting.is_none() {
+            let (services, boot) = (self.config.services.clone(), self.sysctls.boot());
+            let started = self.accounts.start(services, self.sysctls.files(), boot, was_on);
+            self.accounting = Some(started.map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! The tasks of the daemon and what they say to each other.
+//!
+//! ```text
+//!   SIGHUP SIGTERM
+//!   SIGINT SIGUSR2              sluice, curl
+//!            |                       | HTTP on the control socket
+//!            v                       v
+//!      +-----------+          +-------------+
+//!      |  signals  |          |   control   |<-------------+
+//!      +-----------+          +-------------+              | answer (oneshot)
+//!            |                       |                     |
+//!            +-----------+-----------+----- monitor        |
+//!                        |                  (a thread: commits of others)
+//!                        +----------------- interfaces     |
+//!                        |                  (a thread: addresses and forwarding)
+//!                        | Request (bounded)               |
+//!                        v                                 |
+//!      +--------------------------------------+            |
+//!      |  reconcile: the only writer          |------------+
+//!      |  wakes by itself for refresh, retry, |
+//!      |  watchdog, and to tidy up            |---> sd_notify
+//!      +--------------------------------------+
+//!            |               |          |
+//!            v               v          v
+//!        Dataplane        /proc/sys   state directory
+//! ```
+//!
+//! The configuration is read on a thread of its own for each reload, and comes back to the reconcile task.
+//!
+//! The reconcile task waits for the kernel while it talks to it. It is therefore not spawned but is the
+//! future that the main thread blocks on, and the others run on a worker thread of the runtime.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sluice_core::model::Networks;
+use sluice_netlink::{Proc, memory};
+use sluice_nft::Dataplane;
+use sluice_probe::Prober;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
+
+use crate::api::control::{self, Answering, ControlSocket};
+use crate::api::http::{Live, Web, public};
+use crate::conntrack::cleaner::Flows;
+use crate::conntrack::counter::{Counts, Rounds};
+use crate::conntrack::lister::Listing;
+use crate::daemon::loading::Loading;
+use crate::daemon::request::Request;
+use crate::daemon::{Daemon, Hands};
+use crate::fatal::{Exit, Fatal};
+use crate::host::namespace_lock::Claim;
+use crate::host::signals::Signals;
+use crate::host::systemd::Notify;
+use crate::state::StateDir;
+use crate::state::sysctls::Sysctls;
+use crate::status::collector::Teller;
+use crate::status::view::ReadCounters;
+
+/// When free memory is given back after something was done; by then an answer is on its way.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// What the daemon finds around it.
+pub struct Surroundings {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where sysctls are.
+    pub proc: Proc,
+    /// The service manager.
+    pub notify: Notify,
+    /// How long the service manager waits for a sign of life; `None`: for ever.
+    pub watchdog: Option<Duration>,
+    /// Makes sure that nobody else is at the table.
+    pub claim: fn() -> Result<Claim, Fatal>,
+    /// Probes backends.
+    pub prober: Prober,
+    /// Has conntrack forget.
+    pub flows: Flows,
+    /// Has it counted.
+    pub counter: Counts,
+    /// Has it listed.
+    pub listing: Listing,
+    /// Where the host is, at the start.
+    pub networks: Networks,
+    /// Reads counters while the reconcile task does something else.
+    pub counters: ReadCounters,
+}
+
+/// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
+/// good, and `listen` tells of what others do there, if they may; `requests` are both ends of a
+/// [`crate::daemon::request::channel`].
+pub async fn run<D: Dataplane>(
+    surroundings: Surroundings,
+    open: impl FnOnce() -> Result<D, Fatal>,
+    listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
+    (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+) -> Result<(), Fatal> {
+    let Surroundings {
+        config: file,
+        proc,
+        notify,
+        watchdog,
+        claim,
+        prober,
+        flows,
+        counter,
+        listing,
+        networks,
+        counters,
+    } = surroundings;
+    let signals = Signals::catch().map_err(|error| {
+        Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
+    })?;
+    tokio::spawn(signals.pass_on(asking.clone()));
+
+    let loaded = sluice_config::load(&file).map_err(Fatal::Config)?;
+    let dataplane = open()?;
+    let socket = ControlSocket::bind(&loaded.config.control).map_err(|error| {
+        let hint = error.hint();
+        Fatal::new(Exit::Runtime, error, hint)
+    })?;
+    let state = StateDir::open(&loaded.config.state).map_err(|error| {
+        Fatal::new(
+            Exit::Runtime,
+            error,
+            "stop it; in another network namespace, name another directory in `state`",
+        )
+    })?;
+    let held_to_the_end = claim()?;
+    state.ensure_alone(&held_to_the_end)?;
+    let (_removed_at_the_end, listener) = socket.split();
+    let teller = Teller::new(asking.clone(), counter.clone(), counters, proc.clone());
+    let live = Live::new(teller.clone());
+    let mut web = Web::new(public(teller.clone(), live.clone()));
+    let door = web.door(loaded.config.http.as_ref());
+    web.open(
+        door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
+    );
+    let hands = Hands { sysctls: Sysctls::new(proc, state), notify, prober, flows, web };
+    let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
+    // Listening has its price, above all for a first commit.
+    if !daemon.owns_table() {
+        listen(daemon.dataplane(), asking.clone())?;
+        daemon.catch_up().await;
+    }
+    let mut loading = Loading::default();
+    let mut counts = Rounds::new(counter.clone());
+    let answering = Answering { requests: asking, counter, listing, teller, live };
+    tokio::spawn(control::serve(listener, answering));
+
+    let mut watchdog = watchdog.map(|limit| {
+        let mut signs = interval(limit / 2);
+        signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        signs
+    });
+    let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
+    let hands_over = loop {
+        // Which branch is polled first is random each time, and none loses what it waits for when another one wins: so none
+        // can keep another one from its turn, however often it is ready.
+        tokio::select! {
+            request = requests.recv() => match request {
+                // Who asked may be gone.
+                Some(Request::Reload(answer)) => {
+                    daemon.notify.reloading();
+                    loading.ask(&daemon.file, answer);
+                }
+                Some(Request::Plan(given, answer)) => {
+                    let _ = answer.send(daemon.plan(given.map(|loaded| *loaded)));
+                }
+                Some(Request::View(answer)) => drop(answer.send(daemon.view())),
+                Some(Request::Override(request, uid, answer)) => {
+                    drop(answer.send(daemon.set_override(request, uid).await));
+                }
+                Some(Request::Active(names, flows, answer)) => {
+                    let _ = answer.send(daemon.active(names, &flows));
+                }
+                Some(Request::Foreign(event)) => daemon.foreign(event).await,
+                Some(Request::Networks(networks)) => daemon.networks(networks).await,
+                Some(Request::Forwarding) => daemon.check_forwarding(),
+                Some(Request::Stop) | None => break false,
+                Some(Request::HandOver) => break true,
+            },
+            (loaded, asked) = loading.next() => {
+                let reply = daemon.reload(loaded).await;
+                asked.into_iter().for_each(|answer| drop(answer.send(reply.clone())));
+                if loading.begin_again(&daemon.file) {
+                    daemon.notify.reloading();
+                }
+            }
+            due = daemon.due() => daemon.do_due(due).await,
+            () = daemon.health_changes() => daemon.health().await,
+            counted = counts.next(), if daemon.following.any() => daemon.follow_load(counted).await,
+            () = daemon.step_is_due() => daemon.step().await,
+            () = tick(&mut watchdog) => {
+                daemon.alive();
+                continue;
+            }
+            () = &mut tidy, if !is_tidy => {
+                memory::give_back();
+                is_tidy = true;
+                continue;
+            }
+        }
+        is_tidy = false;
+        tidy.as_mut().reset(Instant::now() + TIDY);
+    };
+    if hands_over {
+        daemon.hand_over();
+        return Ok(());
+    }
+    daemon.stop().await
+}
+
+async fn tick(interval: &mut Option<Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}

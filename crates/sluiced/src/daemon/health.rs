@@ -1,0 +1,187 @@
+//! Who serves changes while the file does not: by health, by what operators say, and with time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+
+use sluice_api::{EventKind, Override, Severity};
+use sluice_core::health::Health;
+use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
+use sluice_core::transition::Transition;
+use sluice_nft::Dataplane;
+use sluice_probe::{Down, Flip, Report, Watch};
+use tokio::time::sleep_until;
+use tracing::warn;
+
+use crate::daemon::Daemon;
+use crate::fatal::chain;
+use crate::host::clock::now;
+use crate::pool::backend_states::key;
+use crate::reconcile::Trigger;
+use crate::state::backends::{Known, Remembered, Said};
+
+impl<D: Dataplane> Daemon<D> {
+    /// Has the backends of the file in force probed.
+    pub(crate) fn watch(&mut self, watches: Vec<Watch>) {
+        self.prober.watch(watches);
+        self.standings.down = self.prober.board().down();
+    }
+
+    /// Goes on where an earlier daemon was.
+    pub(crate) fn recall(&mut self, remembered: &Remembered) {
+        let mut overrides = BTreeMap::new();
+        for Said { service, backend, said } in &remembered.overrides {
+            if let (Ok(service), Ok(backend)) = (ServiceName::new(service), BackendName::new(backend)) {
+                let said =
+                    Override { weight: said.weight.map(|weight| weight.min(MAX_WEIGHT)), ..said.clone() };
+                overrides.insert(BackendKey { service, backend }, said);
+            }
+        }
+        let services = self.config.services.clone();
+        let is_there = |key: &BackendKey| {
+            services.get(&key.service).is_some_and(|it| it.backends.iter().any(|b| b.name == key.backend))
+        };
+        overrides.keys().filter(|key| !is_there(key)).for_each(warn_dropped);
+        overrides.retain(|key, _| is_there(key));
+        self.standings.overrides = overrides;
+        let known =
+            remembered.health.iter().map(|known| ((&*known.service, &*known.backend), known)).collect();
+        self.watch(watches(&services, |_, _| None, |_| false, &known));
+        self.standings.hold(&services);
+    }
+
+    /// Writes down what the next daemon has to know. A failure is logged, returned and tried again: what is in force matters
+    /// more.
+    pub(crate) fn remember(&mut self) -> Result<(), String> {
+        let said = self.standings.overrides.iter().map(|(key, said)| Said {
+            service: key.service.to_string(),
+            backend: key.backend.to_string(),
+            said: said.clone(),
+        });
+        let said = said.collect();
+        let health = self.prober.board().known().into_iter().map(|(key, target, healthy)| Known {
+            service: key.service.to_string(),
+            backend: key.backend.to_string(),
+            target: SocketAddr::new(target.address, target.port),
+            healthy,
+        });
+        let health = health.collect();
+        let saved = self.memory.save(said, health).map_err(|error| chain(&error));
+        self.note_saved(saved.clone());
+        saved
+    }
+
+    /// Waits until the health of a backend changes.
+    pub(crate) async fn health_changes(&self) {
+        self.prober.board().changed().await;
+    }
+
+    /// Has new flows follow the health of backends.
+    pub(crate) async fn health(&mut self) {
+        let services = self.take_health();
+        // Logged and kept for the status there; nobody waits for it.
+        let _ = self.follow(Trigger::Health, &services).await;
+        let _ = self.remember();
+    }
+
+    /// Takes over what probes have found out. Returns the services that may serve otherwise.
+    pub(crate) fn take_health(&mut self) -> BTreeSet<ServiceName> {
+        // So that the board need not copy what nobody else looks at.
+        self.standings.down = Down::default();
+        let flips = self.prober.board().take_changes();
+        self.standings.down = self.prober.board().down();
+        let mut services = BTreeSet::new();
+        for (key, Flip { was_up, .. }) in flips {
+            let Some(report) = self.prober.board().report(&key) else { continue };
+            self.since.mark(key.clone(), now());
+            self.note_health(&key, &report);
+            let Some((name, service)) = self.config.services.get_key_value(&key.service) else { continue };
+            services.insert(name.clone());
+            self.standings.ramp_if_turned(service, &key, was_up);
+        }
+        services
+    }
+
+    fn note_health(&mut self, key: &BackendKey, report: &Report) {
+        let (word, severity) = match report.health {
+            Health::Healthy => ("healthy", Severity::Info),
+            Health::Unhealthy => ("unhealthy", Severity::Error),
+            Health::Unknown => return,
+        };
+        let why = report.last.as_ref().map(|last| format!(": {}", last.detail)).unwrap_or_default();
+        self.events.of(key, EventKind::Health, severity, format!("{word}{why}"));
+    }
+
+    /// Waits until a backend that came back gets more of its share.
+    pub(crate) async fn step_is_due(&self) {
+        match self.standings.next_step() {
+            Some(at) => sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Gives it to those that are due.
+    pub(crate) async fn step(&mut self) {
+        let services = self.standings.take_steps();
+        // As above.
+        let _ = self.follow(Trigger::Load, &services).await;
+    }
+
+    /// Makes the kernel equal to how some services serve now. Returns what keeps the kernel from being so, one line each.
+    pub(crate) async fn follow(
+        &mut self,
+        trigger: Trigger,
+        names: impl IntoIterator<Item = &ServiceName>,
+    ) -> Result<(), Vec<String>> {
+        let file = &self.config.services;
+        let changed = self.standings.changed(file, names);
+        if changed.is_empty() {
+            // What is wanted may still wait for a retry.
+            return self.trouble.as_ref().map_or(Ok(()), |trouble| Err(vec![trouble.error.clone()]));
+        }
+        let transition = Transition::of_some(self.standings.in_force(file), &changed);
+        self.flows.note(&transition);
+        let result = self.reconciler.round(trigger, &transition).await;
+        // Whatever came of it, this is what is wanted from now on: a retry makes the kernel so.
+        self.standings.accept(&self.config.services, changed);
+        let settled = self.settle(trigger, result);
+        let line = self.line();
+        self.notify.status(&line);
+        settled.map(drop)
+    }
+}
+
+/// Which backends of a file are probed, and how. `from` says which backend of the file before each of them is, `served`
+/// whether that took new flows without a probe, and `known` what an earlier daemon knew of new ones.
+pub(crate) fn watches(
+    file: &Services,
+    from: impl Fn(&ServiceName, &Backend) -> Option<BackendKey>,
+    served: impl Fn(&BackendKey) -> bool,
+    known: &HashMap<(&str, &str), &Known>,
+) -> Vec<Watch> {
+    let mut watches = vec![];
+    for (name, service) in file.iter().filter(|(_, service)| service.enabled) {
+        let Some(check) = &service.health else { continue };
+        for backend in &service.backends {
+            // Echo requests and programs may do without a port.
+            let port = service.probe_port(backend).unwrap_or(0);
+            let target = ProbeTarget { address: backend.address, port };
+            // It may be probed on another port than before.
+            let known = known.get(&(name.as_str(), backend.name.as_str()));
+            let known = match known.filter(|known| known.target.ip() == backend.address) {
+                None => Health::Unknown,
+                Some(Known { healthy: true, .. }) => Health::Healthy,
+                Some(Known { healthy: false, .. }) => Health::Unhealthy,
+            };
+            let from = from(name, backend);
+            let served = from.as_ref().is_some_and(&served);
+            let (key, check) = (key(name, backend), check.clone());
+            watches.push(Watch { key, target, check, from, served, known });
+        }
+    }
+    watches
+}
+
+/// Says that an override is no longer in force.
+pub(crate) fn warn_dropped(key: &BackendKey) {
+    warn!("discarded override of {}/{}: the backend is no longer configured", key.service, key.backend);
+}

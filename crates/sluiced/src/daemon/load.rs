@@ -1,0 +1,95 @@
+//! Who takes new flows, as far as it depends on how many live ones there are.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use sluice_core::census::Census;
+use sluice_core::model::{BackendName, Service, ServiceName, Services};
+use sluice_core::slots::grid;
+use sluice_nft::Dataplane;
+
+use crate::conntrack::counter::Counted;
+use crate::daemon::Daemon;
+use crate::pool::backend_states::{follows_load, key};
+use crate::reconcile::Trigger;
+
+/// Slots that may be re-pointed after one count, for all services together. Who lacks most comes first.
+const BUDGET: usize = 8192;
+
+/// Services that follow counts.
+#[derive(Debug, Default)]
+pub(crate) struct Following {
+    services: BTreeSet<ServiceName>,
+    /// The last count.
+    last: Option<Instant>,
+    /// Those whose shares are to change, and how many flows are misplaced there.
+    waiting: BTreeMap<ServiceName, u32>,
+}
+
+impl Following {
+    /// Takes over another file.
+    pub(crate) fn replace(&mut self, file: &Services) {
+        let follows = file.iter().filter(|(_, service)| follows(service)).map(|(name, _)| name.clone());
+        self.services = follows.collect();
+        self.waiting.retain(|name, _| self.services.contains(name));
+    }
+
+    /// Whether there is any.
+    pub(crate) fn any(&self) -> bool {
+        !self.services.is_empty()
+    }
+}
+
+impl<D: Dataplane> Daemon<D> {
+    /// Has shares follow a count of flows, and keeps backends that are full from new ones.
+    pub(crate) async fn follow_load(&mut self, Counted { census, at, .. }: Counted) {
+        let file = &self.config.services;
+        let Following { services, last, waiting } = &mut self.following;
+        let elapsed = last.replace(at).map_or(Duration::from_secs(1), |last| at.duration_since(last));
+        let loads = census.by_backend(file, |name| services.contains(name));
+        let mut now = BTreeSet::new();
+        for name in services.iter() {
+            let service = &file[name];
+            let load = |backend: &BackendName| loads.get(&(name, backend)).copied().unwrap_or_default();
+            for backend in &service.backends {
+                let is_full = backend.max_connections.is_some_and(|max| load(&backend.name).active >= max);
+                if self.standings.set_full(&key(name, backend), is_full) {
+                    now.insert(name.clone());
+                }
+            }
+            if follows_load(service) {
+                let misplaced = self.standings.balance(name, service, load, elapsed);
+                if misplaced > 0 {
+                    waiting.insert(name.clone(), misplaced);
+                }
+            }
+        }
+        let mut most: Vec<_> = waiting.iter().map(|(name, misplaced)| (Reverse(*misplaced), name)).collect();
+        most.sort();
+        let mut slots = 0;
+        for (_, name) in most {
+            slots += grid(file[name].backends.len());
+            if slots > BUDGET && !now.is_empty() {
+                break;
+            }
+            now.insert(name.clone());
+        }
+        waiting.retain(|name, _| !now.contains(name));
+        // Logged and kept for the status there; nobody waits for it.
+        let _ = self.follow(Trigger::Load, &now).await;
+    }
+
+    /// How many of these flows a backend has.
+    pub(crate) fn active(&self, [service, backend]: [String; 2], flows: &Census) -> Option<u64> {
+        let (name, service) = self.config.services.get_key_value(&ServiceName::new(&service).ok()?)?;
+        let backend = &service.backends.iter().find(|known| known.name.as_str() == backend)?.name;
+        let loads = flows.by_backend(&self.config.services, |other| other == name);
+        Some(loads.get(&(name, backend)).map_or(0, |load| load.active.into()))
+    }
+}
+
+fn follows(service: &Service) -> bool {
+    let is_limited = || service.backends.iter().any(|backend| backend.max_connections.is_some());
+    follows_load(service) || service.enabled && is_limited()
+}

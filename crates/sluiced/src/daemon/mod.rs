@@ -1,0 +1,411 @@
+//! What the reconcile task knows, and what it does for each request.
+
+mod accounting;
+mod due;
+pub mod event_loop;
+mod health;
+pub(crate) mod load;
+mod loading;
+pub(crate) mod names;
+mod overrides;
+pub mod planning;
+pub mod request;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
+use sluice_config::{Loaded, Problem};
+use sluice_core::identity::Identity;
+use sluice_core::model::{Backend, BackendKey, Config, Networks, OnStop, ServiceName, Services};
+use sluice_core::transition::Transition;
+use sluice_netlink::{Change, Event};
+use sluice_nft::{Dataplane, Table};
+use sluice_probe::{Prober, Watch};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::api::http::Web;
+use crate::conntrack::bytes::{Accounting, Accounts};
+use crate::conntrack::cleaner::Flows;
+use crate::conntrack::orders::FlowOrders;
+use crate::counters::store::Bases;
+use crate::daemon::due::Trouble;
+use crate::daemon::health::{warn_dropped, watches};
+use crate::daemon::load::Following;
+use crate::fatal::{Exit, Fatal, chain};
+use crate::host::clock::now;
+use crate::host::forwarding::{self, ForwardingError, versions};
+use crate::host::systemd::Notify;
+use crate::pool::backend_states::Standings;
+use crate::pool::state_since::Since;
+use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
+use crate::state::backends::Memory;
+use crate::state::sysctls::Sysctls;
+use crate::status::events::Events;
+use crate::status::shared::Shared;
+use crate::status::view::Reloads;
+
+/// State of the reconcile task.
+pub(crate) struct Daemon<D> {
+    pub(crate) file: PathBuf,
+    /// In force. Control socket and state directory stay those of the start.
+    pub(crate) config: Config,
+    /// How its backends stand.
+    pub(crate) standings: Shared<Standings>,
+    /// Which of its services follow counts of flows.
+    pub(crate) following: Following,
+    pub(crate) prober: Prober,
+    pub(crate) flows: FlowOrders,
+    pub(crate) memory: Memory,
+    pub(crate) reconciler: Reconciler<D>,
+    pub(crate) sysctls: Sysctls,
+    /// What backends carried, and who adds it up.
+    pub(crate) accounts: Accounts,
+    pub(crate) accounting: Option<Accounting>,
+    pub(crate) notify: Notify,
+    pub(crate) started: Timestamp,
+    pub(crate) since: Shared<Since>,
+    pub(crate) events: Shared<Events>,
+    web: Web,
+    pub(crate) reload: ReloadStatus,
+    pub(crate) reloads: Reloads,
+    /// The last round failed.
+    pub(crate) trouble: Option<Trouble>,
+    /// Forwarding is not as configured. Kept apart, so that a round that succeeds does not hide it.
+    pub(crate) forwarding: Option<Trouble>,
+    /// The state of backends could not be saved.
+    pub(crate) unsaved: Option<Trouble>,
+    pub(crate) foreign: ForeignChanges,
+    /// When the kernel was last read as a whole.
+    pub(crate) last_look: Instant,
+}
+
+/// What it reaches the rest of the world with, beside the kernel's ruleset.
+pub(crate) struct Hands {
+    pub(crate) sysctls: Sysctls,
+    pub(crate) notify: Notify,
+    pub(crate) prober: Prober,
+    pub(crate) flows: Flows,
+    pub(crate) web: Web,
+}
+
+impl<D: Dataplane> Daemon<D> {
+    /// Makes the kernel equal to the configuration for the first time.
+    pub(crate) async fn start(
+        file: PathBuf,
+        Loaded { config, warnings }: Loaded,
+        dataplane: D,
+        Hands { mut sysctls, notify, prober, flows, web }: Hands,
+        networks: Networks,
+    ) -> Result<Self, Fatal> {
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        ensure_forwarding(&mut sysctls, &config)?;
+        let started = now();
+        let reload = ReloadStatus {
+            at: started,
+            ok: true,
+            problems: vec![],
+            warnings,
+            summary: String::new(),
+            generation: 1,
+        };
+        let since = Shared::new(Since::new(started));
+        let reloads = Reloads { ok: 0, failed: 0, taken: started };
+        let last_look = Instant::now();
+        let (memory, remembered) = Memory::open(sysctls.files(), sysctls.boot());
+        let written = Bases::open(sysctls.files(), &config.services);
+        let reconciler = Reconciler::resume(dataplane, written);
+        let mut daemon = Daemon {
+            file,
+            config,
+            standings: Shared::new(Standings::on(networks)),
+            following: Following::default(),
+            prober,
+            flows: FlowOrders::new(flows),
+            memory,
+            reconciler,
+            sysctls,
+            accounts: Accounts::default(),
+            accounting: None,
+            notify,
+            started,
+            since,
+            events: Shared::default(),
+            web,
+            reload,
+            reloads,
+            trouble: None,
+            forwarding: None,
+            unsaved: None,
+            foreign: ForeignChanges::default(),
+            last_look,
+        };
+        daemon.following.replace(&daemon.config.services);
+        daemon.recall(&remembered);
+        let _ = daemon.remember();
+        daemon.ensure_accounting();
+        let wanted = daemon.standings.in_force(&daemon.config.services);
+        let outcome =
+            daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
+        daemon.flows.note_start(wanted, daemon.reconciler.take_found());
+        daemon.flows.settle(&outcome, &daemon.config.services, wanted);
+        let outcome =
+            outcome.map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
+        daemon.reload.summary = outcome.to_string();
+        let line = daemon.line();
+        daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));
+        info!("ready: {line}");
+        daemon.notify.ready(&line);
+        Ok(daemon)
+    }
+
+    /// Makes a configuration that was read again the one in force. A bad one changes nothing.
+    pub(crate) async fn reload(&mut self, loaded: Result<Loaded, Vec<Problem>>) -> ReloadStatus {
+        let mut warnings = vec![];
+        let taken = match loaded {
+            Err(problems) => Err(problems.iter().map(|problem| logged(problem.to_string())).collect()),
+            Ok(loaded) => {
+                warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+                warnings.extend(self.only_at_start(&loaded.config));
+                self.take(loaded.config).await
+            }
+        };
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        let (summary, problems) = match taken {
+            Ok(outcome) => (outcome.to_string(), vec![]),
+            Err(problems) => (format!("{} as before", self.counts()), problems),
+        };
+        let (at, ok, generation) = (now(), problems.is_empty(), self.reload.generation + 1);
+        self.reload = ReloadStatus { at, ok, problems, warnings, summary, generation };
+        let line = self.line();
+        if ok {
+            info!("reloaded: {line}");
+            (self.reloads.ok, self.reloads.taken) = (self.reloads.ok + 1, at);
+            self.events.add(EventKind::Reload, Severity::Info, format!("reloaded: {}", self.reload.summary));
+        } else {
+            error!("reload failed: {}", self.reload.summary);
+            self.reloads.failed += 1;
+            let why = self.reload.problems.first().map_or("", String::as_str);
+            let text = format!("reload failed, {}: {why}", self.reload.summary);
+            self.events.add(EventKind::Reload, Severity::Error, text);
+        }
+        self.notify.ready(&line);
+        self.reload.clone()
+    }
+
+    /// The state of backends that these services will have when they replace those of the file, the overrides that
+    /// end with that, and what is probed then. Changes nothing.
+    pub(crate) fn expected(&self, services: &Services) -> (Standings, Vec<BackendKey>, Vec<Watch>) {
+        let identity = Identity::between(&self.config.services, services);
+        let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
+        let served = |key: &BackendKey| {
+            let before = self.config.services.get(&key.service);
+            before.is_some_and(|service| service.enabled && service.health.is_none())
+        };
+        let watches = watches(services, from, served, &HashMap::new());
+        let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
+        (standings, dropped, watches)
+    }
+
+    /// Makes the kernel equal to a new configuration. If that fails before anything was committed, the
+    /// old one stays in force.
+    async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
+        let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
+        let door = self
+            .web
+            .door(new.http.as_ref())
+            .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
+        ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
+        let (standings, dropped, watches) = self.expected(&new.services);
+        let held = self.standings.in_force(&self.config.services);
+        let transition = Transition::between(held, standings.in_force(&new.services));
+        let result = self.reconciler.round(Trigger::Reload, &transition).await;
+        if result.as_ref().map_or_else(|error| error.made, |_| true) {
+            self.since.change(&transition, now());
+            // What serves the same now need not do so later.
+            let is_same = self.config.services == new.services;
+            self.flows.note(&transition);
+            // Those that have been there all the time lie better in memory.
+            let services = if is_same { self.config.services.clone() } else { new.services };
+            self.config = Config { services, ..new };
+            self.web.open(door);
+            self.standings = Shared::new(standings);
+            dropped.iter().for_each(warn_dropped);
+            self.following.replace(&self.config.services);
+            self.watch(watches);
+            self.ensure_accounting();
+            if !is_same {
+                self.account_for();
+            }
+            let settled = self.settle(Trigger::Reload, result);
+            // Other services may need another IP version.
+            self.check_forwarding();
+            // What was found out during the round.
+            self.take_health();
+            let services = self.config.services.clone();
+            let followed = self.follow(Trigger::Health, services.keys()).await;
+            let _ = self.remember();
+            return settled.and_then(|outcome| followed.map(|()| outcome));
+        }
+        self.settle(Trigger::Reload, result)
+    }
+
+    fn only_at_start(&self, new: &Config) -> Vec<String> {
+        let later = |key: &str, differs: bool| {
+            differs.then(|| format!("{}: warning: {key} takes effect at a restart", self.file.display()))
+        };
+        let control = later("control", new.control != self.config.control);
+        control.into_iter().chain(later("state", new.state != self.config.state)).collect()
+    }
+
+    /// Reads the kernel, and makes sure that it, forwarding, accounting and what is saved are as configured.
+    pub(crate) async fn round(&mut self, trigger: Trigger) {
+        self.check_forwarding();
+        self.ensure_accounting();
+        let result = self
+            .reconciler
+            .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
+            .await;
+        self.reconciler.write_totals(None);
+        // What could not be written before.
+        self.sysctls.save_again();
+        let _ = self.remember();
+        // Logged and kept for the status there; nobody waits for it.
+        let _ = self.settle(trigger, result);
+        let line = self.line();
+        self.notify.status(&line);
+    }
+
+    /// Has rules follow the host's interfaces and addresses.
+    pub(crate) async fn networks(&mut self, networks: Networks) {
+        if networks != self.standings.networks {
+            let before = std::mem::replace(&mut self.standings.networks, networks);
+            if !self.config.services.values().any(|service| service.source.keeps()) {
+                return;
+            }
+            let wanted = self.standings.in_force(&self.config.services);
+            let transition = Transition::between(wanted.on(&before), wanted);
+            let result = self.reconciler.round(Trigger::Networks, &transition).await;
+            let _ = self.settle(Trigger::Networks, result);
+        }
+    }
+
+    /// What is written to.
+    pub(crate) fn dataplane(&self) -> &D {
+        self.reconciler.dataplane()
+    }
+
+    /// Whether nobody else may change the table.
+    pub(crate) fn owns_table(&self) -> bool {
+        self.reconciler.owns_table()
+    }
+
+    /// Repairs what somebody else did while nobody listened.
+    pub(crate) async fn catch_up(&mut self) {
+        if !self.reconciler.is_current() {
+            self.round(Trigger::Foreign).await;
+        }
+    }
+
+    /// Repairs what somebody else did to the table, unless that has been done.
+    pub(crate) async fn foreign(&mut self, event: Event) {
+        let due = match event {
+            Event::Lost => {
+                warn!("events of nftables were lost: reading everything");
+                true
+            }
+            Event::Changed(Change { generation, pid, process }) => {
+                warn!("table {} was changed by {process} (pid {pid})", Table::NAME);
+                let text = format!("table {} was changed by {process} (pid {pid})", Table::NAME);
+                self.events.add(EventKind::Foreign, Severity::Warning, text);
+                self.foreign.total += 1;
+                self.foreign.last = Some(ForeignChange { at: now(), process, pid });
+                !self.reconciler.has_seen(generation)
+            }
+        };
+        if due {
+            self.round(Trigger::Foreign).await;
+        }
+    }
+
+    /// Still there.
+    pub(crate) fn alive(&mut self) {
+        self.notify.watchdog();
+    }
+
+    /// Leaves the kernel the way `on_stop` says.
+    pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
+        self.notify.stopping();
+        // Logged if it fails; the last chance for what could not be saved before.
+        let _ = self.remember();
+        self.accounting.take().into_iter().for_each(Accounting::stop);
+        match self.config.on_stop {
+            OnStop::Keep => {
+                // What just left the file may be back with the next daemon, which looks at flows when it starts.
+                self.reconciler.write_totals(None);
+                info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
+            }
+            OnStop::Remove => {
+                let removed = self.reconciler.remove(self.standings.in_force(&self.config.services)).await;
+                match removed {
+                    Ok(()) => self.flows.stop(self.standings.in_force(&self.config.services)),
+                    Err(_) => self.flows.finish(),
+                }
+                // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
+                self.sysctls.put_back();
+                removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
+                info!(
+                    "stopped: table {} removed; established connections go on only where another table has NAT \
+                     rules",
+                    Table::NAME
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the kernel to the daemon that is started next.
+    pub(crate) fn hand_over(mut self) {
+        self.notify.stopping();
+        let _ = self.remember();
+        self.accounting.take().into_iter().for_each(Accounting::stop);
+        self.reconciler.write_totals(None);
+        info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
+    }
+
+    /// The state on one line.
+    pub(crate) fn line(&self) -> String {
+        match (self.out_of_sync(), self.reload.ok) {
+            (Some(error), _) => format!("{}, not in sync: {error}", self.counts()),
+            (None, true) => format!("{}, in sync", self.counts()),
+            (None, false) => {
+                let problems = number(self.reload.problems.len(), "problem");
+                format!("{}, in sync; reload failed with {problems}", self.counts())
+            }
+        }
+    }
+
+    fn counts(&self) -> String {
+        let services = &self.config.services;
+        let backends: usize = services.values().map(|service| service.backends.len()).sum();
+        format!("{} with {}", number(services.len(), "service"), number(backends, "backend"))
+    }
+}
+
+/// Logs a problem on its way to the status.
+fn logged(problem: String) -> String {
+    error!("{problem}");
+    problem
+}
+
+pub(crate) fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
+    forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).map_err(
+        |error: ForwardingError| {
+            let hint = error.hint();
+            let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
+            Fatal::new(exit, error, hint)
+        },
+    )
+}

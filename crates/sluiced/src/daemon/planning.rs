@@ -1,0 +1,78 @@
+//! What a reload would do: planned by the reconcile task, with health, overrides, ramps and load as they are.
+
+use sluice_api::{ErrorReply, PlanBatch, PlanReport, PlanStep};
+use sluice_config::{Loaded, Problem};
+use sluice_core::model::{InForce, Services};
+use sluice_core::plan::{Batch, Change, Plan, Summary};
+use sluice_core::report::report;
+use sluice_core::transition::Transition;
+use sluice_nft::Dataplane;
+
+use crate::daemon::Daemon;
+use crate::daemon::request::Unplanned;
+use crate::fatal::chain;
+
+impl<D: Dataplane> Daemon<D> {
+    /// Plans a reload of the daemon's file, or of this configuration in its place, and changes nothing.
+    pub(crate) fn plan(&mut self, given: Option<Loaded>) -> Result<PlanReport, Unplanned> {
+        let loaded = match given {
+            Some(loaded) => loaded,
+            None => {
+                sluice_config::load(&self.file).map_err(|problems| Unplanned::BadFile(bad_file(&problems)))?
+            }
+        };
+        let file = loaded.config.services;
+        let instead = self.after_a_reload(&file);
+        let held = self.standings.in_force(&self.config.services);
+        let wanted = InForce::new(&file, &instead).on(&self.standings.networks);
+        let plan = self.reconciler.plan(&Transition::between(held, wanted)).map_err(|error| {
+            let hint = "see `sluice status` and the log of sluiced".to_owned();
+            Unplanned::Failed(ErrorReply { error: format!("plan: {}", chain(&error)), hint })
+        })?;
+        Ok(shown(&plan))
+    }
+
+    /// Services of another file that would not serve as it says. A service that is the same in both files stays as it
+    /// is: what health, time and load are about to change there comes without a reload.
+    fn after_a_reload(&self, file: &Services) -> Services {
+        let (standings, ..) = self.expected(file);
+        let serving = standings.in_force(file);
+        let other = serving.iter().filter(|(name, serving)| file.get(*name) != Some(serving));
+        let mut instead: Services = other.map(|(name, serving)| (name.clone(), serving.clone())).collect();
+        let held = self.standings.in_force(&self.config.services);
+        for (name, service) in
+            file.iter().filter(|(name, service)| self.config.services.get(*name) == Some(service))
+        {
+            match held.get(name).filter(|serving| *serving != service) {
+                Some(serving) => instead.insert(name.clone(), serving.clone()),
+                None => instead.remove(name),
+            };
+        }
+        instead
+    }
+}
+
+/// Why a configuration cannot be planned for.
+pub(crate) fn bad_file(problems: &[Problem]) -> ErrorReply {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    ErrorReply { error: lines.join("\n"), hint: "correct the file: `sluice check` shows the same".to_owned() }
+}
+
+/// A plan as it is shown.
+pub fn shown(plan: &Plan) -> PlanReport {
+    let Summary { added, changed, removed } = plan.summary();
+    let batches = plan.batches.iter().map(batch).collect();
+    PlanReport { added, changed, removed, batches, text: report(plan).to_string() }
+}
+
+fn batch(batch: &Batch) -> PlanBatch {
+    PlanBatch { purpose: batch.purpose.as_str().to_owned(), steps: batch.changes.iter().map(step).collect() }
+}
+
+fn step(Change { step, reason }: &Change) -> PlanStep {
+    PlanStep {
+        step: step.to_string(),
+        service: reason.service.as_ref().map(ToString::to_string),
+        why: reason.to_string(),
+    }
+}

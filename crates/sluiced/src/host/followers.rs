@@ -1,0 +1,228 @@
+//! Threads that pass on what others do to the host: interfaces, addresses and forwarding, and commits to our table.
+//!
+//! A follower that cannot read its socket (no descriptors or memory left, say) opens another one, waits longer each
+//! time it fails, and then has everything looked at anew, because of what it missed.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use sluice_core::model::Networks;
+use sluice_netlink::{Changes, Event, Interfaces, Monitor};
+use tokio::sync::mpsc::Sender;
+use tracing::{info, warn};
+
+use crate::daemon::request::Request;
+
+/// Between the first failure and the next attempt, and at most.
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Something that is followed.
+trait Source: Sized + Send {
+    /// What it is called in the log.
+    const WHAT: &str;
+    /// Name of its thread.
+    const THREAD: &str;
+
+    /// Opens it again, after a failure.
+    fn reopen(&self) -> io::Result<Self>;
+    /// What has to be looked at after something may have been missed.
+    fn everything(&mut self) -> io::Result<Vec<Request>>;
+    /// Waits for the next change.
+    fn next(&mut self) -> io::Result<Vec<Request>>;
+}
+
+/// Looks at where the host is, and has a thread tell when that, or forwarding, changes.
+pub fn follow_interfaces(asking: Sender<Request>) -> io::Result<Networks> {
+    // What happens after the first look is heard.
+    let mut interfaces = Interfaces::open()?;
+    let now = interfaces.networks().map(Networks::of)?;
+    start(interfaces, asking)?;
+    Ok(now)
+}
+
+/// Has a thread tell of what others commit; the socket of port `us` is ours.
+pub fn follow_commits(us: u32, asking: Sender<Request>) -> io::Result<()> {
+    start(Commits { us, monitor: Monitor::open(us)? }, asking)?;
+    Ok(())
+}
+
+fn start<S: Source + 'static>(source: S, asking: Sender<Request>) -> io::Result<JoinHandle<()>> {
+    let pause = thread::sleep;
+    thread::Builder::new().name(S::THREAD.to_owned()).spawn(move || follow(source, &asking, pause))
+}
+
+/// Passes on changes until nobody wants to know.
+fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Duration)) {
+    let (mut fails, mut delay) = (false, FIRST);
+    loop {
+        let result = if fails {
+            source.reopen().and_then(|opened| {
+                source = opened;
+                source.everything()
+            })
+        } else {
+            source.next().inspect(|_| delay = FIRST)
+        };
+        match result {
+            Ok(requests) => {
+                if fails {
+                    info!("follow {} again", S::WHAT);
+                }
+                fails = false;
+                for request in requests {
+                    if asking.blocking_send(request).is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(error) => {
+                if !fails {
+                    warn!("follow {}: {error} (trying again; until then only refresh sees changes)", S::WHAT);
+                }
+                fails = true;
+                pause(delay);
+                delay = (2 * delay).min(LONGEST);
+                if asking.is_closed() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Source for Interfaces {
+    const WHAT: &str = "interfaces, addresses and forwarding";
+    const THREAD: &str = "interfaces";
+
+    fn reopen(&self) -> io::Result<Self> {
+        Interfaces::open()
+    }
+
+    fn everything(&mut self) -> io::Result<Vec<Request>> {
+        let networks = self.networks().map(Networks::of)?;
+        Ok(vec![Request::Networks(networks), Request::Forwarding])
+    }
+
+    fn next(&mut self) -> io::Result<Vec<Request>> {
+        let Changes { networks, forwarding } = self.wait()?;
+        let networks = if networks { Some(Networks::of(self.networks()?)) } else { None };
+        let forwarding = forwarding.then_some(Request::Forwarding);
+        Ok(networks.map(Request::Networks).into_iter().chain(forwarding).collect())
+    }
+}
+
+/// Commits to our table by others than the socket of port `us`.
+struct Commits {
+    us: u32,
+    monitor: Monitor,
+}
+
+impl Source for Commits {
+    const WHAT: &str = "commits of others";
+    const THREAD: &str = "monitor";
+
+    fn reopen(&self) -> io::Result<Self> {
+        Ok(Commits { us: self.us, monitor: Monitor::open(self.us)? })
+    }
+
+    fn everything(&mut self) -> io::Result<Vec<Request>> {
+        Ok(vec![Request::Foreign(Event::Lost)])
+    }
+
+    fn next(&mut self) -> io::Result<Vec<Request>> {
+        Ok(vec![Request::Foreign(self.monitor.wait()?)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io::ErrorKind;
+    use std::sync::{Arc, Mutex};
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// What it does, in order: an error, or a request.
+    #[derive(Clone)]
+    struct Scripted(Arc<Mutex<VecDeque<Result<&'static str, ErrorKind>>>>);
+
+    impl Scripted {
+        fn take(&self, call: &'static str) -> io::Result<()> {
+            match self.0.lock().unwrap().pop_front() {
+                Some(Ok(expected)) if expected == call => Ok(()),
+                Some(Ok(expected)) => panic!("{call} instead of {expected}"),
+                Some(Err(kind)) => Err(kind.into()),
+                None => Err(ErrorKind::Other.into()),
+            }
+        }
+    }
+
+    impl Source for Scripted {
+        const WHAT: &str = "a script";
+        const THREAD: &str = "script";
+
+        fn reopen(&self) -> io::Result<Self> {
+            self.take("reopen").map(|()| self.clone())
+        }
+
+        fn everything(&mut self) -> io::Result<Vec<Request>> {
+            self.take("everything").map(|()| vec![Request::Forwarding, Request::Foreign(Event::Lost)])
+        }
+
+        fn next(&mut self) -> io::Result<Vec<Request>> {
+            self.take("next").map(|()| vec![Request::Forwarding])
+        }
+    }
+
+    /// What is asked for, and how long it paused; it runs until the script ends, and nobody listens then.
+    fn run<const N: usize>(script: [Result<&'static str, ErrorKind>; N]) -> (usize, Vec<u64>) {
+        let (asking, requests) = mpsc::channel(64);
+        let requests = Mutex::new(Some(requests));
+        let (script, pauses) = (Arc::new(Mutex::new(script.into())), Mutex::new(vec![]));
+        let mut received = 0;
+        let received_at_end = Mutex::new(&mut received);
+        follow(Scripted(script.clone()), &asking, |pause| {
+            pauses.lock().unwrap().push(pause.as_millis() as u64);
+            if script.lock().unwrap().is_empty()
+                && let Some(mut requests) = requests.lock().unwrap().take()
+            {
+                while requests.try_recv().is_ok() {
+                    **received_at_end.lock().unwrap() += 1;
+                }
+            }
+        });
+        (received, pauses.into_inner().unwrap())
+    }
+
+    const NO_DESCRIPTORS: Result<&str, ErrorKind> = Err(ErrorKind::Other);
+    const NO_MEMORY: Result<&str, ErrorKind> = Err(ErrorKind::OutOfMemory);
+
+    #[test]
+    fn follower_that_fails_tries_again_and_has_everything_looked_at() {
+        let (received, pauses) = run([
+            Ok("next"),
+            NO_DESCRIPTORS,
+            NO_DESCRIPTORS,
+            Ok("reopen"),
+            NO_MEMORY,
+            Ok("reopen"),
+            Ok("everything"),
+            Ok("next"),
+            NO_MEMORY,
+        ]);
+        assert_eq!(received, 1 + 2 + 1);
+        assert_eq!(pauses, [100, 200, 400, 100]);
+    }
+
+    #[test]
+    fn follower_that_fails_at_once_each_time_waits_longer_up_to_half_a_minute() {
+        let again = [NO_MEMORY, Ok("reopen"), Ok("everything")];
+        let script: Vec<_> = std::iter::repeat_n(again, 10).flatten().chain([NO_MEMORY]).collect();
+        let (_, pauses) = run(<[_; 31]>::try_from(script).unwrap());
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
+    }
+}

@@ -1,0 +1,236 @@
+//! IP forwarding: without it, translated packets go nowhere.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use sluice_core::model::{self, Service, ServiceName};
+use sluice_netlink::SysctlError;
+use sluice_nft::Ip;
+
+use crate::state::sysctls::Sysctls;
+
+/// Packets to the backends would not be forwarded.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardingError {
+    /// It is off, and not ours to switch on.
+    #[error("forwarding is `require`, but sysctl {0} is 0")]
+    Off(String),
+    /// The kernel has no IPv6 at all.
+    #[error("services have IPv6 backends, and this kernel has no IPv6: there is no sysctl {0}")]
+    NoIpv6(String),
+    /// It could not be looked at or switched on.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// The routing table could not be read.
+    #[error("read the IPv6 routes")]
+    Routes(#[source] io::Error),
+}
+
+impl ForwardingError {
+    /// Whether it is for want of a capability.
+    pub fn is_permission(&self) -> bool {
+        matches!(self, ForwardingError::Sysctl(error) if error.is_permission())
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            ForwardingError::Off(_) => "switch it on, or set `forwarding: manage`",
+            ForwardingError::NoIpv6(_) => {
+                "boot without ipv6.disable=1 or load the module ipv6, or take the IPv6 services out of the file"
+            }
+            ForwardingError::Sysctl(_) | ForwardingError::Routes(_) => {
+                "give sluiced CAP_NET_ADMIN and a writable /proc/sys/net, or switch forwarding on yourself and \
+                 set `forwarding: ignore`"
+            }
+        }
+    }
+}
+
+/// Does what the configuration says about forwarding for these IP versions.
+pub fn ensure(
+    sysctls: &mut Sysctls,
+    mode: model::Forwarding,
+    versions: &BTreeSet<Ip>,
+) -> Result<(), ForwardingError> {
+    if mode == model::Forwarding::Ignore {
+        return Ok(());
+    }
+    for ip in versions {
+        let key = match ip {
+            Ip::V4 => "net/ipv4/ip_forward",
+            Ip::V6 => "net/ipv6/conf/all/forwarding",
+        };
+        let value = sysctls.proc.sysctl(key).map_err(|error| match ip {
+            Ip::V6 if error.is_missing() => ForwardingError::NoIpv6(key.replace('/', ".")),
+            _ => error.into(),
+        })?;
+        if value != "0" {
+            continue;
+        }
+        if mode == model::Forwarding::Require {
+            return Err(ForwardingError::Off(key.replace('/', ".")));
+        }
+        if *ip == Ip::V6 {
+            keep_advertised_default_routes(sysctls)?;
+        }
+        sysctls.change(key, "1", "backends are reached by forwarding")?;
+    }
+    Ok(())
+}
+
+/// A host that forwards IPv6 ignores router advertisements and drops the default routes it learnt
+/// from them, unless `accept_ra` is 2 (kernel: Documentation/networking/ip-sysctl.rst).
+fn keep_advertised_default_routes(sysctls: &mut Sysctls) -> Result<(), ForwardingError> {
+    for interface in sysctls.proc.advertised_default_routes().map_err(ForwardingError::Routes)? {
+        let key = format!("net/ipv6/conf/{interface}/accept_ra");
+        if sysctls.proc.sysctl(&key)? == "1" {
+            sysctls.change(&key, "2", "or forwarding would drop its default route")?;
+        }
+    }
+    Ok(())
+}
+
+/// IP versions of the backends of these services.
+pub fn versions<'a>(services: impl IntoIterator<Item = (&'a ServiceName, &'a Service)>) -> BTreeSet<Ip> {
+    let enabled = services.into_iter().filter(|(_, service)| service.enabled);
+    enabled.flat_map(|(_, service)| &service.backends).map(|backend| Ip::of(backend.address)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use sluice_core::model::Forwarding::{Ignore, Manage, Require};
+    use sluice_netlink::Proc;
+
+    use super::*;
+    use crate::state::StateDir;
+
+    const V4: &str = "net/ipv4/ip_forward";
+    const V6: &str = "net/ipv6/conf/all/forwarding";
+    const RA: &str = "net/ipv6/conf/eth0.7/accept_ra";
+
+    /// A directory that looks like `/proc` of a host that does not forward and has learnt an IPv6
+    /// default route on `eth0.7`, and a state directory.
+    fn host() -> tempfile::TempDir {
+        let host = tempfile::tempdir().unwrap();
+        let zero = "0".repeat(32);
+        let route = format!("{zero} 00 {zero} 00 {zero} 00000400 00000001 00000000 00450003   eth0.7\n");
+        for (path, value) in [
+            ("sys/kernel/random/boot_id", "first\n"),
+            (&format!("sys/{V4}"), "0\n"),
+            (&format!("sys/{V6}"), "0\n"),
+            (&format!("sys/{RA}"), "1\n"),
+            ("thread-self/net/ipv6_route", &route),
+        ] {
+            let path = host.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, value).unwrap();
+        }
+        host
+    }
+
+    fn daemon(host: &Path) -> Sysctls {
+        Sysctls::new(Proc::at(host), StateDir::open(&host.join("state")).unwrap())
+    }
+
+    fn values(host: &Path) -> [String; 3] {
+        [V4, V6, RA].map(|key| Proc::at(host).sysctl(key).unwrap())
+    }
+
+    fn both() -> BTreeSet<Ip> {
+        Ip::ALL.into()
+    }
+
+    #[test]
+    fn forwarding_managed_is_switched_on_and_put_back() {
+        let host = host();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        assert_eq!(values(host.path()), ["1", "0", "1"], "only the version in use");
+        ensure(&mut sysctls, Manage, &both()).unwrap();
+        assert_eq!(values(host.path()), ["1", "1", "2"]);
+        sysctls.put_back();
+        assert_eq!(values(host.path()), ["0", "0", "1"]);
+    }
+
+    #[test]
+    fn forwarding_that_was_on_is_not_switched_off() {
+        let host = host();
+        Proc::at(host.path()).set_sysctl(V4, "1").unwrap();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        sysctls.put_back();
+        assert_eq!(values(host.path()), ["1", "0", "1"]);
+    }
+
+    #[test]
+    fn forwarding_after_a_crash_is_put_back_to_what_it_was_before() {
+        let host = host();
+        ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
+        let mut next = daemon(host.path());
+        ensure(&mut next, Manage, &both()).unwrap();
+        next.put_back();
+        drop(next);
+        assert_eq!(values(host.path()), ["0", "0", "1"]);
+        // All was put back: a third one has nothing to do.
+        Proc::at(host.path()).set_sysctl(V4, "1").unwrap();
+        daemon(host.path()).put_back();
+        assert_eq!(values(host.path()), ["1", "0", "1"]);
+    }
+
+    #[test]
+    fn forwarding_after_a_reboot_forgets_what_it_was() {
+        let host = host();
+        ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
+        fs::write(host.path().join("sys/kernel/random/boot_id"), "second").unwrap();
+        daemon(host.path()).put_back();
+        assert_eq!(values(host.path()), ["1", "1", "2"]);
+    }
+
+    #[test]
+    fn forwarding_switched_off_behind_our_back_is_switched_on_again_and_still_put_back() {
+        let host = host();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        Proc::at(host.path()).set_sysctl(V4, "0").unwrap();
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        assert_eq!(values(host.path()), ["1", "0", "1"]);
+        sysctls.put_back();
+        assert_eq!(values(host.path()), ["0", "0", "1"]);
+    }
+
+    #[test]
+    fn sysctl_that_somebody_changed_since_is_left_alone() {
+        let host = host();
+        let mut sysctls = daemon(host.path());
+        ensure(&mut sysctls, Manage, &both()).unwrap();
+        Proc::at(host.path()).set_sysctl(RA, "0").unwrap();
+        sysctls.put_back();
+        assert_eq!(values(host.path()), ["0", "0", "0"]);
+    }
+
+    #[test]
+    fn forwarding_required_but_off_is_an_error_that_names_the_sysctl() {
+        let host = host();
+        let mut sysctls = daemon(host.path());
+        let error = ensure(&mut sysctls, Require, &[Ip::V6].into()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "forwarding is `require`, but sysctl net.ipv6.conf.all.forwarding is 0"
+        );
+        assert_eq!(values(host.path()), ["0", "0", "1"]);
+        Proc::at(host.path()).set_sysctl(V6, "1").unwrap();
+        ensure(&mut sysctls, Require, &[Ip::V6].into()).unwrap();
+    }
+
+    #[test]
+    fn forwarding_ignored_reads_and_writes_nothing() {
+        let nowhere = tempfile::tempdir().unwrap();
+        ensure(&mut daemon(nowhere.path()), Ignore, &both()).unwrap();
+        let error = ensure(&mut daemon(nowhere.path()), Manage, &both()).unwrap_err();
+        assert_eq!(error.to_string(), "read sysctl net.ipv4.ip_forward");
+    }
+}

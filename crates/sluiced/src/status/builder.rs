@@ -1,0 +1,266 @@
+//! What is known of services and backends, as it is shown.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use sluice_api::{Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus};
+use sluice_core::census::Loads;
+use sluice_core::health;
+use sluice_core::model::{Backend, BackendName, BackendPort, Reason, Service, ServiceName, Services, Source};
+use sluice_netlink::conntrack::Bytes;
+use sluice_nft::Ip;
+use sluice_probe::{Board, Last, Verdict};
+
+use crate::conntrack::bytes::Carried;
+use crate::counters::totals::Counted;
+use crate::pool::backend_states::{Standings, key};
+use crate::pool::state_since::Since;
+
+/// What is known of backends beside the file.
+pub(crate) struct Facts<'a> {
+    board: &'a Board,
+    standings: &'a Standings,
+    since: &'a Since,
+    totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
+    dropped: BTreeMap<(&'a ServiceName, Reason), u64>,
+    /// Live flows; `None`: nobody could count them.
+    active: Option<Loads<'a>>,
+    /// What they carried; `None`: nobody counts.
+    carried: Option<Arc<Carried>>,
+}
+
+impl<'a> Facts<'a> {
+    pub(crate) fn new(
+        board: &'a Board,
+        standings: &'a Standings,
+        counted: &'a Counted,
+        since: &'a Since,
+        active: Option<Loads<'a>>,
+        carried: Option<Arc<Carried>>,
+    ) -> Self {
+        let (totals, dropped) = (counted.by_backend(), counted.by_reason());
+        Facts { board, standings, since, totals, dropped, active, carried }
+    }
+
+    /// One service: what the file says of it, and how it serves now.
+    pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
+        let Facts { board, standings, since, totals, dropped, active, carried } = self;
+        let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
+        let bytes = |backend| -> Option<Bytes> {
+            let of_service = carried.as_ref()?.get(name);
+            Some(of_service.and_then(|backends| backends.get(backend)).copied().unwrap_or_default())
+        };
+        ServiceStatus {
+            name: name.to_string(),
+            listeners: service.listeners.iter().map(ToString::to_string).collect(),
+            scheduler: service.scheduler.as_str().to_owned(),
+            state: state(serving),
+            dropped: dropped
+                .range((name, Reason::ALL[0])..)
+                .take_while(|((service, _), _)| *service == name)
+                .filter(|((_, reason), _)| service.guard.as_ref().is_some_and(|guard| guard.has(*reason)))
+                .map(|((_, reason), count)| (reason.as_str().to_owned(), *count))
+                .collect(),
+            backends: service
+                .backends
+                .iter()
+                .zip(&serving.backends)
+                .map(|(backend, now)| (backend, now, key(name, backend)))
+                .map(|(backend, now, key)| {
+                    let standing = standings.of(service, &key);
+                    (backend, now, standing, board.report(&key), standings.overrides.get(&key))
+                })
+                .map(|(backend, now, standing, report, said)| BackendStatus {
+                    name: backend.name.to_string(),
+                    address: address(backend),
+                    health: report.as_ref().map_or(Health::Unknown, |report| health(report.health)),
+                    admin: admin(said),
+                    eligible: eligible(service) && standing.is_eligible(),
+                    weight: standing.weight(backend),
+                    share: share(serving, now),
+                    connections_total: total(&backend.name),
+                    active: active
+                        .as_ref()
+                        .map(|loads| loads.get(&(name, &backend.name)).map_or(0, |load| load.active.into())),
+                    bytes_in: bytes(&backend.name).map(|bytes| bytes.incoming),
+                    bytes_out: bytes(&backend.name).map(|bytes| bytes.outgoing),
+                    source_ports: None,
+                    max_connections: backend.max_connections,
+                    full: standing.is_full,
+                    backup: backend.backup,
+                    since: since.of(name, &backend.name),
+                    last_probe: report.and_then(|report| report.last).map(last_probe),
+                    overridden: said.cloned(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// Ports that an address has for connections to one address and port: from 1024 on.
+const PORTS: f64 = 64_512.0;
+
+/// Notes what fraction of source ports is in use towards each backend, by all services that masquerade together.
+pub(crate) fn note_source_ports(status: &mut [ServiceStatus], services: &Services) {
+    let addresses = |source: Source| match source {
+        Source::Auto | Source::Preserve => None,
+        Source::Masquerade => Some(1.0),
+        Source::Addresses(first, last) => Some(count(first, last)),
+    };
+    let source = |service: &ServiceStatus| {
+        services.get(&ServiceName::new(&service.name).ok()?).map(|service| service.source)
+    };
+    let mut used: BTreeMap<(Source, String), u64> = BTreeMap::new();
+    for service in status.iter() {
+        for (source, backend) in
+            source(service).iter().flat_map(|it| service.backends.iter().map(move |b| (*it, b)))
+        {
+            *used.entry((source, backend.address.clone())).or_default() += backend.active.unwrap_or(0);
+        }
+    }
+    for service in status {
+        let Some((source, addresses)) = source(service).and_then(|it| Some((it, addresses(it)?))) else {
+            continue;
+        };
+        for backend in service.backends.iter_mut().filter(|backend| backend.active.is_some()) {
+            let used = used.get(&(source, backend.address.clone())).copied().unwrap_or(0);
+            backend.source_ports = Some((used as f64 / (PORTS * addresses)).min(1.0));
+        }
+    }
+}
+
+/// How many addresses there are from one to the other.
+fn count(first: IpAddr, last: IpAddr) -> f64 {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => f64::from(last.to_bits() - first.to_bits()) + 1.0,
+        (IpAddr::V6(first), IpAddr::V6(last)) => (last.to_bits() - first.to_bits()) as f64 + 1.0,
+        _ => 1.0,
+    }
+}
+
+fn health(health: health::Health) -> Health {
+    match health {
+        health::Health::Unknown => Health::Unknown,
+        health::Health::Healthy => Health::Healthy,
+        health::Health::Unhealthy => Health::Unhealthy,
+    }
+}
+
+fn admin(said: Option<&Override>) -> Admin {
+    said.and_then(|said| said.admin).unwrap_or(Admin::Enabled)
+}
+
+fn last_probe(last: Last) -> ProbeStatus {
+    let Last { verdict, detail, at, took, in_a_row: (count, needed) } = last;
+    let ok = match verdict {
+        Verdict::Success => Some(true),
+        Verdict::Failure => Some(false),
+        Verdict::NotMade => None,
+    };
+    ProbeStatus { ok, at, took_ms: took.as_secs_f64() * 1e3, detail, count, needed }
+}
+
+fn state(service: &Service) -> ServiceState {
+    if !service.enabled {
+        ServiceState::Disabled
+    } else if service.backends.iter().any(|backend| backend.weight > 0) {
+        ServiceState::Up
+    } else {
+        ServiceState::Empty
+    }
+}
+
+/// Whether its service lets a backend take new flows.
+pub(crate) fn eligible(service: &Service) -> bool {
+    service.enabled
+}
+
+/// A backend shares the new connections of its IP version with the others of that version.
+fn share(service: &Service, backend: &Backend) -> f64 {
+    let version = |backend: &&Backend| Ip::of(backend.address);
+    let peers = service.backends.iter().filter(|peer| version(peer) == version(&backend));
+    let sum: u32 = peers.map(|peer| u32::from(peer.weight)).sum();
+    if sum == 0 || !eligible(service) { 0.0 } else { f64::from(backend.weight) / f64::from(sum) }
+}
+
+/// As written in the file.
+fn address(backend: &Backend) -> String {
+    let ports = match backend.port {
+        BackendPort::Keep => return backend.address.to_string(),
+        BackendPort::One(port) => port.to_string(),
+        BackendPort::Range(ports) => ports.to_string(),
+    };
+    match backend.address {
+        IpAddr::V4(address) => format!("{address}:{ports}"),
+        IpAddr::V6(address) => format!("[{address}]:{ports}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sluice_api::Timestamp;
+    use sluice_core::model::Ports;
+    use sluice_core::transition::Transition;
+
+    use super::*;
+
+    fn backend(name: &str, address: &str, port: BackendPort, weight: u16) -> Backend {
+        let (name, address) = (BackendName::new(name).unwrap(), address.parse().unwrap());
+        Backend { name, address, port, weight, backup: false, max_connections: None }
+    }
+
+    fn web(enabled: bool, backends: Vec<Backend>) -> Services {
+        let service = Service { enabled, backends, ..Service::default() };
+        [(ServiceName::new("web").unwrap(), service)].into()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn show(services: &Services, since: &Since) -> ServiceStatus {
+        let (name, service) = services.first_key_value().unwrap();
+        let (board, standings, counted) = Default::default();
+        Facts::new(&board, &standings, &counted, since, None, None).of(name, service, service)
+    }
+
+    #[test]
+    fn share_of_a_backend_is_of_its_own_ip_version() {
+        let backends = vec![
+            backend("a", "10.0.0.1", BackendPort::One(80), 3),
+            backend("b", "10.0.0.2", BackendPort::Keep, 1),
+            backend("c", "2001:db8::1", BackendPort::Range(Ports { first: 80, last: 89 }), 7),
+            backend("d", "2001:db8::2", BackendPort::One(80), 0),
+        ];
+        let shown = show(&web(true, backends.clone()), &Since::new(at(0)));
+        assert_eq!(shown.state, ServiceState::Up);
+        assert_eq!(shown.backends.iter().map(|b| b.share).collect::<Vec<_>>(), [0.75, 0.25, 1.0, 0.0]);
+        let addresses: Vec<_> = shown.backends.iter().map(|b| b.address.as_str()).collect();
+        assert_eq!(addresses, ["10.0.0.1:80", "10.0.0.2", "[2001:db8::1]:80-89", "[2001:db8::2]:80"]);
+
+        let shown = show(&web(false, backends), &Since::new(at(0)));
+        assert_eq!(shown.state, ServiceState::Disabled);
+        assert!(shown.backends.iter().all(|b| b.share == 0.0 && !b.eligible));
+        assert_eq!(show(&web(true, vec![]), &Since::new(at(0))).state, ServiceState::Empty);
+    }
+
+    #[test]
+    fn since_when_a_reload_leaves_a_backend_as_it_was_stays() {
+        let a = backend("a", "10.0.0.1", BackendPort::Keep, 1);
+        let b = backend("b", "10.0.0.2", BackendPort::Keep, 1);
+        let (one, two) = (web(true, vec![a.clone()]), web(true, vec![a.clone(), b.clone()]));
+        let off = web(false, vec![a.clone(), b.clone()]);
+        let mut since = Since::new(at(1));
+        let mut seconds = |old: &Services, new: &Services, now| {
+            since.change(&Transition::between(old, new), at(now));
+            show(new, &since).backends.iter().map(|b| b.since.as_second()).collect::<Vec<_>>()
+        };
+        assert_eq!(seconds(&one, &two, 2), [1, 2]);
+        assert_eq!(seconds(&two, &two, 3), [1, 2]);
+        assert_eq!(seconds(&two, &off, 4), [4, 4]);
+        assert_eq!(seconds(&off, &two, 5), [5, 5]);
+        assert_eq!(seconds(&two, &one, 6), [5]);
+        assert_eq!(seconds(&one, &two, 7), [5, 7]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Tells how things are to whoever asks, without keeping the reconcile task from its work: that hands out a [`View`],
+//! and reading counters and putting everything together happens here.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use sluice_api::{HostStatus, Status};
+use sluice_netlink::Proc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::api::metrics::Format;
+use crate::conntrack::counter::{Counted as CountedFlows, Counts, REST};
+use crate::counters::totals::Counted;
+use crate::daemon::request::Request;
+use crate::fatal::chain;
+use crate::status::view::{ReadCounters, View};
+
+/// How often counters are read because the table was changed meanwhile; then the last counts do.
+const ATTEMPTS: u32 = 10;
+
+/// Wait between two of them. A change of two commits takes a little more than a hundred milliseconds.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// One for all who ask; clones are the same.
+#[derive(Clone)]
+pub struct Teller(Arc<Inner>);
+
+struct Inner {
+    requests: mpsc::Sender<Request>,
+    counter: Counts,
+    read: Arc<Mutex<ReadCounters>>,
+    proc: Proc,
+    last: tokio::sync::Mutex<Last>,
+}
+
+#[derive(Default)]
+struct Last {
+    /// Who asked at the same time gets the same.
+    look: Weak<Look>,
+    flows: Option<Arc<CountedFlows>>,
+}
+
+/// How things were at one moment.
+#[derive(Debug)]
+pub struct Look {
+    began: Instant,
+    /// What is shown.
+    pub status: Status,
+    pub(crate) view: View,
+    pub(crate) counted: Counted,
+    /// Flows that the kernel could not track, since it started.
+    pub(crate) insert_failed: Option<u64>,
+    json: OnceLock<Bytes>,
+    written: [OnceLock<Bytes>; 2],
+}
+
+/// The daemon stops, and nobody answers any more.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("sluiced is stopping")]
+pub struct Stopping;
+
+impl Teller {
+    /// Asks the reconcile task through `requests`, has flows counted by `counter` and reads the kernel through `read`.
+    pub fn new(requests: mpsc::Sender<Request>, counter: Counts, read: ReadCounters, proc: Proc) -> Self {
+        let (read, last) = (Arc::new(Mutex::new(read)), tokio::sync::Mutex::default());
+        Teller(Arc::new(Inner { requests, counter, read, proc, last }))
+    }
+
+    /// How things are now. All who wait for somebody else's look get the next one together.
+    pub async fn look(&self) -> Result<Arc<Look>, Stopping> {
+        let asked = Instant::now();
+        let mut last = self.0.last.lock().await;
+        if let Some(look) = last.look.upgrade().filter(|look| look.began >= asked) {
+            return Ok(look);
+        }
+        let began = Instant::now();
+        let flows = self.flows(&mut last.flows).await;
+        let (mut left, mut view) = (ATTEMPTS, self.view().await?);
+        let read = loop {
+            left -= 1;
+            let read = self.0.read.clone();
+            let (looked, counted) = blocking(move || {
+                let counted = view.count(&mut read.lock().unwrap_or_else(PoisonError::into_inner));
+                (view, counted)
+            })
+            .await?;
+            view = looked;
+            match counted {
+                Ok(false) if left > 0 => {
+                    sleep(PAUSE).await;
+                    view = self.view().await?;
+                }
+                other => break other,
+            }
+        };
+        if let Err(error) = read {
+            warn!("count connections: {} (the last counts are shown)", chain(&error));
+        }
+        let (host, insert_failed) = (self.host(), self.0.proc.conntrack_insert_failed());
+        let look = blocking(move || {
+            let counted = view.totals.counted();
+            let status = view.status(&counted, flows.as_ref().map(|flows| &flows.census), host);
+            let (json, written) = Default::default();
+            Arc::new(Look { began, status, view, counted, insert_failed, json, written })
+        })
+        .await?;
+        last.look = Arc::downgrade(&look);
+        Ok(look)
+    }
+
+    /// What the reconcile task hands out.
+    pub(crate) async fn view(&self) -> Result<View, Stopping> {
+        let (sender, view) = oneshot::channel();
+        self.0.requests.send(Request::View(sender)).await.map_err(|_| Stopping)?;
+        view.await.map_err(|_| Stopping)
+    }
+
+    /// Live flows. Where they are many they are not counted all the time.
+    async fn flows(&self, last: &mut Option<Arc<CountedFlows>>) -> Option<Arc<CountedFlows>> {
+        if last.as_ref().is_none_or(|counted| counted.at.elapsed() >= REST * counted.took) {
+            *last = self.0.counter.count().await.map(Arc::new);
+        }
+        last.clone()
+    }
+
+    fn host(&self) -> HostStatus {
+        let number = |key| self.0.proc.sysctl(key).ok()?.parse().ok();
+        HostStatus {
+            conntrack_entries: number("net/netfilter/nf_conntrack_count"),
+            conntrack_max: number("net/netfilter/nf_conntrack_max"),
+        }
+    }
+}
+
+impl Look {
+    /// Where figures are kept once they are written.
+    pub(crate) fn written(&self, format: Format) -> &OnceLock<Bytes> {
+        &self.written[format as usize]
+    }
+
+    /// The status in JSON.
+    pub(crate) async fn json(self: &Arc<Self>) -> Result<Bytes, Stopping> {
+        let look = self.clone();
+        blocking(move || {
+            let write =
+                || serde_json::to_vec(&look.status).expect("keys are strings, so it is valid JSON").into();
+            look.json.get_or_init(write).clone()
+        })
+        .await
+    }
+}
+
+/// Does something that takes a while where nobody else waits for it.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Stopping> {
+    spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_cancelled) => Stopping,
+    })
+}
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
+}

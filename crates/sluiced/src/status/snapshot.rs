@@ -1,0 +1,75 @@
+//! What the daemon shows of itself.
+
+use sluice_api::{DaemonStatus, ServiceStatus, StateStatus, TableStatus};
+use sluice_core::model::ServiceName;
+use sluice_nft::{Dataplane, Table};
+
+use crate::daemon::Daemon;
+use crate::reconcile::Inventory;
+use crate::status::builder::Facts;
+use crate::status::view::View;
+
+impl<D: Dataplane> Daemon<D> {
+    /// How things are, for those who show it.
+    pub(crate) fn view(&mut self) -> View {
+        let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
+        let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
+        let error = self.out_of_sync();
+        let retries = [trouble, self.forwarding.as_ref()].into_iter().flatten().map(|it| it.retry.at);
+        let totals = self.reconciler.totals().clone();
+        View {
+            services: services.clone(),
+            standings: self.standings.clone(),
+            since: self.since.clone(),
+            board: self.prober.board().clone(),
+            turn: totals.turn(),
+            totals,
+            bases: self.reconciler.bases(),
+            carried: self.accounts.by_backend(),
+            countable: self.reconciler.countable(),
+            timings: self.reconciler.timings().clone(),
+            reload: self.reload.clone(),
+            reloads: self.reloads,
+            table: TableStatus {
+                name: Table::NAME.to_owned(),
+                present,
+                flags: flags.names().map(str::to_owned).collect(),
+                synced: error.is_none(),
+                error,
+                differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
+                retry_at: retries.min(),
+                services: services.values().filter(|service| service.enabled).count(),
+                sets,
+                chains,
+                elements,
+                last_commit: self.reconciler.last_commit(),
+                rounds: self.reconciler.rounds(),
+                foreign_changes: self.foreign.clone(),
+            },
+            events: self.events.clone(),
+            daemon: DaemonStatus {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                started: self.started,
+                config: self.file.to_string_lossy().into_owned(),
+                socket: self.config.control.socket.to_string_lossy().into_owned(),
+            },
+            state: StateStatus {
+                directory: self.config.state.to_string_lossy().into_owned(),
+                problems: self.sysctls.unsaved(),
+            },
+        }
+    }
+
+    /// One service, with counts as of the last look.
+    pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
+        let service = &self.config.services[name];
+        let serving = self.standings.in_force(&self.config.services).get(name);
+        let (counted, carried) = (self.reconciler.totals().counted(), self.accounts.by_backend());
+        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None, carried).of(
+            name,
+            service,
+            serving.unwrap_or(service),
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! What the reconcile task hands out to those who show it.
+
+use std::sync::Arc;
+
+use sluice_api::{DaemonStatus, HostStatus, ReloadStatus, StateStatus, Status, TableStatus, Timestamp};
+use sluice_core::census::Census;
+use sluice_core::model::Services;
+use sluice_core::tally::tally_services;
+use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
+use sluice_probe::Board;
+
+use crate::conntrack::bytes::Carried;
+use crate::counters::store::Bases;
+use crate::counters::totals::{Counted, Totals};
+use crate::host::clock::now;
+use crate::pool::backend_states::Standings;
+use crate::pool::state_since::Since;
+use crate::reconcile::Countable;
+use crate::reconcile::timings::Timings;
+use crate::status::builder::{Facts, note_source_ports};
+use crate::status::events::Events;
+use crate::status::shared::Shared;
+
+/// Reads the counters of a set of this name and declaration, on a way of its own to the kernel.
+pub type ReadCounters = Box<dyn FnMut(&SetName, &Set) -> Result<Vec<(Key, Counter)>, ReadError> + Send>;
+
+/// Everything that can be shown, as of one moment between two rounds. To make one takes next to no time and to keep one next
+/// to no memory; whatever takes longer is done with it elsewhere.
+#[derive(Debug)]
+pub struct View {
+    pub(crate) services: Arc<Services>,
+    pub(crate) standings: Shared<Standings>,
+    pub(crate) since: Shared<Since>,
+    pub(crate) board: Board,
+    pub(crate) totals: Totals,
+    /// What [`Totals::turn`] was.
+    pub(crate) turn: Option<u64>,
+    /// Where totals are written down before they are shown.
+    pub(crate) bases: Option<Bases>,
+    /// What backends carried; `None`: nobody counts.
+    pub(crate) carried: Option<Arc<Carried>>,
+    pub(crate) countable: Option<Countable>,
+    pub(crate) timings: Timings,
+    pub(crate) reload: ReloadStatus,
+    pub(crate) reloads: Reloads,
+    pub(crate) table: TableStatus,
+    pub(crate) events: Shared<Events>,
+    pub(crate) daemon: DaemonStatus,
+    pub(crate) state: StateStatus,
+}
+
+/// What came of all reloads so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reloads {
+    pub(crate) ok: u64,
+    pub(crate) failed: u64,
+    /// When the configuration in force was taken.
+    pub(crate) taken: Timestamp,
+}
+
+impl View {
+    /// Has the totals follow the kernel's counters. `false`: the table was changed meanwhile, so that they do not.
+    pub(crate) fn count(&self, read: &mut ReadCounters) -> Result<bool, ReadError> {
+        let Some(turn) = self.turn else { return Ok(false) };
+        let Some(Countable { sets, layout }) = &self.countable else { return Ok(true) };
+        let mut counters = Counters::new();
+        for (name, set) in sets {
+            let counted = read(name, set)?.into_iter();
+            counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
+        }
+        let tally = tally_services(self.standings.in_force(&self.services), layout, &counters);
+        let counts = self.totals.observe_in(turn, tally);
+        if let Some(bases) = &self.bases {
+            bases.show(&self.totals);
+        }
+        Ok(counts)
+    }
+
+    /// Everything, with these counts of connections and flows.
+    pub fn status(&self, counted: &Counted, flows: Option<&Census>, host: HostStatus) -> Status {
+        let View { services, standings, since, board, .. } = self;
+        let active = flows.map(|flows| flows.by_backend(services, |_| true));
+        let facts = Facts::new(board, standings, counted, since, active, self.carried.clone());
+        let in_force = standings.in_force(services);
+        let mut shown: Vec<_> =
+            in_force.iter().map(|(name, serving)| facts.of(name, &services[name], serving)).collect();
+        note_source_ports(&mut shown, services);
+        Status {
+            services: shown,
+            reload: self.reload.clone(),
+            table: self.table.clone(),
+            host,
+            events: self.events.lately(now()),
+            daemon: self.daemon.clone(),
+            state: self.state.clone(),
+        }
+    }
+}
