@@ -19,6 +19,8 @@ use sluice_netlink::networks;
 use sluice_nft::Ip;
 use tracing::{debug, info, warn};
 
+use crate::host::threads;
+
 /// When flows are looked at for a second time: a packet that was under way during the commit may have made one.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -54,13 +56,12 @@ impl Flows {
     /// Starts the thread in the network namespace of the caller.
     pub fn start() -> Self {
         let (sender, orders) = channel();
-        let thread = match Conntrack::open() {
-            Ok(conntrack) => Some(thread::spawn(move || serve(conntrack, &orders))),
-            Err(error) => {
+        let thread = Conntrack::open()
+            .and_then(|conntrack| threads::start("clean flows", move || serve(conntrack, &orders)))
+            .inspect_err(|error| {
                 warn!("open conntrack: {error} (flows of backends that are down stay where they are)");
-                None
-            }
-        };
+            })
+            .ok();
         Flows { orders: sender, thread }
     }
 
@@ -76,9 +77,8 @@ impl Flows {
     /// Waits until everything ordered has been done.
     pub(crate) fn finish(self) {
         drop(self.orders);
-        if self.thread.is_some_and(|thread| thread.join().is_err()) {
-            warn!("forget flows: the thread that did failed");
-        }
+        // It ends by itself; a panic would have ended the process.
+        self.thread.map(JoinHandle::join);
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use sluice_core::balance::Load;
@@ -13,6 +12,8 @@ use sluice_nft::Ip;
 use tokio::sync::oneshot;
 use tokio::time::{self, sleep_until};
 use tracing::warn;
+
+use crate::host::threads;
 
 /// Shortest time from one count to the next, for those who follow them.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -48,9 +49,10 @@ impl Counts {
     /// Starts the thread in the network namespace of the caller. It ends with the last handle.
     pub fn start() -> Self {
         let (sender, questions) = channel();
-        match Conntrack::open() {
-            Ok(conntrack) => drop(thread::spawn(move || serve(conntrack, &questions))),
-            Err(error) => warn!("open conntrack: {error} (flows are not counted)"),
+        let started = Conntrack::open()
+            .and_then(|conntrack| threads::start("count flows", move || serve(conntrack, &questions)));
+        if let Err(error) = started {
+            warn!("open conntrack: {error} (flows are not counted)");
         }
         Counts(sender)
     }

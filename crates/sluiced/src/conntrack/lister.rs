@@ -7,7 +7,6 @@ use std::cmp::Ordering;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
 use sluice_core::census::Way;
@@ -21,6 +20,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::daemon::names;
+use crate::host::threads;
 
 /// Most connections that are listed unless somebody says how many.
 const LIMIT: usize = 1000;
@@ -72,9 +72,10 @@ impl Listing {
     /// Starts the thread in the network namespace of the caller. It ends with the last handle.
     pub fn start() -> Self {
         let (sender, questions) = channel();
-        match Conntrack::open() {
-            Ok(conntrack) => drop(thread::spawn(move || serve(conntrack, &questions))),
-            Err(error) => warn!("open conntrack: {error} (flows are not listed)"),
+        let started = Conntrack::open()
+            .and_then(|conntrack| threads::start("list flows", move || serve(conntrack, &questions)));
+        if let Err(error) = started {
+            warn!("open conntrack: {error} (flows are not listed)");
         }
         Listing(sender)
     }

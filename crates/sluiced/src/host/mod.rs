@@ -6,3 +6,4 @@ pub mod forwarding;
 pub mod namespace_lock;
 pub(crate) mod signals;
 pub mod systemd;
+pub(crate) mod threads;

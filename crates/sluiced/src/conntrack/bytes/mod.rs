@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sluice_core::census::Way;
@@ -26,6 +26,7 @@ pub use self::ledger::Carried;
 use self::ledger::Ledger;
 use self::store::Written;
 use crate::fatal::chain;
+use crate::host::threads;
 use crate::state::Files;
 
 /// Shortest time from one look at all flows to the next.
@@ -98,7 +99,7 @@ impl Accounts {
         let ledger = Ledger::new(carried, old || before);
         let counter =
             Counter { accounts: self.clone(), conntrack, endings, ledger, written, complained: false };
-        let thread = thread::Builder::new().name("accounts".to_owned()).spawn(move || counter.run(&woken))?;
+        let thread = threads::start("count bytes", move || counter.run(&woken))?;
         Ok(Accounting { accounts: self.clone(), wake, thread })
     }
 
@@ -123,9 +124,8 @@ impl Accounting {
     pub fn stop(self) {
         let Accounting { accounts, wake, thread } = self;
         drop(wake);
-        if thread.join().is_err() {
-            warn!("count bytes: the thread that did failed");
-        }
+        // It ends by itself; a panic would have ended the process.
+        let _ = thread.join();
         *locked(&accounts.0.services) = None;
         *locked(&accounts.0.shown) = None;
     }
