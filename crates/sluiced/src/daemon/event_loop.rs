@@ -1,34 +1,10 @@
-//! The tasks of the daemon and what they say to each other.
+//! [`run`]: starts the daemon's tasks and is the loop of the reconcile task, the only writer of the ruleset.
 //!
-//! ```text
-//!   SIGHUP SIGTERM
-//!   SIGINT SIGUSR2              sluice, curl
-//!            |                       | HTTP on the control socket
-//!            v                       v
-//!      +-----------+          +-------------+
-//!      |  signals  |          |   control   |<-------------+
-//!      +-----------+          +-------------+              | answer (oneshot)
-//!            |                       |                     |
-//!            +-----------+-----------+----- monitor        |
-//!                        |                  (a thread: commits of others)
-//!                        +----------------- interfaces     |
-//!                        |                  (a thread: addresses and forwarding)
-//!                        | Request (bounded)               |
-//!                        v                                 |
-//!      +--------------------------------------+            |
-//!      |  reconcile: the only writer          |------------+
-//!      |  wakes by itself for refresh, retry, |
-//!      |  watchdog, and to tidy up            |---> sd_notify
-//!      +--------------------------------------+
-//!            |               |          |
-//!            v               v          v
-//!        Dataplane        /proc/sys   state directory
-//! ```
+//! It waits for requests, a loaded configuration, health changes, flow counts, ramps, and for what is due by time. A picture of all
+//! tasks and threads, and what each waits for, is in docs/architecture.md.
 //!
-//! The configuration is read on a thread of its own for each reload, and comes back to the reconcile task.
-//!
-//! The reconcile task waits for the kernel while it talks to it. It is therefore not spawned but is the
-//! future that the main thread blocks on, and the others run on a worker thread of the runtime.
+//! The reconcile task waits for the kernel while it talks to it. It is therefore not spawned but is the future that the main
+//! thread blocks on, and the others run on a worker thread of the runtime.
 
 use std::path::PathBuf;
 use std::time::Duration;
