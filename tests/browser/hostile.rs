@@ -1,6 +1,6 @@
 //! Text from outside that would like to be markup.
 
-use sluice_api::{Changes, ForeignChange, ForeignChanges, Severity, Status};
+use sluice_api::{ForeignChange, ForeignChanges, Severity, Status, StatusChanges};
 
 use crate::fixtures::{ago, backend, event, service, status, told, unhealthy};
 use crate::mock::Mock;
@@ -42,7 +42,7 @@ fn markup_in_every_text_is_shown_and_does_nothing() {
     page.value("document.querySelector('#warnings').open = true");
     page.wait_for_text("#list", HOSTILE);
     let happened = vec![event(1, Severity::Error, Some((HOSTILE, HOSTILE)), HOSTILE)];
-    mock.tell(Changes { services: hostile().services, events: happened, ..Changes::default() });
+    mock.tell(StatusChanges { services: hostile().services, events: happened, ..StatusChanges::default() });
     page.wait_for_text("#said", HOSTILE);
     page.wait_for("document.querySelectorAll('#events li').length === 2");
     for (place, wanted) in [

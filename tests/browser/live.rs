@@ -1,6 +1,6 @@
 //! The page follows what it is told, and says when it is told nothing.
 
-use sluice_api::{Changes, ServiceState, Severity};
+use sluice_api::{ServiceState, Severity, StatusChanges};
 
 use crate::fixtures::{backend, event, service, status, three, unhealthy};
 use crate::mock::Mock;
@@ -17,7 +17,7 @@ fn changes_are_shown_without_a_reload() {
     web.backends[0] = unhealthy(web.backends[0].clone(), "http 10.0.2.11:8080: 503");
     let mut new = service("api", &["203.0.113.11:443/tcp"], vec![]);
     new.state = ServiceState::Disabled;
-    mock.tell(Changes {
+    mock.tell(StatusChanges {
         services: vec![new, web.clone()],
         gone: vec!["mail".into()],
         events: vec![event(
@@ -26,7 +26,7 @@ fn changes_are_shown_without_a_reload() {
             Some(("web", "web1")),
             "unhealthy: http 10.0.2.11:8080: 503, 3 of 3",
         )],
-        ..Changes::default()
+        ..StatusChanges::default()
     });
     page.wait_for_text("#list", "http 10.0.2.11:8080: 503, 3 of 3");
     let names = "Array.from(document.querySelectorAll('#list h3'), (name) => name.innerText)";
@@ -49,10 +49,10 @@ fn new_connections_per_second_come_from_totals() {
     page.wait_for_text("#list", "b1");
     // 200 with every look, however long it is after the one before.
     let mut total = 1_000_000;
-    mock.tell(Changes::default());
+    mock.tell(StatusChanges::default());
     let mut tell = || {
         total += 200;
-        mock.tell(Changes { services: told(total), ..Changes::default() });
+        mock.tell(StatusChanges { services: told(total), ..StatusChanges::default() });
         total
     };
     sluice_testkit::eventually("a rate is shown", || {

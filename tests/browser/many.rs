@@ -1,6 +1,6 @@
 //! 2,000 services with four backends each.
 
-use sluice_api::Changes;
+use sluice_api::StatusChanges;
 
 use crate::fixtures::{many, unhealthy};
 use crate::mock::Mock;
@@ -78,7 +78,7 @@ fn only_services_with_problems_are_left_when_asked_for() {
     assert!(page.text("#list").contains("connect 10.16.7.2:8080: connection refused, 3 of 3"));
     let mut changed = many(11).services.swap_remove(10);
     changed.backends[0] = unhealthy(changed.backends[0].clone(), "http 10.16.10.1:8080: 500");
-    mock.tell(Changes { services: vec![changed], ..Changes::default() });
+    mock.tell(StatusChanges { services: vec![changed], ..StatusChanges::default() });
     page.wait_for_text("#found", "21 of 2,000 services");
     page.wait_for_text("#list", "http 10.16.10.1:8080: 500");
     page.assert_clean();
@@ -99,7 +99,7 @@ fn changes_of_very_many_services_at_once_are_taken_in_less_than_their_second() {
         told.iter_mut()
             .flat_map(|service| &mut service.backends)
             .for_each(|b| b.connections_total = 1000 + total);
-        mock.tell(Changes { services: told.clone(), ..Changes::default() });
+        mock.tell(StatusChanges { services: told.clone(), ..StatusChanges::default() });
     }
     page.search("shop-1999");
     page.wait_for_text("#list", "the last of all");

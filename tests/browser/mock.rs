@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde::Serialize;
-use sluice_api::{Changes, LIVE_PATH, Status, Timestamp};
+use sluice_api::{LIVE_PATH, Status, StatusChanges, Timestamp};
 use sluiced::api::http::page::{Page, page};
 
 /// Serves the status page and events on 127.0.0.1, in the network namespace of the thread that started it.
@@ -42,13 +42,13 @@ impl Mock {
     }
 
     /// Tells everybody of changes, as of now.
-    pub fn tell(&self, changes: Changes) {
+    pub fn tell(&self, changes: StatusChanges) {
         self.tell_at(Timestamp::now(), changes);
     }
 
     /// Tells everybody of changes, as of then.
-    pub fn tell_at(&self, at: Timestamp, changes: Changes) {
-        let changes = Changes { at, ..changes };
+    pub fn tell_at(&self, at: Timestamp, changes: StatusChanges) {
+        let changes = StatusChanges { at, ..changes };
         let event = event("changes", &changes);
         self.state().listeners.retain_mut(|listener| listener.write_all(event.as_bytes()).is_ok());
     }

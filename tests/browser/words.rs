@@ -1,6 +1,6 @@
 //! What the page says of backends is what the command line says.
 
-use sluice_api::{Admin, BackendStatus, Changes, Health};
+use sluice_api::{Admin, BackendStatus, Health, StatusChanges};
 
 use crate::fixtures::{ago, backend, service, status, three, told, unhealthy};
 use crate::mock::Mock;
@@ -116,7 +116,10 @@ fn everything_that_is_told_is_on_the_page() {
                 if backend.share > 0.0 { second * (17 + n as u64) % 29 + 30 - 20 * (second / 70) } else { 0 };
             backend.connections_total += often;
         }
-        mock.tell_at(ago(121 - second as i64), Changes { services: services.clone(), ..Changes::default() });
+        mock.tell_at(
+            ago(121 - second as i64),
+            StatusChanges { services: services.clone(), ..StatusChanges::default() },
+        );
     }
     page.wait_for("!document.querySelector('#total-active').innerText.endsWith('peak 0 /s')");
     page.wait_for("document.querySelector('#total-graph .line').getAttribute('d').startsWith('M0 ')");

@@ -48,7 +48,7 @@ fn assert_refused(refused: Finished, lab: &Lab) {
         said.contains(&format!("not allowed to talk to sluiced: connect {}", socket.display())),
         "{said}"
     );
-    assert!(said.contains("be root, or join the group that control.group names"), "{said}");
+    assert!(said.contains("run as root, or join the group in control.group"), "{said}");
 }
 
 fn first_backend(lab: &Lab) -> Value {

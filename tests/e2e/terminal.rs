@@ -159,7 +159,7 @@ fn top_while_the_daemon_restarts_says_what_to_do_and_goes_on() {
     daemon.stop();
     top.shows("sluiced is not running, or its socket is elsewhere");
     top.shows_that("what to do", |screen| {
-        screen.replace('\n', " ").contains("(start it: systemctl start sluiced")
+        screen.replace('\n', " ").contains("(start it with systemctl start sluiced")
     });
     top.shows("last answer");
     top.type_keys("dy");

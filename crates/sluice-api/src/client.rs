@@ -1,4 +1,4 @@
-//! The asking side.
+//! Client of the control socket.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,41 +17,40 @@ use crate::{
     OverrideRequest, PLAN_PATH, PlanReport, PlanRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
 };
 
-/// How long an answer may take that changes the kernel: a round over a large configuration takes seconds, never this
-/// long.
+/// Time limit of requests that change the kernel. A round over a large configuration takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long an answer may take that only looks.
+/// Time limit of requests that only read.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Talks to a running daemon. Each request is a connection of its own.
+/// Client of a running daemon. Each request opens a connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
 }
 
-/// A request without an answer to show. [`ClientError::hint`] says what to do.
+/// A request that failed. [`ClientError::hint`] says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// Nothing listens on the socket.
     #[error("sluiced is not running, or its socket is elsewhere: connect {}", .0.display())]
     NotRunning(PathBuf, #[source] io::Error),
-    /// The socket's mode keeps us out.
+    /// The mode of the socket does not permit it.
     #[error("not allowed to talk to sluiced: connect {}", .0.display())]
     NotAllowed(PathBuf, #[source] io::Error),
     /// Any other failure to connect.
     #[error("connect {}", .0.display())]
     Connect(PathBuf, #[source] io::Error),
-    /// The connection broke.
+    /// The connection failed after it was established.
     #[error("{0} {path} at {socket}", path = .1, socket = .2.display())]
     Exchange(Method, &'static str, PathBuf, #[source] hyper::Error),
-    /// No answer in time.
-    #[error("sluiced is there, but does not answer: no answer to {0} {1} within {limit} s", limit = .2.as_secs())]
+    /// No response within the time limit.
+    #[error("sluiced does not respond: no response to {0} {1} within {limit} s", limit = .2.as_secs())]
     TimedOut(Method, &'static str, Duration),
-    /// An answer that this version does not understand.
-    #[error("unexpected answer to {0} {1}")]
+    /// The response is not what this version expects.
+    #[error("unexpected response to {0} {1}")]
     Answer(Method, &'static str, #[source] serde_json::Error),
-    /// The daemon says no.
+    /// The daemon refused the request.
     #[error("{}", .0.error)]
     Refused(ErrorReply),
 }
@@ -60,19 +59,15 @@ impl ClientError {
     /// What to do about it.
     pub fn hint(&self) -> &str {
         match self {
-            ClientError::NotRunning(..) => {
-                "start it: systemctl start sluiced, or name the socket with --socket"
-            }
-            ClientError::NotAllowed(..) => "be root, or join the group that control.group names",
-            ClientError::Connect(..) => "name the control socket of sluiced with --socket",
-            ClientError::Exchange(..) => {
-                "sluiced may have ended: see its log, journalctl -u sluiced, and try again"
-            }
+            ClientError::NotRunning(..) => "start it with systemctl start sluiced, or set --socket",
+            ClientError::NotAllowed(..) => "run as root, or join the group in control.group",
+            ClientError::Connect(..) => "set --socket to the control socket of sluiced",
+            ClientError::Exchange(..) => "sluiced may have stopped: see journalctl -u sluiced, and try again",
             ClientError::TimedOut(..) => {
-                "it is busy or stuck: see its log, journalctl -u sluiced; traffic goes on without it"
+                "it is busy or hangs: see journalctl -u sluiced; established rules keep serving traffic"
             }
             ClientError::Answer(..) => {
-                "use sluice and sluiced of the same version: after an upgrade, systemctl restart sluiced"
+                "use the same version of sluice and sluiced: after an upgrade, systemctl restart sluiced"
             }
             ClientError::Refused(reply) => &reply.hint,
         }
@@ -85,35 +80,35 @@ impl Client {
         Client { socket: socket.into() }
     }
 
-    /// The socket it talks to.
+    /// The path of the socket.
     pub fn socket(&self) -> &Path {
         &self.socket
     }
 
-    /// State of the daemon, with connection counts read from the kernel now.
+    /// Status of the daemon, with connection counts that are read from the kernel now.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.request(Method::GET, STATUS_PATH, None, Bytes::new(), LOOK_TIMEOUT).await
     }
 
-    /// Live connections of all services, of one, or of one backend, as the kernel tracks them now.
+    /// Live connections of all services, of one, or of one backend, read from conntrack now.
     pub async fn connections(&self, query: &ConnectionsQuery) -> Result<Connections, ClientError> {
         let query = serde_urlencoded::to_string(query).expect("keys are words, values text and numbers");
         self.request(Method::GET, CONNECTIONS_PATH, Some(query), Bytes::new(), LOOK_TIMEOUT).await
     }
 
-    /// What a reload would change in the kernel if the daemon's file had these texts; `None`: as it is.
+    /// The changes that a reload would make if the daemon's file had these texts; `None` for the file as it is.
     pub async fn plan(&self, request: Option<&PlanRequest>) -> Result<PlanReport, ClientError> {
         let body = request.map(|request| serde_json::to_vec(request).expect("texts are valid JSON"));
         self.request(Method::POST, PLAN_PATH, None, body.unwrap_or_default().into(), LOOK_TIMEOUT).await
     }
 
-    /// Has the daemon read its configuration again, and waits until the kernel has it. A file that
-    /// was not taken is an answer too, with `ok` false.
+    /// Reloads the configuration and waits until it is applied. A refused file is a reply with `ok` false, not an
+    /// error.
     pub async fn reload(&self) -> Result<ReloadStatus, ClientError> {
         self.request(Method::POST, RELOAD_PATH, None, Bytes::new(), TIMEOUT).await
     }
 
-    /// Says something of a backend, and waits until the kernel has it.
+    /// Overrides the admin state or the weight of a backend, and waits until it is applied.
     pub async fn set_override(&self, request: &OverrideRequest) -> Result<OverrideReply, ClientError> {
         let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
         self.request(Method::POST, OVERRIDE_PATH, None, body.into(), TIMEOUT).await
@@ -174,7 +169,7 @@ async fn exchange(
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
     };
-    // The connection moves the bytes; it ends when the sender is dropped, after the answer.
+    // The connection future moves the bytes; it ends when the sender is dropped, after the response.
     tokio::try_join!(answer, connection).map(|(answer, ())| answer)
 }
 
@@ -185,12 +180,12 @@ mod tests {
 
     use super::*;
 
-    /// Asks for a reload of a daemon that answers `response`.
+    /// Sends a reload to a daemon that responds with `response`.
     async fn ask_a_daemon_that_says(response: &'static str) -> (Result<ReloadStatus, ClientError>, String) {
         ask(response, async |client| client.reload().await).await
     }
 
-    /// Answers one connection with `response`, whatever is asked, and returns what was asked.
+    /// Responds to one connection with `response`; returns the result and the request.
     async fn ask<T>(
         response: &'static str,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
@@ -242,7 +237,7 @@ mod tests {
             let (reply, asked) = ask(response, async |client| client.connections(&query).await).await;
             assert_eq!(reply.unwrap().total, 53211);
             assert!(asked.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{asked}");
-            // What the other side's decoder makes of it.
+            // The daemon decodes it to the same query.
             let sent = path.split_once('?').map_or("", |(_, query)| query);
             assert_eq!(serde_urlencoded::from_str::<ConnectionsQuery>(sent).unwrap(), query);
         }
@@ -272,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn answer_that_is_no_json_or_breaks_off_is_an_error_with_the_request() {
         let (reply, _) = ask_a_daemon_that_says("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello").await;
-        assert_eq!(reply.unwrap_err().to_string(), "unexpected answer to POST /api/v1/reload");
+        assert_eq!(reply.unwrap_err().to_string(), "unexpected response to POST /api/v1/reload");
         let (reply, _) = ask_a_daemon_that_says("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello").await;
         assert!(reply.unwrap_err().to_string().starts_with("POST /api/v1/reload at /"));
     }
@@ -283,7 +278,7 @@ mod tests {
         let socket = dir.path().join("sock");
         let _silent = UnixListener::bind(&socket).unwrap();
         let error = Client::new(&socket).plan(None).await.unwrap_err();
-        let told = "sluiced is there, but does not answer: no answer to POST /api/v1/plan within 15 s";
+        let told = "sluiced does not respond: no response to POST /api/v1/plan within 15 s";
         assert_eq!(error.to_string(), told);
     }
 
@@ -294,9 +289,9 @@ mod tests {
         for _ in 0..2 {
             let error = Client::new(&socket).status().await.unwrap_err();
             assert!(matches!(error, ClientError::NotRunning(..)), "{error:?}");
-            let hint = "start it: systemctl start sluiced, or name the socket with --socket";
+            let hint = "start it with systemctl start sluiced, or set --socket";
             assert_eq!(error.hint(), hint);
-            // The second time: the file is there, nobody listens.
+            // The second time the file exists, but nothing listens.
             drop(std::os::unix::net::UnixListener::bind(&socket));
         }
         let error = Client::new(dir.path()).status().await.unwrap_err();

@@ -4,30 +4,30 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// Which connections: the query of `GET /api/v1/connections?service=web&backend=web1&limit=100`.
+/// Query of `GET /api/v1/connections?service=web&backend=web1&limit=100`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionsQuery {
-    /// Those of this service; absent: of all.
+    /// Only those of this service; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// Those of this backend of that service; absent: of all its backends.
+    /// Only those of this backend of the service; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
-    /// Most connections in the answer; absent: 1000.
+    /// Maximum of connections in the response; absent: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }
 
-/// Answer to it.
+/// Response to a [`ConnectionsQuery`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
-    /// How many there are.
+    /// Number of all connections that match.
     pub total: u64,
-    /// Some of them, at most as many as were asked for, by service, backend and client.
+    /// At most `limit` of them, sorted by service, backend and client.
     pub connections: Vec<Connection>,
 }
 
-/// A flow that the kernel tracks and that one of our services took.
+/// A conntrack flow of one of our services.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connection {
     /// The service's name.
@@ -36,18 +36,18 @@ pub struct Connection {
     pub backend: String,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// Who opened it.
+    /// Address and port of the client.
     pub client: SocketAddr,
-    /// What the client addressed.
+    /// Destination that the client used.
     pub listener: SocketAddr,
-    /// Whom the backend sees: the client, or who stands in for it.
+    /// Source that the backend sees: the client, or the translated address.
     pub source: SocketAddr,
-    /// Where the backend is.
+    /// Address and port of the backend.
     pub address: SocketAddr,
     /// TCP state as conntrack names it, in lower case with hyphens: `syn-sent`, `established`, `time-wait`;
     /// of other protocols `unreplied` or `replied`.
     pub state: String,
-    /// Seconds until the kernel forgets it, if no packet comes.
+    /// Remaining conntrack timeout, in seconds.
     pub expires: u32,
     /// Bytes from the client; `null`: not counted (`http.accounting`).
     pub bytes_in: Option<u64>,

@@ -1,51 +1,51 @@
-//! What happened lately.
+//! Recent events.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Something that an operator should know of; events of the last hour are kept.
+/// A recent event; the daemon keeps those of the last hour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When.
+    /// Time of the event.
     pub at: Timestamp,
-    /// What it was about.
+    /// What happened.
     pub kind: EventKind,
-    /// How bad it is.
+    /// How severe it is.
     pub severity: Severity,
-    /// Service that it is about; `null`: all of them, or none.
+    /// The service; `null`: all, or none.
     pub service: Option<String>,
-    /// Backend of that service; `null`: all of them.
+    /// The backend of that service; `null`: all.
     pub backend: Option<String>,
-    /// One line for people: `unhealthy: connect 10.0.2.12:8080: connection refused, 3 of 3`.
+    /// One line of text: `unhealthy: connect 10.0.2.12:8080: connection refused, 3 of 3`.
     pub text: String,
 }
 
-/// What an event is about.
+/// Kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventKind {
     /// The daemon started.
     Start,
-    /// The configuration was read again, or could not be.
+    /// The configuration was reloaded, or the reload failed.
     Reload,
-    /// Health of a backend.
+    /// The health of a backend changed.
     Health,
-    /// What an operator said of a backend.
+    /// An operator changed a backend.
     Operator,
-    /// Somebody else changed the table.
+    /// Another process changed the table.
     Foreign,
-    /// The kernel could not be made equal to the configuration, or was again.
+    /// The kernel could not be made to match the configuration, or matches again.
     Sync,
 }
 
-/// How bad an event is.
+/// Severity of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Good, or as somebody wanted it.
+    /// Expected.
     Info,
-    /// It may become bad.
+    /// It may become an error.
     Warning,
-    /// Clients may notice.
+    /// Clients may be affected.
     Error,
 }

@@ -1,28 +1,28 @@
-//! Status as it changes.
+//! Changes of the status.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{Event, HostStatus, ReloadStatus, ServiceStatus, StateStatus, TableStatus};
 
-/// What has become different since the event before. What is `null` has not.
+/// Changes since the previous event; `null`: unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Changes {
-    /// When it was looked at.
+pub struct StatusChanges {
+    /// Time when the status was collected.
     pub at: Timestamp,
-    /// Services that are new or different, whole.
+    /// New and changed services, whole.
     pub services: Vec<ServiceStatus>,
-    /// Names of services that are gone.
+    /// Names of removed services.
     pub gone: Vec<String>,
-    /// What came of the last reload.
+    /// Result of the last reload.
     pub reload: Option<ReloadStatus>,
-    /// What is in the kernel.
+    /// The table in the kernel.
     pub table: Option<TableStatus>,
-    /// What all of this machine shares.
+    /// Resources of the host.
     pub host: Option<HostStatus>,
-    /// What a restart will know.
+    /// Saved state.
     #[serde(default)]
     pub state: Option<StateStatus>,
-    /// What happened since.
+    /// Events since the previous one.
     pub events: Vec<Event>,
 }

@@ -1,37 +1,36 @@
-//! What would change in the kernel, and why.
+//! Plans: what a reload would change in the kernel, and why.
 
 use serde::{Deserialize, Serialize};
 
-/// Body of `POST /api/v1/plan`: the texts of a configuration that is not the daemon's file. Without a body the daemon
-/// reads its own file again.
+/// Body of `POST /api/v1/plan`: a configuration as text. Without a body, the daemon plans a reload of its own file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRequest {
-    /// The file.
+    /// The main file.
     pub file: FileText,
-    /// The files behind each of its `include` patterns.
+    /// The files of each `include` pattern.
     #[serde(default)]
     pub includes: Vec<IncludeTexts>,
 }
 
-/// The files behind one `include` pattern, in order.
+/// The files of one `include` pattern, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncludeTexts {
-    /// The pattern, as the file has it.
+    /// The pattern, as it is in the main file.
     pub pattern: String,
     /// The files.
     pub files: Vec<FileText>,
 }
 
-/// A file by its text.
+/// A file as text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileText {
-    /// The name that it has in messages.
+    /// The path for messages.
     pub path: String,
-    /// What it holds.
+    /// The YAML text.
     pub text: String,
 }
 
-/// A plan: what a reload would do to the kernel.
+/// The changes that a reload would make.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanReport {
     /// Objects (sets, chains, rules, elements) to add.
@@ -40,28 +39,28 @@ pub struct PlanReport {
     pub changed: usize,
     /// Objects to remove.
     pub removed: usize,
-    /// Commits in order; empty: nothing to do.
+    /// Commits in order; empty if nothing would change.
     pub batches: Vec<PlanBatch>,
-    /// The same for people, in lines.
+    /// The plan as text for people.
     pub text: String,
 }
 
-/// The steps of one commit.
+/// One commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanBatch {
     /// `prepare`, `switch` or `retire`.
     pub purpose: String,
-    /// In order.
+    /// Steps in order.
     pub steps: Vec<PlanStep>,
 }
 
-/// One step.
+/// One step of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanStep {
     /// The nft command.
     pub step: String,
-    /// The service that it is for; `null`: several.
+    /// The service that needs it; `null`: several.
     pub service: Option<String>,
-    /// What was found in the kernel.
+    /// The reason.
     pub why: String,
 }

@@ -1,4 +1,4 @@
-//! The state of the daemon, its services and what it has in the kernel.
+//! Status of the daemon, its services, and the table in the kernel.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::Event;
 
-/// Everything `sluice status` shows.
+/// The status that `sluice status` shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Services by name.
     pub services: Vec<ServiceStatus>,
-    /// What came of the last reload, or of the start.
+    /// Result of the last reload, or of the start.
     pub reload: ReloadStatus,
-    /// What is in the kernel.
+    /// The table in the kernel.
     pub table: TableStatus,
-    /// What all of this machine shares.
+    /// Resources of the host.
     #[serde(default)]
     pub host: HostStatus,
-    /// What happened in the last hour, oldest first; of very much the latest.
+    /// Events of the last hour, oldest first; truncated to the most recent.
     #[serde(default)]
     pub events: Vec<Event>,
-    /// Who answers.
+    /// The daemon.
     pub daemon: DaemonStatus,
-    /// What a restart will know.
+    /// Saved state.
     #[serde(default)]
     pub state: StateStatus,
 }
@@ -34,30 +34,30 @@ pub struct Status {
 pub struct ServiceStatus {
     /// Its name.
     pub name: String,
-    /// Where it is reached: `203.0.113.10:80/tcp`.
+    /// Listeners as text: `203.0.113.10:80/tcp`.
     pub listeners: Vec<String>,
     /// `round-robin`, `random`, `source-hash`, `maglev` or `least-connections`.
     pub scheduler: String,
-    /// What a new connection meets.
+    /// What happens to new connections.
     pub state: ServiceState,
-    /// Packets that its guard dropped, by reason: `denied`, `not-allowed`, `client-rate`, `client-connections`,
-    /// `rate`, `invalid`; and `clients-full`, those whose client there was no room to remember. What never happened, or what the file does not ask for any
-    /// more, is left out.
+    /// Packets that the guard dropped, by reason: `denied`, `not-allowed`, `client-rate`, `client-connections`,
+    /// `rate`, `invalid`, and `clients-full` for clients that found no room in the table of clients. Reasons without a
+    /// packet, or that the file does not enable any more, are left out.
     #[serde(default)]
     pub dropped: BTreeMap<String, u64>,
-    /// Who serves, in file order.
+    /// Backends in file order.
     pub backends: Vec<BackendStatus>,
 }
 
-/// What a new connection to a service meets.
+/// What happens to new connections of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceState {
-    /// A backend.
+    /// A backend gets them.
     Up,
-    /// A reject, for want of an eligible backend.
+    /// They are rejected, as no backend is eligible.
     Empty,
-    /// Nothing of ours: as if the service were absent.
+    /// They are not handled, as if the service did not exist.
     Disabled,
 }
 
@@ -66,20 +66,19 @@ pub enum ServiceState {
 pub struct BackendStatus {
     /// Its name, unique in the service.
     pub name: String,
-    /// `address:port` as in the file; the address alone when it keeps the listener's port.
+    /// `address:port` as in the file; only the address if the backend keeps the listener's port.
     pub address: String,
-    /// What was observed.
+    /// Observed health.
     pub health: Health,
-    /// What is wanted.
+    /// Wanted state.
     pub admin: Admin,
-    /// Whether health and admin state let it take new flows.
+    /// Whether health and admin state permit new flows.
     pub eligible: bool,
-    /// Weight in force.
+    /// Effective weight.
     pub weight: u16,
-    /// Fraction of its IP version's new connections it gets, 0 to 1.
+    /// Fraction of new connections of its IP version, 0 to 1.
     pub share: f64,
-    /// New connections over all listeners; never goes backwards, over restarts neither, as long as the backend is in the
-    /// file.
+    /// New connections over all listeners. Monotonic, also across restarts, while the backend is in the file.
     pub connections_total: u64,
     /// Live connections; `null`: not counted.
     pub active: Option<u64>,
@@ -89,62 +88,62 @@ pub struct BackendStatus {
     /// Bytes to clients; `null`: not counted.
     #[serde(default)]
     pub bytes_out: Option<u64>,
-    /// Fraction of the source ports in use that the balancer has for connections to it, of all services, 0 to 1; `null`:
-    /// not counted, or it sees the clients' own.
+    /// Fraction of the balancer's source ports to this backend that are in use, by all services, 0 to 1; `null`: not
+    /// counted, or the backend sees the clients' own.
     #[serde(default)]
     pub source_ports: Option<f64>,
-    /// Most live connections that it is given new ones beside; `null`: any number.
+    /// Live connections from which it gets no new ones; `null`: no limit.
     #[serde(default)]
     pub max_connections: Option<u32>,
-    /// Whether it has that many and gets no new ones.
+    /// Whether `max_connections` is reached, so that it gets no new ones.
     #[serde(default)]
     pub full: bool,
-    /// Whether it serves only when others cannot.
+    /// Whether it serves only while too few other backends are eligible.
     #[serde(default)]
     pub backup: bool,
     /// When health, admin state or eligibility last changed.
     pub since: Timestamp,
-    /// The last probe; `null`: there was none.
+    /// The last probe; `null`: none yet.
     pub last_probe: Option<ProbeStatus>,
-    /// What an operator changed at run time; `null`: nothing.
+    /// The override of an operator; `null`: none.
     #[serde(rename = "override")]
     pub overridden: Option<Override>,
 }
 
-/// Fraction of source ports in use from which it is time to do something.
+/// Fraction of source ports in use above which more addresses are needed.
 pub const SOURCE_PORTS_SCARCE: f64 = 0.8;
 
-/// What an operator said of a backend.
+/// What an operator changed at run time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
-    /// `drain` or `disabled`; `null`: nothing.
+    /// `drain` or `disabled`; `null`: unchanged.
     pub admin: Option<Admin>,
-    /// Weight instead of the file's; `null`: the file's.
+    /// Weight; `null`: that of the file.
     pub weight: Option<u16>,
-    /// Who said so last: user id.
+    /// User id of the operator who changed it last.
     pub uid: u32,
-    /// When.
+    /// Time of the last change.
     pub since: Timestamp,
 }
 
 /// The last probe of a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProbeStatus {
-    /// What it says of the backend; `null`: nothing, for it could not be made.
+    /// Whether it succeeded; `null`: it could not run, for a reason on this host.
     pub ok: Option<bool>,
-    /// When it ended.
+    /// Time when it ended.
     pub at: Timestamp,
-    /// Milliseconds that it took.
+    /// Duration in milliseconds.
     pub took_ms: f64,
-    /// What was tried and what came of it: `connect 10.0.2.12:8080: connection refused`.
+    /// The attempt and its result: `connect 10.0.2.12:8080: connection refused`.
     pub detail: String,
-    /// How many ended like it in a row, at most `needed`.
+    /// Consecutive results like this one, at most `needed`.
     pub count: u16,
-    /// How many in a row change the backend's health.
+    /// Consecutive results that change the health.
     pub needed: u16,
 }
 
-/// Observed state of a backend.
+/// Observed health of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
@@ -160,16 +159,16 @@ pub enum Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Admin {
-    /// Takes new flows.
+    /// New flows are allowed.
     Enabled,
-    /// No new flows, established ones finish.
+    /// No new flows; established ones finish.
     Drain,
-    /// As if it were not there.
+    /// As if it were not in the file.
     Disabled,
 }
 
 impl Admin {
-    /// As in JSON.
+    /// The keyword in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Admin::Enabled => "enabled",
@@ -179,44 +178,43 @@ impl Admin {
     }
 }
 
-/// What came of the last time the configuration was read.
+/// Result of the last reload, or of the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReloadStatus {
-    /// When.
+    /// Time of the reload.
     pub at: Timestamp,
-    /// Whether the kernel was made equal to that file, and read back.
+    /// Whether the file was applied and verified.
     pub ok: bool,
-    /// Why not, one line each: `FILE:LINE:COL: error: WHAT (FIX)`, or what the kernel refused.
+    /// Why not, one line each: `FILE:LINE:COL: error: WHAT (FIX)`, or the error of the kernel.
     pub problems: Vec<String>,
-    /// What the file could do better, in the same form.
+    /// Warnings about the file, in the same form.
     pub warnings: Vec<String>,
-    /// One line for people: what changed in the kernel, or which configuration is in force instead.
+    /// One line of text: what changed in the kernel, or which configuration is still in force.
     pub summary: String,
-    /// How often the configuration was read, the start included.
+    /// Number of loads of the configuration, including the start.
     pub generation: u64,
 }
 
-/// What is in the kernel.
+/// The table in the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableStatus {
-    /// Family and name, as nft writes them.
+    /// Family and name, as in nft.
     pub name: String,
     /// Whether it exists.
     pub present: bool,
-    /// Its flags, `owner` and `persist`, as nft calls them.
+    /// Flags, `owner` and `persist`, as in nft.
     #[serde(default)]
     pub flags: Vec<String>,
-    /// Whether the last round ended with the kernel equal to the configuration.
+    /// Whether the last round ended with a table that matches the configuration.
     pub synced: bool,
     /// Why not.
     pub error: Option<String>,
-    /// What still differed after the table was repaired, as steps in nft syntax with `+`, `-` and `~`; of very many
-    /// the first.
+    /// Differences that remain after a repair, as steps in nft syntax with `+`, `-` and `~`; truncated.
     #[serde(default)]
     pub differences: Vec<String>,
-    /// When the next attempt is due, while not synced.
+    /// Time of the next retry, while not synced.
     pub retry_at: Option<Timestamp>,
-    /// Enabled services in force.
+    /// Enabled services.
     pub services: usize,
     /// Sets and maps.
     pub sets: usize,
@@ -224,66 +222,66 @@ pub struct TableStatus {
     pub chains: usize,
     /// Elements of all sets.
     pub elements: usize,
-    /// When we last changed it; `null`: not since the daemon started.
+    /// Time of our last commit; `null`: none since the daemon started.
     pub last_commit: Option<Timestamp>,
     /// Rounds since the daemon started.
     pub rounds: u64,
-    /// What others did to it since then.
+    /// Changes of the table by other processes since the daemon started.
     #[serde(default)]
     pub foreign_changes: ForeignChanges,
 }
 
-/// Commits by others that touched the table.
+/// Changes of the table by other processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignChanges {
-    /// How many.
+    /// Number of commits.
     pub total: u64,
-    /// The last one; `null`: there was none.
+    /// The last one; `null`: none.
     pub last: Option<ForeignChange>,
 }
 
-/// A commit by somebody else.
+/// A commit of another process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignChange {
-    /// When we heard of it.
+    /// Time when the daemon was notified.
     pub at: Timestamp,
-    /// Name of the process that sent it, as the kernel has it.
+    /// Name of the process, from the kernel.
     pub process: String,
-    /// Its id.
+    /// Process id.
     pub pid: u32,
 }
 
-/// What all of this machine shares.
+/// Resources of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostStatus {
-    /// Entries of the connection tracking table; `null`: not known.
+    /// Entries in conntrack; `null`: unknown.
     pub conntrack_entries: Option<u64>,
-    /// How many there can be; `null`: not known.
+    /// Maximum of entries; `null`: unknown.
     pub conntrack_max: Option<u64>,
 }
 
-/// The daemon that answers.
+/// The daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStatus {
     /// Its version.
     pub version: String,
-    /// Its process id.
+    /// Process id.
     pub pid: u32,
-    /// When it started.
+    /// Time of the start.
     pub started: Timestamp,
-    /// The configuration file. Bytes of its path that are no UTF-8 are replaced.
+    /// The configuration file. Bytes that are not UTF-8 are replaced.
     pub config: String,
     /// The control socket.
     pub socket: String,
 }
 
-/// Where the daemon keeps what a restart needs: overrides, health, totals, and old values of sysctls.
+/// Saved state: overrides, health, totals, and previous values of sysctls.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateStatus {
     /// The directory.
     pub directory: String,
-    /// Why some of it is not there, one line a file: `write /run/sluice/backends.json: No space left on device (os error
-    /// 28)`. It is tried again. Empty: all of it is there.
+    /// Files that are not up to date, one line each: `write /run/sluice/backends.json: No space left on device (os
+    /// error 28)`. The daemon retries. Empty: all are saved.
     #[serde(default)]
     pub problems: Vec<String>,
 }

@@ -8,6 +8,7 @@
 
 mod document;
 mod endpoint;
+mod file;
 mod guard;
 mod hash;
 mod health;
@@ -16,7 +17,7 @@ mod parse;
 mod problem;
 mod read;
 mod schema;
-mod source;
+
 mod texts;
 mod validate;
 mod values;
@@ -27,10 +28,10 @@ use std::path::{Path, PathBuf};
 
 use sluice_core::model::Config;
 
+pub use file::{Included, MAX_FILE_SIZE, SourceFile};
 pub use parse::parse;
 pub use problem::{Fault, Problem, Severity, nearest};
 pub use schema::schema;
-pub use source::{Included, MAX_FILE_SIZE, Source};
 pub use texts::Texts;
 
 /// The default path of the configuration.
@@ -51,8 +52,8 @@ pub struct Loaded {
 /// All problems, including warnings: those of the main file first, then those of included files in the order of
 /// inclusion, each in file order. At least one is an error.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    let main = Source::read(path).map_err(|problem| vec![problem])?;
-    parse(main, |pattern| source::include(path, pattern))
+    let main = SourceFile::read(path).map_err(|problem| vec![problem])?;
+    parse(main, |pattern| file::include(path, pattern))
 }
 
 /// As [`load`], and returns the text of the files.
@@ -60,10 +61,10 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// As [`load`].
 pub fn load_texts(path: &Path) -> Result<(Loaded, Texts), Vec<Problem>> {
-    let main = Source::read(path).map_err(|problem| vec![problem])?;
+    let main = SourceFile::read(path).map_err(|problem| vec![problem])?;
     let texts = RefCell::new(Texts { main: main.clone(), included: Default::default() });
     let loaded = parse(main, |pattern| {
-        let included = source::include(path, pattern)?;
+        let included = file::include(path, pattern)?;
         let read = included.iter().filter_map(|source| source.as_ref().ok()).cloned().collect();
         texts.borrow_mut().included.insert(pattern.to_owned(), read);
         Ok(included)
@@ -76,5 +77,5 @@ pub fn load_texts(path: &Path) -> Result<(Loaded, Texts), Vec<Problem>> {
 /// # Errors
 /// The file cannot be read, or is not YAML.
 pub fn control_socket(path: &Path) -> Result<Option<PathBuf>, Problem> {
-    parse::control_socket(Source::read(path)?)
+    parse::control_socket(SourceFile::read(path)?)
 }

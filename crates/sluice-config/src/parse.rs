@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use serde::de::DeserializeSeed;
 
 use crate::document::{Main, Snippet};
+use crate::file::{Included, SourceFile};
 use crate::problem::{Fault, Position, Problem, Severity};
 use crate::read::{FromYaml, Given, Many, Seed};
-use crate::source::{Included, Source};
 use crate::values::PathPattern;
 use crate::yaml_path::{Finding, Findings, Here, YamlPath};
 use crate::{Loaded, outline, validate};
@@ -18,7 +18,7 @@ use crate::{Loaded, outline, validate};
 ///
 /// # Errors
 /// As [`load`](crate::load).
-pub fn parse(main: Source, include: impl Fn(&str) -> Included) -> Result<Loaded, Vec<Problem>> {
+pub fn parse(main: SourceFile, include: impl Fn(&str) -> Included) -> Result<Loaded, Vec<Problem>> {
     let findings = Findings::default();
     let mut files = vec![File::new(main)];
     let here = Here::root(&findings, 0);
@@ -49,7 +49,7 @@ pub fn parse(main: Source, include: impl Fn(&str) -> Included) -> Result<Loaded,
 }
 
 /// The control socket of a file, even if the rest of the file is invalid; `None` if it sets none.
-pub(crate) fn control_socket(main: Source) -> Result<Option<PathBuf>, Problem> {
+pub(crate) fn control_socket(main: SourceFile) -> Result<Option<PathBuf>, Problem> {
     let findings = Findings::default();
     let mut file = File::new(main);
     let main: Option<Main> = file.read(&Here::root(&findings, 0));
@@ -67,7 +67,7 @@ fn included(
     here: &Here<'_>,
     patterns: Given<Many<PathPattern>>,
     include: impl Fn(&str) -> Included,
-) -> Vec<Result<Source, Problem>> {
+) -> Vec<Result<SourceFile, Problem>> {
     let mut seen = HashSet::new();
     let mut sources = Vec::new();
     for (index, pattern) in patterns.unwrap_or(Many(vec![])).0.into_iter().enumerate() {
@@ -87,12 +87,12 @@ fn included(
 
 /// A file, and the problem if its text is not YAML.
 struct File {
-    source: Source,
+    source: SourceFile,
     refused: Option<Problem>,
 }
 
 impl File {
-    fn new(mut source: Source) -> Self {
+    fn new(mut source: SourceFile) -> Self {
         // The two parsers treat a byte order mark differently.
         if source.text.starts_with('\u{feff}') {
             source.text.drain(..'\u{feff}'.len_utf8());
@@ -101,7 +101,7 @@ impl File {
     }
 
     fn refused(problem: Problem) -> Self {
-        let source = Source { path: problem.file.clone(), text: String::new() };
+        let source = SourceFile { path: problem.file.clone(), text: String::new() };
         File { source, refused: Some(problem) }
     }
 

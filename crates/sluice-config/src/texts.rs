@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use crate::file::SourceFile;
 use crate::problem::{Fault, Problem, quoted};
-use crate::source::Source;
 use crate::{Loaded, parse};
 
 /// The text of the main file and of the included files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Texts {
     /// The main file.
-    pub main: Source,
+    pub main: SourceFile,
     /// The files of each `include` pattern, in order.
-    pub included: BTreeMap<String, Vec<Source>>,
+    pub included: BTreeMap<String, Vec<SourceFile>>,
 }
 
 impl Texts {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use sluice_config::{Source, parse};
+use sluice_config::{SourceFile, parse};
 
 /// Longer files only say more of the same.
 const LENGTH: usize = 4000;
@@ -21,7 +21,7 @@ proptest! {
         for (from, to, put, how) in damage {
             harm(&mut text, &other, from, to, put, how);
         }
-        let source = Source { path: "damaged.yaml".into(), text };
+        let source = SourceFile { path: "damaged.yaml".into(), text };
         if let Err(problems) = parse(source, |_| Ok(vec![])) {
             prop_assert!(!problems.is_empty());
             for line in problems.iter().map(ToString::to_string) {

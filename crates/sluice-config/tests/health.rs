@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sluice_config::{Source, parse};
+use sluice_config::{SourceFile, parse};
 use sluice_core::model::{Service, Services};
 
 fn services(text: &str) -> Services {
-    let main = Source { path: "sluice.yaml".into(), text: text.to_owned() };
+    let main = SourceFile { path: "sluice.yaml".into(), text: text.to_owned() };
     match parse(main, |_| Ok(vec![])) {
         Ok(loaded) => std::sync::Arc::unwrap_or_clone(loaded.config.services),
         Err(problems) => panic!("{problems:#?}"),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_config::{MAX_FILE_SIZE, Source, load, parse};
+use sluice_config::{MAX_FILE_SIZE, SourceFile, load, parse};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -47,7 +47,7 @@ fn examples_of_the_pages_load() {
             page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
         assert!(examples.len() > 3);
         for example in examples {
-            let main = Source { path: "example.yaml".into(), text: example.to_owned() };
+            let main = SourceFile { path: "example.yaml".into(), text: example.to_owned() };
             if let Err(problems) = parse(main, |_| Ok(vec![])) {
                 panic!("{problems:#?}\n{example}");
             }
@@ -74,7 +74,7 @@ fn every_key_is_in_the_example_and_in_the_reference() {
     for place in places {
         // A key like no other makes the message list those there are.
         let text = place.replace("???", "qqqqqqqqqqqq");
-        let problems = parse(Source { path: "x".into(), text }, |_| Ok(vec![])).unwrap_err();
+        let problems = parse(SourceFile { path: "x".into(), text }, |_| Ok(vec![])).unwrap_err();
         let known = problems.iter().find_map(|problem| problem.fix.strip_prefix("known: ")).unwrap();
         for key in known.split(", ") {
             assert!(example.contains(&format!("{key}:")), "{key} is not in config/sluice.yaml");

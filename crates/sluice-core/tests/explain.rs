@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_config::Source;
+use sluice_config::SourceFile;
 use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_core::model::{InForce, Reason, Services};
 use sluice_core::pool;
@@ -18,7 +18,7 @@ struct Case {
 
 impl Case {
     fn new(text: &str) -> Self {
-        let main = Source { path: "case.yaml".into(), text: text.into() };
+        let main = SourceFile { path: "case.yaml".into(), text: text.into() };
         let loaded =
             sluice_config::parse(main, |_| Ok(vec![])).unwrap_or_else(|problems| panic!("{problems:?}"));
         let services = loaded.config.services.as_ref().clone();

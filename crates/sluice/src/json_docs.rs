@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, to_value};
 use sluice_api::{
-    Admin, BackendStatus, Change, Changes, Connection, Connections, ErrorReply, Event, EventKind, FileText,
-    ForeignChanges, Health, HostStatus, IncludeTexts, Override, OverrideRequest, PlanRequest, ProbeStatus,
-    ReloadStatus, ServiceState, Severity, Status, TableStatus, Timestamp,
+    Admin, BackendStatus, Connection, Connections, ErrorReply, Event, EventKind, FileText, ForeignChanges,
+    Health, HostStatus, IncludeTexts, Override, OverrideChange, OverrideRequest, PlanRequest, ProbeStatus,
+    ReloadStatus, ServiceState, Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
 
 use crate::commands::{apply, check, explain, plan, render};
@@ -179,10 +179,10 @@ fn connections() -> Connections {
     Connections { total: 53_211, connections: vec![connection(None), connection(Some(1))] }
 }
 
-fn changes() -> [Changes; 2] {
+fn changes() -> [StatusChanges; 2] {
     let Status { services, reload, table, host, state, events, .. } = full();
-    let nothing = Changes::default();
-    let all = Changes {
+    let nothing = StatusChanges::default();
+    let all = StatusChanges {
         at: nothing.at,
         services,
         gone: vec!["old".into()],
@@ -202,8 +202,11 @@ fn keys_that_are_documented_are_those_that_are_printed() {
         reader.object("status", &to_value(value).unwrap());
     }
     let reload: ReloadStatus = status().reload;
-    let request =
-        OverrideRequest { service: "web".into(), backend: "web1".into(), change: Change::Weight(None) };
+    let request = OverrideRequest {
+        service: "web".into(),
+        backend: "web1".into(),
+        change: OverrideChange::Weight(None),
+    };
     let failure = ErrorReply { error: "e".into(), hint: "h".into() };
     reader.object("reload", &to_value(reload).unwrap());
     reader.object("connections", &to_value(connections()).unwrap());

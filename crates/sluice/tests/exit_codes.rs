@@ -90,7 +90,7 @@ fn commands_without_a_daemon_say_what_to_do() {
     let socket = place.0.path().join("sluice.sock");
     let told = format!(
         "sluice: sluiced is not running, or its socket is elsewhere: connect {}: No such file or directory (os error 2) \
-         (start it: systemctl start sluiced, or name the socket with --socket)\n",
+         (start it with systemctl start sluiced, or set --socket)\n",
         socket.display()
     );
     for arguments in [
@@ -118,7 +118,7 @@ fn socket_that_others_may_not_use_says_who_may() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--", "/proc/self/fd/0", "status"]);
     let (_, err) = expect(1, command.stdin(program).env("SLUICE_SOCKET", &socket));
     assert!(err.starts_with("sluice: not allowed to talk to sluiced: connect "), "{err}");
-    assert!(err.ends_with("(be root, or join the group that control.group names)\n"), "{err}");
+    assert!(err.ends_with("(run as root, or join the group in control.group)\n"), "{err}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sluice_config::{Source, parse};
+use sluice_config::{SourceFile, parse};
 use sluice_core::diff::diff;
 use sluice_core::model::{Config, Service};
 use sluice_core::render::render;
@@ -11,7 +11,7 @@ use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
 
 fuzz_target!(|text: &str| {
-    let source = Source { path: "fuzz.yaml".into(), text: text.to_owned() };
+    let source = SourceFile { path: "fuzz.yaml".into(), text: text.to_owned() };
     match parse(source, |_| Ok(vec![])) {
         // Of ports and slots by the thousand nothing new comes.
         Ok(loaded) if elements(&loaded.config) > 10_000 => {}

@@ -6,7 +6,7 @@ mod yaml;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use sluice_config::{Loaded, Problem, Severity, Source, parse};
+use sluice_config::{Loaded, Problem, Severity, SourceFile, parse};
 
 use configuration::config;
 use yaml::{Style, write};
@@ -51,7 +51,7 @@ proptest! {
 }
 
 fn parse_alone(text: &str) -> Result<Loaded, Vec<Problem>> {
-    let main = Source { path: "sluice.yaml".into(), text: text.to_owned() };
+    let main = SourceFile { path: "sluice.yaml".into(), text: text.to_owned() };
     parse(main, |_| Ok(vec![]))
 }
 

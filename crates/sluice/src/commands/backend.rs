@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
-use sluice_api::{Admin, BackendStatus, Change, OverrideReply, OverrideRequest, number};
+use sluice_api::{Admin, BackendStatus, OverrideChange, OverrideReply, OverrideRequest, pluralize};
 use sluiced::fatal::Fatal;
 
 use crate::args::Common;
@@ -89,7 +89,7 @@ impl Backends {
     pub(crate) fn run(&self, common: &Common, admin: Admin) -> Result<ExitCode, Fatal> {
         let mut exit = ExitCode::SUCCESS;
         for backend in &self.backends {
-            if let Err(refused) = change(common, backend, Change::Admin(admin), self.json) {
+            if let Err(refused) = change(common, backend, OverrideChange::Admin(admin), self.json) {
                 output::complain(&format!("sluice: {refused}"));
                 exit = ExitCode::FAILURE;
             }
@@ -100,12 +100,12 @@ impl Backends {
 
 impl Weight {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        change(common, &self.backend, Change::Weight(self.weight.0), self.json)?;
+        change(common, &self.backend, OverrideChange::Weight(self.weight.0), self.json)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<(), Fatal> {
+fn change(common: &Common, named: &Named, change: OverrideChange, json: bool) -> Result<(), Fatal> {
     let socket = common.socket()?;
     let Named { service, backend } = named.clone();
     let what = format!("{service}/{backend}");
@@ -122,7 +122,7 @@ fn change(common: &Common, named: &Named, change: Change, json: bool) -> Result<
         return output::print_json_line(&reply).map(drop);
     }
     let BackendStatus { name, admin, weight, share, active, .. } = &reply.backend;
-    let left = active.map(|active| format!(", {}", number(active as usize, "live connection")));
+    let left = active.map(|active| format!(", {}", pluralize(active as usize, "live connection")));
     output::print(&format!(
         "{}/{name}: {}, weight {weight}, {:.1} % of new connections{}\n",
         named.service,

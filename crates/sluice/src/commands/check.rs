@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use sluice_api::number;
+use sluice_api::pluralize;
 use sluice_config::Problem;
 use sluice_core::model::Config;
 use sluiced::fatal::{Exit, Fatal};
@@ -69,7 +69,7 @@ impl Check {
 /// `2 services, 8 backends`.
 fn counted(config: &Config) -> String {
     let backends = config.services.values().map(|service| service.backends.len()).sum();
-    format!("{}, {}", number(config.services.len(), "service"), number(backends, "backend"))
+    format!("{}, {}", pluralize(config.services.len(), "service"), pluralize(backends, "backend"))
 }
 
 /// A report with everything in it.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use sluice_api::{FileText, IncludeTexts, PlanReport, PlanRequest};
-use sluice_config::{Source, Texts};
+use sluice_config::{SourceFile, Texts};
 use sluice_core::model::{InForce, Services};
 use sluice_core::pool;
 use sluice_nft::Dataplane;
@@ -80,7 +80,8 @@ fn offline(services: &Services) -> Result<PlanReport, Fatal> {
 
 /// What the daemon is asked: the texts of the file, which it may not be able to read.
 fn request(Texts { main, included }: Texts) -> PlanRequest {
-    let text = |Source { path, text }: Source| FileText { path: path.to_string_lossy().into_owned(), text };
+    let text =
+        |SourceFile { path, text }: SourceFile| FileText { path: path.to_string_lossy().into_owned(), text };
     let includes = included
         .into_iter()
         .map(|(pattern, files)| IncludeTexts { pattern, files: files.into_iter().map(text).collect() });

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sluice_api::{ForeignChange, HostStatus, Status, number};
+use sluice_api::{ForeignChange, HostStatus, Status, pluralize};
 
 use super::Look;
 use crate::text::{Paint, age, grouped, percent, safe};
@@ -31,10 +31,10 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
     line(format_args!(
         "kernel  {synced}; table {}{flags}, {changed}: {}, {}, {}, {}",
         table.name,
-        number(table.services, "service"),
-        number(table.sets, "set"),
-        number(table.chains, "chain"),
-        number(table.elements, "element")
+        pluralize(table.services, "service"),
+        pluralize(table.sets, "set"),
+        pluralize(table.chains, "chain"),
+        pluralize(table.elements, "element")
     ));
     let others = &table.foreign_changes;
     if let Some(last) = &others.last {

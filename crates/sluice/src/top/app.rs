@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use sluice_api::{Admin, BackendStatus, Change, OverrideReply, OverrideRequest, Status, Timestamp};
+use sluice_api::{Admin, BackendStatus, OverrideChange, OverrideReply, OverrideRequest, Status, Timestamp};
 
 use super::column::{Column, Row};
 use super::rows::{Place, Sort, row, select};
@@ -202,7 +202,7 @@ impl App {
         if backend.admin == admin {
             self.notice = Some(Ok(format!("{service}/{name}: {} already", admin.as_str())));
         } else {
-            let change = Change::Admin(admin);
+            let change = OverrideChange::Admin(admin);
             self.mode = Mode::Confirm(OverrideRequest { service, backend: name, change });
         }
     }

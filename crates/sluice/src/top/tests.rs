@@ -4,7 +4,8 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::{Terminal, style::Color};
 use sluice_api::{
-    Admin, Change, Health, OverrideReply, OverrideRequest, ProbeStatus, ServiceState, Status, Timestamp,
+    Admin, Health, OverrideChange, OverrideReply, OverrideRequest, ProbeStatus, ServiceState, Status,
+    Timestamp,
 };
 
 use super::app::{App, Effect, Event, Mode};
@@ -14,7 +15,7 @@ use crate::golden::assert_golden;
 use crate::status_text::tests::{at, backend, service, status};
 
 const NO_DAEMON: &str = "sluiced is not running, or its socket is elsewhere: connect /run/sluice/sluice.sock: No such file \
-                         or directory (os error 2) (start it: systemctl start sluiced, or name the socket with --socket)";
+                         or directory (os error 2) (start it with systemctl start sluiced, or set --socket)";
 
 fn now() -> Timestamp {
     at("2025-01-05T00:01:00Z")
@@ -87,7 +88,7 @@ fn selected(app: &App) -> &str {
 }
 
 fn drain(backend: &str) -> OverrideRequest {
-    let change = Change::Admin(Admin::Drain);
+    let change = OverrideChange::Admin(Admin::Drain);
     OverrideRequest { service: "web".into(), backend: backend.into(), change }
 }
 
@@ -253,7 +254,7 @@ fn drain_and_enable_are_done_after_y_only() {
     assert_eq!(app.notice, Some(Ok("dns/ns1: enabled already".into())));
     key(&mut app, KeyCode::End);
     type_keys(&mut app, "e");
-    let enable = OverrideRequest { change: Change::Admin(Admin::Enabled), ..drain("web3") };
+    let enable = OverrideRequest { change: OverrideChange::Admin(Admin::Enabled), ..drain("web3") };
     assert_eq!(key(&mut app, KeyCode::Char('y')), Some(Effect::Override(enable)));
 }
 

@@ -6,7 +6,7 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Table};
-use sluice_api::{Admin, Change, ServiceState, Status, number};
+use sluice_api::{Admin, OverrideChange, ServiceState, Status, pluralize};
 
 use super::app::{App, Mode};
 use super::column::{Column, Row, fit};
@@ -117,7 +117,8 @@ fn parts(app: &App, status: &Status) -> Vec<(String, Option<Paint>)> {
     let not_up = services.iter().filter(|service| service.state != ServiceState::Up).count();
     let backends = || services.iter().flat_map(|service| &service.backends);
     let serving = backends().filter(|backend| backend.eligible).count();
-    parts.push((format!("{}, {} not up", number(services.len(), "service"), grouped(not_up as u64)), None));
+    parts
+        .push((format!("{}, {} not up", pluralize(services.len(), "service"), grouped(not_up as u64)), None));
     let all = grouped(backends().count() as u64);
     parts.push((format!("{} of {all} backends eligible", grouped(serving as u64)), None));
     parts.push((format!("{} new/s", rate(app.rates.sum())), None));
@@ -192,7 +193,7 @@ fn aligned(column: Column, text: String) -> Cell<'static> {
 fn detail(app: &App, colour: bool) -> Vec<Line<'static>> {
     let (text, paint) = match (&app.mode, app.selected()) {
         (Mode::Confirm(request), _) => match request.change {
-            Change::Admin(Admin::Drain) => {
+            OverrideChange::Admin(Admin::Drain) => {
                 ("no new connections; those it has go on".to_owned(), Paint::Warn.into())
             }
             _ => ("it serves as the file says".to_owned(), Paint::Warn.into()),
@@ -226,7 +227,7 @@ fn foot(app: &App, colour: bool) -> Vec<Line<'static>> {
     match (&app.mode, &app.notice) {
         (Mode::Confirm(request), _) => {
             let verb = match request.change {
-                Change::Admin(Admin::Drain) => "drain",
+                OverrideChange::Admin(Admin::Drain) => "drain",
                 _ => "enable",
             };
             let question = format!("{verb} (y/n)? {}/{}", request.service, request.backend);

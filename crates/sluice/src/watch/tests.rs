@@ -3,7 +3,7 @@ use crate::golden::assert_golden;
 use crate::status_text::tests::{at, status};
 
 const NO_DAEMON: &str = "sluiced is not running, or its socket is elsewhere: connect /run/sluice/sluice.sock: No such file \
-                         or directory (os error 2) (start it: systemctl start sluiced, or name the socket with --socket)";
+                         or directory (os error 2) (start it with systemctl start sluiced, or set --socket)";
 
 /// A screen as text; no line is wider than it.
 fn text(watch: &Watch, now: Timestamp, size: (u16, u16)) -> String {

@@ -14,7 +14,7 @@ pub mod request;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, number};
+use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize};
 use sluice_config::{Loaded, Problem};
 use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, BackendKey, Config, Networks, OnStop, ServiceName, Services};
@@ -381,7 +381,7 @@ impl<D: Dataplane> Daemon<D> {
             (Some(error), _) => format!("{}, not in sync: {error}", self.counts()),
             (None, true) => format!("{}, in sync", self.counts()),
             (None, false) => {
-                let problems = number(self.reload.problems.len(), "problem");
+                let problems = pluralize(self.reload.problems.len(), "problem");
                 format!("{}, in sync; reload failed with {problems}", self.counts())
             }
         }
@@ -390,7 +390,7 @@ impl<D: Dataplane> Daemon<D> {
     fn counts(&self) -> String {
         let services = &self.config.services;
         let backends: usize = services.values().map(|service| service.backends.len()).sum();
-        format!("{} with {}", number(services.len(), "service"), number(backends, "backend"))
+        format!("{} with {}", pluralize(services.len(), "service"), pluralize(backends, "backend"))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use sluice_api::{Admin, Change, ErrorReply, EventKind, Override, OverrideReply, OverrideRequest, Severity};
+use sluice_api::{
+    Admin, ErrorReply, EventKind, Override, OverrideChange, OverrideReply, OverrideRequest, Severity,
+};
 use sluice_nft::Dataplane;
 use tracing::info;
 
@@ -28,21 +30,27 @@ impl<D: Dataplane> Daemon<D> {
         let none = Override { admin: None, weight: None, uid, since: now() };
         let said = self.standings.overrides.remove(&key).unwrap_or(none);
         let said = match change {
-            Change::Admin(admin) => Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said },
-            Change::Weight(weight) => Override { weight, ..said },
+            OverrideChange::Admin(admin) => {
+                Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said }
+            }
+            OverrideChange::Weight(weight) => Override { weight, ..said },
         };
         if said.admin.is_some() || said.weight.is_some() {
             self.standings.overrides.insert(key.clone(), Override { uid, since: now(), ..said });
         }
         match change {
-            Change::Admin(admin) => info!("{name}/{backend} set to {} by uid {uid}", admin.as_str()),
-            Change::Weight(Some(weight)) => info!("weight of {name}/{backend} set to {weight} by uid {uid}"),
-            Change::Weight(None) => info!("weight of {name}/{backend} set as in the file by uid {uid}"),
+            OverrideChange::Admin(admin) => info!("{name}/{backend} set to {} by uid {uid}", admin.as_str()),
+            OverrideChange::Weight(Some(weight)) => {
+                info!("weight of {name}/{backend} set to {weight} by uid {uid}")
+            }
+            OverrideChange::Weight(None) => {
+                info!("weight of {name}/{backend} set as in the file by uid {uid}")
+            }
         }
         let text = match change {
-            Change::Admin(admin) => format!("{} by uid {uid}", admin.as_str()),
-            Change::Weight(Some(weight)) => format!("weight {weight} by uid {uid}"),
-            Change::Weight(None) => format!("weight as in the file by uid {uid}"),
+            OverrideChange::Admin(admin) => format!("{} by uid {uid}", admin.as_str()),
+            OverrideChange::Weight(Some(weight)) => format!("weight {weight} by uid {uid}"),
+            OverrideChange::Weight(None) => format!("weight as in the file by uid {uid}"),
         };
         self.events.of(&key, EventKind::Operator, Severity::Info, text);
         self.since.mark(key.clone(), now());

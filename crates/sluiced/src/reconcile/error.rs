@@ -1,7 +1,7 @@
 //! What a round can fail at.
 
 use nix::errno::Errno;
-use sluice_api::number;
+use sluice_api::pluralize;
 use sluice_core::plan::Plan;
 use sluice_core::report::report;
 use sluice_nft::{CommitError, ReadError, Table};
@@ -34,7 +34,7 @@ pub enum Failure {
         port: u32,
     },
     /// It was changed, and then was not what it should be.
-    #[error("verify: table {} is not what was committed: {}", Table::NAME, number(*count, "difference"))]
+    #[error("verify: table {} is not what was committed: {}", Table::NAME, pluralize(*count, "difference"))]
     Differs {
         /// How many steps would make it so.
         count: usize,

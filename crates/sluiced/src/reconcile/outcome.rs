@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sluice_api::number;
+use sluice_api::pluralize;
 use sluice_core::plan::Summary;
 
 /// What a successful round did; `Display` is one line.
@@ -34,7 +34,7 @@ impl fmt::Display for Outcome {
                 write!(
                     f,
                     "({}, switched after {committed:.1} ms, done after {took:.1} ms)",
-                    number(*steps, "step")
+                    pluralize(*steps, "step")
                 )
             }
         }

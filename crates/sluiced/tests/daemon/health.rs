@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sluice_api::{Admin, BackendStatus, Change, Health, ServiceStatus};
+use sluice_api::{Admin, BackendStatus, Health, OverrideChange, ServiceStatus};
 use sluice_nft::Errno;
 use sluice_nft::trace::{Outcome, Packet};
 use tokio::time::sleep;
@@ -245,7 +245,7 @@ async fn service_that_is_renamed_keeps_the_verdicts_and_overrides_of_its_backend
     host.network.only(&[B]);
     host.run(async |daemon| {
         sleep(A_WHILE).await;
-        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
         assert!(daemon.reload_with(&web().replace("web:", "shop:")).await.ok);
         assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
         assert_eq!(of(&look(daemon).await, "b").weight, 7);
@@ -264,7 +264,7 @@ async fn backends_that_swap_addresses_swap_verdicts_and_keep_what_operators_said
     host.network.only(&[B]);
     host.run(async |daemon| {
         sleep(A_WHILE).await;
-        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
         let swapped = "[{name: a, address: '10.0.2.12:80'}, {name: b, address: '10.0.2.11:80'}]";
         assert!(daemon.reload_with(&checked("", swapped)).await.ok);
         assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, DOWN]);
@@ -282,7 +282,7 @@ async fn backend_that_is_renamed_while_it_is_drained_stays_so_until_it_is_gone()
     host.network.only(&[A, B]);
     host.run(async |daemon| {
         sleep(A_WHILE).await;
-        daemon.set("web/a", Change::Admin(Admin::Drain)).await.unwrap();
+        daemon.set("web/a", OverrideChange::Admin(Admin::Drain)).await.unwrap();
         let renamed = TWO.replace("name: a", "name: c");
         assert!(daemon.reload_with(&checked("", &renamed)).await.ok);
         let c = of(&look(daemon).await, "c");
@@ -333,7 +333,7 @@ async fn reload_that_the_kernel_refuses_leaves_health_overrides_and_probes_as_th
     host.network.only(&[B]);
     host.run(async |daemon| {
         sleep(A_WHILE).await;
-        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
         host.kernel().fail_commit(0, ENOMEM);
         let other = "[{name: a, address: '10.0.2.13:80'}, {name: c, address: '10.0.2.14:80'}]";
         assert!(!daemon.reload_with(&checked("port: 9", other)).await.ok);
@@ -358,7 +358,7 @@ async fn health_and_overrides_are_known_after_a_crash_also_if_the_check_changed_
     host.network.only(&[B]);
     host.run_and_crash(async |daemon| {
         sleep(A_WHILE).await;
-        daemon.set("web/b", Change::Weight(Some(7))).await.unwrap();
+        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
         assert_eq!(state(daemon, "a").await, DOWN);
     })
     .await;

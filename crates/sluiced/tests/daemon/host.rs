@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use sluice_api::{BackendStatus, Change, OverrideRequest, ReloadStatus, Status};
+use sluice_api::{BackendStatus, OverrideChange, OverrideRequest, ReloadStatus, Status};
 use sluice_core::model::{Networks, Probe};
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
@@ -296,7 +296,7 @@ impl Daemon<'_> {
     }
 
     /// Has an operator say something of a backend.
-    pub(crate) async fn set(&self, backend: &str, change: Change) -> Result<BackendStatus, Refused> {
+    pub(crate) async fn set(&self, backend: &str, change: OverrideChange) -> Result<BackendStatus, Refused> {
         let (service, backend) = backend.split_once('/').unwrap();
         let request = OverrideRequest { service: service.into(), backend: backend.into(), change };
         let reply = self.ask(|answer| Request::Override(request, 1000, answer)).await;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use sluice_api::{Admin, Change, OverrideReply, OverrideRequest};
+use sluice_api::{Admin, OverrideChange, OverrideReply, OverrideRequest};
 use sluice_core::flows::Target;
 use sluice_core::model::{InForce, Ports};
 use sluice_nft::Errno;
@@ -15,7 +15,7 @@ use crate::host::{Daemon, Host};
 
 const ENOMEM: Errno = Errno(12);
 
-async fn say(daemon: &Daemon<'_>, backend: &str, change: Change) -> Result<OverrideReply, Refused> {
+async fn say(daemon: &Daemon<'_>, backend: &str, change: OverrideChange) -> Result<OverrideReply, Refused> {
     let request = OverrideRequest { service: "web".into(), backend: backend.into(), change };
     daemon.ask(|answer| Request::Override(request, 1000, answer)).await
 }
@@ -27,14 +27,14 @@ async fn override_that_cannot_be_written_is_answered_as_such_until_a_refresh_wri
     host.run(async |daemon| {
         assert_eq!(daemon.status().await.state.problems, [""; 0]);
         fs::create_dir(&in_the_way).unwrap();
-        let drain = Change::Admin(Admin::Drain);
+        let drain = OverrideChange::Admin(Admin::Drain);
         let reply = say(daemon, "10.0.2.11:8080", drain).await.unwrap();
         let why = format!("write {}: Is a directory (os error 21)", file.display());
         assert_eq!((reply.backend.admin, reply.not_remembered), (Admin::Drain, Some(why.clone())));
         assert_eq!(daemon.status().await.state.problems, [why]);
         assert!(!file.exists());
         // As before: there is nothing to remember.
-        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Enabled)).await.unwrap();
+        say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Enabled)).await.unwrap();
         assert_eq!(daemon.status().await.state.problems, [""; 0]);
         say(daemon, "10.0.2.11:8080", drain).await.unwrap();
 
@@ -53,7 +53,7 @@ async fn what_the_kernel_does_not_take_is_not_answered_as_done_and_is_tried_agai
     host.run(async |daemon| {
         daemon.status().await;
         host.kernel().fail_commit(0, ENOMEM);
-        let refused = say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Drain)).await.unwrap_err();
+        let refused = say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Drain)).await.unwrap_err();
         let Refused::Pending(reply) = refused else { panic!("{refused:?}") };
         assert!(
             reply.error.starts_with("web/10.0.2.11:8080: noted, but not in the kernel yet: "),
@@ -72,10 +72,10 @@ async fn what_the_kernel_does_not_take_is_not_answered_as_done_and_is_tried_agai
 async fn backend_that_is_not_there_is_refused() {
     let host = Host::new(WEB);
     host.run(async |daemon| {
-        let refused = say(daemon, "b", Change::Weight(Some(3))).await.unwrap_err();
+        let refused = say(daemon, "b", OverrideChange::Weight(Some(3))).await.unwrap_err();
         let Refused::Unknown(reply) = refused else { panic!("{refused:?}") };
         assert_eq!(reply.hint, "`sluice status` shows all services and backends");
-        let refused = say(daemon, "10.0.2.11:8081", Change::Weight(Some(3))).await.unwrap_err();
+        let refused = say(daemon, "10.0.2.11:8081", OverrideChange::Weight(Some(3))).await.unwrap_err();
         let Refused::Unknown(reply) = refused else { panic!("{refused:?}") };
         assert!(reply.hint.starts_with("did you mean 10.0.2.1"), "{reply:?}");
     })
@@ -88,16 +88,16 @@ async fn flows_of_a_disabled_backend_are_looked_at_and_it_is_told_that_it_is_bac
     host.run(async |daemon| {
         daemon.status().await;
         host.forgotten.1.try_iter().for_each(drop);
-        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Drain)).await.unwrap();
+        say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Drain)).await.unwrap();
         assert!(host.forgotten.1.try_iter().next().is_none(), "a drain concerns no flow");
-        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Disabled)).await.unwrap();
+        say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Disabled)).await.unwrap();
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
         let [order] = &orders[..] else { panic!("{orders:?}") };
         let looks: Vec<_> = order.affected.soon.looks.iter().map(|look| look.target).collect();
         let ports = Ports::single(8080);
         assert_eq!(looks, [Target::Backend { address: "10.0.2.11".parse().unwrap(), ports }]);
         assert!(order.affected.later.is_empty());
-        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Enabled)).await.unwrap();
+        say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Enabled)).await.unwrap();
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
         let [order] = &orders[..] else { panic!("{orders:?}") };
         assert!(order.affected.soon.is_empty() && order.affected.later.is_empty(), "{order:?}");
@@ -112,7 +112,7 @@ async fn flows_are_looked_at_once_the_kernel_has_what_they_are_judged_by() {
         daemon.status().await;
         host.forgotten.1.try_iter().for_each(drop);
         host.kernel().fail_commit(0, ENOMEM);
-        say(daemon, "10.0.2.11:8080", Change::Admin(Admin::Disabled)).await.unwrap_err();
+        say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Disabled)).await.unwrap_err();
         assert!(host.forgotten.1.try_iter().next().is_none(), "the kernel still sends there");
         sleep(Duration::from_secs(1)).await;
         assert!(daemon.status().await.table.synced);

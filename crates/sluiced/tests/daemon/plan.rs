@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use sluice_api::{Admin, Change, Client, ClientError, FileText, IncludeTexts, OverrideRequest, PlanRequest};
+use sluice_api::{
+    Admin, Client, ClientError, FileText, IncludeTexts, OverrideChange, OverrideRequest, PlanRequest,
+};
 use sluice_nft::{Errno, Step};
 
 use crate::host::Host;
@@ -26,7 +28,11 @@ async fn plan_for_an_unchanged_file_is_empty_whatever_operators_have_set() {
         daemon.status().await;
         let client = Client::new(host.socket());
         assert_eq!(plan(&client, None).await, [0, 0, 0]);
-        for change in [Change::Admin(Admin::Drain), Change::Admin(Admin::Enabled), Change::Weight(Some(7))] {
+        for change in [
+            OverrideChange::Admin(Admin::Drain),
+            OverrideChange::Admin(Admin::Enabled),
+            OverrideChange::Weight(Some(7)),
+        ] {
             let backend = "10.0.2.11:8080".into();
             let request = OverrideRequest { service: "web".into(), backend, change };
             client.set_override(&request).await.unwrap();
@@ -44,7 +50,7 @@ async fn plan_for_another_file_is_what_its_reload_does_and_changes_nothing() {
         daemon.status().await;
         let client = Client::new(host.socket());
         let backend = "10.0.2.11:8080".into();
-        let change = Change::Admin(Admin::Drain);
+        let change = OverrideChange::Admin(Admin::Drain);
         client.set_override(&OverrideRequest { service: "web".into(), backend, change }).await.unwrap();
         let (commits, before) = (host.commits(), daemon.status().await);
         let down = format!("{}, health: {{tcp: {{}}, initial: down}}}}}}", WEB.strip_suffix("}}").unwrap());

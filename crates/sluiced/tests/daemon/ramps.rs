@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_api::{Admin, Change};
+use sluice_api::{Admin, OverrideChange};
 use tokio::time::sleep;
 
 use crate::health::look;
@@ -29,7 +29,7 @@ async fn step(daemon: &Daemon<'_>) -> u8 {
     (share / (1.0 - share) * 10.0).round() as u8
 }
 
-async fn set(daemon: &Daemon<'_>, change: Change) {
+async fn set(daemon: &Daemon<'_>, change: OverrideChange) {
     daemon.set("web/a", change).await.unwrap();
 }
 
@@ -65,11 +65,11 @@ async fn enable_begins_a_ramp_only_of_a_backend_that_took_no_new_flows() {
     host.network.only(&[A, B]);
     host.run(async |daemon| {
         sleep(Duration::from_secs(5)).await;
-        let enable = Change::Admin(Admin::Enabled);
+        let enable = OverrideChange::Admin(Admin::Enabled);
         set(daemon, enable).await;
         assert_eq!(step(daemon).await, 10);
         for admin in [Admin::Drain, Admin::Disabled] {
-            set(daemon, Change::Admin(admin)).await;
+            set(daemon, OverrideChange::Admin(admin)).await;
             assert_eq!(step(daemon).await, 0);
             set(daemon, enable).await;
             assert_eq!(step(daemon).await, 1);
@@ -81,7 +81,7 @@ async fn enable_begins_a_ramp_only_of_a_backend_that_took_no_new_flows() {
         }
         // One that is down takes none when it is enabled.
         host.network.only(&[B]);
-        set(daemon, Change::Admin(Admin::Drain)).await;
+        set(daemon, OverrideChange::Admin(Admin::Drain)).await;
         sleep(Duration::from_secs(5)).await;
         set(daemon, enable).await;
         assert_eq!(step(daemon).await, 0);
@@ -91,7 +91,7 @@ async fn enable_begins_a_ramp_only_of_a_backend_that_took_no_new_flows() {
         assert_eq!(step(daemon).await, 1);
         // One that is drained meanwhile begins anew.
         sleep(Duration::from_secs(50)).await;
-        set(daemon, Change::Admin(Admin::Drain)).await;
+        set(daemon, OverrideChange::Admin(Admin::Drain)).await;
         set(daemon, enable).await;
         assert_eq!(step(daemon).await, 1);
     })
@@ -104,11 +104,11 @@ async fn weight_that_is_no_longer_0_begins_a_ramp_and_others_do_not() {
     host.network.only(&[A, B]);
     host.run(async |daemon| {
         sleep(Duration::from_secs(5)).await;
-        set(daemon, Change::Weight(Some(2))).await;
+        set(daemon, OverrideChange::Weight(Some(2))).await;
         assert_eq!(step(daemon).await, 20);
-        set(daemon, Change::Weight(Some(0))).await;
+        set(daemon, OverrideChange::Weight(Some(0))).await;
         assert_eq!(step(daemon).await, 0);
-        set(daemon, Change::Weight(None)).await;
+        set(daemon, OverrideChange::Weight(None)).await;
         assert_eq!(step(daemon).await, 1);
     })
     .await;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use sluice_api::{Change, ReloadStatus};
+use sluice_api::{OverrideChange, ReloadStatus};
 use sluice_core::flows::Target;
 use sluice_core::model::Ports;
 use sluice_nft::Errno;
@@ -186,7 +186,7 @@ async fn file_that_takes_long_to_read_delays_nobody_else_and_those_who_ask_meanw
             later.push(reply);
         }
         assert_eq!(daemon.status().await.reload.generation, 1);
-        daemon.set("web/10.0.2.11:8080", Change::Weight(Some(3))).await.unwrap();
+        daemon.set("web/10.0.2.11:8080", OverrideChange::Weight(Some(3))).await.unwrap();
         std::fs::rename(&file, host.path("fifo")).unwrap();
         host.configure(WEB3);
         let socket = host.socket();

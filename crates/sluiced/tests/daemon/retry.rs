@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_api::{BackendStatus, Change};
+use sluice_api::{BackendStatus, OverrideChange};
 use sluice_netlink::Event;
 use sluice_nft::Errno;
 use sluiced::daemon::request::{Refused, Request};
@@ -73,7 +73,7 @@ async fn retries_wait_longer_each_time_up_to_a_limit_until_one_succeeds() {
 
 /// Has an operator change a weight.
 async fn weigh(daemon: &Daemon<'_>, weight: u16) -> Result<BackendStatus, Refused> {
-    daemon.set("web/10.0.2.11:8080", Change::Weight(Some(weight))).await
+    daemon.set("web/10.0.2.11:8080", OverrideChange::Weight(Some(weight))).await
 }
 
 #[tokio::test(start_paused = true)]

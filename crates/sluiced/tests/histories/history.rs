@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use sluice_api::{Admin, Change, OverrideRequest};
+use sluice_api::{Admin, OverrideChange, OverrideRequest};
 use sluice_core::model::Config;
 use sluice_netlink::Event as TableEvent;
 use sluice_nft::Table;
@@ -278,11 +278,11 @@ impl<'a> History<'a> {
         let (key, change) = (
             key(name, backend),
             match verb {
-                Verb::Drain => Change::Admin(Admin::Drain),
-                Verb::Disable => Change::Admin(Admin::Disabled),
-                Verb::Enable => Change::Admin(Admin::Enabled),
-                Verb::Weight(weight) => Change::Weight(Some(weight)),
-                Verb::FileWeight => Change::Weight(None),
+                Verb::Drain => OverrideChange::Admin(Admin::Drain),
+                Verb::Disable => OverrideChange::Admin(Admin::Disabled),
+                Verb::Enable => OverrideChange::Admin(Admin::Enabled),
+                Verb::Weight(weight) => OverrideChange::Weight(Some(weight)),
+                Verb::FileWeight => OverrideChange::Weight(None),
             },
         );
         let [service, backend] = [key.service.to_string(), key.backend.to_string()];

@@ -67,7 +67,7 @@ impl Pool {
             let backends = backends.join(", ");
             writeln!(text, "  s{n}: {{ listen: {listener}:{PORT}/{protocol}, backends: [{backends}] }}")?;
         }
-        let main = sluice_config::Source { path: "bench.yaml".into(), text };
+        let main = sluice_config::SourceFile { path: "bench.yaml".into(), text };
         let loaded = sluice_config::parse(main, |_| Ok(Vec::new()));
         Ok(loaded.map_err(|problems| anyhow!("{}", problems[0]))?.config.services)
     }

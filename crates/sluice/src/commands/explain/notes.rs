@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sluice_api::{Admin, BackendStatus, Health, ServiceStatus, number};
+use sluice_api::{Admin, BackendStatus, Health, ServiceStatus, pluralize};
 use sluice_core::model::{
     Address, Backend, Initial, Limits, Listener, OnFull, Protocol, Service, ServiceName, Services,
 };
@@ -20,7 +20,7 @@ pub(super) fn limits(limits: &Limits) -> Vec<String> {
         *limits;
     let of_client = new_connections_per_client.map(|limit| rate(limit, "each client"));
     let live = connections_per_client
-        .map(|most| format!("limit: {} of each client", number(most as usize, "live connection")));
+        .map(|most| format!("limit: {} of each client", pluralize(most as usize, "live connection")));
     let full = (of_client.is_some() || live.is_some()).then(|| match on_full {
         OnFull::Accept => {
             format!("a client beyond {clients} remembered ones is let in without a limit (on_full: accept)")
@@ -135,12 +135,12 @@ fn why_not(
 
 #[cfg(test)]
 mod tests {
-    use sluice_config::{Source, parse};
+    use sluice_config::{SourceFile, parse};
 
     use super::*;
 
     fn services(text: &str) -> Services {
-        let main = Source { path: "case.yaml".into(), text: text.into() };
+        let main = SourceFile { path: "case.yaml".into(), text: text.into() };
         parse(main, |_| Ok(vec![])).unwrap().config.services.as_ref().clone()
     }
 

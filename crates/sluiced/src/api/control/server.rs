@@ -11,10 +11,10 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use sluice_api::{
-    CONNECTIONS_PATH, Change, ConnectionsQuery, ErrorReply, FileText, OVERRIDE_PATH, OverrideRequest,
+    CONNECTIONS_PATH, ConnectionsQuery, ErrorReply, FileText, OVERRIDE_PATH, OverrideChange, OverrideRequest,
     PLAN_PATH, PlanRequest, RELOAD_PATH,
 };
-use sluice_config::{Loaded, MAX_FILE_SIZE, Source, Texts};
+use sluice_config::{Loaded, MAX_FILE_SIZE, SourceFile, Texts};
 use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -94,7 +94,7 @@ async fn set_override(
             return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
         }
     };
-    if matches!(request.change, Change::Weight(Some(weight)) if weight > MAX_WEIGHT) {
+    if matches!(request.change, OverrideChange::Weight(Some(weight)) if weight > MAX_WEIGHT) {
         return refuse(
             StatusCode::BAD_REQUEST,
             "a weight is at most 256",
@@ -178,7 +178,7 @@ fn given(body: &[u8]) -> Result<Option<Box<Loaded>>, ErrorReply> {
         hint: "send {\"file\": {\"path\": \"sluice.yaml\", \"text\": \"services: {}\"}}, or nothing"
             .to_owned(),
     })?;
-    let source = |FileText { path, text }| Source { path: path.into(), text };
+    let source = |FileText { path, text }| SourceFile { path: path.into(), text };
     let included = includes.into_iter().map(|it| (it.pattern, it.files.into_iter().map(source).collect()));
     let texts = Texts { main: source(file), included: included.collect() };
     texts.parse().map(|loaded| Some(Box::new(loaded))).map_err(|problems| bad_file(&problems))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures_util::{Stream, stream};
 use serde::Serialize;
-use sluice_api::{Changes, ServiceStatus, Status};
+use sluice_api::{ServiceStatus, Status, StatusChanges};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::sleep;
@@ -130,7 +130,7 @@ fn event(name: &str, data: &impl Serialize) -> Bytes {
 }
 
 /// What has become different. That a backend was probed once more with the same result is no difference.
-fn changes_between(before: &Status, after: &Status) -> Changes {
+fn changes_between(before: &Status, after: &Status) -> StatusChanges {
     let changed = |service: &&ServiceStatus| {
         named(&before.services, &service.name).is_none_or(|was| !is_same(was, service))
     };
@@ -139,7 +139,7 @@ fn changes_between(before: &Status, after: &Status) -> Changes {
     let news = after.events.iter().rev().take_while(|event| Some(*event) != last);
     let mut events: Vec<_> = news.cloned().collect();
     events.reverse();
-    Changes {
+    StatusChanges {
         at: now(),
         services: after.services.iter().filter(changed).cloned().collect(),
         gone: before.services.iter().filter(is_gone).map(|service| service.name.clone()).collect(),

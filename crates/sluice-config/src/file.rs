@@ -11,7 +11,7 @@ pub const MAX_FILE_SIZE: u64 = 64 << 20;
 
 /// The text of a file, and its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceFile {
     /// The path for messages.
     pub path: PathBuf,
     /// The YAML text.
@@ -19,9 +19,9 @@ pub struct Source {
 }
 
 /// The files of one `include` pattern, in order, each read or refused separately.
-pub type Included = Result<Vec<Result<Source, Problem>>, Fault>;
+pub type Included = Result<Vec<Result<SourceFile, Problem>>, Fault>;
 
-impl Source {
+impl SourceFile {
     /// Reads a file of at most [`MAX_FILE_SIZE`] bytes of UTF-8. A pipe is read until its end.
     pub fn read(path: &Path) -> Result<Self, Problem> {
         let bytes = read(path).map_err(|error| {
@@ -42,7 +42,7 @@ impl Source {
             let fault = Fault::new("invalid UTF-8", "save the file as UTF-8");
             Problem::at(path, Some(at), Severity::Error, fault)
         })?;
-        Ok(Source { path: path.to_owned(), text })
+        Ok(SourceFile { path: path.to_owned(), text })
     }
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn include(file: &Path, pattern: &str) -> Included {
         return match path.try_exists() {
             Ok(false) => Err(Fault::new(format!("{} does not exist", quoted_path(&path)), "check the path")),
             _ if same(&path, file) => Err(itself(pattern)),
-            _ => Ok(vec![Source::read(&path)]),
+            _ => Ok(vec![SourceFile::read(&path)]),
         };
     }
     // The directory is taken literally, whatever characters it has.
@@ -84,7 +84,7 @@ pub(crate) fn include(file: &Path, pattern: &str) -> Included {
     for path in paths {
         match path {
             Ok(path) if same(&path, file) => return Err(itself(pattern)),
-            Ok(path) => found.push((path.clone(), Source::read(&path))),
+            Ok(path) => found.push((path.clone(), SourceFile::read(&path))),
             Err(error) => {
                 let fault =
                     Fault::new(format!("cannot read the directory: {}", error.error()), "check its mode");
