@@ -32,6 +32,7 @@ test: setup            ## every test: unit, property, golden, then real connecti
 	cargo test --workspace --doc
 	$(ROOT) cargo test --package sluice-netlink --lib
 	$(ROOT) cargo test --workspace --test '*'
+	cargo xtask security
 
 kernels: setup         ## the same daemon on Debian's kernels 6.1 and 6.12, in virtual machines
 	tests/setup/install mmdebstrap cpio

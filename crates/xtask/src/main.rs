@@ -8,6 +8,7 @@ mod health;
 mod man;
 mod scale;
 mod scrape;
+mod security;
 
 use clap::Parser;
 
@@ -21,6 +22,7 @@ enum Xtask {
     Man(man::Man),
     Scale(scale::Scale),
     Scrape(scrape::Scrape),
+    Security(security::Security),
     #[command(hide = true)]
     ScaleOnce(scale::once::ScaleOnce),
 }
@@ -33,6 +35,7 @@ fn main() -> anyhow::Result<()> {
         Xtask::Man(man) => man.run(),
         Xtask::Scale(scale) => scale.run(),
         Xtask::Scrape(scrape) => scrape.run(),
+        Xtask::Security(security) => security.run(),
         Xtask::ScaleOnce(once) => once.run(),
     }
 }

@@ -1,0 +1,102 @@
+//! `cargo xtask security`: the tests that docs/security.md names.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+
+/// Check that each test which docs/security.md names is one that `make test` or `make systemd` runs
+#[derive(Args)]
+pub(crate) struct Security {}
+
+/// The page. Paths are relative to the root, where `cargo xtask` runs.
+const PAGE: &str = "docs/security.md";
+
+/// The one target whose ignored tests are run, by `make systemd`.
+const SYSTEMD: &str = "systemd";
+
+/// A test target's name, and whether the test is ignored there.
+type Found = (String, bool);
+
+impl Security {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let page = fs::read_to_string(PAGE).with_context(|| format!("read {PAGE}"))?;
+        let named = named(&page);
+        ensure!(named.len() > 30, "{PAGE} names {} tests only", named.len());
+        let tests = tests()?;
+        let wrong: Vec<_> = named.into_iter().filter_map(|name| fault(name, tests.get(name))).collect();
+        if !wrong.is_empty() {
+            bail!("{PAGE}:\n{}", wrong.join("\n"));
+        }
+        Ok(())
+    }
+}
+
+/// Words in backquotes that are names of tests: these are long, unlike keys and capabilities.
+fn named(page: &str) -> Vec<&str> {
+    let is_in_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let is_test = |word: &&str| word.matches('_').count() >= 4 && word.chars().all(is_in_name);
+    page.split('`').skip(1).step_by(2).filter(is_test).collect()
+}
+
+fn fault(name: &str, found: Option<&Found>) -> Option<String> {
+    match found {
+        None => Some(format!("no test {name}")),
+        Some((target, true)) if target != SYSTEMD => Some(format!("test {name} of {target} is ignored")),
+        Some(_) => None,
+    }
+}
+
+/// All tests of the workspace by their last name, as their binaries list them.
+fn tests() -> anyhow::Result<BTreeMap<String, Found>> {
+    let built = Command::new(env!("CARGO"))
+        .args(["test", "--workspace", "--no-run", "--message-format", "json"])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("run cargo test")?;
+    ensure!(built.status.success(), "cargo test: {}", built.status);
+    let mut tests = BTreeMap::new();
+    for line in built.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let message: serde_json::Value = serde_json::from_slice(line).context("parse a message of cargo")?;
+        let (Some(binary), true) = (message["executable"].as_str(), message["profile"]["test"] == true)
+        else {
+            continue;
+        };
+        let target = message["target"]["name"].as_str().unwrap_or_default();
+        for ignored in [false, true] {
+            let listed = list(binary, ignored)?;
+            tests.extend(listed.into_iter().map(|name| (name, (target.to_owned(), ignored))));
+        }
+    }
+    Ok(tests)
+}
+
+/// Last names of the tests in a binary: all of them, or those that are ignored.
+fn list(binary: &str, ignored: bool) -> anyhow::Result<Vec<String>> {
+    let listed = Command::new(binary)
+        .args(["--list", "--format", "terse"])
+        .args(ignored.then_some("--ignored"))
+        .output()
+        .with_context(|| format!("list the tests of {binary}"))?;
+    ensure!(listed.status.success(), "{binary} --list: {}", listed.status);
+    let text = String::from_utf8(listed.stdout).with_context(|| format!("{binary} --list"))?;
+    let paths = text.lines().filter_map(|line| line.strip_suffix(": test"));
+    Ok(paths.map(|path| path.rsplit("::").next().unwrap_or(path).to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_that_is_missing_or_ignored_is_a_fault() {
+        let page = "`control.group`, `a_test_with_a_long_name`, CAP_NET_ADMIN, `x_y`";
+        assert_eq!(named(page), ["a_test_with_a_long_name"]);
+        assert_eq!(fault("a", None).as_deref(), Some("no test a"));
+        assert_eq!(fault("a", Some(&("e2e".into(), true))).as_deref(), Some("test a of e2e is ignored"));
+        assert_eq!(fault("a", Some(&("systemd".into(), true))), None);
+        assert_eq!(fault("a", Some(&("e2e".into(), false))), None);
+    }
+}
