@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
-use sluice_core::model::{InForce, Networks};
+use sluice_core::model::{InForce, Networks, Protocol};
 use sluice_netlink::{Netlink, networks};
 use sluice_nft::Dataplane;
 use sluice_nft::trace::{Host, Packet};
@@ -95,7 +95,7 @@ fn explanation_of_ten_thousand_packets_is_what_happens() {
     let mut fates: BTreeMap<&str, u32> = BTreeMap::new();
     for number in 0..PACKETS {
         let (from, to) = any_packet(&mut numbers, number);
-        let mut packet = Packet::arriving(Packet::UDP, from, to);
+        let mut packet = Packet::arriving(Protocol::Udp, from, to);
         packet.leaves = "eth1".to_owned();
         let Explanation { taken_by, fate, .. } =
             explain(&table, InForce::from(&services).on(&networks), &host, &packet, false);

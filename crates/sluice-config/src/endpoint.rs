@@ -29,10 +29,11 @@ impl Leaf for Listener {
             return Err(Fault::new(what, fix));
         }
         let (rest, protocol) = match text.rsplit_once('/') {
-            None => (text, Protocol::Tcp),
-            Some((rest, "tcp")) => (rest, Protocol::Tcp),
-            Some((rest, "udp")) => (rest, Protocol::Udp),
-            Some((_, other)) => return Err(unknown("protocol", other, &["tcp", "udp"])),
+            None => (text, Protocol::default()),
+            Some((rest, name)) => match Protocol::from_name(name) {
+                Some(protocol) => (rest, protocol),
+                None => return Err(unknown("protocol", name, &Protocol::ALL.map(Protocol::as_str))),
+            },
         };
         if rest.is_empty() || rest.contains(char::is_whitespace) {
             return Err(Fault::new(format!("invalid listener {}", quoted(text)), LISTENER));
@@ -62,7 +63,8 @@ impl Leaf for Listener {
 
     fn schema() -> Value {
         let host = r"(\*|[0-9.]+|\[[0-9A-Fa-f:.]+\])";
-        pattern(&format!(r"^{host}:(\*|[0-9]+(-[0-9]+)?)(/(tcp|udp))?$"), <Self as Leaf>::EXPECTED)
+        let protocols = Protocol::ALL.map(Protocol::as_str).join("|");
+        pattern(&format!(r"^{host}:(\*|[0-9]+(-[0-9]+)?)(/({protocols}))?$"), <Self as Leaf>::EXPECTED)
     }
 }
 

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule, Set, Statement, Table,
-    Test,
+    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Protocol, Rule, Set,
+    Statement, Table, Test,
 };
 
 /// Runs a command with `input` and returns what it printed.
@@ -32,8 +32,8 @@ pub fn run(command: &mut Command, input: &str) -> String {
 /// One service on one address and port that both arriving and local packets reach, masqueraded: a verdict
 /// map, a pick chain with its slots, and the source rule.
 pub struct Balancer {
-    /// Number of the L4 protocol.
-    pub protocol: u8,
+    /// Transport protocol.
+    pub protocol: Protocol,
     /// Address and port of the service.
     pub listener: SocketAddr,
     /// How slots are picked.
@@ -56,7 +56,7 @@ impl Balancer {
                 elements.into_iter().map(|(key, data)| (key, Element { data, origin: Origin::default() }));
             table.sets.insert(name.into(), Set { elements: elements.collect(), ..set });
         };
-        let listener = Key::EMPTY.address(self.listener.ip()).protocol(self.protocol);
+        let listener = Key::EMPTY.address(self.listener.ip()).protocol(self.protocol.number());
         add(
             "services",
             Set::verdicts(service()),
@@ -77,7 +77,7 @@ impl Balancer {
         let key = vec![Operand::Pick(self.pick.clone())];
         let pick = Rule(vec![
             version(),
-            Statement::is(Field::L4proto, &[self.protocol]),
+            Statement::is(Field::L4proto, &[self.protocol.number()]),
             Statement::Dnat { ip, key, map: "slots".into(), port: true },
         ]);
         let leave = Rule(vec![

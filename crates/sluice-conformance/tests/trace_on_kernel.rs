@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use sluice_conformance::{Balancer, run};
 use sluice_nft::trace::{Outcome, Packet, Tracer};
-use sluice_nft::{Field, Ip, Pick, Rule, Statement, Table};
+use sluice_nft::{Field, Ip, Pick, Protocol, Rule, Statement, Table};
 
 /// Where listeners are: addresses of the namespace that the kernel may masquerade to.
 const OUTSIDE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
@@ -43,7 +43,7 @@ fn compare(ip: Ip, pick: Pick) {
     let backends: Vec<_> = (0..pick.range().0).map(|_| UdpSocket::bind((local, 0)).expect("bind")).collect();
     let addresses: Vec<_> = backends.iter().map(|socket| socket.local_addr().expect("bound")).collect();
     let listener = SocketAddr::new(outside.parse().expect("an address"), 80);
-    let table = Balancer { protocol: Packet::UDP, listener, pick, backends: addresses }.table();
+    let table = Balancer { protocol: Protocol::Udp, listener, pick, backends: addresses }.table();
     load(&table);
 
     let mut tracer = Tracer::default();
@@ -53,7 +53,7 @@ fn compare(ip: Ip, pick: Pick) {
         socket.send_to(b"?", listener).unwrap_or_else(|e| panic!("send from {source}: {e}"));
         let (to, seen) = receive(&backends);
         let real = Outcome::Translated { to, masqueraded: seen.ip() != source.ip() };
-        let virtual_packet = Packet::local(Packet::UDP, source, listener);
+        let virtual_packet = Packet::local(Protocol::Udp, source, listener);
         assert_eq!(tracer.trace(&table, &virtual_packet).outcome, real, "from {source}\n{table}");
     }
 }
@@ -76,12 +76,12 @@ fn tcp_clients_are_translated_reset_or_dropped_as_the_trace_says() {
         let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         let backends = vec![backend.local_addr().expect("bound")];
         let pick = Pick::Inc { modulus: 1, offset: 0 };
-        let table = Balancer { protocol: Packet::TCP, listener, pick, backends: backends.clone() }.table();
+        let table = Balancer { protocol: Protocol::Tcp, listener, pick, backends: backends.clone() }.table();
         let connect = |table: &Table| {
             load(table);
             let source = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
             let outcome =
-                Tracer::default().trace(table, &Packet::local(Packet::TCP, source, listener)).outcome;
+                Tracer::default().trace(table, &Packet::local(Protocol::Tcp, source, listener)).outcome;
             (outcome, TcpStream::connect(listener).map(drop).map_err(|e| e.kind()))
         };
         let translated = Outcome::Translated { to: backends[0], masqueraded: true };

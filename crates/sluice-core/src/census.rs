@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::balance::Load;
-use crate::model::{BackendName, ServiceName, Services};
+use crate::model::{BackendName, Protocol, ServiceName, Services};
 use crate::owners::Owners;
 use crate::render::entry::Entry;
 
@@ -18,8 +18,8 @@ pub type Loads<'a> = HashMap<(&'a ServiceName, &'a BackendName), Load>;
 /// Where a flow goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Way {
-    /// Number of its protocol.
-    pub protocol: u8,
+    /// Its transport protocol.
+    pub protocol: Protocol,
     /// What the client addressed.
     pub to: SocketAddr,
     /// Who answers.
@@ -57,7 +57,7 @@ impl Census {
             for backend in entry.members() {
                 let behind = backend.port.translate(entry.listener.ports, port);
                 let way = Way {
-                    protocol: entry.protocol(),
+                    protocol: entry.listener.protocol,
                     to: SocketAddr::new(address, port),
                     backend: SocketAddr::new(backend.address, behind),
                 };

@@ -103,7 +103,7 @@ pub fn explain(
 fn takes(entry: &Entry<'_>, packet: &Packet, trace: &Trace, table: &Table) -> bool {
     let to = packet.destination;
     if entry.exact() == Some((to.ip(), to.port())) {
-        return entry.protocol() == packet.protocol && led_by_map(trace, entry.ip);
+        return entry.listener.protocol == packet.protocol && led_by_map(trace, entry.ip);
     }
     let chains = way_names(entry);
     let met = trace.visits.iter().filter_map(|visit| statement(table, visit));

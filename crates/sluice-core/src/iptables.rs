@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use sluice_nft::Ip;
 
 use crate::model::{
-    Address, Backend, BackendPort, InForce, Midstream, Ports, Protocol, Scheduler, ServiceName, Source,
+    Address, Backend, BackendPort, InForce, Midstream, Ports, Scheduler, ServiceName, Source,
 };
 use crate::render::entry::{Entry, entries};
 use crate::slots::slots;
@@ -139,7 +139,7 @@ impl Hooks {
     /// Leads new connections to the pick chains. Packets in the middle of connections that conntrack does not know pass
     /// where listeners ignore them, and those of clients on this host always.
     fn dispatch_all(&mut self, entries: &[Entry<'_>]) {
-        let is_tcp = |entry: &&Entry<'_>| entry.listener.protocol == Protocol::Tcp;
+        let is_tcp = |entry: &&Entry<'_>| entry.listener.protocol.has_midstream();
         let ignores = |entry: &Entry<'_>| is_tcp(&entry) && entry.service.midstream == Midstream::Ignore;
         let all_ignore = entries.iter().filter(is_tcp).all(ignores);
         if all_ignore && entries.iter().any(ignores) {

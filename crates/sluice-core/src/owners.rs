@@ -11,15 +11,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use sluice_nft::Ip;
 
 use crate::census::Way;
-use crate::model::{Address, Backend, BackendName, InForce, ServiceName};
+use crate::model::{Address, Backend, BackendName, InForce, Protocol, ServiceName};
 use crate::render::entry::{Entry, entries};
 
 /// Services, by what flows are looked up with.
 #[derive(Debug)]
 pub struct Owners<'a> {
-    exact: HashMap<(u8, SocketAddr), Entry<'a>>,
+    exact: HashMap<(Protocol, SocketAddr), Entry<'a>>,
     /// By protocol, IP version and address; `None`: any address.
-    others: HashMap<(u8, Ip, Option<IpAddr>), Vec<Entry<'a>>>,
+    others: HashMap<(Protocol, Ip, Option<IpAddr>), Vec<Entry<'a>>>,
 }
 
 /// Listeners that may have taken a flow, those that go first before others.
@@ -37,14 +37,18 @@ impl<'a> Owners<'a> {
         for entry in entries(services.into()) {
             match entry.exact() {
                 Some((address, port)) => {
-                    owners.exact.insert((entry.protocol(), SocketAddr::new(address, port)), entry);
+                    owners.exact.insert((entry.listener.protocol, SocketAddr::new(address, port)), entry);
                 }
                 None => {
                     let address = match entry.listener.address {
                         Address::Any => None,
                         Address::Exact(address) => Some(address),
                     };
-                    owners.others.entry((entry.protocol(), entry.ip, address)).or_default().push(entry);
+                    owners
+                        .others
+                        .entry((entry.listener.protocol, entry.ip, address))
+                        .or_default()
+                        .push(entry);
                 }
             }
         }
@@ -68,19 +72,19 @@ impl<'a> Owners<'a> {
     }
 
     /// Whether a listener with one address and port on any interface takes what comes in there.
-    pub(crate) fn is_exact(&self, protocol: u8, to: SocketAddr) -> bool {
+    pub(crate) fn is_exact(&self, protocol: Protocol, to: SocketAddr) -> bool {
         self.exact.contains_key(&(protocol, to))
     }
 
     /// Listeners whose packets another one would take, or share, if it were there.
     pub(crate) fn behind<'o>(&'o self, entry: &Entry<'_>) -> impl Iterator<Item = &'o Entry<'a>> {
-        let same = entry
-            .exact()
-            .and_then(|(address, port)| self.exact.get(&(entry.protocol(), SocketAddr::new(address, port))));
+        let same = entry.exact().and_then(|(address, port)| {
+            self.exact.get(&(entry.listener.protocol, SocketAddr::new(address, port)))
+        });
         let others = self.others.iter().filter(|((protocol, ip, address), _)| {
             let listens = entry.listener.address;
             let meets = listens == Address::Any || address.is_none_or(|at| listens == Address::Exact(at));
-            meets && *protocol == entry.protocol() && *ip == entry.ip
+            meets && *protocol == entry.listener.protocol && *ip == entry.ip
         });
         let others = others.flat_map(|(_, others)| others);
         let rank = entry.rank();
@@ -92,7 +96,7 @@ impl<'a> Owners<'a> {
     /// nothing is known.
     pub(crate) fn takers(
         &self,
-        protocol: u8,
+        protocol: Protocol,
         client: Option<IpAddr>,
         to: SocketAddr,
         is_local: impl Fn(IpAddr) -> bool,

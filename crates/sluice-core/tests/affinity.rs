@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use common::{Services, service, services};
 use sluice_core::affinity::{maps, may_leave, stale};
-use sluice_core::model::{BackendName, Scheduler, Service};
+use sluice_core::model::{BackendName, Protocol, Scheduler, Service};
 use sluice_core::render::{Layout, render};
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
 use sluice_nft::{Data, Element, Field, Key, Learn, Octets, Operand, Statement, Table};
@@ -33,7 +33,7 @@ impl Balancer {
 
     /// The backend that a client's connection gets, which is then learnt as the rules say.
     fn connect(&mut self, client: &str, to: &str, random: u32) -> String {
-        let (to, protocol) = to.strip_suffix("/udp").map_or((to, 6), |to| (to, 17));
+        let (to, protocol) = to.strip_suffix("/udp").map_or((to, Protocol::Tcp), |to| (to, Protocol::Udp));
         let client: IpAddr = client.parse().unwrap();
         let destination: SocketAddr = to.parse().unwrap();
         let packet = Packet {

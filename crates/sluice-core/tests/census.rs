@@ -5,11 +5,12 @@ mod common;
 use common::{Services, service, services};
 use sluice_core::balance::Load;
 use sluice_core::census::{Census, Way};
+use sluice_core::model::Protocol;
 
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+const TCP: Protocol = Protocol::Tcp;
+const UDP: Protocol = Protocol::Udp;
 
-fn way(protocol: u8, to: &str, backend: &str) -> Way {
+fn way(protocol: Protocol, to: &str, backend: &str) -> Way {
     Way { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() }
 }
 

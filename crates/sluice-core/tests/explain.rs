@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sluice_config::SourceFile;
 use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
-use sluice_core::model::{InForce, Reason, Services};
+use sluice_core::model::{InForce, Protocol, Reason, Services};
 use sluice_core::pool;
 use sluice_core::render::render;
 use sluice_nft::fake::FakeKernel;
@@ -35,7 +35,7 @@ impl Case {
     fn explain(&self, client: &str, port: u16) -> Explanation {
         let client: IpAddr = client.parse().unwrap();
         let to = SocketAddr::new("203.0.113.10".parse().unwrap(), port);
-        let packet = Packet::arriving(Packet::TCP, SocketAddr::new(client, 40_000), to);
+        let packet = Packet::arriving(Protocol::Tcp, SocketAddr::new(client, 40_000), to);
         let table = render(self.in_force(), None).table;
         explain(&table, self.in_force(), &self.host, &packet, false)
     }
@@ -82,7 +82,7 @@ fn packet_within_all_limits_counts_at_none_of_them() {
     let case = Case::new(NAMED_LIKE_REASONS);
     let mut kernel = FakeKernel::with_table(render(case.in_force(), None).table);
     let to = "203.0.113.10:80".parse().unwrap();
-    let trace = kernel.send(&Packet::arriving(Packet::TCP, "198.51.100.7:40000".parse().unwrap(), to));
+    let trace = kernel.send(&Packet::arriving(Protocol::Tcp, "198.51.100.7:40000".parse().unwrap(), to));
     let counted = trace.visits.iter().filter_map(|visit| visit.element.as_ref());
     assert_eq!(counted.filter(|(set, _)| set.as_str().starts_with("dropped")).count(), 0, "{trace:?}");
 }

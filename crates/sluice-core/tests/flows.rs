@@ -12,14 +12,14 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::census::Way;
 use sluice_core::flows::{Affected, Flow, Found, Judge, Verdict};
-use sluice_core::model::{Address, Guard, Listener, OnDown, Service};
+use sluice_core::model::{Address, Guard, Listener, OnDown, Protocol, Service};
 use sluice_core::owners::Owners;
 use sluice_core::render::render;
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 
-const UDP: u8 = 17;
-const TCP: u8 = 6;
+const UDP: Protocol = Protocol::Udp;
+const TCP: Protocol = Protocol::Tcp;
 
 /// Addresses of the host.
 const LOCAL: [&str; 3] = ["203.0.113.10", "10.0.1.1", "2001:db8::10"];
@@ -256,7 +256,7 @@ fn table_that_was_found_tells_which_flows_it_translated() {
 
 /// Another statement of the rule: tries every service for every way in that the packet may have taken.
 fn modelled(services: &Services, flow: &Flow) -> Verdict {
-    let moves = flow.protocol == UDP || flow.is_opening;
+    let moves = !flow.protocol.has_connections() || flow.is_opening;
     let is_live = flow.is_active && flow.is_translated;
     if !moves && !is_live {
         return Verdict::Keep;
@@ -274,7 +274,7 @@ fn modelled(services: &Services, flow: &Flow) -> Verdict {
                 .flat_map(|service| service.listeners.iter().map(move |listener| (service, listener)));
             let takes = |(service, listener): &(&Service, &Listener)| {
                 service.enabled
-                    && listener.protocol.number() == flow.protocol
+                    && listener.protocol == flow.protocol
                     && service.takes(listener, Ip::of(flow.to.ip()))
                     && (listener.ports.first..=listener.ports.last).contains(&flow.to.port())
                     && match (listener.address, &service.interface) {
@@ -347,7 +347,7 @@ fn modelled(services: &Services, flow: &Flow) -> Verdict {
 fn listens(service: &Service, flow: &Flow) -> bool {
     let takes = |listener: &Listener| {
         [Address::Any, Address::Exact(flow.to.ip())].contains(&listener.address)
-            && listener.protocol.number() == flow.protocol
+            && listener.protocol == flow.protocol
             && service.takes(listener, Ip::of(flow.to.ip()))
             && (listener.ports.first..=listener.ports.last).contains(&flow.to.port())
     };
@@ -365,7 +365,7 @@ fn any_flow() -> impl Strategy<Value = Flow> {
     let v6 = (clients6, select(vec!["2001:db8::10", "2001:db8::11"]), select(vec!["fd00::11", "fd00::12"]));
     let ports = (select(vec![79u16, 80, 81, 90]), select(vec![79u16, 80, 81, 90, 2000, 2001, 8080]));
     let kind =
-        (select(vec![TCP, UDP]), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), any::<bool>());
+        (select(&Protocol::ALL[..]), any::<bool>(), any::<bool>(), prop::bool::weighted(0.2), any::<bool>());
     (prop_oneof![3 => v4, 1 => v6], ports, kind).prop_map(
         |((client, to, backend), (port, other), (protocol, translated, opening, closed, masked))| {
             let client = SocketAddr::new(client.parse().unwrap(), 9);
@@ -378,7 +378,7 @@ fn any_flow() -> impl Strategy<Value = Flow> {
                 backend: if translated { backend } else { to },
                 back_to: if masked { SocketAddr::new(backend.ip(), 1) } else { client },
                 is_translated: translated,
-                is_opening: protocol == TCP && opening,
+                is_opening: protocol.has_connections() && opening,
                 is_active: !closed,
             }
         },
@@ -446,7 +446,7 @@ proptest! {
         for flow in flows {
             // Connections that were never ours are no concern.
             let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-            let moves = flow.protocol == UDP || flow.is_opening;
+            let moves = !flow.protocol.has_connections() || flow.is_opening;
             if !moves && had.backends(&way).next().is_none() {
                 continue;
             }

@@ -9,7 +9,7 @@ use common::trial::{Fate, host, meetings, midstream_meetings, outcomes, packets,
 use common::{With, service, services};
 use proptest::prelude::*;
 use sluice_core::diff::diff;
-use sluice_core::model::{Midstream, Scheduler, Service};
+use sluice_core::model::{Midstream, Protocol, Scheduler, Service};
 use sluice_core::plan::Change;
 use sluice_core::render::render;
 use sluice_core::report::report;
@@ -87,7 +87,7 @@ proptest! {
         services in disjoint_services(),
     ) {
         let table = render(&services, None).table;
-        for packet in packets(&services).into_iter().filter(|packet| packet.protocol == Packet::TCP) {
+        for packet in packets(&services).into_iter().filter(|packet| packet.protocol == Protocol::Tcp) {
             let midstream = packet.clone().midstream();
             let service = services.values().find(|service| takes(service, &packet));
             if service.is_some_and(|service| service.synproxy) {
@@ -142,7 +142,11 @@ fn packet_of_an_unknown_connection_is_ignored_while_the_first_service_comes_that
         let (before, after) = (services([other.clone()]), services([other, web.clone()]));
         let first = render(&before, None).table;
         let (states, ..) = states(&first, &after);
-        let packet = Packet::arriving(6, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
+        let packet = Packet::arriving(
+            Protocol::Tcp,
+            "192.0.2.7:1".parse().unwrap(),
+            "203.0.113.10:80".parse().unwrap(),
+        );
         for pair in states.windows(2) {
             for trace in
                 Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet.clone().midstream())
@@ -173,7 +177,8 @@ fn pick_chains_that_ended_in_a_drop_of_their_own_never_let_a_packet_through_whil
     // Somebody deleted the slots, so that every look-up misses.
     first.sets.get_mut(&"slots4-0".into()).unwrap().elements.clear();
     let (states, ..) = states(&first, &web);
-    let packet = Packet::arriving(6, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
+    let packet =
+        Packet::arriving(Protocol::Tcp, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
     for pair in states.windows(2) {
         for trace in Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet) {
             let outcome = trace.outcome;
@@ -190,8 +195,11 @@ fn every_packet_to_a_listener_is_translated_to_its_backends_by_their_weights() {
         let mut tracer = Tracer::new(host());
         let mut hits = [0; 3];
         for n in 0..8u32 {
-            let packet =
-                Packet::arriving(6, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
+            let packet = Packet::arriving(
+                Protocol::Tcp,
+                "192.0.2.7:1".parse().unwrap(),
+                "203.0.113.10:80".parse().unwrap(),
+            );
             match tracer.trace(&table, &Packet { random: n << 29, ..packet }).outcome {
                 Outcome::Translated { to, masqueraded: true } => {
                     let IpAddr::V4(address) = to.ip() else { panic!("{to}") };

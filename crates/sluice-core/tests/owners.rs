@@ -12,11 +12,11 @@ use proptest::sample::select;
 use sluice_core::balance::Load;
 use sluice_core::census::{Census, Loads, Way};
 use sluice_core::first::First;
-use sluice_core::model::{Service, ServiceName};
+use sluice_core::model::{Protocol, Service, ServiceName};
 use sluice_core::owners::Owners;
 
 /// Backends that a flow is of, as `service/backend`.
-fn shown(services: &Services, protocol: u8, to: &str, backend: &str) -> Vec<String> {
+fn shown(services: &Services, protocol: Protocol, to: &str, backend: &str) -> Vec<String> {
     let way = Way { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() };
     let owners = Owners::of(services);
     owners.backends(&way).map(|(service, backend)| format!("{service}/{backend}")).collect()
@@ -33,17 +33,17 @@ fn flow_is_of_the_backend_where_its_listener_leads() {
         ("web", service(&["203.0.113.10:80", "203.0.113.10:81"], &["10.0.2.11:8080", "10.0.2.12"])),
     ]);
     for (protocol, to, backend, expected) in [
-        (6, "203.0.113.10:80", "10.0.2.11:8080", &["web/10.0.2.11:8080"][..]),
-        (6, "203.0.113.10:81", "10.0.2.12:81", &["web/10.0.2.12"]),
-        (17, "203.0.113.10:80", "10.0.2.11:8080", &["dns/10.0.2.11:8080"]),
-        (6, "[2001:db8::10]:80", "[fd00::1]:80", &["six/[fd00::1]:80"]),
-        (6, "198.51.100.1:80", "10.0.2.11:8080", &["any/10.0.2.11:8080"]),
-        (6, "203.0.113.10:9003", "10.0.2.11:7003", &["range/10.0.2.11:7000-7009"]),
-        (6, "203.0.113.10:9003", "10.0.2.12:9003", &["range/10.0.2.12"]),
-        (6, "203.0.113.10:9003", "10.0.2.11:7004", &[]),
-        (6, "203.0.113.10:82", "10.0.2.11:8080", &[]),
-        (6, "203.0.113.10:80", "10.0.2.99:8080", &[]),
-        (17, "203.0.113.10:81", "10.0.2.12:81", &[]),
+        (Protocol::Tcp, "203.0.113.10:80", "10.0.2.11:8080", &["web/10.0.2.11:8080"][..]),
+        (Protocol::Tcp, "203.0.113.10:81", "10.0.2.12:81", &["web/10.0.2.12"]),
+        (Protocol::Udp, "203.0.113.10:80", "10.0.2.11:8080", &["dns/10.0.2.11:8080"]),
+        (Protocol::Tcp, "[2001:db8::10]:80", "[fd00::1]:80", &["six/[fd00::1]:80"]),
+        (Protocol::Tcp, "198.51.100.1:80", "10.0.2.11:8080", &["any/10.0.2.11:8080"]),
+        (Protocol::Tcp, "203.0.113.10:9003", "10.0.2.11:7003", &["range/10.0.2.11:7000-7009"]),
+        (Protocol::Tcp, "203.0.113.10:9003", "10.0.2.12:9003", &["range/10.0.2.12"]),
+        (Protocol::Tcp, "203.0.113.10:9003", "10.0.2.11:7004", &[]),
+        (Protocol::Tcp, "203.0.113.10:82", "10.0.2.11:8080", &[]),
+        (Protocol::Tcp, "203.0.113.10:80", "10.0.2.99:8080", &[]),
+        (Protocol::Udp, "203.0.113.10:81", "10.0.2.12:81", &[]),
     ] {
         assert_eq!(shown(&services, protocol, to, backend), expected, "{to} to {backend}");
     }
@@ -56,8 +56,11 @@ fn flow_through_listeners_that_overlap_is_of_all_that_lead_there() {
         ("range", service(&["203.0.113.10:79-89"], &["10.0.2.11:8080", "10.0.2.12:8080"])),
     ]);
     let both = ["any/10.0.2.11:8080", "range/10.0.2.11:8080"];
-    assert_eq!(shown(&services, 6, "203.0.113.10:80", "10.0.2.11:8080"), both);
-    assert_eq!(shown(&services, 6, "203.0.113.10:80", "10.0.2.12:8080"), ["range/10.0.2.12:8080"]);
+    assert_eq!(shown(&services, Protocol::Tcp, "203.0.113.10:80", "10.0.2.11:8080"), both);
+    assert_eq!(
+        shown(&services, Protocol::Tcp, "203.0.113.10:80", "10.0.2.12:8080"),
+        ["range/10.0.2.12:8080"]
+    );
 }
 
 fn any_way() -> impl Strategy<Value = Way> {
@@ -67,10 +70,12 @@ fn any_way() -> impl Strategy<Value = Way> {
     );
     let v6 = (select(vec!["2001:db8::10", "2001:db8::11"]), select(vec!["fd00::11", "fd00::12"]));
     let ports = (select(vec![79, 80, 81, 90]), select(vec![79, 80, 81, 2000, 2001, 8080]));
-    (prop_oneof![v4, v6], ports, select(vec![6, 17])).prop_map(|((to, backend), (port, other), protocol)| {
-        let to = SocketAddr::new(to.parse().unwrap(), port);
-        Way { protocol, to, backend: SocketAddr::new(backend.parse().unwrap(), other) }
-    })
+    (prop_oneof![v4, v6], ports, select(&Protocol::ALL[..])).prop_map(
+        |((to, backend), (port, other), protocol)| {
+            let to = SocketAddr::new(to.parse().unwrap(), port);
+            Way { protocol, to, backend: SocketAddr::new(backend.parse().unwrap(), other) }
+        },
+    )
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::Octets;
+use crate::{Octets, Protocol};
 
 /// IP version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,9 +123,9 @@ impl Field {
         matches!(self, Field::Sport | Field::Dport)
     }
 
-    /// Whether it lies in the header of the protocol that a match on [`Field::L4proto`] is for.
-    pub(crate) fn is_of_transport(self, protocol: &[u8]) -> bool {
-        self.is_port() || self == Field::TcpFlags && protocol == [6]
+    /// Whether it lies in the header of a protocol, so that naming it names the protocol.
+    pub(crate) fn is_of_transport(self, protocol: Protocol) -> bool {
+        self.is_port() || self == Field::TcpFlags && protocol == Protocol::Tcp
     }
 
     /// The IP header it lies in, if any.
@@ -140,9 +140,10 @@ impl Field {
     pub(crate) fn write_value(self, f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
         let host = |v: &[u8]| v.try_into().map(u32::from_ne_bytes).ok();
         match (self, value) {
-            (Field::L4proto, [6]) => f.write_str("tcp"),
-            (Field::L4proto, [17]) => f.write_str("udp"),
-            (Field::L4proto, [other]) => write!(f, "{other}"),
+            (Field::L4proto, [number]) => match Protocol::from_number(*number) {
+                Some(protocol) => f.write_str(protocol.as_str()),
+                None => write!(f, "{number}"),
+            },
             (Field::Nfproto, [2]) => f.write_str("ipv4"),
             (Field::Nfproto, [10]) => f.write_str("ipv6"),
             (Field::Iifname | Field::Oifname, name) => {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::set::duration;
-use crate::{ChainName, Field, Ip, Octets, Operand, SetName};
+use crate::{ChainName, Field, Ip, Octets, Operand, Protocol, SetName};
 
 /// How a field is compared.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -233,23 +233,25 @@ impl Rule {
             Statement::Match(Field::Nfproto, Test::Is(value)) => later
                 .iter()
                 .any(|s| s.reads(|f| f.header().is_some_and(|ip| value.as_slice() == [ip.nfproto()]))),
-            Statement::Match(Field::L4proto, Test::Is(value)) => {
-                later.iter().any(|s| s.reads(|f| f.is_of_transport(value.as_slice())))
-            }
+            Statement::Match(Field::L4proto, Test::Is(value)) => protocol_of(value)
+                .is_some_and(|protocol| later.iter().any(|s| s.reads(|f| f.is_of_transport(protocol)))),
             _ => false,
         }
     }
 
     /// The protocol that a match before statement `at` fixed, if it has a name in nft.
-    fn transport(&self, at: usize) -> Option<&'static str> {
+    fn transport(&self, at: usize) -> Option<Protocol> {
         self.0[..at].iter().find_map(|s| match s {
-            Statement::Match(Field::L4proto, Test::Is(value)) => match value.as_slice() {
-                [6] => Some("tcp"),
-                [17] => Some("udp"),
-                _ => None,
-            },
+            Statement::Match(Field::L4proto, Test::Is(value)) => protocol_of(value),
             _ => None,
         })
+    }
+}
+
+fn protocol_of(value: &Octets<16>) -> Option<Protocol> {
+    match value.as_slice() {
+        [number] => Protocol::from_number(*number),
+        _ => None,
     }
 }
 
@@ -259,7 +261,7 @@ impl fmt::Display for Rule {
         for (at, statement) in self.0.iter().enumerate().filter(|(at, _)| !self.is_implied(*at)) {
             f.write_str(separator)?;
             separator = " ";
-            let transport = self.transport(at).unwrap_or("th");
+            let transport = self.transport(at).map_or("th", Protocol::as_str);
             let name = |field: Field| match field {
                 Field::Sport => format!("{transport} sport"),
                 Field::Dport => format!("{transport} dport"),

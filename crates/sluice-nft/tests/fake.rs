@@ -7,8 +7,8 @@ use sluice_conformance::Balancer;
 use sluice_nft::fake::{FakeKernel, Reads};
 use sluice_nft::trace::{Outcome, Packet};
 use sluice_nft::{
-    Counter, Counters, Data, Dataplane, ElementsOf, Errno, Key, Part, Pick, Receipt, SetType, Snapshot,
-    Statement, Step, Table,
+    Counter, Counters, Data, Dataplane, ElementsOf, Errno, Key, Part, Pick, Protocol, Receipt, SetType,
+    Snapshot, Statement, Step, Table,
 };
 
 #[test]
@@ -192,12 +192,12 @@ fn balancer() -> Table {
     let address = |text: &str| text.parse().expect("an address");
     let pick = Pick::Inc { modulus: 1, offset: 0 };
     let (listener, backends) = (address("203.0.113.10:80"), vec![address("10.0.2.11:8080")]);
-    Balancer { protocol: Packet::TCP, listener, pick, backends }.table()
+    Balancer { protocol: Protocol::Tcp, listener, pick, backends }.table()
 }
 
 fn packet() -> Packet {
     let address = |text: &str| text.parse().expect("an address");
-    Packet::arriving(Packet::TCP, address("198.51.100.1:40000"), address("203.0.113.10:80"))
+    Packet::arriving(Protocol::Tcp, address("198.51.100.1:40000"), address("203.0.113.10:80"))
 }
 
 fn counter(kernel: &mut FakeKernel) -> Option<Counter> {

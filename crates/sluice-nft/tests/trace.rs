@@ -7,8 +7,8 @@ use sluice_conformance::{Balancer, value};
 use sluice_nft::jhash::{jhash, reciprocal_scale};
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer, Visit};
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule, Set, Statement, Table,
-    Test,
+    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Protocol, Rule, Set,
+    Statement, Table, Test,
 };
 
 const UNTOUCHED: Outcome = Outcome::Untranslated { masqueraded: false };
@@ -54,7 +54,7 @@ fn packet_to_anything_else_is_left_alone() {
     for other in [
         Packet { destination: address("203.0.113.10:81"), ..packet() },
         Packet { destination: address("203.0.113.11:80"), ..packet() },
-        Packet { protocol: Packet::UDP, ..packet() },
+        Packet { protocol: Protocol::Udp, ..packet() },
         Packet {
             source: address("[2001:db8::1]:40000"),
             destination: address("[2001:db8::10]:80"),
@@ -124,19 +124,19 @@ proptest! {
 
 #[test]
 fn rejected_packet_is_answered_by_protocol() {
-    let reset = Rule(vec![Statement::is(Field::L4proto, &[Packet::TCP]), Statement::RejectReset]);
-    let outcome = |rules: Vec<Rule>, protocol| {
+    let reset = Rule(vec![Statement::is(Field::L4proto, &[Protocol::Tcp.number()]), Statement::RejectReset]);
+    let outcome = |rules: Vec<Rule>, protocol: Protocol| {
         let mut table = balancer(in_turn(1));
         table.chains.insert("pick".into(), Chain { base: None, rules });
         let listener = &mut table.sets.get_mut(&"services".into()).expect("it has a listener").elements;
-        let key = Key::EMPTY.address([203, 0, 113, 10].into()).protocol(protocol).port(80);
+        let key = Key::EMPTY.address([203, 0, 113, 10].into()).protocol(protocol.number()).port(80);
         listener.insert(key, element(Data::Goto("pick".into())));
         Tracer::default().trace(&table, &Packet { protocol, ..packet() }).outcome
     };
     let both = || vec![reset.clone(), Rule(vec![Statement::RejectPort])];
-    assert_eq!(outcome(both(), Packet::TCP), Outcome::Reset);
-    assert_eq!(outcome(both(), Packet::UDP), Outcome::Unreachable);
-    assert_eq!(outcome(vec![Rule(vec![Statement::RejectReset])], Packet::UDP), Outcome::Dropped);
+    assert_eq!(outcome(both(), Protocol::Tcp), Outcome::Reset);
+    assert_eq!(outcome(both(), Protocol::Udp), Outcome::Unreachable);
+    assert_eq!(outcome(vec![Rule(vec![Statement::RejectReset])], Protocol::Udp), Outcome::Dropped);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn destination_types_are_told_apart() {
         let destination = address(destination);
         let source = if destination.is_ipv4() { address("192.0.2.9:1") } else { address("[fd00::9]:1") };
         let rule = Rule(vec![Statement::is(Field::FibDaddrType, &kind.to_ne_bytes()), Statement::Drop]);
-        let packet = Packet::arriving(Packet::UDP, source, destination);
+        let packet = Packet::arriving(Protocol::Udp, source, destination);
         let outcome = Tracer::new(host.clone()).trace(&at_prerouting(vec![rule]), &packet).outcome;
         assert_eq!(outcome, Outcome::Dropped, "{destination}");
     }
@@ -323,7 +323,7 @@ fn packet_across_commits_sees_each_as_soon_as_it_looks_anew() {
 
 fn two_backends() -> Balancer {
     let backends = vec![backend(0), backend(1)];
-    Balancer { protocol: Packet::TCP, listener: address("203.0.113.10:80"), pick: in_turn(2), backends }
+    Balancer { protocol: Protocol::Tcp, listener: address("203.0.113.10:80"), pick: in_turn(2), backends }
 }
 
 fn balancer(pick: Pick) -> Table {
@@ -344,7 +344,7 @@ fn to_backend(number: u8) -> Outcome {
 }
 
 fn packet() -> Packet {
-    Packet::arriving(Packet::TCP, address("198.51.100.1:40000"), address("203.0.113.10:80"))
+    Packet::arriving(Protocol::Tcp, address("198.51.100.1:40000"), address("203.0.113.10:80"))
 }
 
 fn address(text: &str) -> SocketAddr {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use sluice_core::model::{Address, Listener, Protocol, Service};
+use sluice_core::model::{Address, Listener, Service};
 
 use super::Elements;
 use crate::problem::Fault;
@@ -30,7 +30,7 @@ pub(super) fn check(here: &Here<'_>, listeners: &Elements<Listener>, anywhere: b
     if !policy.synproxy {
         return;
     }
-    if let Some(other) = listeners.iter().find(|listener| listener.protocol != Protocol::Tcp) {
+    if let Some(other) = listeners.iter().find(|listener| !listener.protocol.has_synproxy()) {
         here.key("synproxy").error_at_key(Fault::new(
             format!("`synproxy` requires TCP; {other} is not TCP"),
             "move it to a service without `synproxy`",

@@ -1,6 +1,6 @@
 //! The key `midstream`.
 
-use sluice_core::model::{Listener, Midstream, Protocol, Scheduler, Source};
+use sluice_core::model::{Listener, Midstream, Scheduler, Source};
 
 use super::Elements;
 use crate::problem::Fault;
@@ -34,7 +34,7 @@ pub(super) fn check(here: &Here<'_>, midstream: &Given<Midstream>, synproxy: boo
 
 /// Warns about the key if no listener is TCP.
 pub(super) fn check_listeners(here: &Here<'_>, midstream: &Given<Midstream>, listeners: &Elements<Listener>) {
-    let is_tcp = |listener: &Listener| listener.protocol == Protocol::Tcp;
+    let is_tcp = |listener: &Listener| listener.protocol.has_midstream();
     if !matches!(midstream, Given::Absent) && listeners.complete && !listeners.iter().any(is_tcp) {
         here.key("midstream")
             .warning(Fault::new("`midstream` applies to TCP, but no listener is TCP", "remove `midstream`"));

@@ -70,7 +70,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         1u16..4,
         prop::option::of(1u64..=3600),
     );
-    let protocols = prop::sample::select(vec![Protocol::Tcp, Protocol::Udp]);
+    let protocols = prop::sample::select(&Protocol::ALL[..]);
     let listeners = prop::collection::vec((1u16..60_000, protocols), 1..4);
     let backends = (0u16..=256, 0u8..3, 1u16..60_000, any::<bool>());
     let backends = (backends, any::<bool>(), prop::option::of(1..=u32::MAX));

@@ -6,16 +6,16 @@ use std::net::{IpAddr, SocketAddr};
 use sluice_nft::{Data, Ip, Table};
 
 use super::Flow;
-use crate::model::{Address, Ports};
+use crate::model::{Address, Ports, Protocol};
 use crate::render::{capacity, names};
 
 /// What a table of ours leads where, as far as that can be read from it without its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Listeners with one address and port.
-    exact: HashSet<(u8, SocketAddr)>,
+    exact: HashSet<(Protocol, SocketAddr)>,
     /// Others, by protocol and IP version.
-    others: HashMap<(u8, Ip), BTreeSet<(Address, Ports)>>,
+    others: HashMap<(Protocol, Ip), BTreeSet<(Address, Ports)>>,
     /// Where flows go, and to which port; `None`: to the one that the client asked for.
     backends: HashSet<(IpAddr, Option<u16>)>,
 }
@@ -31,7 +31,7 @@ impl Found {
             }
         }
         for (protocol, ip, address, ports) in table.chains.keys().filter_map(names::listener_of) {
-            found.others.entry((protocol.number(), ip)).or_default().insert((address, ports));
+            found.others.entry((protocol, ip)).or_default().insert((address, ports));
         }
         for set in table.sets.values() {
             let values = set.elements.values().filter_map(|element| match &element.data {
@@ -73,10 +73,11 @@ impl Found {
 }
 
 /// A key of address, protocol and port.
-fn exact(key: &[u8], ip: Ip) -> Option<(u8, SocketAddr)> {
+fn exact(key: &[u8], ip: Ip) -> Option<(Protocol, SocketAddr)> {
     let (address, rest) = key.split_at_checked(width(ip))?;
     let [protocol, _, _, _, high, low, _, _] = *rest else { return None };
-    Some((protocol, SocketAddr::new(self::address(address)?, u16::from_be_bytes([high, low]))))
+    let to = SocketAddr::new(self::address(address)?, u16::from_be_bytes([high, low]));
+    Some((Protocol::from_number(protocol)?, to))
 }
 
 /// A key of address, protocol, the backend's address and its port.

@@ -25,8 +25,8 @@ use crate::render::entry::Entry;
 /// A flow, as conntrack has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Number of the protocol.
-    pub protocol: u8,
+    /// Transport protocol.
+    pub protocol: Protocol,
     /// Source of the first packet.
     pub client: SocketAddr,
     /// Destination of the first packet, before translation.
@@ -81,7 +81,7 @@ impl<'a> Judge<'a> {
     ///
     /// `is_local` tells addresses that this host is known to have.
     pub fn verdict(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> Verdict {
-        let moves = flow.protocol == Protocol::Udp.number() || flow.is_opening;
+        let moves = !flow.protocol.has_connections() || flow.is_opening;
         let may_reset = flow.is_active && flow.is_translated;
         if !moves && !may_reset {
             return Verdict::Keep;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sluice_nft::Ip;
 
 use super::{Flow, Found};
-use crate::model::{Address, Listener, Ports};
+use crate::model::{Address, Listener, Ports, Protocol};
 
 /// Flows that are to be looked at. Scopes are merged, not queued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,7 +64,6 @@ impl Scope {
         let mut wanted = Wanted { scope: self, exact: HashMap::new(), others: HashMap::new() };
         for look in &self.looks {
             let Listener { address, ports, protocol } = look.listener;
-            let protocol = protocol.number();
             match (address, ports.as_single()) {
                 (Address::Exact(address), Some(port)) => {
                     wanted.exact.entry((protocol, SocketAddr::new(address, port))).or_default().push(look);
@@ -83,8 +82,8 @@ impl Scope {
 #[derive(Debug)]
 pub struct Wanted<'a> {
     scope: &'a Scope,
-    exact: HashMap<(u8, SocketAddr), Vec<&'a Look>>,
-    others: HashMap<(u8, Option<IpAddr>), Vec<&'a Look>>,
+    exact: HashMap<(Protocol, SocketAddr), Vec<&'a Look>>,
+    others: HashMap<(Protocol, Option<IpAddr>), Vec<&'a Look>>,
 }
 
 impl Wanted<'_> {

@@ -19,10 +19,11 @@ pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
 pub use guard::{Guard, Limits, OnFull, Reason};
 pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
 pub use in_force::{InForce, ServicesInForce};
-pub use listener::{Address, Listener, Ports, Protocol};
+pub use listener::{Address, Listener, Ports};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;
 pub use service::{HashOn, Midstream, OnDown, OnEmpty, Scheduler, Service, Source};
+pub use sluice_nft::Protocol;
 
 /// Services by name.
 pub type Services = BTreeMap<ServiceName, Service>;

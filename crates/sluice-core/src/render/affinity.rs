@@ -177,7 +177,7 @@ pub(super) fn learn<'a>(table: &mut Table, entries: &[Entry<'a>], groups: &Group
             }
         }
     }
-    let rules: Vec<_> = [Protocol::Tcp, Protocol::Udp]
+    let rules: Vec<_> = Protocol::ALL
         .into_iter()
         .filter(|protocol| table.sets.contains_key(&names::learn(*protocol)))
         .map(|protocol| {

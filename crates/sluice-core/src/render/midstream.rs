@@ -62,7 +62,7 @@ impl Counts {
     }
 
     fn counters(&mut self, entry: &Entry<'_>) -> Vec<&mut usize> {
-        if entry.listener.protocol != Protocol::Tcp {
+        if !entry.listener.protocol.has_midstream() {
             return vec![];
         }
         let Counts { ignoring, adopting, adopting_by_rule, local } = self;
@@ -84,7 +84,7 @@ impl Counts {
 
 /// Whether a listener translates such packets.
 pub(super) fn adopts(entry: &Entry<'_>) -> bool {
-    entry.listener.protocol == Protocol::Tcp && entry.service.midstream == Midstream::Adopt
+    entry.listener.protocol.has_midstream() && entry.service.midstream == Midstream::Adopt
 }
 
 /// Matches a TCP packet that does, or does not, begin a connection.
@@ -106,7 +106,7 @@ pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>, chain: &ChainNam
     if adopts(entry) {
         let set = sets.entry(names::adopted(entry.ip)).or_insert_with(|| Set::verdicts(key));
         set.elements.insert(listener, Element { data: Data::Goto(chain.clone()), origin });
-    } else if by_rule && entry.listener.protocol == Protocol::Tcp {
+    } else if by_rule && entry.listener.protocol.has_midstream() {
         let set = sets.entry(names::ignored(entry.ip)).or_insert_with(|| Set::plain(key));
         set.elements.insert(listener, Element { data: Data::None, origin });
     }
@@ -133,7 +133,7 @@ impl Form {
                 rules.push(Rule(vec![version(), Statement::InSet(key(), ignored), Statement::Accept]));
             }
         }
-        let others = others.iter().filter(|entry| by_rule && entry.listener.protocol == Protocol::Tcp);
+        let others = others.iter().filter(|entry| by_rule && entry.listener.protocol.has_midstream());
         rules.extend(others.map(|entry| {
             let way = Statement::Goto(dispatch::private_way(entry));
             dispatch::arriving(entry, if adopts(entry) { way } else { Statement::Accept })

@@ -275,7 +275,7 @@ pub(crate) fn listener_of(chain: &ChainName) -> Option<(Protocol, Ip, Address, P
     let path = ["pick/", "guard/"].iter().find_map(|kind| chain.as_str().strip_prefix(kind))?;
     let mut words = path.rsplit('/');
     let (ports, address, protocol) = (words.next()?, words.next()?, words.next()?);
-    let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|known| known.as_str() == protocol)?;
+    let protocol = Protocol::from_name(protocol)?;
     let (ip, address) = match address {
         "any4" => (Ip::V4, Address::Any),
         "any6" => (Ip::V6, Address::Any),

@@ -9,7 +9,7 @@ use super::entry::Entry;
 use super::layout::{Form, Layout, Places};
 use super::{Rendered, names};
 use crate::maglev;
-use crate::model::{Backend, BackendPort, HashOn, OnEmpty, Scheduler};
+use crate::model::{Backend, BackendPort, HashOn, OnEmpty, Protocol, Scheduler};
 use crate::origin::Flow;
 use crate::per_port::{elements_per_slot, slots_on_grid};
 use crate::slots::{MAX_SLOTS, on_grid, slots};
@@ -82,7 +82,11 @@ fn no_backend(rendered: &mut Rendered, on_empty: OnEmpty) -> ChainName {
         base: None,
         rules: match on_empty {
             OnEmpty::Reject | OnEmpty::UseAll => vec![
-                Rule(vec![new(), Statement::is(Field::L4proto, &[6]), Statement::RejectReset]),
+                Rule(vec![
+                    new(),
+                    Statement::is(Field::L4proto, &[Protocol::Tcp.number()]),
+                    Statement::RejectReset,
+                ]),
                 Rule(vec![new(), Statement::RejectPort]),
             ],
             OnEmpty::Drop => vec![Rule(vec![new(), Statement::Drop])],

@@ -26,5 +26,5 @@ pub(super) fn render(table: &mut Table, entries: &[Entry<'_>]) {
 
 /// Whether flows of an entry may have to be reset.
 pub(crate) fn resets(entry: &Entry<'_>) -> bool {
-    entry.service.on_down == OnDown::Reset && entry.listener.protocol == Protocol::Tcp
+    entry.service.on_down == OnDown::Reset && entry.listener.protocol.has_reset()
 }

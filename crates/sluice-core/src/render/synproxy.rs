@@ -9,13 +9,12 @@ use sluice_nft::{Base, Chain, Data, Element, Field, Ip, Key, Rule, Set, Statemen
 
 use super::entry::Entry;
 use super::{Rendered, dispatch, guard, midstream, names};
-use crate::model::Protocol;
 
 /// Whether the host answers handshakes for a listener: only while somebody serves, for a client is better off with a
 /// refusal than with a connection that leads nowhere.
 pub(super) fn answers(entry: &Entry<'_>) -> bool {
     entry.service.synproxy
-        && entry.listener.protocol == Protocol::Tcp
+        && entry.listener.protocol.has_synproxy()
         && entry.exact().is_some()
         && !entry.backends.is_empty()
 }

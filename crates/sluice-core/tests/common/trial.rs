@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use sluice_core::diff::diff;
-use sluice_core::model::{Address, InterfaceName, Listener, Ports, Service, Source};
+use sluice_core::model::{Address, InterfaceName, Listener, Ports, Protocol, Service, Source};
 use sluice_core::plan::Plan;
 use sluice_core::render::{Rendered, render};
 use sluice_core::report::report;
@@ -47,7 +47,7 @@ pub fn packets(services: &Services) -> Vec<Packet> {
             let source = if address.is_ipv4() { "192.0.2.7:4242" } else { "[2001:db8:7::7]:4242" };
             let (source, destination) =
                 (source.parse().unwrap(), SocketAddr::new(address, listener.ports.last));
-            let protocol = listener.protocol.number();
+            let protocol = listener.protocol;
             packets.push(Packet::local(protocol, source, destination));
             for interface in ["eth0", "eth1", "eth2"] {
                 let entry = Entry::Arriving(interface.into());
@@ -74,7 +74,7 @@ fn translations(services: [&Services; 2], packet: &Packet) -> Vec<String> {
     for service in services.into_iter().flat_map(|services| services.values()) {
         let takes = |l: &&Listener| {
             [Address::Any, Address::Exact(address)].contains(&l.address)
-                && l.protocol.number() == packet.protocol
+                && l.protocol == packet.protocol
                 && l.ports.overlaps(Ports::single(port))
         };
         for listener in service.listeners.iter().filter(takes) {
@@ -169,7 +169,7 @@ pub fn midstream_meetings(first: &Table, before: &Services, after: &Services) ->
         [before, after].into_iter().flat_map(|services| services.values()).any(proxied)
     };
     let arriving = packets(before).into_iter().filter(|packet| {
-        packet.protocol == Packet::TCP && packet.entry != Entry::Local && !is_answered(packet)
+        packet.protocol == Protocol::Tcp && packet.entry != Entry::Local && !is_answered(packet)
     });
     let mut meetings = Vec::new();
     for packet in arriving.map(Packet::midstream) {
@@ -192,7 +192,7 @@ pub fn takes(service: &Service, packet: &Packet) -> bool {
         && service.interface.as_ref().is_none_or(interface)
         && service.listeners.iter().any(|listener| {
             [Address::Any, Address::Exact(address)].contains(&listener.address)
-                && listener.protocol.number() == packet.protocol
+                && listener.protocol == packet.protocol
                 && listener.ports.overlaps(Ports::single(port))
                 && versions(listener)
         })

@@ -2,15 +2,17 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::wire::{self, IPS_DST_NAT, IPS_SEEN_REPLY, PROTOCOL_TCP};
+use sluice_nft::Protocol;
+
+use super::wire::{self, IPS_DST_NAT, IPS_SEEN_REPLY};
 use crate::attr::Attributes;
 use crate::message;
 
 /// A flow, as conntrack has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Number of the protocol.
-    pub protocol: u8,
+    /// Transport protocol.
+    pub protocol: Protocol,
     /// Source of the first packet.
     pub client: SocketAddr,
     /// Destination of the first packet, before translation.
@@ -85,7 +87,7 @@ impl Flow {
         }
     }
 
-    /// Reads a message; `None` for protocols without ports.
+    /// Reads a message; `None` for protocols that no listener has.
     pub(crate) fn parse(answer: &[u8]) -> Option<Self> {
         let attributes = message::attributes(answer);
         let (protocol, client, to) = tuple(attributes.nested(wire::TUPLE_ORIG)?)?;
@@ -106,7 +108,7 @@ impl Flow {
             backend,
             back_to,
             status: attributes.u32(wire::STATUS)?,
-            tcp_state: if protocol == PROTOCOL_TCP { tcp() } else { None },
+            tcp_state: if protocol == Protocol::Tcp { tcp() } else { None },
             id: attributes.u32(wire::ID)?,
             zone: attributes.bytes(wire::ZONE).and_then(number).unwrap_or(0),
             // The last word of a flow has none.
@@ -141,7 +143,7 @@ impl TcpState {
 }
 
 /// Protocol, source and destination.
-fn tuple(tuple: Attributes<'_>) -> Option<(u8, SocketAddr, SocketAddr)> {
+fn tuple(tuple: Attributes<'_>) -> Option<(Protocol, SocketAddr, SocketAddr)> {
     let (ip, ports) = (tuple.nested(wire::TUPLE_IP)?, tuple.nested(wire::TUPLE_PROTO)?);
     let address = |v4, v6| -> Option<IpAddr> {
         match ip.bytes(v4) {
@@ -153,7 +155,8 @@ fn tuple(tuple: Attributes<'_>) -> Option<(u8, SocketAddr, SocketAddr)> {
         SocketAddr::new(address(wire::V4_SRC, wire::V6_SRC)?, ports.bytes(wire::SRC_PORT).and_then(number)?);
     let destination =
         SocketAddr::new(address(wire::V4_DST, wire::V6_DST)?, ports.bytes(wire::DST_PORT).and_then(number)?);
-    Some((*ports.bytes(wire::PROTO_NUM)?.first()?, source, destination))
+    let protocol = Protocol::from_number(*ports.bytes(wire::PROTO_NUM)?.first()?)?;
+    Some((protocol, source, destination))
 }
 
 fn number(bytes: &[u8]) -> Option<u16> {

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use sluice_nft::Ip;
+use sluice_nft::{Ip, Protocol};
 
 pub use self::endings::{Arrived, Endings};
 pub use self::flow::{Bytes, Flow, TcpState};
@@ -31,8 +31,8 @@ pub struct Conntrack {
 pub struct Filter {
     /// IP version.
     pub ip: Ip,
-    /// Number of the protocol.
-    pub protocol: Option<u8>,
+    /// Transport protocol.
+    pub protocol: Option<Protocol>,
     /// Where the client sends to.
     pub to: Option<IpAddr>,
     /// Which port the client sends to.

@@ -8,13 +8,14 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, sendto, socket,
 };
 
+use sluice_nft::Protocol;
+
 use super::Flow;
-use super::wire::PROTOCOL_TCP;
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
 /// Bytes of a TCP header without options.
-const TCP: usize = 20;
+const HEADER: usize = 20;
 
 /// Raw sockets of the IP versions it takes. Protocol `IPPROTO_RAW` means that the sender writes the IP header.
 pub(super) struct Poker {
@@ -58,18 +59,19 @@ impl Poker {
 
 /// An IP packet. The kernel writes length and checksum of an IPv4 header (raw(7)).
 fn packet(from: SocketAddr, to: SocketAddr, flags: u8) -> Vec<u8> {
-    let mut tcp = [0; TCP];
+    let mut tcp = [0; HEADER];
     tcp[..2].copy_from_slice(&from.port().to_be_bytes());
     tcp[2..4].copy_from_slice(&to.port().to_be_bytes());
-    tcp[12] = (TCP as u8 / 4) << 4;
+    tcp[12] = (HEADER as u8 / 4) << 4;
     tcp[13] = flags;
     let addresses = [octets(from.ip()), octets(to.ip())].concat();
-    let pseudo = [0, PROTOCOL_TCP, 0, TCP as u8];
+    let protocol = Protocol::Tcp.number();
+    let pseudo = [0, protocol, 0, HEADER as u8];
     let sum = checksum(&[&addresses[..], &pseudo, &tcp].concat());
     tcp[16..18].copy_from_slice(&sum.to_be_bytes());
     let ip = match to {
-        SocketAddr::V4(_) => [0x45, 0, 0, 0, 0, 0, 0, 0, 64, PROTOCOL_TCP, 0, 0].to_vec(),
-        SocketAddr::V6(_) => vec![0x60, 0, 0, 0, 0, TCP as u8, PROTOCOL_TCP, 64],
+        SocketAddr::V4(_) => [0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0].to_vec(),
+        SocketAddr::V6(_) => vec![0x60, 0, 0, 0, 0, HEADER as u8, protocol, 64],
     };
     [&ip, &addresses, &tcp[..]].concat()
 }

@@ -4,12 +4,10 @@ use std::ffi::c_int;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use nftnl::nftnl_sys::libc;
-use sluice_nft::Ip;
+use sluice_nft::{Ip, Protocol};
 
 use super::{Filter, Flow};
 use crate::attr::Write;
-
-pub(super) const PROTOCOL_TCP: u8 = 6;
 
 /// `IPCTNL_MSG_CT_*`.
 const NEW: u16 = 0;
@@ -119,7 +117,7 @@ fn about(flow: &Flow, kind: u16) -> Vec<u8> {
         });
         tuple.nest(TUPLE_PROTO, |proto| {
             let port = |socket: SocketAddr| socket.port().to_be_bytes();
-            proto.put(PROTO_NUM, &[flow.protocol]);
+            proto.put(PROTO_NUM, &[flow.protocol.number()]);
             proto.put(SRC_PORT, &port(flow.client));
             proto.put(DST_PORT, &port(flow.to));
         });
@@ -150,7 +148,7 @@ pub(super) fn kind(kind: u16) -> u16 {
 fn side(
     message: &mut Vec<u8>,
     kind: u16,
-    protocol: Option<u8>,
+    protocol: Option<Protocol>,
     (ip, end): (Option<Ipv4Addr>, u16),
     (port, place): (Option<u16>, u16),
 ) {
@@ -160,7 +158,7 @@ fn side(
         }
         if let Some(protocol) = protocol {
             tuple.nest(TUPLE_PROTO, |inner| {
-                inner.put(PROTO_NUM, &[protocol]);
+                inner.put(PROTO_NUM, &[protocol.number()]);
                 if let Some(port) = port {
                     inner.put(place, &port.to_be_bytes());
                 }

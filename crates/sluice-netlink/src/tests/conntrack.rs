@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use sluice_nft::Ip;
+use sluice_nft::{Ip, Protocol};
 
 use super::in_namespace;
 use crate::Proc;
@@ -80,7 +80,7 @@ fn flows_that_fit_a_filter_are_found_and_no_others() {
         let (v4, v6) = (Filter::all(Ip::V4), Filter::all(Ip::V6));
         let (vip, backend) = (IpAddr::from([203, 0, 113, 10]), IpAddr::from([10, 0, 2, 11]));
         let [vip6, backend6] = ["2001:db8::10", "fd00::11"].map(|text| text.parse::<IpAddr>().unwrap());
-        let (tcp, udp) = (Some(6), Some(17));
+        let (tcp, udp) = (Some(Protocol::Tcp), Some(Protocol::Udp));
         for (filter, expected) in [
             (v4, &[1, 2, 3, 5, 6][..]),
             (v6, &[4]),
@@ -214,12 +214,15 @@ fn endings_that_are_too_many_to_take_are_lost_and_that_is_told() {
 fn flow_that_is_forgotten_is_gone_and_one_that_took_its_place_is_not() {
     in_namespace(|| {
         let mut conntrack = six();
-        let flows = all(&mut conntrack, &Filter { protocol: Some(17), ..Filter::all(Ip::V4) });
+        let flows = all(&mut conntrack, &Filter { protocol: Some(Protocol::Udp), ..Filter::all(Ip::V4) });
         assert_eq!(conntrack.delete(&flows[..1]).unwrap(), 1);
         assert_eq!(conntrack.delete(&flows[..1]).unwrap(), 0, "it is gone");
         let other = Flow { id: flows[1].id ^ 1, ..flows[1] };
         assert_eq!(conntrack.delete(&[other]).unwrap(), 0, "the entry is another's");
-        assert_eq!(clients(&mut conntrack, &Filter { protocol: Some(17), ..Filter::all(Ip::V4) }), [6]);
+        assert_eq!(
+            clients(&mut conntrack, &Filter { protocol: Some(Protocol::Udp), ..Filter::all(Ip::V4) }),
+            [6]
+        );
     });
 }
 

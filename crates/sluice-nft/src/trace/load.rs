@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Entry;
 use super::packet::{Host, Packet};
 use crate::jhash::{jhash, reciprocal_scale};
-use crate::{Field, Ip, Octets, Test};
+use crate::{Field, Ip, Octets, Protocol, Test};
 
 /// A packet on its way.
 pub(super) struct View<'a> {
@@ -30,9 +30,9 @@ impl View<'_> {
             Field::Daddr(Ip::V6) => self.header(24, 16),
             Field::Sport => Octets::new(&self.packet.source.port().to_be_bytes()),
             Field::Dport => Octets::new(&self.destination.port().to_be_bytes()),
-            Field::L4proto => Octets::new(&[self.packet.protocol]),
+            Field::L4proto => Octets::new(&[self.packet.protocol.number()]),
             Field::Nfproto => Octets::new(&[self.packet.ip().nfproto()]),
-            Field::TcpFlags if self.packet.protocol != Packet::TCP => Octets::new(&[0]),
+            Field::TcpFlags if self.packet.protocol != Protocol::Tcp => Octets::new(&[0]),
             // The host opens the connection.
             Field::TcpFlags if self.proxied => Octets::new(&[Field::SYN]),
             Field::TcpFlags => Octets::new(&[self.packet.flags]),
@@ -77,13 +77,13 @@ impl View<'_> {
     fn header(&self, offset: usize, length: usize) -> Option<Octets<16>> {
         let mut bytes = match (self.packet.source.ip(), self.destination.ip()) {
             (IpAddr::V6(source), IpAddr::V6(destination)) => [
-                &[0x60, 0, 0, 0, 0, 0, self.packet.protocol, 64][..],
+                &[0x60, 0, 0, 0, 0, 0, self.packet.protocol.number(), 64][..],
                 &source.octets(),
                 &destination.octets(),
             ]
             .concat(),
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let start = [0x45, 0, 0, 0, 0, 0, 0, 0, 64, self.packet.protocol, 0, 0];
+                let start = [0x45, 0, 0, 0, 0, 0, 0, 0, 64, self.packet.protocol.number(), 0, 0];
                 [&start[..], &source.octets(), &destination.octets()].concat()
             }
             (source, destination) => panic!("no packet goes from {source} to {destination}"),

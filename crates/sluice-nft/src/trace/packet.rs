@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::{Field, Ip};
+use crate::{Field, Ip, Protocol};
 
 /// The first packet of a flow that conntrack sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// How it comes to the host.
     pub entry: Entry,
-    /// IP protocol number.
-    pub protocol: u8,
+    /// Transport protocol.
+    pub protocol: Protocol,
     /// Address and port it comes from.
     pub source: SocketAddr,
     /// Address and port it was sent to; of the same IP version.
@@ -35,12 +35,12 @@ pub enum Entry {
 
 impl Packet {
     /// A packet that arrives through interface `eth0`.
-    pub fn arriving(protocol: u8, source: SocketAddr, destination: SocketAddr) -> Self {
+    pub fn arriving(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> Self {
         Packet { entry: Entry::Arriving("eth0".to_owned()), ..Packet::local(protocol, source, destination) }
     }
 
     /// A packet of a local process.
-    pub fn local(protocol: u8, source: SocketAddr, destination: SocketAddr) -> Self {
+    pub fn local(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> Self {
         Packet {
             entry: Entry::Local,
             protocol,
@@ -68,13 +68,8 @@ impl Packet {
             Ip::V4 => 20,
             Ip::V6 => 40,
         };
-        network + if self.protocol == Packet::TCP { 20 } else { 8 }
+        network + self.protocol.header_length()
     }
-
-    /// Protocol number of TCP.
-    pub const TCP: u8 = 6;
-    /// Protocol number of UDP.
-    pub const UDP: u8 = 17;
 }
 
 /// Addresses of the host that packets run through; loopback and multicast addresses need not be listed.

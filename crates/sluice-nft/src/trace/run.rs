@@ -236,13 +236,13 @@ impl<'a> Run<'a> {
                 self.view.tracked = false;
                 Effect::Next
             }
-            Statement::Synproxy { .. } if self.view.packet.protocol == Packet::TCP => {
+            Statement::Synproxy { .. } if self.view.packet.protocol.has_synproxy() => {
                 self.view.proxied = true;
                 Effect::End(Ok(()))
             }
             Statement::Synproxy { .. } => Effect::Leave,
             // There is no reset for anything else, but the packet goes all the same.
-            Statement::RejectReset if self.view.packet.protocol != Packet::TCP => {
+            Statement::RejectReset if !self.view.packet.protocol.has_reset() => {
                 Effect::End(Err(Outcome::Dropped))
             }
             Statement::RejectReset => Effect::End(Err(Outcome::Reset)),

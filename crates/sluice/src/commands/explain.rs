@@ -115,8 +115,8 @@ impl Explain {
         };
         let from = SocketAddr::new(client, port.unwrap_or(40_000));
         let mut packet = match self.local {
-            true => Packet::local(protocol.number(), from, to),
-            false => Packet::arriving(protocol.number(), from, to),
+            true => Packet::local(protocol, from, to),
+            false => Packet::arriving(protocol, from, to),
         };
         if let sluice_nft::trace::Entry::Arriving(name) = &mut packet.entry {
             *name = self.interface.clone().unwrap_or_else(|| device_to(client));
@@ -292,10 +292,13 @@ fn client(text: &str) -> Result<(IpAddr, Option<u16>), String> {
 
 fn listener(text: &str) -> Result<(SocketAddr, Protocol), String> {
     let (address, protocol) = match text.split_once('/') {
-        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
-        Some((address, "udp")) => (address, Protocol::Udp),
-        Some(_) => return Err("the protocol is /tcp or /udp".to_owned()),
+        None => (text, Some(Protocol::default())),
+        Some((address, name)) => (address, Protocol::from_name(name)),
     };
+    let protocol = protocol.ok_or_else(|| {
+        let known = Protocol::ALL.map(|protocol| format!("/{protocol}"));
+        format!("unknown protocol (known: {})", known.join(", "))
+    })?;
     let address = address.parse().map_err(|_| "write ADDRESS:PORT or [ADDRESS]:PORT".to_owned())?;
     Ok((address, protocol))
 }

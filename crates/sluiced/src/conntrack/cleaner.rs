@@ -336,7 +336,7 @@ fn filters(scope: &Scope) -> Vec<Filter> {
 fn filter(looks: &[&Look]) -> Filter {
     let Look { listener, ip, .. } = *looks[0];
     let mut filter = Filter::all(ip);
-    filter.protocol = Some(listener.protocol.number());
+    filter.protocol = Some(listener.protocol);
     if let Address::Exact(address) = listener.address {
         filter.to = Some(address);
     }

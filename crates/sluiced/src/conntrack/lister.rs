@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
 use sluice_core::census::Way;
 use sluice_core::first::First;
-use sluice_core::model::{Address, Backend, BackendName, Protocol, Service, ServiceName, Services};
+use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
 use sluice_core::owners::Owners;
 use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
 use sluice_netlink::memory;
@@ -177,7 +177,7 @@ fn filter<'a>(service: &Service, ip: Ip, backends: impl Iterator<Item = &'a Back
         Address::Exact(address) => Some(*address),
     };
     let backends = backends.map(|backend| backend.address).filter(|address| Ip::of(*address) == ip);
-    let protocol = same(listeners().map(|listener| Some(listener.protocol.number())))?;
+    let protocol = same(listeners().map(|listener| Some(listener.protocol)))?;
     Some(Filter {
         protocol,
         to: same(listeners().map(|listener| address(&listener.address)))?,
@@ -230,11 +230,10 @@ impl Eq for Found<'_> {}
 
 impl From<Found<'_>> for Connection {
     fn from(Found { service, backend, flow }: Found<'_>) -> Self {
-        let protocol = if flow.protocol == Protocol::Tcp.number() { Protocol::Tcp } else { Protocol::Udp };
         Connection {
             service: service.to_string(),
             backend: backend.to_string(),
-            protocol: protocol.as_str().to_owned(),
+            protocol: flow.protocol.to_string(),
             client: flow.client,
             listener: flow.to,
             source: flow.back_to,

@@ -24,7 +24,7 @@ use crate::state::{Durable, FileError, Files};
 
 const FILE: &str = "totals.jsonl";
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Bytes that may be appended before the file is written anew, unless that is larger.
 const GROWTH: u64 = 1 << 20;
@@ -68,7 +68,7 @@ struct Line {
     /// `null`: any.
     address: Option<IpAddr>,
     ports: (u16, u16),
-    udp: bool,
+    protocol: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +232,7 @@ impl Line {
                 Address::Exact(address) => Some(*address),
             },
             ports: (ports.first, ports.last),
-            udp: *protocol == Protocol::Udp,
+            protocol: protocol.to_string(),
             backend: backend.as_ref().map(ToString::to_string),
             dropped: dropped.map(|reason| reason.as_str().to_owned()),
             base,
@@ -245,7 +245,7 @@ impl Line {
         let listener = Listener {
             address: self.address.map_or(Address::Any, Address::Exact),
             ports: Ports { first: self.ports.0, last: self.ports.1 },
-            protocol: if self.udp { Protocol::Udp } else { Protocol::Tcp },
+            protocol: Protocol::from_name(&self.protocol)?,
         };
         let flow = Flow {
             service: ServiceName::new(&self.service).ok()?,

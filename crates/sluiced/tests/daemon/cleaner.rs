@@ -113,7 +113,6 @@ fn flow(client: u16, protocol: Protocol, to: &str, backend: &str) -> Flow {
     let client = SocketAddr::new(IpAddr::from([198, 51, 100, 7]), client);
     let tcp_state = (protocol == Protocol::Tcp).then_some(TcpState::Established);
     let status = if to == backend { 0 } else { TRANSLATED };
-    let protocol = protocol.number();
     Flow {
         protocol,
         client,

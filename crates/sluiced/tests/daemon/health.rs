@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_api::{Admin, BackendStatus, Health, OverrideChange, ServiceStatus};
-use sluice_nft::Errno;
 use sluice_nft::trace::{Outcome, Packet};
+use sluice_nft::{Errno, Protocol};
 use tokio::time::sleep;
 
 use crate::host::{Daemon, Host};
@@ -42,7 +42,7 @@ fn served(host: &Host) -> BTreeMap<SocketAddr, usize> {
     let mut served = BTreeMap::new();
     for port in 10_000..10_040 {
         let source = format!("198.51.100.7:{port}").parse().unwrap();
-        let packet = Packet::arriving(6, source, "203.0.113.10:80".parse().unwrap());
+        let packet = Packet::arriving(Protocol::Tcp, source, "203.0.113.10:80".parse().unwrap());
         match host.kernel().send(&packet).outcome {
             Outcome::Translated { to, .. } => *served.entry(to).or_default() += 1,
             outcome => assert_eq!(outcome, Outcome::Reset, "nobody serves"),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sluice_api::HostStatus;
 use sluice_core::balance::Load;
 use sluice_core::census::{Census, Way};
-use sluice_nft::Dataplane;
+use sluice_nft::{Dataplane, Protocol};
 use sluiced::conntrack::counter::{Counted, Question};
 use sluiced::counters::totals::Totals;
 use sluiced::daemon::request::Request;
@@ -45,8 +45,11 @@ impl Counting {
 fn census(loads: [u32; 2]) -> Census {
     let mut census = Census::default();
     for (active, backend) in loads.into_iter().zip(["10.0.2.11:8080", "10.0.2.12:8080"]) {
-        let way =
-            Way { protocol: 6, to: "203.0.113.10:80".parse().unwrap(), backend: backend.parse().unwrap() };
+        let way = Way {
+            protocol: Protocol::Tcp,
+            to: "203.0.113.10:80".parse().unwrap(),
+            backend: backend.parse().unwrap(),
+        };
         census.add(way, Load { active, opened: 0 });
     }
     census

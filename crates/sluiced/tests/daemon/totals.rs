@@ -1,5 +1,6 @@
 //! Connections are counted across everything that happens to the elements that count them.
 
+use sluice_nft::Protocol;
 use sluice_nft::trace::{Outcome, Packet};
 
 use crate::host::{Daemon, Host};
@@ -9,7 +10,8 @@ use crate::{WEB, WEB3};
 fn connect(host: &Host, count: usize) {
     for n in 0..count {
         let source = format!("198.51.100.7:{}", 10_000 + n).parse().unwrap();
-        let trace = host.kernel().send(&Packet::arriving(6, source, "203.0.113.10:80".parse().unwrap()));
+        let trace =
+            host.kernel().send(&Packet::arriving(Protocol::Tcp, source, "203.0.113.10:80".parse().unwrap()));
         assert!(matches!(trace.outcome, Outcome::Translated { .. }), "{trace:?}");
     }
 }

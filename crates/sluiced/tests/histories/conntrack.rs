@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sluice_core::balance::Load;
 use sluice_core::census::{Census, Way};
+use sluice_core::model::Protocol;
 use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
 use sluice_nft::trace::{Entry, Packet};
 use sluiced::conntrack::cleaner::FlowTable;
@@ -40,7 +41,7 @@ pub struct Tracked {
 impl Tracked {
     /// Whether it is UDP or a TCP connection that nobody answered yet.
     pub fn is_unfinished(&self) -> bool {
-        self.flow.protocol == Packet::UDP || self.flow.is_opening()
+        self.flow.protocol == Protocol::Udp || self.flow.is_opening()
     }
 }
 
@@ -64,7 +65,7 @@ impl Conntrack {
             backend: backend.unwrap_or(packet.destination),
             back_to: packet.source,
             status: if backend.is_some() { DST_NAT } else { 0 },
-            tcp_state: (packet.protocol == Packet::TCP).then_some(state),
+            tcp_state: (packet.protocol == Protocol::Tcp).then_some(state),
             id: inner.ids,
             zone: 0,
             expires: 100,

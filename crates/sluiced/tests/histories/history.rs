@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sluice_api::{Admin, OverrideChange, OverrideRequest};
-use sluice_core::model::Config;
+use sluice_core::model::{Config, Protocol};
 use sluice_netlink::Event as TableEvent;
 use sluice_nft::Table;
 use sluice_nft::trace::{Entry, Packet};
@@ -31,17 +31,17 @@ const NETWORKS: [&[(&str, &str)]; 6] = [
 ];
 
 /// Destinations that clients of the histories have.
-const DESTINATIONS: [(u8, &str); 10] = [
-    (Packet::TCP, "203.0.113.10:80"),
-    (Packet::TCP, "203.0.113.10:443"),
-    (Packet::UDP, "203.0.113.10:53"),
-    (Packet::TCP, "203.0.113.11:80"),
-    (Packet::UDP, "203.0.113.11:53"),
-    (Packet::TCP, "10.0.2.1:80"),
-    (Packet::UDP, "10.0.2.1:53"),
-    (Packet::TCP, "203.0.113.10:81"),
-    (Packet::UDP, "203.0.113.11:55"),
-    (Packet::TCP, "10.0.2.1:82"),
+const DESTINATIONS: [(Protocol, &str); 10] = [
+    (Protocol::Tcp, "203.0.113.10:80"),
+    (Protocol::Tcp, "203.0.113.10:443"),
+    (Protocol::Udp, "203.0.113.10:53"),
+    (Protocol::Tcp, "203.0.113.11:80"),
+    (Protocol::Udp, "203.0.113.11:53"),
+    (Protocol::Tcp, "10.0.2.1:80"),
+    (Protocol::Udp, "10.0.2.1:53"),
+    (Protocol::Tcp, "203.0.113.10:81"),
+    (Protocol::Udp, "203.0.113.11:55"),
+    (Protocol::Tcp, "10.0.2.1:82"),
 ];
 
 /// After this long nothing that fails once fails any more, and a retry has come.

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use sluice_api::{HostStatus, OverrideReply, OverrideRequest, ReloadStatus, Status};
-use sluice_core::model::Networks;
+use sluice_core::model::{Networks, Protocol};
 use sluice_netlink::Proc;
 use sluice_nft::Table;
 use sluice_nft::trace::{Host, Outcome, Packet, Tracer};
@@ -289,7 +289,7 @@ impl Machine {
             Outcome::Dropped | Outcome::Reset | Outcome::Unreachable => return,
         };
         let answers = to.map_or(Answers::Well, |to| self.hosts.answers(to.ip()));
-        if answers == Answers::Refuses && packet.protocol == Packet::TCP {
+        if answers == Answers::Refuses && packet.protocol == Protocol::Tcp {
             return;
         }
         self.conntrack.track(packet, to, answers == Answers::Hangs);

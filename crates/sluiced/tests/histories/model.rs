@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sluice_api::{Admin as Wanted, Health as Observed, Status};
 use sluice_core::health::Admin;
 use sluice_core::model::{
-    Address, Backend, BackendKey, Config, HealthCheck, Initial, Listener, OnEmpty, Scheduler, Service,
-    ServiceName, Services,
+    Address, Backend, BackendKey, Config, HealthCheck, Initial, Listener, OnEmpty, Protocol, Scheduler,
+    Service, ServiceName, Services,
 };
 use sluice_core::pool::{self, RAMP_STEPS, Standing};
 use sluice_netlink::conntrack::Flow;
@@ -304,7 +304,7 @@ impl Model {
     /// do not. `entry` is how it came, if that is known.
     pub fn takers(
         &self,
-        protocol: u8,
+        protocol: Protocol,
         to: SocketAddr,
         entry: Option<&Entry>,
         local: &[IpAddr],
@@ -323,7 +323,7 @@ impl Model {
                 };
                 let ports = listener.ports;
                 let fits = (ports.first..=ports.last).contains(&to.port());
-                if listener.protocol.number() == protocol && is_there && arrives && fits {
+                if listener.protocol == protocol && is_there && arrives && fits {
                     all.push((rank(service, listener), (name, service, listener)));
                 }
             }

@@ -136,6 +136,7 @@ fn beyond(bytes: Bytes, before: Bytes) -> Bytes {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sluice_core::model::Protocol;
 
     use super::*;
 
@@ -143,7 +144,7 @@ mod tests {
         let [client, to, backend] =
             ["198.51.100.7:1", "203.0.113.10:80", "10.0.2.11:80"].map(|text| text.parse().unwrap());
         Flow {
-            protocol: 6,
+            protocol: Protocol::Tcp,
             client,
             to,
             backend,

@@ -51,7 +51,7 @@ fn places(services: &Services, packet: &Packet) -> BTreeSet<SocketAddr> {
     let listeners = services.values().flat_map(|s| s.listeners.iter().map(move |listener| (s, listener)));
     let fits = listeners.filter(|(_, listener)| {
         let ports = listener.ports;
-        listener.protocol.number() == packet.protocol && (ports.first..=ports.last).contains(&to.port())
+        listener.protocol == packet.protocol && (ports.first..=ports.last).contains(&to.port())
     });
     let places = fits.flat_map(|(service, listener)| {
         let place = |backend: &Backend| {

@@ -1,0 +1,108 @@
+//! Transport protocols.
+
+use std::fmt;
+
+/// A transport protocol with ports, which listeners have and rules match (`meta l4proto`).
+///
+/// What differs between protocols is said by the methods here, so that another variant is decided on in this file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// TCP, what a listener without a suffix means.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// All of them, in the order of documentation and messages.
+    pub const ALL: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+
+    /// The IP protocol number.
+    pub fn number(self) -> u8 {
+        match self {
+            Protocol::Tcp => 6,
+            Protocol::Udp => 17,
+        }
+    }
+
+    /// nft's keyword, and the suffix of a listener: `tcp` or `udp`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+
+    /// The one of an IP protocol number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Protocol::ALL.into_iter().find(|known| known.number() == number)
+    }
+
+    /// The one of a name, as [`Protocol::as_str`] has it.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Protocol::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
+    /// Length in bytes of its header, without options.
+    pub fn header_length(self) -> u64 {
+        match self {
+            Protocol::Tcp => 20,
+            Protocol::Udp => 8,
+        }
+    }
+
+    /// Whether both ends keep state, so that an established flow is worth nothing to another backend. A flow without
+    /// may be given to another backend at any packet.
+    pub fn has_connections(self) -> bool {
+        match self {
+            Protocol::Tcp => true,
+            Protocol::Udp => false,
+        }
+    }
+
+    /// Whether `reject with tcp reset` ends a flow.
+    pub fn has_reset(self) -> bool {
+        match self {
+            Protocol::Tcp => true,
+            Protocol::Udp => false,
+        }
+    }
+
+    /// Whether the kernel can complete handshakes in the place of a backend (`synproxy`).
+    pub fn has_synproxy(self) -> bool {
+        match self {
+            Protocol::Tcp => true,
+            Protocol::Udp => false,
+        }
+    }
+
+    /// Whether conntrack takes a packet in the middle of a connection for the first of a flow, and its header tells
+    /// (`nf_conntrack_tcp_loose`).
+    pub fn has_midstream(self) -> bool {
+        match self {
+            Protocol::Tcp => true,
+            Protocol::Udp => false,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protocol_is_found_by_its_number_and_by_its_name() {
+        for protocol in Protocol::ALL {
+            assert_eq!(Protocol::from_number(protocol.number()), Some(protocol));
+            assert_eq!(Protocol::from_name(protocol.as_str()), Some(protocol));
+        }
+        assert_eq!((Protocol::from_number(1), Protocol::from_name("TCP")), (None, None));
+    }
+}
