@@ -1,7 +1,7 @@
 //! Which backend of the file before a backend of a new file is.
 //!
-//! Pure. A reload may change names, addresses and ports, and what is known of a backend has to follow it. There are two
-//! answers, because there are two kinds of knowledge. Health was observed at an address, so it follows the address
+//! Pure. The file may change names, addresses and ports, by a reload or between two daemons (then the file before is what
+//! was saved of it), and what is known of a backend has to follow it. There are two answers, because there are two kinds of knowledge. Health was observed at an address, so it follows the address
 //! first. What an operator said, and what is counted, belongs to a name as long as that name exists.
 
 use std::collections::HashMap;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use sluice_nft::Ip;
 
 use super::{Address, BackendName, Listener, Ports, ServiceName};
@@ -56,7 +57,8 @@ pub struct BackendKey {
 }
 
 /// How a backend's port follows from the listener's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BackendPort {
     /// No port named: the port the client used.
     Keep,

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use sluice_nft::Protocol;
 
 /// Destination address of a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Address {
     /// `*`: any local address, or with an interface any unicast destination arriving there.
     Any,
@@ -15,7 +17,7 @@ pub enum Address {
 }
 
 /// Inclusive range of ports; one port when both ends are equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ports {
     /// First port, at least 1.
     pub first: u16,
@@ -64,14 +66,31 @@ impl fmt::Display for Ports {
 }
 
 /// Address, protocol and ports a service answers on: `ADDRESS:PORT[-PORT][/tcp|/udp]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Listener {
     /// Destination address.
     pub address: Address,
     /// Destination ports.
     pub ports: Ports,
     /// Transport protocol.
+    #[serde(with = "protocol_name")]
     pub protocol: Protocol,
+}
+
+/// A protocol in a saved file: its name.
+mod protocol_name {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+    use sluice_nft::Protocol;
+
+    pub(super) fn serialize<S: Serializer>(protocol: &Protocol, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(protocol.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Protocol, D::Error> {
+        let name = String::deserialize(from)?;
+        Protocol::from_name(&name).ok_or_else(|| D::Error::custom(format!("unknown protocol {name:?}")))
+    }
 }
 
 /// The way it is written in the file, protocol always spelled out: `203.0.113.10:80/tcp`.

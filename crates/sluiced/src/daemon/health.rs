@@ -1,10 +1,11 @@
 //! Who serves changes while the file does not: by health, by what operators say, and with time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use sluice_api::{EventKind, Override, Severity};
 use sluice_core::health::Health;
+use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
@@ -13,11 +14,11 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use crate::daemon::Daemon;
-use crate::fatal::chain;
 use crate::host::clock::now;
-use crate::pool::backend_states::key;
+use crate::pool::backend_states::{Standings, key};
 use crate::reconcile::Trigger;
 use crate::state::backends::{Known, Remembered, Said};
+use crate::status::shared::Shared;
 
 impl<D: Dataplane> Daemon<D> {
     /// Has the backends of the file in force probed.
@@ -26,27 +27,42 @@ impl<D: Dataplane> Daemon<D> {
         self.standings.down = self.prober.board().down();
     }
 
-    /// Goes on where an earlier daemon was.
-    pub(crate) fn recall(&mut self, remembered: &Remembered) {
-        let mut overrides = BTreeMap::new();
-        for Said { service, backend, said } in &remembered.overrides {
-            if let (Ok(service), Ok(backend)) = (ServiceName::new(service), BackendName::new(backend)) {
-                let said =
-                    Override { weight: said.weight.map(|weight| weight.min(MAX_WEIGHT)), ..said.clone() };
-                overrides.insert(BackendKey { service, backend }, said);
-            }
-        }
+    /// Goes on where an earlier daemon was. `before` are the services that this had; `None`: nothing but the names of
+    /// their backends is known, which are then those of the file.
+    pub(crate) fn recall(&mut self, remembered: &Remembered, before: Option<&Services>) {
         let services = self.config.services.clone();
-        let is_there = |key: &BackendKey| {
-            services.get(&key.service).is_some_and(|it| it.backends.iter().any(|b| b.name == key.backend))
+        let identity = Identity::between(before.unwrap_or(&services), &services);
+        let named = |service: &str, backend: &str| {
+            let (service, backend) = (ServiceName::new(service).ok()?, BackendName::new(backend).ok()?);
+            Some(BackendKey { service, backend })
         };
-        overrides.keys().filter(|key| !is_there(key)).for_each(warn_dropped);
-        overrides.retain(|key, _| is_there(key));
-        self.standings.overrides = overrides;
-        let known =
-            remembered.health.iter().map(|known| ((&*known.service, &*known.backend), known)).collect();
-        self.watch(watches(&services, |_, _| None, |_| false, &known));
-        self.standings.hold(&services);
+        let health: HashMap<_, _> = remembered
+            .health
+            .iter()
+            .filter_map(|known| Some((named(&known.service, &known.backend)?, known)))
+            .collect();
+        let known = |name: &ServiceName, backend: &Backend| {
+            if health.is_empty() {
+                return Health::Unknown;
+            }
+            let known = identity.health(name, backend).and_then(|key| health.get(&key));
+            // It may be probed on another port than before.
+            match known.filter(|known| known.target.ip() == backend.address) {
+                None => Health::Unknown,
+                Some(Known { healthy: true, .. }) => Health::Healthy,
+                Some(Known { healthy: false, .. }) => Health::Unhealthy,
+            }
+        };
+        self.prober.watch(watches(&services, |_, _| None, |_| false, known));
+        let overrides = remembered.overrides.iter().filter_map(|Said { service, backend, said }| {
+            let weight = said.weight.map(|weight| weight.min(MAX_WEIGHT));
+            Some((named(service, backend)?, Override { weight, ..said.clone() }))
+        });
+        let mut was = Standings::on(self.standings.networks.clone());
+        was.overrides = overrides.collect();
+        let (standings, dropped) = was.under(&identity, self.prober.board().down());
+        dropped.iter().for_each(warn_dropped);
+        self.standings = Shared::new(standings);
     }
 
     /// Writes down what the next daemon has to know. A failure is logged, returned and tried again: what is in force matters
@@ -65,7 +81,7 @@ impl<D: Dataplane> Daemon<D> {
             healthy,
         });
         let health = health.collect();
-        let saved = self.memory.save(said, health).map_err(|error| chain(&error));
+        let saved = self.memory.save(&self.config.services, said, health);
         self.note_saved(saved.clone());
         saved
     }
@@ -151,12 +167,12 @@ impl<D: Dataplane> Daemon<D> {
 }
 
 /// Which backends of a file are probed, and how. `from` says which backend of the file before each of them is, `served`
-/// whether that took new flows without a probe, and `known` what an earlier daemon knew of new ones.
+/// whether that took new flows without a probe, and `known` what an earlier daemon knew of each.
 pub(crate) fn watches(
     file: &Services,
     from: impl Fn(&ServiceName, &Backend) -> Option<BackendKey>,
     served: impl Fn(&BackendKey) -> bool,
-    known: &HashMap<(&str, &str), &Known>,
+    known: impl Fn(&ServiceName, &Backend) -> Health,
 ) -> Vec<Watch> {
     let mut watches = vec![];
     for (name, service) in file.iter().filter(|(_, service)| service.enabled) {
@@ -165,13 +181,7 @@ pub(crate) fn watches(
             // Echo requests and programs may do without a port.
             let port = service.probe_port(backend).unwrap_or(0);
             let target = ProbeTarget { address: backend.address, port };
-            // It may be probed on another port than before.
-            let known = known.get(&(name.as_str(), backend.name.as_str()));
-            let known = match known.filter(|known| known.target.ip() == backend.address) {
-                None => Health::Unknown,
-                Some(Known { healthy: true, .. }) => Health::Healthy,
-                Some(Known { healthy: false, .. }) => Health::Unhealthy,
-            };
+            let known = known(name, backend);
             let from = from(name, backend);
             let served = from.as_ref().is_some_and(&served);
             let (key, check) = (key(name, backend), check.clone());

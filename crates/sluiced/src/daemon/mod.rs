@@ -11,11 +11,11 @@ mod overrides;
 pub mod planning;
 pub mod request;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize};
 use sluice_config::{Loaded, Problem};
+use sluice_core::health::Health;
 use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, BackendKey, Config, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
@@ -114,7 +114,7 @@ impl<D: Dataplane> Daemon<D> {
         let since = Shared::new(Since::new(started));
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_look = Instant::now();
-        let (memory, remembered) = Memory::open(sysctls.files(), sysctls.boot());
+        let (memory, remembered, saved) = Memory::open(sysctls.files(), sysctls.boot());
         let written = Bases::open(sysctls.files(), &config.services);
         let reconciler = Reconciler::resume(dataplane, written);
         let mut daemon = Daemon {
@@ -143,7 +143,7 @@ impl<D: Dataplane> Daemon<D> {
             last_look,
         };
         daemon.following.replace(&daemon.config.services);
-        daemon.recall(&remembered);
+        daemon.recall(&remembered, saved.as_ref());
         let _ = daemon.remember();
         daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
@@ -204,7 +204,7 @@ impl<D: Dataplane> Daemon<D> {
             let before = self.config.services.get(&key.service);
             before.is_some_and(|service| service.enabled && service.health.is_none())
         };
-        let watches = watches(services, from, served, &HashMap::new());
+        let watches = watches(services, from, served, |_, _| Health::Unknown);
         let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
         (standings, dropped, watches)
     }

@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sluice_api::Override;
+use sluice_core::model::Services;
 use tracing::warn;
 
-use crate::state::{Durable, FileError, Files};
+use super::services::{Id, SavedServices};
+use super::{Durable, Files};
+use crate::fatal::chain;
 
 const FILE: &str = "backends.json";
 
@@ -21,6 +25,9 @@ pub(crate) struct Remembered {
     version: u32,
     /// The boot in which the health was observed; it means nothing in another.
     boot: String,
+    /// Which of the services in `services.json` have these names; `None`: those are not saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    services: Option<Id>,
     /// What operators said.
     pub(crate) overrides: Vec<Said>,
     /// Backends whose health is not what it would be without a probe.
@@ -32,6 +39,8 @@ pub(crate) struct Remembered {
 struct Written {
     version: u32,
     boot: String,
+    #[serde(default)]
+    services: Option<Id>,
     overrides: Vec<Value>,
     health: Vec<Value>,
 }
@@ -54,30 +63,32 @@ pub(crate) struct Known {
     pub(crate) healthy: bool,
 }
 
-/// The file, and the boot it is written in.
+/// The file, what identifies the backends that it names, and the boot it is written in.
 #[derive(Debug)]
 pub(crate) struct Memory {
     files: Files,
+    services: SavedServices,
     boot: String,
     /// What it holds.
     written: Remembered,
 }
 
 impl Memory {
-    /// Reads what an earlier daemon left. That must never prevent a start: what cannot be understood is logged and
-    /// counts as nothing.
-    pub(crate) fn open(files: Files, boot: &str) -> (Self, Remembered) {
+    /// Reads what an earlier daemon left, and the services whose backends it names; `None`: their names are all that is
+    /// known of them. That must never prevent a start: what cannot be understood is logged and counts as nothing.
+    pub(crate) fn open(files: Files, boot: &str) -> (Self, Remembered, Option<Services>) {
         let file = files.path(FILE);
         let read = match files.read(FILE) {
             Ok(Some(json)) => serde_json::from_str::<Written>(&json).map_err(|error| error.to_string()),
             Ok(None) => {
                 let (version, boot) = (VERSION, boot.to_owned());
-                Ok(Written { version, boot, overrides: vec![], health: vec![] })
+                Ok(Written { version, boot, services: None, overrides: vec![], health: vec![] })
             }
             Err(error) => Err(error.to_string()),
         };
         let read = read.and_then(|found| match found.version {
             VERSION => Ok(Remembered {
+                services: found.services,
                 overrides: each(&file, found.overrides),
                 health: each(&file, found.health),
                 ..Remembered::of(&found.boot)
@@ -92,21 +103,40 @@ impl Memory {
         if found.boot != boot {
             found.health.clear();
         }
-        (Memory { files, boot: boot.to_owned(), written }, found)
+        let saved = SavedServices::new(files.clone());
+        let services = found.services.and_then(|id| saved.load(id));
+        (Memory { files, services: saved, boot: boot.to_owned(), written }, found, services)
     }
 
-    /// Replaces what is remembered in one step, if it is something else.
-    pub(crate) fn save(&mut self, overrides: Vec<Said>, health: Vec<Known>) -> Result<(), FileError> {
-        let now = Remembered { overrides, health, ..Remembered::of(&self.boot) };
+    /// Replaces what is remembered of the backends of these services in one step, if it is something else.
+    ///
+    /// # Errors
+    /// Why not all of it could be written.
+    pub(crate) fn save(
+        &mut self,
+        services: &Arc<Services>,
+        overrides: Vec<Said>,
+        health: Vec<Known>,
+    ) -> Result<(), String> {
+        let named = if overrides.is_empty() && health.is_empty() {
+            // There is nothing that a renamed backend could lose.
+            self.services.settled();
+            Ok(None)
+        } else {
+            self.services.save(services, self.written.services).map(Some)
+        };
+        // Without it, names are at least something.
+        let services = named.as_ref().ok().copied().flatten();
+        let now = Remembered { services, overrides, health, ..Remembered::of(&self.boot) };
         if now != self.written {
             let json = serde_json::to_vec_pretty(&now).expect("names and numbers are valid JSON");
-            self.files.replace(FILE, &json, Durable::Yes)?;
+            self.files.replace(FILE, &json, Durable::Yes).map_err(|error| chain(&error))?;
             self.written = now;
         } else {
             // It may be so again after something else could not be written.
             self.files.settled(FILE);
         }
-        Ok(())
+        named.map(drop)
     }
 }
 
@@ -130,8 +160,19 @@ impl Remembered {
 mod tests {
     use std::fs;
 
+    use sluice_core::model::Backend;
+
     use super::*;
     use crate::state::tests::Scratch;
+
+    fn services(yaml: &str) -> Arc<Services> {
+        let source = sluice_config::SourceFile { path: "sluice.yaml".into(), text: yaml.to_owned() };
+        sluice_config::parse(source, |_| unreachable!()).unwrap().config.services
+    }
+
+    fn web() -> Arc<Services> {
+        services("services: {web: {listen: '*:80', backends: [{name: b, address: 10.0.2.11}]}}")
+    }
 
     fn known() -> Vec<Known> {
         let [service, backend] = ["web", "b"].map(str::to_owned);
@@ -151,12 +192,12 @@ mod tests {
     #[test]
     fn what_is_remembered_is_read_by_the_next_daemon_but_for_health_of_another_boot() {
         let state = Scratch::default();
-        let (mut memory, found) = Memory::open(state.files(), "one");
+        let (mut memory, found, _) = Memory::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (vec![], vec![]));
-        memory.save(said(), known()).unwrap();
-        let (_, found) = Memory::open(state.files(), "one");
+        memory.save(&web(), said(), known()).unwrap();
+        let (_, found, _) = Memory::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (said(), known()));
-        let (_, found) = Memory::open(state.files(), "two");
+        let (_, found, _) = Memory::open(state.files(), "two");
         assert_eq!((found.overrides, found.health), (said(), vec![]));
     }
 
@@ -165,9 +206,9 @@ mod tests {
         let state = Scratch::default();
         for text in ["", "{", "[1]", r#"{"version":2,"boot":"one","overrides":[],"health":[]}"#] {
             fs::write(state.path().join("backends.json"), text).unwrap();
-            let (mut memory, found) = Memory::open(state.files(), "one");
+            let (mut memory, found, _) = Memory::open(state.files(), "one");
             assert_eq!((found.overrides, found.health), (vec![], vec![]), "{text:?}");
-            memory.save(said(), vec![]).unwrap();
+            memory.save(&web(), said(), vec![]).unwrap();
             assert_eq!(Memory::open(state.files(), "one").1.overrides, said());
         }
     }
@@ -175,19 +216,118 @@ mod tests {
     #[test]
     fn damaged_entry_is_left_out_and_the_others_are_read() {
         let state = Scratch::default();
-        let (mut memory, _) = Memory::open(state.files(), "one");
-        memory.save(said(), known()).unwrap();
+        let (mut memory, ..) = Memory::open(state.files(), "one");
+        memory.save(&web(), said(), known()).unwrap();
         let file = state.path().join("backends.json");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("\"overrides\": [", "\"overrides\": [{\"service\": 7},")).unwrap();
-        let (_, found) = Memory::open(state.files(), "one");
+        let (_, found, _) = Memory::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (said(), known()));
 
         let mut bytes = fs::read(&file).unwrap();
         let place = bytes.windows(9).position(|bytes| bytes == b"10.0.2.11").unwrap();
         bytes[place] = 0xff;
         fs::write(&file, bytes).unwrap();
-        let (_, found) = Memory::open(state.files(), "one");
+        let (_, found, _) = Memory::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (said(), vec![]), "a byte that is no UTF-8");
+    }
+
+    /// The services that are read with the names of this state, by name.
+    fn read(state: &Scratch) -> Option<Vec<String>> {
+        let (_, _, services) = Memory::open(state.files(), "one");
+        Some(services?.keys().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn services_are_saved_with_what_identifies_them_and_only_where_something_is_said_of_them() {
+        let state = Scratch::default();
+        let services = services(
+            "services:
+               web: {listen: ['*:80', '[2001:db8::10]:1-9/udp'], backends: ['10.0.2.11:1', {name: b, address: 'fd00::1'}]}
+               dns: {listen: '203.0.113.10:53/udp', interface: eth0, backends: [{address: '10.0.2.11:53', weight: 7}]}
+               ftp: {listen: '203.0.113.10:30-39', backends: ['10.0.2.11:40-49', 10.0.2.12]}",
+        );
+        let (mut memory, ..) = Memory::open(state.files(), "one");
+        memory.save(&services, vec![], vec![]).unwrap();
+        assert!(!state.path().join("services.json").exists());
+        memory.save(&services, said(), vec![]).unwrap();
+        let found = Memory::open(state.files(), "one").2.unwrap();
+        assert_eq!(found.len(), 3);
+        for (name, service) in services.iter() {
+            let found = &found[name];
+            assert_eq!(found.listeners, service.listeners);
+            for (found, backend) in found.backends.iter().zip(&service.backends) {
+                let identifying = |it: &Backend| (it.name.clone(), it.address, it.port);
+                assert_eq!(identifying(found), identifying(backend));
+            }
+        }
+        memory.save(&services, vec![], vec![]).unwrap();
+        assert_eq!(read(&state), None, "names of nobody are of no services");
+    }
+
+    #[test]
+    fn services_that_change_are_saved_anew_and_those_before_until_no_names_are_of_them() {
+        let state = Scratch::default();
+        let versions = || {
+            let text = fs::read_to_string(state.path().join("services.json")).unwrap();
+            serde_json::from_str::<Value>(&text).unwrap()["services"].as_array().unwrap().len()
+        };
+        let [one, two, three] = ["one", "two", "three"].map(|name| {
+            services(&format!("services: {{{name}: {{listen: '*:80', backends: [10.0.2.11]}}}}"))
+        });
+        let (mut memory, ..) = Memory::open(state.files(), "one");
+        memory.save(&one, said(), vec![]).unwrap();
+        let written = fs::read(state.path().join("services.json")).unwrap();
+        memory.save(&one, said(), known()).unwrap();
+        assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written, "health changes often");
+        assert_eq!(read(&state).unwrap(), ["one"]);
+
+        // The daemon ends between the two files.
+        let in_the_way = state.path().join("backends.json.new");
+        fs::create_dir(&in_the_way).unwrap();
+        memory.save(&two, said(), vec![]).unwrap_err();
+        assert_eq!((versions(), read(&state).unwrap()), (2, vec!["one".to_owned()]));
+        fs::remove_dir(&in_the_way).unwrap();
+        memory.save(&two, said(), vec![]).unwrap();
+        assert_eq!((versions(), read(&state).unwrap()), (2, vec!["two".to_owned()]));
+        memory.save(&three, said(), vec![]).unwrap();
+        assert_eq!((versions(), read(&state).unwrap()), (2, vec!["three".to_owned()]));
+
+        // The next daemon finds its own.
+        let written = fs::read(state.path().join("services.json")).unwrap();
+        let (mut memory, ..) = Memory::open(state.files(), "one");
+        memory.save(&Arc::new((*three).clone()), said(), vec![]).unwrap();
+        assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written);
+    }
+
+    #[test]
+    fn services_that_cannot_be_saved_cost_what_follows_renames_and_nothing_else() {
+        let state = Scratch::default();
+        let in_the_way = state.path().join("services.json.new");
+        fs::create_dir(&in_the_way).unwrap();
+        let (mut memory, ..) = Memory::open(state.files(), "one");
+        let why = memory.save(&web(), said(), vec![]).unwrap_err();
+        assert!(why.starts_with("write ") && why.contains("services.json"), "{why}");
+        let (_, found, services) = Memory::open(state.files(), "one");
+        assert_eq!((found.overrides, services), (said(), None));
+
+        fs::remove_dir(&in_the_way).unwrap();
+        memory.save(&web(), said(), known()).unwrap();
+        assert_eq!(read(&state).unwrap(), ["web"]);
+        for text in ["", "{", r#"{"version":2,"services":[]}"#, r#"{"version":1,"services":[]}"#] {
+            fs::write(state.path().join("services.json"), text).unwrap();
+            let (_, found, services) = Memory::open(state.files(), "one");
+            assert_eq!((found.overrides, found.health, services), (said(), known(), None), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn file_of_an_older_version_is_read_without_services() {
+        let state = Scratch::default();
+        let old = r#"{"version":1,"boot":"one","overrides":[],"health":[
+            {"service":"web","backend":"b","target":"10.0.2.11:80","healthy":false}]}"#;
+        fs::write(state.path().join("backends.json"), old).unwrap();
+        let (_, found, services) = Memory::open(state.files(), "one");
+        assert_eq!((found.health, services), (known(), None));
     }
 }

@@ -10,6 +10,7 @@ mod operator;
 mod plan;
 mod ramps;
 mod reload;
+mod renamed;
 mod retry;
 mod stale;
 mod start;

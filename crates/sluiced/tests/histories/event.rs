@@ -178,7 +178,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         3 => (0usize..4, any_failure(), any::<bool>()).prop_map(|(nth, how, after)| Event::CommitFails(nth, how, after)),
         1 => (1usize..4).prop_map(Event::ReadsFail),
         1 => any::<bool>().prop_map(Event::StateDir),
-        3 => (any_end(), prop::option::weighted(0.3, any_edit())).prop_map(|(end, edit)| Event::Restart(end, edit.into_iter().collect())),
+        4 => (any_end(), prop::collection::vec(prop_oneof![2 => any_edit(), 1 => any_rename()], 0..3)).prop_map(|(end, edits)| Event::Restart(end, edits)),
         2 => select(vec![1, 3, 11, 70, 400]).prop_map(Event::Pass),
     ]
 }
@@ -196,6 +196,16 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         1 => (0..LISTENERS.len()).prop_map(|n| if n == 0 { Edit::Fill(256) } else { Edit::Whole(n) }),
         1 => few().prop_map(Edit::Refresh),
         1 => any::<bool>().prop_map(Edit::Keep),
+    ]
+}
+
+/// Of a service or a backend.
+fn any_rename() -> impl Strategy<Value = Edit> {
+    let few = || 0usize..6;
+    let key = (few(), few()).prop_map(|(backend, name)| Key::BackendName(backend, name));
+    prop_oneof![
+        (few(), few()).prop_map(|(service, to)| Edit::Rename(service, to)),
+        (few(), key).prop_map(|(service, key)| Edit::Of(service, key)),
     ]
 }
 

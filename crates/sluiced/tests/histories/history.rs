@@ -196,7 +196,7 @@ impl<'a> History<'a> {
             self.machine.kill().await;
             self.reach.hit("daemon killed at a commit, or refused a start by a fault");
             self.learn();
-            self.start(true);
+            self.start(self.model.config.clone(), true);
             self.machine.settle().await;
             if !self.machine.runs() && !was_faulty {
                 return Err(format!(
@@ -208,8 +208,10 @@ impl<'a> History<'a> {
         Err("the daemon does not come back".into())
     }
 
-    fn start(&mut self, unsure: bool) {
-        self.model.restart();
+    fn start(&mut self, config: Config, unsure: bool) {
+        if self.model.restart(config) && !unsure {
+            self.reach.hit("what was saved of a backend moved to its new name");
+        }
         // What could not be saved is saved by a retry, or by the refresh.
         let saved = self.model.config.refresh.unwrap_or(RETRY) + RETRY;
         let is_back = self.state_since.is_some_and(|since| Instant::now() - since < saved);
@@ -329,14 +331,12 @@ impl<'a> History<'a> {
         let before = self.file.clone();
         edits.iter().for_each(|edit| self.file.edit(edit));
         self.machine.configure(&self.file.yaml());
-        match load(&self.machine) {
-            Ok(config) => self.model.reload(config, Instant::now()),
-            Err(_) => {
-                self.file = before;
-                self.machine.configure(&self.file.yaml());
-            }
-        }
-        self.start(!edits.is_empty() || self.machine.plane.is_faulty());
+        let config = load(&self.machine).unwrap_or_else(|_| {
+            self.file = before;
+            self.machine.configure(&self.file.yaml());
+            self.model.config.clone()
+        });
+        self.start(config, self.machine.plane.is_faulty());
         Ok(())
     }
 

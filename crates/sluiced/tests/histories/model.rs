@@ -116,14 +116,40 @@ impl Model {
         }
     }
 
-    /// A daemon starts and knows of the one before what that had to remember.
-    pub fn restart(&mut self) {
-        for state in self.backends.values_mut() {
-            let initial = state.check.as_ref().is_none_or(|(check, _)| check.initial == Initial::Up);
-            let is_saved = state.known && state.up != initial;
-            (state.known, state.against, state.back) = (is_saved, 0, None);
-            state.up = if is_saved { state.up } else { initial };
+    /// A daemon starts on this file. It knows what the one before had to save: what operators said, and health that is
+    /// not what is assumed without a probe. Returns whether that moved to a name that is new.
+    pub fn restart(&mut self, config: Config) -> bool {
+        let mut moved = false;
+        let old = std::mem::replace(&mut self.config, config);
+        let before = std::mem::take(&mut self.backends);
+        let starts_up = |check: &Option<(Arc<HealthCheck>, u16)>| {
+            check.as_ref().is_none_or(|(it, _)| it.initial == Initial::Up)
+        };
+        for (name, service) in self.config.services.iter() {
+            for backend in &service.backends {
+                let was = |by_address| {
+                    let key =
+                        former(&old.services, &self.config.services, name, service, backend, by_address)?;
+                    before.get(&key)
+                };
+                let check = watched(service, backend);
+                let is_saved = |was: &&State| was.known && was.up != starts_up(&was.check);
+                let saved = was(true).filter(is_saved).filter(|_| check.is_some());
+                let (up, known) = saved.map_or((starts_up(&check), false), |was| (was.up, true));
+                let (admin, weight) =
+                    was(false).map_or((Admin::Enabled, None), |was| (was.admin, was.weight));
+                let backend = backend.clone();
+                let state = State { backend, check, up, known, against: 0, admin, weight, back: None };
+                let key = BackendKey { service: name.clone(), backend: state.backend.name.clone() };
+                if was(false).is_none_or(|was| was.up != up) {
+                    self.touched.insert(key.clone());
+                }
+                let says = admin != Admin::Enabled || weight.is_some() || known;
+                moved |= says && !before.contains_key(&key);
+                self.backends.insert(key, state);
+            }
         }
+        moved
     }
 
     /// Takes over what a daemon says of its backends where nobody can know what it remembers.

@@ -167,3 +167,16 @@ fn override_that_could_not_be_saved_when_the_daemon_stops_is_saved_then() {
 fn start_when_a_commit_fails_is_tried_again() {
     story(&[CommitFails(0, NoMemory, false), Host(0, Refuses), BadFile, Operator(0, 1, Weight(256))]);
 }
+
+#[test]
+fn backend_that_is_renamed_while_no_daemon_runs_stays_drained_and_down() {
+    story(&[
+        Host(0, Refuses),
+        Operator(0, 0, Drain),
+        Operator(0, 1, Weight(2)),
+        Restart(Kill, vec![Of(0, BackendName(0, 1)), Of(0, BackendName(1, 2))]),
+        Restart(Stop, vec![Rename(0, 1)]),
+        Host(0, Well),
+        Operator(0, 0, Enable),
+    ]);
+}
