@@ -1,9 +1,9 @@
 //! States for the page to show.
 
 use sluice_api::{
-    Admin, BackendStatus, DaemonStatus, Event, EventKind, ForeignChange, ForeignChanges, Health, HostStatus,
-    Override, ProbeStatus, ReloadStatus, ServiceState, ServiceStatus, Severity, StateStatus, Status,
-    TableStatus, Timestamp,
+    Admin, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange, ForeignChanges,
+    Health, HostStatus, Override, ProbeStatus, ReloadStatus, ServiceState, ServiceStatus, Severity,
+    StateStatus, Status, TableStatus, Timestamp,
 };
 
 /// So many seconds ago.
@@ -126,6 +126,7 @@ pub fn status(services: Vec<ServiceStatus>) -> Status {
             socket: "/run/sluice/sluice.sock".into(),
         },
         state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
+        followers: vec![FollowerStatus { name: "addresses".into(), error: None, since: ago(90_000) }],
     }
 }
 

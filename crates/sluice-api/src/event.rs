@@ -34,7 +34,8 @@ pub enum EventKind {
     Operator,
     /// Another process changed the table.
     Foreign,
-    /// The kernel could not be made to match the configuration, or matches again.
+    /// The kernel could not be made to match the configuration, or matches again; or changes by others are not noticed,
+    /// or noticed again.
     Sync,
 }
 

@@ -21,9 +21,9 @@ pub use jiff::Timestamp;
 pub use live::StatusChanges;
 pub use plan::{FileText, IncludeTexts, PlanBatch, PlanReport, PlanRequest, PlanStep};
 pub use status::{
-    Admin, BackendStatus, DaemonStatus, ForeignChange, ForeignChanges, Health, HostStatus, Override,
-    ProbeStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, StateStatus, Status,
-    TableStatus,
+    Admin, BackendStatus, DaemonStatus, FollowerStatus, ForeignChange, ForeignChanges, Health, HostStatus,
+    Override, ProbeStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, StateStatus,
+    Status, TableStatus,
 };
 
 /// The default path of the control socket.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, HostStatus, ReloadStatus, ServiceStatus, StateStatus, TableStatus};
+use crate::{Event, FollowerStatus, HostStatus, ReloadStatus, ServiceStatus, StateStatus, TableStatus};
 
 /// Changes since the previous event; `null`: unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct StatusChanges {
     /// Saved state.
     #[serde(default)]
     pub state: Option<StateStatus>,
+    /// What the daemon follows.
+    #[serde(default)]
+    pub followers: Option<Vec<FollowerStatus>>,
     /// Events since the previous one.
     pub events: Vec<Event>,
 }

@@ -27,6 +27,9 @@ pub struct Status {
     /// Saved state.
     #[serde(default)]
     pub state: StateStatus,
+    /// What the daemon follows, by name.
+    #[serde(default)]
+    pub followers: Vec<FollowerStatus>,
 }
 
 /// One service.
@@ -284,6 +287,18 @@ pub struct StateStatus {
     /// error 28)`. The daemon retries. Empty: all are saved.
     #[serde(default)]
     pub problems: Vec<String>,
+}
+
+/// Whether changes of one kind by others reach the daemon immediately, or are found at a refresh only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowerStatus {
+    /// What is followed: `addresses` (interfaces, addresses, forwarding) or `ruleset` (commits by others, where the
+    /// table is not owned).
+    pub name: String,
+    /// Why changes are not noticed; `null`: they are. The daemon retries.
+    pub error: Option<String>,
+    /// Time since when it is so.
+    pub since: Timestamp,
 }
 
 #[cfg(test)]

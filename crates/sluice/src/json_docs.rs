@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, to_value};
 use sluice_api::{
-    Admin, BackendStatus, Connection, Connections, ErrorReply, Event, EventKind, FileText, ForeignChanges,
-    Health, HostStatus, IncludeTexts, Override, OverrideChange, OverrideRequest, PlanRequest, ProbeStatus,
-    ReloadStatus, ServiceState, Severity, Status, StatusChanges, TableStatus, Timestamp,
+    Admin, BackendStatus, Connection, Connections, ErrorReply, Event, EventKind, FileText, FollowerStatus,
+    ForeignChanges, Health, HostStatus, IncludeTexts, Override, OverrideChange, OverrideRequest, PlanRequest,
+    ProbeStatus, ReloadStatus, ServiceState, Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
 
 use crate::commands::{apply, check, explain, plan, render};
@@ -131,6 +131,7 @@ fn full() -> Status {
     full.services[0].backends = backends;
     full.services[0].dropped = [("denied".to_owned(), 1)].into();
     full.state.problems = vec!["p".into()];
+    full.followers.push(FollowerStatus { name: "ruleset".into(), error: Some("e".into()), since: when });
     full.table.error = Some("e".into());
     full.table.differences = vec!["d".into()];
     full.table.retry_at = Some(when);
@@ -180,7 +181,7 @@ fn connections() -> Connections {
 }
 
 fn changes() -> [StatusChanges; 2] {
-    let Status { services, reload, table, host, state, events, .. } = full();
+    let Status { services, reload, table, host, state, followers, events, .. } = full();
     let nothing = StatusChanges::default();
     let all = StatusChanges {
         at: nothing.at,
@@ -190,6 +191,7 @@ fn changes() -> [StatusChanges; 2] {
         table: Some(table),
         host: Some(host),
         state: Some(state),
+        followers: Some(followers),
         events,
     };
     [nothing, all]

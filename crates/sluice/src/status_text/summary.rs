@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sluice_api::{ForeignChange, HostStatus, Status, pluralize};
+use sluice_api::{FollowerStatus, ForeignChange, HostStatus, Status, pluralize};
 
 use super::Look;
 use crate::text::{Paint, age, grouped, percent, safe};
@@ -80,6 +80,11 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
     }
     for problem in &state.problems {
         line(format_args!("        {}", safe(problem)));
+    }
+    for FollowerStatus { name, error, since } in &status.followers {
+        let Some(error) = error else { continue };
+        let lost = format!("changes are not noticed but at a refresh, for {}", age(now, *since));
+        line(format_args!("follow  {}: {}: {}", safe(name), Paint::Bad.on(&lost, colour), safe(error)));
     }
     text
 }

@@ -1,8 +1,8 @@
 //! Reviewed texts, and the state that other tests use, too.
 
 use sluice_api::{
-    Admin, BackendStatus, DaemonStatus, Event, EventKind, ForeignChange, ForeignChanges, Health, HostStatus,
-    Override, ProbeStatus, ReloadStatus, Severity, StateStatus, TableStatus,
+    Admin, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange, ForeignChanges,
+    Health, HostStatus, Override, ProbeStatus, ReloadStatus, Severity, StateStatus, TableStatus,
 };
 
 use super::*;
@@ -103,12 +103,29 @@ pub(crate) fn status() -> Status {
             socket: "/run/sluice/sluice.sock".into(),
         },
         state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
+        followers: vec![FollowerStatus {
+            name: "addresses".into(),
+            error: None,
+            since: at("2025-01-01T00:00:00Z"),
+        }],
     }
 }
 
 #[test]
 fn status_of_all_services_is_aligned() {
     assert_golden("status.txt", &plain(&status(), at("2025-01-05T00:01:00Z")));
+}
+
+#[test]
+fn status_of_a_follower_that_is_lost_says_why_and_since_when() {
+    let mut status = status();
+    let told = |status: &Status| plain(status, at("2025-01-05T00:01:00Z"));
+    assert!(!told(&status).contains("follow  "), "{}", told(&status));
+    status.followers[0].error = Some("Too many open files\u{1b}[31m".into());
+    status.followers[0].since = at("2025-01-05T00:00:00Z");
+    let expected = "follow  addresses: changes are not noticed but at a refresh, for 1m 0s: \
+                    Too many open files\\u{1b}[31m\n";
+    assert!(told(&status).ends_with(expected), "{}", told(&status));
 }
 
 #[test]

@@ -153,6 +153,7 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
                 Some(Request::Forwarding) => daemon.check_forwarding(),
+                Some(Request::Follower(follower, result)) => daemon.note_follower(follower, result),
                 Some(Request::Stop) | None => break false,
                 Some(Request::HandOver) => break true,
             },

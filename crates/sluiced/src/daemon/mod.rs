@@ -11,9 +11,12 @@ mod overrides;
 pub mod planning;
 pub mod request;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sluice_api::{EventKind, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize};
+use sluice_api::{
+    EventKind, FollowerStatus, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize,
+};
 use sluice_config::{Loaded, Problem};
 use sluice_core::health::Health;
 use sluice_core::identity::Identity;
@@ -33,6 +36,8 @@ use crate::counters::store::Bases;
 use crate::daemon::due::Trouble;
 use crate::daemon::health::{warn_dropped, watches};
 use crate::daemon::load::Following;
+use crate::daemon::request::Follower;
+
 use crate::fatal::{Exit, Fatal, chain};
 use crate::host::clock::now;
 use crate::host::forwarding::{self, ForwardingError, versions};
@@ -77,6 +82,8 @@ pub(crate) struct Daemon<D> {
     /// The state of backends could not be saved.
     pub(crate) unsaved: Option<Trouble>,
     pub(crate) foreign: ForeignChanges,
+    /// Whether changes by others are noticed when they happen.
+    pub(crate) followers: BTreeMap<Follower, FollowerStatus>,
     /// When the kernel was last read as a whole.
     pub(crate) last_look: Instant,
 }
@@ -140,6 +147,7 @@ impl<D: Dataplane> Daemon<D> {
             forwarding: None,
             unsaved: None,
             foreign: ForeignChanges::default(),
+            followers: BTreeMap::new(),
             last_look,
         };
         daemon.following.replace(&daemon.config.services);
@@ -328,6 +336,32 @@ impl<D: Dataplane> Daemon<D> {
         if due {
             self.round(Trigger::Foreign).await;
         }
+    }
+
+    /// Notes whether changes of one kind by others are noticed when they happen. A follower retries by itself.
+    pub(crate) fn note_follower(&mut self, follower: Follower, result: Result<(), String>) {
+        let (name, error) = (follower.as_str().to_owned(), result.err());
+        let before = self.followers.get(&follower);
+        let was_lost = before.is_some_and(|before| before.error.is_some());
+        let since = match before {
+            Some(before) if was_lost == error.is_some() => before.since,
+            _ => now(),
+        };
+        match &error {
+            Some(error) if !was_lost => {
+                let text = format!("changes of {name} are not noticed, but at a refresh: {error}");
+                self.events.add(EventKind::Sync, Severity::Warning, text);
+            }
+            None if was_lost => {
+                self.events.add(
+                    EventKind::Sync,
+                    Severity::Info,
+                    format!("changes of {name} are noticed again"),
+                );
+            }
+            _ => {}
+        }
+        self.followers.insert(follower, FollowerStatus { name, error, since });
     }
 
     /// Still there.

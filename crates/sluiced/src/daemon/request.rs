@@ -31,10 +31,31 @@ pub enum Request {
     Networks(Networks),
     /// Somebody may have switched forwarding on or off.
     Forwarding,
+    /// From now on these changes by others are asked for when they happen, or are not, and why.
+    Follower(Follower, Result<(), String>),
     /// Stop in order, as the file says.
     Stop,
     /// Stop, and leave everything to the daemon that is started next.
     HandOver,
+}
+
+/// What is followed of what others change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Follower {
+    /// Interfaces, addresses and forwarding.
+    Addresses,
+    /// Commits to a table that we do not own.
+    Ruleset,
+}
+
+impl Follower {
+    /// As in status, metrics and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Follower::Addresses => "addresses",
+            Follower::Ruleset => "ruleset",
+        }
+    }
 }
 
 /// Why what an operator says does not hold.

@@ -1,10 +1,10 @@
 //! Threads that pass on what others do to the host: interfaces, addresses and forwarding, and commits to our table.
 //!
-//! A follower that cannot read its socket (no descriptors or memory left, say) opens another one, waits longer each
-//! time it fails, and then has everything looked at anew, because of what it missed.
+//! A follower that cannot read its socket (no descriptors or memory left, say) tells the reconcile task so, opens
+//! another one, waits longer each time it fails, and then has everything looked at anew, because of what it missed.
 
 use std::io;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use sluice_core::model::Networks;
@@ -12,7 +12,9 @@ use sluice_netlink::{Changes, Event, Interfaces, Monitor};
 use tokio::sync::mpsc::Sender;
 use tracing::{info, warn};
 
-use crate::daemon::request::Request;
+use crate::daemon::request::{Follower, Request};
+use crate::fatal::chain;
+use crate::host::threads;
 
 /// Between the first failure and the next attempt, and at most.
 const FIRST: Duration = Duration::from_millis(100);
@@ -20,8 +22,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 /// Something that is followed.
 trait Source: Sized + Send {
-    /// What it is called in the log.
-    const WHAT: &str;
+    /// What it is called in the log, in status and in metrics.
+    const FOLLOWER: Follower;
     /// Name of its thread.
     const THREAD: &str;
 
@@ -44,20 +46,22 @@ pub fn follow_interfaces(asking: Sender<Request>) -> io::Result<Networks> {
 
 /// Has a thread tell of what others commit; the socket of port `us` is ours.
 pub fn follow_commits(us: u32, asking: Sender<Request>) -> io::Result<()> {
-    start(Commits { us, monitor: Monitor::open(us)? }, asking)?;
-    Ok(())
+    start(Commits { us, monitor: Monitor::open(us)? }, asking)
 }
 
-fn start<S: Source + 'static>(source: S, asking: Sender<Request>) -> io::Result<JoinHandle<()>> {
-    let pause = thread::sleep;
-    thread::Builder::new().name(S::THREAD.to_owned()).spawn(move || follow(source, &asking, pause))
+fn start<S: Source + 'static>(source: S, asking: Sender<Request>) -> io::Result<()> {
+    threads::start(S::THREAD, move || follow(source, &asking, thread::sleep)).map(drop)
 }
 
-/// Passes on changes until nobody wants to know.
+/// Passes on changes, and whether they are noticed, until nobody wants to know.
 fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Duration)) {
-    let (mut fails, mut delay) = (false, FIRST);
+    let (mut failure, mut delay) = (None::<String>, FIRST);
+    let tell = |result| asking.blocking_send(Request::Follower(S::FOLLOWER, result));
+    if tell(Ok(())).is_err() {
+        return;
+    }
     loop {
-        let result = if fails {
+        let result = if failure.is_some() {
             source.reopen().and_then(|opened| {
                 source = opened;
                 source.everything()
@@ -67,10 +71,12 @@ fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Dur
         };
         match result {
             Ok(requests) => {
-                if fails {
-                    info!("follow {} again", S::WHAT);
+                if failure.take().is_some() {
+                    info!("changes of {} are noticed again", S::FOLLOWER.as_str());
+                    if tell(Ok(())).is_err() {
+                        return;
+                    }
                 }
-                fails = false;
                 for request in requests {
                     if asking.blocking_send(request).is_err() {
                         return;
@@ -78,10 +84,15 @@ fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Dur
                 }
             }
             Err(error) => {
-                if !fails {
-                    warn!("follow {}: {error} (trying again; until then only refresh sees changes)", S::WHAT);
+                let error = chain(&error);
+                if failure.is_none() {
+                    let what = S::FOLLOWER.as_str();
+                    warn!("follow {what}: {error} (trying again; until then only refresh sees changes)");
                 }
-                fails = true;
+                if failure.as_ref() != Some(&error) && tell(Err(error.clone())).is_err() {
+                    return;
+                }
+                failure = Some(error);
                 pause(delay);
                 delay = (2 * delay).min(LONGEST);
                 if asking.is_closed() {
@@ -93,7 +104,7 @@ fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Dur
 }
 
 impl Source for Interfaces {
-    const WHAT: &str = "interfaces, addresses and forwarding";
+    const FOLLOWER: Follower = Follower::Addresses;
     const THREAD: &str = "interfaces";
 
     fn reopen(&self) -> io::Result<Self> {
@@ -120,7 +131,7 @@ struct Commits {
 }
 
 impl Source for Commits {
-    const WHAT: &str = "commits of others";
+    const FOLLOWER: Follower = Follower::Ruleset;
     const THREAD: &str = "monitor";
 
     fn reopen(&self) -> io::Result<Self> {
@@ -162,7 +173,7 @@ mod tests {
     }
 
     impl Source for Scripted {
-        const WHAT: &str = "a script";
+        const FOLLOWER: Follower = Follower::Ruleset;
         const THREAD: &str = "script";
 
         fn reopen(&self) -> io::Result<Self> {
@@ -178,31 +189,36 @@ mod tests {
         }
     }
 
-    /// What is asked for, and how long it paused; it runs until the script ends, and nobody listens then.
-    fn run<const N: usize>(script: [Result<&'static str, ErrorKind>; N]) -> (usize, Vec<u64>) {
+    /// What is asked for and told, and how long it paused; it runs until the script ends, and nobody listens then.
+    fn run(script: impl IntoIterator<Item = Result<&'static str, ErrorKind>>) -> (Vec<String>, Vec<u64>) {
         let (asking, requests) = mpsc::channel(64);
         let requests = Mutex::new(Some(requests));
-        let (script, pauses) = (Arc::new(Mutex::new(script.into())), Mutex::new(vec![]));
-        let mut received = 0;
-        let received_at_end = Mutex::new(&mut received);
+        let script: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(script.into_iter().collect()));
+        let (received, pauses) = (Mutex::new(vec![]), Mutex::new(vec![]));
         follow(Scripted(script.clone()), &asking, |pause| {
             pauses.lock().unwrap().push(pause.as_millis() as u64);
             if script.lock().unwrap().is_empty()
                 && let Some(mut requests) = requests.lock().unwrap().take()
             {
-                while requests.try_recv().is_ok() {
-                    **received_at_end.lock().unwrap() += 1;
+                while let Ok(request) = requests.try_recv() {
+                    received.lock().unwrap().push(match request {
+                        Request::Follower(_, Ok(())) => "up".to_owned(),
+                        Request::Follower(_, Err(error)) => error,
+                        Request::Forwarding => "forwarding".to_owned(),
+                        Request::Foreign(_) => "ruleset".to_owned(),
+                        other => panic!("{other:?}"),
+                    });
                 }
             }
         });
-        (received, pauses.into_inner().unwrap())
+        (received.into_inner().unwrap(), pauses.into_inner().unwrap())
     }
 
     const NO_DESCRIPTORS: Result<&str, ErrorKind> = Err(ErrorKind::Other);
     const NO_MEMORY: Result<&str, ErrorKind> = Err(ErrorKind::OutOfMemory);
 
     #[test]
-    fn follower_that_fails_tries_again_and_has_everything_looked_at() {
+    fn follower_that_fails_tells_so_tries_again_and_has_everything_looked_at() {
         let (received, pauses) = run([
             Ok("next"),
             NO_DESCRIPTORS,
@@ -214,15 +230,18 @@ mod tests {
             Ok("next"),
             NO_MEMORY,
         ]);
-        assert_eq!(received, 1 + 2 + 1);
+        let lost = ["other error", "out of memory"];
+        assert_eq!(
+            received,
+            ["up", "forwarding", lost[0], lost[1], "up", "forwarding", "ruleset", "forwarding", lost[1]]
+        );
         assert_eq!(pauses, [100, 200, 400, 100]);
     }
 
     #[test]
     fn follower_that_fails_at_once_each_time_waits_longer_up_to_half_a_minute() {
         let again = [NO_MEMORY, Ok("reopen"), Ok("everything")];
-        let script: Vec<_> = std::iter::repeat_n(again, 10).flatten().chain([NO_MEMORY]).collect();
-        let (_, pauses) = run(<[_; 31]>::try_from(script).unwrap());
+        let (_, pauses) = run(std::iter::repeat_n(again, 10).flatten().chain([NO_MEMORY]));
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
     }
 }

@@ -58,6 +58,7 @@ impl<D: Dataplane> Daemon<D> {
                 directory: self.config.state.to_string_lossy().into_owned(),
                 problems: self.sysctls.unsaved(),
             },
+            followers: self.followers.values().cloned().collect(),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sluice_api::{DaemonStatus, HostStatus, ReloadStatus, StateStatus, Status, TableStatus, Timestamp};
+use sluice_api::{
+    DaemonStatus, FollowerStatus, HostStatus, ReloadStatus, StateStatus, Status, TableStatus, Timestamp,
+};
 use sluice_core::census::Census;
 use sluice_core::model::Services;
 use sluice_core::tally::tally_services;
@@ -47,6 +49,7 @@ pub struct View {
     pub(crate) events: Shared<Events>,
     pub(crate) daemon: DaemonStatus,
     pub(crate) state: StateStatus,
+    pub(crate) followers: Vec<FollowerStatus>,
 }
 
 /// What came of all reloads so far.
@@ -93,6 +96,7 @@ impl View {
             events: self.events.lately(now()),
             daemon: self.daemon.clone(),
             state: self.state.clone(),
+            followers: self.followers.clone(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod api;
 mod cleaner;
+mod followers;
 mod foreign;
 mod health;
 mod host;

@@ -147,6 +147,7 @@ fn changes_between(before: &Status, after: &Status) -> StatusChanges {
         table: (before.table != after.table).then(|| after.table.clone()),
         host: (before.host != after.host).then(|| after.host.clone()),
         state: (before.state != after.state).then(|| after.state.clone()),
+        followers: (before.followers != after.followers).then(|| after.followers.clone()),
         events,
     }
 }

@@ -29,7 +29,8 @@ impl Collector for Samples {
 
 impl Samples {
     fn daemon(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
-        let (Status { daemon, reload, state, .. }, reloads) = (&self.0.status, self.0.view.reloads);
+        let (Status { daemon, reload, state, followers, .. }, reloads) =
+            (&self.0.status, self.0.view.reloads);
         out.gauges("build_info", "Version of sluiced", [([("version", &*daemon.version)], 1u64)])?;
         out.gauge("start_time_seconds", "When sluiced started", seconds(daemon.started))?;
         out.counters(
@@ -42,7 +43,9 @@ impl Samples {
         let help = "When the configuration in force was taken";
         out.gauge("config_last_reload_success_timestamp_seconds", help, seconds(reloads.taken))?;
         let help = "Whether all that a restart needs could be written to the state directory";
-        out.gauge("state_directory_writable", help, u64::from(state.problems.is_empty()))
+        out.gauge("state_directory_writable", help, u64::from(state.problems.is_empty()))?;
+        let up = followers.iter().map(|it| ([("follower", &*it.name)], u64::from(it.error.is_none())));
+        out.gauges("follower_up", "Whether changes by others are noticed when they happen", up)
     }
 
     fn kernel(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {

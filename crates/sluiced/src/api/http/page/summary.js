@@ -102,7 +102,7 @@ class Summary {
   }
 
   /** Drawn only when it changes, or a screen reader would read it each second. */
-  alerts({ reload, table, state }) {
+  alerts({ reload, table, state, followers }) {
     const alerts = [];
     if (!table.synced) {
       const why = table.error === null ? '' : `: ${table.error}`;
@@ -111,6 +111,10 @@ class Summary {
     if (!reload.ok) alerts.push([`The configuration was not taken: ${reload.summary}`, reload.problems]);
     if (state.problems.length > 0) {
       alerts.push([`${state.directory} cannot be written: a restart will not know all that it should`, state.problems]);
+    }
+    const lost = followers.filter(({ error }) => error !== null);
+    if (lost.length > 0) {
+      alerts.push(['Changes by others are found at a refresh only', lost.map(({ name, error }) => `${name}: ${error}`)]);
     }
     const told = JSON.stringify(alerts);
     if (this.told === told) return;
