@@ -3,8 +3,8 @@
 use serde::de::MapAccess;
 use serde_json::{Value, json};
 use sluice_core::model::{
-    BackendName, Forwarding, InterfaceName, Limits, Listener, Midstream, OnDown, OnEmpty, OnStop, Scheduler,
-    ServiceName, Source,
+    BackendName, Forwarding, InterfaceName, Limits, Listener, Midstream, OnDeny, OnDown, OnEmpty, OnStop,
+    Scheduler, ServiceName, Source,
 };
 
 use crate::endpoint::{BackendAddress, HttpAddress};
@@ -87,6 +87,8 @@ mapping! {
         allow: Checked<Networks>,
         /// Drop these clients.
         deny: Checked<Networks>,
+        /// What happens to established TCP connections of clients that `allow` and `deny` do not accept.
+        on_deny: OnDeny,
         /// Limits of connections, of all clients together and of each.
         limits: Checked<Limits>,
         /// What happens to packets that conntrack calls invalid.

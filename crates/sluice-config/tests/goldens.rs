@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_config::{Loaded, Problem, load};
-use sluice_core::model::{Backend, Config, Midstream, Service};
+use sluice_core::model::{Backend, Config, Midstream, OnDeny, Service};
 
 #[test]
 fn load_of_bad_files_reports_every_problem() {
@@ -63,6 +63,9 @@ fn describe(Loaded { config, warnings }: &Loaded) -> String {
             writeln!(text, "  midstream {midstream:?}").unwrap();
         }
         service.guard.iter().for_each(|guard| writeln!(text, "  {guard:?}").unwrap());
+        if service.on_deny != OnDeny::default() {
+            writeln!(text, "  on_deny {:?}", service.on_deny).unwrap();
+        }
         let pool = |service: &Service| {
             let Service { on_down, on_empty, quorum, slow_start, fixed_grid, .. } = service;
             format!(

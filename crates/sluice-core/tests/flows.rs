@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::census::Way;
 use sluice_core::flows::{Affected, Flow, Found, Judge, Verdict};
-use sluice_core::model::{Address, Guard, Listener, OnDown, Protocol, Service};
+use sluice_core::model::{Address, Guard, Listener, OnDeny, OnDown, Protocol, Service};
 use sluice_core::owners::Owners;
 use sluice_core::render::render;
 use sluice_core::transition::Transition;
@@ -58,6 +58,7 @@ trait Standing {
     fn disabled(self, backend: &str) -> Self;
     fn resets(self) -> Self;
     fn guard(self, allow: &[&str], deny: &[&str]) -> Self;
+    fn resets_refused(self) -> Self;
 }
 
 impl Standing for Service {
@@ -83,6 +84,10 @@ impl Standing for Service {
         let nets = |nets: &[&str]| nets.iter().map(|net| net.parse().unwrap()).collect();
         let guard = Guard { allow: nets(allow), deny: nets(deny), ..Guard::default() };
         Service { guard: Some(Arc::new(guard)), ..self }
+    }
+
+    fn resets_refused(self) -> Self {
+        Service { on_deny: OnDeny::Reset, ..self }
     }
 }
 
@@ -211,16 +216,91 @@ fn flows_of_clients_that_are_refused_end() {
         )])
     };
     for (allow, deny, expected) in [
-        (&[][..], &["198.51.100.0/24"][..], Verdict::Forget),
+        (&[][..], &[][..], Verdict::Keep),
+        (&[], &["198.51.100.0/24"], Verdict::Forget),
         (&[], &["198.51.100.0/30"], Verdict::Keep),
         (&["198.51.100.0/24"], &[], Verdict::Keep),
         (&["198.51.100.0/24"], &["198.51.100.7/32"], Verdict::Forget),
         (&["192.0.2.0/24"], &[], Verdict::Forget),
         (&["::/0"], &[], Verdict::Forget),
     ] {
-        let services = dns(allow, deny);
-        assert_eq!(verdict(&services, &udp(VIP, "10.0.2.11:53")), expected, "{allow:?} {deny:?}");
-        assert_eq!(verdict(&services, &tcp(VIP, "10.0.2.11:53")), Verdict::Keep, "established");
+        let mut services = dns(allow, deny);
+        let is_refused = expected == Verdict::Forget;
+        for (on_deny, of_established) in [(OnDeny::Keep, Verdict::Keep), (OnDeny::Reset, Verdict::Reset)] {
+            services.values_mut().for_each(|service| service.on_deny = on_deny);
+            let established = tcp(VIP, "10.0.2.11:53");
+            let opening = Flow { is_opening: true, ..established };
+            let told = format!("{allow:?} {deny:?} {on_deny:?}");
+            assert_eq!(verdict(&services, &udp(VIP, "10.0.2.11:53")), expected, "{told}");
+            assert_eq!(verdict(&services, &opening), expected, "{told}");
+            let of_established = if is_refused { of_established } else { Verdict::Keep };
+            assert_eq!(verdict(&services, &established), of_established, "{told}");
+            let closed = Flow { is_active: false, ..established };
+            assert_eq!(verdict(&services, &closed), Verdict::Keep, "{told}");
+            let elsewhere = tcp(VIP, "10.0.2.12:53");
+            assert_eq!(verdict(&services, &elsewhere), Verdict::Keep, "not to one of its backends: {told}");
+        }
+    }
+}
+
+#[test]
+fn connections_of_a_client_that_one_service_refuses_stay_with_the_others() {
+    let deny = &["198.51.100.0/24"];
+    let services = services([
+        ("a", service(&["203.0.113.10:80"], &["10.0.2.11:80"]).guard(&[], deny).resets_refused()),
+        ("b", service(&["203.0.113.11:80"], &["10.0.2.11:80"])),
+        ("c", service(&["*:80"], &["10.0.2.11:80", "10.0.2.12:80"]).guard(&[], deny)),
+        ("d", service(&["10.0.1.1:81"], &["10.0.2.12:80"]).interface("eth0")),
+        ("e", service(&["*:81"], &["10.0.2.12:80"]).guard(&[], deny).resets_refused()),
+    ]);
+    for (flow, expected) in [
+        (tcp("203.0.113.10:80", "10.0.2.11:80"), Verdict::Reset),
+        (tcp("203.0.113.11:80", "10.0.2.11:80"), Verdict::Keep),
+        // Where c led before a came.
+        (tcp("203.0.113.10:80", "10.0.2.12:80"), Verdict::Keep),
+        (tcp("10.0.1.1:80", "10.0.2.11:80"), Verdict::Keep),
+        // It may have come in where d takes it.
+        (tcp("10.0.1.1:81", "10.0.2.12:80"), Verdict::Keep),
+        (tcp("203.0.113.10:81", "10.0.2.12:80"), Verdict::Reset),
+    ] {
+        assert_eq!(verdict(&services, &flow), expected, "{flow:?}");
+        let client = "198.18.0.1:5300".parse().unwrap();
+        assert_eq!(verdict(&services, &Flow { client, ..flow }), Verdict::Keep, "{flow:?}");
+    }
+}
+
+#[test]
+fn connections_of_a_client_are_reset_whatever_its_backend_is() {
+    let web = || service(&["203.0.113.10:80"], &["10.0.2.11:80"]).guard(&[], &["0.0.0.0/0"]);
+    let flow = tcp("203.0.113.10:80", "10.0.2.11:80");
+    let name = "10.0.2.11:80";
+    for (web, expected) in [
+        (web().resets_refused().disabled(name), Verdict::Reset),
+        (web().resets_refused().unhealthy(name), Verdict::Reset),
+        (web().resets().unhealthy(name), Verdict::Reset),
+        (web().resets().disabled(name), Verdict::Keep),
+        (Service { enabled: false, ..web().resets_refused() }, Verdict::Keep),
+    ] {
+        assert_eq!(verdict(&services([("web", web)]), &flow), expected);
+    }
+}
+
+/// Whether a change concerns an established connection of a service that is changed.
+#[test]
+fn change_of_the_guard_concerns_connections() {
+    let web = || service(&["203.0.113.10:80"], &["10.0.2.11:80"]);
+    let deny = &["198.51.100.0/24"];
+    let flow = tcp("203.0.113.10:80", "10.0.2.11:80");
+    for (before, after, expected) in [
+        (web().resets_refused(), web().guard(&[], deny).resets_refused(), true),
+        (web().guard(&[], deny), web().guard(&[], deny).resets_refused(), true),
+        (web(), web().resets_refused(), false),
+        (web().guard(&[], deny).resets_refused(), web().guard(&[], deny).resets_refused(), false),
+    ] {
+        let [before, after] = [before, after].map(|web| services([("web", web)]));
+        let affected = Affected::by(&Transition::between(&before, &after));
+        assert_eq!(affected.soon.wanted().contains(&flow), expected, "{before:?} {after:?}");
+        assert_eq!(affected.is_news, expected);
     }
 }
 
@@ -316,10 +396,13 @@ fn modelled(services: &Services, flow: &Flow) -> Verdict {
                     let is_down = service.unhealthy.contains(&backend.name);
                     let is_out = service.disabled.contains(&backend.name);
                     let stays = backend.weight > 0 || !is_down && !is_out;
-                    match stays && !(refuses && moves) {
+                    let resets = is_down && !stays && service.on_down == OnDown::Reset
+                        || refuses && service.on_deny == OnDeny::Reset;
+                    match stays && !refuses {
                         true => Verdict::Keep,
-                        false if is_down && !stays && service.on_down == OnDown::Reset => Verdict::Reset,
-                        false => Verdict::Forget,
+                        false if resets => Verdict::Reset,
+                        false if moves => Verdict::Forget,
+                        false => Verdict::Keep,
                     }
                 })
                 .min()
@@ -434,6 +517,7 @@ proptest! {
                     let service = after.get_mut(name).unwrap();
                     service.guard.clone_from(&other.guard);
                     service.interface.clone_from(&other.interface);
+                    service.on_deny = other.on_deny;
                     service.backends.iter_mut().for_each(|backend| backend.weight ^= 1);
                     service.unhealthy = service.disabled.drain(..).collect();
                 }

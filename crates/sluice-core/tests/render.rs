@@ -5,7 +5,9 @@ mod common;
 use std::sync::Arc;
 
 use common::{Services, With, service, services};
-use sluice_core::model::{Guard, HashOn, Limits, Midstream, OnFull, Scheduler, Service, ServiceName};
+use sluice_core::model::{
+    Guard, HashOn, Limits, Midstream, OnDeny, OnDown, OnFull, Scheduler, Service, ServiceName,
+};
 use sluice_core::render::render;
 use sluice_nft::{ChainName, Rate, Table};
 
@@ -198,6 +200,31 @@ fn hash_reads_what_the_file_says_with_a_fixed_seed() {
         "dnat ip6 to ip6 daddr . meta l4proto . th dport . \
          jhash ip6 saddr . th sport mod 1 seed 0x736c7569 map @hash-port6-1"
     );
+}
+
+#[test]
+fn rule_that_resets_connections_is_there_where_a_service_may_reset_some() {
+    let web = |listen| service(&[listen], &["10.0.2.11:8080"]);
+    let guard = |limits, deny: &[&str]| {
+        let deny = deny.iter().map(|net| net.parse().unwrap()).collect();
+        Some(Arc::new(Guard { deny, limits, ..Guard::default() }))
+    };
+    let limits = Limits { connections_per_client: Some(9), ..Limits::default() };
+    let resets = |guard| Service { guard, on_deny: OnDeny::Reset, ..web("203.0.113.10:80") };
+    let (refuses, limited) = (guard(Limits::default(), &["192.0.2.7/32"]), guard(limits, &[]));
+    for (web, expected) in [
+        (web("203.0.113.10:80"), false),
+        (Service { on_down: OnDown::Reset, ..web("203.0.113.10:80") }, true),
+        (Service { on_down: OnDown::Reset, ..web("203.0.113.10:80/udp") }, false),
+        (resets(None), false),
+        (resets(limited), false),
+        (resets(refuses.clone()), true),
+        (Service { on_deny: OnDeny::Keep, ..resets(refuses.clone()) }, false),
+        (Service { guard: refuses, on_deny: OnDeny::Reset, ..web("203.0.113.10:80/udp") }, false),
+    ] {
+        let rules = rules(&fresh(&services([("web", web.clone())])), "forward");
+        assert_eq!(!rules.is_empty(), expected, "{web:?}");
+    }
 }
 
 #[test]

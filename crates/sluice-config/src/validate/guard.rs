@@ -24,7 +24,7 @@ pub(super) fn guard(settings: &Settings) -> Option<Arc<Guard>> {
     let Limits { new_connections, new_connections_per_client, connections_per_client, .. } = guard.limits;
     let limited =
         new_connections.or(new_connections_per_client).is_some() || connections_per_client.is_some();
-    let restricts = limited || !guard.allow.is_empty() || !guard.deny.is_empty();
+    let restricts = limited || guard.selects_clients();
     let drop_invalid = invalid.clone().map_or_else(|| restricts, |invalid| invalid == Invalid::Drop);
     (restricts || drop_invalid).then(|| Arc::new(Guard { drop_invalid, ..guard }))
 }

@@ -1,8 +1,7 @@
 //! The key `midstream`.
 
-use sluice_core::model::{Listener, Midstream, Scheduler, Source};
+use sluice_core::model::{Midstream, Scheduler, Source};
 
-use super::Elements;
 use crate::problem::Fault;
 use crate::read::Given;
 use crate::yaml_path::Here;
@@ -29,14 +28,5 @@ pub(super) fn check(here: &Here<'_>, midstream: &Given<Midstream>, synproxy: boo
              cookie",
             "remove one of them",
         ));
-    }
-}
-
-/// Warns about the key if no listener is TCP.
-pub(super) fn check_listeners(here: &Here<'_>, midstream: &Given<Midstream>, listeners: &Elements<Listener>) {
-    let is_tcp = |listener: &Listener| listener.protocol.has_midstream();
-    if !matches!(midstream, Given::Absent) && listeners.complete && !listeners.iter().any(is_tcp) {
-        here.key("midstream")
-            .warning(Fault::new("`midstream` applies to TCP, but no listener is TCP", "remove `midstream`"));
     }
 }

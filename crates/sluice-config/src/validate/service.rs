@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, HashOn, Listener, Ports, Scheduler, Service, Source,
+    Address, Backend, BackendName, BackendPort, HashOn, Listener, Ports, Protocol, Scheduler, Service, Source,
 };
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
@@ -41,12 +41,14 @@ impl Draft {
 
         // `check_defaults` checks the combinations within `defaults`.
         let has_own_slow_start = !matches!((&own.scheduler, &own.slow_start), (Given::Absent, Given::Absent));
-        let (own_hash, own_midstream) = (own.hash.clone(), own.midstream.clone());
+        let (own_hash, own_midstream, own_on_deny) =
+            (own.hash.clone(), own.midstream.clone(), own.on_deny.clone());
         let settings = own.or(defaults.clone());
         check_hash(&here, &own_hash, &settings.scheduler);
         let synproxy = settings.synproxy.clone().unwrap_or(false);
         midstream::check(&here, &own_midstream, synproxy);
-        midstream::check_listeners(&here, &own_midstream, &listeners);
+        check_protocol(&here, "midstream", &own_midstream, &listeners, Protocol::has_midstream);
+        check_protocol(&here, "on_deny", &own_on_deny, &listeners, Protocol::has_reset);
 
         let guard = guard::guard(&settings);
         let scheduler = scheduler(settings.scheduler, settings.hash);
@@ -63,6 +65,7 @@ impl Draft {
             synproxy,
             midstream: midstream::midstream(settings.midstream, scheduler, written_source, synproxy),
             guard,
+            on_deny: settings.on_deny.unwrap_or_default(),
             health: settings.health.unwrap_or(HealthSetting(None)).0,
             on_down: settings.on_down.unwrap_or_default(),
             on_empty: settings.on_empty.unwrap_or_default(),
@@ -86,6 +89,23 @@ impl Draft {
         let draft = Draft { file, key, nth, name, interface, listeners, backends, policy };
         draft.at(findings, |here| pool::check(here, &draft));
         draft
+    }
+}
+
+/// Warns about a key for TCP if it does not concern the protocol of any listener.
+fn check_protocol<T>(
+    here: &Here<'_>,
+    key: &str,
+    own: &Given<T>,
+    listeners: &Elements<Listener>,
+    concerns: impl Fn(Protocol) -> bool,
+) {
+    let is_concerned = |listener: &Listener| concerns(listener.protocol);
+    if !matches!(own, Given::Absent) && listeners.complete && !listeners.iter().any(is_concerned) {
+        here.key(key).warning(Fault::new(
+            format!("`{key}` applies to TCP, but no listener is TCP"),
+            format!("remove `{key}`"),
+        ));
     }
 }
 

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use sluice_core::maglev::DEFAULT_TABLE_SIZE;
-use sluice_core::model::{Forwarding, Initial, Midstream, OnDown, OnEmpty, OnFull, OnStop, Scheduler};
+use sluice_core::model::{
+    Forwarding, Initial, Midstream, OnDeny, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
+};
 
 use crate::problem::Fault;
 use crate::read::{Leaf, Scalar, unknown};
@@ -74,6 +76,7 @@ choices! {
     Forwarding, "manage, require or ignore": "manage" => Manage, "require" => Require, "ignore" => Ignore;
     OnStop, "remove or keep": "remove" => Remove, "keep" => Keep;
     Midstream, "ignore or adopt": "ignore" => Ignore, "adopt" => Adopt;
+    OnDeny, "keep or reset": "keep" => Keep, "reset" => Reset;
     OnDown, "keep or reset": "keep" => Keep, "reset" => Reset;
     OnEmpty, "reject, drop or use-all": "reject" => Reject, "drop" => Drop, "use-all" => UseAll;
     Initial, "up or down": "up" => Up, "down" => Down;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, HealthCheck, Http,
-    HttpProbe, Initial, InterfaceName, Listener, Midstream, OnDown, OnEmpty, OnStop, Ports, Probe, Protocol,
-    Scheduler, Service, ServiceName, UdpProbe,
+    HttpProbe, Initial, InterfaceName, Listener, Midstream, OnDeny, OnDown, OnEmpty, OnStop, Ports, Probe,
+    Protocol, Scheduler, Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -62,6 +62,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         prop::sample::select(schedulers),
         prop::sample::select(vec![Source::Masquerade, Source::Preserve]),
         prop::sample::select(vec![Midstream::Ignore, Midstream::Adopt]),
+        prop::sample::select(vec![OnDeny::Keep, OnDeny::Reset]),
     );
     let pool = (
         prop::option::of(health_check()),
@@ -82,7 +83,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
     ((policy, pool), listeners, backends, shape, any::<bool>()).prop_map(
         move |(
             (
-                (enabled, interface, scheduler, source, midstream),
+                (enabled, interface, scheduler, source, midstream, on_deny),
                 (health, on_down, on_empty, quorum, slow_start),
             ),
             listeners,
@@ -129,6 +130,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
             let mut service = Service {
                 enabled,
                 guard: None,
+                on_deny,
                 affinity: None,
                 synproxy: false,
                 midstream,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use sluice_core::model::{
     Backend, BackendPort, Config, Forwarding, HashOn, HealthCheck, Http, HttpProbe, Initial, Midstream,
-    OnDown, OnEmpty, OnStop, Probe, Scheduler, Service, UdpProbe,
+    OnDeny, OnDown, OnEmpty, OnStop, Probe, Scheduler, Service, UdpProbe,
 };
 
 pub(crate) fn target(address: IpAddr, port: BackendPort) -> String {
@@ -114,6 +114,11 @@ fn write_policy(
     if service.midstream != midstream || default.is_some() || style.toss() {
         let word = if service.midstream == Midstream::Ignore { "ignore" } else { "adopt" };
         writeln!(text, "{indent}midstream: {word}").unwrap();
+    }
+    let on_deny = default.map_or(OnDeny::default(), |default| default.on_deny);
+    if service.on_deny != on_deny || style.toss() {
+        let word = if service.on_deny == OnDeny::Keep { "keep" } else { "reset" };
+        writeln!(text, "{indent}on_deny: {word}").unwrap();
     }
     write_pool(text, indent, service, default.unwrap_or(&Service::default()), style);
     let scheduler = default.map_or(Scheduler::RoundRobin, |default| default.scheduler);

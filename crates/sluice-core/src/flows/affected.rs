@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{Found, Look, Scope, Target, Verdict, treatment};
-use crate::model::{Backend, InForce};
+use crate::model::{Backend, InForce, OnDeny};
 use crate::owners::Owners;
 use crate::render::entry::{Entry, entries};
 use crate::transition::Transition;
@@ -130,7 +130,8 @@ fn to(entry: &Entry<'_>, backend: &Backend) -> Target {
     Target::Backend { address: backend.address, ports: entry.backend_ports(backend) }
 }
 
-/// Who is let in.
-fn clients<'a>(entry: &Entry<'a>) -> Option<(&'a [IpNet], &'a [IpNet])> {
-    entry.service.guard.as_ref().map(|guard| (&*guard.allow, &*guard.deny))
+/// Who is let in, and what becomes of the connections of others.
+fn clients<'a>(entry: &Entry<'a>) -> Option<(&'a [IpNet], &'a [IpNet], OnDeny)> {
+    let guard = entry.service.guard.as_ref().filter(|guard| guard.selects_clients())?;
+    Some((&guard.allow, &guard.deny, entry.service.on_deny))
 }

@@ -18,7 +18,7 @@ use sluice_nft::Ip;
 pub use self::affected::Affected;
 pub use self::found::Found;
 pub use self::scope::{Look, Scope, Target, Wanted};
-use crate::model::{Backend, Guard, InForce, OnDown, Protocol, Service};
+use crate::model::{Backend, Guard, InForce, OnDeny, OnDown, Protocol, Service};
 use crate::owners::{Owners, leads};
 use crate::render::entry::Entry;
 
@@ -67,7 +67,7 @@ impl<'a> Judge<'a> {
     pub fn new(services: impl Into<InForce<'a>>) -> Self {
         let services = services.into();
         let guards = services.iter().filter_map(|(_, service)| service.guard.as_ref());
-        let asks = guards.filter(|guard| !guard.allow.is_empty() || !guard.deny.is_empty());
+        let asks = guards.filter(|guard| guard.selects_clients());
         let guards = asks.map(|guard| (Arc::as_ptr(guard), OnceCell::new())).collect();
         Judge { owners: Owners::of(services), guards }
     }
@@ -77,7 +77,8 @@ impl<'a> Judge<'a> {
     ///
     /// UDP flows, and TCP connections that nobody has answered yet, stay only where some listener that could have taken
     /// them leads now, to a backend that is neither unhealthy nor disabled, and for a client that is let in. Established
-    /// TCP connections stay, unless their backend is unhealthy and its service says `on_down: reset`.
+    /// TCP connections stay, unless their service resets them: with `on_down: reset` if their backend is unhealthy, with
+    /// `on_deny: reset` if their client is refused.
     ///
     /// `is_local` tells addresses that this host is known to have.
     pub fn verdict(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> Verdict {
@@ -91,18 +92,16 @@ impl<'a> Judge<'a> {
         for entry in takers.iter() {
             let led = entry.members().filter(|backend| leads(entry, backend, flow.to, flow.backend));
             for backend in led {
-                let treatment = match treatment(entry.service, backend) {
-                    Verdict::Keep if moves && self.refuses(entry, flow.client.ip()) => Verdict::Forget,
-                    treatment => treatment,
-                };
+                let ends = treatment(entry.service, backend).max(self.refusal(entry, flow.client.ip()));
+                // An established connection is not taken like a new flow by anybody.
+                let ends = if ends == Verdict::Forget && !moves { Verdict::Keep } else { ends };
                 // The mildest: it may be of any of them.
-                found = Some(found.map_or(treatment, |other: Verdict| other.min(treatment)));
+                found = Some(found.map_or(ends, |other: Verdict| other.min(ends)));
             }
         }
         match (found, moves) {
             (Some(Verdict::Keep), _) | (None, false) => Verdict::Keep,
-            (Some(Verdict::Reset), false) => Verdict::Reset,
-            (Some(Verdict::Forget), false) => Verdict::Keep,
+            (Some(_), false) => Verdict::Reset,
             (Some(_), true) => Verdict::Forget,
             (None, true) if flow.is_translated || takers.is_certain => Verdict::Forget,
             (None, true) => {
@@ -114,10 +113,16 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn refuses(&self, entry: &Entry<'_>, client: IpAddr) -> bool {
-        let Some(guard) = &entry.service.guard else { return false };
+    /// What becomes of flows of a client as far as the guard alone decides.
+    fn refusal(&self, entry: &Entry<'_>, client: IpAddr) -> Verdict {
+        let Some(guard) = &entry.service.guard else { return Verdict::Keep };
         let clients = self.guards.get(&Arc::as_ptr(guard));
-        clients.is_some_and(|clients| clients.get_or_init(|| Clients::of(guard)).refuse(client))
+        let refuses = clients.is_some_and(|it| it.get_or_init(|| Clients::of(guard)).refuse(client));
+        match entry.service.on_deny {
+            _ if !refuses => Verdict::Keep,
+            OnDeny::Keep => Verdict::Forget,
+            OnDeny::Reset => Verdict::Reset,
+        }
     }
 }
 

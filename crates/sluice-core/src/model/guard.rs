@@ -17,6 +17,11 @@ pub struct Guard {
 }
 
 impl Guard {
+    /// Whether it lets in only some clients, whatever they do.
+    pub fn selects_clients(&self) -> bool {
+        !self.allow.is_empty() || !self.deny.is_empty()
+    }
+
     /// Whether it drops, or at least counts, packets for this reason.
     pub fn has(&self, reason: Reason) -> bool {
         let Limits { new_connections, new_connections_per_client, connections_per_client, .. } = self.limits;

@@ -22,7 +22,7 @@ pub use in_force::{InForce, ServicesInForce};
 pub use listener::{Address, Listener, Ports};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;
-pub use service::{HashOn, Midstream, OnDown, OnEmpty, Scheduler, Service, Source};
+pub use service::{HashOn, Midstream, OnDeny, OnDown, OnEmpty, Scheduler, Service, Source};
 pub use sluice_nft::Protocol;
 
 /// Services by name.

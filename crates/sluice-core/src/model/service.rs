@@ -24,6 +24,8 @@ pub struct Service {
     pub source: Source,
     /// Who may come in, and how often; `None`: everybody, always.
     pub guard: Option<Arc<Guard>>,
+    /// What happens to the established TCP connections of clients that the guard's `allow` and `deny` refuse.
+    pub on_deny: OnDeny,
     /// Whether clients complete the handshake with the host before anything is kept of them. Of exact TCP listeners.
     pub synproxy: bool,
     /// What happens to TCP packets of connections that conntrack does not know; ignored with `synproxy`.
@@ -65,6 +67,7 @@ impl Default for Service {
             scheduler: Scheduler::default(),
             source: Source::default(),
             guard: None,
+            on_deny: OnDeny::default(),
             synproxy: false,
             midstream: Midstream::default(),
             health: None,
@@ -199,6 +202,16 @@ impl Midstream {
             _ => Midstream::Ignore,
         }
     }
+}
+
+/// What happens to the established TCP connections of clients that a service refuses now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDeny {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// Both ends get a reset.
+    Reset,
 }
 
 /// What happens to the established TCP flows of a backend that went down.

@@ -6,7 +6,7 @@
 use sluice_nft::{Base, Field, Rule, Statement, Table, Test};
 
 use super::entry::Entry;
-use crate::model::{OnDown, Protocol};
+use crate::model::{OnDeny, OnDown, Protocol};
 
 /// Adds the chain if any service wants it.
 pub(super) fn render(table: &mut Table, entries: &[Entry<'_>]) {
@@ -26,5 +26,8 @@ pub(super) fn render(table: &mut Table, entries: &[Entry<'_>]) {
 
 /// Whether flows of an entry may have to be reset.
 pub(crate) fn resets(entry: &Entry<'_>) -> bool {
-    entry.service.on_down == OnDown::Reset && entry.listener.protocol.has_reset()
+    let service = entry.service;
+    let selects = || service.guard.as_ref().is_some_and(|guard| guard.selects_clients());
+    entry.listener.protocol.has_reset()
+        && (service.on_down == OnDown::Reset || service.on_deny == OnDeny::Reset && selects())
 }

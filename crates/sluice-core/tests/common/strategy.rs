@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sluice_core::model::{
-    Address, BackendPort, Guard, HashOn, InterfaceName, Limits, Listener, Midstream, OnDown, OnEmpty, Ports,
-    Scheduler, Service, ServiceName, Source,
+    Address, BackendPort, Guard, HashOn, InterfaceName, Limits, Listener, Midstream, OnDeny, OnDown, OnEmpty,
+    Ports, Scheduler, Service, ServiceName, Source,
 };
 use sluice_nft::Rate;
 
@@ -118,7 +118,8 @@ fn any_service() -> impl Strategy<Value = Service> {
         let details = prop::collection::vec((select(ports), 0u16..4), 5);
         let on_down = select(vec![OnDown::Keep, OnDown::Keep, OnDown::Reset]);
         let on_empty = select(vec![OnEmpty::Reject, OnEmpty::Drop]);
-        let policy = (on_down, on_empty, prop::bool::weighted(0.05));
+        let on_deny = select(vec![OnDeny::Keep, OnDeny::Reset]);
+        let policy = ((on_down, on_deny), on_empty, prop::bool::weighted(0.05));
         let scheduler = (scheduler, policy);
         let affinity = prop::option::weighted(0.3, select(vec![60, 600]));
         let midstream = select(vec![Midstream::Ignore, Midstream::Adopt]);
@@ -128,7 +129,7 @@ fn any_service() -> impl Strategy<Value = Service> {
         (Just(listen), backends, details, scheduler, source, interface, prop::bool::weighted(0.9))
     })
     .prop_map(|(listen, backends, details, scheduled, source, interface, enabled)| {
-        let (scheduler, (on_down, on_empty, fixed_grid)) = scheduled;
+        let (scheduler, ((on_down, on_deny), on_empty, fixed_grid)) = scheduled;
         let (source, (guard, affinity, leaves, (synproxy, midstream))) = source;
         let service = Service {
             enabled,
@@ -143,6 +144,7 @@ fn any_service() -> impl Strategy<Value = Service> {
                 .filter(|backend| !matches!(backend.port, BackendPort::Range(range) if range.count() == 1))
                 .collect(),
             on_down,
+            on_deny,
             on_empty,
             fixed_grid,
             guard,

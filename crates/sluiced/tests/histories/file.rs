@@ -85,6 +85,7 @@ pub struct Service {
     pub check: usize,
     pub starts_down: bool,
     pub resets: bool,
+    pub resets_denied: bool,
     pub on_empty: usize,
     pub quorum: usize,
     pub slow_start: usize,
@@ -223,6 +224,7 @@ impl Service {
             check: 1,
             starts_down: false,
             resets: false,
+            resets_denied: false,
             on_empty: 0,
             quorum: 1,
             slow_start: 0,
@@ -244,6 +246,7 @@ impl Service {
             Key::Check(check) => self.check = check % CHECKS.len(),
             Key::StartsDown(down) => self.starts_down = down,
             Key::Resets(resets) => self.resets = resets,
+            Key::ResetsDenied(resets) => self.resets_denied = resets,
             Key::OnEmpty(on_empty) => self.on_empty = on_empty % 3,
             Key::Quorum(quorum) => self.quorum = 1 + quorum % 3,
             Key::SlowStart(slow_start) => self.slow_start = slow_start % 3,
@@ -330,6 +333,9 @@ impl Service {
         }
         if self.resets {
             add("on_down: reset".into());
+        }
+        if self.resets_denied {
+            add("on_deny: reset".into());
         }
         add(format!("on_empty: {}", ["reject", "drop", "use-all"][self.on_empty]));
         add(format!("quorum: {}", self.quorum));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sluice_api::{Admin as Wanted, Health as Observed, Status};
 use sluice_core::health::Admin;
 use sluice_core::model::{
-    Address, Backend, BackendKey, Config, HealthCheck, Initial, Listener, OnEmpty, Protocol, Scheduler,
-    Service, ServiceName, Services,
+    Address, Backend, BackendKey, Config, HealthCheck, Initial, Listener, OnDeny, OnEmpty, Protocol,
+    Scheduler, Service, ServiceName, Services,
 };
 use sluice_core::pool::{self, RAMP_STEPS, Standing};
 use sluice_netlink::conntrack::Flow;
@@ -360,12 +360,14 @@ impl Model {
         all.into_iter().map(|(_, taker)| taker).collect()
     }
 
+    /// Whether a service resets an established connection because of its client.
+    pub fn resets_refused(&self, (_, service, _): Taker<'_>, flow: &Flow) -> bool {
+        service.on_deny == OnDeny::Reset && refuses(service, flow.client.ip())
+    }
+
     /// Whether a flow may stay where it is, as one that a listener takes.
     pub fn keeps(&self, (name, service, listener): Taker<'_>, flow: &Flow) -> bool {
-        let is_denied = service.guard.as_ref().is_some_and(|guard| {
-            let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&flow.client.ip()));
-            within(&guard.deny) || !guard.allow.is_empty() && !within(&guard.allow)
-        });
+        let is_denied = refuses(service, flow.client.ip());
         let stays = |backend: &&Backend| {
             let (key, port) = (key(name, backend), backend.port.translate(listener.ports, flow.to.port()));
             let serves = self.is_up(&key) || service.on_empty == OnEmpty::UseAll;
@@ -375,6 +377,14 @@ impl Model {
         };
         flow.is_translated() && !is_denied && service.backends.iter().any(|backend| stays(&backend))
     }
+}
+
+/// Whether a service lets no new flows of a client in.
+pub fn refuses(service: &Service, client: IpAddr) -> bool {
+    service.guard.as_ref().is_some_and(|guard| {
+        let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
+        within(&guard.deny) || !guard.allow.is_empty() && !within(&guard.allow)
+    })
 }
 
 /// Exact beats interface beats wildcard beats range; then fewer ports, then an address.

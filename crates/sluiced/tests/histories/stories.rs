@@ -3,7 +3,7 @@
 use crate::event::Answers::{Flaps, Hangs, Refuses, Well};
 use crate::event::Client::{Local, Outside};
 use crate::event::Edit::{Add, Fill, Of, Remove, Rename};
-use crate::event::End::{HandOver, Kill, Stop};
+use crate::event::End::{HandOver, Kill, KillAtCommit, Stop};
 use crate::event::Event::{
     BadFile, CommitFails, Flows, Foreign, ForwardingOff, Host, Networks, Operator, Pass, Reload, Restart,
     StateDir,
@@ -11,8 +11,8 @@ use crate::event::Event::{
 use crate::event::Failure::NoMemory;
 use crate::event::Foreign::AddRule;
 use crate::event::Key::{
-    BackendAddress, BackendName, Check, Deny, Enabled, Listen, Resets, SlowStart, Source, StartsDown,
-    SwapBackends,
+    BackendAddress, BackendName, Check, Deny, Enabled, Listen, Resets, ResetsDenied, SlowStart, Source,
+    StartsDown, SwapBackends,
 };
 use crate::event::Verb::{Drain, Enable, Weight};
 use crate::story;
@@ -119,6 +119,33 @@ fn udp_sender_from_before_the_rules_when_a_service_takes_it_goes_there() {
 #[test]
 fn udp_sender_when_its_address_is_denied_ends() {
     story(&[Reload(vec![Of(0, Listen(vec![2]))]), Flows(2, Outside(66)), Reload(vec![Of(0, Deny(4))])]);
+}
+
+#[test]
+fn connection_when_its_client_is_denied_is_reset_where_the_file_says_so() {
+    let denied = |resets| {
+        story(&[
+            Flows(0, Outside(1)),
+            Flows(0, Outside(66)),
+            Flows(0, Local),
+            Reload(vec![Of(0, Deny(4))]),
+            Reload(vec![Of(0, ResetsDenied(resets))]),
+        ]);
+    };
+    denied(true);
+    denied(false);
+}
+
+#[test]
+fn connection_when_its_client_is_denied_and_the_daemon_is_killed_at_the_commit_is_reset() {
+    for after in [false, true] {
+        story(&[
+            Reload(vec![Of(0, ResetsDenied(true))]),
+            Flows(0, Outside(66)),
+            Restart(KillAtCommit(0, after), vec![]),
+            Reload(vec![Of(0, Deny(4))]),
+        ]);
+    }
 }
 
 #[test]

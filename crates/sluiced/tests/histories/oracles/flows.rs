@@ -1,12 +1,14 @@
 //! Of the flows that conntrack knows, exactly those have ended that had to.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use sluice_core::model::OnDown;
+use sluice_core::model::{Backend, OnDown};
+use sluice_nft::trace::Entry;
 
 use crate::conntrack::Tracked;
 use crate::history::{History, Verdict};
-use crate::model::{Model, key};
+use crate::model::{Model, Taker, key};
 
 pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
     let (deleted, reset) = history.machine.conntrack.take_ended();
@@ -24,13 +26,19 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
         if !may_be_reset(&history.model, ended) {
             return Err(format!("a connection was reset that may stay: {ended:?}"));
         }
+        if must_be_reset(&history.model, ended) {
+            history.reach.hit("flows: reset because the client is refused");
+        }
     }
     if !quiet {
         return Ok(());
     }
     let goes = |history: &History<'_>| {
-        let flows = history.machine.conntrack.flows();
-        flows.into_iter().find(|flow| flow.is_unfinished() && must_go(&history.model, flow))
+        let goes = |known: &Tracked| match known.is_unfinished() {
+            true => must_go(&history.model, known),
+            false => must_be_reset(&history.model, known),
+        };
+        history.machine.conntrack.flows().into_iter().find(goes)
     };
     if goes(history).is_some() {
         // The daemon looks a second time, a little later.
@@ -84,15 +92,31 @@ fn was_touched(model: &Model, Tracked { flow, .. }: &Tracked) -> bool {
     })
 }
 
-/// Whether a service that takes it resets connections, and its backend is down or was.
+/// Whether everybody who may have led an established connection where it goes refuses its client, and resets it.
+fn must_be_reset(model: &Model, Tracked { flow, entry }: &Tracked) -> bool {
+    let takers = model.takers(flow.protocol, flow.to, None, &History::local());
+    let leads = |(_, service, listener): &Taker<'_>| {
+        let place = |backend: &Backend| {
+            SocketAddr::new(backend.address, backend.port.translate(listener.ports, flow.to.port()))
+        };
+        // What this host sends arrives at no interface.
+        (service.interface.is_none() || *entry != Entry::Local)
+            && service.backends.iter().any(|backend| place(backend) == flow.backend)
+    };
+    let mut led = takers.into_iter().filter(leads).peekable();
+    flow.is_translated() && led.peek().is_some() && led.all(|taker| model.resets_refused(taker, flow))
+}
+
+/// Whether a service that takes it resets connections, and refuses its client, or its backend is down or was.
 fn may_be_reset(model: &Model, known: &Tracked) -> bool {
     let flow = &known.flow;
     let takers = model.takers(flow.protocol, flow.to, None, &History::local());
-    takers.iter().any(|(name, service, _)| {
-        service.on_down == OnDown::Reset
-            && service.backends.iter().any(|backend| {
-                let key = key(name, backend);
-                backend.address == flow.backend.ip() && (!model.is_up(&key) || model.touched.contains(&key))
-            })
+    takers.iter().any(|taker @ (name, service, _)| {
+        let is_down = |backend: &Backend| {
+            let key = key(name, backend);
+            backend.address == flow.backend.ip() && (!model.is_up(&key) || model.touched.contains(&key))
+        };
+        model.resets_refused(*taker, flow)
+            || service.on_down == OnDown::Reset && service.backends.iter().any(is_down)
     })
 }

@@ -8,7 +8,7 @@ use sluice_nft::trace::{Outcome, Packet};
 use tokio::time::Instant;
 
 use crate::history::{History, Verdict, packets};
-use crate::model::{Taker, key};
+use crate::model::{Taker, key, refuses};
 
 /// A packet that meets a backend before and after an event meets one of those between any two commits of it, too.
 pub fn were_translated(history: &mut History<'_>) -> Verdict {
@@ -75,11 +75,7 @@ pub fn go_to_the_pool(history: &mut History<'_>) -> Verdict {
                 other => return Err(format!("{packet:?} met {other:?}, but no service takes it")),
             }
         };
-        let client = packet.source.ip();
-        let refused = service.guard.as_ref().is_some_and(|guard| {
-            let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
-            within(&guard.deny) || !guard.allow.is_empty() && !within(&guard.allow)
-        });
+        let refused = refuses(service, packet.source.ip());
         let pool = history.model.pool(name, service, &flows, &local, now);
         let port = packet.destination.port();
         let places: Vec<_> = pool
