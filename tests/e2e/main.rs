@@ -31,6 +31,7 @@ mod maglev;
 mod midstream;
 mod migration;
 mod neighbours;
+mod on_deny;
 mod overrides;
 mod ownership;
 mod planning;

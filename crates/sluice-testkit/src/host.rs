@@ -72,12 +72,17 @@ impl Host {
 
     /// One TCP connection from an address of this host; port 0 is any.
     pub fn tcp_from(&self, from: &str, to: &str) -> io::Result<Answer> {
-        Ok(self.run(|| Conversation::open(Some(parse(from)), parse(to)))?.answer)
+        Ok(self.open_from(from, to)?.answer)
     }
 
     /// A TCP connection that stays open.
     pub fn open(&self, to: &str) -> io::Result<Conversation> {
         self.run(|| Conversation::open(None, parse(to)))
+    }
+
+    /// The same, from an address of this host; port 0 is any.
+    pub fn open_from(&self, from: &str, to: &str) -> io::Result<Conversation> {
+        self.run(|| Conversation::open(Some(parse(from)), parse(to)))
     }
 
     /// A TCP segment of no connection, with these flags.
