@@ -28,6 +28,27 @@ fn alternating_results_change_nothing_when_two_in_a_row_are_needed() {
     assert!((0..100).all(|n| !machine.observe(n % 2 == 0) && machine.is_up()));
 }
 
+#[test]
+fn backend_that_served_before_it_was_checked_stays_up_until_enough_probes_fail() {
+    let mut machine = Machine::serving(&check(1, 2, Initial::Down));
+    assert_eq!((machine.health(), machine.is_up()), (Health::Unknown, true));
+    assert!(!machine.observe(false) && machine.is_up());
+    assert!(machine.observe(false) && !machine.is_up());
+}
+
+#[test]
+fn new_check_keeps_the_verdict_and_counts_from_zero_by_its_own_thresholds() {
+    let mut machine = Machine::new(&check(1, 3, Initial::Up), Health::Healthy);
+    assert!(!machine.observe(false) && !machine.observe(false));
+    machine = machine.under(&check(3, 2, Initial::Down));
+    assert_eq!((machine.health(), machine.against()), (Health::Healthy, (0, 2)));
+    assert!(!machine.observe(false) && machine.observe(false));
+    assert_eq!((machine.health(), machine.against()), (Health::Unhealthy, (0, 3)));
+    assert!(!machine.observe(true) && !machine.observe(true) && machine.observe(true));
+    let unknown = Machine::new(&check(1, 1, Initial::Up), Health::Unknown).under(&check(1, 1, Initial::Down));
+    assert!(unknown.is_up(), "`initial` of a new check is for backends that it finds new");
+}
+
 proptest! {
     #[test]
     fn backend_is_up_by_the_last_run_of_results_that_was_long_enough(

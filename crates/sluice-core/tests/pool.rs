@@ -3,14 +3,16 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use common::{service, services};
 use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::health::Admin;
-use sluice_core::model::{OnEmpty, Service};
+use sluice_core::model::{HealthCheck, Initial, OnEmpty, Probe, Service};
 use sluice_core::per_port::MAX_ELEMENTS;
-use sluice_core::pool::{RAMP_STEPS, Standing, in_force};
+use sluice_core::pool::{RAMP_STEPS, Standing, at_start, in_force};
 use sluice_core::render::render;
 use sluice_core::slots::{grid, on_grid};
 
@@ -93,6 +95,28 @@ fn backend_that_came_back_gets_its_share_step_by_step() {
     assert_eq!(shares(5), [20, 5]);
     assert_eq!(shares(RAMP_STEPS), [2, 1]);
     assert!(in_force(&web, |_| Standing { ramp: 1, ..up() }).fixed_grid, "steps re-point slots only");
+}
+
+#[test]
+fn services_at_start_are_those_that_their_files_do_not_describe_already() {
+    let checked = |initial| {
+        let second = Duration::from_secs(1);
+        let (probe, interval, timeout) = (Probe::Tcp, second, second);
+        let check = HealthCheck { probe, port: None, interval, timeout, rise: 1, fall: 1, initial };
+        Service { health: Some(Arc::new(check)), ..web(&FOUR) }
+    };
+    let mut with_backup = web(&FOUR);
+    with_backup.backends[3].backup = true;
+    let file = services([
+        ("backup", with_backup),
+        ("down", checked(Initial::Down)),
+        ("plain", web(&FOUR)),
+        ("up", checked(Initial::Up)),
+    ]);
+    let serving = at_start(&file);
+    let weights = |service: &Service| service.backends.iter().map(|b| b.weight).collect::<Vec<_>>();
+    let serving: Vec<_> = serving.iter().map(|(name, service)| (name.as_str(), weights(service))).collect();
+    assert_eq!(serving, [("backup", vec![1, 1, 1, 0]), ("down", vec![0; 4])]);
 }
 
 proptest! {
