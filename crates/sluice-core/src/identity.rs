@@ -48,7 +48,6 @@ impl<'a> Identity<'a> {
     pub fn health(&self, name: &ServiceName, backend: &Backend) -> Option<BackendKey> {
         let service = self.new.get(name)?;
         match self.old.get_key_value(name) {
-            Some((name, old)) if old == service => Some(key(name, backend)),
             Some((name, old)) => {
                 let moved = || {
                     old.backends.iter().find(|it| it.name == backend.name && it.address == backend.address)
@@ -72,7 +71,6 @@ impl<'a> Identity<'a> {
             named.or_else(|| at_place(old, (service, backend))).map(|it| key(name, it))
         };
         match self.old.get_key_value(name) {
-            Some((name, old)) if old == service => Some(key(name, backend)),
             Some(before) => within(before),
             None => self.renamed(name).find_map(|name| within((name, &self.old[name]))),
         }

@@ -59,6 +59,7 @@ fn web<const N: usize>(backends: [(&str, u8, u16); N]) -> Services {
 fn backend_that_stays_as_it_is_is_itself() {
     let old = web([("a", 1, 80), ("b", 2, 80)]);
     assert_eq!(from(&old, &old, "web/b"), ["web/b", "web/b"]);
+    assert_eq!(Identity::between(&old, &Services::new()).files(), (&old, &Services::new()));
     let weighed = {
         let mut new = old.clone();
         new.get_mut(&name("web")).unwrap().backends[1].weight = 5;
