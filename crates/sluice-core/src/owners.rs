@@ -76,20 +76,11 @@ impl<'a> Owners<'a> {
         self.exact.contains_key(&(protocol, to))
     }
 
-    /// Listeners whose packets another one would take, or share, if it were there.
+    /// Listeners that would lose packets to this entry. The exact one of the same address and port is not among them: a
+    /// change that gives it to another service concerns that listener itself.
     pub(crate) fn behind<'o>(&'o self, entry: &Entry<'_>) -> impl Iterator<Item = &'o Entry<'a>> {
-        let same = entry.exact().and_then(|(address, port)| {
-            self.exact.get(&(entry.listener.protocol, SocketAddr::new(address, port)))
-        });
-        let others = self.others.iter().filter(|((protocol, ip, address), _)| {
-            let listens = entry.listener.address;
-            let meets = listens == Address::Any || address.is_none_or(|at| listens == Address::Exact(at));
-            meets && *protocol == entry.listener.protocol && *ip == entry.ip
-        });
-        let others = others.flat_map(|(_, others)| others);
         let rank = entry.rank();
-        let behind: Vec<_> = others.filter(|other| other.rank() >= rank && other.overlaps(entry)).collect();
-        same.into_iter().chain(behind)
+        self.others.values().flatten().filter(move |other| other.overlaps(entry) && other.rank() >= rank)
     }
 
     /// Listeners that may have taken a flow. `is_local` tells addresses that this host is known to have; of all others

@@ -12,11 +12,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::census::Way;
 use sluice_core::flows::{Affected, Flow, Found, Judge, Verdict};
-use sluice_core::model::{Address, Guard, Listener, OnDeny, OnDown, Protocol, Service};
+use sluice_core::model::{Address, Guard, Listener, OnDeny, OnDown, Protocol, Scheduler, Service};
 use sluice_core::owners::Owners;
 use sluice_core::render::render;
 use sluice_core::transition::Transition;
-use sluice_nft::Ip;
+use sluice_nft::{Ip, Table};
 
 const UDP: Protocol = Protocol::Udp;
 const TCP: Protocol = Protocol::Tcp;
@@ -100,6 +100,7 @@ fn flow_stays_with_the_service_that_takes_it_now() {
         ("dns", service(&["203.0.113.10:53/udp"], &["10.0.2.11:53"])),
         ("off", Service { enabled: false, ..service(&["203.0.113.10:54/udp"], &["10.0.2.11:53"]) }),
         ("range", service(&["203.0.113.10:50-59/udp", "198.51.100.1:50-59/udp"], &["10.0.2.13"])),
+        ("wide", service(&["*:50-59/udp"], &["10.0.2.14"])),
     ]);
     for (flow, expected) in [
         (udp(VIP, "10.0.2.11:53"), Verdict::Keep),
@@ -117,12 +118,20 @@ fn flow_stays_with_the_service_that_takes_it_now() {
             Flow { client: "127.0.0.1:9".parse().unwrap(), ..udp("127.0.0.1:53", "127.0.0.1:53") },
             Verdict::Keep,
         ),
+        // No wildcard takes what this host sends to itself.
+        (
+            Flow { client: "127.0.0.1:9".parse().unwrap(), ..udp("127.0.0.1:53", "10.0.2.12:53") },
+            Verdict::Forget,
+        ),
         (udp("203.0.113.10:54", "10.0.2.13:54"), Verdict::Keep),
         (udp("203.0.113.10:54", "10.0.2.13:55"), Verdict::Forget),
         // A wildcard may have taken it, if the address is local in a way that nobody knows of.
         (udp("198.51.100.1:53", "10.0.2.12:53"), Verdict::Keep),
         (udp("198.51.100.1:53", "10.0.2.13:53"), Verdict::Keep),
         (udp("198.51.100.1:53", "198.51.100.1:53"), Verdict::Forget),
+        // Of two wildcards the first takes it, or neither does.
+        (udp("198.51.100.9:53", "10.0.2.12:53"), Verdict::Keep),
+        (udp("198.51.100.9:53", "10.0.2.14:53"), Verdict::Forget),
         // Nobody takes it.
         (udp("203.0.113.10:99", "10.0.2.11:53"), Verdict::Forget),
         (udp("203.0.113.10:99", "203.0.113.10:99"), Verdict::Keep),
@@ -139,6 +148,8 @@ fn flow_that_several_interfaces_may_have_taken_stays_if_one_of_them_keeps_it() {
         ("b", service(&["203.0.113.10:53/udp"], &["10.0.2.12:53"]).interface("eth1")),
         ("c", service(&["203.0.113.10:50-59/udp"], &["10.0.2.13"])),
         ("d", service(&["*:80/udp"], &["10.0.2.11:53"]).interface("eth0")),
+        // What comes in by eth0 is of the first service.
+        ("e", service(&["203.0.113.10:50-59/udp"], &["10.0.2.14"]).interface("eth0")),
     ]);
     let local = |flow: Flow| Flow { client: "10.0.1.1:9".parse().unwrap(), ..flow };
     for (flow, expected) in [
@@ -310,11 +321,12 @@ fn table_that_was_found_tells_which_flows_it_translated() {
         ("any", service(&["*:80"], &["10.0.2.11", "[fd00::11]"]).preserve()),
         ("dns", service(&["203.0.113.10:53/udp"], &["10.0.2.11:5353", "10.0.2.12:5353*0"])),
         ("range", service(&["203.0.113.10:70-79/udp"], &["10.0.2.13"])),
+        ("shared", service(&["203.0.113.10:60/udp"], &["10.0.2.14"]).scheduler(Scheduler::Random)),
         ("six", service(&["[2001:db8::10]:90-99/udp"], &["[fd00::12]:9"])),
+        ("six-kept", service(&["[2001:db8::10]:70-79/udp"], &["[fd00::13]"])),
     ]);
     let rendered = render(&services, None);
     let found = Found::of(&rendered.table);
-    assert!(!found.is_empty() && Found::of(&sluice_nft::Table::default()).is_empty());
     let affected = Affected::at_start(&Services::new(), found);
     for (flow, expected) in [
         (udp(VIP, "10.0.2.11:5353"), true),
@@ -324,7 +336,12 @@ fn table_that_was_found_tells_which_flows_it_translated() {
         (udp("203.0.113.10:54", "10.0.2.11:5353"), false),
         (udp("203.0.113.10:71", "10.0.2.13:71"), true),
         (udp("203.0.113.10:71", "10.0.2.13:72"), false),
+        (udp("203.0.113.10:60", "10.0.2.14:60"), true),
+        (udp("203.0.113.10:60", "10.0.2.14:61"), false),
+        (Flow { protocol: TCP, ..udp("203.0.113.10:60", "10.0.2.14:60") }, false),
         (udp("[2001:db8::10]:91", "[fd00::12]:9"), true),
+        (udp("[2001:db8::10]:71", "[fd00::13]:71"), true),
+        (udp("[2001:db8::10]:71", "[fd00::13]:72"), false),
         (tcp("10.9.9.9:80", "10.0.2.11:80"), true),
         (tcp("[2001:db8::1]:80", "[fd00::11]:80"), true),
         (tcp("10.9.9.9:81", "10.0.2.11:81"), false),
@@ -332,6 +349,19 @@ fn table_that_was_found_tells_which_flows_it_translated() {
     ] {
         assert_eq!(affected.later.wanted().contains(&flow), expected, "{flow:?}");
     }
+}
+
+#[test]
+fn table_that_was_found_is_empty_unless_it_leads_a_listener_to_a_backend() {
+    let found = |service: Service| Found::of(&render(&services([("web", service)]), None).table);
+    assert!(Found::of(&Table::default()).is_empty());
+    assert!(found(service(&["203.0.113.10:80"], &[])).is_empty(), "no backends");
+    let random = |listen| service(&[listen], &["10.0.2.11"]).scheduler(Scheduler::Random);
+    assert!(!found(random("203.0.113.10:80")).is_empty(), "only the map of services names the listener");
+    assert!(!found(random("203.0.113.10:80-89")).is_empty(), "only a chain names the listener");
+    let mut table = render(&services([("web", random("203.0.113.10:80"))]), None).table;
+    table.sets.remove(&"services4".into());
+    assert!(Found::of(&table).is_empty(), "no listener");
 }
 
 /// Another statement of the rule: tries every service for every way in that the packet may have taken.
