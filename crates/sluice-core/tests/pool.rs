@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{service, services};
+use common::{With, service, services};
 use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::health::Admin;
-use sluice_core::model::{HealthCheck, Initial, OnEmpty, Probe, Service};
+use sluice_core::model::{Backend, HashOn, HealthCheck, Initial, OnEmpty, Probe, Scheduler, Service};
 use sluice_core::per_port::MAX_ELEMENTS;
 use sluice_core::pool::{RAMP_STEPS, Standing, at_start, in_force};
 use sluice_core::render::render;
@@ -95,6 +95,23 @@ fn backend_that_came_back_gets_its_share_step_by_step() {
     assert_eq!(shares(5), [20, 5]);
     assert_eq!(shares(RAMP_STEPS), [2, 1]);
     assert!(in_force(&web, |_| Standing { ramp: 1, ..up() }).fixed_grid, "steps re-point slots only");
+}
+
+/// Slots of others move when the weights that the table is made from do.
+#[test]
+fn table_of_maglev_is_made_from_weights_of_all_backends_that_an_operator_does_not_change() {
+    let mut web = web(&["10.0.2.11:80*3", "10.0.2.12:80*2", "10.0.2.13:80", "10.0.2.14:80"])
+        .scheduler(Scheduler::Maglev(HashOn::Address, 1021));
+    web.backends[3].backup = true;
+    let weight = |weight| Standing { weight: Some(weight), ..up() };
+    let full = |standings: [Standing; 4]| {
+        let of = |backend: &Backend| web.backends.iter().position(|it| it.name == backend.name).unwrap();
+        in_force(&web, |backend| standings[of(backend)]).full_weights
+    };
+    assert!(full([up(), up(), up(), up()]).is_empty(), "as the file says");
+    assert_eq!(full([down(), up(), up(), up()]), [3, 2, 1, 0]);
+    assert_eq!(full([weight(0), up(), up(), up()]), [3, 2, 1, 0]);
+    assert_eq!(full([weight(5), up(), down(), up()]), [5, 2, 1, 0]);
 }
 
 #[test]
