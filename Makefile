@@ -7,7 +7,7 @@ ROOT := SLUICE_SUDO=1
 # What the manual and the completions are tried with.
 READERS := mandoc man-db zsh fish
 
-.PHONY: demo check test kernels systemd fuzz deny deb soak setup
+.PHONY: demo check test kernels systemd fuzz mutants deny deb soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
@@ -45,6 +45,10 @@ systemd: setup         ## the package under Debian's systemd, version 12's and 1
 fuzz: setup            ## configurations, control requests and answers of the kernel, made up: SECONDS for each, or 20
 	tests/setup/install g++
 	tests/fuzz/run $(or $(SECONDS),20)
+
+mutants: setup         ## changes of the code, one by one, that tests must notice: in files of .cargo/mutants.toml; ARGS as for cargo-mutants
+	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" PROPTEST_CASES=32 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 \
+		cargo mutants --output target $(ARGS)
 
 deny: setup            ## licences, sources and versions of what sluice depends on
 	PATH="$$(tests/setup/tool cargo-deny):$$PATH" cargo deny --locked check bans licenses sources
