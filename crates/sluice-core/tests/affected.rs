@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{Services, With, listener, service, services};
 use sluice_core::flows::{Affected, Flow, Found, Look, Scope, Target};
-use sluice_core::model::{Guard, Limits, OnDown, Protocol, Service};
+use sluice_core::model::{Guard, Limits, OnDeny, OnDown, Protocol, Service};
 use sluice_core::render::render;
 use sluice_core::transition::Transition;
 use sluice_nft::Ip;
@@ -80,6 +80,7 @@ fn change_of_a_service_concerns_flows_to_backends_that_are_treated_otherwise() {
     let allow = |net| guarded(&[net], &[], Limits::default());
     let deny = |net| guarded(&[], &[net], Limits::default());
     let limited = guarded(&["::/0"], &[], Limits { connections_per_client: Some(9), ..Limits::default() });
+    let denied_are_reset = Service { on_deny: OnDeny::Reset, ..deny("192.0.2.0/24") };
     for (before, after, soon, later, is_news) in [
         (dns(), dns(), none(), none(), false),
         (dns(), heavier, none(), none(), false),
@@ -103,6 +104,8 @@ fn change_of_a_service_concerns_flows_to_backends_that_are_treated_otherwise() {
         (deny("192.0.2.0/24"), allow("192.0.2.0/24"), set([TO_FIRST, TO_SECOND]), none(), true),
         (allow("192.0.2.0/24"), allow("192.0.2.0/25"), set([TO_FIRST, TO_SECOND]), none(), true),
         (allow("::/0"), limited, none(), none(), false),
+        (deny("192.0.2.0/24"), denied_are_reset, set([TO_FIRST, TO_SECOND]), none(), true),
+        (dns(), Service { on_deny: OnDeny::Reset, ..dns() }, none(), none(), false),
     ] {
         let (before, after) = (one(before), one(after));
         assert_eq!(concerns(&before, &after), (soon, later, is_news), "{before:?}\n{after:?}");
