@@ -9,10 +9,10 @@ use common::{Services, With, service, services};
 use proptest::prelude::*;
 use sluice_core::diff::diff;
 use sluice_core::model::Scheduler;
-use sluice_core::plan::Plan;
+use sluice_core::plan::{Change, Plan};
 use sluice_core::render::render;
 use sluice_core::report::report;
-use sluice_nft::{Base, Chain, Field, Ip, Object, Operand, Rule, Set, Statement, Step, Table};
+use sluice_nft::{Base, Chain, Field, Hook, Ip, Object, Operand, Rule, Set, Statement, Step, Table};
 
 proptest! {
     #[test]
@@ -117,6 +117,91 @@ fn base_chain_of_another_priority_is_in_force_until_ours_is() {
             state.chains.values().filter(|chain| chain.base.is_some_and(|b| b.hook == Base::PREROUTING.hook));
         assert!(bases.into_iter().any(|chain| !chain.rules.is_empty()), "{state}");
     }
+}
+
+#[test]
+fn base_chain_of_a_type_or_hook_that_sluice_never_uses_is_deleted_and_named() {
+    let (services, mut table) = two();
+    let base = Some(Base { hook: Hook::Foreign, ..Base::PREROUTING });
+    table.chains.insert("theirs".into(), Chain { base, ..Chain::default() });
+    let (states, desired, plan) = states(&table, &services);
+    assert_eq!(states.last(), Some(&desired.table));
+    let findings: Vec<_> = plan.findings().into_iter().collect();
+    assert_eq!(findings, ["sluice cannot read type, hook or policy of chain theirs"]);
+}
+
+/// Sets and chains that a plan adds and deletes, and whether it says that they are declared otherwise.
+fn declared(plan: &Plan) -> Vec<(String, bool)> {
+    let of = |change: &Change| {
+        let text = match &change.step {
+            Step::AddSet(name, _) => format!("add {name}"),
+            Step::DeleteSet(name) => format!("delete {name}"),
+            Step::AddChain(name, _) => format!("add {name}"),
+            Step::DeleteChain(name) => format!("delete {name}"),
+            _ => return None,
+        };
+        Some((text, change.reason.to_string().ends_with("is declared otherwise")))
+    };
+    plan.changes().filter_map(of).collect()
+}
+
+#[test]
+fn stand_in_and_what_it_stands_in_for_are_explained_and_nothing_else_is() {
+    let (services, mut table) = two();
+    let unneeded = table.sets[&"slots4-0".into()].clone();
+    table.sets.insert("unneeded".into(), Set { elements: Default::default(), ..unneeded });
+    table.chains.insert("old".into(), Chain::default());
+    let mut of_set = table.clone();
+    of_set.sets.get_mut(&"slots4-0".into()).unwrap().counter = false;
+    let mut of_chain = table.clone();
+    let base = Base { priority: -90, ..Base::PREROUTING };
+    of_chain.chains.get_mut(&"prerouting".into()).unwrap().base = Some(base);
+    for (table, name) in [(of_set, "slots4-0"), (of_chain, "prerouting")] {
+        let mut declared = declared(&states(&table, &services).2);
+        declared.sort();
+        let mut expected = [
+            (format!("add {name}"), false),
+            (format!("add {name}/1"), true),
+            (format!("delete {name}"), true),
+            (format!("delete {name}/1"), false),
+            ("delete old".to_owned(), false),
+            ("delete unneeded".to_owned(), false),
+        ];
+        expected.sort();
+        assert_eq!(declared, expected);
+    }
+}
+
+#[test]
+fn chain_declared_otherwise_is_replaced_at_once_if_it_is_empty_and_nothing_leads_to_it() {
+    let (services, mut table) = two();
+    let prerouting = table.chains.get_mut(&"prerouting".into()).unwrap();
+    *prerouting = Chain::default();
+    let (last, desired, plan) = states(&table, &services);
+    assert_eq!(last.last(), Some(&desired.table));
+    assert_eq!(
+        declared(&plan),
+        [("delete prerouting".to_owned(), true), ("add prerouting".to_owned(), false)]
+    );
+
+    let rule = Rule(vec![Statement::Goto("prerouting".into())]);
+    table.chains.insert("theirs".into(), Chain { rules: vec![rule], ..Chain::default() });
+    let (last, desired, plan) = states(&table, &services);
+    assert_eq!(last.last(), Some(&desired.table));
+    assert!(declared(&plan).contains(&("add prerouting/1".to_owned(), true)), "{plan:?}");
+}
+
+#[test]
+fn chain_that_elements_lead_to_is_replaced_with_these_when_it_is_a_base_chain() {
+    let (others, mut table) = two();
+    let mut services = others.clone();
+    services.extend(common::services([("empty", service(&["203.0.113.10:82"], &[]))]));
+    let base = Base { priority: 7, ..Base::PREROUTING };
+    let rules = vec![Rule(vec![Statement::Accept])];
+    table.chains.insert("no-backend".into(), Chain { base: Some(base), rules });
+    let (states, desired, _) = states(&table, &services);
+    assert!(desired.table.chains.contains_key(&"no-backend".into()));
+    assert_eq!(states.last(), Some(&desired.table));
 }
 
 #[test]

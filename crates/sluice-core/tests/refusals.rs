@@ -99,15 +99,27 @@ fn range_that_is_narrowed_is_deleted_in_the_commit_that_adds_the_new_one() {
     const OTHERS: [&str; 5] =
         ["192.0.2.0/25", "192.0.3.0/26", "192.0.4.0/27", "192.0.5.0/28", "192.0.6.0/29"];
     let list = |nets: &[&str]| denied(&[&OTHERS[..], nets].concat());
-    let (wide, narrow) = (list(&["10.0.0.0/8"]), list(&["10.1.0.0/16", "10.3.0.0/16"]));
-    let plans = changes(&[wide.clone(), narrow, wide]);
-    for plan in &plans[1..] {
-        let deletes = |batch: usize| {
-            plan.batches[batch].changes.iter().any(|c| c.step.to_string().starts_with("delete element"))
-        };
-        assert_eq!(plan.batches.len(), 1, "{}", report(plan));
-        assert!(deletes(0));
+    let deletes = |plan: &Plan, batch: usize| {
+        plan.batches[batch].changes.iter().any(|c| c.step.to_string().starts_with("delete element"))
+    };
+    for (wide, narrow) in [
+        (&["10.0.0.0/8"][..], &["10.1.0.0/16", "10.3.0.0/16"][..]),
+        (&["10.0.0.0/24"], &["10.0.0.1/32", "10.0.0.255/32"]),
+    ] {
+        let (wide, narrow) = (list(wide), list(narrow));
+        for plan in &changes(&[wide.clone(), narrow, wide])[1..] {
+            assert_eq!(plan.batches.len(), 1, "{}", report(plan));
+            assert!(deletes(plan, 0));
+        }
     }
+    // Some are in the way, and others are not.
+    changes(&[
+        list(&["10.4.0.0/14"]),
+        list(&["10.1.0.0/16", "10.5.0.0/16", "10.9.0.0/16"]),
+        list(&["10.4.0.0/14"]),
+    ]);
+    let apart = changes(&[list(&["10.0.0.0/8"]), list(&["11.0.0.0/8"])]);
+    assert!(!deletes(&apart[1], 0) && deletes(&apart[1], 1), "{}", report(&apart[1]));
 }
 
 #[test]
