@@ -244,9 +244,7 @@ impl<D: Dataplane> Daemon<D> {
             self.following.replace(&self.config.services);
             self.watch(watches);
             self.ensure_accounting();
-            if !is_same {
-                self.account_for();
-            }
+            self.account_for();
             let settled = self.settle(Trigger::Reload, result);
             // Other services may need another IP version.
             self.check_forwarding();

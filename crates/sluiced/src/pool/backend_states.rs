@@ -47,21 +47,21 @@ impl Standings {
     }
 
     /// How one backend stands.
-    pub(crate) fn of(&self, service: &Service, key: &BackendKey) -> Standing {
+    pub(crate) fn of(&self, key: &BackendKey) -> Standing {
         let overridden = self.overrides.get(key);
         Standing {
             admin: overridden.map(admin).unwrap_or_default(),
             weight: overridden.and_then(|said| said.weight),
             is_up: !self.down.contains_key(key),
             is_unhealthy: self.down.get(key) == Some(&Health::Unhealthy),
-            is_full: self.full.contains(key) && is_limited(service, key),
+            is_full: self.full.contains(key),
             ramp: self.ramps.steps(key),
         }
     }
 
     /// Whether a backend takes new flows whenever its pool serves, so far as its health, its weight and operators go.
     pub(crate) fn takes(&self, service: &Service, key: &BackendKey) -> bool {
-        let standing = self.of(service, key);
+        let standing = self.of(key);
         let backend = service.backends.iter().find(|backend| backend.name == key.backend);
         let has_weight = backend.is_some_and(|backend| standing.weight(backend) > 0);
         service.enabled && standing.is_eligible() && has_weight
@@ -115,7 +115,7 @@ impl Standings {
 
     /// The same by weights alone.
     fn able(&self, name: &ServiceName, service: &Service) -> Service {
-        pool::in_force(service, |backend| self.of(service, &key(name, backend)))
+        pool::in_force(service, |backend| self.of(&key(name, backend)))
     }
 
     /// Those of some services that serve otherwise than they are held to.

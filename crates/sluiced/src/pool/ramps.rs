@@ -69,9 +69,8 @@ impl Ramps {
             && let Some(mut ramp) = self.ramps.remove(&key)
         {
             services.insert(key.service.clone());
-            while ramp.step < RAMP_STEPS && ramp.due() <= now {
-                ramp.step += 1;
-            }
+            // One that is late is due again at once.
+            ramp.step += 1;
             if ramp.step < RAMP_STEPS {
                 self.insert(key, ramp);
             }

@@ -68,7 +68,7 @@ impl<'a> Facts<'a> {
                 .zip(&serving.backends)
                 .map(|(backend, now)| (backend, now, key(name, backend)))
                 .map(|(backend, now, key)| {
-                    let standing = standings.of(service, &key);
+                    let standing = standings.of(&key);
                     (backend, now, standing, board.report(&key), standings.overrides.get(&key))
                 })
                 .map(|(backend, now, standing, report, said)| BackendStatus {
