@@ -39,6 +39,23 @@ async fn client_gets_status_and_reloads() {
 }
 
 #[tokio::test]
+async fn metrics_count_reloads_by_what_came_of_them() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        for yaml in [WEB3, "services: 7", "services: 8", WEB, WEB3] {
+            daemon.reload_with(yaml).await;
+        }
+        let answer = ask(&host, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        for (result, count) in [("ok", 3), ("failed", 2)] {
+            let line = format!("\nsluice_config_reloads_total{{result=\"{result}\"}} {count}\n");
+            assert!(answer.contains(&line), "{line} is not in {answer}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn request_for_anything_else_is_refused_in_json() {
     let host = Host::new(WEB);
     host.run(async |daemon| {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_api::{BackendStatus, Health, OverrideChange, ServiceStatus};
+use sluice_core::flows::Target;
+use sluice_core::model::{InForce, Ports};
 use sluice_nft::trace::{Outcome, Packet};
 use sluice_nft::{Errno, Protocol};
 use tokio::time::sleep;
@@ -117,6 +119,27 @@ async fn backend_that_goes_down_and_comes_back_loses_and_gets_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn flows_of_a_backend_that_goes_down_are_looked_at_and_those_of_no_other() {
+    let host = Host::new(&web());
+    host.network.only(&[A, B]);
+    host.run(async |_| {
+        sleep(A_WHILE).await;
+        host.forgotten.1.try_iter().for_each(drop);
+        host.network.only(&[B]);
+        sleep(A_WHILE).await;
+        let orders: Vec<_> = host.forgotten.1.try_iter().collect();
+        let [order] = &orders[..] else { panic!("{orders:?}") };
+        let looks: Vec<_> = order.affected.soon.looks.iter().map(|look| look.target).collect();
+        let ports = Ports::single(80);
+        assert_eq!(looks, [Target::Backend { address: "10.0.2.11".parse().unwrap(), ports }]);
+        let services = InForce::from(&*order.services);
+        let (_, web) = services.iter().next().unwrap();
+        assert_eq!(web.unhealthy.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["a"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn port_of_a_check_that_was_wrong_is_corrected() {
     let host = Host::new(&checked("port: 9", TWO));
     host.network.only(&[A, B]);
@@ -175,6 +198,20 @@ async fn check_that_is_removed_and_added_again_begins_anew_while_backends_serve(
         assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [(Health::Unknown, true); 2]);
         sleep(A_WHILE).await;
         assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_that_was_disabled_without_a_check_begins_as_its_new_check_says() {
+    let unchecked = service("web", &format!("enabled: false, backends: {TWO}"));
+    let host = Host::new(&unchecked);
+    host.network.only(&[A, B]);
+    host.run(async |daemon| {
+        assert!(daemon.reload_with(&checked("initial: down", TWO)).await.ok);
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [(Health::Unknown, false); 2]);
+        sleep(A_WHILE).await;
+        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
     })
     .await;
 }

@@ -17,7 +17,8 @@ use sluice_core::model::{Networks, Probe};
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
-    CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step, Table,
+    CommitError, Counter, Data, Dataplane, Key, Owner, Part, ReadError, Receipt, Set, SetName, Snapshot,
+    Step, Table,
 };
 use sluice_probe::{Outcome, Prober, Verdict};
 use sluiced::conntrack::cleaner::{Flows, Order};
@@ -53,6 +54,10 @@ pub(crate) struct Host {
     pub(crate) network: Network,
     /// Whether who reads counters panics.
     pub(crate) panics: Arc<AtomicBool>,
+    /// Networks of the host when a daemon starts.
+    pub(crate) networks: Networks,
+    /// What happens when a daemon begins to listen for changes of others.
+    pub(crate) on_listen: Option<fn(&Host)>,
 }
 
 /// A network of backends. Those that answer do so to all probes but HTTP ones of another path than `/healthz`.
@@ -106,11 +111,15 @@ struct Kernel {
     fake: Arc<Mutex<FakeKernel>>,
     /// What goes wrong at each commit.
     spoil: Rc<Cell<Spoil>>,
+    /// Whether tables belong to the daemon.
+    owned: Rc<Cell<bool>>,
 }
 
 impl Dataplane for Kernel {
     fn read(&mut self) -> Result<Snapshot, ReadError> {
-        self.fake.lock().unwrap().read()
+        let mut snapshot = self.fake.lock().unwrap().read()?;
+        snapshot.flags.owner = self.owned.get().then_some(Owner::Us);
+        Ok(snapshot)
     }
 
     fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
@@ -152,6 +161,8 @@ impl Host {
             watchdog: None,
             network: Network::default(),
             panics: Arc::default(),
+            networks: Networks::default(),
+            on_listen: None,
         };
         for (path, value) in [
             ("proc/sys/kernel/random/boot_id", "boot"),
@@ -198,6 +209,11 @@ impl Host {
         self.kernel.spoil.set(how);
     }
 
+    /// Has the kernel let nobody but the daemon change its table.
+    pub(crate) fn own_tables(&self) {
+        self.kernel.owned.set(true);
+    }
+
     /// Generation of the kernel's ruleset.
     pub(crate) fn generation(&self) -> u32 {
         self.kernel().read().unwrap().generation
@@ -225,11 +241,20 @@ impl Host {
 
     /// The same, whatever comes of the stop.
     pub(crate) async fn run_to_its_end(&self, story: impl AsyncFnOnce(&Daemon)) -> Result<(), Fatal> {
+        self.run_until(Request::Stop, story).await
+    }
+
+    /// The same, but this request ends the daemon.
+    pub(crate) async fn run_until(
+        &self,
+        end: Request,
+        story: impl AsyncFnOnce(&Daemon),
+    ) -> Result<(), Fatal> {
         let (requests, receiver) = request::channel();
         let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
         let story = async {
             story(&daemon).await;
-            requests.send(Request::Stop).await.unwrap();
+            requests.send(end).await.unwrap();
         };
         let (ended, ()) = tokio::join!(self.daemon((requests.clone(), receiver)), story);
         ended
@@ -273,10 +298,14 @@ impl Host {
             flows: Flows::to(self.forgotten.0.clone()),
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
-            networks: Networks::default(),
+            networks: self.networks.clone(),
             counters: self.counters(),
         };
-        event_loop::run(surroundings, || Ok(self.kernel.clone()), |_, _| Ok(()), requests).await
+        let listen = |_: &Kernel, _| {
+            self.on_listen.iter().for_each(|happens| happens(self));
+            Ok(())
+        };
+        event_loop::run(surroundings, || Ok(self.kernel.clone()), listen, requests).await
     }
 }
 

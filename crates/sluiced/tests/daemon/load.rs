@@ -94,6 +94,26 @@ async fn full_backend_gets_no_new_flows_until_it_has_room() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reload_keeps_backends_full_as_long_as_they_have_a_limit_and_fills_no_others() {
+    let with = |limits: [&str; 2]| {
+        let [one, two] = limits;
+        web(&format!("backends: [{{address: '10.0.2.11:8080'{one}}}, {{address: '10.0.2.12:8080'{two}}}]"))
+    };
+    let (limit, higher) = (", max_connections: 3", ", max_connections: 300");
+    let mut host = Host::new(&with([limit, higher]));
+    let counting = Counting::of(&mut host);
+    host.run(async |daemon| {
+        counting.answer([3, 9]).await;
+        assert_eq!(shares(daemon).await, [0.0, 1.0]);
+        assert!(daemon.reload_with(&format!("# the same\n{}", with([limit, higher]))).await.ok);
+        assert_eq!(shares(daemon).await, [0.0, 1.0]);
+        assert!(daemon.reload_with(&with(["", higher])).await.ok);
+        assert_eq!(shares(daemon).await, [0.5, 0.5]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn shares_of_least_connections_follow_flows_and_survive_a_reload() {
     let yaml = web("scheduler: least-connections, backends: ['10.0.2.11:8080', '10.0.2.12:8080']");
     let mut host = Host::new(&yaml);

@@ -7,6 +7,8 @@ mod foreign;
 mod health;
 mod host;
 mod load;
+mod log;
+mod networks;
 mod operator;
 mod plan;
 mod ramps;

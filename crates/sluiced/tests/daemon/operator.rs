@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use sluice_api::{Admin, OverrideChange, OverrideReply, OverrideRequest};
+use sluice_api::{Admin, OverrideChange, OverrideReply, OverrideRequest, Timestamp};
 use sluice_core::flows::Target;
-use sluice_core::model::{InForce, Ports};
+use sluice_core::model::{InForce, MAX_WEIGHT, Ports};
 use sluice_nft::Errno;
 use sluiced::daemon::request::{Refused, Request};
 use tokio::time::sleep;
@@ -16,8 +16,37 @@ use crate::host::{Daemon, Host};
 const ENOMEM: Errno = Errno(12);
 
 async fn say(daemon: &Daemon<'_>, backend: &str, change: OverrideChange) -> Result<OverrideReply, Refused> {
+    say_as(daemon, 1000, backend, change).await
+}
+
+async fn say_as(
+    daemon: &Daemon<'_>,
+    uid: u32,
+    backend: &str,
+    change: OverrideChange,
+) -> Result<OverrideReply, Refused> {
     let request = OverrideRequest { service: "web".into(), backend: backend.into(), change };
-    daemon.ask(|answer| Request::Override(request, 1000, answer)).await
+    daemon.ask(|answer| Request::Override(request, uid, answer)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn override_tells_who_changed_it_last_and_when() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        let drain = OverrideChange::Admin(Admin::Drain);
+        let first = say_as(daemon, 1000, "10.0.2.11:8080", drain).await.unwrap().backend.overridden.unwrap();
+        assert_eq!(first.uid, 1000);
+        // Times are told to the millisecond.
+        while Timestamp::now() < first.since + Duration::from_millis(1) {
+            std::thread::yield_now();
+        }
+        let weight = OverrideChange::Weight(Some(3));
+        let second =
+            say_as(daemon, 1001, "10.0.2.11:8080", weight).await.unwrap().backend.overridden.unwrap();
+        assert_eq!((second.admin, second.weight, second.uid), (Some(Admin::Drain), Some(3), 1001));
+        assert!(second.since > first.since);
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,6 +151,24 @@ async fn flows_are_looked_at_once_the_kernel_has_what_they_are_judged_by() {
         let services = InForce::from(&*order.services);
         let (_, web) = services.iter().next().unwrap();
         assert_eq!(web.disabled.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["10.0.2.11:8080"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn remembered_weight_that_is_too_large_is_the_largest() {
+    let host = Host::new(WEB);
+    let file = host.path("run/backends.json");
+    host.run(async |daemon| {
+        drop(say(daemon, "10.0.2.11:8080", OverrideChange::Weight(Some(7))).await.unwrap())
+    })
+    .await;
+    let (before, written) = (fs::read_to_string(&file).unwrap(), "\"weight\": 7");
+    assert!(before.contains(written), "{before}");
+    fs::write(&file, before.replace(written, "\"weight\": 60000")).unwrap();
+    host.run(async |daemon| {
+        let status = daemon.status().await;
+        assert_eq!(status.services[0].backends[0].weight, MAX_WEIGHT);
     })
     .await;
 }

@@ -149,3 +149,20 @@ async fn reload_that_has_a_backend_take_new_flows_begins_a_ramp_and_one_that_doe
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn backend_that_goes_down_on_its_ramp_has_its_whole_share_where_all_have_to_serve() {
+    let host = Host::new(&web("slow_start: 100s, on_empty: use-all,", 1));
+    host.network.only(&[B]);
+    host.run(async |daemon| {
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(step(daemon).await, 0);
+        host.network.only(&[A, B]);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(step(daemon).await, 1);
+        host.network.only(&[]);
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(step(daemon).await, 10);
+    })
+    .await;
+}

@@ -23,6 +23,7 @@ async fn reload_of_an_unchanged_file_commits_nothing() {
         let reply = daemon.reload().await;
         assert!(reply.ok);
         assert_eq!((reply.summary.as_str(), reply.generation), ("nothing changed in the kernel", 2));
+        assert_eq!(reply.warnings, [""; 0]);
         assert_eq!(host.commits(), commits);
     })
     .await;
@@ -144,18 +145,28 @@ async fn reload_with_another_ip_version_switches_its_forwarding_on_first() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reload_with_another_socket_warns_and_stays_where_it_is() {
+async fn reload_with_another_socket_or_state_directory_warns_and_stays_where_it_is() {
     let host = Host::new(WEB);
+    let (file, directory) = (host.path("sluice.yaml"), host.path("run"));
     host.run(async |daemon| {
-        daemon.status().await;
-        let elsewhere = format!("{WEB3}\ncontrol: {{socket: {}}}", host.path("elsewhere.sock").display());
-        std::fs::write(host.path("sluice.yaml"), elsewhere).unwrap();
-        let reply = daemon.reload().await;
-        assert!(reply.ok);
-        let warnings = reply.warnings.join("\n");
-        assert!(warnings.contains("control takes effect at a restart"), "{warnings}");
+        let state = daemon.status().await.state.directory;
+        let socket = |path: &str| format!("{WEB3}\ncontrol: {{socket: {}}}", host.path(path).display());
+        let warning = |key| format!("{}: warning: {key} takes effect at a restart", file.display());
+        // Each time, not only the first.
+        for _ in 0..2 {
+            let elsewhere = format!("{}\nstate: {}", socket("elsewhere.sock"), directory.display());
+            std::fs::write(&file, elsewhere).unwrap();
+            let reply = daemon.reload().await;
+            assert_eq!((reply.ok, reply.warnings), (true, vec![warning("control")]));
+            std::fs::write(&file, format!("{}\nstate: {}", socket("run/sluice.sock"), file.display()))
+                .unwrap();
+            let reply = daemon.reload().await;
+            assert_eq!((reply.ok, reply.warnings), (true, vec![warning("state")]));
+        }
         assert!(host.socket().exists() && !host.path("elsewhere.sock").exists());
-        assert_eq!(daemon.status().await.daemon.socket, host.socket());
+        let status = daemon.status().await;
+        assert_eq!(status.daemon.socket, host.socket());
+        assert_eq!(status.state.directory, state);
     })
     .await;
 }

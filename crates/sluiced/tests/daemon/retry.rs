@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_api::{BackendStatus, OverrideChange};
+use sluice_api::{BackendStatus, EventKind, OverrideChange, Timestamp};
 use sluice_netlink::Event;
 use sluice_nft::Errno;
 use sluiced::daemon::request::{Refused, Request};
@@ -60,7 +60,7 @@ async fn retries_wait_longer_each_time_up_to_a_limit_until_one_succeeds() {
         assert!(error.starts_with("commit a batch: Cannot allocate memory"), "{error}");
 
         while !daemon.status().await.table.synced {
-            sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(500)).await;
         }
         // 0.2, 0.4, ... 25.6, then 30: that is 51 s for eight and 81, 111 for the others.
         let waited = began.elapsed();
@@ -121,6 +121,28 @@ async fn events_that_fail_do_not_put_off_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rounds_that_fail_are_told_once_with_the_time_of_the_next_and_so_is_the_first_that_succeeds() {
+    let host = Host::new(&format!("{WEB}\nrefresh: 60s"));
+    host.run(async |daemon| {
+        daemon.status().await;
+        host.kernel().edit(|table| *table = None);
+        (0..5).for_each(|n| host.kernel().fail_commit(n, ENOMEM));
+        let before = Timestamp::now();
+        daemon.requests.send(Request::Foreign(Event::Lost)).await.unwrap();
+        let retry_at = daemon.status().await.table.retry_at.unwrap();
+        assert!(retry_at > before + Duration::from_millis(199), "{retry_at} is not 200 ms after {before}");
+        sleep(Duration::from_secs(200)).await;
+        let status = daemon.status().await;
+        assert_eq!((status.table.synced, status.table.retry_at), (true, None));
+        let told = status.events.iter().filter(|it| it.kind == EventKind::Sync).map(|it| it.text.as_str());
+        let failed =
+            "not in sync: commit a batch: Cannot allocate memory (os error 12) (nothing was changed)";
+        assert_eq!(told.collect::<Vec<_>>(), [failed, "in sync again"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn forwarding_that_cannot_be_switched_on_is_not_in_sync_whatever_rounds_come_to() {
     let host = Host::new(&format!("{WEB}\nrefresh: 60s\nforwarding: require"));
     host.proc().set_sysctl(FORWARD4, "1").unwrap();
@@ -145,6 +167,9 @@ async fn forwarding_that_cannot_be_switched_on_is_not_in_sync_whatever_rounds_co
         let status = daemon.status().await;
         assert!(status.table.synced, "{:?}", status.table);
         assert_eq!(status.events.last().unwrap().text, "forwarding is on again");
+        daemon.requests.send(Request::Forwarding).await.unwrap();
+        let events = daemon.status().await.events;
+        assert_eq!(events.iter().filter(|it| it.text == "forwarding is on again").count(), 1, "{events:?}");
     })
     .await;
 }

@@ -169,3 +169,23 @@ async fn start_without_a_state_directory_serves_and_says_so_until_there_is_one()
     .await;
     assert_eq!(host.sysctl(FORWARD4), "0");
 }
+
+#[tokio::test(start_paused = true)]
+async fn change_of_others_before_the_daemon_listens_for_them_is_repaired_at_once() {
+    let mut host = Host::new(&format!("{WEB}\nrefresh: 0"));
+    host.on_listen = Some(|host| host.kernel().edit(|table| *table = None));
+    host.run(async |daemon| {
+        let table = daemon.status().await.table;
+        assert!(table.present && table.synced);
+        assert_eq!(table.rounds, 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn start_where_nobody_else_may_change_the_table_does_not_listen_for_changes() {
+    let mut host = Host::new(WEB);
+    host.own_tables();
+    host.on_listen = Some(|_| panic!("listens for changes that cannot be"));
+    host.run(async |daemon| assert_eq!(daemon.status().await.table.flags, ["owner"])).await;
+}

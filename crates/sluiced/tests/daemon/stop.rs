@@ -3,6 +3,7 @@
 use std::fs;
 
 use sluice_nft::Errno;
+use sluiced::daemon::request::Request;
 
 use crate::WEB;
 use crate::host::{FORWARD4, Host};
@@ -37,6 +38,16 @@ async fn stop_with_keep_leaves_all_and_a_later_stop_still_puts_forwarding_back()
     host.run(async |daemon| drop(daemon.status().await)).await;
     assert_eq!(host.kernel().table(), None);
     assert_eq!(host.sysctl(FORWARD4), "0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn daemon_that_hands_over_leaves_all_to_the_next_one_whatever_the_file_says() {
+    let host = Host::new(WEB);
+    host.run_until(Request::HandOver, async |daemon| drop(daemon.status().await)).await.unwrap();
+    assert!(host.kernel().table().is_some());
+    assert_eq!(host.sysctl(FORWARD4), "1");
+    assert!(!host.socket().exists());
+    assert_eq!(host.notified().last().unwrap(), "STOPPING=1");
 }
 
 #[tokio::test(start_paused = true)]
