@@ -7,7 +7,7 @@ ROOT := SLUICE_SUDO=1
 # What the manual and the completions are tried with.
 READERS := mandoc man-db zsh fish
 
-.PHONY: demo check test kernels systemd fuzz mutants deny deb soak setup
+.PHONY: demo check test kernels systemd fuzz mutants mutants-daemon deny deb soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
@@ -49,6 +49,10 @@ fuzz: setup            ## configurations, control requests and answers of the ke
 mutants: setup         ## changes of the code, one by one, that tests must notice: in files of .cargo/mutants.toml; ARGS as for cargo-mutants
 	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" PROPTEST_CASES=32 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 \
 		cargo mutants --output target $(ARGS)
+
+mutants-daemon: setup  ## the same for the daemon: in files of .cargo/mutants-daemon.toml
+	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" \
+		cargo mutants --config .cargo/mutants-daemon.toml --output target/daemon $(ARGS)
 
 deny: setup            ## licences, sources and versions of what sluice depends on
 	PATH="$$(tests/setup/tool cargo-deny):$$PATH" cargo deny --locked check bans licenses sources
