@@ -131,6 +131,34 @@ fn listener_that_takes_ssh_of_this_host_is_found() {
 }
 
 #[test]
+fn sysctl_that_makes_packets_of_unknown_connections_invalid_is_found_where_a_service_depends_on_it() {
+    let lab = Lab::new();
+    lab.balancer.serve_on("10.0.1.1:80");
+    let service =
+        |listen: &str, keys: &str| format!("{{listen: '{listen}', backends: ['10.0.2.11:8080'], {keys}}}");
+    let services = [
+        ("adopts", service("203.0.113.10:80", "midstream: adopt")),
+        ("off", service("203.0.113.10:81", "midstream: adopt, enabled: false")),
+        ("udp", service("203.0.113.10:80/udp", "midstream: adopt")),
+        ("drops", service("10.0.1.1:80", "deny: 192.0.2.1")),
+        ("accepts", service("*:80", "deny: 192.0.2.1, invalid: accept")),
+        ("elsewhere", service("203.0.113.10:82", "deny: 192.0.2.1")),
+        ("cookies", service("10.0.1.1:81", "deny: 192.0.2.1, synproxy: true")),
+    ];
+    let services: String = services.iter().map(|(name, service)| format!("  {name}: {service}\n")).collect();
+    let _daemon = lab.start(&format!("services:\n{services}"));
+    let text = "nf_conntrack_tcp_loose is 0";
+    assert_eq!(about(&lab, text), [] as [Value; 0]);
+    for (name, what) in
+        [("adopts", "`midstream: adopt` adopts no connection"), ("drops", "a program of this machine")]
+    {
+        lab.balancer.set_sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
+        assert_eq!(about(&lab, text).len(), 2);
+        is_found_and_mended(&lab, "warning", &format!("{name}: {what}"));
+    }
+}
+
+#[test]
 fn the_same_is_found_once_for_a_service_and_only_where_it_matters() {
     let lab = Lab::new();
     let yaml = "services:

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 
-use sluice_testkit::{Conversation, Lab, Namespace};
+use sluice_testkit::{Conversation, Lab, Namespace, eventually};
 
 use crate::{FOUR, FOUR6};
 
@@ -125,6 +125,23 @@ fn connections_of_a_program_live_on_beside_services_of_every_kind() {
             lab.forget();
         }
     }
+}
+
+#[test]
+fn connections_of_a_program_that_a_guard_drops_go_on_when_it_accepts_invalid_packets() {
+    let (lab, mut open) = beside_a_program();
+    lab.balancer.set_sysctl("net/netfilter/nf_conntrack_tcp_loose", "0");
+    lab.configure(&web("deny: 192.0.2.1"));
+    let told = lab.sluice(&["doctor"]).expect(3).stdout;
+    assert!(told.contains("web: a program of this machine listens there"), "{told}");
+    let mut daemon = lab.start(&web("deny: 192.0.2.1"));
+    let lost = open[0].echo("still here").expect_err("its packets are dropped").kind();
+    assert_eq!(lost, ErrorKind::WouldBlock);
+    daemon.reload(&web("deny: 192.0.2.1, invalid: accept"));
+    // What was dropped is sent again.
+    let answer = eventually("the connection goes on", || open[0].listen().ok());
+    assert_eq!(answer, "still here\n");
+    open.iter_mut().for_each(talk);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sluice_api::Timestamp;
-use sluice_core::model::{Address, Config, Forwarding, Service, ServiceName, Source};
+use sluice_core::model::{Address, Config, Forwarding, Listener, Midstream, Service, ServiceName, Source};
 use sluice_nft::Ip;
 use sluiced::host::forwarding::versions;
 
@@ -26,6 +26,7 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
     findings.return_path(config, facts);
     findings.bridges(facts);
     findings.conntrack(facts);
+    findings.midstream(config, facts);
     findings.source_ports(facts);
     findings.foreign(facts, now);
     for why in &facts.blind {
@@ -57,7 +58,8 @@ impl Findings {
         for (name, service) in enabled(config) {
             for listener in &service.listeners {
                 let is_own = |address: &IpAddr| facts.addresses.contains(address);
-                if let Some(ssh) = facts.ssh.iter().find(|ssh| ssh.is_taken_by(listener, is_own)) {
+                let mut ssh = facts.listening.iter().filter(|socket| socket.is_ssh);
+                if let Some(ssh) = ssh.find(|socket| socket.is_taken_by(listener, is_own)) {
                     let what = format!(
                         "{name}: {listener} takes connections to port {} of this machine, where an SSH server listens: \
                          new ones go to the backends",
@@ -234,6 +236,46 @@ impl Findings {
                 "{count} of {most} connections are tracked: when the table is full, new ones are dropped"
             );
             self.add(severity, what, Some(format!("sysctl -w net.netfilter.nf_conntrack_max={}", 4 * most)));
+        }
+    }
+
+    /// conntrack calls packets of TCP connections that it does not know invalid, and not new, where a sysctl says so.
+    fn midstream(&mut self, config: &Config, facts: &Facts) {
+        if facts.sysctls.get("net/netfilter/nf_conntrack_tcp_loose") != Some(&0) {
+            return;
+        }
+        let command = || Some("sysctl -w net.netfilter.nf_conntrack_tcp_loose=1".to_owned());
+        let (mut adopting, mut dropping) = (vec![], vec![]);
+        for (name, service) in enabled(config) {
+            let mut listeners = service.listeners.iter().filter(|it| it.protocol.has_midstream());
+            let is_own = |address: &IpAddr| facts.addresses.contains(address);
+            let is_shared = |listener: &Listener| {
+                facts.listening.iter().any(|socket| socket.is_taken_by(listener, is_own))
+            };
+            let drops = service.guard.as_ref().is_some_and(|guard| guard.drop_invalid);
+            match service.midstream {
+                Midstream::Adopt if listeners.next().is_some() => adopting.push(name),
+                Midstream::Ignore if drops && !service.synproxy && listeners.any(is_shared) => {
+                    dropping.push(name);
+                }
+                Midstream::Adopt | Midstream::Ignore => {}
+            }
+        }
+        if !adopting.is_empty() {
+            let what = format!(
+                "{}: `midstream: adopt` adopts no connection while nf_conntrack_tcp_loose is 0: conntrack calls its packets \
+                 invalid, and nothing translates them",
+                names(&adopting)
+            );
+            self.add(Severity::Warning, what, command());
+        }
+        if !dropping.is_empty() {
+            let what = format!(
+                "{}: a program of this machine listens there, and while nf_conntrack_tcp_loose is 0, `invalid: drop` drops \
+                 the connections that it had before conntrack began: until they have ended, write `invalid: accept`",
+                names(&dropping)
+            );
+            self.add(Severity::Warning, what, command());
         }
     }
 

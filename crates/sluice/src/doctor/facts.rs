@@ -9,7 +9,7 @@ use sluice_netlink::Proc;
 use sluice_nft::Ip;
 
 use super::foreign::{self, Dropping};
-use super::ssh::{self, ListeningSsh};
+use super::sockets::{self, ListeningSocket};
 
 /// What checks look at.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,8 +20,8 @@ pub(crate) struct Facts {
     pub(crate) interfaces: BTreeSet<String>,
     /// Those of them that IPv6 routes can be learnt on: with IPv6, and no port of a bridge or a bond.
     pub(crate) learning: BTreeSet<String>,
-    /// Where SSH servers listen.
-    pub(crate) ssh: Vec<ListeningSsh>,
+    /// TCP sockets on which programs listen.
+    pub(crate) listening: Vec<ListeningSocket>,
     /// Whether some of them is a bridge.
     pub(crate) has_bridge: bool,
     /// The host's own addresses.
@@ -41,12 +41,13 @@ pub(crate) struct Facts {
 }
 
 /// Settings of the whole host.
-const SYSCTLS: [&str; 7] = [
+const SYSCTLS: [&str; 8] = [
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
     "net/ipv4/conf/all/rp_filter",
     "net/netfilter/nf_conntrack_max",
     "net/netfilter/nf_conntrack_count",
+    "net/netfilter/nf_conntrack_tcp_loose",
     "net/bridge/bridge-nf-call-iptables",
     "net/bridge/bridge-nf-call-ip6tables",
 ];
@@ -83,7 +84,7 @@ impl Facts {
             Err(why) => facts.blind.push(why),
         }
         match foreign::run("ss", &["-Hltnp"]) {
-            Ok(sockets) => facts.ssh = ssh::listening(&sockets),
+            Ok(sockets) => facts.listening = sockets::listening(&sockets),
             Err(why) => facts.blind.push(why),
         }
         let (dropping, blind) = foreign::dropping();

@@ -3,7 +3,7 @@
 mod checks;
 mod facts;
 mod foreign;
-mod ssh;
+mod sockets;
 
 use std::fmt;
 

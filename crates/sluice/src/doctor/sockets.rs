@@ -1,4 +1,4 @@
-//! SSH servers of this machine, whose connections a listener must not take by mistake.
+//! TCP sockets on which programs of this machine listen, whose connections a listener may take.
 
 use std::net::IpAddr;
 
@@ -7,16 +7,18 @@ use sluice_core::model::{Address, Listener, Protocol};
 /// The port of SSH unless somebody chose another.
 const PORT: u16 = 22;
 
-/// A socket that an SSH server listens on.
+/// A socket that a program listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ListeningSsh {
+pub(crate) struct ListeningSocket {
     /// Its address; `None`: all of the machine.
     pub(crate) address: Option<IpAddr>,
     /// Its port.
     pub(crate) port: u16,
+    /// Whether an SSH server has it.
+    pub(crate) is_ssh: bool,
 }
 
-impl ListeningSsh {
+impl ListeningSocket {
     /// Whether a listener takes new connections to it, on a host that has this address or not.
     pub(crate) fn is_taken_by(&self, listener: &Listener, is_own: impl Fn(&IpAddr) -> bool) -> bool {
         listener.protocol == Protocol::Tcp
@@ -28,16 +30,16 @@ impl ListeningSsh {
     }
 }
 
-/// SSH servers among listening sockets, as `ss -Hltnp` prints them: by the program's name where that may be seen, and
-/// whoever listens on port 22 (with socket activation that is systemd).
-pub(crate) fn listening(sockets: &str) -> Vec<ListeningSsh> {
+/// Listening sockets as `ss -Hltnp` prints them, without those on loopback. SSH servers are recognised by the program's
+/// name where that may be seen, and by port 22 (with socket activation that is systemd's).
+pub(crate) fn listening(sockets: &str) -> Vec<ListeningSocket> {
     let socket = |line: &str| {
         let (address, port) = line.split_whitespace().nth(3)?.rsplit_once(':')?;
         let port = port.parse().ok()?;
         let address = address.trim_matches(['[', ']']).split('%').next().unwrap_or_default();
         let address = address.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified());
         let is_ssh = port == PORT || line.contains("((\"sshd");
-        (is_ssh && !address.is_some_and(|it| it.is_loopback())).then_some(ListeningSsh { address, port })
+        (!address.is_some_and(|it| it.is_loopback())).then_some(ListeningSocket { address, port, is_ssh })
     };
     sockets.lines().filter_map(socket).collect()
 }
@@ -56,13 +58,20 @@ LISTEN 0 128 10.0.1.1%eth0:22 0.0.0.0:*
 LISTEN 0 128 127.0.0.1:22 0.0.0.0:* users:((\"sshd\",pid=1,fd=3))
 LISTEN 0 511 0.0.0.0:80 0.0.0.0:* users:((\"nginx\",pid=9,fd=6))
 ";
-        let at = |address: Option<&str>, port| ListeningSsh {
+        let at = |address: Option<&str>, port, is_ssh| ListeningSocket {
             address: address.map(|it| it.parse().unwrap()),
             port,
+            is_ssh,
         };
         assert_eq!(
             listening(sockets),
-            [at(None, 2222), at(None, 22), at(None, 22), at(Some("10.0.1.1"), 22)]
+            [
+                at(None, 2222, true),
+                at(None, 22, true),
+                at(None, 22, true),
+                at(Some("10.0.1.1"), 22, true),
+                at(None, 80, false),
+            ]
         );
     }
 }
