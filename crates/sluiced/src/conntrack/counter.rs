@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -37,8 +38,8 @@ pub struct Question {
 /// A count, and when it was made.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    /// What was found.
-    pub census: Census,
+    /// What was found; the same for all who asked before it began.
+    pub census: Arc<Census>,
     /// Its end.
     pub at: Instant,
     /// How long it took.
@@ -49,8 +50,11 @@ impl Counts {
     /// Starts the thread in the network namespace of the caller. It ends with the last handle.
     pub fn start() -> Self {
         let (sender, questions) = channel();
-        let started = Conntrack::open()
-            .and_then(|conntrack| threads::start("count flows", move || serve(conntrack, &questions)));
+        let started = Conntrack::open().and_then(|mut conntrack| {
+            let mut seen = None;
+            let count = move |follow: bool| count(&mut conntrack, follow.then_some(&mut seen));
+            threads::start("count flows", move || serve(count, &questions))
+        });
         if let Err(error) = started {
             warn!("open conntrack: {error} (flows are not counted)");
         }
@@ -115,13 +119,24 @@ fn complain(error: &io::Error) {
     warn!("count flows: {error} (least-connections and max_connections follow the last count)");
 }
 
-fn serve(mut conntrack: Conntrack, questions: &Receiver<Question>) {
-    let mut seen = None;
-    for Question { follow, answer } in questions {
+/// Answers all who wait with one count, so that those who ask often do not have the others wait for as many dumps of
+/// conntrack.
+fn serve(mut count: impl FnMut(bool) -> io::Result<Census>, questions: &Receiver<Question>) {
+    while let Ok(first) = questions.recv() {
+        let mut waiting: Vec<_> = [first].into_iter().chain(questions.try_iter()).collect();
+        waiting.retain(|question| !question.answer.is_closed());
+        if waiting.is_empty() {
+            continue;
+        }
         let began = Instant::now();
-        let census = count(&mut conntrack, follow.then_some(&mut seen));
+        let census = count(waiting.iter().any(|question| question.follow));
         let at = Instant::now();
-        let _ = answer.send(census.map(|census| Counted { census, at, took: at - began }));
+        let counted = census.map(|census| Counted { census: Arc::new(census), at, took: at - began });
+        for Question { answer, .. } in waiting {
+            // An I/O error cannot be copied whole.
+            let error = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
+            let _ = answer.send(counted.as_ref().map(Counted::clone).map_err(error));
+        }
     }
 }
 
@@ -141,4 +156,38 @@ fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> 
         *seen = Some(now);
     }
     Ok(census)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_wait_get_one_count_and_who_is_gone_costs_none() {
+        let (sender, questions) = channel();
+        let counts = Counts(sender);
+        let gone: Vec<_> = (0..3).map(|_| counts.ask(false)).collect();
+        drop(gone);
+        let mut first: Vec<_> = [false, true, false].map(|follow| counts.ask(follow)).into();
+        let (mut counted, mut late) = (vec![], None);
+        let mut counts = Some(counts);
+        serve(
+            |follow| {
+                counted.push(follow);
+                // Who asks meanwhile gets the next one; nobody asks after that.
+                late = late.take().or_else(|| Some(counts.take()?.ask(false)));
+                match counted.len() {
+                    1 => Ok(Census::default()),
+                    _ => Err(io::ErrorKind::OutOfMemory.into()),
+                }
+            },
+            &questions,
+        );
+        assert_eq!(counted, [true, false]);
+        for answer in &mut first {
+            assert_eq!(*answer.try_recv().unwrap().unwrap().census, Census::default());
+        }
+        let late = late.unwrap().try_recv().unwrap();
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+    }
 }

@@ -1,5 +1,7 @@
 //! What other tasks ask of the reconcile task.
 
+use std::sync::Arc;
+
 use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, PlanReport, ReloadStatus};
 use sluice_config::Loaded;
 use sluice_core::census::Census;
@@ -24,7 +26,7 @@ pub enum Request {
     /// An operator says something of a backend: who, and the answer, in which flows are not counted.
     Override(OverrideRequest, u32, oneshot::Sender<Result<OverrideReply, Refused>>),
     /// Say how many of these flows a backend has, by the names of its service and itself; `None`: there is none such.
-    Active([String; 2], Census, oneshot::Sender<Option<u64>>),
+    Active([String; 2], Arc<Census>, oneshot::Sender<Option<u64>>),
     /// Somebody else touched the table: look, and repair it.
     Foreign(Event),
     /// The host is in these networks now.

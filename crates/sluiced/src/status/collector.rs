@@ -104,7 +104,7 @@ impl Teller {
         let (host, insert_failed) = (self.host(), self.0.proc.conntrack_insert_failed());
         let look = blocking(move || {
             let counted = view.totals.counted();
-            let status = view.status(&counted, flows.as_ref().map(|flows| &flows.census), host);
+            let status = view.status(&counted, flows.as_ref().map(|flows| &*flows.census), host);
             let (json, written) = Default::default();
             Arc::new(Look { began, status, view, counted, insert_failed, json, written })
         })

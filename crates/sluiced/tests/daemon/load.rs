@@ -30,8 +30,11 @@ impl Counting {
         for _ in 0..1000 {
             if let Ok(Question { follow, answer }) = self.0.try_recv() {
                 assert!(follow);
-                let counted =
-                    Counted { census: census(loads), at: Instant::now(), took: Duration::from_millis(1) };
+                let counted = Counted {
+                    census: census(loads).into(),
+                    at: Instant::now(),
+                    took: Duration::from_millis(1),
+                };
                 drop(answer.send(Ok(counted)));
                 // Until it was followed: the next question comes after that.
                 return sleep(Duration::from_millis(1)).await;

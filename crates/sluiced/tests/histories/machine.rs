@@ -269,7 +269,7 @@ impl Machine {
         self.cleaner.run(now);
         while let Ok(Question { answer, .. }) = self.questions.1.try_recv() {
             let counted =
-                Counted { census: self.conntrack.census(), at: now, took: Duration::from_millis(1) };
+                Counted { census: self.conntrack.census().into(), at: now, took: Duration::from_millis(1) };
             let _ = answer.send(Ok(counted));
         }
     }
