@@ -80,7 +80,7 @@ struct Entry {
 }
 
 /// Names a probe that runs. An outcome that was under way when a probe ended speaks of none that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JobId(pub(crate) u64);
 
 /// The last outcome.

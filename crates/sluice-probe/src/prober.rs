@@ -124,6 +124,9 @@ impl Prober {
         }
         self.running.retain(|job, _| jobs.contains_key(job));
         self.board.watch(&watched);
+        let mut jobs: Vec<_> = jobs.into_iter().collect();
+        // So that probes of one file begin in the same order each time.
+        jobs.sort_unstable_by_key(|(_, (id, _))| *id);
         for (job, (id, keys)) in jobs {
             let keys: Arc<[BackendKey]> = keys.into();
             match self.running.get(&job) {

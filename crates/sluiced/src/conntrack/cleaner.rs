@@ -4,7 +4,7 @@
 //! the sweep, so orders cannot overtake each other; what is to be looked at is merged and does not queue up.
 
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -319,7 +319,7 @@ fn known(flow: &Flow) -> flows::Flow {
 
 /// What the kernel is to be asked for: for each listener, or, if there are many, for all flows of an IP version.
 fn filters(scope: &Scope) -> Vec<Filter> {
-    let mut listeners: HashMap<_, Vec<&Look>> = HashMap::new();
+    let mut listeners: BTreeMap<_, Vec<&Look>> = BTreeMap::new();
     for look in &scope.looks {
         listeners.entry((look.listener, look.ip)).or_default().push(look);
     }

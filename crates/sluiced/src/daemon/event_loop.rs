@@ -3,10 +3,14 @@
 //! It waits for requests, a loaded configuration, health changes, flow counts, ramps, and for what is due by time. A picture of all
 //! tasks and threads, and what each waits for, is in docs/architecture.md.
 //!
+//! What is ready takes turns, so that whatever keeps coming keeps nothing from what is due.
+//!
 //! The reconcile task waits for the kernel while it talks to it. It is therefore not spawned but is the future that the main
 //! thread blocks on, and the others run on a worker thread of the runtime.
 
+use std::future::pending;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use sluice_core::model::Networks;
@@ -19,10 +23,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use crate::api::control::{self, Answering, ControlSocket};
 use crate::api::http::{Live, Web, public};
 use crate::conntrack::cleaner::Flows;
-use crate::conntrack::counter::{Counts, Rounds};
+use crate::conntrack::counter::{Counted, Counts, Rounds};
 use crate::conntrack::lister::Listing;
-use crate::daemon::loading::Loading;
+use crate::daemon::due::Due;
+use crate::daemon::loading::{Asked, Loading, Loads};
 use crate::daemon::request::Request;
+use crate::daemon::turns::Turns;
 use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::host::namespace_lock::Claim;
@@ -129,12 +135,39 @@ pub async fn run<D: Dataplane>(
         signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
         signs
     });
-    let (mut tidy, mut is_tidy) = (std::pin::pin!(sleep(TIDY)), false);
+    let (mut tidy, mut is_tidy) = (pin!(sleep(TIDY)), false);
+    let mut turns = Turns::default();
     let hands_over = loop {
-        // Which branch is polled first is random each time, and none loses what it waits for when another one wins: so none
-        // can keep another one from its turn, however often it is ready.
-        tokio::select! {
-            request = requests.recv() => match request {
+        let follows = daemon.following.any();
+        let next = turns
+            .next(&mut [
+                pin!(async { Next::Request(requests.recv().await) }),
+                pin!(async { Next::Loaded(loading.next().await) }),
+                pin!(async { Next::Due(daemon.due().await) }),
+                pin!(async {
+                    daemon.health_changes().await;
+                    Next::Health
+                }),
+                pin!(async { if follows { Next::Counted(counts.next().await) } else { pending().await } }),
+                pin!(async {
+                    daemon.step_is_due().await;
+                    Next::Step
+                }),
+                pin!(async {
+                    tick(&mut watchdog).await;
+                    Next::Sign
+                }),
+                pin!(async {
+                    if is_tidy {
+                        pending::<()>().await;
+                    }
+                    tidy.as_mut().await;
+                    Next::Tidy
+                }),
+            ])
+            .await;
+        match next {
+            Next::Request(request) => match request {
                 // Who asked may be gone.
                 Some(Request::Reload(answer)) => {
                     daemon.notify.reloading();
@@ -157,22 +190,22 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Stop) | None => break false,
                 Some(Request::HandOver) => break true,
             },
-            (loaded, asked) = loading.next() => {
+            Next::Loaded((loaded, asked)) => {
                 let reply = daemon.reload(loaded).await;
                 asked.into_iter().for_each(|answer| drop(answer.send(reply.clone())));
                 if loading.begin_again(&daemon.file) {
                     daemon.notify.reloading();
                 }
             }
-            due = daemon.due() => daemon.do_due(due).await,
-            () = daemon.health_changes() => daemon.health().await,
-            counted = counts.next(), if daemon.following.any() => daemon.follow_load(counted).await,
-            () = daemon.step_is_due() => daemon.step().await,
-            () = tick(&mut watchdog) => {
+            Next::Due(due) => daemon.do_due(due).await,
+            Next::Health => daemon.health().await,
+            Next::Counted(counted) => daemon.follow_load(counted).await,
+            Next::Step => daemon.step().await,
+            Next::Sign => {
                 daemon.alive();
                 continue;
             }
-            () = &mut tidy, if !is_tidy => {
+            Next::Tidy => {
                 memory::give_back();
                 is_tidy = true;
                 continue;
@@ -188,9 +221,28 @@ pub async fn run<D: Dataplane>(
     daemon.stop().await
 }
 
+/// What the reconcile task does next.
+enum Next {
+    Request(Option<Request>),
+    /// The configuration was read.
+    Loaded((Loads, Asked)),
+    /// It is time for something.
+    Due(Due),
+    /// Health of backends changed.
+    Health,
+    /// Flows were counted.
+    Counted(Counted),
+    /// Backends that came back get more of their share.
+    Step,
+    /// The service manager waits for a sign of life.
+    Sign,
+    /// Nothing was done for a while.
+    Tidy,
+}
+
 async fn tick(interval: &mut Option<Interval>) {
     match interval {
         Some(interval) => drop(interval.tick().await),
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }

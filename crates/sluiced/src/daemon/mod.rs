@@ -10,6 +10,7 @@ pub(crate) mod names;
 mod overrides;
 pub mod planning;
 pub mod request;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
