@@ -1,12 +1,14 @@
 //! Flows are ended by the newest services, whatever the order of orders.
 
 use std::cell::RefCell;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sluice_api::Health;
 use sluice_core::flows::Affected;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, Listener, OnDown, Ports, Protocol, Service, ServiceName,
@@ -15,6 +17,9 @@ use sluice_core::model::{
 use sluice_core::transition::Transition;
 use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
 use sluiced::conntrack::cleaner::{Cleaner, FlowTable, Order};
+use tokio::time::sleep;
+
+use crate::host::{Daemon, Host};
 
 /// `IPS_DST_NAT`.
 const TRANSLATED: u32 = 1 << 5;
@@ -335,4 +340,46 @@ fn many_listeners_are_one_question_to_the_kernel() {
     story.wait(1000);
     assert_eq!(story.there(), [2, 3]);
     assert!(story.table.0.borrow().dumps <= 2, "one now, and one later");
+}
+
+/// Carries out what a daemon has ordered so far, now and when it is due.
+fn carry_out(host: &Host, cleaner: &mut Cleaner<Shared>) {
+    let now = Instant::now();
+    host.forgotten.1.try_iter().for_each(|order| cleaner.order(order, now));
+    cleaner.run(now);
+    cleaner.run(now + Duration::from_secs(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_when_the_state_of_their_backend_is_lost_stay_until_a_probe_fails() {
+    let backend = "10.0.2.11:8080";
+    let health = "{tcp: {}, interval: 1s, timeout: 1s, initial: down}";
+    let host = Host::new(&format!(
+        "services: {{web: {{listen: '203.0.113.10:80', health: {health}, on_down: reset, backends: ['{backend}']}}}}"
+    ));
+    let becomes = async |daemon: &Daemon<'_>, health: Health| {
+        while daemon.status().await.services[0].backends[0].health != health {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    host.network.only(&[backend]);
+    host.run_and_crash(async |daemon| becomes(daemon, Health::Healthy).await).await;
+    fs::remove_dir_all(host.path("run")).unwrap();
+    host.forgotten.1.try_iter().for_each(drop);
+
+    let table = Shared::default();
+    table.0.borrow_mut().flows.push(flow(1, Protocol::Tcp, "203.0.113.10:80", backend));
+    let mut cleaner = Cleaner::new(table.clone());
+    host.network.only(&[]);
+    host.run(async |daemon| {
+        let status = daemon.status().await;
+        assert_eq!(status.services[0].backends[0].health, Health::Unknown);
+        assert!(!status.services[0].backends[0].eligible, "it starts down");
+        carry_out(&host, &mut cleaner);
+        assert_eq!(table.0.borrow().reset, [], "nobody knows that it is down");
+        becomes(daemon, Health::Unhealthy).await;
+        carry_out(&host, &mut cleaner);
+        assert_ne!(table.0.borrow().reset, [], "it is known to be down");
+    })
+    .await;
 }
