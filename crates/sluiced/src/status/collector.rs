@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::api::metrics::Format;
+pub use crate::api::metrics::Format;
 use crate::conntrack::counter::{Counted as CountedFlows, Counts, REST};
 use crate::counters::totals::Counted;
 use crate::daemon::request::Request;

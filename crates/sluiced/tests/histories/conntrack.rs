@@ -29,6 +29,8 @@ struct Inner {
     deleted: Vec<Tracked>,
     reset: Vec<Tracked>,
     ids: u32,
+    /// Those that were there when they were last counted for one who follows them.
+    seen: Option<HashSet<u32>>,
 }
 
 /// A flow, and how it came to the host.
@@ -58,19 +60,7 @@ impl Conntrack {
         }
         inner.ids += 1;
         let state = if opening { TcpState::SynSent } else { TcpState::Established };
-        let flow = Flow {
-            protocol: packet.protocol,
-            client: packet.source,
-            to: packet.destination,
-            backend: backend.unwrap_or(packet.destination),
-            back_to: packet.source,
-            status: if backend.is_some() { DST_NAT } else { 0 },
-            tcp_state: (packet.protocol == Protocol::Tcp).then_some(state),
-            id: inner.ids,
-            zone: 0,
-            expires: 100,
-            bytes: None,
-        };
+        let flow = Flow { id: inner.ids, ..flow(packet, backend, state) };
         inner.flows.push(Tracked { flow, entry: packet.entry.clone() });
     }
 
@@ -85,14 +75,43 @@ impl Conntrack {
     }
 
     pub fn census(&self) -> Census {
-        let mut census = Census::default();
-        for Tracked { flow, .. } in &self.0.borrow().flows {
-            if flow.is_translated() {
-                let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-                census.add(way, Load { active: 1, opened: 0 });
-            }
+        let inner = self.0.borrow();
+        count(&inner.flows, |_| false)
+    }
+
+    /// The same, and which flows are new since this was last asked.
+    pub fn follow(&self) -> Census {
+        let mut inner = self.0.borrow_mut();
+        let now = inner.flows.iter().map(|known| known.flow.id).collect();
+        let before = inner.seen.replace(now);
+        count(&inner.flows, |id| before.as_ref().is_some_and(|before| !before.contains(&id)))
+    }
+
+    /// Another daemon counts.
+    pub fn forget_counts(&self) {
+        self.0.borrow_mut().seen = None;
+    }
+
+    /// Has so many connections of this kind live, from now on.
+    pub fn load(&self, flow: &Flow, entry: &Entry, count: usize) {
+        let mut inner = self.0.borrow_mut();
+        let alike = |known: &Flow| {
+            (known.protocol, known.to, known.backend) == (flow.protocol, flow.to, flow.backend)
+        };
+        let mut left = count;
+        inner.flows.retain(|known| {
+            let stays = !alike(&known.flow) || left > 0;
+            left -= usize::from(stays && alike(&known.flow));
+            stays
+        });
+        for _ in 0..left {
+            inner.ids += 1;
+            let id = inner.ids;
+            let port = 50_000 + (id % 10_000) as u16;
+            let client = SocketAddr::new(flow.client.ip(), port);
+            let flow = Flow { client, back_to: client, id, ..*flow };
+            inner.flows.push(Tracked { flow, entry: entry.clone() });
         }
-        census
     }
 
     fn end(&self, flows: &[Flow], reset: bool) -> usize {
@@ -108,6 +127,32 @@ impl Conntrack {
         }
         count
     }
+}
+
+/// A flow that goes to `backend`, or untranslated to where it was sent.
+pub fn flow(packet: &Packet, backend: Option<SocketAddr>, state: TcpState) -> Flow {
+    Flow {
+        protocol: packet.protocol,
+        client: packet.source,
+        to: packet.destination,
+        backend: backend.unwrap_or(packet.destination),
+        back_to: packet.source,
+        status: if backend.is_some() { DST_NAT } else { 0 },
+        tcp_state: (packet.protocol == Protocol::Tcp).then_some(state),
+        id: 0,
+        zone: 0,
+        expires: 100,
+        bytes: None,
+    }
+}
+
+fn count(flows: &[Tracked], is_new: impl Fn(u32) -> bool) -> Census {
+    let mut census = Census::default();
+    for Tracked { flow, .. } in flows.iter().filter(|known| known.flow.is_translated()) {
+        let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
+        census.add(way, Load { active: flow.is_active().into(), opened: is_new(flow.id).into() });
+    }
+    census
 }
 
 impl FlowTable for Conntrack {

@@ -31,8 +31,10 @@ pub enum Event {
     CommitFails(usize, Failure, bool),
     /// Reads to come are interrupted.
     ReadsFail(usize),
-    /// The state directory cannot be written to, or can be again.
-    StateDir(bool),
+    /// The state directory is like this from now on.
+    StateDir(Disk),
+    /// A backend of a service has so many live connections.
+    Load(usize, usize, usize),
     /// The daemon ends and another one starts; the file may be edited meanwhile.
     Restart(End, Vec<Edit>),
     /// Time passes.
@@ -57,6 +59,8 @@ pub enum Edit {
     Refresh(usize),
     /// Whether the table stays when the daemon stops.
     Keep(bool),
+    /// What the file includes is not there, is there, is damaged, or is missing under its own name.
+    Include(usize),
     /// A key of a service changes.
     Of(usize, Key),
 }
@@ -101,6 +105,16 @@ pub enum Answers {
     Hangs,
     /// It answers and refuses in turn.
     Flaps,
+}
+
+/// What becomes of writes to the state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    Well,
+    /// Something else is in its place.
+    Gone,
+    /// What there is can be read; nothing can be written, for want of room or of rights.
+    Full,
 }
 
 /// What an operator wants.
@@ -159,9 +173,9 @@ pub enum End {
     KillAtCommit(usize, bool),
 }
 
-/// Up to so many events.
-pub fn any_history(most: usize) -> impl Strategy<Value = Vec<Event>> {
-    prop::collection::vec(any_event(), 1..=most)
+/// So many events.
+pub fn any_history(count: usize) -> impl Strategy<Value = Vec<Event>> {
+    prop::collection::vec(any_event(), count)
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
@@ -178,9 +192,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::ForwardingOff),
         3 => (0usize..4, any_failure(), any::<bool>()).prop_map(|(nth, how, after)| Event::CommitFails(nth, how, after)),
         1 => (1usize..4).prop_map(Event::ReadsFail),
-        1 => any::<bool>().prop_map(Event::StateDir),
+        2 => select(vec![Disk::Well, Disk::Gone, Disk::Full]).prop_map(Event::StateDir),
+        6 => (few(), few(), select(vec![0, 1, 2, 5, 20])).prop_map(|(service, backend, count)| Event::Load(service, backend, count)),
         4 => (any_end(), prop::collection::vec(prop_oneof![2 => any_edit(), 1 => any_rename()], 0..3)).prop_map(|(end, edits)| Event::Restart(end, edits)),
-        2 => select(vec![1, 3, 11, 70, 400]).prop_map(Event::Pass),
+        4 => select(vec![1, 3, 11, 70, 400]).prop_map(Event::Pass),
     ]
 }
 
@@ -197,6 +212,7 @@ fn any_edit() -> impl Strategy<Value = Edit> {
         1 => (0..LISTENERS.len()).prop_map(|n| if n == 0 { Edit::Fill(256) } else { Edit::Whole(n) }),
         1 => few().prop_map(Edit::Refresh),
         1 => any::<bool>().prop_map(Edit::Keep),
+        3 => few().prop_map(Edit::Include),
     ]
 }
 
@@ -215,7 +231,7 @@ fn any_key() -> impl Strategy<Value = Key> {
     prop_oneof![
         3 => any::<bool>().prop_map(Key::Enabled),
         1 => any::<bool>().prop_map(Key::Interface),
-        3 => few().prop_map(Key::Scheduler),
+        4 => prop_oneof![2 => few(), 1 => Just(5)].prop_map(Key::Scheduler),
         1 => any::<bool>().prop_map(Key::Affinity),
         3 => few().prop_map(Key::Source),
         2 => (0usize..8).prop_map(Key::Allow),
@@ -225,7 +241,7 @@ fn any_key() -> impl Strategy<Value = Key> {
         2 => any::<bool>().prop_map(Key::Resets),
         2 => few().prop_map(Key::OnEmpty),
         2 => few().prop_map(Key::Quorum),
-        2 => few().prop_map(Key::SlowStart),
+        5 => few().prop_map(Key::SlowStart),
         3 => prop::collection::vec(0..LISTENERS.len(), 1..4).prop_map(Key::Listen),
         3 => (few(), few()).prop_map(|(address, port)| Key::AddBackend(address, port)),
         3 => few().prop_map(Key::RemoveBackend),
@@ -235,7 +251,7 @@ fn any_key() -> impl Strategy<Value = Key> {
         2 => (few(), few()).prop_map(|(one, other)| Key::SwapBackends(one, other)),
         3 => (few(), few()).prop_map(|(backend, weight)| Key::Weight(backend, weight)),
         3 => (few(), any::<bool>()).prop_map(|(backend, backup)| Key::Backup(backend, backup)),
-        2 => (few(), few()).prop_map(|(backend, limit)| Key::Limit(backend, limit)),
+        6 => (few(), few()).prop_map(|(backend, limit)| Key::Limit(backend, limit)),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::event::{Edit, Key};
+use crate::lists;
 
 /// Names that services have.
 pub const SERVICES: [&str; 4] = ["web", "api", "dns", "mail"];
@@ -53,8 +54,13 @@ const CHECKS: [&str; 6] = [
     "tcp: {}, interval: 1s, timeout: 500ms, rise: 3, fall: 1",
 ];
 
-/// Lists of the guard. The last ones fill a set to its size, differ in one address, and are far larger.
-const LISTS: usize = 8;
+/// The included file. Its backends are those of other services, too.
+const EXTRA: &str = "services:
+  extra:
+    listen: 198.51.102.1:80
+    health: {tcp: {}, interval: 1s, timeout: 500ms, rise: 1, fall: 1}
+    backends: ['10.0.2.11:8080', '10.0.3.11:8080']
+";
 
 /// What the file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +72,8 @@ pub struct File {
     pub bad: bool,
     /// Further services of four backends each, and whether one of them is elsewhere.
     pub fill: (usize, bool),
+    /// What becomes of the file that this one includes.
+    pub include: usize,
 }
 
 /// Intervals of the refresh in seconds.
@@ -109,7 +117,7 @@ impl File {
     pub fn new() -> Self {
         let service = Service::new(0, &[0, 1]);
         let services = BTreeMap::from([(0, service)]);
-        File { services, refresh: 0, keep: false, bad: false, fill: (0, false) }
+        File { services, refresh: 0, keep: false, bad: false, fill: (0, false), include: 0 }
     }
 
     /// Makes an edit. One that finds nothing to change changes nothing.
@@ -150,6 +158,7 @@ impl File {
             }
             Edit::Refresh(interval) => self.refresh = interval % REFRESH.len(),
             Edit::Keep(keep) => self.keep = keep,
+            Edit::Include(what) => self.include = what % 4,
             Edit::Whole(listener) => {
                 let keep = self.keep;
                 *self = File { keep, ..File::new() };
@@ -176,7 +185,11 @@ impl File {
             return "services: {web: {listen: nowhere}}\n".to_owned();
         }
         let on_stop = if self.keep { "keep" } else { "remove" };
-        let mut yaml = format!("refresh: {}s\non_stop: {on_stop}\nservices:\n", REFRESH[self.refresh]);
+        let include = if self.include == 3 { "conf.d/missing.yaml" } else { "conf.d/*.yaml" };
+        let mut yaml = format!(
+            "refresh: {}s\non_stop: {on_stop}\ninclude: [{include}]\nservices:\n",
+            REFRESH[self.refresh]
+        );
         for (name, service) in &self.services {
             writeln!(yaml, "  {}: {{{}}}", SERVICES[*name], service.yaml()).unwrap();
         }
@@ -197,6 +210,17 @@ impl File {
             yaml = yaml.replace("services:\n", "services: {}\n");
         }
         yaml
+    }
+}
+
+impl File {
+    /// Text of the included file, if it is there.
+    pub fn included(&self) -> Option<&'static str> {
+        match self.include {
+            1 => Some(EXTRA),
+            2 => Some("services: {extra: {listen: nowhere}}\n"),
+            _ => None,
+        }
     }
 }
 
@@ -241,8 +265,8 @@ impl Service {
             Key::Scheduler(scheduler) => self.scheduler = scheduler % SCHEDULERS.len(),
             Key::Affinity(affinity) => self.affinity = affinity,
             Key::Source(source) => self.source = source % SOURCES.len(),
-            Key::Allow(list) => self.allow = list % LISTS,
-            Key::Deny(list) => self.deny = list % LISTS,
+            Key::Allow(list) => self.allow = list % lists::COUNT,
+            Key::Deny(list) => self.deny = list % lists::COUNT,
             Key::Check(check) => self.check = check % CHECKS.len(),
             Key::StartsDown(down) => self.starts_down = down,
             Key::Resets(resets) => self.resets = resets,
@@ -324,7 +348,7 @@ impl Service {
         add(format!("source: {}", SOURCES[self.source]));
         for (key, list) in [("allow", self.allow), ("deny", self.deny)] {
             if list > 0 {
-                add(format!("{key}: [{}]", quoted(self::list(list))));
+                add(format!("{key}: [{}]", quoted(lists::list(list))));
             }
         }
         if self.check > 0 {
@@ -364,28 +388,5 @@ impl Backend {
             write!(yaml, ", max_connections: {}", self.limit).unwrap();
         }
         yaml + "}"
-    }
-}
-
-/// Networks of a list of the guard. None has the clients of the histories but 192.0.2.66 and 192.0.2.77.
-fn list(list: usize) -> Vec<String> {
-    let wide = |ten: &str| -> Vec<String> {
-        let nets =
-            [ten, "172.16.0.0/12", "192.0.2.64/26", "198.18.0.0/15", "198.51.100.0/24", "192.88.99.4/32"];
-        nets.map(str::to_owned).into()
-    };
-    let hosts = |count: usize, last: &str| -> Vec<String> {
-        let host = |n: usize| format!("100.64.{}.{}", n / 250, 1 + n % 250);
-        (0..count - 1).map(host).chain([last.to_owned()]).collect()
-    };
-    match list {
-        0 => vec![],
-        1 => vec!["192.0.2.0/24".into()],
-        2 => wide("10.0.0.0/8"),
-        3 => wide("10.1.0.0/16"),
-        4 => vec!["192.0.2.66/32".into()],
-        5 => hosts(1024, "192.0.2.66"),
-        6 => hosts(1024, "192.0.2.77"),
-        _ => hosts(2500, "192.0.2.77"),
     }
 }

@@ -1,22 +1,26 @@
 //! One history: events happen one after the other, and after each that has settled the oracles look.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use sluice_api::{Admin, OverrideChange, OverrideRequest};
-use sluice_core::model::{Config, Protocol};
+use sluice_api::{Admin, OverrideChange, OverrideRequest, Status};
+use sluice_core::model::{Address, Backend, Config, Service, ServiceName};
 use sluice_netlink::Event as TableEvent;
+use sluice_netlink::conntrack::TcpState;
 use sluice_nft::Table;
-use sluice_nft::trace::{Entry, Packet};
+use sluice_nft::trace::Packet;
 use sluiced::daemon::request::Request;
 use tokio::time::Instant;
 
-use crate::event::{Client, Edit, End, Event, Verb};
+use crate::conntrack::flow;
+use crate::event::{Client, Disk, Edit, Event, Verb};
 use crate::file::File;
 use crate::foreign;
 use crate::machine::{self, Machine};
 use crate::model::{Model, key};
 use crate::oracles;
+use crate::packets::packet;
 use crate::plane::Plane;
 use crate::reach::Reach;
 
@@ -30,29 +34,15 @@ const NETWORKS: [&[(&str, &str)]; 6] = [
     &[("eth0", "10.0.3.1/24"), ("eth1", "10.0.0.1/8")],
 ];
 
-/// Destinations that clients of the histories have.
-const DESTINATIONS: [(Protocol, &str); 10] = [
-    (Protocol::Tcp, "203.0.113.10:80"),
-    (Protocol::Tcp, "203.0.113.10:443"),
-    (Protocol::Udp, "203.0.113.10:53"),
-    (Protocol::Tcp, "203.0.113.11:80"),
-    (Protocol::Udp, "203.0.113.11:53"),
-    (Protocol::Tcp, "10.0.2.1:80"),
-    (Protocol::Udp, "10.0.2.1:53"),
-    (Protocol::Tcp, "203.0.113.10:81"),
-    (Protocol::Udp, "203.0.113.11:55"),
-    (Protocol::Tcp, "10.0.2.1:82"),
-];
-
 /// After this long nothing that fails once fails any more, and a retry has come.
-const RETRY: Duration = Duration::from_secs(65);
+pub const RETRY: Duration = Duration::from_secs(65);
 
 /// A machine with a daemon, and what is expected of them.
 pub struct History<'a> {
     pub machine: Machine,
     pub model: Model,
     pub reach: &'a mut Reach,
-    file: File,
+    pub file: File,
     /// What the kernel held when the oracles last looked, or after somebody else's edit.
     pub table: Option<Table>,
     /// Services before the last event.
@@ -67,8 +57,17 @@ pub struct History<'a> {
     pub state_since: Option<Instant>,
     /// Whether the state directory was out of reach at some time: what a daemon changes then, the next does not know.
     pub forgetful: bool,
+    /// Flows to where no service leads any more, which a daemon did not look at before it ended: the next one finds nothing
+    /// in its table that says so.
+    pub overlooked: BTreeSet<u32>,
     /// What the daemon remembers of the last moments is not known.
-    unsure: bool,
+    pub unsure: bool,
+    /// Since when nothing happened that shares of connections follow.
+    pub calm: Instant,
+    /// Whether nothing was under way when the oracles last looked.
+    pub is_quiet: bool,
+    /// Whether the kernel was as the daemon wanted it then.
+    was_synced: bool,
 }
 
 pub type Verdict = Result<(), String>;
@@ -87,7 +86,7 @@ impl<'a> History<'a> {
     async fn begin(plane: Plane, reach: &'a mut Reach) -> Result<Self, String> {
         let mut machine = Machine::new(plane);
         let file = File::new();
-        machine.configure(&file.yaml());
+        machine.configure(&file);
         let config = load(&machine).expect("the first file is valid");
         machine.start();
         let model = Model::new(config);
@@ -105,14 +104,24 @@ impl<'a> History<'a> {
             told_forwarding: false,
             state_since: Some(now),
             forgetful: false,
+            overlooked: BTreeSet::new(),
             unsure: false,
+            calm: now,
+            is_quiet: false,
+            was_synced: false,
         };
         history.observe().await?;
         Ok(history)
     }
 
     async fn happen(&mut self, event: &Event) -> Verdict {
+        // It may have been killed while the oracles looked.
+        self.revive().await?;
         self.before = self.model.services().clone();
+        self.machine.plane.note(|| format!("{event:?}"));
+        if !matches!(event, Event::Pass(_)) {
+            self.calm = Instant::now();
+        }
         match event {
             Event::Reload(edits) => self.reload(edits).await?,
             Event::BadFile => self.bad_file().await?,
@@ -143,11 +152,13 @@ impl<'a> History<'a> {
             }
             Event::CommitFails(nth, failure, after) => self.machine.plane.fail_commit(*nth, *failure, *after),
             Event::ReadsFail(count) => self.machine.plane.fail_reads(*count),
-            Event::StateDir(writable) => {
-                self.machine.state_dir(*writable);
-                self.forgetful |= !writable;
-                self.state_since = writable.then(|| *self.state_since.get_or_insert(Instant::now()));
+            Event::StateDir(disk) => {
+                self.machine.state_dir(*disk);
+                let well = *disk == Disk::Well;
+                self.forgetful |= !well;
+                self.state_since = well.then(|| *self.state_since.get_or_insert(Instant::now()));
             }
+            Event::Load(service, backend, count) => self.load(*service, *backend, *count),
             Event::Restart(end, edits) => self.restart(*end, edits).await?,
             Event::Pass(seconds) => self.machine.pass(Duration::from_secs(*seconds)).await,
         }
@@ -155,88 +166,69 @@ impl<'a> History<'a> {
     }
 
     /// Waits until what happened has settled, and has the oracles look.
-    async fn observe(&mut self) -> Verdict {
-        let mut settled = self.machine.settle().await;
-        self.revive().await?;
-        let mut status = self.machine.status().await.ok_or("the daemon does not answer")?;
+    pub async fn observe(&mut self) -> Verdict {
+        let (mut settled, mut status) = self.settle().await?;
         if !status.table.synced && !self.machine.plane.is_faulty() {
             let end = Instant::now() + RETRY;
             while !status.table.synced && Instant::now() < end {
                 self.machine.pass(Duration::from_secs(1)).await;
-                status = self.machine.status().await.ok_or("the daemon does not answer")?;
+                (settled, status) = self.settle().await?;
             }
             self.reach.hit("in sync again by itself");
-            settled = self.machine.settle().await;
-            status = self.machine.status().await.ok_or("the daemon does not answer")?;
         }
         self.learn();
+        if !self.model.touched.is_empty() {
+            self.calm = Instant::now();
+        }
         if std::mem::take(&mut self.unsure) {
             self.model.adopt(&status);
         }
         if !status.table.synced && !self.machine.plane.is_faulty() {
             return Err(format!("not in sync although nothing fails: {:?}", status.table.error));
         }
+        self.was_synced = status.table.synced;
+        self.machine.note(&status);
         oracles::look(self, &status, settled).await
     }
 
-    /// Hands to the model what probes found.
-    fn learn(&mut self) {
-        self.machine.hosts.take_found().iter().for_each(|found| self.model.found(found));
-    }
-
-    /// Starts another daemon where one was killed at a commit, or could not start because of a fault.
-    async fn revive(&mut self) -> Verdict {
-        // Each fault prevents one start at most.
+    /// Waits until what happened has settled, with a daemon that runs; `false` if something always happens.
+    async fn settle(&mut self) -> Result<(bool, Status), String> {
+        // It may be killed at any commit, so also when it is about to answer.
         for _ in 0..20 {
-            if self.machine.runs() {
-                return Ok(());
-            }
-            let was_faulty = self.machine.plane.is_faulty();
-            let fate = self.machine.fate().await.unwrap_or_default();
-            self.machine.kill().await;
-            self.reach.hit("daemon killed at a commit, or refused a start by a fault");
-            self.learn();
-            self.start(self.model.config.clone(), true);
-            self.machine.settle().await;
-            if !self.machine.runs() && !was_faulty {
-                return Err(format!(
-                    "the daemon does not start: {:?}, before {fate}",
-                    self.machine.fate().await
-                ));
+            let settled = self.machine.settle().await;
+            self.revive().await?;
+            if let Some(status) = self.machine.status().await {
+                return Ok((settled, status));
             }
         }
-        Err("the daemon does not come back".into())
+        Err("the daemon does not answer".into())
     }
 
-    fn start(&mut self, config: Config, unsure: bool) {
-        if self.model.restart(config) && !unsure {
-            self.reach.hit("what was saved of a backend moved to its new name");
-        }
-        // What could not be saved is saved by a retry, or by the refresh.
-        let saved = self.model.config.refresh.unwrap_or(RETRY) + RETRY;
-        let is_back = self.state_since.is_some_and(|since| Instant::now() - since < saved);
-        self.unsure |= unsure || !self.machine.has_state_dir() || self.forgetful && is_back;
-        self.started = Instant::now();
-        self.forwarding_off = None;
-        self.machine.start();
+    /// Hands to the model what probes found.
+    pub fn learn(&mut self) {
+        self.machine.hosts.take_found().iter().for_each(|found| self.model.found(found));
     }
 
     async fn reload(&mut self, edits: &[Edit]) -> Verdict {
         let before = self.file.clone();
         edits.iter().for_each(|edit| self.file.edit(edit));
-        self.machine.configure(&self.file.yaml());
+        self.machine.configure(&self.file);
         let Ok(config) = load(&self.machine) else {
             self.reach.hit("reload refused for the file");
             let reply = self.machine.reload().await;
             self.file = before;
-            self.machine.configure(&self.file.yaml());
+            self.machine.configure(&self.file);
             return match reply {
                 Some(reply) if reply.ok => Err("a file that is not valid was applied".into()),
                 _ => Ok(()),
             };
         };
         let was_faulty = self.machine.plane.is_faulty();
+        let planned = oracles::planned::reload(self).await?;
         let mut reply = self.machine.reload().await;
+        if let Some(planned) = planned {
+            oracles::planned::was_made(self, &planned)?;
+        }
         self.learn();
         if reply.as_ref().is_some_and(|reply| !reply.ok) {
             let problems = reply.expect("it is there").problems;
@@ -261,10 +253,10 @@ impl<'a> History<'a> {
 
     async fn bad_file(&mut self) -> Verdict {
         self.file.bad = true;
-        self.machine.configure(&self.file.yaml());
+        self.machine.configure(&self.file);
         let reply = self.machine.reload().await;
         self.file.bad = false;
-        self.machine.configure(&self.file.yaml());
+        self.machine.configure(&self.file);
         match reply {
             Some(reply) if reply.ok || reply.problems.is_empty() => {
                 Err("a damaged file was applied, or nothing said why not".into())
@@ -273,20 +265,24 @@ impl<'a> History<'a> {
         }
     }
 
+    /// A backend, by numbers.
+    fn pick(&self, service: usize, backend: usize) -> Option<(&ServiceName, &Service, &Backend)> {
+        let services = self.model.services();
+        let (name, found) = services.iter().nth(service % services.len().max(1))?;
+        let backend = found.backends.get(backend % found.backends.len().max(1))?;
+        Some((name, found, backend))
+    }
+
     async fn operator(&mut self, service: usize, backend: usize, verb: Verb) -> Verdict {
-        let services: Vec<_> = self.model.services().iter().collect();
-        let Some((name, found)) = services.get(service % services.len().max(1)) else { return Ok(()) };
-        let Some(backend) = found.backends.get(backend % found.backends.len().max(1)) else { return Ok(()) };
-        let (key, change) = (
-            key(name, backend),
-            match verb {
-                Verb::Drain => OverrideChange::Admin(Admin::Drain),
-                Verb::Disable => OverrideChange::Admin(Admin::Disabled),
-                Verb::Enable => OverrideChange::Admin(Admin::Enabled),
-                Verb::Weight(weight) => OverrideChange::Weight(Some(weight)),
-                Verb::FileWeight => OverrideChange::Weight(None),
-            },
-        );
+        let Some((name, _, backend)) = self.pick(service, backend) else { return Ok(()) };
+        let key = key(name, backend);
+        let change = match verb {
+            Verb::Drain => OverrideChange::Admin(Admin::Drain),
+            Verb::Disable => OverrideChange::Admin(Admin::Disabled),
+            Verb::Enable => OverrideChange::Admin(Admin::Enabled),
+            Verb::Weight(weight) => OverrideChange::Weight(Some(weight)),
+            Verb::FileWeight => OverrideChange::Weight(None),
+        };
         let [service, backend] = [key.service.to_string(), key.backend.to_string()];
         let was_faulty = self.machine.plane.is_faulty();
         let answer = self.machine.operator(OverrideRequest { service, backend, change }).await;
@@ -294,72 +290,41 @@ impl<'a> History<'a> {
         self.model.operator(&key, verb, Instant::now());
         self.unsure |= answer.is_none();
         match answer {
-            Some(Err(refused)) if !was_faulty => Err(format!("an operator was refused: {refused:?}")),
+            // What could not be done before waits for a retry.
+            Some(Err(refused)) if !was_faulty && self.was_synced => {
+                Err(format!("an operator was refused: {refused:?}"))
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// A backend comes to have so many live connections, through the first listener of its service, as far as that may be.
+    fn load(&mut self, service: usize, backend: usize, count: usize) {
+        let Some((name, service, backend)) = self.pick(service, backend) else { return };
+        let Some(listener) = service.listeners.first() else { return };
+        let address = match listener.address {
+            Address::Any => History::local()[0],
+            Address::Exact(address) => address,
+        };
+        let to = SocketAddr::new(address, listener.ports.first);
+        let place = SocketAddr::new(backend.address, backend.port.translate(listener.ports, to.port()));
+        let client = SocketAddr::new([192, 0, 2, 3].into(), 50_000);
+        let packet = Packet::arriving(listener.protocol, client, to);
+        let flow = flow(&packet, Some(place), TcpState::Established);
+        let takers = self.model.takers(flow.protocol, flow.to, None, &History::local());
+        let is_ours = takers.first().is_some_and(|(taker, ..)| *taker == name);
+        // Of one that is down, only those stay that had no choice.
+        let serves = self.model.is_up(&key(name, backend));
+        if service.enabled && serves && is_ours && takers.iter().any(|taker| self.model.keeps(*taker, &flow))
+        {
+            self.machine.conntrack.load(&flow, &packet.entry, count);
+            self.reach.hit("load changed");
         }
     }
 
     fn flows(&mut self, listener: usize, client: Client) {
         let packet = packet(listener, client, 40_000);
         self.machine.send(&packet);
-    }
-
-    async fn restart(&mut self, end: End, edits: &[Edit]) -> Verdict {
-        let keeps = self.file.keep;
-        match end {
-            End::KillAtCommit(nth, after) => {
-                self.machine.plane.kill_at_commit(nth, after);
-                return Ok(());
-            }
-            End::Kill => self.machine.kill().await,
-            End::Stop | End::HandOver => {
-                let request = if end == End::Stop { Request::Stop } else { Request::HandOver };
-                let was_faulty = self.machine.plane.is_faulty();
-                let stopped = self.machine.end(request).await;
-                if end == End::Stop && was_faulty {
-                    // The table is gone, or it is not, for want of a commit.
-                    self.machine.plane.take_record();
-                    self.table = self.machine.plane.table();
-                } else if end == End::Stop {
-                    stopped.map_err(|error| format!("stop: {error}"))?;
-                    self.learn();
-                    oracles::stopped(self, keeps).await?;
-                }
-            }
-        }
-        self.learn();
-        let before = self.file.clone();
-        edits.iter().for_each(|edit| self.file.edit(edit));
-        self.machine.configure(&self.file.yaml());
-        let config = load(&self.machine).unwrap_or_else(|_| {
-            self.file = before;
-            self.machine.configure(&self.file.yaml());
-            self.model.config.clone()
-        });
-        self.start(config, self.machine.plane.is_faulty());
-        Ok(())
-    }
-
-    /// Nothing fails any more; what is due happens, and then nothing more.
-    async fn finish(&mut self) -> Verdict {
-        self.machine.plane.heal();
-        self.machine.state_dir(true);
-        self.state_since.get_or_insert(Instant::now());
-        (0..6).for_each(|host| self.machine.hosts.set(machine::host(host), crate::event::Answers::Well));
-        self.before = self.model.services().clone();
-        self.machine.pass(RETRY).await;
-        self.observe().await?;
-        if self.model.moves(Instant::now()) {
-            return Ok(());
-        }
-        let tried = self.machine.plane.tried();
-        let refresh = self.model.config.refresh.unwrap_or(RETRY);
-        self.machine.pass(refresh + Duration::from_secs(6)).await;
-        self.reach.hit("quiet refresh");
-        match self.machine.plane.tried() - tried {
-            0 => Ok(()),
-            commits => Err(format!("a refresh with nothing to do made {commits} commits")),
-        }
     }
 
     /// Addresses of the host.
@@ -369,26 +334,6 @@ impl<'a> History<'a> {
 }
 
 /// The file, as the daemon loads it.
-fn load(machine: &Machine) -> Result<Config, ()> {
+pub fn load(machine: &Machine) -> Result<Config, ()> {
     sluice_config::load(&machine.path("sluice.yaml")).map(|loaded| loaded.config).map_err(|_| ())
-}
-
-/// First packets of flows that differ in where they go and come from.
-pub fn packets() -> Vec<Packet> {
-    let clients = [Client::Outside(1), Client::Outside(66), Client::Beside(2), Client::Local];
-    let all = (0..DESTINATIONS.len()).flat_map(|to| clients.map(|client| packet(to, client, 41_000)));
-    all.collect()
-}
-
-fn packet(destination: usize, client: Client, port: u16) -> Packet {
-    let (protocol, to) = DESTINATIONS[destination % DESTINATIONS.len()];
-    let to: SocketAddr = to.parse().expect("an address and port");
-    let from = |last: u8| SocketAddr::new([192, 0, 2, last].into(), port + u16::from(last));
-    match client {
-        Client::Outside(last) => Packet::arriving(protocol, from(last), to),
-        Client::Beside(last) => {
-            Packet { entry: Entry::Arriving("eth1".into()), ..Packet::arriving(protocol, from(last), to) }
-        }
-        Client::Local => Packet::local(protocol, SocketAddr::new([10, 0, 2, 1].into(), port), to),
-    }
 }

@@ -3,10 +3,13 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use sluice_api::{HostStatus, OverrideReply, OverrideRequest, ReloadStatus, Status};
+use serde_json::Value;
+use sluice_api::{HostStatus, OverrideReply, OverrideRequest, ReloadStatus, Status, Timestamp};
 use sluice_core::model::{Networks, Protocol};
 use sluice_netlink::Proc;
 use sluice_nft::Table;
@@ -21,12 +24,14 @@ use sluiced::daemon::request::{self, Refused, Request};
 use sluiced::fatal::Fatal;
 use sluiced::host::namespace_lock::Claim;
 use sluiced::host::systemd::Notify;
+use sluiced::status::collector::{Look, Teller};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::conntrack::Conntrack;
-use crate::event::Answers;
+use crate::event::{Answers, Disk};
+use crate::file::File;
 use crate::hosts::Hosts;
 use crate::plane::Plane;
 
@@ -36,7 +41,7 @@ pub const FORWARD: &str = "net/ipv4/ip_forward";
 const STEP: Duration = Duration::from_millis(100);
 
 /// As long as nothing was committed for so many steps, everything is quiet.
-const QUIET: u32 = 6;
+const QUIET: u32 = 8;
 
 /// Steps after which it is not going to be quiet.
 const RESTLESS: u32 = 80;
@@ -47,6 +52,8 @@ pub struct Machine {
     pub hosts: Hosts,
     pub conntrack: Conntrack,
     cleaner: Cleaner<Conntrack>,
+    /// Looks at flows were still due when a daemon ended.
+    dropped: bool,
     orders: (Sender<Order>, Receiver<Order>),
     questions: (Sender<Question>, Receiver<Question>),
     pub networks: Vec<(String, String)>,
@@ -82,6 +89,7 @@ impl Machine {
             plane,
             hosts: Hosts::default(),
             cleaner: Cleaner::new(conntrack.clone()),
+            dropped: false,
             conntrack,
             orders: channel(),
             questions: channel(),
@@ -95,11 +103,19 @@ impl Machine {
         self.directory.path().join(name)
     }
 
-    /// Writes the configuration file.
-    pub fn configure(&self, yaml: &str) {
-        let (socket, state) = (self.path("run/sluice.sock"), self.path("state"));
+    /// Writes the configuration file, and the one that it includes or does not find.
+    pub fn configure(&self, file: &File) {
+        let (socket, state, yaml) = (self.path("run/sluice.sock"), self.path("state"), file.yaml());
         let text = format!("control: {{socket: {}}}\nstate: {}\n{yaml}", socket.display(), state.display());
         fs::write(self.path("sluice.yaml"), text).expect("write the configuration");
+        let included = self.path("conf.d/extra.yaml");
+        match file.included() {
+            Some(text) => {
+                fs::create_dir_all(self.path("conf.d")).expect("make a directory");
+                fs::write(included, text).expect("write the included file");
+            }
+            None => drop(fs::remove_file(included)),
+        }
     }
 
     pub fn proc(&self) -> Proc {
@@ -110,20 +126,35 @@ impl Machine {
         self.proc().sysctl(FORWARD).expect("a sysctl") == "1"
     }
 
-    /// Lets the state directory vanish for whoever wants to write there, or be back.
-    pub fn state_dir(&self, writable: bool) {
+    /// Lets the state directory be like this from now on.
+    pub fn state_dir(&self, disk: Disk) {
         let (there, away) = (self.path("state"), self.path("away"));
-        if writable && away.exists() {
+        if disk != Disk::Gone && away.exists() {
             let _ = fs::remove_file(&there);
-            fs::rename(away, there).expect("put the state directory back");
-        } else if !writable && !away.exists() && there.exists() {
-            fs::rename(&there, away).expect("take the state directory away");
-            fs::write(&there, "").expect("put a file in its place");
+            fs::rename(&away, &there).expect("put the state directory back");
+        }
+        // Files are replaced by way of these. Where that is a directory, what there is can be read and not be written.
+        let ways =
+            ["backends.json", "totals.jsonl", "state.json"].map(|name| there.join(format!("{name}.new")));
+        match disk {
+            Disk::Well => ways.iter().for_each(|way| drop(fs::remove_dir(way))),
+            Disk::Full if there.is_dir() => {
+                ways.iter().filter(|way| !way.exists()).for_each(|way| {
+                    fs::create_dir(way).expect("make a directory");
+                });
+            }
+            Disk::Gone if !away.exists() && there.is_dir() => {
+                ways.iter().for_each(|way| drop(fs::remove_dir(way)));
+                fs::rename(&there, &away).expect("take the state directory away");
+                fs::write(&there, "").expect("put a file in its place");
+            }
+            Disk::Full | Disk::Gone => {}
         }
     }
 
+    /// Whether what is written there is there afterwards.
     pub fn has_state_dir(&self) -> bool {
-        !self.path("away").exists()
+        !self.path("away").exists() && !self.path("state/backends.json.new").is_dir()
     }
 
     /// Networks of the host, as the daemon knows them.
@@ -137,6 +168,7 @@ impl Machine {
 
     /// Starts a daemon. It may still be starting when this returns.
     pub fn start(&mut self) {
+        self.conntrack.forget_counts();
         let (requests, receiver) = request::channel();
         let surroundings = Surroundings {
             config: self.path("sluice.yaml"),
@@ -165,6 +197,7 @@ impl Machine {
         let _ = requests.send(request).await;
         let ended = loop {
             tokio::select! {
+                biased;
                 ended = &mut task => break ended,
                 () = sleep(STEP) => self.pump(),
             }
@@ -184,9 +217,21 @@ impl Machine {
             task.abort();
             let _ = task.await;
         }
-        // What it had ordered of a thread of its own.
-        while self.orders.1.try_recv().is_ok() {}
+        self.drop_sweeps();
+    }
+
+    /// What a daemon had ordered of a thread of its own ends with it.
+    pub fn drop_sweeps(&mut self) {
+        self.dropped |= self.cleaner.due().is_some();
+        while self.orders.1.try_recv().is_ok() {
+            self.dropped = true;
+        }
         self.cleaner = Cleaner::new(self.conntrack.clone());
+    }
+
+    /// Whether looks at flows were dropped since this was last asked.
+    pub fn take_dropped(&mut self) -> bool {
+        std::mem::take(&mut self.dropped)
     }
 
     /// What the daemon ended with, if it did by itself.
@@ -199,7 +244,15 @@ impl Machine {
         })
     }
 
+    /// Lets what is due at this moment happen, so that nothing else does while a thread reads the file.
+    pub async fn come_to_rest(&self) {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub async fn reload(&mut self) -> Option<ReloadStatus> {
+        self.come_to_rest().await;
         self.ask(|answer| Request::Reload(Some(answer))).await
     }
 
@@ -211,6 +264,30 @@ impl Machine {
         let view = self.ask(Request::View).await?;
         let census = self.conntrack.census();
         Some(view.status(&Totals::default().counted(), Some(&census), HostStatus::default()))
+    }
+
+    /// All that is shown, status and figures alike.
+    pub async fn look(&mut self) -> Option<Arc<Look>> {
+        let counter = Counts::to(self.questions.0.clone());
+        let asking = self.daemon.as_ref()?.requests.clone();
+        let teller = Teller::new(asking, counter, Box::new(|_, _| Ok(vec![])), self.proc());
+        let mut look = pin!(teller.look());
+        loop {
+            tokio::select! {
+                biased;
+                look = &mut look => return look.ok(),
+                () = sleep(STEP) => self.pump(),
+            }
+        }
+    }
+
+    /// Notes what status says, without what differs each time.
+    pub fn note(&self, status: &Status) {
+        self.plane.note(|| {
+            let mut json = serde_json::to_value(status).expect("keys are strings");
+            timeless(&mut json);
+            json.to_string().replace(&self.directory.path().display().to_string(), "")
+        });
     }
 
     /// Sends something that is not answered.
@@ -226,6 +303,7 @@ impl Machine {
         self.daemon.as_ref()?.requests.send(request(sender)).await.ok()?;
         loop {
             tokio::select! {
+                biased;
                 answer = &mut answer => return answer.ok(),
                 () = sleep(STEP) => self.pump(),
             }
@@ -253,10 +331,7 @@ impl Machine {
             sleep(STEP.min(end - Instant::now())).await;
             self.pump();
         }
-        // What is due at this very moment happens.
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
+        self.come_to_rest().await;
         self.pump();
     }
 
@@ -267,9 +342,9 @@ impl Machine {
             self.cleaner.order(order, now);
         }
         self.cleaner.run(now);
-        while let Ok(Question { answer, .. }) = self.questions.1.try_recv() {
-            let counted =
-                Counted { census: self.conntrack.census().into(), at: now, took: Duration::from_millis(1) };
+        while let Ok(Question { follow, answer }) = self.questions.1.try_recv() {
+            let census = if follow { self.conntrack.follow() } else { self.conntrack.census() };
+            let counted = Counted { census: census.into(), at: now, took: Duration::from_millis(1) };
             let _ = answer.send(Ok(counted));
         }
     }
@@ -299,4 +374,17 @@ impl Machine {
 /// The address of a host of the histories.
 pub fn host(index: usize) -> IpAddr {
     crate::file::ADDRESSES[index % crate::file::ADDRESSES.len()].parse().expect("an address")
+}
+
+/// Leaves out times of the day and ids of processes.
+fn timeless(json: &mut Value) {
+    match json {
+        Value::String(text) if text.parse::<Timestamp>().is_ok() => text.clear(),
+        Value::Array(values) => values.iter_mut().for_each(timeless),
+        Value::Object(values) => {
+            values.remove("pid");
+            values.values_mut().for_each(timeless);
+        }
+        _ => {}
+    }
 }

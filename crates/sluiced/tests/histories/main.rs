@@ -8,16 +8,21 @@ mod conntrack;
 mod event;
 mod file;
 mod foreign;
+mod former;
 mod history;
 mod hosts;
+mod life;
+mod lists;
 mod machine;
 mod model;
 mod oracles;
+mod packets;
 mod plane;
 mod reach;
+mod shrink;
 mod stories;
+mod whose;
 
-use std::cell::RefCell;
 use std::env;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -25,13 +30,14 @@ use std::thread;
 use event::{Event, Story, any_history};
 use plane::Plane;
 use proptest::prelude::ProptestConfig;
-use proptest::test_runner::{RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use reach::Reach;
 use sluice_testkit::Namespace;
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 
-/// Events of a history, at most.
+/// Events of a history.
 const EVENTS: usize = 40;
 
 /// A process that is about to become nft holds the lock of a state directory for a moment, so only one test at a time
@@ -49,7 +55,8 @@ fn histories_on_the_fake_kernel_end_as_the_model_says() {
     // One a core.
     let threads: Vec<_> =
         (0..2u64).map(|n| thread::spawn(move || explore(n, cases / 2, Plane::fake))).collect();
-    report(threads.into_iter().map(|thread| thread.join().expect("a thread that reports")).collect());
+    let done = threads.into_iter().map(|thread| thread.join().expect("a thread that reports"));
+    report(done.collect());
 }
 
 #[test]
@@ -58,6 +65,29 @@ fn histories_on_the_kernel_end_as_the_model_says() {
     let cases = number("SLUICE_KERNEL_HISTORIES", 60);
     let namespace = Namespace::new();
     report(vec![explore(7, cases, || Plane::real(&namespace))]);
+}
+
+#[test]
+fn history_that_takes_place_twice_is_the_same_in_each_commit_and_status() {
+    let _turn = turn();
+    let mut histories = Histories::new(1 + u64::from(number("SLUICE_SEED", 0)) * 1000);
+    for _ in 0..number("SLUICE_REPEATS", 10) {
+        let events = histories.next();
+        let [once, again] = [events.clone(), events.clone()]
+            .map(|events| thread::spawn(move || log(&events)).join().expect("a log"));
+        let differs = once.iter().zip(&again).position(|(a, b)| a != b);
+        if let Some(index) = differs.or((once.len() != again.len()).then_some(once.len().min(again.len()))) {
+            let line = |log: &[String]| log.get(index).cloned();
+            panic!(
+                "after {:?}\nthe first time:  {:?}\nthe second time: {:?}\n{}",
+                index.checked_sub(1).and_then(|before| line(&once).filter(|_| before > 0)),
+                line(&once),
+                line(&again),
+                Story(&events)
+            );
+        }
+        assert!(once.len() > EVENTS, "nothing was noted");
+    }
 }
 
 /// A history as a test of its own; panics if it does not end as the model says.
@@ -73,63 +103,50 @@ fn number(variable: &str, default: u32) -> u32 {
     env::var(variable).map_or(default, |text| text.parse().expect("a number of histories"))
 }
 
-/// Runs random histories. The seed makes them the same ones each time; `SLUICE_SEED` asks for others.
-fn explore(seed: u64, cases: u32, plane: impl Fn() -> Plane) -> (Reach, Option<String>) {
-    let seed = seed + u64::from(number("SLUICE_SEED", 0)) * 1000;
-    let bytes: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
-    let config = ProptestConfig {
-        cases,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        max_shrink_time: 240_000,
-        ..ProptestConfig::default()
-    };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-    let total = RefCell::new(Reach::default());
-    // For whoever looks for one fault among several: count their kinds, then shrink those with some words in common.
-    let (survey, only) = (env::var_os("SLUICE_SURVEY").is_some(), env::var("SLUICE_ONLY").ok());
-    let judge = |events: &[Event], reach: &mut Reach| match (play(&plane, events, reach), &only) {
-        (Err(wrong), Some(only)) if !wrong.contains(only) => Ok(()),
-        (verdict, _) => verdict,
-    };
-    let result = runner.run(&any_history(EVENTS), |events| {
-        let mut reach = Reach::default();
-        let mut verdict = judge(&events, &mut reach);
-        if survey && let Err(wrong) = std::mem::replace(&mut verdict, Ok(())) {
-            reach.hit(&format!("FAILED: {}", kind(&wrong)));
-        }
-        reach.close();
-        total.borrow_mut().add(&reach);
-        verdict.map_err(TestCaseError::fail)
-    });
-    let failed = result.err().map(|error| match error {
-        TestError::Fail(why, events) => {
-            let (events, why) =
-                shortest(events, why.to_string(), |events| judge(events, &mut Reach::default()));
-            format!("{why}\nthe shortest history:\n{}", Story(&events))
-        }
-        TestError::Abort(why) => why.to_string(),
-    });
-    (total.into_inner(), failed)
+/// Random histories. A seed makes them the same ones each time.
+struct Histories(TestRunner);
+
+impl Histories {
+    fn new(seed: u64) -> Self {
+        let bytes: Vec<u8> = seed.to_le_bytes().into_iter().cycle().take(32).collect();
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        Histories(TestRunner::new_with_rng(ProptestConfig::default(), rng))
+    }
+
+    fn next(&mut self) -> Vec<Event> {
+        any_history(EVENTS).new_tree(&mut self.0).expect("nothing is left out").current()
+    }
 }
 
-/// Leaves out one event or edit after the other as long as the history fails in the same way.
-fn shortest(
-    mut events: Vec<Event>,
-    mut why: String,
-    judge: impl Fn(&[Event]) -> history::Verdict,
-) -> (Vec<Event>, String) {
-    let mut index = 0;
-    while index < events.len() {
-        let mut fewer = events.clone();
-        fewer.remove(index);
-        match judge(&fewer) {
-            // What went before may be left out now, too.
-            Err(wrong) if kind(&wrong) == kind(&why) => (events, why, index) = (fewer, wrong, 0),
-            _ => index += 1,
+/// Runs random histories; `SLUICE_SEED` asks for others. Returns what they reached, and the shortest one that fails.
+fn explore(seed: u64, cases: u32, plane: impl Fn() -> Plane) -> (Reach, Option<String>) {
+    let mut histories = Histories::new(seed + u64::from(number("SLUICE_SEED", 0)) * 1000);
+    // For whoever looks for one fault among several: all kinds of them, or those with some words in common.
+    let (survey, only) = (env::var_os("SLUICE_SURVEY").is_some(), env::var("SLUICE_ONLY").ok());
+    let mut total = Reach::default();
+    for _ in 0..cases {
+        let (events, mut reach) = (histories.next(), Reach::default());
+        let verdict = play(&plane, &events, &mut reach);
+        let wrong = verdict.err().filter(|wrong| only.as_ref().is_none_or(|only| wrong.contains(only)));
+        let failed = wrong.as_ref().map(|wrong| format!("FAILED: {}", kind(wrong)));
+        let is_news = failed.as_ref().is_some_and(|failed| !total.has(failed));
+        failed.iter().for_each(|failed| reach.hit(failed));
+        reach.close();
+        total.add(&reach);
+        let Some(wrong) = wrong.filter(|_| is_news) else { continue };
+        let fails = |events: &[Event]| {
+            let verdict = play(&plane, events, &mut Reach::default());
+            verdict.err().filter(|other| kind(other) == kind(&wrong))
+        };
+        let events = shrink::shortest(events, &fails);
+        let why = fails(&events).unwrap_or(wrong);
+        let story = format!("{why}\nthe shortest history:\n{}", Story(&events));
+        match survey {
+            true => eprintln!("{story}"),
+            false => return (total, Some(story)),
         }
     }
-    (events, why)
+    (total, None)
 }
 
 /// What a failure has in common with others of its kind: its words without names and numbers.
@@ -140,11 +157,24 @@ fn kind(wrong: &str) -> String {
 }
 
 fn play(plane: impl Fn() -> Plane, events: &[Event], reach: &mut Reach) -> history::Verdict {
+    at_a_standstill(async { history::run(plane(), events, reach).await })
+}
+
+/// All that happens in a history on the fake kernel.
+fn log(events: &[Event]) -> Vec<String> {
+    at_a_standstill(async {
+        let plane = Plane::fake();
+        plane.keep_log();
+        let verdict = history::run(plane.clone(), events, &mut Reach::default()).await;
+        plane.note(|| format!("ends with {verdict:?}"));
+        plane.take_log()
+    })
+}
+
+/// Runs something while the clock only moves when nothing is left to do.
+fn at_a_standstill<T>(work: impl Future<Output = T>) -> T {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
-    let local = LocalSet::new();
-    let verdict = local.block_on(&runtime, async { history::run(plane(), events, reach).await });
-    drop(local);
-    verdict
+    LocalSet::new().block_on(&runtime, work)
 }
 
 fn report(done: Vec<(Reach, Option<String>)>) {
@@ -153,4 +183,6 @@ fn report(done: Vec<(Reach, Option<String>)>) {
     eprintln!("{all}");
     let failed: Vec<_> = done.into_iter().filter_map(|(_, failed)| failed).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+    let rare = all.rare();
+    assert!(rare.is_empty(), "histories hardly reach what they are for: {rare:#?}");
 }

@@ -1,21 +1,20 @@
 //! What a daemon has to know, in a few lines: which backends may take traffic, and whose a packet is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_api::{Admin as Wanted, Health as Observed, Status};
 use sluice_core::health::Admin;
 use sluice_core::model::{
-    Address, Backend, BackendKey, Config, HealthCheck, Initial, Listener, OnDeny, OnEmpty, Protocol,
-    Scheduler, Service, ServiceName, Services,
+    Backend, BackendKey, Config, HealthCheck, Initial, OnEmpty, Scheduler, Service, ServiceName, Services,
 };
 use sluice_core::pool::{self, RAMP_STEPS, Standing};
 use sluice_netlink::conntrack::Flow;
-use sluice_nft::trace::Entry;
 use tokio::time::Instant;
 
 use crate::event::Verb;
+use crate::former::{former, watched};
 use crate::hosts::Found;
 
 pub struct Model {
@@ -38,6 +37,10 @@ struct State {
     admin: Admin,
     weight: Option<u16>,
     back: Option<Instant>,
+    /// Whether it is not known when it came back, but that it was no later, or it gets its share in another time than then.
+    guessed: bool,
+    /// How long it takes to get its whole share.
+    whole: Option<Duration>,
 }
 
 impl State {
@@ -49,13 +52,11 @@ impl State {
     /// It did or did not take new flows before; one that does so again gets its share in steps.
     fn turn(&mut self, took: bool, now: Instant) {
         if took != self.takes() {
-            self.back = self.takes().then_some(now);
+            self.back = self.whole.and(self.takes().then_some(now));
+            self.guessed = false;
         }
     }
 }
-
-/// A listener that may take a flow.
-pub type Taker<'a> = (&'a ServiceName, &'a Service, &'a Listener);
 
 impl Model {
     pub fn new(config: Config) -> Self {
@@ -99,13 +100,24 @@ impl Model {
                 let found = former(&old.services, &self.config.services, name, service, backend, false);
                 let said = found.as_ref().and_then(|found| before.get(found));
                 let (admin, weight) = said.map_or((Admin::Enabled, None), |said| (said.admin, said.weight));
-                let mut state =
-                    State { backend: backend.clone(), check, up, known, against, admin, weight, back: None };
+                let mut state = State {
+                    backend: backend.clone(),
+                    check,
+                    up,
+                    known,
+                    against,
+                    admin,
+                    weight,
+                    back: None,
+                    guessed: false,
+                    whole: service.slow_start,
+                };
                 let was_enabled =
                     |key: &BackendKey| old.services.get(&key.service).is_some_and(|it| it.enabled);
                 let was_there = found.as_ref().is_some_and(was_enabled);
                 if let Some(said) = said.filter(|_| was_there && service.enabled) {
-                    state.back = said.back;
+                    state.back = state.whole.and(said.back);
+                    state.guessed = said.guessed || said.whole != state.whole;
                     state.turn(said.takes(), now);
                 }
                 if said.is_none_or(|said| said.up != up) {
@@ -139,7 +151,19 @@ impl Model {
                 let (admin, weight) =
                     was(false).map_or((Admin::Enabled, None), |was| (was.admin, was.weight));
                 let backend = backend.clone();
-                let state = State { backend, check, up, known, against: 0, admin, weight, back: None };
+                let whole = service.slow_start;
+                let state = State {
+                    backend,
+                    check,
+                    up,
+                    known,
+                    against: 0,
+                    admin,
+                    weight,
+                    back: None,
+                    guessed: false,
+                    whole,
+                };
                 let key = BackendKey { service: name.clone(), backend: state.backend.name.clone() };
                 if was(false).is_none_or(|was| was.up != up) {
                     self.touched.insert(key.clone());
@@ -162,6 +186,10 @@ impl Model {
             (state.up, state.known) = match backend.health {
                 Observed::Healthy => (true, true),
                 Observed::Unhealthy => (false, true),
+                // One that serves goes on although it starts down.
+                Observed::Unknown if backend.admin == Wanted::Enabled && state.check.is_some() => {
+                    (backend.eligible, false)
+                }
                 Observed::Unknown => (initial, false),
             };
             // Results in a row that speak against that.
@@ -176,7 +204,7 @@ impl Model {
             };
             state.weight = said.and_then(|said| said.weight);
             // It may have begun to get more of its share just now.
-            state.back = state.takes().then(Instant::now);
+            (state.back, state.guessed) = (state.takes().then(Instant::now), true);
             self.touched.insert(key.clone());
         }
     }
@@ -234,12 +262,18 @@ impl Model {
 
     /// Whether shares depend on the moment: they follow flows, or backends that are back get more with time.
     pub fn moves(&self, now: Instant) -> bool {
-        let ramps = |key: &BackendKey, service: &Service| self.ramp(key, service, now) < RAMP_STEPS;
         self.services().iter().any(|(name, service)| {
             service.enabled
                 && (service.scheduler == Scheduler::LeastConnections
-                    || service.backends.iter().any(|backend| ramps(&key(name, backend), service)))
+                    || service.backends.iter().any(|backend| self.is_ramping(name, backend, now)))
         })
+    }
+
+    /// Whether a backend does not have its whole share yet, because it came back.
+    pub fn is_ramping(&self, name: &ServiceName, backend: &Backend, now: Instant) -> bool {
+        self.services()
+            .get(name)
+            .is_some_and(|service| self.ramp(&key(name, backend), service, now) < RAMP_STEPS)
     }
 
     fn ramp(&self, key: &BackendKey, service: &Service, now: Instant) -> u8 {
@@ -262,11 +296,11 @@ impl Model {
     }
 
     /// Services as they have to serve, for a fresh rendering.
-    pub fn effective(&self, flows: &[Flow], local: &[IpAddr], now: Instant) -> Services {
+    pub fn effective(&self, flows: &[Flow], now: Instant) -> Services {
         let effective = self.services().iter().map(|(name, service)| {
             let standing = |backend: &Backend| {
                 let key = key(name, backend);
-                self.standing(&key, service, self.is_full(name, backend, flows, local), now)
+                self.standing(&key, service, self.is_full(name, backend, flows), now)
             };
             (name.clone(), pool::in_force(service, standing))
         });
@@ -274,36 +308,65 @@ impl Model {
     }
 
     /// Whether a backend has as many flows as it may.
-    fn is_full(&self, name: &ServiceName, backend: &Backend, flows: &[Flow], local: &[IpAddr]) -> bool {
-        let Some(limit) = backend.max_connections else { return false };
+    pub fn is_full(&self, name: &ServiceName, backend: &Backend, flows: &[Flow]) -> bool {
+        let limit = backend.max_connections;
+        limit.is_some_and(|limit| self.active(name, backend, flows) >= limit as usize)
+    }
+
+    /// Live flows of a backend, those included that may be of it as well as of another one.
+    pub fn active(&self, name: &ServiceName, backend: &Backend, flows: &[Flow]) -> usize {
         let is_here = |flow: &&Flow| {
             flow.is_translated()
                 && flow.is_active()
-                && self.takers(flow.protocol, flow.to, None, local).iter().any(|(taker, _, listener)| {
+                && flow.backend.ip() == backend.address
+                && self.perhaps(flow.protocol, flow.to).iter().any(|(taker, _, listener)| {
                     *taker == name
-                        && flow.backend
-                            == SocketAddr::new(
-                                backend.address,
-                                backend.port.translate(listener.ports, flow.to.port()),
-                            )
+                        && flow.backend.port() == backend.port.translate(listener.ports, flow.to.port())
                 })
         };
-        flows.iter().filter(is_here).count() >= limit as usize
+        flows.iter().filter(is_here).count()
     }
 
-    /// Backends that new flows of a service go to, by name; none: it is empty.
+    /// Backends that new flows of a service go to, with their weights; none: it is empty.
     pub fn pool<'a>(
         &self,
         name: &ServiceName,
         service: &'a Service,
         flows: &[Flow],
-        local: &[IpAddr],
         now: Instant,
+    ) -> Vec<(&'a Backend, u32)> {
+        self.pool_by(name, service, flows, |key| self.ramp(key, service, now))
+    }
+
+    /// The least and the largest weights that they may have, where steps that were due at one of these times may have been
+    /// taken or not.
+    pub fn bounds<'a>(
+        &self,
+        name: &ServiceName,
+        service: &'a Service,
+        flows: &[Flow],
+        [from, to]: [Instant; 2],
+    ) -> [Vec<(&'a Backend, u32)>; 2] {
+        let guessed = |key: &BackendKey| {
+            let is_guessed = self.backends.get(key).is_some_and(|state| state.guessed);
+            is_guessed && self.ramp(key, service, from) < RAMP_STEPS
+        };
+        let low = |key: &BackendKey| if guessed(key) { 1 } else { self.ramp(key, service, from) };
+        let high = |key: &BackendKey| if guessed(key) { RAMP_STEPS } else { self.ramp(key, service, to) };
+        [self.pool_by(name, service, flows, low), self.pool_by(name, service, flows, high)]
+    }
+
+    fn pool_by<'a>(
+        &self,
+        name: &ServiceName,
+        service: &'a Service,
+        flows: &[Flow],
+        ramp: impl Fn(&BackendKey) -> u8,
     ) -> Vec<(&'a Backend, u32)> {
         let weight = |backend: &Backend| {
             let key = key(name, backend);
             let said = self.backends.get(&key).and_then(|state| state.weight);
-            u32::from(said.unwrap_or(backend.weight)) * u32::from(self.ramp(&key, service, now))
+            u32::from(said.unwrap_or(backend.weight)) * u32::from(ramp(&key))
         };
         let some = |backup: bool, whatever_health: bool| -> Vec<_> {
             let can = |backend: &&Backend| {
@@ -312,7 +375,7 @@ impl Model {
                     && self.admin(&key) == Admin::Enabled
                     && (whatever_health || self.is_up(&key))
                     && weight(backend) > 0
-                    && !self.is_full(name, backend, flows, local)
+                    && !self.is_full(name, backend, flows)
             };
             service.backends.iter().filter(can).map(|backend| (backend, weight(backend))).collect()
         };
@@ -325,126 +388,6 @@ impl Model {
         }
         pool
     }
-
-    /// Listeners that may take a packet or flow, by precedence: the last one takes what those on an interface before it
-    /// do not. `entry` is how it came, if that is known.
-    pub fn takers(
-        &self,
-        protocol: Protocol,
-        to: SocketAddr,
-        entry: Option<&Entry>,
-        local: &[IpAddr],
-    ) -> Vec<Taker<'_>> {
-        let mut all: Vec<(_, Taker<'_>)> = vec![];
-        for (name, service) in self.services().iter().filter(|(_, service)| service.enabled) {
-            for listener in &service.listeners {
-                let is_there = match listener.address {
-                    Address::Exact(address) => address == to.ip(),
-                    Address::Any => service.interface.is_some() || local.contains(&to.ip()),
-                };
-                let arrives = match (&service.interface, entry) {
-                    (None, _) | (_, None) => true,
-                    (Some(interface), Some(Entry::Arriving(name))) => interface.as_str() == name,
-                    (Some(_), Some(Entry::Local)) => false,
-                };
-                let ports = listener.ports;
-                let fits = (ports.first..=ports.last).contains(&to.port());
-                if listener.protocol == protocol && is_there && arrives && fits {
-                    all.push((rank(service, listener), (name, service, listener)));
-                }
-            }
-        }
-        all.sort_by_key(|(rank, _)| *rank);
-        let last = all.iter().position(|(_, (_, service, _))| service.interface.is_none() || entry.is_some());
-        all.truncate(last.map_or(all.len(), |last| last + 1));
-        all.into_iter().map(|(_, taker)| taker).collect()
-    }
-
-    /// Whether a service resets an established connection because of its client.
-    pub fn resets_refused(&self, (_, service, _): Taker<'_>, flow: &Flow) -> bool {
-        service.on_deny == OnDeny::Reset && refuses(service, flow.client.ip())
-    }
-
-    /// Whether a flow may stay where it is, as one that a listener takes.
-    pub fn keeps(&self, (name, service, listener): Taker<'_>, flow: &Flow) -> bool {
-        let is_denied = refuses(service, flow.client.ip());
-        let stays = |backend: &&Backend| {
-            let (key, port) = (key(name, backend), backend.port.translate(listener.ports, flow.to.port()));
-            let serves = self.is_up(&key) || service.on_empty == OnEmpty::UseAll;
-            SocketAddr::new(backend.address, port) == flow.backend
-                && serves
-                && self.admin(&key) != Admin::Disabled
-        };
-        flow.is_translated() && !is_denied && service.backends.iter().any(|backend| stays(&backend))
-    }
-}
-
-/// Whether a service lets no new flows of a client in.
-pub fn refuses(service: &Service, client: IpAddr) -> bool {
-    service.guard.as_ref().is_some_and(|guard| {
-        let within = |nets: &[ipnet::IpNet]| nets.iter().any(|net| net.contains(&client));
-        within(&guard.deny) || !guard.allow.is_empty() && !within(&guard.allow)
-    })
-}
-
-/// Exact beats interface beats wildcard beats range; then fewer ports, then an address.
-fn rank(service: &Service, listener: &Listener) -> (u8, u8, bool) {
-    let ports = match listener.ports.as_single() {
-        Some(_) => 0,
-        None => 1 + u8::from(listener.ports.count() > 60_000),
-    };
-    let any = listener.address == Address::Any;
-    let class = match (&service.interface, ports, any) {
-        (Some(_), ..) => 1,
-        (None, 0, false) => 0,
-        (None, 0, true) => 2,
-        (None, ..) => 3,
-    };
-    (class, ports, any)
-}
-
-/// The check of a backend and the port it asks, if it is probed.
-fn watched(service: &Service, backend: &Backend) -> Option<(Arc<HealthCheck>, u16)> {
-    let check = service.health.clone().filter(|_| service.enabled)?;
-    Some((check, service.probe_port(backend).unwrap_or(0)))
-}
-
-/// What a backend was called before: its health goes by address and port, what an operator said goes by name. A service
-/// whose name is new may be one that is gone and listened where it does.
-fn former(
-    old: &Services,
-    new: &Services,
-    name: &ServiceName,
-    service: &Service,
-    backend: &Backend,
-    by_address: bool,
-) -> Option<BackendKey> {
-    let is_gone = |before: &ServiceName| !new.contains_key(before);
-    let before: Vec<_> = match old.get_key_value(name) {
-        Some(there) => vec![there],
-        None => {
-            let listened =
-                |listener| move |(_, it): &(&ServiceName, &Service)| it.listeners.contains(listener);
-            let gone = || old.iter().filter(|(before, _)| is_gone(before));
-            service.listeners.iter().flat_map(|listener| gone().filter(listened(listener))).collect()
-        }
-    };
-    let is_renamed = !old.contains_key(name);
-    before.into_iter().find_map(|(before, there)| {
-        let port = backend.port_behind(&service.listeners);
-        let same_port = |it: &Backend| port.is_some() && it.port_behind(&there.listeners) == port;
-        let same_place =
-            |it: &&Backend| it.address == backend.address && (it.port == backend.port || same_port(it));
-        let same_name = |it: &&Backend| it.name == backend.name;
-        let same_host = |it: &&Backend| same_name(it) && it.address == backend.address;
-        let mut all = there.backends.iter();
-        let found = match by_address {
-            true if is_renamed => all.find(same_place),
-            true => all.find(same_place).or_else(|| there.backends.iter().find(same_host)),
-            false => all.find(same_name).or_else(|| there.backends.iter().find(same_place)),
-        };
-        found.map(|found| key(before, found))
-    })
 }
 
 pub fn key(service: &ServiceName, backend: &Backend) -> BackendKey {

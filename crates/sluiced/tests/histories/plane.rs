@@ -37,9 +37,14 @@ struct Inner {
     reads_to_fail: usize,
     /// What the kernel held after each commit since the record was taken.
     record: Vec<Option<Table>>,
+    /// Steps of each batch that was carried out since they were taken.
+    batches: Vec<Vec<String>>,
     /// Commits tried so far.
     tried: usize,
     last_whole_read: Instant,
+    began: Instant,
+    /// All that happened, if somebody wants to compare it.
+    log: Option<Vec<String>>,
 }
 
 /// What happens at a commit.
@@ -67,8 +72,11 @@ impl Plane {
             faults: vec![],
             reads_to_fail: 0,
             record: vec![],
+            batches: vec![],
             tried: 0,
             last_whole_read: Instant::now(),
+            began: Instant::now(),
+            log: None,
         })))
     }
 
@@ -89,6 +97,29 @@ impl Plane {
     /// What the kernel held after each commit since this was last asked.
     pub fn take_record(&self) -> Vec<Option<Table>> {
         std::mem::take(&mut self.0.borrow_mut().record)
+    }
+
+    /// Steps of each batch that was carried out since this was last asked.
+    pub fn take_batches(&self) -> Vec<Vec<String>> {
+        std::mem::take(&mut self.0.borrow_mut().batches)
+    }
+
+    /// Notes what happens from now on.
+    pub fn keep_log(&self) {
+        self.0.borrow_mut().log = Some(vec![]);
+    }
+
+    /// What happened since then, each with its time.
+    pub fn take_log(&self) -> Vec<String> {
+        self.0.borrow_mut().log.take().unwrap_or_default()
+    }
+
+    /// Notes something, if anybody wants to know.
+    pub fn note(&self, what: impl FnOnce() -> String) {
+        if self.0.borrow().log.is_some() {
+            let line = format!("{:?} {}", self.0.borrow().began.elapsed(), what());
+            self.0.borrow_mut().log.get_or_insert_default().push(line);
+        }
     }
 
     /// Makes the `nth` commit from now fail, 0 being the next, before it was carried out or after.
@@ -139,6 +170,7 @@ impl Plane {
     }
 
     fn read_fault(&self, whole: bool) -> Result<(), ReadError> {
+        self.note(|| format!("reads, {} in vain", self.0.borrow().reads_to_fail));
         let mut inner = self.0.borrow_mut();
         if whole {
             inner.last_whole_read = Instant::now();
@@ -217,6 +249,8 @@ impl Dataplane for Plane {
             return self.0.borrow_mut().kernel.plane().commit(steps, planned_from);
         }
         let fault = self.fault();
+        let lines: Vec<String> = steps.iter().map(Step::to_string).collect();
+        self.note(|| format!("commits {lines:#?}, {fault:?}"));
         let refused = |errno| Err(CommitError { operation: "commit a batch".to_owned(), errno });
         match fault {
             Some(Fault::Kills(false)) => resume_unwind(Box::new(Killed)),
@@ -227,6 +261,7 @@ impl Dataplane for Plane {
         let mut inner = self.0.borrow_mut();
         let table = inner.kernel.table();
         inner.record.push(table);
+        inner.batches.push(lines);
         drop(inner);
         match fault {
             Some(Fault::Kills(_)) => resume_unwind(Box::new(Killed)),

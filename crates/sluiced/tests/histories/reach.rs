@@ -5,6 +5,130 @@ use std::fmt;
 
 use crate::event::{Edit, Event};
 
+/// Fewer histories need not reach anything.
+const MANY: usize = 1000;
+
+/// Each thing of [`DEMANDED`] happens in one of so many histories at least.
+const RARE: usize = 200;
+
+/// What histories have to reach.
+const DEMANDED: [&str; 114] = [
+    "daemon killed at a commit, or refused a start by a fault",
+    "event: BadFile",
+    "event: Flows",
+    "event: ForwardingOff",
+    "event: Load",
+    "event: Networks",
+    "event: Pass",
+    "event: ReadsFail",
+    "event: commit fails after Busy",
+    "event: commit fails after FullTable",
+    "event: commit fails after NoBuffers",
+    "event: commit fails after NoMemory",
+    "event: commit fails after NotPermitted",
+    "event: commit fails after Restart",
+    "event: commit fails before Busy",
+    "event: commit fails before FullTable",
+    "event: commit fails before NoBuffers",
+    "event: commit fails before NoMemory",
+    "event: commit fails before NotPermitted",
+    "event: commit fails before Restart",
+    "event: foreign AddRule",
+    "event: foreign DeleteChainRules",
+    "event: foreign DeleteElement",
+    "event: foreign DeleteTable",
+    "event: foreign FlushChain",
+    "event: foreign RepointElement",
+    "event: host Flaps",
+    "event: host Hangs",
+    "event: host Refuses",
+    "event: host Well",
+    "event: operator Disable",
+    "event: operator Drain",
+    "event: operator Enable",
+    "event: operator FileWeight",
+    "event: operator Weight",
+    "event: reload Add",
+    "event: reload AddBackend",
+    "event: reload Affinity",
+    "event: reload Allow",
+    "event: reload BackendAddress",
+    "event: reload BackendName",
+    "event: reload BackendPort",
+    "event: reload Backup",
+    "event: reload Check",
+    "event: reload Deny",
+    "event: reload Enabled",
+    "event: reload Fill",
+    "event: reload Include",
+    "event: reload Interface",
+    "event: reload Keep",
+    "event: reload Limit",
+    "event: reload Listen",
+    "event: reload Move",
+    "event: reload OnEmpty",
+    "event: reload Quorum",
+    "event: reload Refresh",
+    "event: reload Remove",
+    "event: reload RemoveBackend",
+    "event: reload Rename",
+    "event: reload Resets",
+    "event: reload Scheduler",
+    "event: reload SlowStart",
+    "event: reload Source",
+    "event: reload StartsDown",
+    "event: reload Swap",
+    "event: reload SwapBackends",
+    "event: reload Weight",
+    "event: reload Whole",
+    "event: restart HandOver",
+    "event: restart Kill",
+    "event: restart KillAtCommit",
+    "event: restart Stop",
+    "event: state directory Full",
+    "event: state directory Gone",
+    "event: state directory Well",
+    "explain: dropped by the guard",
+    "explain: goes to the pool",
+    "explain: no backend",
+    "figures: as status",
+    "figures: as the kernel",
+    "flows: deleted",
+    "flows: had to go",
+    "flows: reset",
+    "foreign edit made",
+    "forwarding was off",
+    "forwarding was switched on again",
+    "load changed",
+    "oracles: all was quiet",
+    "oracles: something was under way",
+    "packets: dropped, no backend",
+    "packets: met something else after an event",
+    "packets: met the pool",
+    "packets: nobody could take them between batches",
+    "packets: refused by the guard",
+    "packets: rejected, no backend",
+    "packets: translated between batches",
+    "plan: nothing to do",
+    "plan: says what a reload does",
+    "quiet refresh",
+    "reload failed by a fault",
+    "reload refused for the file",
+    "shares: a step of a ramp is due",
+    "shares: least-connections by weight alone",
+    "shares: least-connections gives more to who lacks some",
+    "shares: of a ramp",
+    "status: backups serve",
+    "status: eligible without a share, for a reason",
+    "status: empty pool",
+    "status: full",
+    "status: unhealthy backend",
+    "stopped, table kept",
+    "stopped, table removed",
+    "table: serves otherwise than the file says",
+    "table: shares depend on the moment",
+];
+
 /// Counts of one history, or of many.
 #[derive(Clone, Debug, Default)]
 pub struct Reach {
@@ -18,6 +142,11 @@ impl Reach {
     /// Something was reached.
     pub fn hit(&mut self, what: &str) {
         self.count(what.to_owned());
+    }
+
+    /// Whether something was reached.
+    pub fn has(&self, what: &str) -> bool {
+        self.counts.contains_key(what)
     }
 
     /// An event takes place.
@@ -41,9 +170,21 @@ impl Reach {
                 let when = if *after { "after" } else { "before" };
                 self.count(format!("event: commit fails {when} {failure:?}"));
             }
+            Event::StateDir(disk) => self.count(format!("event: state directory {disk:?}")),
             Event::Host(_, answers) => self.count(format!("event: host {answers:?}")),
             _ => self.count(format!("event: {name}")),
         }
+    }
+
+    /// What too few histories reached.
+    pub fn rare(&self) -> Vec<String> {
+        if self.histories < MANY {
+            return vec![];
+        }
+        let least = self.histories / RARE;
+        let count = |what: &str| self.counts.get(what).map_or(0, |(_, histories)| *histories);
+        let rare = DEMANDED.iter().map(|what| (what, count(what))).filter(|(_, count)| *count < least);
+        rare.map(|(what, count)| format!("{what}: in {count} histories, not {least}")).collect()
     }
 
     /// A history is over.

@@ -1,18 +1,19 @@
 //! Shortest histories of faults that there were. Each broke the daemon, or a model of it.
 
-use crate::event::Answers::{Flaps, Hangs, Refuses, Well};
+use crate::event::Answers::{self, Flaps, Hangs, Refuses};
 use crate::event::Client::{Local, Outside};
+use crate::event::Disk::{Gone, Well};
 use crate::event::Edit::{Add, Fill, Of, Remove, Rename};
 use crate::event::End::{HandOver, Kill, KillAtCommit, Stop};
 use crate::event::Event::{
-    BadFile, CommitFails, Flows, Foreign, ForwardingOff, Host, Networks, Operator, Pass, Reload, Restart,
-    StateDir,
+    BadFile, CommitFails, Flows, Foreign, ForwardingOff, Host, Load, Networks, Operator, Pass, Reload,
+    Restart, StateDir,
 };
 use crate::event::Failure::NoMemory;
 use crate::event::Foreign::AddRule;
 use crate::event::Key::{
-    BackendAddress, BackendName, Check, Deny, Enabled, Listen, Resets, ResetsDenied, SlowStart, Source,
-    StartsDown, SwapBackends,
+    Allow, BackendAddress, BackendName, Check, Deny, Enabled, Listen, Resets, ResetsDenied, SlowStart,
+    Source, StartsDown, SwapBackends,
 };
 use crate::event::Verb::{Drain, Enable, Weight};
 use crate::story;
@@ -56,7 +57,7 @@ fn service_whose_backend_is_down_when_it_is_disabled_and_enabled_serves() {
     story(&[
         Host(0, Hangs),
         Reload(vec![Of(0, Enabled(false))]),
-        Host(0, Well),
+        Host(0, Answers::Well),
         Reload(vec![Of(0, Enabled(true))]),
     ]);
 }
@@ -170,15 +171,15 @@ fn forwarding_that_is_switched_off_when_a_backend_flaps_is_repaired() {
 
 #[test]
 fn state_directory_that_cannot_be_used_when_the_daemon_starts_does_not_matter() {
-    story(&[StateDir(false), Restart(Kill, vec![]), Operator(0, 0, Drain)]);
+    story(&[StateDir(Gone), Restart(Kill, vec![]), Operator(0, 0, Drain)]);
 }
 
 #[test]
 fn state_that_could_not_be_saved_when_it_can_be_again_is_saved() {
     story(&[
-        StateDir(false),
+        StateDir(Gone),
         Operator(0, 0, Drain),
-        StateDir(true),
+        StateDir(Well),
         Pass(70),
         Restart(Kill, vec![]),
         Restart(HandOver, vec![]),
@@ -187,7 +188,7 @@ fn state_that_could_not_be_saved_when_it_can_be_again_is_saved() {
 
 #[test]
 fn override_that_could_not_be_saved_when_the_daemon_stops_is_saved_then() {
-    story(&[StateDir(false), Operator(0, 0, Weight(2)), StateDir(true), Restart(Stop, vec![])]);
+    story(&[StateDir(Gone), Operator(0, 0, Weight(2)), StateDir(Well), Restart(Stop, vec![])]);
 }
 
 #[test]
@@ -203,7 +204,18 @@ fn backend_that_is_renamed_while_no_daemon_runs_stays_drained_and_down() {
         Operator(0, 1, Weight(2)),
         Restart(Kill, vec![Of(0, BackendName(0, 1)), Of(0, BackendName(1, 2))]),
         Restart(Stop, vec![Rename(0, 1)]),
-        Host(0, Well),
+        Host(0, Answers::Well),
         Operator(0, 0, Enable),
+    ]);
+}
+
+#[test]
+fn udp_senders_of_a_backend_that_is_down_when_the_daemon_is_killed_end() {
+    story(&[
+        Reload(vec![Add(1, 8)]),
+        Host(2, Hangs),
+        Load(0, 5, 5),
+        Reload(vec![Of(3, Check(3))]),
+        Restart(Kill, vec![Of(0, Allow(4))]),
     ]);
 }

@@ -15,7 +15,7 @@ use crate::status::collector::{Look, Stopping, blocking};
 
 /// How figures are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Format {
+pub enum Format {
     /// Prometheus' text format, 0.0.4.
     Prometheus,
     /// OpenMetrics 1.0.0.
@@ -47,10 +47,15 @@ impl Look {
     pub(crate) async fn metrics(self: &Arc<Self>, format: Format) -> Result<Bytes, Stopping> {
         let look = self.clone();
         blocking(move || {
-            let write = || write(&look, format).expect("a string takes all").into();
+            let write = || look.figures(format).into();
             look.written(format).get_or_init(write).clone()
         })
         .await
+    }
+
+    /// The same, put together by the caller.
+    pub fn figures(self: &Arc<Self>, format: Format) -> String {
+        write(self, format).expect("a string takes all")
     }
 }
 

@@ -7,13 +7,14 @@ use sluice_core::model::{Backend, InForce};
 use sluice_nft::trace::Host;
 use tokio::time::Instant;
 
-use crate::history::{History, Verdict, packets};
+use crate::history::{History, Verdict};
+use crate::packets::packets;
 
 pub fn says_the_same(history: &mut History<'_>, now: Instant) -> Verdict {
     let Some(table) = history.machine.plane.table() else { return Ok(()) };
     let local = History::local();
     let flows: Vec<_> = history.machine.conntrack.flows().iter().map(|known| known.flow).collect();
-    let services = history.model.effective(&flows, &local, now);
+    let services = history.model.effective(&flows, now);
     let host = Host { local: local.into(), ..Host::default() };
     for packet in packets() {
         let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.entry), &local);
@@ -27,7 +28,7 @@ pub fn says_the_same(history: &mut History<'_>, now: Instant) -> Verdict {
             ));
         }
         let Some(&(name, service, listener)) = taker else { continue };
-        let pool = history.model.pool(name, service, &flows, &local, now);
+        let pool = history.model.pool(name, service, &flows, now);
 
         let port = packet.destination.port();
         let place = |(backend, _): &(&Backend, u32)| {

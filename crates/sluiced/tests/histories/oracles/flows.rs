@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sluice_core::model::{Backend, OnDown};
+use sluice_netlink::conntrack::Flow;
 use sluice_nft::trace::Entry;
 
 use crate::conntrack::Tracked;
 use crate::history::{History, Verdict};
-use crate::model::{Model, Taker, key};
+use crate::model::{Model, key};
+use crate::whose::Taker;
 
 pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
     let (deleted, reset) = history.machine.conntrack.take_ended();
@@ -17,7 +19,8 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
             return Err(format!("an established connection was deleted: {ended:?}"));
         }
         history.reach.hit("flows: deleted");
-        if stays(&history.model, ended) && !was_touched(&history.model, ended) && stayed(history, ended) {
+        let is_same_file = history.before == *history.model.services();
+        if is_same_file && stays(&history.model, ended) && !was_touched(&history.model, ended) {
             return Err(format!("a flow was deleted that may stay: {ended:?}"));
         }
     }
@@ -30,11 +33,21 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
             history.reach.hit("flows: reset because the client is refused");
         }
     }
+    if history.machine.take_dropped() {
+        let flows = history.machine.conntrack.flows().into_iter().map(|known| known.flow);
+        let overlooked: Vec<_> =
+            flows.filter(|flow| !is_led(&history.model, flow)).map(|flow| flow.id).collect();
+        if !overlooked.is_empty() {
+            history.reach.hit("flows: not looked at before a daemon ended");
+        }
+        history.overlooked.extend(overlooked);
+    }
     if !quiet {
         return Ok(());
     }
     let goes = |history: &History<'_>| {
         let goes = |known: &Tracked| match known.is_unfinished() {
+            _ if history.overlooked.contains(&known.flow.id) => false,
             true => must_go(&history.model, known),
             false => must_be_reset(&history.model, known),
         };
@@ -55,15 +68,34 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
 pub fn nobody_takes_any(history: &mut History<'_>) -> Verdict {
     history.machine.conntrack.take_ended();
     let left = history.machine.conntrack.flows().into_iter();
-    match left.into_iter().find(|known| known.is_unfinished() && known.flow.is_translated()) {
+    let is_known = |known: &Tracked| !history.overlooked.contains(&known.flow.id);
+    let mut left = left.filter(is_known);
+    match left.find(|known| known.is_unfinished() && known.flow.is_translated()) {
         None => Ok(()),
         Some(flow) => Err(format!("a flow is still translated after the stop: {flow:?}")),
     }
 }
 
+/// Listeners that may have taken a flow. What this host sends arrives at no interface; of others that is not known.
+fn takers<'a>(model: &'a Model, flow: &Flow) -> Vec<Taker<'a>> {
+    let local = History::local();
+    let entry = local.contains(&flow.client.ip()).then_some(&Entry::Local);
+    model.takers(flow.protocol, flow.to, entry, &local)
+}
+
+/// Whether a service leads flows like this one where it goes, whatever becomes of them there.
+fn is_led(model: &Model, flow: &Flow) -> bool {
+    takers(model, flow).iter().any(|(_, service, listener)| {
+        let place =
+            |backend: &Backend| (backend.address, backend.port.translate(listener.ports, flow.to.port()));
+        let at = (flow.backend.ip(), flow.backend.port());
+        service.backends.iter().any(|backend| place(backend) == at)
+    })
+}
+
 /// Whether nobody who may take a flow keeps it.
 fn must_go(model: &Model, Tracked { flow, .. }: &Tracked) -> bool {
-    let takers = model.takers(flow.protocol, flow.to, None, &History::local());
+    let takers = takers(model, flow);
     match takers.last() {
         None => flow.is_translated(),
         // It may never have met a service on an interface.
@@ -76,17 +108,9 @@ fn stays(model: &Model, known: &Tracked) -> bool {
     !must_go(model, known)
 }
 
-/// Whether it could stay before the last event, too, as far as the file tells.
-fn stayed(history: &History<'_>, Tracked { flow, .. }: &Tracked) -> bool {
-    history.before == *history.model.services() || {
-        let _ = flow;
-        false
-    }
-}
-
 /// Whether a backend that it may go to turned meanwhile.
 fn was_touched(model: &Model, Tracked { flow, .. }: &Tracked) -> bool {
-    let takers = model.takers(flow.protocol, flow.to, None, &History::local());
+    let takers = takers(model, flow);
     takers.iter().any(|(name, service, _)| {
         service.backends.iter().any(|backend| model.touched.contains(&key(name, backend)))
     })
@@ -110,11 +134,12 @@ fn must_be_reset(model: &Model, Tracked { flow, entry }: &Tracked) -> bool {
 /// Whether a service that takes it resets connections, and refuses its client, or its backend is down or was.
 fn may_be_reset(model: &Model, known: &Tracked) -> bool {
     let flow = &known.flow;
-    let takers = model.takers(flow.protocol, flow.to, None, &History::local());
+    let takers = takers(model, flow);
     takers.iter().any(|taker @ (name, service, _)| {
         let is_down = |backend: &Backend| {
             let key = key(name, backend);
-            backend.address == flow.backend.ip() && (!model.is_up(&key) || model.touched.contains(&key))
+            let is_unhealthy = model.is_known(&key) && !model.is_up(&key);
+            backend.address == flow.backend.ip() && (is_unhealthy || model.touched.contains(&key))
         };
         model.resets_refused(*taker, flow)
             || service.on_down == OnDown::Reset && service.backends.iter().any(is_down)

@@ -2,9 +2,11 @@
 
 mod due;
 mod explained;
+mod figures;
 mod flows;
 mod packets;
-mod planned;
+pub mod planned;
+mod shares;
 mod status;
 mod table;
 
@@ -24,6 +26,7 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
         history.reach.hit("oracles: all was quiet");
         table::is_fresh(history, Instant::now())?;
         status::is_true(history, status)?;
+        shares::are_right(history, status)?;
         packets::go_to_the_pool(history)?;
         explained::says_the_same(history, Instant::now())?;
         planned::has_nothing_to_do(history).await?;
@@ -31,7 +34,10 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
         history.reach.hit("oracles: something was under way");
     }
     flows::are_right(history, quiet).await?;
-    history.table = history.machine.plane.table();
+    if quiet {
+        figures::say_the_same(history).await?;
+    }
+    history.is_quiet = quiet;
     history.model.touched.clear();
     Ok(())
 }

@@ -1,45 +1,77 @@
 //! First packets of flows go to who takes them, after each commit and when all is quiet.
 
 use std::collections::BTreeSet;
+use std::mem::discriminant;
 use std::net::SocketAddr;
 
 use sluice_core::model::{Backend, OnEmpty, Services};
+use sluice_nft::Table;
 use sluice_nft::trace::{Outcome, Packet};
 use tokio::time::Instant;
 
-use crate::history::{History, Verdict, packets};
-use crate::model::{Taker, key, refuses};
+use crate::history::{History, Verdict};
+use crate::model::key;
+use crate::packets::packets;
+use crate::whose::{Taker, refuses};
 
-/// A packet that meets a backend before and after an event meets one of those between any two commits of it, too.
+/// Between any two batches, a packet meets what it met before an event or what it meets after it.
 pub fn were_translated(history: &mut History<'_>) -> Verdict {
     let record = history.machine.plane.take_record();
-    let (Some(last), Some(first)) = (record.last().cloned(), history.table.clone()) else { return Ok(()) };
+    let Some(last) = record.last().cloned() else { return Ok(()) };
+    // What is committed while the oracles look belongs to the next event.
+    let first = std::mem::replace(&mut history.table, last.clone());
     for packet in packets() {
-        let [before, after] =
-            [Some(first.clone()), last.clone()].map(|t| history.machine.trace(t.as_ref(), &packet));
-        let (Outcome::Translated { .. }, Outcome::Translated { .. }) = (before, after) else { continue };
         let known = places(&history.before, &packet);
         let allowed: BTreeSet<_> =
             known.into_iter().chain(places(history.model.services(), &packet)).collect();
-        // One that is new may wait for its first probe, and one may have been down for a moment.
+        let mut met = |table: &Option<Table>| match history.machine.trace(table.as_ref(), &packet) {
+            // A backend of the balancer itself that listens where the client connects.
+            Outcome::Untranslated { masqueraded } if allowed.contains(&packet.destination) => {
+                Outcome::Translated { to: packet.destination, masqueraded }
+            }
+            other => other,
+        };
+        let [before, after] = [&first, &last].map(&mut met);
+        let between: Vec<_> = record.iter().map(met).collect();
+        // One that is new may wait for its first probe, and one may have been down or up for a moment.
         let local = History::local();
         let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.entry), &local);
         let turned = |(name, service, _): &Taker<'_>| {
-            service.backends.iter().any(|backend| history.model.touched.contains(&key(name, backend)))
+            // One that is full may have been so until flows were counted.
+            let turns = |backend: &Backend| {
+                backend.max_connections.is_some() || history.model.touched.contains(&key(name, backend))
+            };
+            service.backends.iter().any(turns)
         };
-        let may_be_empty = takers.iter().any(turned);
-        for table in &record {
-            match history.machine.trace(table.as_ref(), &packet) {
-                Outcome::Translated { to, .. } if allowed.contains(&to) => {
-                    history.reach.hit("packets: translated between commits");
+        let has_turned = takers.iter().any(turned);
+        for outcome in between {
+            let is_known =
+                [before, after].map(|known| discriminant(&known)).contains(&discriminant(&outcome));
+            let hit = match outcome {
+                _ if outcome == before || outcome == after => continue,
+                Outcome::Translated { to, .. } if (is_known || has_turned) && allowed.contains(&to) => {
+                    "packets: translated between batches"
                 }
-                Outcome::Reset | Outcome::Unreachable | Outcome::Dropped if may_be_empty => {
-                    history.reach.hit("packets: nobody could take them between commits");
+                // A listener behind one that comes at the same time and has no backend may be there first.
+                Outcome::Translated { to, .. }
+                    if matches!(before, Outcome::Untranslated { .. }) && allowed.contains(&to) =>
+                {
+                    "packets: met a service behind that which takes them"
+                }
+                Outcome::Untranslated { .. } if is_known => "packets: not translated yet, or no longer",
+                Outcome::Reset | Outcome::Unreachable | Outcome::Dropped if is_known || has_turned => {
+                    "packets: nobody could take them between batches"
                 }
                 other => {
-                    return Err(format!("between commits {packet:?} met {other:?}, not one of {allowed:?}"));
+                    return Err(format!(
+                        "between batches {packet:?} met {other:?}, before {before:?}, after {after:?}, not one of {allowed:?}"
+                    ));
                 }
-            }
+            };
+            history.reach.hit(hit);
+        }
+        if discriminant(&before) != discriminant(&after) {
+            history.reach.hit("packets: met something else after an event");
         }
     }
     Ok(())
@@ -76,7 +108,7 @@ pub fn go_to_the_pool(history: &mut History<'_>) -> Verdict {
             }
         };
         let refused = refuses(service, packet.source.ip());
-        let pool = history.model.pool(name, service, &flows, &local, now);
+        let pool = history.model.pool(name, service, &flows, now);
         let port = packet.destination.port();
         let places: Vec<_> = pool
             .iter()

@@ -2,13 +2,13 @@
 
 use sluice_api::{Admin as Wanted, Health, Status};
 use sluice_core::health::Admin;
-use sluice_core::model::{BackendKey, BackendName, Scheduler, ServiceName};
+use sluice_core::model::{BackendKey, BackendName, ServiceName};
 use tokio::time::Instant;
 
 use crate::history::{History, Verdict};
 
 pub fn is_true(history: &mut History<'_>, status: &Status) -> Verdict {
-    let (now, local) = (Instant::now(), History::local());
+    let now = Instant::now();
     let flows: Vec<_> = history.machine.conntrack.flows().iter().map(|known| known.flow).collect();
     let model = &history.model;
     let shown: Vec<_> = status.services.iter().map(|service| service.name.as_str()).collect();
@@ -20,7 +20,7 @@ pub fn is_true(history: &mut History<'_>, status: &Status) -> Verdict {
     for service in &status.services {
         let name = ServiceName::new(&service.name).expect("a name");
         let file = &model.services()[&name];
-        let pool = model.pool(&name, file, &flows, &local, now);
+        let pool = model.pool(&name, file, &flows, now);
         let whole: u32 = pool.iter().map(|(_, weight)| weight).sum();
         for backend in &service.backends {
             let key = BackendKey {
@@ -47,15 +47,19 @@ pub fn is_true(history: &mut History<'_>, status: &Status) -> Verdict {
             if file.enabled && backend.eligible != (is_up && admin == Wanted::Enabled) {
                 return wrong("eligible is not healthy and enabled");
             }
-            if !file.enabled || model.moves(now) {
+            let known = file.backends.iter().find(|known| known.name == key.backend).expect("it is shown");
+            let active = model.active(&name, known, &flows);
+            if backend.active != Some(active as u64) {
+                return wrong(&format!("it has {active} live connections"));
+            }
+            if !file.enabled {
                 continue;
             }
-            let weight = pool.iter().find(|(b, _)| b.name == key.backend).map_or(0, |(_, weight)| *weight);
-            let share = if whole == 0 { 0.0 } else { f64::from(weight) / f64::from(whole) };
-            let fuzzy = matches!(file.scheduler, Scheduler::Maglev(..)) || whole > 256;
-            let allowed = if fuzzy { 0.15 } else { 0.001 };
-            if (share > 0.0) != (backend.share > 0.0) || (share - backend.share).abs() > allowed {
-                return wrong(&format!("its share should be {share}"));
+            if backend.full != model.is_full(&name, known, &flows) {
+                return wrong("full is not as many live connections as it may have");
+            }
+            if backend.full {
+                hits.push("status: full");
             }
             if backend.eligible && backend.share == 0.0 {
                 hits.push("status: eligible without a share, for a reason");

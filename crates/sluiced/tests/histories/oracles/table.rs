@@ -16,7 +16,7 @@ pub fn is_fresh(history: &mut History<'_>, now: Instant) -> Verdict {
         return Ok(());
     }
     let flows: Vec<_> = history.machine.conntrack.flows().iter().map(|known| known.flow).collect();
-    let services = history.model.effective(&flows, &History::local(), now);
+    let services = history.model.effective(&flows, now);
     let networks = history.machine.known_networks();
     let table = history.machine.plane.table();
     let fresh = render(InForce::from(&services).on(&networks), table.as_ref()).table;

@@ -1,0 +1,112 @@
+//! How daemons of a history end, and how the next ones start.
+
+use std::time::Duration;
+
+use sluice_core::model::Config;
+use sluiced::daemon::request::Request;
+use tokio::time::Instant;
+
+use crate::event::{Answers, Disk, Edit, End};
+use crate::history::{History, RETRY, Verdict, load};
+use crate::machine;
+use crate::oracles;
+
+impl History<'_> {
+    /// Starts another daemon where one was killed at a commit, or could not start because of a fault.
+    pub async fn revive(&mut self) -> Verdict {
+        // Each fault prevents one start at most.
+        for _ in 0..20 {
+            if self.machine.runs() {
+                return Ok(());
+            }
+            let was_faulty = self.machine.plane.is_faulty();
+            let fate = self.machine.fate().await.unwrap_or_default();
+            self.machine.kill().await;
+            self.reach.hit("daemon killed at a commit, or refused a start by a fault");
+            self.learn();
+            self.start(self.model.config.clone(), true);
+            self.machine.settle().await;
+            if !self.machine.runs() && !was_faulty {
+                return Err(format!(
+                    "the daemon does not start: {:?}, before {fate}",
+                    self.machine.fate().await
+                ));
+            }
+        }
+        Err("the daemon does not come back".into())
+    }
+
+    pub fn start(&mut self, config: Config, unsure: bool) {
+        if self.model.restart(config) && !unsure {
+            self.reach.hit("what was saved of a backend moved to its new name");
+        }
+        // What could not be saved is saved by a retry, or by the refresh.
+        let saved = self.model.config.refresh.unwrap_or(RETRY) + RETRY;
+        let is_back = self.state_since.is_some_and(|since| Instant::now() - since < saved);
+        self.unsure |= unsure || !self.machine.has_state_dir() || self.forgetful && is_back;
+        self.started = Instant::now();
+        self.forwarding_off = None;
+        self.machine.start();
+    }
+
+    pub async fn restart(&mut self, end: End, edits: &[Edit]) -> Verdict {
+        let keeps = self.file.keep;
+        match end {
+            End::KillAtCommit(nth, after) => {
+                self.machine.plane.kill_at_commit(nth, after);
+                return Ok(());
+            }
+            End::Kill => self.machine.kill().await,
+            End::Stop | End::HandOver => {
+                let request = if end == End::Stop { Request::Stop } else { Request::HandOver };
+                let was_faulty = self.machine.plane.is_faulty();
+                let stopped = self.machine.end(request).await;
+                if end == End::HandOver || keeps {
+                    self.machine.drop_sweeps();
+                }
+                if end == End::Stop && was_faulty {
+                    // The table is gone, or it is not, for want of a commit.
+                    self.machine.plane.take_record();
+                    self.table = self.machine.plane.table();
+                } else if end == End::Stop {
+                    stopped.map_err(|error| format!("stop: {error}"))?;
+                    self.learn();
+                    oracles::stopped(self, keeps).await?;
+                }
+            }
+        }
+        self.learn();
+        let before = self.file.clone();
+        edits.iter().for_each(|edit| self.file.edit(edit));
+        self.machine.configure(&self.file);
+        let config = load(&self.machine).unwrap_or_else(|_| {
+            self.file = before;
+            self.machine.configure(&self.file);
+            self.model.config.clone()
+        });
+        self.start(config, self.machine.plane.is_faulty());
+        Ok(())
+    }
+
+    /// Nothing fails any more; what is due happens, and then nothing more.
+    pub async fn finish(&mut self) -> Verdict {
+        self.machine.plane.heal();
+        self.machine.state_dir(Disk::Well);
+        self.state_since.get_or_insert(Instant::now());
+        (0..6).for_each(|host| self.machine.hosts.set(machine::host(host), Answers::Well));
+        self.before = self.model.services().clone();
+        self.machine.pass(RETRY).await;
+        self.observe().await?;
+        if self.model.moves(Instant::now()) {
+            return Ok(());
+        }
+        let tried = self.machine.plane.tried();
+        let refresh = self.model.config.refresh.unwrap_or(RETRY);
+        self.machine.pass(refresh + Duration::from_secs(6)).await;
+        self.reach.hit("quiet refresh");
+        match self.machine.plane.tried() - tried {
+            0 => Ok(()),
+            commits => Err(format!("a refresh with nothing to do made {commits} commits")),
+        }
+    }
+}
