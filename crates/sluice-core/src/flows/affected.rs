@@ -52,11 +52,18 @@ impl Affected {
     }
 
     /// At the start of a daemon, before which clients may have sent to our listeners, and which may have found the
-    /// table of an earlier one.
+    /// table of an earlier one. That may have been killed after it took a backend from the table, or refused clients, and
+    /// before it looked at their flows.
     pub fn at_start<'a>(services: impl Into<InForce<'a>>, found: Found) -> Self {
         let mut affected = Affected { is_news: true, ..Affected::default() };
         let listeners = entries(services.into());
-        affected.soon.looks.extend(listeners.iter().map(|entry| look(entry, Target::Untranslated)));
+        for entry in &listeners {
+            let selects = clients(entry).is_some();
+            let ends = |backend: &&Backend| selects || treatment(entry.service, backend) != Verdict::Keep;
+            let ending = entry.members().filter(ends).map(|backend| look(entry, to(entry, backend)));
+            affected.soon.looks.insert(look(entry, Target::Untranslated));
+            affected.soon.looks.extend(ending);
+        }
         affected.later.found = (!found.is_empty()).then(|| found.into());
         affected
     }
