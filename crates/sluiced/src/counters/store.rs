@@ -11,11 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName, Services};
 use sluice_core::origin::Flow;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::counters::totals::Totals;
