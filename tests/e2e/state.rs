@@ -226,8 +226,8 @@ fn lock_of_root_from_an_older_version_keeps_no_daemon_from_starting() {
 fn daemon_on_a_full_disk_starts_serves_and_says_that_it_will_not_remember() {
     let lab = Lab::new();
     configure(&lab);
-    let full = "mount -t tmpfs -o size=16k none $lab/state
-                dd if=/dev/zero of=$lab/state/fill bs=4k count=4 2> /dev/null";
+    let full = "mount -t tmpfs -o size=64k none $lab/state
+                dd if=/dev/zero of=$lab/state/fill bs=4k count=16 2> /dev/null";
     let daemon = Daemon::start_program(&lab, &sluiced_on(&lab, full), &[]);
     assert_serves_and_says(&lab, "No space left on device");
     // Somebody makes room: the next thing that is said is remembered, and what was not written is.

@@ -58,6 +58,7 @@ impl<D: Dataplane> Daemon<D> {
         self.standings.ramp_if_turned(service, &key, took);
         let followed = self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
         // Before it is answered, but after the kernel has it: a slow disk delays no drain.
+        self.memory.retry_now();
         let not_remembered = self.remember().err();
         followed.map_err(|problems| {
             let lost = not_remembered.as_ref().map(|why| format!("; a restart will not know of it: {why}"));

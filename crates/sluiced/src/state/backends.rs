@@ -108,6 +108,12 @@ impl Memory {
         (Memory { files, services: saved, boot: boot.to_owned(), written }, found, services)
     }
 
+    /// Has the next [`Memory::save`] try again whatever failed, however short a time ago: the answer to a command says whether
+    /// it is saved now.
+    pub(crate) fn retry_now(&mut self) {
+        self.services.retry_now();
+    }
+
     /// Replaces what is remembered of the backends of these services in one step, if it is something else.
     ///
     /// # Errors

@@ -133,6 +133,11 @@ impl SavedServices {
         Ok(id)
     }
 
+    /// Has the next [`SavedServices::save`] try again.
+    pub(crate) fn retry_now(&mut self) {
+        self.failed = None;
+    }
+
     /// Notes that the file need not hold anything else than it does.
     pub(crate) fn settled(&self) {
         self.files.settled(FILE);
