@@ -18,7 +18,7 @@ fn lab() -> Lab {
 #[ignore = "takes a kernel with VRFs"]
 fn services_in_a_vrf_serve_clients_and_backends() {
     let lab = lab();
-    let _daemon = lab.start(
+    let daemon = lab.start(
         "services:
            web: {listen: ['203.0.113.10:80', '203.0.113.10:53/udp'], backends: ['10.0.2.11:8080', '10.0.2.12:8080']}
            web6: {listen: '[2001:db8::10]:80', backends: ['[fd00:2::11]:8080', '[fd00:2::12]:8080']}
@@ -41,4 +41,7 @@ fn services_in_a_vrf_serve_clients_and_backends() {
         assert_eq!(seen(&lab.client), "10.0.1.2", "{vip}");
         assert_eq!(seen(&lab.backends[1]), "10.0.2.1", "{vip} from beside the backend");
     }
+    assert!(daemon.stop().success());
+    // With the namespace gone the kernel would try to take interfaces of the VRF down and up, and warn.
+    lab.balancer.ip("link set eth0 down\nlink set eth1 down\nlink del blue");
 }
