@@ -13,7 +13,7 @@ use crate::yaml_path::Findings;
 
 /// Reports each listener of an enabled service that gets no packets because of another one.
 ///
-/// If packets match several listeners, the most specific one gets them, so that is no conflict. Conflicts are equal
+/// Listeners that overlap are no conflict, because the most specific one gets the packets. Conflicts are equal
 /// listeners, overlapping ranges, and an exact listener with an interface if there is one without, which has
 /// precedence.
 pub(super) fn check(findings: &Findings, drafts: &[Draft]) {

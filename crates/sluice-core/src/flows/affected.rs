@@ -137,7 +137,7 @@ fn to(entry: &Entry<'_>, backend: &Backend) -> Target {
     Target::Backend { address: backend.address, ports: entry.backend_ports(backend) }
 }
 
-/// Who is let in, and what becomes of the connections of others.
+/// The clients that a service accepts, and what happens to the connections of refused clients.
 fn clients<'a>(entry: &Entry<'a>) -> Option<(&'a [IpNet], &'a [IpNet], OnDeny)> {
     let guard = entry.service.guard.as_ref().filter(|guard| guard.selects_clients())?;
     Some((&guard.allow, &guard.deny, entry.service.on_deny))

@@ -174,7 +174,7 @@ mod tests {
         serve(
             |follow| {
                 counted.push(follow);
-                // Who asks meanwhile gets the next one; nobody asks after that.
+                // Questions that arrive during a count are answered by the next count; none arrives after the last handle.
                 late = late.take().or_else(|| Some(counts.take()?.ask(false)));
                 match counted.len() {
                     1 => Ok(Census::default()),
