@@ -3,7 +3,7 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use common::{Services, With, listener, service, services};
@@ -18,6 +18,7 @@ fn looks(scope: &Scope) -> BTreeSet<String> {
     let target = |target: Target| match target {
         Target::Backend { address, ports } => format!("to {address}:{ports}"),
         Target::Untranslated => "untranslated".to_owned(),
+        Target::Translated => "translated".to_owned(),
     };
     scope.looks.iter().map(|look| format!("{} {}", look.listener, target(look.target))).collect()
 }
@@ -34,6 +35,7 @@ fn set<const N: usize>(texts: [&str; N]) -> BTreeSet<String> {
 
 const LISTEN: &str = "203.0.113.10:53/udp";
 const UNTRANSLATED: &str = "203.0.113.10:53/udp untranslated";
+const TRANSLATED: &str = "203.0.113.10:53/udp translated";
 const TO_FIRST: &str = "203.0.113.10:53/udp to 10.0.2.11:53";
 const TO_SECOND: &str = "203.0.113.10:53/udp to 10.0.2.12:54";
 
@@ -118,13 +120,19 @@ fn listener_that_comes_goes_or_moves_concerns_all_its_flows() {
     let both = set([TO_FIRST, TO_SECOND]);
     let off = Service { enabled: false, ..dns() };
     for (before, after, later) in [
-        (Services::new(), one(dns()), set([])),
+        // Somebody else may have translated flows before.
+        (Services::new(), one(dns()), set([TRANSLATED])),
         (one(dns()), Services::new(), both.clone()),
         (one(dns()), one(off), both.clone()),
         (one(dns()), one(dns().interface("eth0")), both.clone()),
         (one(dns().interface("eth0")), one(dns().interface("eth1")), both.clone()),
+        (one(dns().interface("eth0")), one(dns()), set([TRANSLATED, TO_FIRST, TO_SECOND])),
         // Another service takes over.
-        (one(dns()), services([("other", service(&[LISTEN], &["10.0.2.19"]))]), both),
+        (
+            one(dns()),
+            services([("other", service(&[LISTEN], &["10.0.2.19"]))]),
+            set([TRANSLATED, TO_FIRST, TO_SECOND]),
+        ),
     ] {
         let concerned = concerns(&before, &after);
         assert_eq!(concerned, (set([UNTRANSLATED]), later, true), "{before:?}\n{after:?}");
@@ -151,16 +159,18 @@ fn listener_that_comes_concerns_flows_that_it_takes_from_wider_ones() {
     let [exact, any, range, six] = narrow.map(|listen| service(&[listen], &["10.0.2.99", "[fd00::99]"]));
     // What comes in by an interface was of the listener there, except where the new one is exact.
     let of_exact = ["53/udp to 10.0.2.5:50-79", "53/udp to 10.0.2.6:1", "53/udp to 10.0.2.7:50-79"];
-    assert_eq!(later("new", exact.clone()), of_exact.map(|to| format!("203.0.113.10:{to}")).into());
+    let with =
+        |looks: &[String], all: &str| looks.iter().cloned().chain([format!("{all} translated")]).collect();
+    let of_exact = of_exact.map(|to| format!("203.0.113.10:{to}"));
+    assert_eq!(later("new", exact.clone()), with(&of_exact, LISTEN));
     // One port comes before several, whatever the address.
     let of_any = ["10.0.2.1:50-79", "10.0.2.5:50-79", "fd00::4:50-79"];
-    assert_eq!(later("new", any), of_any.map(|to| format!("*:60/udp to {to}")).into());
-    assert_eq!(later("new", range), set(["203.0.113.10:70-79/udp to 10.0.2.5:50-79"]));
-    assert_eq!(later("new", six), set(["[2001:db8::10]:53/udp to fd00::4:50-79"]));
-    assert_eq!(
-        later("new", exact.interface("eth1")),
-        of_exact[..2].iter().map(|to| format!("203.0.113.10:{to}")).collect()
-    );
+    assert_eq!(later("new", any), with(&of_any.map(|to| format!("*:60/udp to {to}")), "*:60/udp"));
+    let of_range = ["203.0.113.10:70-79/udp to 10.0.2.5:50-79".to_owned()];
+    assert_eq!(later("new", range), with(&of_range, "203.0.113.10:70-79/udp"));
+    let of_six = ["[2001:db8::10]:53/udp to fd00::4:50-79".to_owned()];
+    assert_eq!(later("new", six), with(&of_six, "[2001:db8::10]:53/udp"));
+    assert_eq!(later("new", exact.interface("eth1")), of_exact[..2].iter().cloned().collect());
 }
 
 fn flow(protocol: Protocol, to: &str, backend: &str) -> Flow {
@@ -178,12 +188,15 @@ fn look_is_at_flows_of_its_listener_to_its_target_only() {
         Look { listener: listener(listen), ip: Ip::of(address.parse().unwrap()), target }
     };
     let untranslated = |listen| Look { listener: listener(listen), ip: Ip::V4, target: Target::Untranslated };
+    let translated = |listen| Look { target: Target::Translated, ..untranslated(listen) };
     let looks = [
         to("203.0.113.10:53/udp", "10.0.2.11", "53"),
         to("203.0.113.10:60-69/udp", "10.0.2.12", "160-169"),
         to("*:80", "fd00::11", "80"),
         untranslated("203.0.113.10:53/udp"),
         untranslated("*:90-99/udp"),
+        translated("203.0.113.10:75/udp"),
+        translated("*:80-89/udp"),
     ];
     let scope = Scope { looks: looks.into(), found: None };
     let wanted = scope.wanted();
@@ -205,13 +218,21 @@ fn look_is_at_flows_of_its_listener_to_its_target_only() {
         (Protocol::Udp, "198.51.100.1:91", "10.0.2.11:53", false),
         (Protocol::Udp, "[2001:db8::1]:91", "[2001:db8::1]:91", false),
         (Protocol::Udp, "198.51.100.1:89", "198.51.100.1:89", false),
+        (Protocol::Udp, "203.0.113.10:75", "10.0.9.9:1", true),
+        (Protocol::Udp, "203.0.113.10:75", "203.0.113.10:75", false),
+        (Protocol::Udp, "203.0.113.10:81", "10.0.9.9:1", true),
+        (Protocol::Udp, "203.0.113.10:81", "203.0.113.10:81", false),
+        // Not an address of this host.
+        (Protocol::Udp, "198.51.100.1:81", "10.0.9.9:1", false),
     ] {
-        assert_eq!(wanted.contains(&flow(protocol, to, backend)), expected, "{protocol} {to} {backend}");
+        let is_local = |address: IpAddr| address.to_string() == "203.0.113.10";
+        let found = wanted.contains(&flow(protocol, to, backend), is_local);
+        assert_eq!(found, expected, "{protocol} {to} {backend}");
     }
     // A listener on all addresses takes both IP versions, a look only one.
     let v4 = flow(Protocol::Tcp, "203.0.113.10:80", "10.0.2.11:80");
     let backend = "[fd00::11]:80".parse().unwrap();
-    assert!(!wanted.contains(&Flow { backend, ..v4 }));
+    assert!(!wanted.contains(&Flow { backend, ..v4 }, |_| true));
 }
 
 #[test]
@@ -223,8 +244,10 @@ fn affected_flows_of_two_changes_are_those_of_either() {
 
     let start = Affected::at_start(&with_dns, Found::of(&table));
     assert_eq!(looks(&start.soon), set([UNTRANSLATED]));
-    assert!(start.is_news && !start.later.is_empty() && start.later.looks.is_empty());
-    assert!(Affected::at_start(&with_dns, Found::default()).later.is_empty());
+    assert_eq!(looks(&start.later), set([TRANSLATED]));
+    assert!(start.is_news && start.later.found.is_some());
+    let on_eth0 = services([("dns", dns().interface("eth0"))]);
+    assert_eq!(looks(&Affected::at_start(&on_eth0, Found::default()).later), set([TO_FIRST, TO_SECOND]));
 
     let gone = Affected::by(&Transition::between(&with_dns, &empty));
     let come = Affected::by(&Transition::between(&empty, &services([("web", service(&["*:80"], &[]))])));
@@ -241,5 +264,6 @@ fn affected_flows_of_two_changes_are_those_of_either() {
         assert_eq!(all.later.found, start.later.found);
         assert!(!all.soon.is_empty() && !all.later.is_empty());
     }
-    assert!(start.later.wanted().contains(&translated) && !start.soon.wanted().contains(&translated));
+    let contains = |scope: &Scope| scope.wanted().contains(&translated, |_| false);
+    assert!(contains(&start.later) && !contains(&start.soon));
 }

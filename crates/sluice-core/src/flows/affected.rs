@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{Found, Look, Scope, Target, Verdict, treatment};
-use crate::model::{Backend, InForce, OnDeny};
+use crate::model::{Address, Backend, InForce, OnDeny};
 use crate::owners::Owners;
 use crate::render::entry::{Entry, entries};
 use crate::transition::Transition;
@@ -51,18 +51,19 @@ impl Affected {
         affected
     }
 
-    /// At the start of a daemon, before which clients may have sent to our listeners, and which may have found the
-    /// table of an earlier one. That may have been killed after it took a backend from the table, or refused clients, and
-    /// before it looked at their flows.
+    /// At the start of a daemon. Clients may have sent to our listeners before, and the table of an earlier daemon may have
+    /// been found. That one may have been killed between a commit and its look at the flows, when no table says any more
+    /// where they went: so all flows to a listener are looked at of which it is certain that they are ours.
     pub fn at_start<'a>(services: impl Into<InForce<'a>>, found: Found) -> Self {
         let mut affected = Affected { is_news: true, ..Affected::default() };
-        let listeners = entries(services.into());
-        for entry in &listeners {
-            let selects = clients(entry).is_some();
-            let ends = |backend: &&Backend| selects || treatment(entry.service, backend) != Verdict::Keep;
-            let ending = entry.members().filter(ends).map(|backend| look(entry, to(entry, backend)));
+        for entry in &entries(services.into()) {
             affected.soon.looks.insert(look(entry, Target::Untranslated));
-            affected.soon.looks.extend(ending);
+            affected.later.looks.extend(certain(entry));
+            // What is addressed to this host is not known for certain.
+            if entry.service.interface.is_some() || entry.listener.address == Address::Any {
+                let to_backends = entry.members().map(|backend| look(entry, to(entry, backend)));
+                affected.later.looks.extend(to_backends);
+            }
         }
         affected.later.found = (!found.is_empty()).then(|| found.into());
         affected
@@ -121,6 +122,7 @@ impl Affected {
             self.later.looks.extend(was.members().map(|backend| look(was, to(was, backend))));
         }
         if let Some(is) = is {
+            self.later.looks.extend(certain(is));
             // Those that it takes from others.
             for other in held().behind(is) {
                 self.later.looks.extend(other.members().map(|backend| look(is, to(other, backend))));
@@ -131,6 +133,11 @@ impl Affected {
 
 fn look(entry: &Entry<'_>, target: Target) -> Look {
     Look { listener: entry.listener, ip: entry.ip, target }
+}
+
+/// Flows of which it is certain that this listener takes them, wherever they go.
+fn certain(entry: &Entry<'_>) -> Option<Look> {
+    entry.service.interface.is_none().then(|| look(entry, Target::Translated))
 }
 
 fn to(entry: &Entry<'_>, backend: &Backend) -> Target {

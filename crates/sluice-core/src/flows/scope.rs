@@ -41,6 +41,8 @@ pub enum Target {
     },
     /// To where they were addressed: they began before anybody translated them.
     Untranslated,
+    /// Anywhere else, if they were addressed to this host where the listener takes all addresses.
+    Translated,
 }
 
 impl Scope {
@@ -87,23 +89,26 @@ pub struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Whether a flow is one of them.
-    pub fn contains(&self, flow: &Flow) -> bool {
+    /// Whether a flow is one of them. `is_local` tells addresses that this host is known to have.
+    pub fn contains(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> bool {
         let exact = self.exact.get(&(flow.protocol, flow.to));
         let others = [Some(flow.to.ip()), None].into_iter();
         let others = others.filter_map(|address| self.others.get(&(flow.protocol, address)));
-        exact.into_iter().chain(others).flatten().any(|look| look.fits(flow))
+        exact.into_iter().chain(others).flatten().any(|look| look.fits(flow, &is_local))
             || self.scope.found.as_ref().is_some_and(|found| found.translated(flow))
     }
 }
 
 impl Look {
     /// Whether a flow of its protocol and address is one of these.
-    fn fits(&self, flow: &Flow) -> bool {
+    fn fits(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> bool {
         Ip::of(flow.to.ip()) == self.ip
             && self.listener.ports.contains(flow.to.port())
             && match self.target {
                 Target::Untranslated => !flow.is_translated,
+                Target::Translated => {
+                    flow.is_translated && (self.listener.address != Address::Any || is_local(flow.to.ip()))
+                }
                 Target::Backend { address, ports } => {
                     flow.is_translated && flow.backend.ip() == address && ports.contains(flow.backend.port())
                 }

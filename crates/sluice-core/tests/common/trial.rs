@@ -120,8 +120,8 @@ impl Meeting {
     /// Whether it is translated, if that is all it may be; an empty pool will do.
     pub fn stays_translated(&self) -> bool {
         let Meeting { allowed, met, .. } = self;
-        let translated = allowed.iter().all(|outcome| outcome.starts_with("Translated"));
-        !translated || met.starts_with("Translated") || met == "Reset" || met == "Unreachable"
+        let passes = |outcome: &str| outcome.starts_with("Untranslated");
+        !passes(met) || allowed.iter().any(|outcome| passes(outcome))
     }
 }
 

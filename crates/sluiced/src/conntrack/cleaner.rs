@@ -277,11 +277,12 @@ fn try_sweep(
     for filter in filters(scope) {
         let found = table.each(&filter, &mut |flow| {
             let known = known(&flow);
-            if !wanted.contains(&known) || waiting.contains(&known) {
+            let is_local = |address| local.contains(&address);
+            if !wanted.contains(&known, is_local) || waiting.contains(&known, is_local) {
                 return;
             }
             let judge = judge.get_or_init(|| Judge::new(services));
-            match judge.verdict(&known, |address| local.contains(&address)) {
+            match judge.verdict(&known, is_local) {
                 Verdict::Keep => {}
                 Verdict::Forget => forgotten.push(flow),
                 Verdict::Reset => reset.push(flow),
