@@ -68,6 +68,12 @@ impl Conntrack {
         self.0.borrow().flows.clone()
     }
 
+    /// Two numbers that differ after any flow began or ended.
+    pub fn changes(&self) -> (u32, usize) {
+        let inner = self.0.borrow();
+        (inner.ids, inner.flows.len())
+    }
+
     /// What was deleted, and what was reset, since this was last asked.
     pub fn take_ended(&self) -> (Vec<Tracked>, Vec<Tracked>) {
         let mut inner = self.0.borrow_mut();

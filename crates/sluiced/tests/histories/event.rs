@@ -239,6 +239,7 @@ fn any_key() -> impl Strategy<Value = Key> {
         6 => few().prop_map(Key::Check),
         2 => any::<bool>().prop_map(Key::StartsDown),
         2 => any::<bool>().prop_map(Key::Resets),
+        3 => any::<bool>().prop_map(Key::ResetsDenied),
         2 => few().prop_map(Key::OnEmpty),
         2 => few().prop_map(Key::Quorum),
         5 => few().prop_map(Key::SlowStart),

@@ -17,6 +17,7 @@ use crate::conntrack::flow;
 use crate::event::{Client, Disk, Edit, Event, Verb};
 use crate::file::File;
 use crate::foreign;
+use crate::hosts::Found;
 use crate::machine::{self, Machine};
 use crate::model::{Model, key};
 use crate::oracles;
@@ -57,8 +58,8 @@ pub struct History<'a> {
     pub state_since: Option<Instant>,
     /// Whether the state directory was out of reach at some time: what a daemon changes then, the next does not know.
     pub forgetful: bool,
-    /// Flows to where no service leads any more, which a daemon did not look at before it ended: the next one finds nothing
-    /// in its table that says so.
+    /// Flows to where no service leads any more, which a daemon did not look at before it ended. Where nobody takes them for
+    /// certain, the next one cannot tell that they were ours: nothing in its table says so.
     pub overlooked: BTreeSet<u32>,
     /// What the daemon remembers of the last moments is not known.
     pub unsure: bool,
@@ -66,8 +67,6 @@ pub struct History<'a> {
     pub calm: Instant,
     /// Whether nothing was under way when the oracles last looked.
     pub is_quiet: bool,
-    /// Whether the kernel was as the daemon wanted it then.
-    was_synced: bool,
 }
 
 pub type Verdict = Result<(), String>;
@@ -108,7 +107,6 @@ impl<'a> History<'a> {
             unsure: false,
             calm: now,
             is_quiet: false,
-            was_synced: false,
         };
         history.observe().await?;
         Ok(history)
@@ -186,7 +184,6 @@ impl<'a> History<'a> {
         if !status.table.synced && !self.machine.plane.is_faulty() {
             return Err(format!("not in sync although nothing fails: {:?}", status.table.error));
         }
-        self.was_synced = status.table.synced;
         self.machine.note(&status);
         oracles::look(self, &status, settled).await
     }
@@ -204,9 +201,11 @@ impl<'a> History<'a> {
         Err("the daemon does not answer".into())
     }
 
-    /// Hands to the model what probes found.
-    pub fn learn(&mut self) {
-        self.machine.hosts.take_found().iter().for_each(|found| self.model.found(found));
+    /// Hands to the model what probes found; returns it.
+    pub fn learn(&mut self) -> Vec<Found> {
+        let found = self.machine.hosts.take_found();
+        found.iter().for_each(|found| self.model.found(found));
+        found
     }
 
     async fn reload(&mut self, edits: &[Edit]) -> Verdict {
@@ -229,7 +228,7 @@ impl<'a> History<'a> {
         if let Some(planned) = planned {
             oracles::planned::was_made(self, &planned)?;
         }
-        self.learn();
+        let mut meanwhile = self.learn();
         if reply.as_ref().is_some_and(|reply| !reply.ok) {
             let problems = reply.expect("it is there").problems;
             if !was_faulty {
@@ -238,7 +237,7 @@ impl<'a> History<'a> {
             // Whether the old or the new file is in force now depends on the fault; the next reload decides.
             self.machine.plane.heal();
             reply = self.machine.reload().await;
-            self.learn();
+            meanwhile.extend(self.learn());
             self.unsure = true;
             self.reach.hit("reload failed by a fault");
             if let Some(reply) = reply.as_ref().filter(|reply| !reply.ok) {
@@ -246,8 +245,9 @@ impl<'a> History<'a> {
             }
         }
         self.model.reload(config, Instant::now());
-        // It was killed before it could answer: the next one starts with the new file.
-        self.unsure |= reply.is_none();
+        // What was found during the reload may have been found of backends of the new file. And if the daemon was killed
+        // before it could answer, the next one started with the new file.
+        self.unsure |= reply.is_none() || meanwhile.iter().any(|found| self.model.is_news(found));
         Ok(())
     }
 
@@ -284,6 +284,8 @@ impl<'a> History<'a> {
             Verb::FileWeight => OverrideChange::Weight(None),
         };
         let [service, backend] = [key.service.to_string(), key.backend.to_string()];
+        // Something may have failed while the oracles looked.
+        let was_synced = self.machine.status().await.is_some_and(|status| status.table.synced);
         let was_faulty = self.machine.plane.is_faulty();
         let answer = self.machine.operator(OverrideRequest { service, backend, change }).await;
         self.learn();
@@ -291,7 +293,7 @@ impl<'a> History<'a> {
         self.unsure |= answer.is_none();
         match answer {
             // What could not be done before waits for a retry.
-            Some(Err(refused)) if !was_faulty && self.was_synced => {
+            Some(Err(refused)) if !was_faulty && was_synced => {
                 Err(format!("an operator was refused: {refused:?}"))
             }
             _ => Ok(()),

@@ -22,6 +22,8 @@ impl History<'_> {
             let was_faulty = self.machine.plane.is_faulty();
             let fate = self.machine.fate().await.unwrap_or_default();
             self.machine.kill().await;
+            let flows = self.machine.conntrack.flows().into_iter();
+            self.overlooked.extend(flows.map(|known| known.flow.id));
             self.reach.hit("daemon killed at a commit, or refused a start by a fault");
             self.learn();
             self.start(self.model.config.clone(), true);

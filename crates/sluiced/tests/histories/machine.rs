@@ -40,7 +40,8 @@ pub const FORWARD: &str = "net/ipv4/ip_forward";
 /// Time between two looks at whether all is quiet.
 const STEP: Duration = Duration::from_millis(100);
 
-/// As long as nothing was committed for so many steps, everything is quiet.
+/// When no commit was tried and no flow came or went for so many steps, everything is quiet: longer than from one count of
+/// flows to the next.
 const QUIET: u32 = 8;
 
 /// Steps after which it is not going to be quiet.
@@ -314,9 +315,10 @@ impl Machine {
     pub async fn settle(&mut self) -> bool {
         let mut quiet = 0;
         for _ in 0..RESTLESS {
-            let before = self.plane.tried();
+            let done = |machine: &Machine| (machine.plane.tried(), machine.conntrack.changes());
+            let before = done(self);
             self.pass(STEP).await;
-            quiet = if self.plane.tried() == before { quiet + 1 } else { 0 };
+            quiet = if done(self) == before { quiet + 1 } else { 0 };
             if quiet >= QUIET {
                 return true;
             }

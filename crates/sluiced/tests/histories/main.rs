@@ -95,6 +95,10 @@ fn story(events: &[Event]) {
     let _turn = turn();
     let mut reach = Reach::default();
     if let Err(wrong) = play(Plane::fake, events, &mut reach) {
+        // For whoever looks for the fault: all that happened.
+        if env::var_os("SLUICE_LOG").is_some() {
+            log(events).iter().for_each(|line| eprintln!("{line}"));
+        }
         panic!("{wrong}\n{}", Story(events));
     }
 }

@@ -44,6 +44,15 @@ struct State {
 }
 
 impl State {
+    /// Its check, if that is what found this.
+    fn asking(&self, found: &Found) -> Option<&HealthCheck> {
+        let (check, port) = self.check.as_ref()?;
+        let asks_this = check.probe == found.probe
+            && check.timeout == found.timeout
+            && (self.backend.address, *port) == (found.target.address, found.target.port);
+        asks_this.then_some(check)
+    }
+
     /// Whether it takes new flows when its pool serves.
     fn takes(&self) -> bool {
         self.up && self.admin == Admin::Enabled && self.weight.unwrap_or(self.backend.weight) > 0
@@ -212,25 +221,26 @@ impl Model {
     /// A probe found something.
     pub fn found(&mut self, found: &Found) {
         for (key, state) in &mut self.backends {
-            let Some((check, port)) = &state.check else { continue };
-            let asks_this = check.probe == found.probe
-                && check.timeout == found.timeout
-                && (state.backend.address, *port) == (found.target.address, found.target.port);
-            if !asks_this {
-                continue;
-            }
+            let Some(check) = state.asking(found) else { continue };
             if found.success == state.up {
                 (state.known, state.against) = (true, 0);
                 continue;
             }
+            let needed = if found.success { check.rise } else { check.fall };
             state.against += 1;
-            if state.against >= if found.success { check.rise } else { check.fall } {
+            if state.against >= needed {
                 let took = state.takes();
                 (state.up, state.known, state.against) = (found.success, true, 0);
                 self.touched.insert(key.clone());
                 state.turn(took, found.at);
             }
         }
+    }
+
+    /// Whether what a probe found is not known yet of some backend.
+    pub fn is_news(&self, found: &Found) -> bool {
+        let mut asking = self.backends.values().filter(|state| state.asking(found).is_some());
+        asking.any(|state| !state.known || state.up != found.success)
     }
 
     /// An operator overrides a backend.

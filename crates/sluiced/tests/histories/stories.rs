@@ -12,8 +12,8 @@ use crate::event::Event::{
 use crate::event::Failure::NoMemory;
 use crate::event::Foreign::AddRule;
 use crate::event::Key::{
-    Allow, BackendAddress, BackendName, Check, Deny, Enabled, Listen, Resets, ResetsDenied, SlowStart,
-    Source, StartsDown, SwapBackends,
+    Allow, BackendAddress, BackendName, BackendPort, Check, Deny, Enabled, Listen, Resets, ResetsDenied,
+    SlowStart, Source, StartsDown, SwapBackends,
 };
 use crate::event::Verb::{Drain, Enable, Weight};
 use crate::story;
@@ -217,5 +217,21 @@ fn udp_senders_of_a_backend_that_is_down_when_the_daemon_is_killed_end() {
         Load(0, 5, 5),
         Reload(vec![Of(3, Check(3))]),
         Restart(Kill, vec![Of(0, Allow(4))]),
+    ]);
+}
+
+#[test]
+fn flow_when_a_daemon_is_killed_before_it_looks_at_flows_is_looked_at_by_the_next() {
+    story(&[
+        Reload(vec![Of(1, Listen(vec![4, 5]))]),
+        Restart(KillAtCommit(1, true), vec![]),
+        Load(0, 5, 20),
+        Reload(vec![Of(3, BackendPort(3, 1))]),
+    ]);
+    story(&[
+        Reload(vec![Add(5, 2)]),
+        Flows(2, Outside(66)),
+        Restart(KillAtCommit(1, true), vec![Of(4, Listen(vec![8, 0, 2]))]),
+        Reload(vec![Of(3, BackendPort(3, 5))]),
     ]);
 }

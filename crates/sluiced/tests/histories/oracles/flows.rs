@@ -20,7 +20,10 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
         }
         history.reach.hit("flows: deleted");
         let is_same_file = history.before == *history.model.services();
-        if is_same_file && stays(&history.model, ended) && !was_touched(&history.model, ended) {
+        // A second look at flows that began before their service came may still have been due.
+        let is_untaken = !ended.flow.is_translated() && !takers(&history.model, &ended.flow).is_empty();
+        let may_go = is_untaken || was_touched(&history.model, ended);
+        if is_same_file && stays(&history.model, ended) && !may_go {
             return Err(format!("a flow was deleted that may stay: {ended:?}"));
         }
     }
@@ -47,7 +50,10 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
     }
     let goes = |history: &History<'_>| {
         let goes = |known: &Tracked| match known.is_unfinished() {
-            _ if history.overlooked.contains(&known.flow.id) => false,
+            // Whoever takes it for certain looks at it when it comes.
+            _ if !is_taken(&history.model, &known.flow) && history.overlooked.contains(&known.flow.id) => {
+                false
+            }
             true => must_go(&history.model, known),
             false => must_be_reset(&history.model, known),
         };
@@ -81,6 +87,11 @@ fn takers<'a>(model: &'a Model, flow: &Flow) -> Vec<Taker<'a>> {
     let local = History::local();
     let entry = local.contains(&flow.client.ip()).then_some(&Entry::Local);
     model.takers(flow.protocol, flow.to, entry, &local)
+}
+
+/// Whether a listener takes a flow whatever interface it came by.
+fn is_taken(model: &Model, flow: &Flow) -> bool {
+    takers(model, flow).last().is_some_and(|(_, service, _)| service.interface.is_none())
 }
 
 /// Whether a service leads flows like this one where it goes, whatever becomes of them there.

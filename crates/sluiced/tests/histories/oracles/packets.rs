@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::mem::discriminant;
 use std::net::SocketAddr;
 
-use sluice_core::model::{Backend, OnEmpty, Services};
+use sluice_core::model::{Backend, OnEmpty, ServiceName, Services};
 use sluice_nft::Table;
 use sluice_nft::trace::{Outcome, Packet};
 use tokio::time::Instant;
@@ -43,7 +43,10 @@ pub fn were_translated(history: &mut History<'_>) -> Verdict {
             };
             service.backends.iter().any(turns)
         };
-        let has_turned = takers.iter().any(turned);
+        // Nor need a guard and the pool behind it change in the same batch.
+        let [was_refused, is_refused] =
+            [&history.before, history.model.services()].map(|services| refused(services, &packet));
+        let has_turned = takers.iter().any(turned) || was_refused != is_refused;
         for outcome in between {
             let is_known =
                 [before, after].map(|known| discriminant(&known)).contains(&discriminant(&outcome));
@@ -77,15 +80,28 @@ pub fn were_translated(history: &mut History<'_>) -> Verdict {
     Ok(())
 }
 
+/// Services that refuse the client of a packet, of those that may take it.
+fn refused<'a>(services: &'a Services, packet: &Packet) -> BTreeSet<&'a ServiceName> {
+    let listening =
+        listening(services, packet).filter(|(_, service, _)| refuses(service, packet.source.ip()));
+    listening.map(|(name, ..)| name).collect()
+}
+
+fn listening<'a>(services: &'a Services, packet: &Packet) -> impl Iterator<Item = Taker<'a>> {
+    let (protocol, port) = (packet.protocol, packet.destination.port());
+    let listeners = services
+        .iter()
+        .flat_map(|(name, service)| service.listeners.iter().map(move |listener| (name, service, listener)));
+    listeners.filter(move |(_, _, listener)| {
+        let ports = listener.ports;
+        listener.protocol == protocol && (ports.first..=ports.last).contains(&port)
+    })
+}
+
 /// Where services of a file send a packet.
 fn places(services: &Services, packet: &Packet) -> BTreeSet<SocketAddr> {
     let to = packet.destination;
-    let listeners = services.values().flat_map(|s| s.listeners.iter().map(move |listener| (s, listener)));
-    let fits = listeners.filter(|(_, listener)| {
-        let ports = listener.ports;
-        listener.protocol == packet.protocol && (ports.first..=ports.last).contains(&to.port())
-    });
-    let places = fits.flat_map(|(service, listener)| {
+    let places = listening(services, packet).flat_map(|(_, service, listener)| {
         let place = |backend: &Backend| {
             SocketAddr::new(backend.address, backend.port.translate(listener.ports, to.port()))
         };
