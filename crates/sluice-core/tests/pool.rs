@@ -78,6 +78,19 @@ fn pools_of_two_ip_versions_are_two() {
 }
 
 #[test]
+fn clients_of_an_affine_service_leave_backends_that_are_down_or_disabled() {
+    let affine = Service { affinity: Some(60), ..web(&FOUR) };
+    let standings = [down(), admin(Admin::Disabled), admin(Admin::Drain), up()];
+    let left = |service: &Service| {
+        let of = |name: &str| FOUR.iter().position(|address| *address == name).unwrap();
+        let now = in_force(service, |backend| standings[of(backend.name.as_str())]);
+        now.left.iter().map(|name| of(name.as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&affine), [0, 1]);
+    assert!(left(&web(&FOUR)).is_empty(), "no client is remembered");
+}
+
+#[test]
 fn empty_pool_with_use_all_takes_whom_no_operator_keeps_out() {
     let mut web = web(&FOUR);
     web.on_empty = OnEmpty::UseAll;
