@@ -25,6 +25,7 @@ use sluiced::host::followers;
 use sluiced::host::namespace_lock::Claim;
 use sluiced::host::systemd::Notify;
 use sluiced::logging;
+use sluiced::state::saver;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info, warn};
 
@@ -76,6 +77,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         counter: Counts::start(),
         listing: Listing::start(),
         networks,
+        saving: Box::new(saver::on_a_thread),
         counters: Box::new(move |name, set| counters.read(name, set)),
     };
     raise_limits();

@@ -71,7 +71,7 @@ impl<D: Dataplane> Daemon<D> {
         let all = [
             again(&self.trouble, Due::Round(Trigger::Retry)),
             again(&self.forwarding, Due::Forwarding),
-            again(&self.unsaved, Due::Save),
+            again(&self.unsaved, Due::Save).filter(|_| !self.saves.is_waiting()),
             refresh,
         ];
         match all.into_iter().flatten().min_by_key(|(at, _)| *at) {
@@ -88,7 +88,7 @@ impl<D: Dataplane> Daemon<D> {
         match due {
             Due::Round(trigger) => self.round(trigger).await,
             Due::Forwarding => self.check_forwarding(),
-            Due::Save => drop(self.remember()),
+            Due::Save => self.remember(),
         }
     }
 

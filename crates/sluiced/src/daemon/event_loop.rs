@@ -35,6 +35,7 @@ use crate::host::namespace_lock::Claim;
 use crate::host::signals::Signals;
 use crate::host::systemd::Notify;
 use crate::state::StateDir;
+use crate::state::saver::{Saved, Saving};
 use crate::state::sysctls::Sysctls;
 use crate::status::collector::Teller;
 use crate::status::view::ReadCounters;
@@ -64,6 +65,8 @@ pub struct Surroundings {
     pub listing: Listing,
     /// Where the host is, at the start.
     pub networks: Networks,
+    /// Has what is remembered of backends written.
+    pub saving: Saving,
     /// Reads counters while the reconcile task does something else.
     pub counters: ReadCounters,
 }
@@ -88,6 +91,7 @@ pub async fn run<D: Dataplane>(
         counter,
         listing,
         networks,
+        saving,
         counters,
     } = surroundings;
     let signals = Signals::catch().map_err(|error| {
@@ -118,7 +122,9 @@ pub async fn run<D: Dataplane>(
     web.open(
         door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
     );
-    let hands = Hands { sysctls: Sysctls::new(proc, state), notify, prober, flows, web };
+    let (telling, mut results) = mpsc::unbounded_channel();
+    let hands =
+        Hands { sysctls: Sysctls::new(proc, state), notify, prober, flows, web, saving, results: telling };
     let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
     // Listening has its price, above all for a first commit.
     if !daemon.owns_table() {
@@ -154,6 +160,13 @@ pub async fn run<D: Dataplane>(
                     Next::Step
                 }),
                 pin!(async {
+                    if let Some(result) = results.recv().await {
+                        Next::Saved(result)
+                    } else {
+                        pending().await
+                    }
+                }),
+                pin!(async {
                     tick(&mut watchdog).await;
                     Next::Sign
                 }),
@@ -178,7 +191,10 @@ pub async fn run<D: Dataplane>(
                 }
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
-                    drop(answer.send(daemon.set_override(request, uid).await));
+                    match daemon.set_override(request, uid).await {
+                        Ok(done) => drop(tokio::spawn(async { answer.send(done.answer().await) })),
+                        Err(refused) => drop(answer.send(Err(refused))),
+                    }
                 }
                 Some(Request::Active(names, flows, answer)) => {
                     let _ = answer.send(daemon.active(names, &flows));
@@ -201,6 +217,11 @@ pub async fn run<D: Dataplane>(
             Next::Health => daemon.health().await,
             Next::Counted(counted) => daemon.follow_load(counted).await,
             Next::Step => daemon.step().await,
+            Next::Saved((orders, saved)) => {
+                daemon.saves.have_results(orders);
+                daemon.note_saved(saved);
+                continue;
+            }
             Next::Sign => {
                 daemon.alive();
                 continue;
@@ -215,7 +236,7 @@ pub async fn run<D: Dataplane>(
         tidy.as_mut().reset(Instant::now() + TIDY);
     };
     if hands_over {
-        daemon.hand_over();
+        daemon.hand_over().await;
         return Ok(());
     }
     daemon.stop().await
@@ -234,6 +255,8 @@ enum Next {
     Counted(Counted),
     /// Backends that came back get more of their share.
     Step,
+    /// What was remembered was written, or could not be.
+    Saved((u64, Saved)),
     /// The service manager waits for a sign of life.
     Sign,
     /// Nothing was done for a while.

@@ -10,6 +10,7 @@ use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarg
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 use sluice_probe::{Down, Flip, Report, Watch};
+use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 use tracing::warn;
 
@@ -18,6 +19,7 @@ use crate::host::clock::now;
 use crate::pool::backend_states::{Standings, key};
 use crate::reconcile::Trigger;
 use crate::state::backends::{Known, Remembered, Said};
+use crate::state::saver::Saved;
 use crate::status::shared::Shared;
 
 impl<D: Dataplane> Daemon<D> {
@@ -65,9 +67,13 @@ impl<D: Dataplane> Daemon<D> {
         self.standings = Shared::new(standings);
     }
 
-    /// Writes down what the next daemon has to know. A failure is logged, returned and tried again: what is in force matters
-    /// more.
-    pub(crate) fn remember(&mut self) -> Result<(), String> {
+    /// Has written down what the next daemon has to know. A failure is logged and tried again: what is in force matters more.
+    pub(crate) fn remember(&mut self) {
+        drop(self.save(false));
+    }
+
+    /// The same; `retries`: also what failed a short time ago. Returns the result when there is one.
+    pub(crate) fn save(&mut self, retries: bool) -> oneshot::Receiver<Saved> {
         let said = self.standings.overrides.iter().map(|(key, said)| Said {
             service: key.service.to_string(),
             backend: key.backend.to_string(),
@@ -81,9 +87,7 @@ impl<D: Dataplane> Daemon<D> {
             healthy,
         });
         let health = health.collect();
-        let saved = self.memory.save(&self.config.services, said, health);
-        self.note_saved(saved.clone());
-        saved
+        self.saves.order(&self.config.services, said, health, retries)
     }
 
     /// Waits until the health of a backend changes.
@@ -96,7 +100,7 @@ impl<D: Dataplane> Daemon<D> {
         let services = self.take_health();
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.follow(Trigger::Health, &services).await;
-        let _ = self.remember();
+        self.remember();
     }
 
     /// Takes over what probes have found out. Returns the services that may serve otherwise.

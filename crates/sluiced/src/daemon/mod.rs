@@ -14,6 +14,7 @@ mod turns;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use sluice_api::{
     EventKind, FollowerStatus, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize,
@@ -26,7 +27,8 @@ use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use sluice_probe::{Prober, Watch};
-use tokio::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
 use crate::api::http::Web;
@@ -47,10 +49,14 @@ use crate::pool::backend_states::Standings;
 use crate::pool::state_since::Since;
 use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
 use crate::state::backends::Memory;
+use crate::state::saver::{Saved, Saves, Saving};
 use crate::state::sysctls::Sysctls;
 use crate::status::events::Events;
 use crate::status::shared::Shared;
 use crate::status::view::Reloads;
+
+/// How long a stop waits for the last save.
+const LAST_SAVE: Duration = Duration::from_secs(10);
 
 /// State of the reconcile task.
 pub(crate) struct Daemon<D> {
@@ -63,7 +69,7 @@ pub(crate) struct Daemon<D> {
     pub(crate) following: Following,
     pub(crate) prober: Prober,
     pub(crate) flows: FlowOrders,
-    pub(crate) memory: Memory,
+    pub(crate) saves: Saves,
     pub(crate) reconciler: Reconciler<D>,
     pub(crate) sysctls: Sysctls,
     /// What backends carried, and who adds it up.
@@ -96,6 +102,9 @@ pub(crate) struct Hands {
     pub(crate) prober: Prober,
     pub(crate) flows: Flows,
     pub(crate) web: Web,
+    pub(crate) saving: Saving,
+    /// Where the results of saving go.
+    pub(crate) results: mpsc::UnboundedSender<(u64, Saved)>,
 }
 
 impl<D: Dataplane> Daemon<D> {
@@ -104,7 +113,7 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        Hands { mut sysctls, notify, prober, flows, web }: Hands,
+        Hands { mut sysctls, notify, prober, flows, web, saving, results }: Hands,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -122,7 +131,7 @@ impl<D: Dataplane> Daemon<D> {
         let since = Shared::new(Since::new(started));
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_look = Instant::now();
-        let (memory, remembered, saved) = Memory::open(sysctls.files(), sysctls.boot());
+        let (memory, remembered, before) = Memory::open(sysctls.files(), sysctls.boot());
         let written = Bases::open(sysctls.files(), &config.services);
         let reconciler = Reconciler::resume(dataplane, written);
         let mut daemon = Daemon {
@@ -132,7 +141,7 @@ impl<D: Dataplane> Daemon<D> {
             following: Following::default(),
             prober,
             flows: FlowOrders::new(flows),
-            memory,
+            saves: Saves::to(memory, saving, results),
             reconciler,
             sysctls,
             accounts: Accounts::default(),
@@ -152,8 +161,8 @@ impl<D: Dataplane> Daemon<D> {
             last_look,
         };
         daemon.following.replace(&daemon.config.services);
-        daemon.recall(&remembered, saved.as_ref());
-        let _ = daemon.remember();
+        daemon.recall(&remembered, before.as_ref());
+        daemon.remember();
         daemon.ensure_accounting();
         let wanted = daemon.standings.in_force(&daemon.config.services);
         let outcome =
@@ -253,7 +262,7 @@ impl<D: Dataplane> Daemon<D> {
             self.take_health();
             let services = self.config.services.clone();
             let followed = self.follow(Trigger::Health, services.keys()).await;
-            let _ = self.remember();
+            self.remember();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
         self.settle(Trigger::Reload, result)
@@ -278,7 +287,7 @@ impl<D: Dataplane> Daemon<D> {
         self.reconciler.write_totals(None);
         // What could not be written before.
         self.sysctls.save_again();
-        let _ = self.remember();
+        self.remember();
         // Logged and kept for the status there; nobody waits for it.
         let _ = self.settle(trigger, result);
         let line = self.line();
@@ -372,12 +381,13 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
         // Logged if it fails; the last chance for what could not be saved before.
-        let _ = self.remember();
+        let saved = self.save(true);
         self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
             OnStop::Keep => {
                 // What just left the file may be back with the next daemon, which looks at flows when it starts.
                 self.reconciler.write_totals(None);
+                wait_for(saved).await;
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {
@@ -388,6 +398,7 @@ impl<D: Dataplane> Daemon<D> {
                 }
                 // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
+                wait_for(saved).await;
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!(
                     "stopped: table {} removed; established connections go on only where another table has NAT \
@@ -400,11 +411,12 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Leaves the kernel to the daemon that is started next.
-    pub(crate) fn hand_over(mut self) {
+    pub(crate) async fn hand_over(mut self) {
         self.notify.stopping();
-        let _ = self.remember();
+        let saved = self.save(true);
         self.accounting.take().into_iter().for_each(Accounting::stop);
         self.reconciler.write_totals(None);
+        wait_for(saved).await;
         info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
     }
 
@@ -424,6 +436,16 @@ impl<D: Dataplane> Daemon<D> {
         let services = &self.config.services;
         let backends: usize = services.values().map(|service| service.backends.len()).sum();
         format!("{} with {}", pluralize(services.len(), "service"), pluralize(backends, "backend"))
+    }
+}
+
+/// Waits for the last save. A disk that does not answer must not keep the process.
+async fn wait_for(saved: oneshot::Receiver<Saved>) {
+    if let Err(_elapsed) = timeout(LAST_SAVE, saved).await {
+        warn!(
+            "the state directory has taken nothing for {} s: what was said of backends last is lost",
+            LAST_SAVE.as_secs()
+        );
     }
 }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use sluice_api::{
-    Admin, ErrorReply, EventKind, Override, OverrideChange, OverrideReply, OverrideRequest, Severity,
+    Admin, BackendStatus, ErrorReply, EventKind, Override, OverrideChange, OverrideReply, OverrideRequest,
+    Severity,
 };
 use sluice_nft::Dataplane;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::info;
 
 use crate::daemon::Daemon;
@@ -14,6 +17,16 @@ use crate::daemon::request::Refused;
 use crate::host::clock::now;
 use crate::pool::backend_states::key;
 use crate::reconcile::Trigger;
+use crate::state::saver::{PATIENCE, Saved};
+
+/// What an operator said was done.
+#[derive(Debug)]
+pub(crate) struct Overridden {
+    name: String,
+    /// How the backend stands now, or what keeps the kernel from it.
+    followed: Result<BackendStatus, Vec<String>>,
+    saved: oneshot::Receiver<Saved>,
+}
 
 impl<D: Dataplane> Daemon<D> {
     /// Does what an operator says of a backend.
@@ -21,7 +34,7 @@ impl<D: Dataplane> Daemon<D> {
         &mut self,
         request: OverrideRequest,
         uid: u32,
-    ) -> Result<OverrideReply, Refused> {
+    ) -> Result<Overridden, Refused> {
         let OverrideRequest { service, backend, change } = request;
         let (name, found) = names::service(&self.config.services, &service).map_err(Refused::Unknown)?;
         let found = names::backend((name, found), &backend).map_err(Refused::Unknown)?;
@@ -57,16 +70,29 @@ impl<D: Dataplane> Daemon<D> {
         let service = &self.config.services[&name];
         self.standings.ramp_if_turned(service, &key, took);
         let followed = self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
-        // Before it is answered, but after the kernel has it: a slow disk delays no drain.
-        self.memory.retry_now();
-        let not_remembered = self.remember().err();
-        followed.map_err(|problems| {
+        let saved = self.save(true);
+        let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
+        let status = status.expect("services change only here");
+        Ok(Overridden { name: format!("{name}/{backend}"), followed: followed.map(|()| status), saved })
+    }
+}
+
+impl Overridden {
+    /// The answer, once it is known whether it is remembered. The reconcile task does not wait for that.
+    pub(crate) async fn answer(self) -> Result<OverrideReply, Refused> {
+        let not_remembered = match timeout(PATIENCE, self.saved).await {
+            Ok(Ok(saved)) => saved.err(),
+            Ok(Err(_closed)) => Some("no thread saves the state of backends".to_owned()),
+            Err(_elapsed) => {
+                Some(format!("the state directory has not taken it for {} s", PATIENCE.as_secs()))
+            }
+        };
+        let backend = self.followed.map_err(|problems| {
             let lost = not_remembered.as_ref().map(|why| format!("; a restart will not know of it: {why}"));
             let (problems, lost) = (problems.join("; "), lost.unwrap_or_default());
-            let error = format!("{name}/{backend}: noted, but not in the kernel yet: {problems}{lost}");
+            let error = format!("{}: noted, but not in the kernel yet: {problems}{lost}", self.name);
             Refused::Pending(ErrorReply { error, hint: "it is tried again: see `sluice status`".to_owned() })
         })?;
-        let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
-        Ok(OverrideReply { backend: status.expect("services change only here"), not_remembered })
+        Ok(OverrideReply { backend, not_remembered })
     }
 }

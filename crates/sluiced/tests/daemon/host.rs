@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -58,6 +59,8 @@ pub(crate) struct Host {
     pub(crate) networks: Networks,
     /// What happens when a daemon begins to listen for changes of others.
     pub(crate) on_listen: Option<fn(&Host)>,
+    /// Whether the disk takes no write.
+    pub(crate) disk_hangs: bool,
 }
 
 /// A network of backends. Those that answer do so to all probes but HTTP ones of another path than `/healthz`.
@@ -162,6 +165,7 @@ impl Host {
             network: Network::default(),
             panics: Arc::default(),
             networks: Networks::default(),
+            disk_hangs: false,
             on_listen: None,
         };
         for (path, value) in [
@@ -299,6 +303,15 @@ impl Host {
             counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
             networks: self.networks.clone(),
+            saving: match self.disk_hangs {
+                true => Box::new(|saver| {
+                    drop(tokio::spawn(async {
+                        pending::<()>().await;
+                        drop(saver)
+                    }))
+                }),
+                false => Box::new(|saver| drop(tokio::spawn(saver.serve_here()))),
+            },
             counters: self.counters(),
         };
         let listen = |_: &Kernel, _| {

@@ -8,7 +8,7 @@ use sluice_core::flows::Target;
 use sluice_core::model::{InForce, MAX_WEIGHT, Ports};
 use sluice_nft::Errno;
 use sluiced::daemon::request::{Refused, Request};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::WEB;
 use crate::host::{Daemon, Host};
@@ -171,4 +171,28 @@ async fn remembered_weight_that_is_too_large_is_the_largest() {
         assert_eq!(status.services[0].backends[0].weight, MAX_WEIGHT);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn disk_that_takes_no_write_delays_no_change_and_is_told_of() {
+    let mut host = Host::new(WEB);
+    host.disk_hangs = true;
+    let run = host.run_and_crash(async |daemon| {
+        let began = Instant::now();
+        let drain = OverrideChange::Admin(Admin::Drain);
+        let answer = say(daemon, "10.0.2.11:8080", drain);
+        let look = async {
+            while daemon.status().await.services[0].backends[0].admin != Admin::Drain {
+                sleep(Duration::from_millis(10)).await;
+            }
+            assert!(began.elapsed() < Duration::from_secs(1), "the drain is in force before it is saved");
+            assert!(daemon.reload().await.ok);
+        };
+        let (reply, ()) = tokio::join!(answer, look);
+        let why = reply.unwrap().not_remembered.unwrap();
+        assert_eq!(why, "the state directory has not taken it for 5 s");
+        let problems = daemon.status().await.state.problems;
+        assert_eq!(problems, ["the state directory has taken nothing for 5 s"]);
+    });
+    run.await;
 }

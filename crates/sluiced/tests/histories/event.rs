@@ -115,6 +115,8 @@ pub enum Disk {
     Gone,
     /// What there is can be read; nothing can be written, for want of room or of rights.
     Full,
+    /// Each write takes its time.
+    Slow,
 }
 
 /// What an operator wants.
@@ -192,7 +194,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::ForwardingOff),
         3 => (0usize..4, any_failure(), any::<bool>()).prop_map(|(nth, how, after)| Event::CommitFails(nth, how, after)),
         1 => (1usize..4).prop_map(Event::ReadsFail),
-        2 => select(vec![Disk::Well, Disk::Gone, Disk::Full]).prop_map(Event::StateDir),
+        2 => select(vec![Disk::Well, Disk::Gone, Disk::Full, Disk::Slow]).prop_map(Event::StateDir),
         6 => (few(), few(), select(vec![0, 1, 2, 5, 20])).prop_map(|(service, backend, count)| Event::Load(service, backend, count)),
         4 => (any_end(), prop::collection::vec(prop_oneof![2 => any_edit(), 1 => any_rename()], 0..3)).prop_map(|(end, edits)| Event::Restart(end, edits)),
         4 => select(vec![1, 3, 11, 70, 400]).prop_map(Event::Pass),

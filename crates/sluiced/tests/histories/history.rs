@@ -63,6 +63,8 @@ pub struct History<'a> {
     pub overlooked: BTreeSet<u32>,
     /// What the daemon remembers of the last moments is not known.
     pub unsure: bool,
+    /// The same, but for what operators were told that it will be remembered.
+    pub unsure_of_health: bool,
     /// Since when nothing happened that shares of connections follow.
     pub calm: Instant,
     /// Whether nothing was under way when the oracles last looked.
@@ -105,6 +107,7 @@ impl<'a> History<'a> {
             forgetful: false,
             overlooked: BTreeSet::new(),
             unsure: false,
+            unsure_of_health: false,
             calm: now,
             is_quiet: false,
         };
@@ -151,8 +154,8 @@ impl<'a> History<'a> {
             Event::CommitFails(nth, failure, after) => self.machine.plane.fail_commit(*nth, *failure, *after),
             Event::ReadsFail(count) => self.machine.plane.fail_reads(*count),
             Event::StateDir(disk) => {
-                self.machine.state_dir(*disk);
-                let well = *disk == Disk::Well;
+                self.machine.disk.becomes(*disk);
+                let well = [Disk::Well, Disk::Slow].contains(disk);
                 self.forgetful |= !well;
                 self.state_since = well.then(|| *self.state_since.get_or_insert(Instant::now()));
             }
@@ -178,8 +181,13 @@ impl<'a> History<'a> {
         if !self.model.touched.is_empty() {
             self.calm = Instant::now();
         }
+        let of_health = std::mem::take(&mut self.unsure_of_health);
         if std::mem::take(&mut self.unsure) {
-            self.model.adopt(&status);
+            self.model.adopt_overrides(&status);
+            self.model.adopt_health(&status);
+        } else if of_health {
+            self.model.adopt_health(&status);
+            self.reach.hit("overrides are there after a kill while the disk was slow");
         }
         if !status.table.synced && !self.machine.plane.is_faulty() {
             return Err(format!("not in sync although nothing fails: {:?}", status.table.error));

@@ -45,7 +45,7 @@ impl History<'_> {
         // What could not be saved is saved by a retry, or by the refresh.
         let saved = self.model.config.refresh.unwrap_or(RETRY) + RETRY;
         let is_back = self.state_since.is_some_and(|since| Instant::now() - since < saved);
-        self.unsure |= unsure || !self.machine.has_state_dir() || self.forgetful && is_back;
+        self.unsure |= unsure || !self.machine.disk.keeps() || self.forgetful && is_back;
         self.started = Instant::now();
         self.forwarding_off = None;
         self.machine.start();
@@ -58,7 +58,11 @@ impl History<'_> {
                 self.machine.plane.kill_at_commit(nth, after);
                 return Ok(());
             }
-            End::Kill => self.machine.kill().await,
+            End::Kill => {
+                self.machine.kill().await;
+                // What probes found may not have been written yet; what operators were told must have been.
+                self.unsure_of_health |= self.machine.disk.is_slow();
+            }
             End::Stop | End::HandOver => {
                 let request = if end == End::Stop { Request::Stop } else { Request::HandOver };
                 let was_faulty = self.machine.plane.is_faulty();
@@ -93,7 +97,7 @@ impl History<'_> {
     /// Nothing fails any more; what is due happens, and then nothing more.
     pub async fn finish(&mut self) -> Verdict {
         self.machine.plane.heal();
-        self.machine.state_dir(Disk::Well);
+        self.machine.disk.becomes(Disk::Well);
         self.state_since.get_or_insert(Instant::now());
         (0..6).for_each(|host| self.machine.hosts.set(machine::host(host), Answers::Well));
         self.before = self.model.services().clone();

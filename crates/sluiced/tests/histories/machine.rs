@@ -30,7 +30,8 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
 
 use crate::conntrack::Conntrack;
-use crate::event::{Answers, Disk};
+use crate::disk::StateDisk;
+use crate::event::Answers;
 use crate::file::File;
 use crate::hosts::Hosts;
 use crate::plane::Plane;
@@ -57,6 +58,7 @@ pub struct Machine {
     dropped: bool,
     orders: (Sender<Order>, Receiver<Order>),
     questions: (Sender<Question>, Receiver<Question>),
+    pub disk: StateDisk,
     pub networks: Vec<(String, String)>,
     tracer: Tracer,
     daemon: Option<Running>,
@@ -86,7 +88,6 @@ impl Machine {
         let local = ["203.0.113.10", "203.0.113.11", "10.0.2.1"].map(|a| a.parse().expect("an address"));
         let conntrack = Conntrack::default();
         Machine {
-            directory,
             plane,
             hosts: Hosts::default(),
             cleaner: Cleaner::new(conntrack.clone()),
@@ -94,9 +95,11 @@ impl Machine {
             conntrack,
             orders: channel(),
             questions: channel(),
+            disk: StateDisk::in_directory(directory.path()),
             networks: vec![],
             tracer: Tracer::new(Host { local: local.into(), ..Host::default() }),
             daemon: None,
+            directory,
         }
     }
 
@@ -127,37 +130,6 @@ impl Machine {
         self.proc().sysctl(FORWARD).expect("a sysctl") == "1"
     }
 
-    /// Lets the state directory be like this from now on.
-    pub fn state_dir(&self, disk: Disk) {
-        let (there, away) = (self.path("state"), self.path("away"));
-        if disk != Disk::Gone && away.exists() {
-            let _ = fs::remove_file(&there);
-            fs::rename(&away, &there).expect("put the state directory back");
-        }
-        // Files are replaced by way of these. Where that is a directory, what there is can be read and not be written.
-        let ways =
-            ["backends.json", "totals.jsonl", "state.json"].map(|name| there.join(format!("{name}.new")));
-        match disk {
-            Disk::Well => ways.iter().for_each(|way| drop(fs::remove_dir(way))),
-            Disk::Full if there.is_dir() => {
-                ways.iter().filter(|way| !way.exists()).for_each(|way| {
-                    fs::create_dir(way).expect("make a directory");
-                });
-            }
-            Disk::Gone if !away.exists() && there.is_dir() => {
-                ways.iter().for_each(|way| drop(fs::remove_dir(way)));
-                fs::rename(&there, &away).expect("take the state directory away");
-                fs::write(&there, "").expect("put a file in its place");
-            }
-            Disk::Full | Disk::Gone => {}
-        }
-    }
-
-    /// Whether what is written there is there afterwards.
-    pub fn has_state_dir(&self) -> bool {
-        !self.path("away").exists() && !self.path("state/backends.json.new").is_dir()
-    }
-
     /// Networks of the host, as the daemon knows them.
     pub fn known_networks(&self) -> Networks {
         Networks::of(self.networks.iter().map(|(name, net)| (name.clone(), net.parse().expect("a network"))))
@@ -182,6 +154,7 @@ impl Machine {
             counter: Counts::to(self.questions.0.clone()),
             listing: Listing::to(channel().0),
             networks: self.known_networks(),
+            saving: self.disk.saving(),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let (plane, asking) = (self.plane.clone(), requests.clone());
@@ -218,6 +191,7 @@ impl Machine {
             task.abort();
             let _ = task.await;
         }
+        self.disk.forget();
         self.drop_sweeps();
     }
 
@@ -337,8 +311,9 @@ impl Machine {
         self.pump();
     }
 
-    /// Does what threads of the daemon do beside it: deletes flows, and counts them.
+    /// Does what threads of the daemon do beside it: saves its state, deletes flows, and counts them.
     fn pump(&mut self) {
+        self.disk.write();
         let now = Instant::now().into_std();
         while let Ok(order) = self.orders.1.try_recv() {
             self.cleaner.order(order, now);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod conntrack;
+mod disk;
 mod event;
 mod file;
 mod foreign;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_api::{Admin as Wanted, Health as Observed, Status};
+use sluice_api::{Admin as Wanted, BackendStatus, Health as Observed, Status};
 use sluice_core::health::Admin;
 use sluice_core::model::{
     Backend, BackendKey, Config, HealthCheck, Initial, OnEmpty, Scheduler, Service, ServiceName, Services,
@@ -185,12 +185,24 @@ impl Model {
         moved
     }
 
-    /// Takes over what a daemon says of its backends where nobody can know what it remembers.
-    pub fn adopt(&mut self, status: &Status) {
+    /// Takes over what a daemon says that operators said, where nobody can know what it remembers.
+    pub fn adopt_overrides(&mut self, status: &Status) {
         for (key, state) in &mut self.backends {
-            let service = status.services.iter().find(|service| service.name == key.service.as_str());
-            let backend = service.and_then(|s| s.backends.iter().find(|b| b.name == key.backend.as_str()));
-            let Some(backend) = backend else { continue };
+            let Some(backend) = shown(status, key) else { continue };
+            let said = backend.overridden.as_ref();
+            state.admin = match said.and_then(|said| said.admin) {
+                None | Some(Wanted::Enabled) => Admin::Enabled,
+                Some(Wanted::Drain) => Admin::Drain,
+                Some(Wanted::Disabled) => Admin::Disabled,
+            };
+            state.weight = said.and_then(|said| said.weight);
+        }
+    }
+
+    /// Takes over what it says of the health of its backends.
+    pub fn adopt_health(&mut self, status: &Status) {
+        for (key, state) in &mut self.backends {
+            let Some(backend) = shown(status, key) else { continue };
             let initial = state.check.as_ref().is_none_or(|(check, _)| check.initial == Initial::Up);
             (state.up, state.known) = match backend.health {
                 Observed::Healthy => (true, true),
@@ -205,13 +217,6 @@ impl Model {
             let last = backend.last_probe.as_ref();
             let against = last.filter(|last| last.ok.is_some_and(|ok| ok != state.up));
             state.against = against.map_or(0, |last| last.count);
-            let said = backend.overridden.as_ref();
-            state.admin = match said.and_then(|said| said.admin) {
-                None | Some(Wanted::Enabled) => Admin::Enabled,
-                Some(Wanted::Drain) => Admin::Drain,
-                Some(Wanted::Disabled) => Admin::Disabled,
-            };
-            state.weight = said.and_then(|said| said.weight);
             // It may have begun to get more of its share just now.
             (state.back, state.guessed) = (state.takes().then(Instant::now), true);
             self.touched.insert(key.clone());
@@ -402,4 +407,9 @@ impl Model {
 
 pub fn key(service: &ServiceName, backend: &Backend) -> BackendKey {
     BackendKey { service: service.clone(), backend: backend.name.clone() }
+}
+
+fn shown<'a>(status: &'a Status, key: &BackendKey) -> Option<&'a BackendStatus> {
+    let service = status.services.iter().find(|service| service.name == key.service.as_str())?;
+    service.backends.iter().find(|backend| backend.name == key.backend.as_str())
 }

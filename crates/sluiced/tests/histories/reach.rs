@@ -9,10 +9,10 @@ use crate::event::{Edit, Event};
 const MANY: usize = 1000;
 
 /// Each thing of [`DEMANDED`] happens in one of so many histories at least.
-const RARE: usize = 200;
+const RARE: usize = 400;
 
 /// What histories have to reach.
-const DEMANDED: [&str; 114] = [
+const DEMANDED: [&str; 118] = [
     "daemon killed at a commit, or refused a start by a fault",
     "event: BadFile",
     "event: Flows",
@@ -73,6 +73,7 @@ const DEMANDED: [&str; 114] = [
     "event: reload RemoveBackend",
     "event: reload Rename",
     "event: reload Resets",
+    "event: reload ResetsDenied",
     "event: reload Scheduler",
     "event: reload SlowStart",
     "event: reload Source",
@@ -87,6 +88,7 @@ const DEMANDED: [&str; 114] = [
     "event: restart Stop",
     "event: state directory Full",
     "event: state directory Gone",
+    "event: state directory Slow",
     "event: state directory Well",
     "explain: dropped by the guard",
     "explain: goes to the pool",
@@ -96,12 +98,14 @@ const DEMANDED: [&str; 114] = [
     "flows: deleted",
     "flows: had to go",
     "flows: reset",
+    "flows: reset because the client is refused",
     "foreign edit made",
     "forwarding was off",
     "forwarding was switched on again",
     "load changed",
     "oracles: all was quiet",
     "oracles: something was under way",
+    "overrides are there after a kill while the disk was slow",
     "packets: dropped, no backend",
     "packets: met something else after an event",
     "packets: met the pool",
