@@ -154,7 +154,7 @@ fn connections_tell_who_is_connected_to_what() {
     let one = lab.sluice(&["connections", "web/10.0.2.11:8080"]).expect(0).stdout;
     assert_eq!(one.lines().count(), 2, "{one}");
     let some = lab.sluice(&["connections", "--limit", "1"]).expect(0).stdout;
-    assert!(some.ends_with("1 of 4 shown: name a service or backend, or raise --limit\n"), "{some}");
+    assert!(some.ends_with("1 of 4 shown: add a service or backend, or raise --limit\n"), "{some}");
     lab.sluice(&["connections", "wob"]).expect(1);
 }
 

@@ -30,23 +30,27 @@ fn healthy_host_has_nothing_but_a_listener_that_is_routed_to_it() {
     let _daemon = lab.start(&web());
     is_found_and_mended(&lab, "note", "203.0.113.10 is on no interface");
     let told = lab.sluice(&["doctor"]).expect(0);
-    assert_eq!(told.stdout, "nothing found\n");
+    assert_eq!(told.stdout, "no findings\n");
 }
 
 #[test]
 fn address_whose_handshakes_are_not_answered_everywhere_is_found() {
     let lab = Lab::new();
     let _daemon = lab.start(&format!("defaults: {{synproxy: true}}\n{}", web()));
-    is_found_and_mended(&lab, "warning", "203.0.113.10 is on no interface: the host answers handshakes only");
+    is_found_and_mended(
+        &lab,
+        "warning",
+        "203.0.113.10 is on no interface: this host completes handshakes only",
+    );
 }
 
 #[test]
 fn forwarding_that_is_off_is_found() {
     let lab = Lab::new();
     lab.configure(&web());
-    assert_eq!(about(&lab, "IPv4 forwarding is off: sluiced switches it on")[0]["severity"], "note");
+    assert_eq!(about(&lab, "IPv4 forwarding is disabled: sluiced enables it")[0]["severity"], "note");
     lab.configure(&format!("forwarding: ignore\n{}", web()));
-    is_found_and_mended(&lab, "error", "IPv4 forwarding is off: no packet reaches a backend");
+    is_found_and_mended(&lab, "error", "IPv4 forwarding is disabled: no packet reaches a backend");
 }
 
 #[test]
@@ -88,12 +92,12 @@ fn interface_and_routes_that_are_missing_are_found() {
        far: {listen: '10.0.1.1:81', backends: ['10.99.0.1:8080']}
        from: {listen: '10.0.1.1:82', source: 10.0.2.9, backends: ['10.0.2.11:8080']}";
     let _daemon = lab.start(yaml);
-    assert_eq!(about(&lab, "gone: there is no interface eth7")[0]["severity"], "error");
-    assert_eq!(about(&lab, "from: its source 10.0.2.9 is on no interface")[0]["severity"], "error");
-    assert!(about(&lab, "far/10.99.0.1:8080: no route leads there").is_empty());
+    assert_eq!(about(&lab, "gone: interface eth7 does not exist")[0]["severity"], "error");
+    assert_eq!(about(&lab, "from: source 10.0.2.9 is on no interface")[0]["severity"], "error");
+    assert!(about(&lab, "far/10.99.0.1:8080 has no route").is_empty());
     lab.balancer.ip("route del default");
-    assert_eq!(about(&lab, "far/10.99.0.1:8080: no route leads there")[0]["severity"], "error");
-    assert_eq!(about(&lab, "there is no IPv4 default route")[0]["severity"], "warning");
+    assert_eq!(about(&lab, "far/10.99.0.1:8080 has no route")[0]["severity"], "error");
+    assert_eq!(about(&lab, "no IPv4 default route")[0]["severity"], "warning");
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn settings_that_break_services_are_found() {
     is_found_and_mended(&lab, "note", "eth0 ignores router advertisements");
     lab.balancer.ip("link add br0 type bridge");
     lab.balancer.set_sysctl("net/bridge/bridge-nf-call-iptables", "1");
-    is_found_and_mended(&lab, "error", "bridge-nf-call-iptables is on and there is a bridge");
+    is_found_and_mended(&lab, "error", "bridge-nf-call-iptables is enabled and this host has a bridge");
 }
 
 #[test]
@@ -122,12 +126,12 @@ fn listener_that_takes_ssh_of_this_host_is_found() {
        all: {listen: '10.0.1.1:*', backends: ['10.0.2.11']}
        vip: {listen: '203.0.113.10:22', backends: ['10.0.2.11']}";
     let _daemon = lab.start(yaml);
-    let found = about(&lab, "takes connections to port 22 of this machine");
+    let found = about(&lab, "takes port 22 of this host");
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0]["finding"].as_str().unwrap().starts_with("all: 10.0.1.1:*/tcp takes"), "{found:?}");
     lab.configure("services: {off: {listen: '*:22', enabled: false, backends: ['10.0.2.11']}}");
     assert_eq!(about(&lab, "no service is enabled").len(), 1);
-    assert_eq!(about(&lab, "takes connections").len(), 0);
+    assert_eq!(about(&lab, "takes port 22").len(), 0);
 }
 
 #[test]
@@ -169,8 +173,8 @@ fn the_same_is_found_once_for_a_service_and_only_where_it_matters() {
     lab.balancer
         .nft("table ip6 filter { chain forward { type filter hook forward priority 0; policy drop; };\n}");
     assert_eq!(about(&lab, "table ip6 filter"), [] as [Value; 0], "there is no IPv6 service");
-    assert_eq!(about(&lab, "no route leads there").len(), 2);
-    let lost = about(&lab, "web/10.99.0.1:80: no route leads there and to 2 more of its backends");
+    assert_eq!(about(&lab, "has no route").len(), 2);
+    let lost = about(&lab, "web/10.99.0.1:80 (and 2 more of its backends) has no route");
     assert_eq!(lost[0]["command"], "ip route add 10.99.0.1 via GATEWAY");
     let found = about(&lab, "203.0.113.10 is on no interface");
     assert!(found.len() == 1 && found[0]["finding"].as_str().unwrap().starts_with("dns, web: "), "{found:?}");

@@ -148,22 +148,22 @@ services:
     });
     assert_eq!(
         said(&["198.51.100.7", "203.0.113.10:80"], 0),
-        "service denied takes it, by its listener 203.0.113.10:80/tcp\n\
-         its guard lets it pass, if no limit is reached\n\
-         its scheduler is round-robin; this connection goes, in turn, to\n\
+        "service denied handles it, listener 203.0.113.10:80/tcp\n\
+         the guard accepts it, if no limit is reached\n\
+         scheduler round-robin; this connection goes round-robin to\n\
          \x20 10.0.2.11:8080\n\
-         which sees this machine (masquerade)\n\
+         which sees an address of this host (masquerade)\n\
          limit: 100/second new connections of each client (burst 100)\n\
-         a client beyond 65536 remembered ones is dropped (on_full: drop)\n\
-         denied/10.0.2.12:8080 gets no new connections: an operator drains it\n\
+         after 65536 clients, further ones are dropped (on_full: drop)\n\
+         denied/10.0.2.12:8080 gets no new connections: drained by an operator\n\
          denied/sorry gets no new connections: it is a backup\n\
          denied/10.0.2.14:8081 gets no new connections: unhealthy (connect 10.0.2.14:8081: connection refused)\n"
     );
     assert_eq!(lab.client.tcp_from("198.51.100.7:0", "203.0.113.10:80").unwrap().backend, "b1");
     assert_eq!(
         said(&["--local", "10.0.1.1", "10.0.1.1:81"], 1),
-        "no service takes 10.0.1.1:81/tcp: there is *:81/tcp of inside, which takes only what arrives on eth1, \
-         nothing of this machine itself\n"
+        "no service handles 10.0.1.1:81/tcp: there is *:81/tcp of inside, which handles only packets that arrive on eth1, \
+         not those of this host\n"
     );
 }
 
@@ -190,31 +190,31 @@ services:
     assert_eq!(said(&["198.51.100.7", "203.0.113.10:80"], 0), web);
     assert_eq!(
         web,
-        "service web takes it, by its listener 203.0.113.10:80/tcp\n\
-         its guard lets it pass, if no limit is reached\n\
-         its scheduler is round-robin; this connection goes, in turn, to\n\
+        "service web handles it, listener 203.0.113.10:80/tcp\n\
+         the guard accepts it, if no limit is reached\n\
+         scheduler round-robin; this connection goes round-robin to\n\
          \x20 10.0.2.11:8080  25.0 %\n\
          \x20 10.0.2.12:8080 (big)  75.0 %\n\
-         which sees this machine (masquerade)\n"
+         which sees an address of this host (masquerade)\n"
     );
-    assert!(said(&["198.51.100.66", "203.0.113.10:80"], 0).ends_with("its guard drops it: denied\n"));
+    assert!(said(&["198.51.100.66", "203.0.113.10:80"], 0).ends_with("the guard drops it: denied\n"));
     let backend = lab.client.tcp_from("198.51.100.7:0", "203.0.113.10:81").unwrap().backend;
     let address = if backend == "b1" { "10.0.2.11:8080" } else { "10.0.2.12:8080" };
     let sticky = said(&["198.51.100.7", "203.0.113.10:81"], 0);
-    assert!(sticky.contains(&format!("where this client went before, to\n  {address}\n")), "{sticky}");
-    assert!(sticky.ends_with("which sees 198.51.100.7 itself\n"), "{sticky}");
-    assert!(said(&["10.0.2.14", "203.0.113.10:81"], 0).ends_with("which sees this machine (masquerade)\n"));
+    assert!(sticky.contains(&format!("goes by affinity to\n  {address}\n")), "{sticky}");
+    assert!(sticky.ends_with("which sees the client address 198.51.100.7\n"), "{sticky}");
+    assert!(
+        said(&["10.0.2.14", "203.0.113.10:81"], 0)
+            .ends_with("which sees an address of this host (masquerade)\n")
+    );
     let none = said(&["198.51.100.7", "203.0.113.10:82"], 1);
     assert!(
-        none.contains("no service takes 203.0.113.10:82/tcp: there is")
+        none.contains("no service handles 203.0.113.10:82/tcp: there is")
             && none.contains("of off, which is disabled"),
         "{none}"
     );
     let any_port = said(&["198.51.100.7", "203.0.113.10:83"], 0);
-    assert!(
-        any_port.contains("and its port, which you did not name, to\n  10.0.2.11:8080  50.0 %"),
-        "{any_port}"
-    );
+    assert!(any_port.contains("and its port, which is not given to\n  10.0.2.11:8080  50.0 %"), "{any_port}");
     let one = said(&["198.51.100.7:4711", "203.0.113.10:83"], 0);
     let got = lab.client.tcp_from("198.51.100.7:4711", "203.0.113.10:83").unwrap().backend;
     assert!(

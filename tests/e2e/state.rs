@@ -77,7 +77,7 @@ fn assert_serves_and_says(lab: &Lab, why: &str) {
     assert_eq!(lab.client.tcp_shares(8, VIP), lab.even(2));
     let drained = lab.sluice(&["drain", BACKEND]).expect(0);
     assert!(drained.stdout.starts_with(&format!("{BACKEND}: drain")), "{}", drained.stdout);
-    let warning = format!("warning: {BACKEND}: a restart of sluiced will not know of this: ");
+    let warning = format!("warning: {BACKEND}: the change is not saved, a restart of sluiced loses it: ");
     assert!(drained.stderr.starts_with(&warning) && drained.stderr.contains(why), "{}", drained.stderr);
     let answer = lab.sluice(&["weight", BACKEND, "3", "--json"]).expect(0).json();
     assert!(answer["not_remembered"].as_str().unwrap().contains(why), "{answer}");
@@ -324,7 +324,7 @@ fn cleanup_names_what_it_cannot_put_back_and_fails() {
 
     fs::write(&file, recorded).unwrap();
     let done: Finished = lab.sluice(&["cleanup"]).expect(0);
-    assert_eq!(done.stdout, "nothing of sluice is left in the kernel\n");
+    assert_eq!(done.stdout, "removed: table inet sluice; sysctls are restored\n");
     assert_eq!(lab.balancer.sysctl(FORWARD4), "0");
 }
 

@@ -56,7 +56,7 @@ fn top_filters_sorts_and_drains_the_selected_backend_after_y_only() {
     top.type_keys("\rd");
     top.shows("drain (y/n)? web/one");
     top.type_keys("n");
-    top.shows("nothing done");
+    top.shows("cancelled");
     assert_eq!(admin(&lab, "web", "one"), "enabled");
     assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b1", 5), ("b2", 5)]));
 

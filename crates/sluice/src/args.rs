@@ -12,8 +12,7 @@ use crate::commands::{
     status, top,
 };
 
-/// Layer-4 load balancer that programs the kernel's NAT: checks configurations, shows plans, and talks to
-/// sluiced
+/// Layer-4 load balancer based on nftables NAT: checks configurations, shows plans, and controls sluiced
 #[derive(Debug, Parser)]
 #[command(name = "sluice", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
@@ -26,21 +25,21 @@ pub(crate) struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  sluice check sluice.yaml     is the file right?
-  sluice plan sluice.yaml      what would it change in the kernel?
-  sluice reload                have the daemon take its file
-  sluice status                who serves what
-  sluice top                   the same, live
+  sluice check sluice.yaml     validate a file
+  sluice plan sluice.yaml      show what it would change in the kernel
+  sluice reload                apply the changed file
+  sluice status                show services and backends
+  sluice top                   show backends live
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan) or findings (doctor), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN \
-is missing, 78 the configuration is bad.";
+is missing, 78 the configuration is invalid.";
 
 const GLOBAL: &str = "Global options";
 
 /// Options of all commands.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
-    /// Configuration file where no other is named [default: /etc/sluice/sluice.yaml]
+    /// Configuration file [default: /etc/sluice/sluice.yaml]
     #[arg(short, long, value_name = "FILE", env = "SLUICE_CONFIG", hide_env_values = true)]
     #[arg(global = true, help_heading = GLOBAL)]
     config: Option<PathBuf>,
@@ -57,8 +56,8 @@ impl Common {
         file.or(self.config.as_ref()).map_or(Path::new(sluice_config::DEFAULT_PATH), PathBuf::as_path)
     }
 
-    /// The control socket of the daemon: `--socket`, or that of the configuration file. A default file that cannot be read
-    /// says nothing of it.
+    /// The control socket of the daemon: `--socket`, or that of the configuration file. An unreadable default file is
+    /// ignored.
     pub(crate) fn socket(&self) -> Result<PathBuf, Fatal> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
@@ -78,31 +77,31 @@ impl Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Check(check::Check),
-    Plan(plan::Plan),
-    Apply(apply::Apply),
-    Render(render::Render),
-    Status(status::Status),
-    Top(top::Top),
-    Connections(connections::Connections),
-    Reload(reload::Reload),
-    /// Give backends no new connections; those they have go on
-    Drain(backend::Backends),
-    /// Take back a drain or disable: backends get new connections again, with the weight that they have
-    Enable(backend::Backends),
-    /// Treat backends as if they were not in the file
-    Disable(backend::Backends),
-    /// Give a backend another weight than the file's
-    Weight(backend::Weight),
-    Explain(explain::Explain),
-    Doctor(doctor::Doctor),
-    Cleanup(cleanup::Cleanup),
-    Completions(completions::Completions),
-    Man(man::Man),
+    Check(check::CheckCommand),
+    Plan(plan::PlanCommand),
+    Apply(apply::ApplyCommand),
+    Render(render::RenderCommand),
+    Status(status::StatusCommand),
+    Top(top::TopCommand),
+    Connections(connections::ConnectionsCommand),
+    Reload(reload::ReloadCommand),
+    /// Stop sending new connections to backends; existing ones continue
+    Drain(backend::OverrideCommand),
+    /// Undo drain or disable: backends get new connections again; a weight override stays
+    Enable(backend::OverrideCommand),
+    /// Take backends out of service, as if they were not in the file
+    Disable(backend::OverrideCommand),
+    /// Override the weight of a backend
+    Weight(backend::WeightCommand),
+    Explain(explain::ExplainCommand),
+    Doctor(doctor::DoctorCommand),
+    Cleanup(cleanup::CleanupCommand),
+    Completions(completions::CompletionsCommand),
+    Man(man::ManCommand),
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Runs the command.
     pub(crate) fn run(self) -> Result<ExitCode, Fatal> {
         let common = &self.common;
         match self.command {

@@ -1,4 +1,4 @@
-//! Reading the configuration, the daemon's way.
+//! Loads the configuration with the code of the daemon.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use sluiced::fatal::Fatal;
 use crate::output;
 use crate::progress::Progress;
 
-/// Loads and validates a file; says on standard error what could be better.
+/// Loads and validates a file; prints warnings to standard error.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Fatal> {
     let progress = Progress::of("reading the configuration");
     let loaded = sluice_config::load(path).map_err(Fatal::Config)?;
@@ -18,7 +18,7 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Fatal> {
     Ok(loaded)
 }
 
-/// The same, with the texts that were read.
+/// The same, with the text of the files.
 pub(crate) fn load_texts(path: &Path) -> Result<(Config, Texts), Fatal> {
     let progress = Progress::of("reading the configuration");
     let (Loaded { config, warnings }, texts) = sluice_config::load_texts(path).map_err(Fatal::Config)?;
@@ -28,5 +28,5 @@ pub(crate) fn load_texts(path: &Path) -> Result<(Config, Texts), Fatal> {
 }
 
 fn warn(warnings: &[Problem]) {
-    warnings.iter().for_each(|warning| output::complain(&warning.to_string()));
+    warnings.iter().for_each(|warning| output::print_error(&warning.to_string()));
 }

@@ -1,4 +1,4 @@
-//! Asking the daemon, and doing its work where there is none.
+//! Requests to the daemon, and the exclusive lock of commands that work without it.
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,7 @@ use sluiced::state::StateDir;
 
 use crate::progress::Progress;
 
-/// Waits for the answer to one request of `command` to the daemon on `socket`.
+/// Sends one request of `command` to the daemon on `socket` and waits for the response.
 pub(crate) fn ask<T>(
     command: &str,
     socket: &Path,
@@ -36,7 +36,7 @@ pub(crate) fn ask_if_running<T>(
     }
 }
 
-/// What went wrong with a request, and what to do about it.
+/// The error of a request, with its hint.
 pub(crate) fn no_answer(error: ClientError) -> Fatal {
     let hint = error.hint().to_owned();
     Fatal::new(Exit::Runtime, error, hint)
@@ -50,8 +50,7 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> Result<T, Fatal> {
     Ok(runtime.block_on(future))
 }
 
-/// Makes sure that no daemon runs, and that none can start as long as what is returned lives. `hint` is what to do if
-/// one does.
+/// Ensures that no daemon runs, and that none can start while the result lives. `hint` is for the error if one runs.
 pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result<(StateDir, Claim), Fatal> {
     match UnixStream::connect(socket) {
         Ok(daemon) => {
@@ -67,7 +66,7 @@ pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result
                 _ => Exit::Runtime,
             };
             let error = Unknown(socket.to_owned(), error);
-            return Err(Fatal::new(exit, error, "be root, or name the socket with --socket"));
+            return Err(Fatal::new(exit, error, "run as root, or set --socket"));
         }
     }
     let state = StateDir::open(state).map_err(|error| Fatal::new(Exit::Runtime, error, hint))?;
@@ -81,9 +80,9 @@ pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result
 struct NoRuntime(#[source] io::Error);
 
 #[derive(Debug, thiserror::Error)]
-#[error("sluiced runs (pid {pid}): it listens on {socket}", socket = .0.display(), pid = .1)]
+#[error("sluiced is running (pid {pid}) and listens on {socket}", socket = .0.display(), pid = .1)]
 struct Running(PathBuf, i32);
 
 #[derive(Debug, thiserror::Error)]
-#[error("find out whether sluiced runs: connect {}", .0.display())]
+#[error("cannot tell whether sluiced runs: connect {}", .0.display())]
 struct Unknown(PathBuf, #[source] io::Error);

@@ -1,4 +1,4 @@
-//! The kernel's ruleset, and failures to get at it.
+//! Access to the kernel, with errors for the command line.
 
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -8,13 +8,12 @@ use sluice_nft::ReadError;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::reconcile::{Failure, RoundError};
 
-/// Connects to nftables in the network namespace of this process. Tables that are made can be owned by a
-/// daemon later.
+/// Connects to nftables in the network namespace of this process. A daemon can own the created table later.
 pub(crate) fn open() -> Result<Netlink, Fatal> {
     Netlink::open_to(Hold::ForOthers).map_err(Fatal::open)
 }
 
-/// The same without trying what it can do: to read, or to remove.
+/// The same without probing for kernel features: for reading and removing.
 pub(crate) fn look() -> Result<Netlink, Fatal> {
     Netlink::open().map_err(Fatal::open)
 }
@@ -27,22 +26,22 @@ pub(crate) fn networks() -> Result<Networks, Fatal> {
 /// Names of interfaces, and their addresses with prefix lengths.
 pub(crate) fn addresses() -> Result<Vec<(String, IpNet)>, Fatal> {
     let fatal = |error| {
-        Fatal::new(Exit::Runtime, format!("look at interfaces: {error}"), "raise the limits of the process")
+        Fatal::new(Exit::Runtime, format!("read interfaces: {error}"), "raise the limits of the process")
     };
     sluice_netlink::networks().map_err(fatal)
 }
 
-/// Reading it failed.
+/// The error of reading the ruleset.
 pub(crate) fn unread(error: ReadError) -> Fatal {
     Fatal::kernel(Some(Errno::from_raw(error.errno.0)), error)
 }
 
-/// It refused a change.
+/// The error of a commit.
 pub(crate) fn refused(failure: Failure) -> Fatal {
     Fatal::kernel(failure.errno(), failure)
 }
 
-/// A round of changes failed.
+/// The error of a reconcile round.
 pub(crate) fn unfinished(RoundError { failure, .. }: RoundError) -> Fatal {
     Fatal::kernel(failure.errno(), failure)
 }

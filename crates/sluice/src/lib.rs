@@ -1,6 +1,6 @@
-//! `sluice`: checks configurations, shows plans and rulesets, and talks to the daemon.
+//! `sluice`: validates configurations, shows plans and rulesets, and controls the daemon.
 //!
-//! A library, so that the manual and the completions can be made from its command line.
+//! It is a library so that xtask can generate the manual and completions from the command line.
 
 #![forbid(unsafe_code)]
 
@@ -30,18 +30,18 @@ use sluiced::fatal::Fatal;
 
 use crate::args::Cli;
 
-/// Does what the arguments of the process ask for.
+/// Runs the command of the process arguments.
 pub fn main() -> ExitCode {
     Cli::parse().run().unwrap_or_else(|fatal| {
         match &fatal {
-            Fatal::Config(_) => output::complain(&fatal.to_string()),
-            Fatal::Failed { .. } => output::complain(&format!("sluice: {fatal}")),
+            Fatal::Config(_) => output::print_error(&fatal.to_string()),
+            Fatal::Failed { .. } => output::print_error(&format!("sluice: {fatal}")),
         }
         ExitCode::from(fatal.exit() as u8)
     })
 }
 
-/// The command line, for what is made from it.
+/// The command line, for generators.
 pub fn command() -> Command {
     Cli::command()
 }

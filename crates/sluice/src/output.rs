@@ -22,7 +22,7 @@ pub(crate) fn print_on(text: &str) -> Result<bool, Fatal> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Fatal::new(Exit::Runtime, Unwritten(error), "is the disk full?")),
+        Err(error) => Err(Fatal::new(Exit::Runtime, Unwritten(error), "check whether the disk is full")),
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn print_json_line(value: &impl Serialize) -> Result<bool, Fatal> {
 }
 
 /// Prints lines to standard error; if nobody reads that, there is nobody to tell.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn print_error(text: &str) {
     let _ = StandardError.write_all(format!("{text}\n").as_bytes());
 }
 

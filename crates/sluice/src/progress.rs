@@ -1,4 +1,4 @@
-//! A line on standard error that says what takes so long, and for how long already.
+//! A progress line on standard error: the operation and its elapsed time.
 
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::{output, text};
 
-/// Nobody wonders before.
+/// Delay before the line is shown.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Something that may take long. While this lives, and from half a second on, a person at a terminal is told; the
-/// line is erased at the end.
+/// An operation that may take long. Shows a line on a terminal after half a second, until it is dropped.
 pub(crate) struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Progress {

@@ -229,7 +229,7 @@ fn cleanup_while_somebody_answers_on_the_socket_is_refused() {
     let _daemon = UnixListener::bind(&socket).unwrap();
     for command in ["cleanup", "apply"] {
         let (_, err) = expect(1, &mut place.sluice(&[command]));
-        assert!(err.starts_with("sluice: sluiced runs (pid "), "{err}");
+        assert!(err.starts_with("sluice: sluiced is running (pid "), "{err}");
         assert!(err.contains("sluice.sock (") && err.contains("stop it first; if it hangs: "), "{err}");
     }
     assert!(Path::new(&socket).exists());

@@ -1,4 +1,4 @@
-//! `sluice apply`: one shot, without a daemon.
+//! `sluice apply`: applies a configuration once, without the daemon.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,14 +20,14 @@ use crate::args::Common;
 use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
 
-/// Make the kernel as configured, once, without a daemon
+/// Apply the configuration once, without the daemon
 ///
-/// Switches forwarding on as the configuration says, commits, and reads the kernel back. It stays so until
-/// `sluice cleanup` or a reboot; nobody repairs it meanwhile, and nobody probes backends: those with `initial: down` and
-/// backups get no connections. Needs CAP_NET_ADMIN.
+/// Enables IP forwarding as configured, commits the ruleset, and verifies it. The ruleset stays until `sluice cleanup` or
+/// a reboot. Without the daemon nothing repairs it, and backends are not probed: those with `initial: down`, and backups,
+/// get no connections. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Apply {
+pub(crate) struct ApplyCommand {
     /// Configuration file
     file: Option<PathBuf>,
 
@@ -43,16 +43,16 @@ Examples:
 
 JSON: { \"added\": number, \"changed\": number, \"removed\": number }
 
-Refuses while a daemon runs: have that take its file with `sluice reload`.";
+Fails while the daemon runs: use `sluice reload` instead.";
 
 #[derive(Default, Serialize)]
-struct Report {
+struct ApplyReport {
     added: usize,
     changed: usize,
     removed: usize,
 }
 
-impl Apply {
+impl ApplyCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let Config { forwarding: mode, state, control, services, .. } = config;
@@ -60,7 +60,7 @@ impl Apply {
         let (state, _claim) = daemon::exclude(
             common.socket_or(&control.socket),
             &state,
-            "have it take its file with `sluice reload`, or stop it first",
+            "use `sluice reload`, or stop it first",
         )?;
         let mut reconciler = Reconciler::new(kernel::open()?);
         // Holds the lock on the state directory until the end.
@@ -70,13 +70,13 @@ impl Apply {
             let hint = error.hint();
             Fatal::new(exit, error, hint)
         })?;
-        let progress = Progress::of("apply: making the kernel as configured");
+        let progress = Progress::of("apply: updating the kernel");
         let networks = kernel::networks()?;
         let nothing = Services::new();
         let at_start = pool::at_start(&services);
         for (name, _) in at_start.iter().filter(|(_, service)| is_waiting(service)) {
-            output::complain(&format!(
-                "sluice: {name}: its backends wait for their first probe (initial: down), which only sluiced makes"
+            output::print_error(&format!(
+                "sluice: {name}: no backend gets connections: all wait for their first probe (initial: down), and only sluiced probes"
             ));
         }
         let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
@@ -85,25 +85,25 @@ impl Apply {
         cleaner::settle(Affected::at_start(&services, reconciler.take_found()), services);
         drop(progress);
         match self.json {
-            true => output::print_json(&Report::of(&outcome))?,
+            true => output::print_json(&ApplyReport::of(&outcome))?,
             false => output::print(&format!("{outcome}\n"))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Whether no backend serves because all wait for a probe.
+/// Whether no backend is eligible because all wait for their first probe.
 fn is_waiting(service: &Service) -> bool {
     let waits = service.health.as_ref().is_some_and(|check| check.initial == Initial::Down);
     service.enabled && waits && service.backends.iter().all(|backend| backend.weight == 0)
 }
 
-impl Report {
+impl ApplyReport {
     fn of(outcome: &Outcome) -> Self {
         match outcome {
-            Outcome::Unchanged => Report::default(),
+            Outcome::Unchanged => ApplyReport::default(),
             Outcome::Changed { summary, .. } => {
-                Report { added: summary.added, changed: summary.changed, removed: summary.removed }
+                ApplyReport { added: summary.added, changed: summary.changed, removed: summary.removed }
             }
         }
     }
@@ -112,5 +112,5 @@ impl Report {
 /// A report with everything in it.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<serde_json::Value> {
-    vec![serde_json::to_value(Report { added: 1, changed: 2, removed: 3 }).unwrap()]
+    vec![serde_json::to_value(ApplyReport { added: 1, changed: 2, removed: 3 }).unwrap()]
 }

@@ -1,4 +1,4 @@
-//! `sluice drain`, `enable`, `disable` and `weight`: what an operator says of a backend.
+//! `sluice drain`, `enable`, `disable` and `weight`: overrides of backends.
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -13,84 +13,83 @@ use crate::{daemon, output};
 
 /// A backend: SERVICE/BACKEND.
 #[derive(Clone, Debug)]
-pub(crate) struct Named {
+pub(crate) struct BackendArg {
     service: String,
     backend: String,
 }
 
-impl FromStr for Named {
+impl FromStr for BackendArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (service, backend) =
             text.split_once('/').ok_or("write SERVICE/BACKEND, such as web/10.0.2.11:8080")?;
-        Ok(Named { service: service.to_owned(), backend: backend.to_owned() })
+        Ok(BackendArg { service: service.to_owned(), backend: backend.to_owned() })
     }
 }
 
-/// Which backends, and how to show them.
+/// Arguments of `drain`, `enable` and `disable`.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Backends {
-    /// Backends, as `sluice status` names them
+pub(crate) struct OverrideCommand {
+    /// Backends, named as in `sluice status`
     #[arg(required = true, value_name = "SERVICE/BACKEND")]
-    backends: Vec<Named>,
+    backends: Vec<BackendArg>,
 
-    /// Print the backends' new state as JSON, an object a line
+    /// Print the new state of the backends as JSON, one object per line
     #[arg(long)]
     json: bool,
 }
 
-/// Which backend, and its weight.
+/// Arguments of `weight`.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Weight {
-    /// Backend, as `sluice status` names it
+pub(crate) struct WeightCommand {
+    /// Backend, named as in `sluice status`
     #[arg(value_name = "SERVICE/BACKEND")]
-    backend: Named,
+    backend: BackendArg,
 
-    /// 0 to 256, or `default` for what the file says
+    /// 0 to 256, or `default` for the weight in the file
     #[arg(value_name = "WEIGHT", value_parser = weight)]
-    weight: Share,
+    weight: WeightArg,
 
-    /// Print the backend's new state as JSON, on one line
+    /// Print the new state of the backend as JSON, on one line
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Share(Option<u16>);
+struct WeightArg(Option<u16>);
 
-fn weight(text: &str) -> Result<Share, String> {
+fn weight(text: &str) -> Result<WeightArg, String> {
     match text.parse() {
-        _ if text == "default" => Ok(Share(None)),
-        Ok(weight @ 0..=256) => Ok(Share(Some(weight))),
+        _ if text == "default" => Ok(WeightArg(None)),
+        Ok(weight @ 0..=256) => Ok(WeightArg(Some(weight))),
         _ => Err("write a whole number from 0 to 256, or default".to_owned()),
     }
 }
 
 const AFTER_HELP: &str = "\
 Examples:
-  sluice drain web/10.0.2.11:8080         no new connections; those it has go on
+  sluice drain web/10.0.2.11:8080         no new connections; existing ones continue
   sluice disable web/web1 web/web2        as if they were not in the file
-  sluice enable web/web1                  takes back a drain or disable; a weight stays
-  sluice weight web/web1 5                instead of the file's weight
+  sluice enable web/web1                  undo drain or disable; a weight override stays
+  sluice weight web/web1 5                override the weight in the file
   sluice weight web/web1 default
 
-Of several backends each is done by itself: one that is refused keeps no other from being done, and the exit code \
-is 1.
+Backends are changed one by one: if one fails, the others are still changed, and the exit code is 1.
 
-What is said here holds at once and is shown by `sluice status`. It survives reloads and restarts of the daemon, and a \
-reboot if the `state` directory does; if it cannot be written down, a warning says so.
+Changes take effect immediately, and `sluice status` shows them. They survive reloads and restarts of the daemon, and a \
+reboot if the `state` directory does. A change that cannot be saved prints a warning.
 
-JSON: an object a line, as the backends of `sluice status`, and `not_remembered`; docs/cli-json.md has all keys.";
+JSON: one object per line, as the backends of `sluice status`, and `not_remembered`; docs/cli-json.md has all keys.";
 
-impl Backends {
+impl OverrideCommand {
     pub(crate) fn run(&self, common: &Common, admin: Admin) -> Result<ExitCode, Fatal> {
         let mut exit = ExitCode::SUCCESS;
         for backend in &self.backends {
             if let Err(refused) = change(common, backend, OverrideChange::Admin(admin), self.json) {
-                output::complain(&format!("sluice: {refused}"));
+                output::print_error(&format!("sluice: {refused}"));
                 exit = ExitCode::FAILURE;
             }
         }
@@ -98,23 +97,23 @@ impl Backends {
     }
 }
 
-impl Weight {
+impl WeightCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         change(common, &self.backend, OverrideChange::Weight(self.weight.0), self.json)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn change(common: &Common, named: &Named, change: OverrideChange, json: bool) -> Result<(), Fatal> {
+fn change(common: &Common, named: &BackendArg, change: OverrideChange, json: bool) -> Result<(), Fatal> {
     let socket = common.socket()?;
-    let Named { service, backend } = named.clone();
+    let BackendArg { service, backend } = named.clone();
     let what = format!("{service}/{backend}");
     let request = OverrideRequest { service, backend, change };
     let reply: OverrideReply =
         daemon::ask(&what, &socket, async |client| client.set_override(&request).await)?;
     if let Some(why) = &reply.not_remembered {
-        output::complain(&format!(
-            "warning: {what}: a restart of sluiced will not know of this: {}",
+        output::print_error(&format!(
+            "warning: {what}: the change is not saved, a restart of sluiced loses it: {}",
             safe(why)
         ));
     }

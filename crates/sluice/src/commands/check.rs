@@ -1,4 +1,4 @@
-//! `sluice check`: is the configuration right?
+//! `sluice check`: validates a configuration.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,12 +14,12 @@ use crate::args::Common;
 use crate::progress::Progress;
 use crate::{config, output};
 
-/// Check a configuration and report all its problems
+/// Validate a configuration and report all problems
 ///
-/// Reads the file as the daemon does, with everything it includes. Needs no privileges.
+/// Reads the file and its includes with the code of the daemon. Needs no privileges.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Check {
+pub(crate) struct CheckCommand {
     /// Configuration file
     file: Option<PathBuf>,
 
@@ -36,16 +36,16 @@ Examples:
 
 JSON: { \"ok\": bool, \"problems\": [line], \"warnings\": [line] }
 
-Exit codes: 0 the file is right, 78 it is not.";
+Exit codes: 0 the file is valid, 78 it is invalid.";
 
 #[derive(Serialize)]
-struct Report {
+struct CheckReport {
     ok: bool,
     problems: Vec<String>,
     warnings: Vec<String>,
 }
 
-impl Check {
+impl CheckCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let path = common.config(self.file.as_ref());
         if self.json {
@@ -57,7 +57,7 @@ impl Check {
                 Ok(loaded) => (true, vec![], text(loaded.warnings)),
                 Err(problems) => (false, text(problems), vec![]),
             };
-            output::print_json(&Report { ok, problems, warnings })?;
+            output::print_json(&CheckReport { ok, problems, warnings })?;
             return Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(Exit::Config as u8) });
         }
         let loaded = config::load(path)?;
@@ -75,6 +75,7 @@ fn counted(config: &Config) -> String {
 /// A report with everything in it.
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<serde_json::Value> {
-    let report = Report { ok: false, problems: vec!["problem".into()], warnings: vec!["warning".into()] };
+    let report =
+        CheckReport { ok: false, problems: vec!["problem".into()], warnings: vec!["warning".into()] };
     vec![serde_json::to_value(report).unwrap()]
 }

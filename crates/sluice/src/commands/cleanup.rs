@@ -1,4 +1,4 @@
-//! `sluice cleanup`: as if we had never been here.
+//! `sluice cleanup`: removes the ruleset and restores sysctls.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,16 +20,16 @@ use crate::progress::Progress;
 use crate::text::safe;
 use crate::{config, daemon, kernel, output};
 
-/// Remove everything sluice has put in the kernel
+/// Remove everything that sluice has put into the kernel
 ///
-/// Removes table `inet sluice`, and puts forwarding back to what it was if sluice switched it on. UDP flows that were
-/// translated are forgotten, so that their clients no longer reach a backend. Established connections go on only where
-/// another table has NAT rules, such as docker's; where this was the only one, they are not translated any more, and
-/// are reset or hang. Needs CAP_NET_ADMIN.
+/// Removes table `inet sluice`, and restores IP forwarding if sluice enabled it. Deletes the conntrack entries of
+/// translated UDP flows, so that their clients no longer reach a backend. Established connections continue only if
+/// another table has NAT rules, such as docker's; otherwise the kernel stops translating them, and they are reset or
+/// hang. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Cleanup {
-    /// State directory, instead of the one that the configuration file names
+pub(crate) struct CleanupCommand {
+    /// State directory [default: `state` of the configuration file]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
 }
@@ -37,14 +37,14 @@ pub(crate) struct Cleanup {
 const AFTER_HELP: &str = "\
 Examples:
   systemctl stop sluiced && sluice cleanup
-  sluice cleanup -c sluice.yaml     a configuration with a state directory of its own
+  sluice cleanup -c sluice.yaml     with the state directory of another configuration
 
-Refuses while a daemon runs, for it would put everything back. Where there is no configuration file, or one that cannot \
-be read, the defaults count, and what --socket and --state say.
+Fails while the daemon runs, which would restore everything. If the configuration file is missing or invalid, the defaults \
+are used, or --socket and --state.
 
-Exit codes: 1 if something is left, which is named.";
+Exit codes: 1 if something is left; each remainder is listed.";
 
-impl Cleanup {
+impl CleanupCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let (socket, state) = places(common.config(None));
         let state = self.state.as_ref().unwrap_or(&state);
@@ -57,23 +57,22 @@ impl Cleanup {
         if removed.is_ok() {
             cleaner::settle(Affected::at_start(&Services::new(), found), Arc::default());
         }
-        // Whatever became of the table.
+        // Also if the table could not be removed.
         let mut sysctls = Sysctls::new(Proc::default(), state);
         let mut left = sysctls.put_back();
         left.extend(sysctls.doubtful());
         drop(progress);
-        left.iter().for_each(|line| output::complain(&format!("left: {}", safe(line))));
+        left.iter().for_each(|line| output::print_error(&format!("left: {}", safe(line))));
         removed.map_err(kernel::refused)?;
         if !left.is_empty() {
             return Ok(ExitCode::FAILURE);
         }
-        output::print("nothing of sluice is left in the kernel\n")?;
+        output::print("removed: table inet sluice; sysctls are restored\n")?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Control socket and state directory. Without a file those of the defaults: it may be gone with the package, or be
-/// what is wrong.
+/// Control socket and state directory: the defaults if the file is missing, as after removing the package, or invalid.
 fn places(config: &Path) -> (PathBuf, PathBuf) {
     let defaults = || {
         let socket = Path::new(DEFAULT_SOCKET);
@@ -85,11 +84,11 @@ fn places(config: &Path) -> (PathBuf, PathBuf) {
     match config::load(config) {
         Ok(Loaded { config, .. }) => (config.control.socket, config.state),
         Err(problems) => {
-            output::complain(&problems.to_string());
+            output::print_error(&problems.to_string());
             let (socket, state) = defaults();
             let (socket, state) = (socket.display(), state.display());
-            output::complain(&format!(
-                "warning: went on with {socket} and {state} (name others with --socket and --state)"
+            output::print_error(&format!(
+                "warning: using {socket} and {state} (override with --socket and --state)"
             ));
             defaults()
         }

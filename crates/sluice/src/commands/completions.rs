@@ -1,4 +1,4 @@
-//! `sluice completions`: for the shell.
+//! `sluice completions`: shell completions.
 
 use std::process::ExitCode;
 
@@ -12,8 +12,8 @@ use crate::output;
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Completions {
-    /// Shell to complete in
+pub(crate) struct CompletionsCommand {
+    /// Shell
     shell: Shell,
 }
 
@@ -23,7 +23,7 @@ Examples:
   sluice completions zsh > ~/.zfunc/_sluice
   sluice completions fish > ~/.config/fish/completions/sluice.fish";
 
-impl Completions {
+impl CompletionsCommand {
     pub(crate) fn run(&self) -> Result<ExitCode, Fatal> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "sluice", &mut script);

@@ -1,4 +1,4 @@
-//! `sluice connections`: who is connected to what.
+//! `sluice connections`: live connections.
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -14,20 +14,20 @@ use crate::{daemon, output};
 
 /// Show live connections, of all services, of one, or of one backend
 ///
-/// Connections are those that the kernel tracks now and that a service took: the client, what it addressed, the backend
-/// it got and whom that sees.
+/// Reads the connections of services from conntrack: client, listener, backend, and the source address that the backend
+/// sees.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionsCommand {
     /// Only this service, or only this backend of it
     #[arg(value_name = "SERVICE[/BACKEND]")]
-    of: Option<Of>,
+    scope: Option<Scope>,
 
-    /// Show so many at most
+    /// Maximum number of connections to show
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
 
-    /// Print the daemon's answer as JSON
+    /// Print the daemon's response as JSON
     #[arg(long)]
     json: bool,
 }
@@ -38,19 +38,19 @@ Examples:
   sluice connections web/10.0.2.11:8080 --limit 20
   sluice connections web --json | jq -r '.connections[].client'
 
-The source is whom the backend sees: the client, or an address of this machine that stands in for it. A connection \
-expires when no packet comes for so long. Bytes are there when they are counted (http.accounting).
+SOURCE is the address that the backend sees: that of the client, or one of this host. EXPIRES is the remaining conntrack \
+timeout. Bytes are shown if they are counted (http.accounting).
 
 JSON: { \"total\": number, \"connections\": [connection] }; docs/cli-json.md has all keys.";
 
 /// A service, or a backend of it.
 #[derive(Clone, Debug)]
-struct Of {
+struct Scope {
     service: String,
     backend: Option<String>,
 }
 
-impl FromStr for Of {
+impl FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -61,16 +61,16 @@ impl FromStr for Of {
         if service.is_empty() || backend.as_deref() == Some("") {
             return Err("write SERVICE or SERVICE/BACKEND, such as web/10.0.2.11:8080".to_owned());
         }
-        Ok(Of { service: service.to_owned(), backend })
+        Ok(Scope { service: service.to_owned(), backend })
     }
 }
 
-impl Connections {
+impl ConnectionsCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let socket = common.socket()?;
         let query = ConnectionsQuery {
-            service: self.of.as_ref().map(|of| of.service.clone()),
-            backend: self.of.as_ref().and_then(|of| of.backend.clone()),
+            service: self.scope.as_ref().map(|scope| scope.service.clone()),
+            backend: self.scope.as_ref().and_then(|scope| scope.backend.clone()),
             limit: Some(self.limit),
         };
         let answer = daemon::ask("connections", &socket, async |client| client.connections(&query).await)?;
@@ -89,8 +89,8 @@ fn text(answer: &sluice_api::Connections, query: &ConnectionsQuery) -> String {
     if answer.total > shown {
         let fewer = match query {
             ConnectionsQuery { backend: Some(_), .. } => "",
-            ConnectionsQuery { service: Some(_), .. } => "name a backend, or ",
-            _ => "name a service or backend, or ",
+            ConnectionsQuery { service: Some(_), .. } => "add a backend, or ",
+            _ => "add a service or backend, or ",
         };
         let (shown, total) = (grouped(shown), grouped(answer.total));
         text += &format!("{shown} of {total} shown: {fewer}raise --limit\n");
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn service_and_backend_are_told_apart_by_the_first_slash() {
-        let of = |text: &str| text.parse::<Of>().map(|of| (of.service, of.backend));
+        let of = |text: &str| text.parse::<Scope>().map(|of| (of.service, of.backend));
         assert_eq!(of("web"), Ok(("web".into(), None)));
         assert_eq!(of("web/[2001:db8::1]:80"), Ok(("web".into(), Some("[2001:db8::1]:80".into()))));
         assert!(["", "/b", "web/"].iter().all(|text| of(text).is_err()));

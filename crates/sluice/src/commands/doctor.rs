@@ -1,4 +1,4 @@
-//! `sluice doctor`: what on this host breaks the services.
+//! `sluice doctor`: host settings that break services.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,15 +14,15 @@ use crate::doctor::{Facts, findings};
 use crate::progress::Progress;
 use crate::{config, daemon, output};
 
-/// Find out what on this host breaks the services
+/// Find settings of this host that break services
 ///
-/// Looks at forwarding, filters of others, routes, addresses, rp_filter, bridges and connection tracking, and says for
-/// each finding what follows and which command mends it until the next reboot, or the next restart of the firewall or
-/// network that it changes. Changes nothing. With a daemon or without.
+/// Checks forwarding, firewalls, routes, addresses, rp_filter, bridges and connection tracking. Each finding has its
+/// effect and a command that fixes it until the next reboot, or until the firewall or network service restarts. Changes
+/// nothing. Works with and without the daemon.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Doctor {
-    /// Configuration file whose services to look at
+pub(crate) struct DoctorCommand {
+    /// Configuration file with the services to check
     file: Option<PathBuf>,
 
     /// Print the findings as JSON
@@ -39,14 +39,13 @@ JSON: [{ \"severity\": error, warning or note, \"finding\": sentence, \"command\
 
 Exits with 3 if there are findings, notes included.";
 
-/// Stands below commands.
+/// Printed below the commands.
 const NOT_PERSISTENT: &str = "\
-These commands change the running system only: a reboot, or a restart of the firewall or the network that they change, \
-undoes them.
-To keep a change, write it where this host keeps such settings: /etc/sysctl.d, the firewall's or the network's own files.
+These commands change the running system only: a reboot, or a restart of the firewall or network service, undoes them.
+To make a change permanent, put it into /etc/sysctl.d or the configuration of the firewall or network service.
 ";
 
-impl Doctor {
+impl DoctorCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let socket = common.socket_or(&config.control.socket);
@@ -57,7 +56,7 @@ impl Doctor {
         };
         let backends = config.services.values().filter(|service| service.enabled);
         let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
-        let progress = Progress::of("doctor: looking at the host");
+        let progress = Progress::of("doctor: checking the host");
         let mut facts =
             Facts::gather(&Proc::default(), backends.collect::<BTreeSet<_>>().into_iter().collect(), status);
         facts.blind.extend(silent);
@@ -65,7 +64,7 @@ impl Doctor {
         drop(progress);
         match self.json {
             true => output::print_json(&findings)?,
-            false if findings.is_empty() => output::print("nothing found\n")?,
+            false if findings.is_empty() => output::print("no findings\n")?,
             false => {
                 findings.iter().try_for_each(|finding| output::print(&finding.to_string()))?;
                 if findings.iter().any(|finding| finding.command.is_some()) {

@@ -1,4 +1,4 @@
-//! `sluice explain`: why a connection goes where it goes.
+//! `sluice explain`: traces the first packet of a connection through the ruleset.
 
 mod notes;
 
@@ -23,31 +23,31 @@ use crate::args::{Cli, Common};
 use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
 
-/// Say why a connection goes where it goes
+/// Show which backend a connection gets, and why
 ///
-/// Runs the first packet of a connection through the rules that are in the kernel, or through those of the file if
-/// there are none: which service takes it, what its guard says, which backend it gets or with what shares, and whom that
-/// sees. Limits count as not reached, and are listed. Where sluiced runs, it also says which backends get no new
-/// connections and why. Sends nothing. Needs CAP_NET_ADMIN.
+/// Traces the first packet of a connection through the ruleset in the kernel, or through that of the file if the kernel
+/// has none: the service, the result of its guard, the backend or the shares of several, and the source address that the
+/// backend sees. Assumes that no limit is reached, and lists the limits. If sluiced runs, also lists backends that get no new
+/// connections, with the reason. Sends no packets. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Explain {
-    /// Who connects: ADDRESS or ADDRESS:PORT, an IPv6 ADDRESS then in brackets
+pub(crate) struct ExplainCommand {
+    /// Client: ADDRESS or ADDRESS:PORT, with brackets around an IPv6 ADDRESS before a port
     #[arg(value_parser = client)]
     client: (IpAddr, Option<u16>),
 
-    /// Where to: ADDRESS:PORT, and /udp for UDP
+    /// Destination: ADDRESS:PORT, with /udp for UDP
     #[arg(value_parser = listener)]
     to: (SocketAddr, Protocol),
 
-    /// Configuration file that the rules are of
+    /// Configuration file of the ruleset
     file: Option<PathBuf>,
 
-    /// Interface it arrives on [default: the one that leads back to the client]
+    /// Input interface [default: that of the route to the client]
     #[arg(short, long, value_name = "NAME")]
     interface: Option<String>,
 
-    /// It comes from this machine itself
+    /// The client is this host
     #[arg(long, conflicts_with = "interface")]
     local: bool,
 
@@ -62,38 +62,38 @@ Examples:
   sluice explain 198.51.100.7:40000 203.0.113.10:53/udp
   sluice explain --local 10.0.1.1 '[2001:db8::10]:80'
 
-JSON: { \"service\", \"listener\", \"synproxy\", \"fate\": untouched, dropped, refused or backend, \"reason\": of the guard or null,
-        \"by\": affinity, hash, turns or chance, or null, \"backends\": [{ \"name\", \"address\", \"share\" }],
+JSON: { \"service\", \"listener\", \"synproxy\", \"fate\": not-handled, dropped, refused or backend, \"reason\": of the guard or null,
+        \"by\": affinity, hash, round-robin or random, or null, \"backends\": [{ \"name\", \"address\", \"share\" }],
         \"source\": client, masquerade or addresses, or null, \"notes\": [line] }
 
-Exits with 1 if no service takes it.";
+Exit codes: 0 a service handles it, 1 no service does.";
 
 #[derive(Serialize)]
-struct Report {
+struct ExplainReport {
     service: Option<String>,
     listener: Option<String>,
     synproxy: bool,
     fate: &'static str,
     reason: Option<&'static str>,
     by: Option<&'static str>,
-    backends: Vec<Backend>,
+    backends: Vec<BackendShare>,
     source: Option<String>,
     notes: Vec<String>,
 }
 
 #[derive(Serialize)]
-struct Backend {
+struct BackendShare {
     name: Option<String>,
     address: String,
     share: f64,
 }
 
-impl Explain {
+impl ExplainCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let Config { services, control, .. } = config::load(common.config(self.file.as_ref()))?.config;
         let ((to, protocol), (client, port)) = (self.to, self.client);
         if to.is_ipv4() != client.is_ipv4() {
-            let what = "client and listener are of different IP versions";
+            let what = "client and destination have different IP versions";
             Cli::command().error(ErrorKind::ValueValidation, what).exit();
         }
         let progress = Progress::of("explain: reading the kernel");
@@ -104,7 +104,9 @@ impl Explain {
         let table = match live()? {
             Some(table) => table,
             None => {
-                output::complain("sluice: the kernel has no table: these are the rules of the file");
+                output::print_error(
+                    "sluice: the kernel has no table inet sluice: using the ruleset of the file",
+                );
                 render(in_force, None).table
             }
         };
@@ -121,7 +123,7 @@ impl Explain {
         if let sluice_nft::trace::Entry::Arriving(name) = &mut packet.entry {
             *name = self.interface.clone().unwrap_or_else(|| device_to(client));
         }
-        // Whom the backend sees depends on the way there, which depends on the backend.
+        // The source depends on the output interface, which depends on the backend.
         let mut explained = explain(&table, in_force, &host, &packet, port.is_none());
         if let Fate::Translated { backends, .. } = &explained.fate {
             packet.leaves = backends.first().map(|(backend, _)| device_to(backend.ip())).unwrap_or_default();
@@ -138,7 +140,7 @@ impl Explain {
                 let status = daemon::ask_if_running("explain", socket, async |client| client.status().await);
                 let (status, mut notes) = match status {
                     Ok(status) => (status, vec![]),
-                    Err(error) => (None, vec![format!("health and overrides are not known: {error}")]),
+                    Err(error) => (None, vec![format!("health and overrides are unknown: {error}")]),
                 };
                 let status =
                     status.as_ref().and_then(|it| it.services.iter().find(|it| it.name == name.as_str()));
@@ -148,64 +150,63 @@ impl Explain {
             }
         };
         match self.json {
-            true => output::print_json(&Report { notes, ..report(&explained, &services) })?,
+            true => output::print_json(&ExplainReport { notes, ..report(&explained, &services) })?,
             false => output::print(&self.text(&explained, &services, &notes))?,
         }
         Ok(ExitCode::from(u8::from(!is_taken)))
     }
 
-    /// A sentence for each thing that is decided.
+    /// One sentence per decision.
     fn text(&self, explained: &Explanation, services: &Services, notes: &[String]) -> String {
         let (to, protocol) = self.to;
-        let Report { by, backends, source, .. } = report(explained, services);
+        let ExplainReport { by, backends, source, .. } = report(explained, services);
         let service = explained.taken_by.as_ref().and_then(|(name, _)| services.get(name));
         let mut text = match &explained.taken_by {
-            Some((name, listener)) => format!("service {name} takes it, by its listener {listener}\n"),
+            Some((name, listener)) => format!("service {name} handles it, listener {listener}\n"),
             None if explained.fate == Fate::Untouched => {
                 let there =
                     if notes.is_empty() { String::new() } else { format!(": there is {}", notes.join("; ")) };
-                return format!("no service takes {to}/{protocol}{there}\n");
+                return format!("no service handles {to}/{protocol}{there}\n");
             }
-            None => "a service takes it that the file does not have: see `sluice plan`\n".to_owned(),
+            None => "a service that is not in the file handles it: see `sluice plan`\n".to_owned(),
         };
         if explained.proxied {
-            text += "it gets through once it has completed a handshake with this machine (synproxy)\n";
+            text += "it continues after a handshake with this host (synproxy)\n";
         }
         if service.is_some_and(|service| service.guard.is_some()) {
             text += match explained.fate {
                 Fate::Dropped(_) => "",
-                _ => "its guard lets it pass, if no limit is reached\n",
+                _ => "the guard accepts it, if no limit is reached\n",
             };
         }
         text += &match &explained.fate {
-            Fate::Dropped(reason) => format!("its guard drops it: {}\n", reason.as_str()),
-            Fate::Silence => "it is dropped: there is no backend\n".to_owned(),
-            Fate::Refused => "it is refused: there is no backend\n".to_owned(),
-            Fate::Untouched => "nothing happens to it\n".to_owned(),
+            Fate::Dropped(reason) => format!("the guard drops it: {}\n", reason.as_str()),
+            Fate::Silence => "it is dropped: no backend is eligible\n".to_owned(),
+            Fate::Refused => "it is refused: no backend is eligible\n".to_owned(),
+            Fate::Untouched => "it is not handled\n".to_owned(),
             Fate::Translated { .. } => {
                 let how = match by {
-                    Some("affinity") => "where this client went before",
+                    Some("affinity") => "by affinity",
                     Some("hash") if backends.len() > 1 => {
-                        "by a hash of the client and its port, which you did not name"
+                        "by a hash of the client and its port, which is not given"
                     }
                     Some("hash") => "by a hash of the client",
-                    Some("turns") => "in turn",
-                    _ => "by chance",
+                    Some("round-robin") => "round-robin",
+                    _ => "at random",
                 };
-                let scheduler =
-                    service.map(|service| format!("its scheduler is {}; ", service.scheduler.as_str()));
-                format!("{}this connection goes, {how}, to\n", scheduler.unwrap_or_default())
+                let scheduler = service.map(|service| format!("scheduler {}; ", service.scheduler.as_str()));
+                format!("{}this connection goes {how} to\n", scheduler.unwrap_or_default())
             }
         };
-        for Backend { name, address, share } in &backends {
+        for BackendShare { name, address, share } in &backends {
             let name = name.as_ref().filter(|name| *name != address).map(|name| format!(" ({name})"));
             let share = if backends.len() > 1 { format!(" {:5.1} %", 100.0 * share) } else { String::new() };
             text += &format!("  {address}{}{share}\n", name.unwrap_or_default());
         }
         if let Some(source) = source {
             text += &match source.as_str() {
-                "client" => format!("which sees {} itself\n", self.client.0),
-                "masquerade" => "which sees this machine (masquerade)\n".to_owned(),
+                "client" => format!("which sees the client address {}\n", self.client.0),
+                "masquerade" => "which sees an address of this host (masquerade)\n".to_owned(),
                 addresses => format!("which sees {addresses}\n"),
             };
         }
@@ -213,7 +214,7 @@ impl Explain {
     }
 }
 
-fn report(explained: &Explanation, services: &Services) -> Report {
+fn report(explained: &Explanation, services: &Services) -> ExplainReport {
     let service = explained.taken_by.as_ref().and_then(|(name, _)| services.get(name));
     let name = |to: &SocketAddr| {
         let (_, listener) = explained.taken_by.as_ref()?;
@@ -224,11 +225,11 @@ fn report(explained: &Explanation, services: &Services) -> Report {
         });
         own.map(|backend| backend.name.to_string())
     };
-    let mut report = Report {
+    let mut report = ExplainReport {
         service: explained.taken_by.as_ref().map(|(name, _)| name.to_string()),
         listener: explained.taken_by.as_ref().map(|(_, listener)| listener.to_string()),
         synproxy: explained.proxied,
-        fate: "untouched",
+        fate: "not-handled",
         reason: None,
         by: None,
         backends: vec![],
@@ -245,12 +246,12 @@ fn report(explained: &Explanation, services: &Services) -> Report {
             report.by = Some(match by {
                 Choice::Affinity => "affinity",
                 Choice::Hash { .. } => "hash",
-                Choice::Turns => "turns",
-                Choice::Chance => "chance",
+                Choice::Turns => "round-robin",
+                Choice::Chance => "random",
             });
             report.backends = backends
                 .iter()
-                .map(|(to, share)| Backend { name: name(to), address: to.to_string(), share: *share })
+                .map(|(to, share)| BackendShare { name: name(to), address: to.to_string(), share: *share })
                 .collect();
             report.source = Some(match source {
                 SourceSeen::Client => "client".to_owned(),
@@ -263,7 +264,7 @@ fn report(explained: &Explanation, services: &Services) -> Report {
     report
 }
 
-/// The table in the kernel, with the clients that it remembers.
+/// The table in the kernel, with the elements of affinity maps.
 fn live() -> Result<Option<Table>, Fatal> {
     let mut netlink = kernel::look()?;
     let Some(mut table) = netlink.read().map_err(kernel::unread)?.table else { return Ok(None) };
@@ -277,7 +278,7 @@ fn live() -> Result<Option<Table>, Fatal> {
     Ok(Some(table))
 }
 
-/// The interface that leads to an address, empty if none does.
+/// The output interface of the route to an address; empty without a route.
 fn device_to(address: IpAddr) -> String {
     let route = Command::new("ip").args(["-json", "route", "get", &address.to_string()]).output();
     let routes: Option<Value> = route.ok().and_then(|route| serde_json::from_slice(&route.stdout).ok());
@@ -307,19 +308,19 @@ fn listener(text: &str) -> Result<(SocketAddr, Protocol), String> {
 #[cfg(test)]
 pub(crate) fn examples() -> Vec<serde_json::Value> {
     let (dash, text) = (|| None, |text: &str| Some(text.to_owned()));
-    let nothing = Report {
+    let nothing = ExplainReport {
         service: dash(),
         listener: dash(),
         synproxy: false,
-        fate: "untouched",
+        fate: "not-handled",
         reason: None,
         by: None,
         backends: vec![],
         source: dash(),
         notes: vec![],
     };
-    let backend = |name| Backend { name, address: "10.0.2.11:8080".into(), share: 0.5 };
-    let taken = |fate, reason, by| Report {
+    let backend = |name| BackendShare { name, address: "10.0.2.11:8080".into(), share: 0.5 };
+    let taken = |fate, reason, by| ExplainReport {
         service: text("web"),
         listener: text("203.0.113.10:80/tcp"),
         synproxy: true,
@@ -331,6 +332,6 @@ pub(crate) fn examples() -> Vec<serde_json::Value> {
         notes: vec!["web/web3 gets no new connections: unhealthy".into()],
     };
     let mut reports = vec![nothing, taken("dropped", Some("denied"), None), taken("refused", None, None)];
-    reports.extend(["affinity", "hash", "turns", "chance"].map(|by| taken("backend", None, Some(by))));
+    reports.extend(["affinity", "hash", "round-robin", "random"].map(|by| taken("backend", None, Some(by))));
     reports.into_iter().map(|report| serde_json::to_value(report).unwrap()).collect()
 }

@@ -1,4 +1,4 @@
-//! `sluice man`: the manual, from the program itself.
+//! `sluice man`: the manual pages, embedded in the program.
 
 use std::process::ExitCode;
 
@@ -7,15 +7,15 @@ use sluiced::fatal::Fatal;
 
 use crate::output;
 
-/// Print a page of the manual, for man to show
+/// Print a manual page as roff
 ///
-/// Needs neither an installed manual nor a network. The pages are those of the packages.
+/// The pages are the same as those in the packages.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Man {
-    /// Page to print
+pub(crate) struct ManCommand {
+    /// ManPage to print
     #[arg(value_enum, default_value_t)]
-    page: Page,
+    page: ManPage,
 }
 
 const AFTER_HELP: &str = "\
@@ -24,9 +24,9 @@ Examples:
   sluice man sluice.yaml | man -l -
   sluice man sluiced > /usr/local/share/man/man8/sluiced.8";
 
-/// What there is to read.
+/// The manual pages.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Page {
+enum ManPage {
     /// This program
     #[default]
     Sluice,
@@ -37,18 +37,18 @@ enum Page {
     SluiceYaml,
 }
 
-impl Page {
+impl ManPage {
     /// The page as roff. `cargo xtask man` writes these files.
     fn text(self) -> &'static str {
         match self {
-            Page::Sluice => include_str!("../../../../docs/man/sluice.1"),
-            Page::Sluiced => include_str!("../../../../docs/man/sluiced.8"),
-            Page::SluiceYaml => include_str!("../../../../docs/man/sluice.yaml.5"),
+            ManPage::Sluice => include_str!("../../../../docs/man/sluice.1"),
+            ManPage::Sluiced => include_str!("../../../../docs/man/sluiced.8"),
+            ManPage::SluiceYaml => include_str!("../../../../docs/man/sluice.yaml.5"),
         }
     }
 }
 
-impl Man {
+impl ManCommand {
     pub(crate) fn run(&self) -> Result<ExitCode, Fatal> {
         output::print(self.page.text())?;
         Ok(ExitCode::SUCCESS)

@@ -25,7 +25,7 @@ use crate::{config, daemon, kernel, output};
 /// Elsewhere the plan is that of a first start, and needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Plan {
+pub(crate) struct PlanCommand {
     /// Configuration file
     file: Option<PathBuf>,
 
@@ -41,13 +41,13 @@ Examples:
   sluice plan --json | jq -r '.batches[].steps[].step'
   sluice plan && echo in sync
 
-JSON: { \"added\": number, \"changed\": number, \"removed\": number, \"batches\": [batch], \"text\": the same for people }
+JSON: { \"added\": number, \"changed\": number, \"removed\": number, \"batches\": [batch], \"text\": text for people }
   batch: { \"purpose\": prepare, switch or retire, \"steps\": [step] }, a commit each
   step: { \"step\": nft command, \"service\": name or null, \"why\" }
 
 Exit codes: 0 nothing to do, 3 changes.";
 
-impl Plan {
+impl PlanCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let (config, texts) = config::load_texts(common.config(self.file.as_ref()))?;
         let socket = common.socket_or(&config.control.socket);
@@ -78,7 +78,7 @@ fn offline(services: &Services) -> Result<PlanReport, Fatal> {
     Ok(planning::shown(&reconcile::plan(snapshot.table.as_ref(), wanted)))
 }
 
-/// What the daemon is asked: the texts of the file, which it may not be able to read.
+/// The request: the text of the files, which the daemon may not be able to read.
 fn request(Texts { main, included }: Texts) -> PlanRequest {
     let text =
         |SourceFile { path, text }: SourceFile| FileText { path: path.to_string_lossy().into_owned(), text };
@@ -88,7 +88,7 @@ fn request(Texts { main, included }: Texts) -> PlanRequest {
     PlanRequest { file: text(main), includes: includes.collect() }
 }
 
-/// The lines of a plan in the colours of their gutters, and why each step is taken in the background.
+/// Colours the lines of a plan by their gutter, and dims the reasons.
 fn coloured(text: &str, colour: bool) -> String {
     let line = |line: &str| {
         let paint = match line.chars().next() {

@@ -1,4 +1,4 @@
-//! `sluice reload`: have the daemon read its configuration again.
+//! `sluice reload`: applies the changed configuration of the daemon.
 
 use std::process::ExitCode;
 
@@ -8,13 +8,13 @@ use sluiced::fatal::Fatal;
 use crate::args::Common;
 use crate::{daemon, output};
 
-/// Have the daemon take its configuration file, and wait until the kernel has it
+/// Reload the configuration of the daemon and wait until it is applied
 ///
-/// As SIGHUP, but with an answer. A bad file changes nothing: the configuration in force stays.
+/// Like SIGHUP, but with a result. An invalid file changes nothing: the current configuration stays in force.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Reload {
-    /// Print the daemon's answer as JSON
+pub(crate) struct ReloadCommand {
+    /// Print the daemon's response as JSON
     #[arg(long)]
     json: bool,
 }
@@ -27,19 +27,19 @@ Examples:
 JSON: { \"at\": time, \"ok\": bool, \"problems\": [line], \"warnings\": [line], \"summary\": line, \
 \"generation\": number }
 
-Exit codes: 0 the file is in force, 1 it is not (the problems are on standard error).";
+Exit codes: 0 the file is applied, 1 it is not (problems are on standard error).";
 
-impl Reload {
+impl ReloadCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let socket = common.socket()?;
         let reply = daemon::ask("reload", &socket, async |client| client.reload().await)?;
         if self.json {
             output::print_json(&reply)?;
         } else {
-            reply.problems.iter().chain(&reply.warnings).for_each(|line| output::complain(line));
+            reply.problems.iter().chain(&reply.warnings).for_each(|line| output::print_error(line));
             match reply.ok {
                 true => output::print(&format!("{}\n", reply.summary))?,
-                false => output::complain(&format!("sluice: reload: {}", reply.summary)),
+                false => output::print_error(&format!("sluice: reload: {}", reply.summary)),
             }
         }
         Ok(if reply.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,4 +1,4 @@
-//! `sluice render`: the ruleset as text.
+//! `sluice render`: prints the ruleset of a configuration.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,19 +18,19 @@ use crate::args::{Cli, Common};
 use crate::progress::Progress;
 use crate::{config, kernel, output};
 
-/// Print the ruleset that a configuration asks for
+/// Print the ruleset of a configuration
 ///
-/// As a daemon that is started for the first time would make it: backups and backends that wait for their first probe
-/// get nothing. Reads the file, and the networks of this host for `source: auto` and `preserve`; needs no privileges.
+/// The ruleset is that of a first start: backups, and backends that wait for their first probe, get no connections.
+/// Reads the file, and the networks of this host for `source: auto` and `preserve`. Needs no privileges.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Render {
+pub(crate) struct RenderCommand {
     /// Configuration file
     file: Option<PathBuf>,
 
-    /// What to print
+    /// Output format
     #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    format: RenderFormat,
 
     /// IP version of the iptables format [default: ip]
     #[arg(long, value_enum)]
@@ -42,13 +42,13 @@ pub(crate) struct Render {
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-enum Format {
-    /// The table as `nft -f` loads it where there is none yet
+enum RenderFormat {
+    /// nft syntax, for `nft -f` if the table does not exist yet
     #[default]
     Nft,
-    /// The classic recipe with shares that are right, for `iptables-restore --noflush`
+    /// iptables rules with the statistic module, for `iptables-restore --noflush`
     Iptables,
-    /// The table's structure, and whom each element serves
+    /// Structure of the table, and the service and backend of each element
     Json,
 }
 
@@ -73,11 +73,11 @@ JSON: { \"table\": name, \"sets\": [set], \"chains\": [chain] }, its leaves in n
   element: { \"element\", \"service\", \"listener\", \"backend\": name or null }
   chain: { \"name\", \"base\": hook or null, \"rules\": [rule] }";
 
-impl Render {
+impl RenderCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        if self.family.is_some() && !matches!(self.format, Format::Iptables) {
+        if self.family.is_some() && !matches!(self.format, RenderFormat::Iptables) {
             let what =
-                "--family is for --format iptables: the other formats hold both IP versions in one table";
+                "--family requires --format iptables: the other formats have both IP versions in one table";
             Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
         }
         let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
@@ -88,16 +88,17 @@ impl Render {
             let _progress = Progress::of("render: rendering");
             sluice_core::render::render(in_force(), None)
         };
-        match if self.json { Format::Json } else { self.format } {
-            Format::Nft => output::print(&rendered().table.to_string())?,
-            Format::Json => output::print_json(&Ruleset::of(&rendered()))?,
-            Format::Iptables => {
+        match if self.json { RenderFormat::Json } else { self.format } {
+            RenderFormat::Nft => output::print(&rendered().table.to_string())?,
+            RenderFormat::Json => output::print_json(&RulesetJson::of(&rendered()))?,
+            RenderFormat::Iptables => {
                 let ip = match self.family {
                     None | Some(Family::Ip) => Ip::V4,
                     Some(Family::Ip6) => Ip::V6,
                 };
-                let text = iptables::render(in_force(), ip)
-                    .map_err(|error| Fatal::new(Exit::Runtime, error, "--format nft has it all"))?;
+                let text = iptables::render(in_force(), ip).map_err(|error| {
+                    Fatal::new(Exit::Runtime, error, "use --format nft, which supports all features")
+                })?;
                 output::print(&text)?;
             }
         }
@@ -105,9 +106,9 @@ impl Render {
     }
 }
 
-/// The table in JSON: names and structure as keys, everything below in nft syntax.
+/// The table as JSON: names and structure as keys, leaves in nft syntax.
 #[derive(Serialize)]
-struct Ruleset {
+struct RulesetJson {
     table: &'static str,
     sets: Vec<SetJson>,
     chains: Vec<ChainJson>,
@@ -136,7 +137,7 @@ struct ChainJson {
     rules: Vec<String>,
 }
 
-impl Ruleset {
+impl RulesetJson {
     fn of(Rendered { table, origins }: &Rendered) -> Self {
         let sets = table.sets.iter().map(|(name, set)| SetJson {
             name: name.to_string(),
@@ -149,7 +150,7 @@ impl Ruleset {
             base: chain.base.map(|base| base.to_string()),
             rules: chain.rules.iter().map(ToString::to_string).collect(),
         });
-        Ruleset { table: Table::NAME, sets: sets.collect(), chains: chains.collect() }
+        RulesetJson { table: Table::NAME, sets: sets.collect(), chains: chains.collect() }
     }
 }
 
@@ -166,7 +167,7 @@ fn elements(set: &Set, origins: &Origins) -> Vec<ElementJson> {
     set.elements.iter().map(element).collect()
 }
 
-/// What follows `typeof` in the declaration.
+/// The text after `typeof` in the declaration.
 fn declared(set: &Set) -> String {
     let concatenated =
         |parts: &[sluice_nft::Operand]| parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" . ");
@@ -196,7 +197,7 @@ pub(crate) fn examples() -> Vec<serde_json::Value> {
         base: base.map(Into::into),
         rules: vec!["drop".into()],
     };
-    let ruleset = Ruleset {
+    let ruleset = RulesetJson {
         table: Table::NAME,
         sets: vec![set("map"), set("set")],
         chains: vec![chain(None), chain(Some("type nat hook prerouting priority dstnat"))],

@@ -1,4 +1,4 @@
-//! `sluice status`: who serves what.
+//! `sluice status`: services, backends, and the table in the kernel.
 
 use std::process::ExitCode;
 
@@ -11,18 +11,18 @@ use crate::status_text::Look;
 use crate::watch::shell::{self, Form};
 use crate::{daemon, output, status_text};
 
-/// Show services, their backends and what is in the kernel
+/// Show services, backends and the state of the kernel
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
-pub(crate) struct Status {
+pub(crate) struct StatusCommand {
     /// Only this service
     service: Option<String>,
 
-    /// Show it every second, with new connections per second and the last events, until Ctrl-C
+    /// Refresh every second, with new connections per second and recent events, until Ctrl-C
     #[arg(short, long)]
     watch: bool,
 
-    /// Print the daemon's answer as JSON; with --watch an object a line
+    /// Print the daemon's response as JSON; with --watch one object per line
     #[arg(long)]
     json: bool,
 }
@@ -34,12 +34,12 @@ Examples:
   sluice status --watch web
   sluice status --json | jq '.services[].backends[] | {name, connections_total}'
 
-A service is up, empty (new connections are refused) or disabled. A backend is eligible if it takes new \
-connections.
+A service is up, has no backends (no backend is eligible: new connections are refused), or is disabled. A backend is \
+eligible if it gets new connections.
 
-JSON: docs/cli-json.md has all keys. In a file or pipe, --watch prints a block a second, with a blank line between.";
+JSON: docs/cli-json.md has all keys. To a file or pipe, --watch prints one block per second, separated by blank lines.";
 
-impl Status {
+impl StatusCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let socket = common.socket()?;
         if self.watch {

@@ -1,4 +1,4 @@
-//! What follows from facts for services.
+//! The checks: findings from facts about the host.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,10 +11,10 @@ use sluiced::host::forwarding::versions;
 use super::{Facts, Finding, Severity};
 use crate::text::safe;
 
-/// Fraction of the connection tracking table from which it is too full.
+/// Fraction of conntrack entries in use that is a finding.
 const FULL: f64 = 0.8;
 
-/// Everything that breaks these services, or may, the worst first.
+/// All findings for these services, by severity.
 pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Finding> {
     let mut findings = Findings(vec![]);
     findings.enabled(config);
@@ -30,7 +30,7 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
     findings.source_ports(facts);
     findings.foreign(facts, now);
     for why in &facts.blind {
-        findings.add(Severity::Warning, format!("could not look everywhere: {why}"), None);
+        findings.add(Severity::Warning, format!("some checks could not run: {why}"), None);
     }
     findings.0.sort_by_key(|finding| finding.severity);
     findings.0
@@ -39,8 +39,8 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Names of interfaces, tables and programs are chosen by others: what would move the cursor is spelt out, and there
-    /// is no command where the shell would make something else of it.
+    /// Names of interfaces, tables and programs are untrusted: control characters are escaped, and a command with shell
+    /// metacharacters is left out.
     fn add(&mut self, severity: Severity, finding: impl Into<String>, command: Option<String>) {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || " ._-/:=[]".contains(c);
         let command = command.filter(|command| command.chars().all(is_plain));
@@ -49,7 +49,7 @@ impl Findings {
 
     fn enabled(&mut self, config: &Config) {
         if !config.services.is_empty() && enabled(config).next().is_none() {
-            let what = "no service is enabled: nothing of the file is in the kernel";
+            let what = "no service is enabled: the ruleset has no services";
             self.add(Severity::Warning, what, None);
         }
     }
@@ -61,8 +61,8 @@ impl Findings {
                 let mut ssh = facts.listening.iter().filter(|socket| socket.is_ssh);
                 if let Some(ssh) = ssh.find(|socket| socket.is_taken_by(listener, is_own)) {
                     let what = format!(
-                        "{name}: {listener} takes connections to port {} of this machine, where an SSH server listens: \
-                         new ones go to the backends",
+                        "{name}: {listener} takes port {} of this host, where an SSH server listens: new SSH connections go to the \
+                         backends",
                         ssh.port
                     );
                     self.add(Severity::Warning, what, None);
@@ -80,20 +80,20 @@ impl Findings {
             if facts.sysctls.get(key) == Some(&0) {
                 let will = config.forwarding == Forwarding::Manage && facts.foreign.is_none();
                 let (severity, then) = match will {
-                    true => (Severity::Note, "sluiced switches it on when it starts"),
+                    true => (Severity::Note, "sluiced enables it when it starts"),
                     false => (Severity::Error, "no packet reaches a backend"),
                 };
-                let what = format!("{version} forwarding is off: {then}");
+                let what = format!("{version} forwarding is disabled: {then}");
                 self.add(severity, what, Some(format!("sysctl -w {sysctl}=1")));
             }
             let has_default = facts.default_routes.get(&ip).is_some_and(|devices| !devices.is_empty());
             if ip == Ip::V6 && facts.sysctls.get(key) == Some(&1) && !has_default {
                 for name in facts.learning.iter().filter(|name| facts.of(name, "ipv6", "accept_ra") == 1) {
                     let what = format!(
-                        "{name} ignores router advertisements while IPv6 forwarding is on: no default route is learnt there"
+                        "{name} ignores router advertisements while IPv6 forwarding is enabled: it learns no default route"
                     );
-                    let mend = set(&format!("net/ipv6/conf/{name}/accept_ra"), 2);
-                    self.add(Severity::Note, what, Some(mend));
+                    let fix = set(&format!("net/ipv6/conf/{name}/accept_ra"), 2);
+                    self.add(Severity::Note, what, Some(fix));
                 }
             }
         }
@@ -106,12 +106,10 @@ impl Findings {
                 continue;
             }
             let (severity, then) = match dropping.is_certain {
-                true => (Severity::Error, "no packet reaches a backend, whatever sluice accepts"),
-                false => {
-                    (Severity::Warning, "unless one of its rules accepts them, no packets reach a backend")
-                }
+                true => (Severity::Error, "no packet reaches a backend"),
+                false => (Severity::Warning, "packets reach a backend only if one of its rules accepts them"),
             };
-            let what = format!("{} drops what passes through: {then}", dropping.chain);
+            let what = format!("{} drops forwarded packets: {then}", dropping.chain);
             self.add(severity, what, Some(dropping.accept.clone()));
         }
     }
@@ -122,7 +120,8 @@ impl Findings {
         for (name, service) in enabled(config) {
             let interface = service.interface.as_ref();
             if let Some(interface) = interface.filter(|it| !facts.interfaces.contains(it.as_str())) {
-                let what = format!("{name}: there is no interface {interface}: nothing arrives there");
+                let what =
+                    format!("{name}: interface {interface} does not exist: the service gets no packets");
                 self.add(Severity::Error, what, Some("ip -brief link".to_owned()));
             }
             let listeners = service.listeners.iter().filter_map(|listener| exact(listener.address));
@@ -139,13 +138,13 @@ impl Findings {
             let names = names(&services);
             if synproxy {
                 let what = format!(
-                    "{names}: {address} is on no interface: the host answers handshakes only where a route leads to it"
+                    "{names}: {address} is on no interface: this host completes handshakes only if a route leads to it"
                 );
                 self.add(Severity::Warning, what, Some(format!("ip address add {address} dev lo")));
             } else {
                 let what = format!(
-                    "{names}: {address} is on no interface: only what routers send here for it arrives (right where VRRP \
-                     brings the address, and on its standby)"
+                    "{names}: {address} is on no interface: only packets that routers send here arrive (expected if VRRP \
+                     manages the address, also on the standby)"
                 );
                 let device = facts.default_routes.get(&Ip::of(address)).and_then(|devices| devices.first());
                 let device = device.map_or("DEVICE", String::as_str);
@@ -154,9 +153,8 @@ impl Findings {
         }
         for (address, services) in sources {
             let names = names(&services);
-            let what = format!(
-                "{names}: its source {address} is on no interface: answers of backends do not come back"
-            );
+            let what =
+                format!("{names}: source {address} is on no interface: replies of backends do not return");
             self.add(Severity::Error, what, Some(format!("ip address add {address} dev DEVICE")));
         }
     }
@@ -168,16 +166,16 @@ impl Findings {
             let Some(first) = lost.first() else { continue };
             let others = match lost.len() - 1 {
                 0 => String::new(),
-                others => format!(" and to {others} more of its backends"),
+                others => format!(" (and {others} more of its backends)"),
             };
-            let what = format!("{name}/{}: no route leads there{others}: connections fail", first.name);
+            let what = format!("{name}/{}{others} has no route: connections fail", first.name);
             self.add(Severity::Error, what, Some(format!("ip route add {} via GATEWAY", first.address)));
         }
         for ip in versions(&*config.services) {
             if facts.default_routes.get(&ip).is_some_and(|devices| devices.is_empty()) {
                 let version = if ip == Ip::V4 { "IPv4" } else { "IPv6" };
                 let what = format!(
-                    "there is no {version} default route: clients beyond the networks of this host get no answer"
+                    "no {version} default route: clients outside the networks of this host get no reply"
                 );
                 let flag = if ip == Ip::V4 { "" } else { "-6 " };
                 self.add(Severity::Warning, what, Some(format!("ip {flag}route add default via GATEWAY")));
@@ -205,10 +203,10 @@ impl Findings {
             };
             if strict && lost {
                 let what = format!(
-                    "rp_filter is strict on {name}: clients whose route back leaves elsewhere are dropped without a trace"
+                    "rp_filter is strict on {name}: packets of clients whose return route uses another interface are dropped silently"
                 );
-                let mend = set(&format!("net/ipv4/conf/{name}/rp_filter"), 2);
-                self.add(Severity::Warning, what, Some(mend));
+                let fix = set(&format!("net/ipv4/conf/{name}/rp_filter"), 2);
+                self.add(Severity::Warning, what, Some(fix));
             }
         }
     }
@@ -217,8 +215,8 @@ impl Findings {
         for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
             if facts.has_bridge && facts.sysctls.get(&format!("net/bridge/{key}")) == Some(&1) {
                 let what = format!(
-                    "{key} is on and there is a bridge: what its ports send each other is translated inside of it, and \
-                     a client or backend behind one of them cannot reach a service with backends behind it"
+                    "{key} is enabled and this host has a bridge: packets between its ports are translated inside the bridge, and a \
+                     client or backend behind it cannot reach a service with backends behind it"
                 );
                 self.add(Severity::Error, what, Some(format!("sysctl -w net.bridge.{key}=0")));
             }
@@ -233,7 +231,7 @@ impl Findings {
         {
             let severity = if count >= most { Severity::Error } else { Severity::Warning };
             let what = format!(
-                "{count} of {most} connections are tracked: when the table is full, new ones are dropped"
+                "conntrack has {count} of {most} entries: when it is full, new connections are dropped"
             );
             self.add(severity, what, Some(format!("sysctl -w net.netfilter.nf_conntrack_max={}", 4 * most)));
         }
@@ -283,8 +281,8 @@ impl Findings {
         for (backend, used) in &facts.scarce {
             let percent = 100.0 * used;
             let what = format!(
-                "{backend}: {percent:.0} % of the source ports towards it are in use: without one, new connections fail; \
-                 give its service a range of addresses (source: FIRST-LAST)"
+                "{backend}: {percent:.0} % of the source ports to it are in use: new connections fail when none is free; set a \
+                 range of addresses in its service (source: FIRST-LAST)"
             );
             self.add(Severity::Warning, what, Some("ip -brief address".to_owned()));
         }
@@ -296,8 +294,8 @@ impl Findings {
         {
             let seconds = now.duration_since(last.at).as_secs().max(0) as u32;
             let what = format!(
-                "{} (pid {}) changed the table {seconds} s ago, {} times in all: sluiced put it right each time, but \
-                 connections may have failed",
+                "{} (pid {}) changed the table {seconds} s ago, {} times in total: sluiced repaired it each time, but connections \
+                 may have failed",
                 last.process, last.pid, foreign.total
             );
             self.add(Severity::Warning, what, None);
@@ -305,12 +303,12 @@ impl Findings {
     }
 }
 
-/// Services that are in the kernel.
+/// Enabled services.
 fn enabled(config: &Config) -> impl Iterator<Item = (&ServiceName, &Service)> {
     config.services.iter().filter(|(_, service)| service.enabled)
 }
 
-/// Some names of services, and how many more there are.
+/// Up to three names of services, and the number of others.
 fn names(services: &[&ServiceName]) -> String {
     let some: Vec<_> = services.iter().take(3).map(|name| name.as_str()).collect();
     match services.len() - some.len() {
@@ -319,7 +317,7 @@ fn names(services: &[&ServiceName]) -> String {
     }
 }
 
-/// The command that sets a sysctl; names of interfaces may hold dots, which only paths tell from others.
+/// The command that sets a sysctl, by path: names of interfaces may contain dots.
 fn set(path: &str, value: u64) -> String {
     format!("sysctl -w {path}={value}")
 }

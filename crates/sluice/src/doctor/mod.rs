@@ -1,4 +1,4 @@
-//! What on this host breaks the services: facts of the host (`facts`), and what follows from them (`checks`).
+//! Host diagnostics: `facts` reads the settings of the host, `checks` derives findings.
 
 mod checks;
 mod facts;
@@ -12,26 +12,26 @@ use serde::Serialize;
 pub(crate) use checks::findings;
 pub(crate) use facts::Facts;
 
-/// Something that breaks services, or may.
+/// A setting that breaks services, or may.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// How bad it is.
+    /// Severity.
     pub(crate) severity: Severity,
-    /// What is so, and what follows.
+    /// The setting and its effect.
     pub(crate) finding: String,
-    /// The command that mends it; `null`: there is none.
+    /// The command that fixes it; `null`: none.
     pub(crate) command: Option<String>,
 }
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// Some service does not work.
+    /// A service does not work.
     Error,
-    /// One may stop working, or for some clients.
+    /// A service may stop working, or fails for some clients.
     Warning,
-    /// As it should be in many places, not in all.
+    /// Expected on many hosts, but not on all.
     Note,
 }
 

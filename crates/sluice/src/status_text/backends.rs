@@ -1,4 +1,4 @@
-//! A service's backends: a table, and a line for each that there is more to tell of.
+//! The backends of a service: a table, and lines for probe failures and overrides.
 
 use comfy_table::{CellAlignment, Table, presets};
 use sluice_api::{
@@ -17,14 +17,14 @@ pub(super) fn render(service: &ServiceStatus, look: Look<'_>) -> String {
         + &ports_run_out(backends)
 }
 
-/// Columns that are there when somebody counts what they show, and those always there.
+/// The table; some columns are shown only if they have values.
 fn table(service: &ServiceStatus, look: Look<'_>) -> String {
     let backends = &service.backends;
     if backends.is_empty() {
         return "  no backends\n".to_owned();
     }
     let has_bytes = backends.iter().any(|backend| backend.bytes_in.is_some() || backend.bytes_out.is_some());
-    // On a screen there is no room to say a thing twice.
+    // A live view has no room for the same text twice.
     let has_address = look.rates.is_none() || backends.iter().any(|backend| backend.name != backend.address);
     let shown = [
         (true, "BACKEND"),
@@ -70,24 +70,24 @@ fn table(service: &ServiceStatus, look: Look<'_>) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Why backends do not serve, a line each.
+/// The reasons why backends are not eligible, one line each.
 fn reasons(backends: &[BackendStatus], now: Timestamp) -> String {
     let told = backends.iter().filter_map(|backend| Some((backend, why_not(backend, now)?)));
     told.map(|(backend, why)| format!("  {}: {why}\n", backend.name)).collect()
 }
 
-/// What the last probe of a backend failed on, and when.
+/// The last failed probe of a backend.
 pub(crate) fn why_not(backend: &BackendStatus, now: Timestamp) -> Option<String> {
     let probe = backend.last_probe.as_ref().filter(|probe| probe.ok != Some(true))?;
     let ProbeStatus { at, detail, count, needed, .. } = probe;
     let (detail, ago) = (safe(detail), age(now, *at));
     Some(match probe.ok {
-        None => format!("{detail} (no probe could be made), {ago} ago"),
+        None => format!("{detail} (probe could not run), {ago} ago"),
         Some(_) => format!("{detail}, {count} of {needed}, {ago} ago"),
     })
 }
 
-/// What operators say of backends, a line each.
+/// Overrides by operators, one line each.
 fn overrides(backends: &[BackendStatus], now: Timestamp) -> String {
     let told = backends.iter().filter_map(|backend| {
         let Override { admin, weight, uid, since } = backend.overridden.as_ref()?;
@@ -99,26 +99,26 @@ fn overrides(backends: &[BackendStatus], now: Timestamp) -> String {
     told.collect()
 }
 
-/// What its guard dropped, on one line.
+/// Packets dropped by the guard, on one line.
 fn dropped(service: &ServiceStatus) -> String {
     let told: Vec<_> = service.dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     if told.is_empty() { String::new() } else { format!("  dropped: {}\n", told.join(", ")) }
 }
 
-/// Backends that the balancer soon has no source ports for, a line each.
+/// Backends with few free source ports, one line each.
 fn ports_run_out(backends: &[BackendStatus]) -> String {
     let told = backends.iter().filter_map(|backend| {
         let used = backend.source_ports.filter(|used| *used >= SOURCE_PORTS_SCARCE)?;
         let percent = 100.0 * used;
         Some(format!(
-            "  {}: {percent:.0} % of source ports in use: give `source` a range of addresses\n",
+            "  {}: {percent:.0} % of source ports in use: set `source` to a range of addresses\n",
             backend.name
         ))
     });
     told.collect()
 }
 
-/// A few words: what keeps it from taking new connections, or else its health.
+/// The reason why it gets no new connections, or its health.
 fn state(backend: &BackendStatus) -> String {
     match (word(backend), backend.active) {
         ("drain", Some(left)) => format!("drain, {left} left"),
@@ -127,7 +127,7 @@ fn state(backend: &BackendStatus) -> String {
     }
 }
 
-/// The same in one word or two.
+/// The same without details.
 pub(crate) fn word(backend: &BackendStatus) -> &'static str {
     match (backend.admin, backend.health, backend.eligible) {
         (Admin::Disabled, ..) => "disabled",
@@ -141,7 +141,7 @@ pub(crate) fn word(backend: &BackendStatus) -> &'static str {
     }
 }
 
-/// Whether it waits for others to fail.
+/// Whether it is a backup that gets no connections now.
 fn is_spare(backend: &BackendStatus) -> bool {
     backend.backup && backend.share == 0.0
 }

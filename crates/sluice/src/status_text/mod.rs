@@ -1,4 +1,4 @@
-//! The daemon's state as a person reads it.
+//! The status as text.
 
 mod backends;
 mod summary;
@@ -13,10 +13,10 @@ use crate::text::{Paint, age, safe};
 pub(crate) use backends::{why_not, word};
 pub(crate) use summary::conntrack;
 
-/// How many events a live view shows.
+/// Number of events in a live view.
 const EVENTS: usize = 5;
 
-/// When the state is looked at, and how it is shown.
+/// How the status is shown.
 #[derive(Clone, Copy)]
 pub(crate) struct Look<'a> {
     pub(crate) now: Timestamp,
@@ -26,12 +26,12 @@ pub(crate) struct Look<'a> {
     pub(crate) rates: Option<&'a Rates>,
 }
 
-/// All there is to tell, services first.
+/// The status, services first.
 pub(crate) fn render(status: &Status, look: Look<'_>) -> String {
     services(status, look) + &summary::render(status, look)
 }
 
-/// The same to be looked at again and again: what concerns all, and what happened lately, first.
+/// The status for a live view: summary and events first.
 pub(crate) fn render_live(status: &Status, look: Look<'_>) -> String {
     let mut text = summary::render(status, look);
     let latest = &status.events[status.events.len().saturating_sub(EVENTS)..];
@@ -65,7 +65,7 @@ fn services(status: &Status, look: Look<'_>) -> String {
 fn heading(service: &ServiceStatus, colour: bool) -> String {
     let (state, paint) = match service.state {
         ServiceState::Up => ("up", Paint::Good),
-        ServiceState::Empty => ("empty", Paint::Bad),
+        ServiceState::Empty => ("no backends", Paint::Bad),
         ServiceState::Disabled => ("disabled", Paint::Dim),
     };
     let state = paint.on(state, colour);

@@ -1,4 +1,4 @@
-//! What concerns all services: the kernel's table, the host, the file, the daemon.
+//! The summary below the services: table, host, configuration, daemon.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use sluice_api::{FollowerStatus, ForeignChange, HostStatus, Status, pluralize};
 use super::Look;
 use crate::text::{Paint, age, grouped, percent, safe};
 
-/// Fraction of the connection tracking table in use from which it is time to do something, as for `sluice doctor`.
+/// Fraction of conntrack entries in use that is highlighted, as in `sluice doctor`.
 const SCARCE: f64 = 0.8;
 
 pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> String {
@@ -47,7 +47,7 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
         line(format_args!("        {}", safe(difference)));
     }
     if let Some(at) = table.retry_at {
-        line(format_args!("        next attempt in {}", age(at, now)));
+        line(format_args!("        next retry in {}", age(at, now)));
     }
     if let Some((conntrack, paint)) = conntrack(&status.host) {
         line(format_args!(
@@ -55,12 +55,12 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
             paint.map_or(conntrack.clone(), |it| it.on(&conntrack, colour))
         ));
     }
-    let taken = match reload.ok {
-        true => Paint::Good.on("taken", colour),
+    let applied = match reload.ok {
+        true => Paint::Good.on("applied", colour),
         false => Paint::Bad.on("failed", colour),
     };
     line(format_args!(
-        "config  {}, read {} ago: {taken}, {}",
+        "config  {}, loaded {} ago: {applied}, {}",
         safe(&daemon.config),
         age(now, reload.at),
         safe(&reload.summary)
@@ -75,7 +75,7 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
         age(now, daemon.started)
     ));
     if !state.problems.is_empty() {
-        let problem = Paint::Bad.on("cannot be written: a restart will not know all that it should", colour);
+        let problem = Paint::Bad.on("is not writable: a restart loses state", colour);
         line(format_args!("state   {} {problem}", safe(&state.directory)));
     }
     for problem in &state.problems {
@@ -89,7 +89,7 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
     text
 }
 
-/// How full the connection tracking table is, where that is known, and a colour when it is nearly.
+/// Use of the conntrack table if known, with a colour if it is nearly full.
 pub(crate) fn conntrack(host: &HostStatus) -> Option<(String, Option<Paint>)> {
     let (entries, max) = host.conntrack_entries.zip(host.conntrack_max)?;
     let fraction = entries as f64 / max.max(1) as f64;

@@ -134,7 +134,7 @@ fn status_of_a_state_directory_that_cannot_be_written_says_why() {
     let told = |status: &Status| plain(status, at("2025-01-05T00:01:00Z"));
     assert!(!told(&status).contains("state   "), "{}", told(&status));
     status.state.problems = vec!["write /run/sluice/backends.json: No space\u{1b}[31m left".into()];
-    let expected = "state   /run/sluice cannot be written: a restart will not know all that it should\n        \
+    let expected = "state   /run/sluice is not writable: a restart loses state\n        \
                     write /run/sluice/backends.json: No space\\u{1b}[31m left\n";
     assert!(told(&status).ends_with(expected), "{}", told(&status));
 }

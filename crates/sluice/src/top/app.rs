@@ -129,7 +129,7 @@ impl App {
             Mode::Confirm(request) if key.code == KeyCode::Char('y') => {
                 return Some(Effect::Override(request));
             }
-            Mode::Confirm(_) => self.notice = Some(Ok("nothing done".to_owned())),
+            Mode::Confirm(_) => self.notice = Some(Ok("cancelled".to_owned())),
             // Any key leaves it.
             Mode::Help => {}
         }

@@ -20,7 +20,7 @@ use crate::{daemon, output};
 
 /// Shows the daemon behind a socket until the operator has seen enough.
 pub(crate) fn run(socket: &Path) -> Result<(), Fatal> {
-    let broken = |error| Fatal::new(Exit::Runtime, Terminal(error), "sluice status --watch asks less of it");
+    let broken = |error| Fatal::new(Exit::Runtime, Terminal(error), "try sluice status --watch");
     let mut terminal = ratatui::try_init().map_err(|error| {
         // It may have got half of the way.
         let _ = ratatui::try_restore();

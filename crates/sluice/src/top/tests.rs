@@ -237,7 +237,7 @@ fn drain_and_enable_are_done_after_y_only() {
     for no in [KeyCode::Char('n'), KeyCode::Char('Y'), KeyCode::Enter, KeyCode::Esc, KeyCode::Char('q')] {
         app.mode = Mode::Confirm(drain("web2"));
         assert_eq!(key(&mut app, no), None, "{no:?}");
-        assert_eq!((&app.mode, &app.notice), (&Mode::Table, &Some(Ok("nothing done".into()))));
+        assert_eq!((&app.mode, &app.notice), (&Mode::Table, &Some(Ok("cancelled".into()))));
     }
     key(&mut app, KeyCode::Home);
     type_keys(&mut app, "d");

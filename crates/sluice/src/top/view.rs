@@ -107,7 +107,7 @@ fn parts(app: &App, status: &Status) -> Vec<(String, Option<Paint>)> {
     });
     let read = age(app.now, reload.at);
     parts.push(match (reload.ok, reload.problems.first()) {
-        (true, _) => (format!("config taken {read} ago"), None),
+        (true, _) => (format!("config applied {read} ago"), None),
         (false, None) => (format!("config failed {read} ago"), Some(Paint::Bad)),
         (false, Some(problem)) => (format!("config failed {read} ago: {}", safe(problem)), Some(Paint::Bad)),
     });
@@ -134,11 +134,12 @@ fn parts(app: &App, status: &Status) -> Vec<(String, Option<Paint>)> {
 
 fn table(frame: &mut Frame<'_>, area: Rect, app: &App, colour: bool) {
     let Some((status, _)) = &app.last else {
-        let told = if app.error.is_some() { "asking again every second" } else { "waiting for sluiced" };
+        let told = if app.error.is_some() { "retrying every second" } else { "waiting for sluiced" };
         return frame.render_widget(Paragraph::new(told), area);
     };
     if app.rows.is_empty() {
-        let told = if app.filter.is_empty() { "no backends" } else { "no backend has that: Esc shows all" };
+        let told =
+            if app.filter.is_empty() { "no backends" } else { "no backend matches: Esc clears the filter" };
         return frame.render_widget(Paragraph::new(told), area);
     }
     // What is selected is in the middle, as far as there is something above and below.
@@ -194,9 +195,9 @@ fn detail(app: &App, colour: bool) -> Vec<Line<'static>> {
     let (text, paint) = match (&app.mode, app.selected()) {
         (Mode::Confirm(request), _) => match request.change {
             OverrideChange::Admin(Admin::Drain) => {
-                ("no new connections; those it has go on".to_owned(), Paint::Warn.into())
+                ("no new connections; existing ones continue".to_owned(), Paint::Warn.into())
             }
-            _ => ("it serves as the file says".to_owned(), Paint::Warn.into()),
+            _ => ("it gets new connections again".to_owned(), Paint::Warn.into()),
         },
         (_, None) => return vec![],
         (_, Some(Row { service, backend })) => {
@@ -234,7 +235,7 @@ fn foot(app: &App, colour: bool) -> Vec<Line<'static>> {
             wrapped(&question, style(Some(Paint::Warn), colour).add_modifier(Modifier::BOLD))
         }
         (Mode::Filter, _) => vec![Line::from(format!("/{}_", app.filter))],
-        (Mode::Help, _) => vec![Line::from("any key goes back")],
+        (Mode::Help, _) => vec![Line::from("press any key to return")],
         (Mode::Table, Some(Ok(notice))) => wrapped(notice, Style::from(Modifier::BOLD)),
         (Mode::Table, Some(Err(error))) => wrapped(&safe(error), style(Some(Paint::Bad), colour)),
         (Mode::Table, None) => vec![Line::styled(KEYS, Modifier::DIM)],

@@ -74,7 +74,7 @@ fn show(watch: &mut Watch, form: Form) -> Result<bool, Fatal> {
         return Ok(Screen::draw(&watch.screen(now, output::colour(), output::size())).is_ok());
     }
     if let Some(error) = watch.complaint() {
-        output::complain(&format!("sluice: {error}"));
+        output::print_error(&format!("sluice: {error}"));
     }
     match (watch.status(), form) {
         (None, _) => Ok(true),

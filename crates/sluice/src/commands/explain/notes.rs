@@ -1,4 +1,4 @@
-//! What the rules alone do not tell: limits, backends that get nothing, and services that do not take a connection.
+//! Notes that are not in the ruleset: limits, backends without new connections, and services that do not match.
 
 use std::net::SocketAddr;
 
@@ -23,9 +23,9 @@ pub(super) fn limits(limits: &Limits) -> Vec<String> {
         .map(|most| format!("limit: {} of each client", pluralize(most as usize, "live connection")));
     let full = (of_client.is_some() || live.is_some()).then(|| match on_full {
         OnFull::Accept => {
-            format!("a client beyond {clients} remembered ones is let in without a limit (on_full: accept)")
+            format!("after {clients} clients, further ones are accepted without a limit (on_full: accept)")
         }
-        OnFull::Drop => format!("a client beyond {clients} remembered ones is dropped (on_full: drop)"),
+        OnFull::Drop => format!("after {clients} clients, further ones are dropped (on_full: drop)"),
     });
     let all = new_connections.map(|limit| rate(limit, "all clients together"));
     [of_client, live, all, full].into_iter().flatten().collect()
@@ -60,14 +60,14 @@ fn why_idle(backend: &BackendStatus) -> String {
     let failed = backend.last_probe.as_ref().filter(|probe| probe.ok == Some(false));
     let detail = failed.map(|probe| format!(" ({})", safe(&probe.detail))).unwrap_or_default();
     match (backend.admin, backend.health) {
-        (Admin::Drain, _) => "an operator drains it".to_owned(),
-        (Admin::Disabled, _) => "an operator disabled it".to_owned(),
+        (Admin::Drain, _) => "drained by an operator".to_owned(),
+        (Admin::Disabled, _) => "disabled by an operator".to_owned(),
         (Admin::Enabled, Health::Unhealthy) => format!("unhealthy{detail}"),
-        (Admin::Enabled, _) if !backend.eligible => format!("its first probes decide{detail}"),
+        (Admin::Enabled, _) if !backend.eligible => format!("waiting for its first probes{detail}"),
         (Admin::Enabled, _) if backend.weight == 0 => "its weight is 0".to_owned(),
-        (Admin::Enabled, _) if backend.full => "it has as many connections as it may".to_owned(),
+        (Admin::Enabled, _) if backend.full => "it has max_connections".to_owned(),
         (Admin::Enabled, _) if backend.backup => "it is a backup".to_owned(),
-        (Admin::Enabled, _) => "fewer than the quorum can serve".to_owned(),
+        (Admin::Enabled, _) => "the quorum is not met".to_owned(),
     }
 }
 
@@ -76,8 +76,8 @@ fn why_idle_at_start(service: &Service, backend: &Backend) -> &'static str {
     match backend {
         Backend { weight: 0, .. } => "its weight is 0",
         Backend { backup: true, .. } => "it is a backup",
-        _ if waits => "its first probe decides, and sluiced does not run",
-        _ => "fewer than the quorum can serve",
+        _ if waits => "waiting for its first probe, and sluiced does not run",
+        _ => "the quorum is not met",
     }
 }
 
@@ -120,13 +120,16 @@ fn why_not(
     let why = match (&service.interface, entry) {
         _ if !service.enabled => ", which is disabled".to_owned(),
         (Some(interface), Entry::Local) => {
-            format!(", which takes only what arrives on {interface}, nothing of this machine itself")
+            format!(", which handles only packets that arrive on {interface}, not those of this host")
         }
         (Some(interface), Entry::Arriving(name)) if interface.as_str() != name => {
-            format!(", which takes only what arrives on {interface}, and this arrives on {}", safe(name))
+            format!(
+                ", which handles only packets that arrive on {interface}, and this one arrives on {}",
+                safe(name)
+            )
         }
         (None, _) if listener.address == Address::Any && !is_local => {
-            ", which takes only addresses of this machine".to_owned()
+            ", which handles only addresses of this host".to_owned()
         }
         _ => ", which is not in the kernel: see `sluice plan`".to_owned(),
     };
@@ -157,12 +160,12 @@ mod tests {
         let eth0 = Entry::Arriving("eth0".into());
         let near = |to: &str, entry| near(&services, (to.parse().unwrap(), Protocol::Tcp), entry, &host);
         assert_eq!(near("10.0.1.1:80", &eth0), ["*:80/tcp of off, which is disabled"]);
-        let told = "*:81/tcp of inside, which takes only what arrives on eth1, ";
-        assert_eq!(near("10.0.1.1:81", &eth0), [format!("{told}and this arrives on eth0")]);
-        assert_eq!(near("10.0.1.1:81", &Entry::Local), [format!("{told}nothing of this machine itself")]);
+        let told = "*:81/tcp of inside, which handles only packets that arrive on eth1, ";
+        assert_eq!(near("10.0.1.1:81", &eth0), [format!("{told}and this one arrives on eth0")]);
+        assert_eq!(near("10.0.1.1:81", &Entry::Local), [format!("{told}not those of this host")]);
         assert_eq!(
             near("203.0.113.9:82", &eth0),
-            ["*:82/tcp of here, which takes only addresses of this machine"]
+            ["*:82/tcp of here, which handles only addresses of this host"]
         );
         let other = ["203.0.113.10:1000-1003/udp of web", "203.0.113.10:83/tcp of web"];
         assert_eq!(near("203.0.113.10:84", &eth0), other);
@@ -190,7 +193,7 @@ mod tests {
                 "limit: 5/second new connections of each client (burst 5)",
                 "limit: 9 live connections of each client",
                 "limit: 100/minute new connections of all clients together (burst 7)",
-                "a client beyond 1000 remembered ones is dropped (on_full: drop)",
+                "after 1000 clients, further ones are dropped (on_full: drop)",
             ]
         );
         assert_eq!(limits(&Limits::default()), [] as [&str; 0]);
