@@ -1,7 +1,7 @@
-//! The health of every probed backend: the only place that says which backends are up.
+//! [`Board`]: the health of every probed backend.
 //!
-//! Probe tasks write outcomes at any time. The reconcile task sees which backends are down as of the last
-//! [`Board::take_changes`], so that what it commits, shows and compares is of one moment.
+//! Probe tasks record outcomes at any time. The reconcile task sees the backends that are down as of the last
+//! [`Board::take_changes`], so that it commits, shows and compares a consistent state.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,40 +16,40 @@ use sluice_core::model::{BackendKey, HealthCheck, Initial, ProbeTarget, ServiceN
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use crate::outcome::{Outcome, Verdict};
-use crate::prober::Watch;
+use crate::outcome::{ProbeOutcome, ProbeResult};
+use crate::prober::WatchedBackend;
 
-/// What is known of backends; clones are the same board.
+/// The health of backends; clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Board(Arc<Inner>);
 
-/// Backends whose health keeps them from new flows, as of one moment: their probes fail, or it is unknown and they start down.
+/// Backends that get no new flows because of their health: unhealthy, or unknown with `initial: down`.
 pub type Down = Arc<BTreeMap<BackendKey, Health>>;
 
-/// Whether a backend was up when changes were last taken, and whether it is now.
+/// A change of the health of a backend since changes were last taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flip {
-    /// Before.
+    /// Whether it was up when changes were last taken.
     pub was_up: bool,
-    /// Now.
+    /// Whether it is up now.
     pub is_up: bool,
 }
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<BoardState>,
     changed: Notify,
     durations: Durations,
 }
 
-/// How long probes take, by service.
+/// Durations of probes, by service.
 type Durations = Family<Label, Histogram, fn() -> Histogram>;
 
 type Label = [(&'static str, String); 1];
 
 impl Default for Inner {
     fn default() -> Self {
-        // A quarter of a millisecond to more than a minute.
+        // From 0.25 ms to more than a minute.
         let histogram = || Histogram::new(exponential_buckets(2.5e-4, 4.0, 10));
         let (state, changed) = Default::default();
         Inner { state, changed, durations: Family::new_with_constructor(histogram) }
@@ -57,58 +57,58 @@ impl Default for Inner {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    backends: HashMap<BackendKey, Entry>,
-    /// Those whose health changed since changes were last taken.
+struct BoardState {
+    backends: HashMap<BackendKey, ProbedBackend>,
+    /// Backends whose health changed since changes were last taken.
     changed: BTreeSet<BackendKey>,
-    /// Those that were down when changes were last taken.
+    /// Backends that were down when changes were last taken.
     down: Down,
 }
 
 /// One backend.
 #[derive(Clone, Debug)]
-struct Entry {
+struct ProbedBackend {
     target: ProbeTarget,
     check: Arc<HealthCheck>,
-    /// The probe whose outcomes count.
+    /// The running probe; outcomes of others are ignored.
     job: JobId,
     machine: Machine,
-    /// Successes or failures in a row.
+    /// Success or failure, and the number of consecutive ones.
     streak: (bool, u16),
     since: Timestamp,
-    last: Option<Last>,
+    last: Option<LastProbe>,
 }
 
-/// Names a probe that runs. An outcome that was under way when a probe ended speaks of none that runs.
+/// Identifies a running probe, so that a late outcome of an ended one is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct JobId(pub(crate) u64);
 
-/// The last outcome.
+/// The last probe of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Last {
-    /// What it says of the backend.
-    pub verdict: Verdict,
-    /// What was tried and what came of it.
+pub struct LastProbe {
+    /// Success or failure.
+    pub verdict: ProbeResult,
+    /// The attempt and its result.
     pub detail: String,
-    /// When it was known.
+    /// Time of the outcome.
     pub at: Timestamp,
-    /// How long it took.
+    /// Duration of the probe.
     pub took: Duration,
-    /// How many successes or failures there were in a row, and how many make a difference.
+    /// Consecutive results like this one, and the threshold (`rise` or `fall`).
     pub in_a_row: (u16, u16),
 }
 
-/// What is known of one backend.
+/// The health of one backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Its health.
+pub struct BackendHealth {
+    /// Observed health.
     pub health: Health,
-    /// Whether that lets it take new flows.
+    /// Whether it permits new flows.
     pub is_up: bool,
-    /// When health last changed, or it was first asked for.
+    /// Time when the health last changed, or when probing began.
     pub since: Timestamp,
-    /// The last outcome; `None`: there was none yet.
-    pub last: Option<Last>,
+    /// The last probe; `None`: none yet.
+    pub last: Option<LastProbe>,
 }
 
 impl Board {
@@ -117,10 +117,10 @@ impl Board {
         self.0.changed.notified().await;
     }
 
-    /// Backends whose health changed since this was last asked. From now on [`Board::down`] knows of it.
+    /// Backends whose health changed since the last call. [`Board::down`] reflects these changes from now on.
     pub fn take_changes(&self) -> BTreeMap<BackendKey, Flip> {
         let mut state = self.state();
-        let State { backends, changed, down } = &mut *state;
+        let BoardState { backends, changed, down } = &mut *state;
         let mut flips = BTreeMap::new();
         for key in std::mem::take(changed) {
             let Some(entry) = backends.get(&key) else { continue };
@@ -141,28 +141,33 @@ impl Board {
         self.state().down.clone()
     }
 
-    /// What [`Board::down`] will be once these are watched.
-    pub fn preview(&self, wanted: &[Watch]) -> Down {
+    /// The value of [`Board::down`] after [`Board::keep`] with these backends.
+    pub fn preview(&self, wanted: &[WatchedBackend]) -> Down {
         self.state().down_after(wanted)
     }
 
-    /// What is known of one backend; `None` if it is not probed.
-    pub fn report(&self, key: &BackendKey) -> Option<Report> {
+    /// The health of a backend; `None` if it is not probed.
+    pub fn report(&self, key: &BackendKey) -> Option<BackendHealth> {
         let state = self.state();
-        let Entry { machine, since, last, .. } = state.backends.get(key)?;
-        Some(Report { health: machine.health(), is_up: machine.is_up(), since: *since, last: last.clone() })
+        let ProbedBackend { machine, since, last, .. } = state.backends.get(key)?;
+        Some(BackendHealth {
+            health: machine.health(),
+            is_up: machine.is_up(),
+            since: *since,
+            last: last.clone(),
+        })
     }
 
-    /// Keeps these backends and no others, each with the probe whose outcomes count for it.
-    pub(crate) fn watch(&self, wanted: &[(Watch, JobId)]) {
+    /// Replaces the set of backends, each with its running probe.
+    pub(crate) fn watch(&self, wanted: &[(WatchedBackend, JobId)]) {
         let mut state = self.state();
         let watches = || wanted.iter().map(|(watch, _)| watch);
         let down = state.down_after(watches());
-        // Two may have changed places.
+        // Two backends may have swapped names.
         let entries: Vec<_> =
             wanted.iter().filter_map(|(watch, job)| Some((watch, state.entry(watch, *job)?))).collect();
         let was_changed =
-            |watch: &&Watch| watch.from.as_ref().is_some_and(|from| state.changed.contains(from));
+            |watch: &&WatchedBackend| watch.from.as_ref().is_some_and(|from| state.changed.contains(from));
         let changed = watches().filter(was_changed).map(|watch| watch.key.clone()).collect();
         let before: BTreeSet<_> = state.backends.keys().map(|key| key.service.clone()).collect();
         let after: BTreeSet<_> = watches().map(|watch| &watch.key.service).collect();
@@ -175,11 +180,11 @@ impl Board {
         state.backends.extend(entries.into_iter().map(|(watch, entry)| (watch.key.clone(), entry)));
     }
 
-    /// Backends whose health is not what is assumed without a probe, and whether they are up.
+    /// Backends whose health differs from the initial one, and whether they are up.
     pub fn known(&self) -> Vec<(BackendKey, ProbeTarget, bool)> {
         let state = self.state();
         let known = state.backends.iter().filter_map(|(key, entry)| {
-            let Entry { target, check, machine, .. } = entry;
+            let ProbedBackend { target, check, machine, .. } = entry;
             let is_news =
                 machine.health() != Health::Unknown && machine.is_up() != (check.initial == Initial::Up);
             is_news.then(|| (key.clone(), *target, machine.is_up()))
@@ -189,10 +194,10 @@ impl Board {
         known
     }
 
-    /// Takes an outcome of a probe for all backends that it still speaks of.
-    pub(crate) fn observe(&self, keys: &[BackendKey], job: JobId, outcome: &Outcome) {
+    /// Records an outcome for all backends of the probe.
+    pub(crate) fn observe(&self, keys: &[BackendKey], job: JobId, outcome: &ProbeOutcome) {
         let mut state = self.state();
-        let State { backends, changed, .. } = &mut *state;
+        let BoardState { backends, changed, .. } = &mut *state;
         let before = changed.len();
         let services: BTreeSet<_> = keys.iter().map(|key| &key.service).collect();
         for service in services {
@@ -209,13 +214,13 @@ impl Board {
         }
     }
 
-    /// Adds how long probes take to what is shown.
+    /// Registers the histogram of durations.
     pub fn register(&self, registry: &mut Registry) {
-        let help = "From the beginning of a probe to its end";
+        let help = "Duration of a probe";
         registry.register_with_unit("probe_duration", help, Unit::Seconds, self.0.durations.clone());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BoardState> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -224,10 +229,10 @@ fn label(service: &ServiceName) -> Label {
     [("service", service.to_string())]
 }
 
-impl State {
+impl BoardState {
     /// Those that are down once these are watched. Who goes on with what is known of a backend is down if that was.
-    fn down_after<'a>(&self, wanted: impl IntoIterator<Item = &'a Watch>) -> Down {
-        let down = |watch: &Watch| match self.continued(watch) {
+    fn down_after<'a>(&self, wanted: impl IntoIterator<Item = &'a WatchedBackend>) -> Down {
+        let down = |watch: &WatchedBackend| match self.continued(watch) {
             Some((from, _)) => self.down.get(from).copied(),
             None => Some(begun(watch)).filter(|machine| !machine.is_up()).map(|machine| machine.health()),
         };
@@ -235,45 +240,45 @@ impl State {
     }
 
     /// What a backend is known by from now on; `None`: by what it is known by already.
-    fn entry(&self, watch: &Watch, job: JobId) -> Option<Entry> {
-        let Watch { key, target, check, .. } = watch;
+    fn entry(&self, watch: &WatchedBackend, job: JobId) -> Option<ProbedBackend> {
+        let WatchedBackend { key, target, check, .. } = watch;
         let (target, check) = (*target, check.clone());
         let Some((from, entry)) = self.continued(watch) else {
             let machine = begun(watch);
             let (streak, since) = ((true, 0), Timestamp::now());
-            return Some(Entry { target, check, job, machine, streak, since, last: None });
+            return Some(ProbedBackend { target, check, job, machine, streak, since, last: None });
         };
         let is_same = entry.target == target && entry.check == check;
         match is_same {
             true if from == key && entry.job == job => None,
-            true => Some(Entry { job, ..entry.clone() }),
+            true => Some(ProbedBackend { job, ..entry.clone() }),
             false => {
                 let (machine, since) = (entry.machine.under(&check), entry.since);
-                Some(Entry { target, check, job, machine, streak: (true, 0), since, last: None })
+                Some(ProbedBackend { target, check, job, machine, streak: (true, 0), since, last: None })
             }
         }
     }
 
-    /// The backend that another one is from now on.
-    fn continued<'a>(&'a self, watch: &'a Watch) -> Option<(&'a BackendKey, &'a Entry)> {
+    /// A backend under its new name.
+    fn continued<'a>(&'a self, watch: &'a WatchedBackend) -> Option<(&'a BackendKey, &'a ProbedBackend)> {
         let from = watch.from.as_ref()?;
         Some((from, self.backends.get(from)?))
     }
 }
 
-/// What is assumed of a backend that was not watched.
-fn begun(Watch { check, known, served, .. }: &Watch) -> Machine {
+/// The initial health of a new backend.
+fn begun(WatchedBackend { check, known, served, .. }: &WatchedBackend) -> Machine {
     if *served { Machine::serving(check) } else { Machine::new(check, *known) }
 }
 
-impl Entry {
-    /// Takes an outcome; `true` if health changed with it.
-    fn observe(&mut self, key: &BackendKey, outcome: &Outcome) -> bool {
-        let Outcome { verdict, detail, took } = outcome;
+impl ProbedBackend {
+    /// Records an outcome; `true` if the health changed.
+    fn observe(&mut self, key: &BackendKey, outcome: &ProbeOutcome) -> bool {
+        let ProbeOutcome { verdict, detail, took } = outcome;
         let BackendKey { service, backend } = key;
-        let was_made = self.last.as_ref().is_none_or(|last| last.verdict != Verdict::NotMade);
-        let success = *verdict == Verdict::Success;
-        if *verdict != Verdict::NotMade {
+        let was_made = self.last.as_ref().is_none_or(|last| last.verdict != ProbeResult::Skipped);
+        let success = *verdict == ProbeResult::Success;
+        if *verdict != ProbeResult::Skipped {
             let before = if self.streak.0 == success { self.streak.1 } else { 0 };
             self.streak = (success, before.saturating_add(1));
         }
@@ -281,15 +286,15 @@ impl Entry {
         let count = self.streak.1.min(needed);
         let at = Timestamp::now();
         let (verdict, in_a_row) = (*verdict, (count, needed));
-        self.last = Some(Last { verdict, detail: detail.clone(), at, took: *took, in_a_row });
+        self.last = Some(LastProbe { verdict, detail: detail.clone(), at, took: *took, in_a_row });
         let changed = match verdict {
-            Verdict::NotMade => {
+            ProbeResult::Skipped => {
                 if was_made {
-                    warn!("probe {service}/{backend} could not be made: {detail}");
+                    warn!("probe of {service}/{backend} could not run: {detail}");
                 }
                 false
             }
-            Verdict::Success | Verdict::Failure => self.machine.observe(success),
+            ProbeResult::Success | ProbeResult::Failure => self.machine.observe(success),
         };
         if changed {
             self.since = at;
@@ -327,7 +332,7 @@ mod tests {
             service: ServiceName::new(service).unwrap(),
             backend: BackendName::new(backend).unwrap(),
         };
-        let watch = Watch {
+        let watch = WatchedBackend {
             key: key.clone(),
             target: ProbeTarget { address: [10, 0, 2, 11].into(), port: 80 },
             check: Arc::new(check),
@@ -339,7 +344,7 @@ mod tests {
         let (old, new) = (JobId(1), JobId(2));
         board.watch(&[(watch.clone(), old)]);
         board.watch(&[(watch, new)]);
-        let failure = Outcome { verdict: Verdict::Failure, detail: String::new(), took: second };
+        let failure = ProbeOutcome { verdict: ProbeResult::Failure, detail: String::new(), took: second };
         board.observe(std::slice::from_ref(&key), old, &failure);
         assert_eq!(board.report(&key).unwrap().health, Health::Unknown);
         assert_eq!(board.take_changes(), BTreeMap::new());

@@ -1,7 +1,7 @@
-//! Probes of backends: one attempt to an outcome, on a schedule, to health.
+//! Health checks: probes on a schedule, their outcomes, and the health of backends.
 //!
-//! [`Prober`] runs one task a distinct target and check. Outcomes go to the [`Board`], which keeps the health of every
-//! backend and wakes whoever waits for it to change; nobody can make a probe wait.
+//! [`Prober`] runs one task per distinct target and check. Outcomes go to the [`Board`], which keeps the health of every
+//! backend and wakes tasks that wait for changes. Probes never wait for readers.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,6 @@ mod prober;
 mod schedule;
 
 pub use attempt::attempt;
-pub use board::{Board, Down, Flip, Last, Report};
-pub use outcome::{Outcome, Verdict};
-pub use prober::{Attempt, Prober, Watch};
+pub use board::{BackendHealth, Board, Down, Flip, LastProbe};
+pub use outcome::{ProbeOutcome, ProbeResult};
+pub use prober::{Attempt, Prober, WatchedBackend};

@@ -1,52 +1,52 @@
-//! What comes of one attempt.
+//! Results of probes.
 
 use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-/// One attempt's result.
+/// The outcome of one probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// What it says of the backend.
-    pub verdict: Verdict,
-    /// What was tried and what came of it: `connect 10.0.2.12:8080: connection refused`.
+pub struct ProbeOutcome {
+    /// Success or failure.
+    pub verdict: ProbeResult,
+    /// The attempt and its result: `connect 10.0.2.12:8080: connection refused`.
     pub detail: String,
-    /// From beginning to end.
+    /// Duration of the attempt.
     pub took: Duration,
 }
 
-/// What an attempt says of a backend.
+/// The result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It answers as it should.
+pub enum ProbeResult {
+    /// The backend responds as expected.
     Success,
-    /// It does not.
+    /// It does not, or not in time.
     Failure,
-    /// Nothing: the attempt could not be made, for want of something on this machine.
-    NotMade,
+    /// The probe could not run, for a reason on this host. The health of the backend does not change.
+    Skipped,
 }
 
-/// Why an attempt does not succeed.
+/// Why a probe did not succeed.
 #[derive(Debug)]
-pub(crate) enum Failed {
-    /// By the backend, or the way there.
-    There(String),
-    /// By ourselves.
-    Here(String),
+pub(crate) enum ProbeError {
+    /// The backend or the network failed.
+    Remote(String),
+    /// This host failed.
+    Local(String),
 }
 
-/// Marks an error with what was tried.
-pub(crate) trait While<T> {
-    fn during(self, operation: impl FnOnce() -> String) -> Result<T, Failed>;
+/// Adds the operation to an error.
+pub(crate) trait Context<T> {
+    fn context(self, operation: impl FnOnce() -> String) -> Result<T, ProbeError>;
 }
 
-impl<T> While<T> for io::Result<T> {
-    fn during(self, operation: impl FnOnce() -> String) -> Result<T, Failed> {
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, operation: impl FnOnce() -> String) -> Result<T, ProbeError> {
         self.map_err(|error| {
             let text = format!("{}: {}", operation(), reason(&error));
             match error.raw_os_error().map(Errno::from_raw) {
-                // Descriptors, memory, ports, rights: none of them the backend's.
+                // Descriptors, memory, ports and permissions of this host.
                 Some(
                     Errno::EMFILE
                     | Errno::ENFILE
@@ -55,14 +55,14 @@ impl<T> While<T> for io::Result<T> {
                     | Errno::EADDRNOTAVAIL
                     | Errno::EPERM
                     | Errno::EAGAIN,
-                ) => Failed::Here(text),
-                _ => Failed::There(text),
+                ) => ProbeError::Local(text),
+                _ => ProbeError::Remote(text),
             }
         })
     }
 }
 
-/// An error of the system in its own words, without its number.
+/// The description of a system error, without its number.
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => Errno::from_raw(code).desc().to_lowercase(),

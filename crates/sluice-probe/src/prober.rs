@@ -1,4 +1,4 @@
-//! Which probes run, and when.
+//! [`Prober`]: one task per distinct target and check.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,39 +14,40 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::attempt;
 use crate::board::{Board, JobId};
-use crate::outcome::Outcome;
+use crate::outcome::ProbeOutcome;
 use crate::schedule::Schedule;
 
-/// Makes one attempt: [`attempt`], or what stands in for the network in a test.
-pub type Attempt =
-    Arc<dyn Fn(Probe, ProbeTarget, Duration) -> Pin<Box<dyn Future<Output = Outcome> + Send>> + Send + Sync>;
+/// Runs one attempt: [`attempt`], or a stand-in for the network in tests.
+pub type Attempt = Arc<
+    dyn Fn(Probe, ProbeTarget, Duration) -> Pin<Box<dyn Future<Output = ProbeOutcome> + Send>> + Send + Sync,
+>;
 
-/// A backend to be probed.
+/// A backend to probe.
 #[derive(Clone, Debug)]
-pub struct Watch {
-    /// Which.
+pub struct WatchedBackend {
+    /// Name of the service and of the backend.
     pub key: BackendKey,
-    /// Where it is asked.
+    /// Address and port.
     pub target: ProbeTarget,
-    /// How.
+    /// The health check.
     pub check: Arc<HealthCheck>,
     /// The backend that it is, by the name that this has had so far; what is known of that is known of it. `None`, or one
     /// that is not watched: a new one.
     pub from: Option<BackendKey>,
-    /// Whether it took new flows without a probe until now. It goes on until its check has had its say.
+    /// Whether it got new flows without a check until now. It stays up until its check has a result.
     pub served: bool,
-    /// Health of a new one.
+    /// Saved health of a new backend.
     pub known: Health,
 }
 
-/// Runs probes on the runtime that it is used in, until it is dropped.
+/// Runs probes on the current runtime until it is dropped.
 pub struct Prober {
     board: Board,
     attempt: Attempt,
-    /// Decides when within an interval each target is asked.
+    /// Seed of the phases within an interval.
     seed: u64,
     running: HashMap<Job, Running>,
-    /// Probes begun so far.
+    /// Number of started probes.
     begun: u64,
 }
 
@@ -62,7 +63,7 @@ impl Default for Prober {
     }
 }
 
-/// What makes two probes the same one.
+/// Backends with an equal key share a probe.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Job {
     target: ProbeTarget,
@@ -71,7 +72,7 @@ struct Job {
     timeout: Duration,
 }
 
-/// A task, and the backends that its outcomes speak of.
+/// A probe task, and its backends.
 #[derive(Debug)]
 struct Running {
     id: JobId,
@@ -94,12 +95,12 @@ impl Prober {
         Prober::with(attempt, RandomState::new().hash_one(0))
     }
 
-    /// The same with another way to make an attempt, and a seed by which probes spread over their intervals.
+    /// A prober with another attempt function, and a seed for the phases of probes.
     pub fn with(attempt: Attempt, seed: u64) -> Self {
         Prober { board: Board::default(), attempt, seed, running: HashMap::new(), begun: 0 }
     }
 
-    /// Where outcomes go.
+    /// The board with the outcomes.
     pub fn board(&self) -> &Board {
         &self.board
     }
@@ -107,7 +108,7 @@ impl Prober {
     /// Probes these backends and no others. What is known of a backend stays, whatever else changes; its schedule and
     /// the results in a row stay if it is probed like that already. One probe serves all backends that ask the same of the
     /// same target.
-    pub fn watch(&mut self, wanted: Vec<Watch>) {
+    pub fn watch(&mut self, wanted: Vec<WatchedBackend>) {
         let mut jobs: HashMap<Job, (JobId, Vec<BackendKey>)> = HashMap::new();
         let mut watched = Vec::with_capacity(wanted.len());
         for watch in wanted {
@@ -163,7 +164,7 @@ impl Job {
         Job { target, probe, interval: check.interval, timeout: check.timeout }
     }
 
-    /// An attempt that takes longer than the interval is followed by the next one that is due.
+    /// Probes the target for ever. An attempt longer than the interval delays the next one.
     async fn run(
         self,
         id: JobId,

@@ -1,17 +1,17 @@
-//! When a target is probed.
+//! The schedule of a probe.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Turns of one interval each, beginning at a random point of the first so that not all targets are asked at once. Each
-/// turn may be late by a twentieth, so that those that meet once do not meet for ever.
+/// Periods of one interval, with a random phase so that targets are not probed all at once. Each probe has a jitter of up
+/// to a twentieth of the interval, so that probes that coincide drift apart.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     interval: Duration,
     due: Instant,
-    /// Makes it differ from that of other targets.
+    /// Seed of the phase and the jitter.
     seed: u64,
     turn: u64,
 }
@@ -23,7 +23,7 @@ impl Schedule {
         schedule
     }
 
-    /// When the next probe is due. Turns that are over already are left out.
+    /// Time of the next probe. Periods that are over are skipped.
     pub(crate) fn next(&mut self, now: Instant) -> Instant {
         if self.turn > 0 {
             self.due += self.interval;
@@ -36,7 +36,7 @@ impl Schedule {
         self.due + self.part(self.interval / 20)
     }
 
-    /// A part of a time, another one each turn.
+    /// A pseudorandom fraction of a duration, different in each period.
     fn part(&self, of: Duration) -> Duration {
         let mut hasher = DefaultHasher::new();
         (self.seed, self.turn).hash(&mut hasher);

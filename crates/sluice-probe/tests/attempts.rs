@@ -4,18 +4,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use sluice_core::model::{HttpProbe, Probe, ProbeTarget, UdpProbe};
-use sluice_probe::{Outcome, Verdict, attempt};
+use sluice_probe::{ProbeOutcome, ProbeResult, attempt};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-async fn ask(probe: &Probe, port: u16) -> Outcome {
+async fn ask(probe: &Probe, port: u16) -> ProbeOutcome {
     ask_for(probe, port, Duration::from_secs(5)).await
 }
 
-async fn ask_for(probe: &Probe, port: u16, timeout: Duration) -> Outcome {
+async fn ask_for(probe: &Probe, port: u16, timeout: Duration) -> ProbeOutcome {
     attempt(probe, ProbeTarget { address: LOCALHOST, port }, timeout).await
 }
 
@@ -61,26 +61,26 @@ fn http(expect: (u16, u16), body: Option<&str>) -> Probe {
 #[tokio::test]
 async fn tcp_to_a_listener_succeeds_and_to_none_says_why_not() {
     let port = server(|stream| async move { drop(stream) }).await;
-    assert_eq!(ask(&Probe::Tcp, port).await.verdict, Verdict::Success);
+    assert_eq!(ask(&Probe::Tcp, port).await.verdict, ProbeResult::Success);
     let port = unused().await;
     let outcome = ask(&Probe::Tcp, port).await;
-    assert_eq!(outcome.verdict, Verdict::Failure);
+    assert_eq!(outcome.verdict, ProbeResult::Failure);
     assert_eq!(outcome.detail, format!("connect 127.0.0.1:{port}: connection refused"));
 }
 
 #[tokio::test]
 async fn http_judges_status_and_body() {
     let port = answering("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nready").await;
-    assert_eq!(ask(&http((200, 399), None), port).await.verdict, Verdict::Success);
-    assert_eq!(ask(&http((200, 399), Some("read")), port).await.verdict, Verdict::Success);
+    assert_eq!(ask(&http((200, 399), None), port).await.verdict, ProbeResult::Success);
+    assert_eq!(ask(&http((200, 399), Some("read")), port).await.verdict, ProbeResult::Success);
     let lacking = ask(&http((200, 399), Some("steady")), port).await;
     let expected = format!("GET http://127.0.0.1:{port}/healthz: status 200, but the body lacks \"steady\"");
-    assert_eq!((lacking.verdict, lacking.detail), (Verdict::Failure, expected));
+    assert_eq!((lacking.verdict, lacking.detail), (ProbeResult::Failure, expected));
     let port = answering("HTTP/1.1 500 Oh\r\ncontent-length: 0\r\n\r\n").await;
     let broken = ask(&http((200, 399), None), port).await;
     let expected = format!("GET http://127.0.0.1:{port}/healthz: status 500");
-    assert_eq!((broken.verdict, broken.detail), (Verdict::Failure, expected));
-    assert_eq!(ask(&http((500, 500), None), port).await.verdict, Verdict::Success);
+    assert_eq!((broken.verdict, broken.detail), (ProbeResult::Failure, expected));
+    assert_eq!(ask(&http((500, 500), None), port).await.verdict, ProbeResult::Success);
 }
 
 #[tokio::test]
@@ -94,14 +94,14 @@ async fn http_from_whoever_is_silent_resets_or_talks_nonsense_fails() {
     .await;
     let outcome = ask_for(&http((200, 399), None), silent, Duration::from_millis(100)).await;
     let expected = format!("GET http://127.0.0.1:{silent}/healthz: no answer within 100ms");
-    assert_eq!((outcome.verdict, outcome.detail), (Verdict::Failure, expected));
+    assert_eq!((outcome.verdict, outcome.detail), (ProbeResult::Failure, expected));
     let resetting = server(|stream| async move {
         SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     })
     .await;
-    assert_eq!(ask(&http((200, 399), None), resetting).await.verdict, Verdict::Failure);
+    assert_eq!(ask(&http((200, 399), None), resetting).await.verdict, ProbeResult::Failure);
     let talking = answering("hello\r\n").await;
-    assert_eq!(ask(&http((200, 399), None), talking).await.verdict, Verdict::Failure);
+    assert_eq!(ask(&http((200, 399), None), talking).await.verdict, ProbeResult::Failure);
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn tls_to_whoever_speaks_none_fails() {
     let port = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let Probe::Http(plain) = http((200, 399), None) else { unreachable!() };
     let outcome = ask(&Probe::Http(HttpProbe { tls: true, ..plain }), port).await;
-    assert_eq!(outcome.verdict, Verdict::Failure, "{}", outcome.detail);
+    assert_eq!(outcome.verdict, ProbeResult::Failure, "{}", outcome.detail);
     assert!(
         outcome.detail.starts_with(&format!("GET https://127.0.0.1:{port}/healthz: ")),
         "{}",
@@ -133,36 +133,36 @@ async fn udp_judges_the_answer_or_the_lack_of_a_refusal() {
     let udp = |send: &str, expect: Option<&str>| {
         Probe::Udp(UdpProbe { send: send.into(), expect: expect.map(Into::into) })
     };
-    assert_eq!(ask(&udp("ping", Some("pong")), port).await.verdict, Verdict::Success);
-    assert_eq!(ask(&udp("ping", Some("ping")), port).await.verdict, Verdict::Failure);
-    assert_eq!(ask(&udp("", None), port).await.verdict, Verdict::Success);
+    assert_eq!(ask(&udp("ping", Some("pong")), port).await.verdict, ProbeResult::Success);
+    assert_eq!(ask(&udp("ping", Some("ping")), port).await.verdict, ProbeResult::Failure);
+    assert_eq!(ask(&udp("", None), port).await.verdict, ProbeResult::Success);
     let short = ask_for(&udp("", Some("")), port, Duration::from_millis(100)).await;
-    assert_eq!(short.verdict, Verdict::Failure, "{}", short.detail);
+    assert_eq!(short.verdict, ProbeResult::Failure, "{}", short.detail);
     let unused = unused().await;
     let refused = ask(&udp("ping", None), unused).await;
     let expected = format!("udp 127.0.0.1:{unused}: connection refused");
-    assert_eq!((refused.verdict, refused.detail), (Verdict::Failure, expected));
+    assert_eq!((refused.verdict, refused.detail), (ProbeResult::Failure, expected));
 }
 
 #[tokio::test]
 async fn ping_of_this_machine_is_answered() {
     let outcome =
         attempt(&Probe::Icmp, ProbeTarget { address: LOCALHOST, port: 0 }, Duration::from_secs(5)).await;
-    assert_eq!(outcome.verdict, Verdict::Success, "{}", outcome.detail);
+    assert_eq!(outcome.verdict, ProbeResult::Success, "{}", outcome.detail);
     let v6 = ProbeTarget { address: "::1".parse().unwrap(), port: 0 };
     let outcome = attempt(&Probe::Icmp, v6, Duration::from_secs(5)).await;
-    assert_eq!(outcome.verdict, Verdict::Success, "{}", outcome.detail);
+    assert_eq!(outcome.verdict, ProbeResult::Success, "{}", outcome.detail);
 }
 
 #[tokio::test]
 async fn program_is_judged_by_its_exit_status_and_says_so() {
     let run = |script: &str| Probe::Exec(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
     let good = ask(&run("echo fine; echo more"), 0).await;
-    assert_eq!((good.verdict, &*good.detail), (Verdict::Success, "run /bin/sh: exit status 0: fine"));
+    assert_eq!((good.verdict, &*good.detail), (ProbeResult::Success, "run /bin/sh: exit status 0: fine"));
     let bad = ask(&run("echo bad >&2; exit 3"), 0).await;
-    assert_eq!((bad.verdict, &*bad.detail), (Verdict::Failure, "run /bin/sh: exit status 3: bad"));
+    assert_eq!((bad.verdict, &*bad.detail), (ProbeResult::Failure, "run /bin/sh: exit status 3: bad"));
     let absent = ask(&Probe::Exec(vec!["/no/such/program".into()]), 0).await;
-    assert_eq!(absent.verdict, Verdict::NotMade, "{}", absent.detail);
+    assert_eq!(absent.verdict, ProbeResult::Skipped, "{}", absent.detail);
 }
 
 #[tokio::test]
@@ -171,7 +171,10 @@ async fn program_that_does_not_end_is_killed_with_its_children() {
     let script = format!("sleep 1000 & echo $! > {}; wait", directory.display());
     let probe = Probe::Exec(["/bin/sh", "-c", &script].map(str::to_owned).to_vec());
     let outcome = ask_for(&probe, 0, Duration::from_secs(1)).await;
-    assert_eq!((outcome.verdict, &*outcome.detail), (Verdict::Failure, "run /bin/sh: no answer within 1s"));
+    assert_eq!(
+        (outcome.verdict, &*outcome.detail),
+        (ProbeResult::Failure, "run /bin/sh: no answer within 1s")
+    );
     let child = std::fs::read_to_string(&directory).unwrap();
     std::fs::remove_file(&directory).unwrap();
     let status = format!("/proc/{}/stat", child.trim());
@@ -208,9 +211,9 @@ async fn certificate_that_nobody_vouches_for_is_taken_unless_it_is_to_be_verifie
     let Probe::Http(plain) = http((200, 399), None) else { unreachable!() };
     let trusting = HttpProbe { tls: true, host: Some("example.org".into()), ..plain };
     let outcome = ask(&Probe::Http(trusting.clone()), port).await;
-    assert_eq!(outcome.verdict, Verdict::Success, "{}", outcome.detail);
+    assert_eq!(outcome.verdict, ProbeResult::Success, "{}", outcome.detail);
     let outcome = ask(&Probe::Http(HttpProbe { verify: true, ..trusting }), port).await;
-    assert_eq!(outcome.verdict, Verdict::Failure, "{}", outcome.detail);
+    assert_eq!(outcome.verdict, ProbeResult::Failure, "{}", outcome.detail);
     assert!(outcome.detail.contains("certificate"), "{}", outcome.detail);
 }
 
@@ -218,8 +221,8 @@ async fn certificate_that_nobody_vouches_for_is_taken_unless_it_is_to_be_verifie
 async fn program_that_prints_much_or_leaves_a_child_behind_is_judged_by_its_exit_status() {
     let run = |script: &str| Probe::Exec(["/bin/sh", "-c", script].map(str::to_owned).to_vec());
     let much = ask(&run("echo much; head -c 1000000 /dev/zero"), 0).await;
-    assert_eq!((much.verdict, &*much.detail), (Verdict::Success, "run /bin/sh: exit status 0: much"));
+    assert_eq!((much.verdict, &*much.detail), (ProbeResult::Success, "run /bin/sh: exit status 0: much"));
     let child = ask(&run("echo gone; sleep 5 & exit 0"), 0).await;
-    assert_eq!((child.verdict, &*child.detail), (Verdict::Success, "run /bin/sh: exit status 0: gone"));
+    assert_eq!((child.verdict, &*child.detail), (ProbeResult::Success, "run /bin/sh: exit status 0: gone"));
     assert!(child.took < Duration::from_secs(5), "{:?}", child.took);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sluice_core::health::Health;
 use sluice_core::model::{BackendKey, BackendName, HealthCheck, Initial, Probe, ProbeTarget, ServiceName};
-use sluice_probe::{Flip, Outcome, Prober, Report, Verdict, Watch};
+use sluice_probe::{BackendHealth, Flip, ProbeOutcome, ProbeResult, Prober, WatchedBackend};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
@@ -18,12 +18,12 @@ fn key(service: &str) -> BackendKey {
     BackendKey { service: ServiceName::new(service).unwrap(), backend: BackendName::new("b").unwrap() }
 }
 
-fn watch(service: &str, port: u16, fall: u16) -> Watch {
+fn watch(service: &str, port: u16, fall: u16) -> WatchedBackend {
     let interval = Duration::from_millis(20);
     let (probe, timeout) = (Probe::Tcp, Duration::from_secs(1));
     let check = HealthCheck { probe, port: None, interval, timeout, rise: 2, fall, initial: Initial::Up };
     let target = ProbeTarget { address: LOCALHOST, port };
-    Watch {
+    WatchedBackend {
         key: key(service),
         target,
         check: Arc::new(check),
@@ -48,7 +48,7 @@ async fn server(port: u16) -> (u16, Arc<AtomicU32>, tokio::task::JoinHandle<()>)
 }
 
 /// Waits for the board to say so.
-async fn until(prober: &Prober, service: &str, what: impl Fn(&Report) -> bool) -> Report {
+async fn until(prober: &Prober, service: &str, what: impl Fn(&BackendHealth) -> bool) -> BackendHealth {
     let wait = async {
         loop {
             if let Some(report) = prober.board().report(&key(service)).filter(&what) {
@@ -103,29 +103,29 @@ fn down(prober: &Prober) -> BTreeSet<BackendKey> {
     prober.board().down().keys().cloned().collect()
 }
 
-fn again(watch: Watch, before: &str) -> Watch {
-    Watch { from: Some(key(before)), ..watch }
+fn again(watch: WatchedBackend, before: &str) -> WatchedBackend {
+    WatchedBackend { from: Some(key(before)), ..watch }
 }
 
 /// Runs attempts that come out as the test says, each at once.
-fn scripted(outcome: Arc<Mutex<Verdict>>) -> Prober {
+fn scripted(outcome: Arc<Mutex<ProbeResult>>) -> Prober {
     Prober::with(
         Arc::new(move |_, _, _| {
             let verdict = *outcome.lock().unwrap();
             let (detail, took) = (format!("{verdict:?}"), Duration::from_millis(1));
-            Box::pin(async move { Outcome { verdict, detail, took } })
+            Box::pin(async move { ProbeOutcome { verdict, detail, took } })
         }),
         7,
     )
 }
 
-fn report(prober: &Prober, service: &str) -> Report {
+fn report(prober: &Prober, service: &str) -> BackendHealth {
     prober.board().report(&key(service)).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn backend_watched_again_keeps_its_verdict_until_the_new_check_has_had_its_say() {
-    let outcome = Arc::new(Mutex::new(Verdict::Failure));
+    let outcome = Arc::new(Mutex::new(ProbeResult::Failure));
     let mut prober = scripted(outcome.clone());
     prober.watch(vec![watch("web", 80, 2)]);
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -141,9 +141,10 @@ async fn backend_watched_again_keeps_its_verdict_until_the_new_check_has_had_its
     let now = report(&prober, "web");
     assert_eq!((now.health, now.is_up, now.since, now.last), (Health::Unhealthy, false, since, None));
     assert_eq!(down(&prober), [key("web")].into());
-    *outcome.lock().unwrap() = Verdict::Success;
-    let succeeded =
-        |report: &Report| report.last.as_ref().is_some_and(|last| last.verdict == Verdict::Success);
+    *outcome.lock().unwrap() = ProbeResult::Success;
+    let succeeded = |report: &BackendHealth| {
+        report.last.as_ref().is_some_and(|last| last.verdict == ProbeResult::Success)
+    };
     let now = until(&prober, "web", succeeded).await;
     assert_eq!((now.health, now.last.unwrap().in_a_row), (Health::Unhealthy, (1, 2)), "rise is 2");
     until(&prober, "web", |report| report.health == Health::Healthy).await;
@@ -154,7 +155,7 @@ async fn backend_watched_again_keeps_its_verdict_until_the_new_check_has_had_its
 
 #[tokio::test(start_paused = true)]
 async fn backend_watched_again_alike_keeps_its_results_in_a_row_and_its_schedule() {
-    let mut prober = scripted(Arc::new(Mutex::new(Verdict::Failure)));
+    let mut prober = scripted(Arc::new(Mutex::new(ProbeResult::Failure)));
     prober.watch(vec![watch("web", 80, 50)]);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let before = report(&prober, "web");
@@ -173,8 +174,8 @@ async fn backend_watched_again_alike_keeps_its_results_in_a_row_and_its_schedule
 
 #[tokio::test(start_paused = true)]
 async fn backends_that_change_places_change_what_is_known_of_them() {
-    let mut prober = scripted(Arc::new(Mutex::new(Verdict::NotMade)));
-    let known = |service, health| Watch { known: health, ..watch(service, 80, 1) };
+    let mut prober = scripted(Arc::new(Mutex::new(ProbeResult::Skipped)));
+    let known = |service, health| WatchedBackend { known: health, ..watch(service, 80, 1) };
     prober.watch(vec![known("a", Health::Unhealthy), known("b", Health::Healthy)]);
     assert_eq!(down(&prober), [key("a")].into());
     let wanted =
@@ -188,7 +189,7 @@ async fn backends_that_change_places_change_what_is_known_of_them() {
 
 #[tokio::test(start_paused = true)]
 async fn change_that_was_not_taken_yet_is_that_of_the_backend_under_its_new_name() {
-    let mut prober = scripted(Arc::new(Mutex::new(Verdict::Failure)));
+    let mut prober = scripted(Arc::new(Mutex::new(ProbeResult::Failure)));
     prober.watch(vec![watch("web", 80, 1)]);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!report(&prober, "web").is_up);
@@ -203,10 +204,12 @@ async fn change_that_was_not_taken_yet_is_that_of_the_backend_under_its_new_name
 
 #[tokio::test(start_paused = true)]
 async fn new_backend_is_what_its_check_assumes() {
-    let mut prober = scripted(Arc::new(Mutex::new(Verdict::NotMade)));
+    let mut prober = scripted(Arc::new(Mutex::new(ProbeResult::Skipped)));
     let starts_down = HealthCheck { initial: Initial::Down, ..(*watch("a", 80, 1).check).clone() };
-    let wanted =
-        vec![Watch { check: Arc::new(starts_down), ..again(watch("a", 80, 1), "gone") }, watch("b", 80, 1)];
+    let wanted = vec![
+        WatchedBackend { check: Arc::new(starts_down), ..again(watch("a", 80, 1), "gone") },
+        watch("b", 80, 1),
+    ];
     assert!(prober.board().preview(&wanted).keys().eq([&key("a")]));
     prober.watch(wanted);
     assert_eq!(down(&prober), [key("a")].into());
@@ -217,11 +220,11 @@ async fn new_backend_is_what_its_check_assumes() {
 
 #[tokio::test]
 async fn backend_that_is_not_watched_any_more_is_not_known() {
-    let mut prober = scripted(Arc::new(Mutex::new(Verdict::NotMade)));
+    let mut prober = scripted(Arc::new(Mutex::new(ProbeResult::Skipped)));
     prober.watch(vec![watch("web", 80, 3), watch("other", 80, 3)]);
     prober.watch(vec![again(watch("web", 80, 3), "web")]);
     assert_eq!(prober.board().report(&key("other")), None);
-    let known = Watch { known: Health::Unhealthy, ..watch("other", 80, 5) };
+    let known = WatchedBackend { known: Health::Unhealthy, ..watch("other", 80, 5) };
     prober.watch(vec![known]);
     assert!(!report(&prober, "other").is_up, "as it was known before");
 }

@@ -1,14 +1,14 @@
-//! `cargo xtask golden`: reviewed outputs.
+//! `cargo xtask golden`: compares or updates golden files.
 
 use std::process::Command;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
-/// Compare outputs with the reviewed ones, which are plain files beside the tests
+/// Compare outputs of tests with golden files, or update the files
 #[derive(Args)]
 pub(crate) struct Golden {
-    /// Replace the reviewed outputs by the present ones; then look at `git diff`
+    /// Write the golden files; then review `git diff`
     #[arg(long)]
     update: bool,
     /// Only those of these crates

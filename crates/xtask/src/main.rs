@@ -1,4 +1,4 @@
-//! Chores of this repository: `cargo xtask help`.
+//! Tasks of the repository: `cargo xtask` lists them.
 
 #![forbid(unsafe_code)]
 
@@ -12,7 +12,7 @@ mod security;
 
 use clap::Parser;
 
-/// Chores of this repository
+/// Tasks of the repository
 #[derive(Parser)]
 enum Xtask {
     #[command(subcommand)]

@@ -1,4 +1,4 @@
-//! `cargo xtask scrape`: what it costs to ask for the figures of many backends.
+//! `cargo xtask scrape`: measures `/metrics` with many backends.
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};
@@ -13,17 +13,17 @@ use crate::scale::figures;
 
 const HTTP: &str = "10.0.1.1:9180";
 
-/// Time `/metrics` of many backends, and commits while others ask for it without a pause
+/// Measure `/metrics` with many backends, and commits during continuous scrapes
 ///
-/// Runs the daemon itself, in network namespaces. Take `cargo build --release --bins`, then
+/// Runs the daemon in network namespaces. Run `cargo build --release --bins` first, then
 /// `cargo run --release -p xtask -- scrape`.
 #[derive(Args)]
 pub(crate) struct Scrape {
-    /// Backends, four to a service
+    /// Backends, four per service
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(4..=200_000))]
     backends: u32,
 
-    /// How often they are asked for, and how many commits are timed
+    /// Number of scrapes, and of timed commits
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     times: u32,
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-/// Check that each test which docs/security.md names is one that `make test` or `make systemd` runs
+/// Check that `make test` or `make systemd` runs each test named in docs/security.md
 #[derive(Args)]
 pub(crate) struct Security {}
 

@@ -1,4 +1,4 @@
-//! A GET is answered as expected.
+//! `http` probe: a GET must get the expected response.
 
 use std::net::SocketAddr;
 
@@ -11,12 +11,12 @@ use sluice_core::model::HttpProbe;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{tcp, tls};
-use crate::outcome::Failed;
+use crate::outcome::ProbeError;
 
-/// So much of a body is looked at, and what comes with the last of it.
+/// Maximum of the body that is searched, in bytes.
 const BODY: usize = 64 << 10;
 
-pub(super) async fn attempt(probe: &HttpProbe, to: SocketAddr) -> Result<String, Failed> {
+pub(super) async fn attempt(probe: &HttpProbe, to: SocketAddr) -> Result<String, ProbeError> {
     let stream = tcp::connect(to).await?;
     match probe.tls {
         false => get(probe, to, stream).await,
@@ -29,12 +29,13 @@ pub(super) fn what(probe: &HttpProbe, to: SocketAddr) -> String {
     format!("GET {}://{to}{}", if probe.tls { "https" } else { "http" }, probe.path)
 }
 
-async fn get<S>(probe: &HttpProbe, to: SocketAddr, stream: S) -> Result<String, Failed>
+async fn get<S>(probe: &HttpProbe, to: SocketAddr, stream: S) -> Result<String, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let what = || what(probe, to);
-    let failed = |error: &dyn std::error::Error| Failed::There(format!("{}: {}", what(), innermost(error)));
+    let failed =
+        |error: &dyn std::error::Error| ProbeError::Remote(format!("{}: {}", what(), innermost(error)));
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
     let request = Request::get(&probe.path)
@@ -42,12 +43,12 @@ where
         .header(header::USER_AGENT, "sluice")
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|error| Failed::Here(format!("{}: {error}", what())))?;
+        .map_err(|error| ProbeError::Local(format!("{}: {error}", what())))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
         if !probe.expect.iter().any(|(first, last)| (*first..=*last).contains(&status)) {
-            return Err(Failed::There(format!("{}: status {status}", what())));
+            return Err(ProbeError::Remote(format!("{}: status {status}", what())));
         }
         if let Some(text) = &probe.body {
             let (mut stream, mut body) = (response.into_body(), Vec::new());
@@ -56,7 +57,7 @@ where
                 frame.data_ref().into_iter().for_each(|data| body.extend_from_slice(data));
             }
             if !text.is_empty() && !body.windows(text.len()).any(|part| part == text.as_bytes()) {
-                return Err(Failed::There(format!(
+                return Err(ProbeError::Remote(format!(
                     "{}: status {status}, but the body lacks {text:?}",
                     what()
                 )));
@@ -64,7 +65,7 @@ where
         }
         Ok(format!("{}: status {status}", what()))
     };
-    // The connection moves bytes for as long as the answer needs it.
+    // The connection future moves the bytes until the response is complete.
     tokio::pin!(answer);
     tokio::select! {
         biased;
@@ -76,7 +77,7 @@ where
     }
 }
 
-/// What went wrong in the end.
+/// The innermost error.
 fn innermost(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {

@@ -1,4 +1,4 @@
-//! An echo request is answered.
+//! `icmp` probe: an echo request must be answered.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -7,24 +7,24 @@ use std::os::fd::OwnedFd;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
-use crate::outcome::{Failed, While};
+use crate::outcome::{Context, ProbeError};
 
-pub(super) async fn attempt(address: IpAddr) -> Result<String, Failed> {
+pub(super) async fn attempt(address: IpAddr) -> Result<String, ProbeError> {
     let what = || format!("ping {address}");
-    let socket = open(address).during(what)?;
-    socket.connect(&SocketAddr::new(address, 0).into()).during(what)?;
-    // Whatever sends and receives datagrams will do.
-    let socket = UdpSocket::from_std(OwnedFd::from(socket).into()).during(what)?;
+    let socket = open(address).context(what)?;
+    socket.connect(&SocketAddr::new(address, 0).into()).context(what)?;
+    // Tokio has no raw socket; its UDP socket sends and receives datagrams of any socket.
+    let socket = UdpSocket::from_std(OwnedFd::from(socket).into()).context(what)?;
     let nonce = [RandomState::new().hash_one(address), RandomState::new().hash_one(address)];
-    // Its answer is known by it: sockets that need no privilege have an identifier of their own.
+    // Identifies the reply: the kernel sets the identifier of unprivileged sockets.
     let nonce: Vec<u8> = nonce.into_iter().flat_map(u64::to_ne_bytes).collect();
-    socket.send(&request(address, &nonce)).await.during(what)?;
+    socket.send(&request(address, &nonce)).await.context(what)?;
     let answered = if address.is_ipv4() { 0 } else { 129 };
     loop {
         let mut packet = [0; 256];
-        let length = socket.recv(&mut packet).await.during(what)?;
+        let length = socket.recv(&mut packet).await.context(what)?;
         let packet = &packet[..length];
-        // A raw socket of IPv4 shows the IP header as well.
+        // A raw IPv4 socket receives the IP header, too.
         let headers = if packet.first().is_some_and(|first| address.is_ipv4() && first >> 4 == 4) {
             usize::from(packet[0] & 0xf) * 4
         } else {
@@ -37,7 +37,7 @@ pub(super) async fn attempt(address: IpAddr) -> Result<String, Failed> {
     }
 }
 
-/// A socket that needs no privilege where the administrator allows it (`net.ipv4.ping_group_range`), else a raw one.
+/// An unprivileged ping socket if `net.ipv4.ping_group_range` permits it, otherwise a raw socket.
 fn open(address: IpAddr) -> std::io::Result<Socket> {
     let (domain, protocol) = match address {
         IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),

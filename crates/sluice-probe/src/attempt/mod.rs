@@ -1,4 +1,4 @@
-//! One attempt, whatever it asks.
+//! One attempt of a probe of any type.
 
 mod exec;
 mod http;
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use sluice_core::model::{Probe, ProbeTarget};
 
-use crate::outcome::{Failed, Outcome, Verdict};
+use crate::outcome::{ProbeError, ProbeOutcome, ProbeResult};
 
-/// Tries once, for no longer than `timeout`; a program may have to wait for its turn before that. Placeholders of programs are filled in already.
-pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration) -> Outcome {
+/// Runs one attempt, for at most `timeout`; a program may wait for a slot before. Placeholders are already replaced.
+pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration) -> ProbeOutcome {
     let _turn = match probe {
         Probe::Exec(_) => Some(exec::turn().await),
         _ => None,
@@ -32,15 +32,15 @@ pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration) -> O
         }
     });
     let (verdict, detail) = match done.await {
-        Ok(Ok(detail)) => (Verdict::Success, detail),
-        Ok(Err(Failed::There(detail))) => (Verdict::Failure, detail),
-        Ok(Err(Failed::Here(detail))) => (Verdict::NotMade, detail),
-        Err(_) => (Verdict::Failure, format!("{}: no answer within {timeout:?}", what(probe, to))),
+        Ok(Ok(detail)) => (ProbeResult::Success, detail),
+        Ok(Err(ProbeError::Remote(detail))) => (ProbeResult::Failure, detail),
+        Ok(Err(ProbeError::Local(detail))) => (ProbeResult::Skipped, detail),
+        Err(_) => (ProbeResult::Failure, format!("{}: no answer within {timeout:?}", what(probe, to))),
     };
-    Outcome { verdict, detail, took: began.elapsed() }
+    ProbeOutcome { verdict, detail, took: began.elapsed() }
 }
 
-/// What is tried.
+/// The operation, for messages.
 fn what(probe: &Probe, to: SocketAddr) -> String {
     match probe {
         Probe::Tcp => format!("connect {to}"),

@@ -1,4 +1,4 @@
-//! A connection is accepted.
+//! `tcp` probe: a connection must be accepted.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,17 +6,16 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::outcome::{Failed, While};
+use crate::outcome::{Context, ProbeError};
 
-pub(super) async fn attempt(to: SocketAddr) -> Result<String, Failed> {
+pub(super) async fn attempt(to: SocketAddr) -> Result<String, ProbeError> {
     connect(to).await.map(|_| format!("connect {to}: accepted"))
 }
 
-/// A connection that leaves nothing behind when it is dropped: it ends with a reset, so that no port of ours waits
-/// for stray packets.
-pub(super) async fn connect(to: SocketAddr) -> Result<TcpStream, Failed> {
+/// Connects with SO_LINGER 0: dropping the connection sends a reset, so that no local port stays in TIME_WAIT.
+pub(super) async fn connect(to: SocketAddr) -> Result<TcpStream, ProbeError> {
     let what = || format!("connect {to}");
-    let stream = TcpStream::connect(to).await.during(what)?;
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).during(what)?;
+    let stream = TcpStream::connect(to).await.context(what)?;
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).context(what)?;
     Ok(stream)
 }

@@ -1,4 +1,4 @@
-//! TLS under HTTP.
+//! TLS for the `http` probe.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -14,16 +14,16 @@ use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
 use super::http;
-use crate::outcome::Failed;
+use crate::outcome::ProbeError;
 
-/// Whom this machine trusts (`/etc/ssl/certs`, or what `SSL_CERT_FILE` names), private authorities as well.
+/// The trust store of this host (`/etc/ssl/certs`, or `SSL_CERT_FILE`), including private authorities.
 static VERIFYING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     let found = rustls_native_certs::load_native_certs();
     found.errors.iter().for_each(|error| warn!("read trusted certificates: {error}"));
     let mut roots = RootCertStore::empty();
     let (_taken, refused) = roots.add_parsable_certificates(found.certs);
     if refused > 0 {
-        warn!("read trusted certificates: {refused} of them are no certificates");
+        warn!("read trusted certificates: {refused} are invalid");
     }
     Arc::new(builder().with_root_certificates(roots).with_no_client_auth())
 });
@@ -36,15 +36,15 @@ static TRUSTING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
 fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("ring has what TLS 1.2 and 1.3 need")
+        .expect("ring supports TLS 1.2 and 1.3")
 }
 
 pub(super) async fn wrap(
     probe: &HttpProbe,
     to: SocketAddr,
     stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Failed> {
-    let failed = |error: String| Failed::There(format!("{}: {error}", http::what(probe, to)));
+) -> Result<TlsStream<TcpStream>, ProbeError> {
+    let failed = |error: String| ProbeError::Remote(format!("{}: {error}", http::what(probe, to)));
     let name = match &probe.host {
         Some(host) => ServerName::try_from(host.clone()).map_err(|error| failed(error.to_string()))?,
         None => ServerName::from(to.ip()),
@@ -54,7 +54,7 @@ pub(super) async fn wrap(
     connected.map_err(|error| failed(error.to_string()))
 }
 
-/// Takes any certificate: whether a server answers is what is asked, not who it is.
+/// Accepts any certificate: the probe checks that a server responds, not its identity.
 #[derive(Debug)]
 struct Anybody(CryptoProvider);
 

@@ -9,7 +9,7 @@ use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
-use sluice_probe::{Down, Flip, Report, Watch};
+use sluice_probe::{BackendHealth, Down, Flip, WatchedBackend};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 use tracing::warn;
@@ -24,7 +24,7 @@ use crate::status::shared::Shared;
 
 impl<D: Dataplane> Daemon<D> {
     /// Has the backends of the file in force probed.
-    pub(crate) fn watch(&mut self, watches: Vec<Watch>) {
+    pub(crate) fn watch(&mut self, watches: Vec<WatchedBackend>) {
         self.prober.watch(watches);
         self.standings.down = self.prober.board().down();
     }
@@ -121,7 +121,7 @@ impl<D: Dataplane> Daemon<D> {
         services
     }
 
-    fn note_health(&mut self, key: &BackendKey, report: &Report) {
+    fn note_health(&mut self, key: &BackendKey, report: &BackendHealth) {
         let (word, severity) = match report.health {
             Health::Healthy => ("healthy", Severity::Info),
             Health::Unhealthy => ("unhealthy", Severity::Error),
@@ -177,7 +177,7 @@ pub(crate) fn watches(
     from: impl Fn(&ServiceName, &Backend) -> Option<BackendKey>,
     served: impl Fn(&BackendKey) -> bool,
     known: impl Fn(&ServiceName, &Backend) -> Health,
-) -> Vec<Watch> {
+) -> Vec<WatchedBackend> {
     let mut watches = vec![];
     for (name, service) in file.iter().filter(|(_, service)| service.enabled) {
         let Some(check) = &service.health else { continue };
@@ -189,7 +189,7 @@ pub(crate) fn watches(
             let from = from(name, backend);
             let served = from.as_ref().is_some_and(&served);
             let (key, check) = (key(name, backend), check.clone());
-            watches.push(Watch { key, target, check, from, served, known });
+            watches.push(WatchedBackend { key, target, check, from, served, known });
         }
     }
     watches

@@ -26,7 +26,7 @@ use sluice_core::model::{Backend, BackendKey, Config, Networks, OnStop, ServiceN
 use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
-use sluice_probe::{Prober, Watch};
+use sluice_probe::{Prober, WatchedBackend};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
@@ -215,7 +215,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// The state of backends that these services will have when they replace those of the file, the overrides that
     /// end with that, and what is probed then. Changes nothing.
-    pub(crate) fn expected(&self, services: &Services) -> (Standings, Vec<BackendKey>, Vec<Watch>) {
+    pub(crate) fn expected(&self, services: &Services) -> (Standings, Vec<BackendKey>, Vec<WatchedBackend>) {
         let identity = Identity::between(&self.config.services, services);
         let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
         let served = |key: &BackendKey| {

@@ -10,7 +10,7 @@ use sluice_core::health;
 use sluice_core::model::{Backend, BackendName, BackendPort, Reason, Service, ServiceName, Services, Source};
 use sluice_netlink::conntrack::Bytes;
 use sluice_nft::Ip;
-use sluice_probe::{Board, Last, Verdict};
+use sluice_probe::{Board, LastProbe, ProbeResult};
 
 use crate::conntrack::bytes::Carried;
 use crate::counters::totals::Counted;
@@ -151,12 +151,12 @@ fn admin(said: Option<&Override>) -> Admin {
     said.and_then(|said| said.admin).unwrap_or(Admin::Enabled)
 }
 
-fn last_probe(last: Last) -> ProbeStatus {
-    let Last { verdict, detail, at, took, in_a_row: (count, needed) } = last;
+fn last_probe(last: LastProbe) -> ProbeStatus {
+    let LastProbe { verdict, detail, at, took, in_a_row: (count, needed) } = last;
     let ok = match verdict {
-        Verdict::Success => Some(true),
-        Verdict::Failure => Some(false),
-        Verdict::NotMade => None,
+        ProbeResult::Success => Some(true),
+        ProbeResult::Failure => Some(false),
+        ProbeResult::Skipped => None,
     };
     ProbeStatus { ok, at, took_ms: took.as_secs_f64() * 1e3, detail, count, needed }
 }

@@ -21,7 +21,7 @@ use sluice_nft::{
     CommitError, Counter, Data, Dataplane, Key, Owner, Part, ReadError, Receipt, Set, SetName, Snapshot,
     Step, Table,
 };
-use sluice_probe::{Outcome, Prober, Verdict};
+use sluice_probe::{ProbeOutcome, ProbeResult, Prober};
 use sluiced::conntrack::cleaner::{Flows, Order};
 use sluiced::conntrack::counter::{Counts, Question};
 use sluiced::conntrack::lister::{self, Listing};
@@ -89,9 +89,9 @@ impl Network {
                 *probes.lock().unwrap().entry(target).or_default() += 1;
                 let is_path = !matches!(probe, Probe::Http(http) if http.path != "/healthz");
                 let answers = answers.lock().unwrap().contains(&target) && is_path;
-                let verdict = if answers { Verdict::Success } else { Verdict::Failure };
+                let verdict = if answers { ProbeResult::Success } else { ProbeResult::Failure };
                 let (detail, took) = (format!("{verdict:?}"), Duration::from_millis(1));
-                Box::pin(async move { Outcome { verdict, detail, took } })
+                Box::pin(async move { ProbeOutcome { verdict, detail, took } })
             }),
             7,
         )

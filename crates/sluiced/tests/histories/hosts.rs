@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use sluice_core::model::{Probe, ProbeTarget};
-use sluice_probe::{Attempt, Outcome, Verdict};
+use sluice_probe::{Attempt, ProbeOutcome, ProbeResult};
 use tokio::time::{Instant, sleep};
 
 use crate::event::Answers;
@@ -74,7 +74,7 @@ impl Hosts {
         })
     }
 
-    fn found(&self, mut found: Found, answers: Answers, took: Duration) -> Outcome {
+    fn found(&self, mut found: Found, answers: Answers, took: Duration) -> ProbeOutcome {
         let mut inner = self.inner();
         found.success = match answers {
             Answers::Well => true,
@@ -85,9 +85,9 @@ impl Hosts {
                 flaps.is_multiple_of(2)
             }
         };
-        let verdict = if found.success { Verdict::Success } else { Verdict::Failure };
+        let verdict = if found.success { ProbeResult::Success } else { ProbeResult::Failure };
         inner.found.push(found);
-        Outcome { verdict, detail: "asked in a history".to_owned(), took }
+        ProbeOutcome { verdict, detail: "asked in a history".to_owned(), took }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

@@ -12,7 +12,7 @@ mod spread;
 
 use clap::Subcommand;
 
-/// Measure what packets pay
+/// Measure the cost per packet and per connection
 #[derive(Subcommand)]
 pub(crate) enum Bench {
     Accounting(accounting::BenchAccounting),

@@ -1,4 +1,4 @@
-//! From a probe's outcome to the kernel.
+//! Time from the outcome of a probe to the commit.
 
 use anyhow::{Context, ensure};
 use comfy_table::Table;
@@ -9,10 +9,10 @@ use super::quantile;
 use crate::scale::generate::Case;
 use crate::scale::{Scheduler, Source};
 
-/// Ports of the four backends that are probed; the first goes and comes.
+/// Ports of the four probed backends; the first one goes down and up.
 const PORTS: [u16; 4] = [8080, 8081, 8082, 8083];
 
-/// Has a backend of one service beside so many others go and come, and takes the times from the daemon's log.
+/// Takes one backend down and up among many services, and reads the times from the log of the daemon.
 pub(super) fn measure(services: u32, flips: u32, table: &mut Table) -> anyhow::Result<()> {
     for scheduler in [Scheduler::RoundRobin, Scheduler::Random] {
         let case = Case { source: Source::Masquerade, scheduler, services };

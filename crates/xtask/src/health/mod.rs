@@ -1,4 +1,4 @@
-//! `cargo xtask health`: how soon the kernel follows a probe's outcome, and what probing costs.
+//! `cargo xtask health`: measures the time from a probe to the kernel, and the cost of probing.
 
 mod flips;
 mod probes;
@@ -7,18 +7,18 @@ use clap::Args;
 
 use crate::scale::figures;
 
-/// Time the way from a probe's outcome to the kernel, and weigh the probing of many backends
+/// Measure the time from a probe to the kernel, and the CPU and memory of probing
 ///
-/// Runs the daemon itself, in network namespaces. Take `cargo build --release --bins`, then
+/// Runs the daemon in network namespaces. Run `cargo build --release --bins` first, then
 /// `cargo run --release -p xtask -- health`.
 #[derive(Args)]
 pub(crate) struct Health {
-    /// Numbers of services beside the one whose backend goes and comes
+    /// Numbers of other services
     #[arg(long, value_delimiter = ',', default_value = "10,10000,50000",
           value_parser = clap::value_parser!(u32).range(1..=250_000))]
     services: Vec<u32>,
 
-    /// How often that backend goes and comes
+    /// Number of times that the backend goes down and up
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
     flips: u32,
 
@@ -26,7 +26,7 @@ pub(crate) struct Health {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(4..=60_000))]
     probed: u32,
 
-    /// Seconds to watch that
+    /// Duration of the measurement in seconds
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(4..))]
     seconds: u32,
 }
@@ -43,7 +43,7 @@ impl Health {
     }
 }
 
-/// The value that so many parts of all are not larger than.
+/// A quantile of the values.
 fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (values.len() as f64 * part).ceil() as usize;

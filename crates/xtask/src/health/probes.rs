@@ -1,4 +1,4 @@
-//! What probing many backends costs, and how well it keeps its schedule.
+//! CPU and memory of probing many backends, and the accuracy of the schedule.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -17,13 +17,13 @@ use crate::scale::figures;
 
 const INTERVAL: f64 = 2.0;
 
-/// Until every backend was probed once or twice.
+/// Warm-up: every backend is probed at least once.
 const SETTLE: Duration = Duration::from_secs(6);
 
-/// Clock ticks a second (`USER_HZ`).
+/// Clock ticks per second (`USER_HZ`).
 const TICKS: f64 = 100.0;
 
-/// Has the daemon probe so many addresses and watches both ends.
+/// Runs the daemon with many backends, and measures the daemon and the arrival of probes.
 pub(super) fn measure(backends: u32, seconds: u32) -> anyhow::Result<Table> {
     eprintln!("{backends} backends probed every {INTERVAL} s, for {seconds} s");
     let lab = Lab::with_backends(1);
@@ -96,7 +96,7 @@ fn config(backends: u32) -> String {
     text
 }
 
-/// Seconds that a process has used.
+/// CPU time of a process in seconds.
 fn cpu(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;

@@ -1,4 +1,4 @@
-//! `cargo xtask man`: what is made from the code and the reference, for people, shells and editors.
+//! `cargo xtask man`: generates man pages, shell completions and the JSON Schema.
 
 mod command;
 mod markdown;
@@ -15,13 +15,13 @@ use clap_complete::Shell;
 
 use page::Page;
 
-/// Write man pages, completions and the configuration's JSON Schema to docs/
+/// Generate man pages, shell completions and the JSON Schema in docs/
 ///
-/// They are made from the command lines, from docs/configuration.md, from the types that read the file, and from the
-/// text beside this command (crates/xtask/src/man/*.md).
+/// The sources are the command lines, docs/configuration.md, the types of the configuration, and the text in
+/// crates/xtask/src/man/*.md.
 #[derive(Args)]
 pub(crate) struct Man {
-    /// Write nothing; fail if a file is not as it would be written
+    /// Write nothing; fail if a file is out of date
     #[arg(long)]
     check: bool,
 }
@@ -53,7 +53,7 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
-/// The files that differ from what the code makes of them.
+/// The files that are out of date.
 fn stale(docs: &Path, files: &[(String, String)]) -> Vec<String> {
     let differs =
         |(name, text): &&(String, String)| fs::read_to_string(docs.join(name)).ok().as_ref() != Some(text);

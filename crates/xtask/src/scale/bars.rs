@@ -1,4 +1,4 @@
-//! What the figures should be.
+//! Targets of the measurements.
 
 use comfy_table::Table;
 
@@ -8,12 +8,12 @@ use super::generate::Case;
 use super::memory::Memory;
 use super::{Scheduler, Source};
 
-/// Linearity is asked for up to here.
+/// Largest number of services that must scale linearly.
 const LINEAR: u32 = 20_000;
-/// Where the times are asked for.
+/// Number of services with absolute targets.
 const MANY: u32 = 50_000;
 
-/// The figures that have bars, as far as they were measured.
+/// Measured values with their targets.
 pub(crate) fn table(figures: &Figures, changes: &Changes, memory: Memory, heaviest: Case) -> Table {
     let mut table = figures::table(&["figure", "measured", "bar", ""], 1);
     let mut add = |figure: String, measured: f64, bar: f64, text: fn(f64) -> String| {

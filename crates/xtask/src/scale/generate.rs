@@ -1,4 +1,4 @@
-//! Configurations of any size.
+//! Generated configurations of any size.
 
 use std::fmt::{self, Write};
 use std::net::Ipv4Addr;

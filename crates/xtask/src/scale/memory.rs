@@ -1,4 +1,4 @@
-//! What memory the daemon takes.
+//! Memory of the daemon.
 
 use std::fs;
 use std::time::Duration;

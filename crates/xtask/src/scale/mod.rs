@@ -1,5 +1,4 @@
-//! `cargo xtask scale`: how long a cold apply takes, against `nft -f` of the same ruleset, and what memory the
-//! daemon takes.
+//! `cargo xtask scale`: measures a cold apply against `nft -f` of the same ruleset, and the memory of the daemon.
 
 mod bars;
 mod change;
@@ -23,10 +22,10 @@ use generate::Case;
 use memory::Memory;
 use once::Took;
 
-/// Time a cold apply against `nft -f` of the same ruleset, and weigh the daemon
+/// Measure a cold apply against `nft -f` of the same ruleset, and the memory of the daemon
 ///
-/// Each measurement runs in a process and a network namespace of its own, sluice and nft in turn. Prints
-/// medians, and which of the figures wanted were reached. Take `cargo build --release --bins`, then
+/// Each measurement runs in its own process and network namespace, sluice and nft alternating. Prints
+/// medians, and which targets are met. Run `cargo build --release --bins` first, then
 /// `cargo run --release -p xtask -- scale`.
 #[derive(Args)]
 pub(crate) struct Scale {
@@ -39,15 +38,15 @@ pub(crate) struct Scale {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "random,round-robin,source-hash")]
     scheduler: Vec<Scheduler>,
 
-    /// What backends see; `preserve` with the largest number of services only
+    /// Values of `source`; `preserve` only with the largest number of services
     #[arg(long, value_enum, value_delimiter = ',', default_value = "masquerade,preserve")]
     source: Vec<Source>,
 
-    /// Backends of each service
+    /// Backends per service
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
     backends: u32,
 
-    /// How often to measure each
+    /// Repetitions
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 }
