@@ -100,7 +100,11 @@ fn commands_without_a_daemon_give_a_backup_nothing() {
     let told = lab.sluice(&["explain", "198.51.100.7", VIP]).expect(0).stdout;
     assert!(told.contains("10.0.2.11:8080\n") && !told.contains("10.0.2.12:8080  "), "{told}");
     let applied = lab.sluice(&["apply", file]).expect(0);
-    assert!(applied.stderr.contains("late: its backends wait for their first probe"), "{}", applied.stderr);
+    assert!(
+        applied.stderr.contains("late: no backend gets connections: all wait for their first probe"),
+        "{}",
+        applied.stderr
+    );
     let shares = lab.client.tcp_shares(10, VIP);
     assert_eq!(shares, sluice_testkit::Shares::from([("b1", 10)]));
     let applied = lab.ruleset();

@@ -230,10 +230,13 @@ fn more_flows_than_an_address_has_ports_take_two_addresses() {
     let flows = flows_by_source(&lab);
     assert!(flows["10.0.2.1"] <= PORTS && flows["10.0.2.1"] > PORTS * 9 / 10, "{flows:?}");
     assert!(
-        lab.sluice(&["status"]).expect(0).stdout.contains(" % of source ports in use: give `source` a range")
+        lab.sluice(&["status"])
+            .expect(0)
+            .stdout
+            .contains(" % of source ports in use: set `source` to a range")
     );
     let told = lab.sluice(&["doctor"]).expect(3).stdout;
-    assert!(told.contains("% of the source ports towards it are in use"), "{told}");
+    assert!(told.contains("% of the source ports to it are in use"), "{told}");
     lab.balancer.sh("conntrack -F 2> /dev/null");
     daemon.reload(&yaml("10.0.2.1-10.0.2.2"));
     send();

@@ -89,7 +89,7 @@ fn assert_serves_and_says(lab: &Lab, why: &str) {
     let problems = shown["state"]["problems"].to_string();
     assert!(problems.contains(why), "{problems}");
     let text = lab.sluice(&["status"]).expect(0).stdout;
-    assert!(text.contains("cannot be written: a restart will not know") && text.contains(why), "{text}");
+    assert!(text.contains("is not writable: a restart loses state") && text.contains(why), "{text}");
     assert_eq!(metric(lab), "0");
 }
 
@@ -217,7 +217,7 @@ fn lock_of_root_from_an_older_version_keeps_no_daemon_from_starting() {
     }
     let daemon = Daemon::start_program(&lab, &sluiced, &[]);
     assert_eq!(status(&lab)["state"]["problems"], json!([]));
-    assert!(lab.sluice(&["apply"]).expect(1).stderr.contains("sluiced runs"));
+    assert!(lab.sluice(&["apply"]).expect(1).stderr.contains("sluiced is running"));
     assert!(daemon.stop().success());
     assert_eq!(lab.balancer.sysctl(FORWARD4), "0");
 }
@@ -302,7 +302,7 @@ fn cleanup_names_what_it_cannot_put_back_and_fails() {
     let told = lab.finish(&mut cleanup).expect(1);
     let why = "left: sysctl net.ipv4.ip_forward is not put back to 0: write sysctl net.ipv4.ip_forward: Read-only file system";
     assert!(told.stderr.contains(why), "{}", told.stderr);
-    assert!(!told.stdout.contains("nothing of sluice is left"), "{}", told.stdout);
+    assert!(!told.stdout.contains("sysctls are restored"), "{}", told.stdout);
     assert_eq!(lab.ruleset(), "", "the table goes all the same");
 
     // In a container, whose boot id may be another one than that of the daemon's unit.
@@ -348,7 +348,7 @@ fn file_whose_path_is_no_utf_8_is_served_and_shown_with_replacements() {
     let _daemon = Daemon::start_program(&lab, &sluiced_after(&lab, copy, &sluiced), &[]);
     assert!(status(&lab)["daemon"]["config"].as_str().unwrap().ends_with("x\u{fffd}.yaml"));
     let text = lab.sluice(&["status"]).expect(0).stdout;
-    assert!(text.contains("x\u{fffd}.yaml, read"), "{text}");
+    assert!(text.contains("x\u{fffd}.yaml, loaded"), "{text}");
     lab.sluice(&["reload"]).expect(0);
     assert_eq!(metric(&lab), "1");
 }

@@ -78,7 +78,7 @@ fn clients_connect_and_talk_whoever_speaks_first() {
     }
     assert_eq!(answered(&lab), 80, "each of them by a cookie");
     let told = lab.sluice(&["explain", "198.51.100.7", VIPS[0]]).expect(0).stdout;
-    assert!(told.contains("completed a handshake") && told.contains("10.0.2.11:8080"), "{told}");
+    assert!(told.contains("after a handshake with this host") && told.contains("10.0.2.11:8080"), "{told}");
 }
 
 #[test]

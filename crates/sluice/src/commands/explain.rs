@@ -188,7 +188,7 @@ impl ExplainCommand {
                 let how = match by {
                     Some("affinity") => "by affinity",
                     Some("hash") if backends.len() > 1 => {
-                        "by a hash of the client and its port, which is not given"
+                        "by a hash of the client and its port (no port given)"
                     }
                     Some("hash") => "by a hash of the client",
                     Some("round-robin") => "round-robin",

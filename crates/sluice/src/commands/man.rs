@@ -13,7 +13,7 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ManCommand {
-    /// ManPage to print
+    /// Page to print
     #[arg(value_enum, default_value_t)]
     page: ManPage,
 }
