@@ -3,8 +3,9 @@
 use ipnet::IpNet;
 use sluice_core::model::{self, OnFull};
 
+use crate::mapping::mapping;
 use crate::problem::Fault;
-use crate::read::{Check, Given, Many, mapping};
+use crate::read::{Check, Given, Many};
 use crate::values::Prefix;
 use crate::values::{ClientCount, ConnectionCount, LimitRate};
 use crate::yaml_path::Here;

@@ -2,8 +2,9 @@
 
 use sluice_core::model::HashOn;
 
+use crate::mapping::mapping;
 use crate::problem::Fault;
-use crate::read::{Check, Checked, Many, mapping};
+use crate::read::{Check, Checked, Many};
 use crate::values::HashPart;
 use crate::values::TableSize;
 use crate::yaml_path::Here;

@@ -8,8 +8,9 @@ use serde::de::MapAccess;
 use serde_json::{Value, json};
 use sluice_core::model::{HealthCheck, HttpProbe, Initial, Probe, UdpProbe};
 
+use crate::mapping::{Key, Keys, mapping};
 use crate::problem::{Fault, nearest, quoted};
-use crate::read::{FromYaml, Given, Key, Keys, Many, Scalar, mapping};
+use crate::read::{FromYaml, Given, Many, Scalar};
 use crate::schema::{Definitions, constant, either};
 use crate::values::{Argument, BodyText, DatagramText, HttpHost, HttpPath, StatusRange};
 use crate::values::{Interval, PortNumber, Threshold, Timeout};
