@@ -1,11 +1,11 @@
-//! Netlink attributes: type, length, value, nested.
+//! Netlink attributes: type, length and value, which may be nested.
 
 const HEADER: usize = 4;
 const NESTED: u16 = 1 << 15;
-/// Strips the flags for "nested" and "network order" from a type.
+/// Removes the flags for "nested" and "network order" from a type.
 const TYPE_MASK: u16 = 0x3fff;
 
-/// Attributes in a row. Stops at the first one that does not fit.
+/// Consecutive attributes. The iterator stops at the first one with an invalid length.
 #[derive(Clone, Copy)]
 pub(crate) struct Attributes<'a>(&'a [u8]);
 
@@ -26,7 +26,7 @@ impl<'a> Attributes<'a> {
         Iterator::find(&mut self, |attribute| attribute.kind == kind)
     }
 
-    /// Whether the last one ends where all end.
+    /// Whether the attributes fill the bytes completely.
     pub(crate) fn is_whole(mut self) -> bool {
         self.by_ref().for_each(drop);
         self.0.is_empty()
@@ -63,7 +63,7 @@ impl<'a> Iterator for Attributes<'a> {
 }
 
 impl<'a> Attribute<'a> {
-    /// Numbers of nf_tables are in network order.
+    /// A number in network order, as in nf_tables.
     pub(crate) fn u32(self) -> Option<u32> {
         self.value.try_into().ok().map(u32::from_be_bytes)
     }
@@ -82,7 +82,7 @@ impl<'a> Attribute<'a> {
     }
 }
 
-/// Attributes being written behind whatever the buffer holds.
+/// Appends attributes to a buffer.
 pub(crate) trait Write {
     /// Appends a value; at most 65,531 bytes.
     fn put(&mut self, kind: u16, value: &[u8]);
@@ -93,7 +93,7 @@ pub(crate) trait Write {
     /// Appends a text and its terminating zero.
     fn put_text(&mut self, kind: u16, text: &str);
 
-    /// Appends an attribute that holds what `write` appends.
+    /// Appends an attribute whose value is written by `write`.
     fn nest(&mut self, kind: u16, write: impl FnOnce(&mut Self));
 }
 

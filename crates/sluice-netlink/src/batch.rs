@@ -1,4 +1,4 @@
-//! Many messages, one transaction.
+//! A batch: messages that the kernel applies as one transaction.
 
 use nftnl::{Batch, FinalizedBatch, MsgType};
 use sluice_nft::{CommitError, Errno, Step};
@@ -6,30 +6,30 @@ use sluice_nft::{CommitError, Errno, Step};
 use crate::message::{Encoded, HEADERS};
 use crate::step::{About, Messages, Position, Target};
 
-/// Memory for messages is taken in pages of this size. A send takes at most 1,024 of them.
+/// Messages are stored in pages of this size. One send can have at most 1,024 pages.
 const PAGE: u32 = 1 << 20;
 
-/// Messages to be sent at once, between a begin and an end.
+/// A batch being filled: messages between the begin and end messages.
 pub(crate) struct Packed {
     batch: Batch,
-    /// What the messages are about, in order.
+    /// The steps of each message, in order.
     about: Vec<About>,
-    /// Sequence number of the first.
+    /// Sequence number of the first message.
     first: u32,
     bytes: usize,
 }
 
-/// Where a batch ended.
+/// The position after a batch.
 pub(crate) enum Next {
-    /// It holds the last message.
+    /// The batch has the last message.
     Done,
-    /// The next message, the one of this position, did not fit.
+    /// The message of this position did not fit.
     At(Position),
 }
 
 impl Packed {
-    /// Takes messages from `from` on while they fit into `limit` bytes, but at least one. `None` if
-    /// there is none. `echo`: the kernel is to tell of counted elements that are deleted.
+    /// Adds messages from `from` on while they fit into `limit` bytes, but at least one. `None` if
+    /// there are none. `echo`: the kernel must report deleted elements with counters.
     pub(crate) fn fill(
         table: Target,
         steps: &[Step],
@@ -49,7 +49,7 @@ impl Packed {
         Ok((!packed.about.is_empty()).then_some((packed, Next::Done)))
     }
 
-    /// Takes one message.
+    /// A batch with one message.
     pub(crate) fn one(message: &[u8]) -> Packed {
         let mut packed =
             Packed { batch: Batch::with_page_size(PAGE), about: vec![], first: 0, bytes: 2 * HEADERS };
@@ -74,7 +74,7 @@ impl Packed {
     }
 }
 
-/// A batch that is ready to be sent.
+/// A complete batch.
 pub(crate) struct Sealed {
     pub(crate) batch: FinalizedBatch,
     about: Vec<About>,
@@ -83,7 +83,7 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Size of all messages.
+    /// Size of all messages in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -93,7 +93,7 @@ impl Sealed {
         self.about.len()
     }
 
-    /// What the message with this sequence number is about; `None` for begin and end.
+    /// The steps of the message with this sequence number; `None` for begin and end.
     pub(crate) fn about(&self, sequence: u32) -> Option<About> {
         self.about.get(sequence.checked_sub(self.first)? as usize).copied()
     }

@@ -1,4 +1,4 @@
-//! Steps, sent.
+//! Sends steps as batches, and explains errors.
 
 use std::io::IoSlice;
 
@@ -15,15 +15,15 @@ use crate::socket::Socket;
 use crate::step::{About, Messages, Position, Target, run};
 use crate::uapi;
 
-/// A refused send is tried again with smaller batches, down to this size.
+/// If the system rejects a send, smaller batches are tried, down to this size.
 const SMALLEST_LIMIT: usize = 1 << 16;
 
-/// Elements that an error lists; of more it names the refused one.
+/// Maximum number of elements listed in an error; of longer steps only the rejected element is named.
 const LISTED: usize = 4;
 
-/// Sends steps in batches of at most `limit` bytes, one if that is enough, and lowers `limit` where the
-/// system takes less. Returns the number of messages sent, begins and ends included, and the generation that
-/// the last batch led to if the first was planned from one. Counts of what is deleted are told to `deleted`.
+/// Sends steps in batches of at most `limit` bytes, one if that is enough, and lowers `limit` if the
+/// system accepts less. Returns the number of messages sent, including begins and ends, and the generation after
+/// the last batch if the first was planned from one. Adds counts of deleted elements to `deleted`.
 pub(crate) fn commit(
     socket: &mut Socket,
     table: Target,
@@ -75,9 +75,9 @@ pub(crate) fn change_flags(
     }
 }
 
-/// Sends a batch and returns what the kernel refused: sequence numbers of messages, and why. One
-/// refusal is enough for nothing to be carried out, and so is another generation than `planned_from`. What
-/// else the kernel tells, of what it did, goes to `echo`; there may be more of it than the socket holds.
+/// Sends a batch and returns the rejected messages: sequence numbers and errors. If any message is
+/// rejected, or the generation is not `planned_from`, nothing is applied. Calls `echo` with the kernel's
+/// reports of changes, which may be incomplete if the receive buffer overflows.
 pub(crate) fn send(
     socket: &mut Socket,
     batch: &Sealed,
@@ -103,17 +103,17 @@ pub(crate) fn send(
         match arrived {
             Ok(true) => {}
             Ok(false) => break,
-            // More was refused, or done, than the socket holds; the first of it is kept.
+            // The receive buffer overflowed; it keeps the first messages.
             Err(Errno::ENOBUFS) if !overflowed => overflowed = true,
-            // Not to be taken for an error of sending, after which one may send again.
+            // Must differ from errors of `send`, after which the batch is sent again.
             Err(_) => return Err(Errno::EIO),
         }
     }
     if overflowed && refusals.is_empty() && !done { Err(Errno::EIO) } else { Ok(refusals) }
 }
 
-/// The begin of a batch, which nftnl writes without attributes, with the generation in it
-/// (`nfnetlink_rcv_skb_batch`).
+/// The begin message of a batch with the generation (`nfnetlink_rcv_skb_batch`); nftnl writes it without
+/// attributes.
 fn begin_from(begin: &[u8], planned_from: Option<u32>) -> Vec<u8> {
     let mut begin = begin.to_vec();
     if let Some(generation) = planned_from {
@@ -131,8 +131,8 @@ fn explain(steps: &[Step], about: Option<About>, Refusal { errno, offset }: Refu
     failed(operation, errno)
 }
 
-/// The step that a message about elements stumbled over. Of a long one only the refused element, or the
-/// first few when the kernel does not tell which.
+/// The text of the rejected step about elements. Of a long step only the rejected element, or the
+/// first few if the kernel does not report which one.
 fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     let refused = offset.and_then(|offset| {
         let message = Messages::new(Target::SLUICE, steps, about.first, false).next()?.ok()?;

@@ -1,4 +1,4 @@
-//! Counters of our table, for who does not want to wait until the dataplane has time.
+//! Reads our table's counters on a separate socket, independent of the dataplane.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::dump::Reader;
 use crate::read;
 use crate::socket::Socket;
 
-/// Reads counters in the network namespace that the opening thread was in. Dumps are free to all, whoever owns the table.
+/// Reads counters in the network namespace of the thread that opened it. Any program may dump a table, whoever owns it.
 pub struct CounterReader(Socket);
 
 impl CounterReader {
@@ -20,12 +20,12 @@ impl CounterReader {
         Socket::open().map(CounterReader)
     }
 
-    /// What [`sluice_nft::Dataplane::counters`] says.
+    /// As [`sluice_nft::Dataplane::counters`].
     ///
     /// # Errors
     /// As there.
     pub fn read(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError> {
-        // Whose the table is does not matter to who only reads elements.
+        // The owner of the table does not matter for reading elements.
         let mut reader = Reader { socket: &mut self.0, us: 0 };
         if set.counter { read::counters(&mut reader, name) } else { Ok(vec![]) }
     }

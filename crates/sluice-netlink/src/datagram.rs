@@ -1,4 +1,4 @@
-//! Any bytes, taken for an answer of the kernel: for fuzzing, and for tests with damaged answers.
+//! Decodes arbitrary bytes as messages of the kernel, for fuzzing and for tests with damaged answers.
 
 use std::collections::HashMap;
 
@@ -10,29 +10,29 @@ use crate::conntrack::Flow;
 use crate::listener::Commit;
 use crate::{dump, element, message, object, reply, rule, set, uapi};
 
-/// What a datagram says, by whatever may read its messages.
+/// The content of a datagram, as decoded by all decoders of this crate.
 #[derive(Debug, Default)]
-pub struct Said {
-    /// Of our table.
+pub struct Decoded {
+    /// Objects of our table.
     pub table: Table,
-    /// What elements counted that are there or were deleted.
+    /// Counters of existing and of deleted elements.
     pub counters: Vec<(Key, Counter)>,
-    /// Of conntrack.
+    /// Conntrack entries.
     pub flows: Vec<Flow>,
-    /// Generations, and who made them.
+    /// Commits: generation, process id and process name.
     pub commits: Vec<(u32, u32, String)>,
-    /// What was refused or done.
+    /// Number of errors and acknowledgements.
     pub replies: usize,
 }
 
-/// Reads a datagram, as far as it can be split.
-pub fn read(datagram: &[u8]) -> Said {
-    let mut said = Said::default();
-    let _ = message::split(datagram, |message| said.take(message));
-    said
+/// Decodes a datagram up to the first message with an invalid length.
+pub fn read(datagram: &[u8]) -> Decoded {
+    let mut decoded = Decoded::default();
+    let _ = message::split(datagram, |message| decoded.take(message));
+    decoded
 }
 
-impl Said {
+impl Decoded {
     fn take(&mut self, message: &[u8]) {
         self.replies += usize::from(reply::parse(message) != reply::Reply::Data);
         self.flows.extend(Flow::parse(message));
@@ -64,7 +64,7 @@ impl Said {
         element::counts(attributes, &mut self.counters);
         let Some(name) = attributes.text(uapi::element::SET) else { return };
         let Some(set) = self.table.sets.get_mut(&SetName::from(name)) else { return };
-        // As in a dump: of other sets nobody asks for elements.
+        // As in a dump, which does not request the elements of sets with a foreign declaration.
         if set.key.is_empty() {
             return;
         }

@@ -1,10 +1,11 @@
-//! What the elements counted that a commit deletes.
+//! Last counts of the elements that a commit deletes.
 //!
-//! The kernel tells the sender of each element that it deletes, with its last count, if that asks for it: nothing
-//! goes uncounted but a packet that another CPU has in hand just then, between lookup and count. It keeps all it is
-//! going to tell until the end, some kilobytes for each element, so we ask for so many only as we can take. Of more
-//! elements, and of whole sets, of which it does not tell, counts are read just before: what they count between is
-//! lost. Both come last in a plan, when no packet meets them any more.
+//! If requested, the kernel reports each deleted element with its last count to the sender (an echo). This misses only
+//! packets that another CPU is processing at that moment, between lookup and count. The kernel stores all echoes until
+//! the end of the commit, some kilobytes per element, so they are requested only for as many elements as fit into the
+//! receive buffer. For more elements, and for whole sets, for which there are no echoes, the counts are read just before
+//! the commit, and packets in between are lost. Both happen in the last batch of a plan, when no packet matches these
+//! elements any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,24 +14,24 @@ use sluice_nft::{Counter, Counters, Key, ReadError, SetName, Step};
 use crate::dump::Reader;
 use crate::{element, read};
 
-/// Room in the receive buffer that an element takes.
+/// Bytes of the receive buffer per echoed element.
 pub(crate) const ECHO: usize = 512;
 
-/// Room for the elements that are worth it.
+/// Size of the receive buffer to request.
 pub(crate) const ROOM: usize = 8 << 20;
 
-/// Counts of what a commit deletes.
+/// Counts of the elements that a commit deletes.
 pub(crate) struct Deleted {
     counters: Counters,
-    /// Sets whose counts were read before.
+    /// Sets whose counts were read before the commit.
     known: BTreeSet<SetName>,
-    /// Whether the kernel is to tell of elements.
+    /// Whether to request echoes.
     pub(crate) echo: bool,
 }
 
 impl Deleted {
-    /// Reads what has to be read before the commit, of a table that is deleted as much as can be read; of elements the kernel can tell as many as fit into `room`
-    /// bytes.
+    /// Reads the counts that must be read before the commit. For `DeleteTable` a read that fails is ignored. `room` is the
+    /// size of the receive buffer for echoes.
     pub(crate) fn before(reader: &mut Reader<'_>, steps: &[Step], room: usize) -> Result<Self, ReadError> {
         let counted = || {
             steps.iter().filter_map(|step| match step {
@@ -42,7 +43,7 @@ impl Deleted {
         let mut deleted = Deleted { counters: Counters::new(), known: BTreeSet::new(), echo };
         for step in steps {
             match step {
-                // Best effort: a table that is to go goes, whatever it counted.
+                // Best effort: lost counts must not keep the table from being deleted.
                 Step::DeleteTable => {
                     for name in read::counted_sets(reader).unwrap_or_default() {
                         let _ = deleted.read(reader, &name, |_| true);
@@ -78,7 +79,7 @@ impl Deleted {
         Ok(())
     }
 
-    /// Takes what the kernel tells of a commit.
+    /// Adds the counts in an echo.
     pub(crate) fn hear(&mut self, event: &[u8]) {
         let mut counts = Vec::new();
         let name = element::deleted(event, &mut counts).map(SetName::from);

@@ -1,4 +1,4 @@
-//! Questions about our table, and the kernel's answers decoded.
+//! Requests for our table and its objects, and decoding of the answers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::c_int;
@@ -24,16 +24,16 @@ use crate::uapi;
 
 const TABLE: &str = Target::SLUICE.name;
 
-/// How often something is asked because the ruleset changed under the answer.
+/// Maximum number of attempts if the ruleset changes during a dump.
 pub(crate) const ATTEMPTS: u32 = 20;
 
-/// Waited before an attempt, times the number of attempts before it.
+/// Pause before an attempt, multiplied by the number of previous attempts.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Elements asked for at once. Their answers, a datagram each, have to fit into the receive buffer.
+/// Elements per request. Their answers, one datagram each, must fit into the receive buffer.
 const KEYS: usize = 64;
 
-/// Numbers of attempts, after a pause each but the first.
+/// The numbers of attempts, with a pause before each except the first.
 pub(crate) fn attempts() -> impl Iterator<Item = u32> {
     (0..ATTEMPTS).inspect(|attempt| thread::sleep(PAUSE * *attempt))
 }
@@ -42,14 +42,14 @@ type Elements = BTreeMap<Key, Element>;
 
 type Counts = BTreeMap<Key, Counter>;
 
-/// Why reading ends early.
+/// Why a read stopped.
 pub(crate) enum Stop {
-    /// Our table changed meanwhile.
+    /// Our table changed during the read.
     Changed,
     Failed(ReadError),
 }
 
-/// What the kernel says of the table itself.
+/// Properties of the table itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
     pub(crate) flags: TableFlags,
@@ -58,7 +58,7 @@ pub(crate) struct Header {
     uses: u32,
 }
 
-/// Number of the last commit by anybody.
+/// Number of the last commit by any program.
 pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
     let mut generation = None;
     socket.ask(message::start(libc::NFT_MSG_GETGEN, libc::NLM_F_ACK), |answer| {
@@ -67,7 +67,7 @@ pub(crate) fn generation(socket: &mut Socket) -> Result<u32, Errno> {
     generation.ok_or(Errno::EBADMSG)
 }
 
-/// Whether there is a table of this name.
+/// Whether a table with this name exists.
 pub(crate) fn has_table(socket: &mut Socket, name: &str) -> Result<bool, Errno> {
     let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
     question.put_text(uapi::table::NAME, name);
@@ -78,7 +78,7 @@ pub(crate) fn has_table(socket: &mut Socket, name: &str) -> Result<bool, Errno> 
     }
 }
 
-/// What the table is like; `None` if there is none. `us` is the port that commits are sent from.
+/// Properties of the table; `None` if it does not exist. `us` is the netlink port that sends our commits.
 pub(crate) fn header(socket: &mut Socket, us: u32) -> Result<Option<Header>, Errno> {
     let mut question = message::start(libc::NFT_MSG_GETTABLE, libc::NLM_F_ACK);
     question.put_text(uapi::table::NAME, TABLE);
@@ -101,11 +101,11 @@ pub(crate) fn header(socket: &mut Socket, us: u32) -> Result<Option<Header>, Err
     }
 }
 
-/// One that asks. What it dumps is right if nobody touched our table meanwhile, whatever became of others': the
-/// kernel walks by position, but, except for chains, it counts only what is in our table.
+/// Sends requests on a socket. A dump is correct if our table did not change during it, whatever happened to other tables:
+/// the kernel resumes a dump by position, and, except for chains, counts only objects of our table.
 pub(crate) struct Reader<'a> {
     pub(crate) socket: &'a mut Socket,
-    /// Port that commits are sent from.
+    /// Netlink port that sends our commits.
     pub(crate) us: u32,
 }
 
@@ -118,7 +118,7 @@ impl Reader<'_> {
         header(self.socket, self.us).map_err(|errno| failed(format!("read table {}", Table::NAME), errno))
     }
 
-    /// Everything but the elements of its sets.
+    /// The table without the elements of its sets.
     pub(crate) fn table(&mut self, header: Header) -> Result<Table, Stop> {
         let (sets, number) = self.declarations()?;
         let objects = self.stateful_objects()?;
@@ -135,7 +135,7 @@ impl Reader<'_> {
         Ok(objects)
     }
 
-    /// All sets, without elements, and their number with anonymous ones.
+    /// All named sets, without elements, and the number of all sets including anonymous ones.
     pub(crate) fn declarations(&mut self) -> Result<(BTreeMap<SetName, Set>, u32), Stop> {
         let (mut sets, mut number) = (BTreeMap::new(), 0);
         self.dump(libc::NFT_MSG_GETSET, uapi::set::TABLE, |answer| {
@@ -145,8 +145,8 @@ impl Reader<'_> {
         Ok((sets, number))
     }
 
-    /// All chains, without rules. Positions count chains of all tables of our family: if others come and go,
-    /// some of ours may be left out, until as many were seen as there are.
+    /// All chains, without rules. The positions of this dump count chains of all tables of our family: if other chains are
+    /// added or deleted, it may miss some of ours, and is repeated until `number` chains were seen.
     fn chains(&mut self, number: u32) -> Result<BTreeMap<ChainName, Chain>, Stop> {
         let mut chains = BTreeMap::new();
         for _ in attempts() {
@@ -161,7 +161,7 @@ impl Reader<'_> {
     }
 
     fn rules(&mut self, chains: &mut BTreeMap<ChainName, Chain>) -> Result<(), Stop> {
-        // Rules come chain by chain.
+        // Rules arrive chain by chain.
         let mut current: Option<(ChainName, Vec<_>)> = None;
         let mut lists = Vec::new();
         self.dump(libc::NFT_MSG_GETRULE, uapi::rule::TABLE, |answer| {
@@ -206,8 +206,8 @@ impl Reader<'_> {
         Ok(found.map(|(_, set)| set))
     }
 
-    /// Those elements of a set that exist, of these keys, in order. Asked for a key of a set of ranges, the kernel
-    /// answers with the range that it lies in, wherever that begins.
+    /// The elements of a set with these keys, as far as they exist. For a key of a set of ranges, the kernel
+    /// returns the range that contains it, wherever the range begins. `keys` is sorted.
     pub(crate) fn elements_of(&mut self, name: &SetName, set: &Set, keys: &[Key]) -> Result<Elements, Stop> {
         let mut elements = BTreeMap::new();
         let mut rest = keys;
@@ -225,7 +225,7 @@ impl Reader<'_> {
             });
             rest = match answer {
                 Ok(_) => &rest[asked.len()..],
-                // The kernel answers in order, and stops at the first key that is not there.
+                // The kernel answers in order, and stops at the first key that does not exist.
                 Err(Errno::ENOENT) => rest.get(answered + 1..).unwrap_or_default(),
                 Err(errno) => return Err(failed(format!("read elements of {} {name}", Table::NAME), errno)),
             };
@@ -233,7 +233,7 @@ impl Reader<'_> {
         Ok(elements)
     }
 
-    /// All elements of a set, and what they counted.
+    /// All elements of a set, and their counters.
     pub(crate) fn elements(
         &mut self,
         name: &SetName,
@@ -257,7 +257,7 @@ impl Reader<'_> {
         Err(Stop::Changed)
     }
 
-    /// What the elements of a set counted, in key order.
+    /// The counters of a set's elements, in key order.
     pub(crate) fn counters(&mut self, name: &SetName) -> Result<Vec<(Key, Counter)>, Stop> {
         for _ in attempts() {
             let mut counters = Vec::new();
@@ -272,9 +272,9 @@ impl Reader<'_> {
         Err(Stop::Changed)
     }
 
-    /// After a commit the kernel resizes the hash table of a set in the background. It goes on with a dump by
-    /// position, so that what changed places is dumped twice or not at all; and when something is missing,
-    /// something else is there twice.
+    /// After a commit the kernel resizes the hash table of a set in the background. It resumes a dump by
+    /// position, so an element that moved is dumped twice or not at all; and whenever one is missing,
+    /// another one is there twice.
     fn dump_elements(&mut self, name: &SetName, each: impl FnMut(&[u8])) -> Result<(), Stop> {
         let mut question = message::start(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
         question.put_text(uapi::element::TABLE, TABLE);
@@ -282,12 +282,12 @@ impl Reader<'_> {
         ask(self.socket, question, || format!("dump elements of {} {name}", Table::NAME), each).map(drop)
     }
 
-    /// Dumps all objects of a kind that are in our table; `table` is the attribute with its name.
+    /// Dumps all objects of a kind in our table; `table` is the attribute with the name of the table.
     fn dump(&mut self, kind: c_int, table: u16, mut each: impl FnMut(&[u8])) -> Result<Dumped, Stop> {
         let mut question = message::start(kind, libc::NLM_F_DUMP);
         question.put_text(table, TABLE);
         let each = |answer: &[u8]| {
-            // The kernel does not look at the name for every kind.
+            // The kernel does not filter by table for every kind.
             if message::attributes(answer).text(table) == Some(TABLE) {
                 each(answer);
             }
@@ -295,7 +295,7 @@ impl Reader<'_> {
         ask(self.socket, question, || format!("dump {} of {}", plural(kind), Table::NAME), each)
     }
 
-    /// Asks for one object.
+    /// Requests one object; `None` if it does not exist.
     fn one<T>(
         &mut self,
         question: Vec<u8>,
@@ -311,7 +311,7 @@ impl Reader<'_> {
     }
 }
 
-/// Dumps something. If that is missing, it was there a moment ago.
+/// Sends a request for a dump. ENOENT means that the object existed a moment ago: the table changed.
 fn ask(
     socket: &mut Socket,
     question: Vec<u8>,
@@ -337,7 +337,7 @@ fn element(data: Data) -> Element {
     Element { data, origin: Origin::default() }
 }
 
-/// `None` for one that a rule of somebody else holds.
+/// The chain of a message, without rules; `None` for an anonymous chain of a foreign rule.
 pub(crate) fn chain(answer: &[u8]) -> Option<(ChainName, Chain)> {
     let attributes = message::attributes(answer);
     let is_bound = attributes.u32(uapi::chain::FLAGS).unwrap_or(0) & uapi::chain::BINDING != 0;

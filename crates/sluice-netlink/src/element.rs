@@ -1,4 +1,4 @@
-//! Elements: many to a message.
+//! Messages with elements of sets.
 
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -15,18 +15,17 @@ use crate::step::Target;
 use crate::uapi::element as attribute;
 use crate::uapi::{LIST_ELEM, data, expr};
 
-/// Messages stay below this many bytes: the list of elements is one attribute, and those have a
-/// length of 16 bits.
+/// Maximum size of a message in bytes: the list of elements is one attribute, and the length of an attribute has 16 bits.
 pub(crate) const MESSAGE_SIZE: usize = 60_000;
 
-/// Whether elements come or go.
+/// Whether elements are added or deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
-    /// Adds; a key that is there already is an error.
+    /// Adds; an existing key is an error.
     Add,
     /// Deletes; only the key matters.
     Delete {
-        /// Whether the kernel tells us of each, once it is gone.
+        /// Whether the kernel must report each deleted element.
         echo: bool,
     },
 }
@@ -40,7 +39,7 @@ impl Verb {
     }
 }
 
-/// A message with as many of the elements as fit; returns how many those were.
+/// A message with as many elements as fit, and their number.
 pub(crate) fn encode<'a>(
     table: &str,
     verb: Verb,
@@ -78,7 +77,7 @@ pub(crate) fn encode<'a>(
     (message::finish(message), count)
 }
 
-/// The question for the elements with these keys.
+/// The request for the elements with these keys.
 pub(crate) fn question(table: &str, name: &SetName, set: &Set, keys: &[Key]) -> Vec<u8> {
     let width = Widths::of(set).key;
     let mut message = message::start(NFT_MSG_GETSETELEM, NLM_F_ACK);
@@ -92,8 +91,8 @@ pub(crate) fn question(table: &str, name: &SetName, set: &Set, keys: &[Key]) -> 
     message
 }
 
-/// Most bytes that the kernel takes for key and data: our octets are padded, a single value in the
-/// kernel is not.
+/// Widths of key and data in messages: our octets are always padded, but a key or data of one part is not padded in the
+/// kernel.
 struct Widths {
     key: usize,
     data: usize,
@@ -138,7 +137,7 @@ fn encode_data(element: &mut Vec<u8>, held: &Data, width: usize) {
     }
 }
 
-/// The element of an `NFT_MSG_NEWSETELEM` that lies at this offset from the start of the message.
+/// Index of the element of an `NFT_MSG_NEWSETELEM` at this offset from the start of the message.
 pub(crate) fn at_offset(message: &[u8], offset: usize) -> Option<usize> {
     let list = message::attributes(message).bytes(attribute::ELEMENTS)?;
     let start = message.len() - list.len();
@@ -150,13 +149,13 @@ pub(crate) fn at_offset(message: &[u8], offset: usize) -> Option<usize> {
     })
 }
 
-/// An element as read.
+/// A decoded element.
 pub(crate) type Read = (Key, Data, Option<Counter>);
 
-/// The elements in an `NFT_MSG_NEWSETELEM` message for a set that is declared our way.
+/// Decodes the elements in an `NFT_MSG_NEWSETELEM` message for a set with a declaration that sluice writes.
 ///
-/// What sluice never writes becomes something it never wants: a verdict other than `goto` is no
-/// data, and the catch-all element has an empty key.
+/// Elements that sluice never writes become elements that it never renders: a verdict other than `goto` becomes
+/// [`Data::None`], and the catch-all element has an empty key.
 pub(crate) fn decode(
     attributes: Attributes<'_>,
     set: &Set,
@@ -172,12 +171,12 @@ pub(crate) fn decode(
     }
 }
 
-/// What the elements in such a message counted, whatever set they are of.
+/// The counters in such a message, for elements of any set.
 pub(crate) fn counts(attributes: Attributes<'_>, counters: &mut Vec<(Key, Counter)>) {
     counters.extend(list(attributes).filter_map(|(key, element)| Some((key, decode_counter(element)?))));
 }
 
-/// What elements counted that the kernel tells have been deleted from our table, and the name of their set.
+/// The counters of deleted elements in an event about our table, and the name of their set.
 pub(crate) fn deleted<'a>(event: &'a [u8], counters: &mut Vec<(Key, Counter)>) -> Option<&'a str> {
     let attributes = message::attributes(event);
     let ours = message::kind(event) == NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELSETELEM
@@ -186,7 +185,7 @@ pub(crate) fn deleted<'a>(event: &'a [u8], counters: &mut Vec<(Key, Counter)>) -
     ours.then(|| attributes.text(attribute::SET)).flatten()
 }
 
-/// Keys of elements, and all that is known of each.
+/// The keys and attributes of elements.
 fn list(attributes: Attributes<'_>) -> impl Iterator<Item = (Key, Attributes<'_>)> {
     let elements = attributes.nested(attribute::ELEMENTS).unwrap_or(Attributes::new(&[]));
     elements.map(Attribute::nested).filter_map(|element| {
@@ -195,7 +194,7 @@ fn list(attributes: Attributes<'_>) -> impl Iterator<Item = (Key, Attributes<'_>
     })
 }
 
-/// Where a range ends. One of more than the last part of the key is none of ours, nor is an end of another length.
+/// The end of a range. `Data::None` if the range covers more than the last part of the key, or its end has another length.
 fn decode_end(key: &Key, element: Attributes<'_>, set: &Set) -> Data {
     let end =
         element.nested(attribute::KEY_END).and_then(|end| padded(end.bytes(data::VALUE)?)).unwrap_or(*key);
@@ -225,7 +224,7 @@ fn decode_data(value: Attributes<'_>, set: &Set, chains: &HashMap<&str, ChainNam
     }
 }
 
-/// The kernel keeps a single value unpadded.
+/// Pads a value; the kernel does not pad single values.
 fn padded<const N: usize>(bytes: &[u8]) -> Option<Octets<N>> {
     (bytes.len().next_multiple_of(4) <= N).then(|| Octets::EMPTY.with(bytes))
 }
@@ -257,7 +256,7 @@ mod tests {
             let mut data = None;
             let attributes = message::attributes(&message);
             decode(attributes, &set, &HashMap::new(), |(key, held, _)| {
-                // It can be shown, whatever it is.
+                // Must not panic.
                 let _ = set.element(&key, &held).to_string();
                 data = Some(held);
             });

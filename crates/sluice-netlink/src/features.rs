@@ -1,4 +1,4 @@
-//! What this kernel can do, found out by trying.
+//! Tests whether the kernel has the features that sluice needs.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::netlink::{OpenError, open_writer};
 use crate::socket::Socket;
 use crate::step::{Position, Target};
 
-/// Names of the throw-away table, which is never more than a step of a batch: the first that nobody else has is taken.
+/// Names of the temporary table, which exists only within a commit: the first unused name is taken.
 const TABLES: [&str; 8] = [
     "sluice-probe",
     "sluice-probe-1",
@@ -24,15 +24,15 @@ const TABLES: [&str; 8] = [
     "sluice-probe-7",
 ];
 
-/// Name of sets and chains in it.
+/// Name of its sets and chains.
 const NAME: &str = "trial";
 
-/// Something sluice needs and this kernel lacks.
+/// A feature that sluice needs and this kernel lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// What it is, as nft calls it.
+    /// The feature, by its name in nft.
     pub what: &'static str,
-    /// The options that a kernel with it is built with.
+    /// The kernel options of the feature.
     pub options: &'static str,
 }
 
@@ -42,24 +42,24 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What the kernel can do could not be found out.
+/// The features could not be tested.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
     /// nf_tables can't be used at all.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The kernel refused a trial for another reason than that it lacks something.
+    /// The kernel rejected a trial for another reason than a missing feature.
     #[error("try {what} in nf_tables")]
     Refused {
-        /// What was tried.
+        /// The feature that was tried.
         what: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }
 
-/// Tries everything that sluice uses, in tables that are made and destroyed in one commit, and returns
-/// what is missing.
+/// Tries all features that sluice uses, in tables that are created and deleted in one commit, and returns
+/// the missing ones.
 pub fn probe() -> Result<Vec<Missing>, ProbeError> {
     attempt(&trials())
 }
@@ -79,11 +79,11 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
     let mut missing: Vec<Missing> = Vec::new();
     for (sequence, refusal) in refusals {
         let tried = batch.about(sequence).map_or(all, |about| owners[about.first.step]);
-        // The steps of a trial that follow a refused one fail for want of it.
+        // After a rejected step, the later steps of the trial fail because of it.
         if missing.last() != Some(&tried) {
             missing.push(tried.judge(refusal.errno)?);
         }
-        // Without tables nothing else can be tried.
+        // Without tables no other feature can be tried.
         if tried == owners[0] {
             break;
         }
@@ -91,7 +91,7 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
     Ok(missing)
 }
 
-/// Tries whether a table can have these `NFT_TABLE_F_*`.
+/// Whether the kernel accepts a table with these `NFT_TABLE_F_*`.
 pub(crate) fn takes(socket: &mut Socket, limit: usize, flags: u32) -> Result<bool, Errno> {
     let steps = [Step::AddTable, Step::DeleteTable];
     let table = free_table(socket, flags)?;
@@ -100,7 +100,7 @@ pub(crate) fn takes(socket: &mut Socket, limit: usize, flags: u32) -> Result<boo
     Ok(send(socket, &packed.seal(), None, |_| {})?.is_empty())
 }
 
-/// A table that does not exist, to be made with these flags. If somebody has all of them, the trial fails with EEXIST.
+/// A table that does not exist yet, with these flags. If all names are in use, the trial fails with EEXIST.
 fn free_table(socket: &mut Socket, flags: u32) -> Result<Target, Errno> {
     let (last, others) = TABLES.split_last().expect("there are some");
     for name in others {
@@ -112,8 +112,8 @@ fn free_table(socket: &mut Socket, flags: u32) -> Result<Target, Errno> {
 }
 
 impl Missing {
-    /// What the refusal of a trial means. The kernel looks up families, chain types and expressions by
-    /// name, loads their modules, and says that there is none.
+    /// Classifies the error of a trial. The kernel looks up families, chain types and expressions by
+    /// name, loads their modules, and returns an error if there is none.
     fn judge(self, errno: Errno) -> Result<Missing, ProbeError> {
         match errno {
             Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT => Ok(self),
@@ -127,7 +127,7 @@ impl Missing {
     }
 }
 
-/// One thing tried, in a table of its own.
+/// The trial of one feature, in its own table.
 struct Trial {
     missing: Missing,
     inside: Vec<Step>,
@@ -138,13 +138,13 @@ impl Trial {
         Trial { missing: Missing { what, options }, inside: inside.into() }
     }
 
-    /// One rule, in a chain that nothing leads to.
+    /// One rule, in a chain without references.
     fn of_rule(what: &'static str, options: &'static str, statements: impl Into<Vec<Statement>>) -> Self {
         let rule = Step::AddRule(NAME.into(), Rule(statements.into()));
         Trial::new(what, options, [Step::AddChain(NAME.into(), None), rule])
     }
 
-    /// The same, in a table that also has a set.
+    /// The same, with a set in the table.
     fn with_set(mut self, set: Set) -> Self {
         self.inside.insert(0, Step::AddSet(NAME.into(), set));
         self
@@ -156,7 +156,7 @@ impl Trial {
     }
 }
 
-/// The first is tables themselves.
+/// All trials; the first one is for tables.
 fn trials() -> Vec<Trial> {
     let slot = |pick| vec![Operand::Pick(pick)];
     let inc = || slot(Pick::Inc { modulus: 2, offset: 0 });

@@ -1,4 +1,4 @@
-//! Networks that the interfaces are in, whether the host forwards, and when that changes: rtnetlink(7).
+//! Networks of the interfaces, and events about interfaces, addresses and IP forwarding: rtnetlink(7).
 
 use std::collections::HashMap;
 use std::io;
@@ -19,34 +19,33 @@ use crate::rtnetlink;
 const GROUPS: u32 =
     0x1 | 0x10 | 0x100 | 1 << (libc::RTNLGRP_IPV4_NETCONF - 1) | 1 << (libc::RTNLGRP_IPV6_NETCONF - 1);
 
-/// How long nothing may come before changes are told: they come in bursts.
+/// Changes are reported after a pause of this length, because they arrive in bursts.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// How long a burst may last before it is told of, whatever still comes.
+/// Changes are reported after this time even without a pause.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Datagrams taken at a time.
+/// Maximum number of datagrams received between two checks of the time.
 const AT_ONCE: usize = 64;
 
-/// Larger than what the kernel sends at once.
+/// Larger than any datagram of the kernel.
 const BUFFER: usize = 1 << 16;
 
-/// Hears of changes of interfaces, of their addresses and of forwarding, in the network namespace that the opening
-/// thread was in.
+/// Receives events about interfaces, addresses and IP forwarding in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Interfaces {
     events: OwnedFd,
-    /// Asks for addresses. Open from the beginning, so that a process without free descriptors can still ask.
+    /// For requests. Opened at the start, so that it works when the process has no free file descriptors.
     questions: OwnedFd,
     buffer: Vec<u8>,
 }
 
-/// What changed.
+/// The kinds of changes; each may be set without a change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Perhaps interfaces or their addresses.
+    /// Interfaces or their addresses.
     pub networks: bool,
-    /// Perhaps whether the host forwards.
+    /// IP forwarding of the host.
     pub forwarding: bool,
 }
 
@@ -57,7 +56,7 @@ impl Changes {
 }
 
 impl Interfaces {
-    /// Listens from now on.
+    /// Subscribes to events.
     pub fn open() -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let events = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
@@ -65,7 +64,7 @@ impl Interfaces {
         Ok(Interfaces { events, questions: questions()?, buffer: vec![0; BUFFER] })
     }
 
-    /// Waits for a change and then until no other follows, for a second at most. What comes by the hundred is told once.
+    /// Waits for a change, and then for a pause in changes, but at most a second. A burst of changes is reported once.
     pub fn wait(&mut self) -> io::Result<Changes> {
         let mut changes = Changes::default();
         while !changes.any() {
@@ -102,7 +101,7 @@ impl Interfaces {
                     libc::RTM_DELNETCONF => {}
                     _ => changes.networks = true,
                 }),
-                // What got lost may have been anything; all of it can be looked up.
+                // Any kind of event may be lost.
                 Err(Errno::ENOBUFS) => *changes = Changes { networks: true, forwarding: true },
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => break,
@@ -113,7 +112,7 @@ impl Interfaces {
     }
 }
 
-/// Names of interfaces of the calling thread's network namespace, and their addresses with prefix lengths.
+/// Interface names of the calling thread's network namespace, with their addresses and prefix lengths.
 pub fn networks() -> io::Result<Vec<(String, IpNet)>> {
     networks_by(&questions()?, &mut vec![0; BUFFER])
 }
@@ -128,7 +127,7 @@ fn networks_by(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<Vec<(String, I
     rtnetlink::dump(socket, buffer, libc::RTM_GETLINK, |link| names.extend(rtnetlink::link(link)))?;
     let mut networks = Vec::new();
     rtnetlink::dump(socket, buffer, libc::RTM_GETADDR, |address| {
-        // An interface that came in between is heard of.
+        // There will be an event about an interface that was added in between.
         if let Some((index, address, prefix)) = rtnetlink::address(address)
             && let (Some(name), Ok(net)) = (names.get(&index), IpNet::new(address, prefix))
         {

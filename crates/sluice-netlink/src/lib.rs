@@ -1,12 +1,11 @@
-//! nftables over netlink, and kernel settings.
+//! nftables, conntrack and rtnetlink over netlink, and sysctls.
 //!
-//! [`Netlink`] is the kernel as a [`Dataplane`](sluice_nft::Dataplane). Steps become messages
-//! (`step`, and for what they hold `rule`, `set`, `element`), messages a batch (`batch`), and a batch
-//! is sent at once (`commit`), which tells what deleted elements had counted (`deleted`). The other way, `dump`
-//! asks for our table, or a part of it (`read`), and decodes what the kernel answers. The kernel also tells what
-//! others commit (`listener`): [`Monitor`] hands that on, and `watch` only wants to know whether our table is as it
-//! was. [`probe`] finds out what the kernel lacks. This is the only crate with unsafe code: it is what it takes to
-//! use libnftnl and libmnl.
+//! [`Netlink`] implements [`Dataplane`](sluice_nft::Dataplane) on the kernel. To commit, `step` encodes steps as messages
+//! (with `rule`, `set` and `element`), `batch` joins the messages to a batch, `commit` sends the batch, and `deleted`
+//! collects the last counts of deleted elements. To read, `read` and `dump` request the table or a part of it and decode
+//! the answers. `listener` receives the kernel's events about commits: [`Monitor`] passes changes by other programs on,
+//! and `watch` tells whether our table has changed. [`probe`] finds missing kernel features. This is the only crate with
+//! unsafe code, which libnftnl and libmnl require.
 
 mod attr;
 mod batch;

@@ -1,4 +1,4 @@
-//! What the kernel tells of commits.
+//! Events about commits.
 
 use std::io;
 
@@ -11,39 +11,39 @@ use crate::socket::Socket;
 use crate::step::Target;
 use crate::uapi;
 
-/// Bytes that may wait for us.
+/// Size of the receive buffer.
 const WAITING: usize = 8 << 20;
 
-/// Hears of every commit in the network namespace that the opening thread was in, if it is subscribed. That has
-/// its price: for every listener's sake the kernel makes a message of each object and element of each commit.
+/// While subscribed, receives events about every commit in the network namespace of the thread that opened it. This has a
+/// cost: with any subscriber, the kernel writes a message for each object and element of each commit.
 pub(crate) struct Listener {
     pub(crate) socket: Socket,
-    /// Port whose commits are ours.
+    /// Netlink port that sends our commits.
     us: u32,
-    /// Whether the commit that is being told touched our table.
+    /// Whether the commit whose events are being received changed our table.
     touched: bool,
 }
 
-/// What arrived.
+/// The result of one receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Nothing,
-    /// Perhaps the end of a commit.
+    /// Events, perhaps with the end of a commit.
     Something,
-    /// There was more to hear than we could take; what is left of it comes next.
+    /// The receive buffer overflowed, and events were lost.
     Lost,
 }
 
-/// A commit that was told to its end.
+/// A commit whose events were received.
 pub(crate) struct Commit<'a> {
-    /// Whether somebody else did something to our table with it.
+    /// Whether it is by another program and changed our table.
     pub(crate) touched: bool,
     /// Its `NFT_MSG_NEWGEN`.
     pub(crate) message: &'a [u8],
 }
 
 impl Listener {
-    /// Not subscribed yet. What the socket of port `us` commits is ours.
+    /// Opens a socket without subscribing. Commits from netlink port `us` are ours.
     pub(crate) fn open(us: u32) -> io::Result<Self> {
         let socket = Socket::open()?;
         socket.ignore(us, event_kind(NFT_MSG_NEWGEN))?;
@@ -56,11 +56,11 @@ impl Listener {
         self.socket.subscribe(NFNLGRP_NFTABLES, on)
     }
 
-    /// Takes what has arrived, a piece of it.
+    /// Receives one datagram of events.
     pub(crate) fn hear(&mut self, mut each: impl FnMut(Commit<'_>)) -> Result<Heard, Errno> {
         let Listener { socket, us, touched } = self;
         let arrived = socket.receive(|event| {
-            // Everything a commit did is told, and then the commit itself (`nf_tables_commit`).
+            // Events about the changes of a commit come first, then one about the commit (`nf_tables_commit`).
             if message::kind(event) == event_kind(NFT_MSG_NEWGEN) {
                 let touched = std::mem::take(touched) && message::port(event) != *us;
                 each(Commit { touched, message: event });
@@ -74,7 +74,7 @@ impl Listener {
             Ok(true) => Ok(Heard::Something),
             Ok(false) => Ok(Heard::Nothing),
             Err(Errno::ENOBUFS) => {
-                // The end of the commit that was being told may be lost.
+                // The end of the current commit may be lost.
                 self.touched = false;
                 Ok(Heard::Lost)
             }
@@ -82,7 +82,7 @@ impl Listener {
         }
     }
 
-    /// Waits for something to arrive; `false` if nothing does.
+    /// Waits for events; `false` on timeout.
     pub(crate) fn wait(&self, timeout: PollTimeout) -> nix::Result<bool> {
         match poll(&mut [PollFd::new(self.socket.fd(), PollFlags::POLLIN)], timeout) {
             Ok(ready) => Ok(ready > 0),
@@ -93,12 +93,12 @@ impl Listener {
 }
 
 impl Commit<'_> {
-    /// Generation that it led to.
+    /// Generation after it.
     pub(crate) fn generation(&self) -> u32 {
         message::attributes(self.message).u32(uapi::generation::ID).unwrap_or(0)
     }
 
-    /// Process that sent it, and its name.
+    /// Id and name of the process that sent it.
     pub(crate) fn process(&self) -> (u32, &str) {
         let attributes = message::attributes(self.message);
         let name = attributes.text(uapi::generation::PROCESS_NAME).unwrap_or_default();

@@ -1,22 +1,22 @@
-//! Memory of the process. A round over a large configuration needs several times the memory that is kept, and glibc
-//! by itself gives free memory back late or never.
+//! Settings of the allocator. A round with a large configuration needs several times the memory that is used afterwards,
+//! and glibc returns free memory to the system late or never.
 
 #[cfg(target_env = "gnu")]
 use nftnl::nftnl_sys::libc;
 
-/// Has all threads share one heap, in which less stays unused. To be called before there are threads.
+/// Makes all threads share one heap, which wastes less memory. Must be called before threads are started.
 pub fn share_heap() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it sets a number that the allocator reads when it would make another heap.
+    // SAFETY: sets a number that the allocator reads before it creates another heap.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 
-/// Gives what is free back to the system.
+/// Returns free memory to the system.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it takes the allocator's own locks and touches nothing that is in use.
+    // SAFETY: takes the allocator's locks and does not touch memory in use.
     unsafe {
         libc::malloc_trim(0);
     }

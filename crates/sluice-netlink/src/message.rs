@@ -1,4 +1,4 @@
-//! Messages of nf_tables: a netlink header, a netfilter header, attributes.
+//! Messages of nf_tables: netlink header, netfilter header and attributes.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -10,15 +10,15 @@ use nix::errno::Errno;
 use crate::attr::Attributes;
 use crate::uapi;
 
-/// Bytes of both headers.
+/// Length of both headers in bytes.
 pub(crate) const HEADERS: usize = 20;
 
-/// Where flags and sequence number lie in the netlink header.
+/// Positions of flags and sequence number in the netlink header.
 const FLAGS: std::ops::Range<usize> = 6..8;
 const SEQUENCE: std::ops::Range<usize> = 8..12;
 
-/// Starts a message for our family: the headers, for attributes to follow. `kind` is `NFT_MSG_*`,
-/// `flags` are `NLM_F_*` beside the one that makes it a request.
+/// The headers of a message for our family. `kind` is `NFT_MSG_*`, `flags` are `NLM_F_*` in addition to
+/// `NLM_F_REQUEST`.
 pub(crate) fn start(kind: c_int, flags: c_int) -> Vec<u8> {
     let kind = (libc::NFNL_SUBSYS_NFTABLES << 8 | kind) as u16;
     let mut message = Vec::with_capacity(256);
@@ -30,39 +30,39 @@ pub(crate) fn start(kind: c_int, flags: c_int) -> Vec<u8> {
     message
 }
 
-/// Ends a message: writes its length.
+/// Finishes a message: writes its length.
 pub(crate) fn finish(mut message: Vec<u8>) -> Vec<u8> {
     let length = message.len() as u32;
     message[..4].copy_from_slice(&length.to_ne_bytes());
     message
 }
 
-/// Writes the sequence number, by which the kernel's answers refer to a message.
+/// Writes the sequence number, which the kernel repeats in its answers.
 pub(crate) fn number(message: &mut [u8], sequence: u32) {
     message[SEQUENCE].copy_from_slice(&sequence.to_ne_bytes());
 }
 
-/// Length in the netlink header.
+/// The length in the netlink header.
 pub(crate) fn length(message: &[u8]) -> Option<usize> {
     message.first_chunk().map(|length| u32::from_ne_bytes(*length) as usize)
 }
 
-/// Type in the netlink header.
+/// The type in the netlink header.
 pub(crate) fn kind(message: &[u8]) -> c_int {
     message.get(4..6).and_then(|kind| kind.try_into().ok()).map_or(0, u16::from_ne_bytes).into()
 }
 
-/// Flags in the netlink header.
+/// The flags in the netlink header.
 pub(crate) fn flags(message: &[u8]) -> c_int {
     message.get(FLAGS).and_then(|flags| flags.try_into().ok()).map_or(0, u16::from_ne_bytes).into()
 }
 
-/// Sequence number in the netlink header.
+/// The sequence number in the netlink header.
 pub(crate) fn sequence(message: &[u8]) -> u32 {
     message.get(SEQUENCE).and_then(|sequence| sequence.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
 
-/// Netlink port of the sender.
+/// The sender's netlink port.
 pub(crate) fn port(message: &[u8]) -> u32 {
     message.get(12..16).and_then(|port| port.try_into().ok()).map_or(0, u32::from_ne_bytes)
 }
@@ -72,7 +72,7 @@ pub(crate) fn family(message: &[u8]) -> Option<u8> {
     message.get(16).copied()
 }
 
-/// Hands each message of a datagram to `each`, until one is longer than what is left, or shorter than its header.
+/// Calls `each` for the messages of a datagram, up to the first one with an invalid length.
 pub(crate) fn split(datagram: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
     const HEADER: usize = 16;
     let mut rest = datagram;
@@ -84,12 +84,12 @@ pub(crate) fn split(datagram: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), 
     Ok(())
 }
 
-/// Attributes behind the headers.
+/// The attributes after the headers.
 pub(crate) fn attributes(message: &[u8]) -> Attributes<'_> {
     Attributes::new(message.get(HEADERS..).unwrap_or_default())
 }
 
-/// Room for whatever message libnftnl writes.
+/// A buffer for messages of libnftnl.
 pub(crate) struct Scratch(Vec<u64>);
 
 impl Scratch {
@@ -97,13 +97,13 @@ impl Scratch {
         Scratch(vec![0; nft_nlmsg_maxsize().div_ceil(8) as usize])
     }
 
-    /// The bytes of a message of nftnl, with the given `NLM_F_*` for its own: those ask for an
-    /// acknowledgement each, and thousands of these overflow the receive buffer.
+    /// The bytes of a message of nftnl, with its flags replaced by these `NLM_F_*`: nftnl requests an acknowledgement
+    /// for each message, and thousands of acknowledgements overflow the receive buffer.
     pub(crate) fn take(&mut self, message: &impl NlMsg, msg_type: MsgType, flags: c_int) -> Vec<u8> {
         let buffer = self.0.as_mut_ptr().cast::<c_void>();
         // SAFETY: the buffer is aligned and has the size that `NlMsg::write` asks for.
         unsafe { message.write(buffer, 0, msg_type) };
-        // SAFETY: the memory is ours and initialised, and bytes have no alignment.
+        // SAFETY: the memory is owned and initialised, and bytes have no alignment.
         let written = unsafe { std::slice::from_raw_parts(buffer.cast::<u8>(), 8 * self.0.len()) };
         let mut bytes = written[..length(written).unwrap_or(0)].to_vec();
         bytes[FLAGS].copy_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
@@ -111,10 +111,10 @@ impl Scratch {
     }
 }
 
-/// A finished message on its way into a batch of nftnl.
+/// A finished message, to be added to a batch of nftnl.
 pub(crate) struct Encoded<'a> {
     bytes: &'a [u8],
-    /// The number it got in the batch.
+    /// Its sequence number in the batch.
     pub(crate) sequence: Cell<u32>,
 }
 
@@ -125,11 +125,11 @@ impl<'a> Encoded<'a> {
     }
 }
 
-// SAFETY: `write` writes no more than the largest message, as `new` made sure.
+// SAFETY: `write` writes at most `nft_nlmsg_maxsize()` bytes, as checked in `new`.
 unsafe impl NlMsg for Encoded<'_> {
     unsafe fn write(&self, buf: *mut c_void, seq: u32, _: MsgType) {
         self.sequence.set(seq);
-        // SAFETY: the caller provides room for the largest message, and it is no memory of ours.
+        // SAFETY: the caller provides a buffer of that size, which does not overlap `bytes`.
         let buffer = unsafe {
             std::ptr::copy_nonoverlapping(self.bytes.as_ptr(), buf.cast(), self.bytes.len());
             std::slice::from_raw_parts_mut(buf.cast::<u8>(), self.bytes.len())
@@ -154,7 +154,7 @@ mod tests {
             let end = split(datagram, |message| lengths.push(message.len()));
             (lengths, end)
         };
-        // The last one may lack its padding.
+        // The last message may have no padding.
         let two = [message(20), message(17)].concat();
         assert_eq!(lengths(&two), (vec![20, 17], Ok(())));
         assert_eq!(lengths(&two[..36]), (vec![20], Err(Errno::EBADMSG)));

@@ -1,4 +1,4 @@
-//! What others do to our table, as the kernel tells it.
+//! Events about changes of our table by other programs.
 
 use std::io;
 
@@ -6,35 +6,35 @@ use nix::poll::PollTimeout;
 
 use crate::listener::{Heard, Listener};
 
-/// Hears of every commit in the network namespace that the opening thread was in.
+/// Receives events about every commit in the network namespace of the thread that opened it.
 pub struct Monitor {
     pub(crate) listener: Listener,
     heard: Vec<Event>,
 }
 
-/// Something happened to our table that we did not do.
+/// An event that may concern our table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Somebody changed it.
+    /// Another program changed it.
     Changed(Change),
-    /// There was more to hear than we could take.
+    /// The receive buffer overflowed, and events were lost.
     Lost,
 }
 
-/// A commit by somebody else that touched our table.
+/// A commit by another program that changed our table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Generation that it led to.
+    /// Generation after it.
     pub generation: u32,
-    /// Process that sent it.
+    /// Process id of the sender.
     pub pid: u32,
-    /// Name of that.
+    /// Process name of the sender.
     pub process: String,
 }
 
 impl Monitor {
-    /// Listens from now on. What the socket of port `us` commits is ours. As long as anybody listens, the kernel
-    /// writes down all that anybody commits, which makes large commits take three times as long.
+    /// Subscribes to events. Commits from netlink port `us` are ours. While there is a subscriber, the kernel
+    /// writes a message for each object of every commit, and large commits take three times as long.
     pub fn open(us: u32) -> io::Result<Self> {
         let mut listener = Listener::open(us)?;
         listener.subscribe(true)?;
@@ -63,7 +63,7 @@ impl Monitor {
                 }
             })?;
             match received {
-                // Until it was all taken the kernel drops what comes, and says so only once.
+                // The kernel drops all further events until the buffer is empty, but reports the loss only once.
                 Heard::Lost => lost = true,
                 Heard::Something if lost => {}
                 Heard::Something | Heard::Nothing => break,

@@ -1,4 +1,4 @@
-//! The kernel as a dataplane.
+//! [`Netlink`]: the kernel as a [`Dataplane`].
 
 use std::io;
 
@@ -13,43 +13,43 @@ use crate::dump::Reader;
 use crate::socket::Socket;
 use crate::step::Target;
 use crate::uapi::table::{OWNED, PERSIST};
-use crate::watch::Watch;
+use crate::watch::TableWatch;
 use crate::{commit, dump, features, read};
 
-/// nf_tables of the network namespace that the opening thread was in.
+/// nf_tables in the network namespace of the thread that opened it.
 pub struct Netlink {
-    /// All commits go through this one.
+    /// Sends all commits.
     pub(crate) writer: Socket,
-    /// All questions are asked through this one.
+    /// Sends all requests.
     pub(crate) reader: Socket,
-    pub(crate) watch: Watch,
-    /// Most bytes of a batch.
+    pub(crate) watch: TableWatch,
+    /// Maximum size of a batch in bytes.
     pub(crate) limit: usize,
-    /// Bytes that the kernel can tell us of a commit.
+    /// Size of the writer's receive buffer, for echoes of a commit.
     pub(crate) room: usize,
     sent: u64,
-    /// Our table, with the flags that it is made with.
+    /// Our table, with the flags for its creation.
     pub(crate) table: Target,
-    /// Port of the writer.
+    /// Netlink port of the writer.
     pub(crate) port: u32,
 }
 
-/// How tables are held that this process makes.
+/// Flags of tables that this process creates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hold {
-    /// Anybody may change them.
+    /// None: any program may change them.
     #[default]
     Loosely,
-    /// The same, but who runs as a daemon later can own them.
+    /// `persist`: any program may change them, and a daemon can own them later.
     ForOthers,
-    /// Nobody else may change them while we live; they outlive us.
+    /// `owner` and `persist`: no other program may change them while this process runs; they outlive it.
     Firmly,
 }
 
-/// nf_tables can't be used.
+/// nf_tables cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The kernel has no netlink for netfilter, or the process is out of descriptors.
+    /// The kernel has no netlink for netfilter, or the process has no free file descriptors.
     #[error("open a netlink socket for netfilter")]
     Socket(#[source] io::Error),
     /// The process lacks CAP_NET_ADMIN in the user namespace that owns the network namespace.
@@ -58,29 +58,29 @@ pub enum OpenError {
     /// The kernel has netfilter, but no nf_tables (`CONFIG_NF_TABLES`).
     #[error("ask for the generation of nf_tables (CONFIG_NF_TABLES is missing)")]
     Missing(#[source] io::Error),
-    /// Something else.
+    /// Another error.
     #[error("ask for the generation of nf_tables")]
     Other(#[source] io::Error),
 }
 
 impl OpenError {
-    /// Whether it is for want of a capability.
+    /// Whether a capability is missing.
     pub fn is_permission(&self) -> bool {
         matches!(self, OpenError::Permission(_))
     }
 
-    /// Of the first question that a new socket asks.
+    /// Classifies the error of the first request on a new socket.
     pub(crate) fn of(errno: Errno) -> Self {
         match errno {
             Errno::EPERM | Errno::EACCES => OpenError::Permission(errno.into()),
-            // netfilter knows no subsystem of that number.
+            // netfilter has no subsystem with this number.
             Errno::EINVAL | Errno::EOPNOTSUPP => OpenError::Missing(errno.into()),
             errno => OpenError::Other(errno.into()),
         }
     }
 }
 
-/// A socket that is allowed to commit, and the most bytes of a batch for it.
+/// A socket that may commit, and the maximum size of its batches in bytes.
 pub(crate) fn open_writer() -> Result<(Socket, usize), OpenError> {
     let mut socket = Socket::open().map_err(OpenError::Socket)?;
     let limit = socket.enlarge().map_err(|errno| OpenError::Socket(errno.into()))?;
@@ -89,20 +89,20 @@ pub(crate) fn open_writer() -> Result<(Socket, usize), OpenError> {
 }
 
 impl Netlink {
-    /// Opens nf_tables and makes sure that it answers.
+    /// Opens nf_tables and checks that it answers.
     pub fn open() -> Result<Self, OpenError> {
         Self::open_to(Hold::Loosely)
     }
 
-    /// The same, to hold tables like this if the kernel lets us, which is tried, and else loosely: a table that
-    /// is owned and does not persist would die with us.
+    /// The same, with these flags for tables if the kernel accepts them, which is tested, and otherwise without flags: a
+    /// table with an owner and without `persist` would be deleted with the process.
     pub fn open_to(hold: Hold) -> Result<Self, OpenError> {
         let other = |errno: Errno| OpenError::Other(errno.into());
         let (mut writer, limit) = open_writer()?;
         let reader = Socket::open().map_err(OpenError::Socket)?;
         let room = writer.make_room(deleted::ROOM).map_err(other)?;
         let port = writer.port().map_err(other)?;
-        let watch = Watch::open(port).map_err(OpenError::Socket)?;
+        let watch = TableWatch::open(port).map_err(OpenError::Socket)?;
         let wanted = match hold {
             Hold::Loosely => 0,
             Hold::ForOthers => PERSIST,
@@ -113,40 +113,40 @@ impl Netlink {
         Ok(Netlink { writer, reader, watch, limit, room, sent: 0, table, port })
     }
 
-    /// Whether tables that this makes are owned by it.
+    /// Whether it owns the tables that it creates.
     pub fn owns(&self) -> bool {
         self.table.flags & OWNED != 0
     }
 
-    /// What the kernel calls the socket that commits.
+    /// Netlink port of the socket that commits.
     pub fn port(&self) -> u32 {
         self.port
     }
 
-    /// Number of messages that commits have sent to the kernel so far; questions don't count.
+    /// Number of messages that commits have sent so far, without requests.
     pub fn messages_sent(&self) -> u64 {
         self.sent
     }
 
-    /// Number of questions asked so far.
+    /// Number of requests so far.
     pub fn questions_asked(&self) -> u64 {
         self.reader.asked()
     }
 
-    /// The parts that answer questions.
-    fn asking(&mut self) -> (Reader<'_>, &mut Watch) {
+    /// The parts that read.
+    fn asking(&mut self) -> (Reader<'_>, &mut TableWatch) {
         (Reader { socket: &mut self.reader, us: self.port }, &mut self.watch)
     }
 }
 
 impl Dataplane for Netlink {
-    /// Others may change their tables meanwhile.
+    /// Other programs may change their tables during the read.
     fn read(&mut self) -> Result<Snapshot, ReadError> {
         let (mut reader, watch) = self.asking();
         read::whole(&mut reader, watch)
     }
 
-    /// Not of one moment, if somebody else changes our table meanwhile.
+    /// Not of one moment if another program changes our table during the read.
     fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
         read::part(&mut self.asking().0, part)
     }
@@ -160,9 +160,8 @@ impl Dataplane for Netlink {
         read::learned(&mut self.asking().0, name, set)
     }
 
-    /// While we own the table this is what the generation is. Else the kernel tells us of all commits, from the
-    /// first time that this is asked: then, and after more commits than we have room for, it is `None` unless
-    /// nobody committed anything.
+    /// While we own the table, this is the current generation. Otherwise this subscribes to events about commits at the
+    /// first call. At the first call, and after lost events, it is `None` unless there was no commit at all.
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {
         let (reader, watch) = self.asking();
         watch.unchanged_since(reader.socket, generation).map_err(|errno| ReadError {
@@ -171,15 +170,15 @@ impl Dataplane for Netlink {
         })
     }
 
-    /// Sends one batch, or nothing if there are no steps. Only where the system does not let a socket
-    /// send so much at once (a large batch in an unprivileged user namespace) it sends several, split
-    /// between steps and between elements in the order given; then those before the refused one were
-    /// carried out.
+    /// Sends one batch, or nothing if there are no steps. If the system limits the size of a send
+    /// (a large batch in an unprivileged user namespace), it sends several batches, split
+    /// between steps and between elements, in order. If one of them is rejected, those before it were
+    /// applied.
     ///
-    /// Counts of deleted elements are their last, up to as many elements as the kernel has room to tell of: some ten
-    /// thousand, or what `net.core.rmem_max` allows in a user namespace. (Should it run out of that all the same,
-    /// the commit was carried out, and the counts are lost.) Those of more elements, and of sets and tables that
-    /// are deleted whole, are read just before.
+    /// Counts of deleted elements are exact for as many elements as fit into the receive buffer: some ten
+    /// thousand, or what `net.core.rmem_max` permits in a user namespace. (If the buffer overflows nevertheless,
+    /// the commit was applied and the counts are lost.) Counts of more elements, and of deleted sets and tables,
+    /// are read just before the commit.
     fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError> {
         let mut reader = Reader { socket: &mut self.reader, us: self.port };
         let mut deleted = Deleted::before(&mut reader, steps, self.room)
@@ -190,7 +189,7 @@ impl Dataplane for Netlink {
         result.map(|generation| Receipt { generation, deleted: deleted.counters() })
     }
 
-    /// A table without `persist` can't be owned (`nf_tables_updtable`).
+    /// An existing table without `persist` cannot get an owner (`nf_tables_updtable`).
     fn adopt(&mut self, flags: TableFlags, planned_from: u32) -> Result<Option<u32>, CommitError> {
         if !self.owns() || flags != (TableFlags { owner: None, persist: true }) {
             return Ok(None);

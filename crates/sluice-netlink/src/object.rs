@@ -1,4 +1,4 @@
-//! Stateful objects, which are never ours: found and deleted.
+//! Messages about stateful objects, which sluice never creates but reads and deletes.
 
 use nftnl::nftnl_sys::libc::NFT_MSG_DELOBJ;
 use sluice_nft::Object;
@@ -7,7 +7,7 @@ use crate::attr::{Attributes, Write};
 use crate::message;
 use crate::uapi::object as attribute;
 
-/// The message that deletes an object of this table.
+/// The message that deletes an object.
 pub(crate) fn delete(table: &str, object: &Object) -> Vec<u8> {
     let mut message = message::start(NFT_MSG_DELOBJ, 0);
     message.put_text(attribute::TABLE, table);

@@ -1,4 +1,4 @@
-//! Our table as the kernel has it: all of it, or a part.
+//! Consistent reads of our table, as a whole or in part.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,15 +6,15 @@ use nix::errno::Errno;
 use sluice_nft::{Counter, Counters, Data, Key, Part, ReadError, Set, SetName, Snapshot, Table};
 
 use crate::dump::{Reader, Stop, attempts, failed};
-use crate::watch::Watch;
+use crate::watch::TableWatch;
 
-/// Everything of our table, as of one moment: nobody else touched it meanwhile.
-pub(crate) fn whole(reader: &mut Reader<'_>, watch: &mut Watch) -> Result<Snapshot, ReadError> {
+/// The whole table as of one moment: no other program changed it during the read.
+pub(crate) fn whole(reader: &mut Reader<'_>, watch: &mut TableWatch) -> Result<Snapshot, ReadError> {
     steady(|| {
         let snapshot = reader.whole()?;
         let now = match reader.generation()? {
             now if now == snapshot.generation => Some(now),
-            // If it has to listen for that, it will know the next time.
+            // The first call subscribes to events, so that the next attempt can tell.
             _ => watch
                 .unchanged_since(reader.socket, snapshot.generation)
                 .map_err(|errno| failed("listen to commits", errno))?,
@@ -23,21 +23,21 @@ pub(crate) fn whole(reader: &mut Reader<'_>, watch: &mut Watch) -> Result<Snapsh
     })
 }
 
-/// A part of our table; `None` if there is none.
+/// A part of the table; `None` if the table does not exist.
 pub(crate) fn part(reader: &mut Reader<'_>, part: &Part) -> Result<Option<Table>, ReadError> {
     steady(|| reader.part(part))
 }
 
-/// What the elements of a set counted.
+/// The counters of a set.
 pub(crate) fn counters(reader: &mut Reader<'_>, name: &SetName) -> Result<Vec<(Key, Counter)>, ReadError> {
-    // A set that is gone counts nothing.
+    // A set that does not exist has no counters.
     steady(|| match reader.declaration(name)? {
         Some(_) => reader.counters(name),
         None => Ok(vec![]),
     })
 }
 
-/// What rules put into a set.
+/// The elements that rules added to a set.
 pub(crate) fn learned(
     reader: &mut Reader<'_>,
     name: &SetName,
@@ -50,7 +50,7 @@ pub(crate) fn learned(
     Ok(elements.into_iter().map(|(key, element)| (key, element.data)).collect())
 }
 
-/// The counted sets of our table.
+/// The sets of our table with counters.
 pub(crate) fn counted_sets(reader: &mut Reader<'_>) -> Result<Vec<SetName>, ReadError> {
     let counted = |(name, set): (SetName, Set)| set.counter.then_some(name);
     steady(|| match reader.header()? {
@@ -59,7 +59,7 @@ pub(crate) fn counted_sets(reader: &mut Reader<'_>) -> Result<Vec<SetName>, Read
     })
 }
 
-/// Tries until nobody interferes.
+/// Repeats a read until the table does not change during it.
 fn steady<T>(mut read: impl FnMut() -> Result<T, Stop>) -> Result<T, ReadError> {
     for _ in attempts() {
         match read() {
@@ -77,7 +77,7 @@ fn changing() -> ReadError {
 }
 
 impl Reader<'_> {
-    /// Everything, and the generation before.
+    /// The whole table, and the generation before the read.
     fn whole(&mut self) -> Result<Snapshot, Stop> {
         let generation = self.generation()?;
         let Some(header) = self.header()? else {
@@ -86,7 +86,7 @@ impl Reader<'_> {
         let mut table = self.table(header)?;
         let mut counters = Counters::new();
         let names = table.chains.keys().map(|name| (name.as_str(), name.clone())).collect();
-        // What is declared in a way that we never do has elements that mean nothing to us.
+        // Elements of sets with a foreign declaration cannot be decoded.
         let ours = |set: &Set| !set.key.is_empty() && !set.is_learned();
         for (name, set) in table.sets.iter_mut().filter(|(_, set)| ours(set)) {
             let (elements, counts) = self.elements(name, set, &names)?;

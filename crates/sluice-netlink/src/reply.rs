@@ -1,4 +1,4 @@
-//! What the kernel answers: data, an end, or what went wrong where.
+//! Kinds of answers: data, end, or an error with its position.
 
 use nftnl::nftnl_sys::libc::{NLM_F_ACK_TLVS, NLM_F_CAPPED, NLMSG_DONE, NLMSG_ERROR};
 use nix::errno::Errno;
@@ -6,32 +6,32 @@ use nix::errno::Errno;
 use crate::attr::Attributes;
 use crate::message;
 
-/// Bytes of `nlmsghdr`.
+/// Length of `nlmsghdr`.
 const HEADER: usize = 16;
 
-/// One message of an answer.
+/// The kind of a message of an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
-    /// Part of what was asked for.
+    /// Requested data.
     Data,
-    /// There is no more, or a message was accepted.
+    /// The end of a dump, or an acknowledgement.
     End,
-    /// A message was refused.
+    /// A message was rejected.
     Error(Refusal),
 }
 
-/// Why a message was refused.
+/// The error of a rejected message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) errno: Errno,
-    /// Where in the message, from its start.
+    /// Offset of the error from the start of the message.
     pub(crate) offset: Option<usize>,
 }
 
 /// `NLMSGERR_ATTR_OFFS`.
 const OFFSET: u16 = 2;
 
-/// Tells what a message of the kernel is.
+/// Classifies a message of the kernel.
 pub(crate) fn parse(answer: &[u8]) -> Reply {
     let done = message::kind(answer) == NLMSG_DONE;
     if !done && message::kind(answer) != NLMSG_ERROR {
@@ -41,7 +41,7 @@ pub(crate) fn parse(answer: &[u8]) -> Reply {
     if code == 0 || (done && code > 0) {
         return Reply::End;
     }
-    // In host order, unlike what nf_tables writes.
+    // In host order, unlike numbers of nf_tables.
     let offset =
         extended(answer).bytes(OFFSET).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
     Reply::Error(Refusal {
@@ -50,7 +50,7 @@ pub(crate) fn parse(answer: &[u8]) -> Reply {
     })
 }
 
-/// Attributes behind the error number and as much of the refused message as is repeated.
+/// The attributes after the error number and the repeated part of the rejected message.
 fn extended(answer: &[u8]) -> Attributes<'_> {
     let flags = message::flags(answer);
     let repeated = HEADER + 4;

@@ -1,4 +1,4 @@
-//! Messages of rtnetlink(7), as far as they tell of interfaces, addresses and forwarding. Source:
+//! Messages of rtnetlink(7) about interfaces, addresses and IP forwarding. Source:
 //! include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h and netconf.h.
 
 use std::io;
@@ -13,7 +13,7 @@ use crate::attr::Attributes;
 use crate::message;
 use crate::reply::{self, Reply};
 
-/// Bytes of `nlmsghdr`, `ifinfomsg`, `ifaddrmsg`, and `netconfmsg` with its padding.
+/// Lengths of `nlmsghdr`, `ifinfomsg`, `ifaddrmsg`, and `netconfmsg` with padding.
 const HEADER: usize = 16;
 const LINK: usize = 16;
 const ADDRESS: usize = 8;
@@ -24,19 +24,19 @@ const IFINDEX: u16 = 1;
 const FORWARDING: u16 = 2;
 const ALL: i32 = -1;
 
-/// How often a list is asked for again that changed while it was sent.
+/// Maximum number of dumps if the list changes during a dump.
 const ATTEMPTS: u32 = 10;
 
-/// Hands type and contents of each message of a datagram to `each`.
+/// Calls `each` with type and content of the messages of a datagram.
 pub(crate) fn messages(datagram: &[u8], mut each: impl FnMut(u16, &[u8])) {
-    // What is cut short says nothing.
+    // A truncated message is ignored.
     let _ = message::split(datagram, |message| {
         each(message::kind(message) as u16, message.get(HEADER..).unwrap_or_default());
     });
 }
 
-/// Asks for all objects of a kind, `RTM_GETLINK` or `RTM_GETADDR`, and hands the contents of each message to `each`,
-/// which may get the same again if they change meanwhile.
+/// Dumps all objects of a kind, `RTM_GETLINK` or `RTM_GETADDR`, and calls `each` with the content of each message.
+/// `each` may get an object several times if the list changes during a dump.
 pub(crate) fn dump(
     socket: &OwnedFd,
     buffer: &mut [u8],
@@ -78,16 +78,16 @@ fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     }
 }
 
-/// Index and name of an interface.
+/// The index and name of an interface.
 pub(crate) fn link(message: &[u8]) -> Option<(u32, String)> {
     let (header, attributes) = message.split_at_checked(LINK)?;
     let name = Attributes::new(attributes).text(libc::IFLA_IFNAME)?;
     Some((number(&header[4..8])?, name.to_owned()))
 }
 
-/// Index of an interface, and an address with the prefix length of the network that it gives a route to. Of a
-/// point-to-point address that is the network of the other end. The label that an address may have is not looked at: it
-/// is no name of an interface.
+/// The index of an interface, and one of its addresses with the prefix length of its network. For a
+/// point-to-point address this is the network of the peer. The label of an address is ignored, because it
+/// is not the name of an interface.
 pub(crate) fn address(message: &[u8]) -> Option<(u32, IpAddr, u8)> {
     let (header, attributes) = message.split_at_checked(ADDRESS)?;
     let attributes = Attributes::new(attributes);
@@ -97,16 +97,16 @@ pub(crate) fn address(message: &[u8]) -> Option<(u32, IpAddr, u8)> {
     Some((number(&header[4..8])?, address, header[1]))
 }
 
-/// Whether a `RTM_NEWNETCONF` tells of the host's forwarding, `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`. The
-/// kernel tells of each interface's, too (`inet_forward_change` in net/ipv4/devinet.c, `addrconf_fixup_forwarding` in
-/// net/ipv6/addrconf.c).
+/// Whether a `RTM_NEWNETCONF` is about the host's forwarding, `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`. The
+/// kernel also sends messages about each interface (`inet_forward_change` in net/ipv4/devinet.c,
+/// `addrconf_fixup_forwarding` in net/ipv6/addrconf.c).
 pub(crate) fn is_forwarding_of_the_host(message: &[u8]) -> bool {
     let attributes = Attributes::new(message.get(NETCONF..).unwrap_or_default());
     attributes.bytes(FORWARDING).is_some()
         && attributes.bytes(IFINDEX).and_then(number).is_some_and(|index| index as i32 == ALL)
 }
 
-/// A number in host order, as rtnetlink writes them.
+/// A number in host order, as in rtnetlink.
 fn number(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }

@@ -13,31 +13,31 @@ use nix::sys::socket::{MsgFlags, NetlinkAddr, getsockname, getsockopt, sendmsg, 
 use crate::message;
 use crate::reply::{self, Reply};
 
-/// More than the kernel ever puts into one part of a dump.
+/// Larger than any datagram of a dump.
 const BUFFER: usize = 1 << 16;
 
-/// What an skb costs beyond its contents (`netlink_sendmsg`).
+/// Overhead of an skb in bytes (`netlink_sendmsg`).
 const SEND_OVERHEAD: usize = 32;
 
 /// A socket for nf_tables.
 pub(crate) struct Socket {
     socket: mnl::Socket,
     buffer: Box<Buffer>,
-    /// Number of questions asked; the sequence number of the last.
+    /// Number of requests, which is the sequence number of the last one.
     asked: u64,
-    /// Whether the answer to the last question was not read to its end.
+    /// Whether the answer to the last request was not read to its end.
     unread: bool,
-    /// First to last.
+    /// Injected errors, first to last.
     #[cfg(test)]
     pub(crate) faults: std::collections::VecDeque<Fault>,
 }
 
-/// A system call that is to fail.
+/// An injected error of a system call.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
     pub(crate) call: Call,
-    /// So many of the kind succeed before.
+    /// Number of calls of this kind that succeed before.
     pub(crate) after: usize,
     pub(crate) errno: Errno,
 }
@@ -54,15 +54,15 @@ pub(crate) enum Call {
 struct Buffer([u8; BUFFER]);
 
 // SAFETY: `mnl::Socket` is not `Send` only because it holds a pointer; libmnl's socket is a file
-// descriptor and two plain fields, tied to no thread, and ours alone.
+// descriptor and two plain fields, independent of the thread, and owned by this value alone.
 unsafe impl Send for Socket {}
 
-/// How a dump ended.
+/// The completeness of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dumped {
-    /// It is complete, and of one generation.
+    /// Complete, and of one generation.
     Whole,
-    /// Somebody changed the ruleset meanwhile.
+    /// The ruleset changed during the dump.
     Interrupted,
 }
 
@@ -102,7 +102,7 @@ impl Socket {
         const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
         const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
         let code = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
-        // Netlink headers are in host order, and these loads take network order.
+        // Netlink headers are in host order, but these loads use network order.
         let mut program = [
             code(LOAD_WORD, 0, 0, 12),
             code(EQUAL, 0, 3, port.to_be()),
@@ -114,7 +114,7 @@ impl Socket {
         self.filter(&mut program)
     }
 
-    /// Has the kernel drop what a program does not want before it gets here.
+    /// Attaches a filter program, which drops messages in the kernel.
     pub(crate) fn filter(&self, program: &mut [libc::sock_filter]) -> io::Result<()> {
         let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
         let size = size_of::<libc::sock_fprog>() as libc::socklen_t;
@@ -126,15 +126,15 @@ impl Socket {
         Errno::result(result).map(drop).map_err(io::Error::from)
     }
 
-    /// Makes room for so many bytes that wait to be received, and returns how many there is room for. In a user
-    /// namespace the administrator's `net.core.rmem_max` limits that.
+    /// Sets the size of the receive buffer in bytes, and returns the actual size. In a user
+    /// namespace `net.core.rmem_max` limits it.
     pub(crate) fn make_room(&self, bytes: usize) -> nix::Result<usize> {
         setsockopt(&self.fd(), sockopt::RcvBufForce, &bytes)
             .or_else(|_| setsockopt(&self.fd(), sockopt::RcvBuf, &bytes))?;
         getsockopt(&self.fd(), sockopt::RcvBuf)
     }
 
-    /// Subscribes to a multicast group, or no longer.
+    /// Subscribes to a multicast group, or unsubscribes.
     pub(crate) fn subscribe(&self, group: c_int, on: bool) -> io::Result<()> {
         let (value, size) = ((&raw const group).cast::<c_void>(), size_of::<c_int>() as libc::socklen_t);
         // SAFETY: the socket is open, and `value` points to `size` bytes that are only read.
@@ -145,12 +145,12 @@ impl Socket {
         Errno::result(result).map(drop).map_err(io::Error::from)
     }
 
-    /// What the kernel knows it by. It is given with the first message.
+    /// Its netlink port, which the kernel assigns with the first message.
     pub(crate) fn port(&self) -> nix::Result<u32> {
         getsockname::<NetlinkAddr>(self.socket.as_raw_fd()).map(|address| address.pid())
     }
 
-    /// Sends all parts as one.
+    /// Sends all parts as one datagram.
     pub(crate) fn send(&mut self, parts: &[IoSlice<'_>]) -> nix::Result<()> {
         #[cfg(test)]
         if let Some(errno) = self.fault(Call::Send) {
@@ -160,7 +160,7 @@ impl Socket {
         sendmsg(self.socket.as_raw_fd(), parts, &[], MsgFlags::empty(), Some(&kernel)).map(drop)
     }
 
-    /// Takes one datagram that has arrived and hands its messages to `each`; `false` if there is none.
+    /// Receives one datagram and calls `each` with its messages; `false` if there is none.
     pub(crate) fn receive(&mut self, each: impl FnMut(&[u8])) -> Result<bool, Errno> {
         #[cfg(test)]
         if let Some(errno) = self.fault(Call::Receive) {
@@ -175,9 +175,9 @@ impl Socket {
         Ok(true)
     }
 
-    /// Asks one question and hands every message of the answer to `each`.
+    /// Sends one request and calls `each` with every data message of the answer.
     pub(crate) fn ask(&mut self, question: Vec<u8>, mut each: impl FnMut(&[u8])) -> Result<Dumped, Errno> {
-        // While the kernel has more of a dump to tell it begins no other.
+        // The kernel starts no dump while another one is not finished.
         if self.unread {
             while self.receive(|_| {})? {}
         }
@@ -212,7 +212,7 @@ impl Socket {
         end.unwrap_or(Ok(())).map(|()| dumped)
     }
 
-    /// Number of questions asked so far.
+    /// Number of requests so far.
     pub(crate) fn asked(&self) -> u64 {
         self.asked
     }

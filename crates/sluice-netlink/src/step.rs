@@ -1,4 +1,4 @@
-//! Steps to messages.
+//! Encodes steps as messages.
 
 use std::ffi::{CString, c_int};
 
@@ -13,41 +13,41 @@ use crate::element::{self, Verb};
 use crate::message::{self, Scratch};
 use crate::{object, rule, set, uapi};
 
-/// A step, and for those about elements one of them.
+/// A position in a list of steps: a step, and an element of it if it is about elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
     pub(crate) step: usize,
     pub(crate) element: usize,
 }
 
-/// An element, as steps hold it.
-type Entry = (Key, Data);
+/// An element in a step.
+type KeyAndData = (Key, Data);
 
 impl Position {
     pub(crate) const START: Position = Position { step: 0, element: 0 };
 }
 
-/// A message and what it is about.
+/// A message and its steps.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) bytes: Vec<u8>,
     pub(crate) about: About,
 }
 
-/// The part of the steps that a message carries out: a step, or elements of steps in a row on the
+/// The part of the steps that a message applies: one step, or elements of consecutive steps on the
 /// same set.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct About {
     pub(crate) first: Position,
-    /// Number of elements; 0 if it is about a whole step.
+    /// Number of elements; 0 for a step that is not about elements.
     pub(crate) elements: usize,
 }
 
-/// The table that steps are about.
+/// The table of the steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Target {
     pub(crate) name: &'static str,
-    /// `NFT_TABLE_F_*` that it is made with.
+    /// `NFT_TABLE_F_*` for its creation.
     pub(crate) flags: u32,
 }
 
@@ -55,7 +55,7 @@ impl Target {
     /// Our table.
     pub(crate) const SLUICE: Target = Target { name: "sluice", flags: 0 };
 
-    /// The message that makes it, or with no flags of its own gives an existing one those of the table.
+    /// The message that creates the table or, without `NLM_F_*` flags, sets the flags of the existing one.
     pub(crate) fn message(self, flags: c_int) -> Vec<u8> {
         let mut message = message::start(NFT_MSG_NEWTABLE, flags);
         message.put_text(uapi::table::NAME, self.name);
@@ -64,22 +64,22 @@ impl Target {
     }
 }
 
-/// The steps' messages, in order.
+/// The messages of steps, in order.
 pub(crate) struct Messages<'a> {
     table: Target,
-    /// Whether the kernel is to tell of counted elements that are deleted.
+    /// Whether the kernel must report deleted elements with counters.
     echo: bool,
     steps: &'a [Step],
     next: Position,
     /// Number of sets so far.
     sets: u32,
-    /// The table, as nftnl needs it.
+    /// The table for nftnl.
     object: nftnl::Table,
     scratch: Scratch,
 }
 
 impl<'a> Messages<'a> {
-    /// The messages from this position on, for this table.
+    /// The messages from this position on.
     pub(crate) fn new(table: Target, steps: &'a [Step], from: Position, echo: bool) -> Self {
         let name = CString::new(table.name).expect("names of tables are constants without zero bytes");
         let scratch = Scratch::new();
@@ -87,7 +87,7 @@ impl<'a> Messages<'a> {
         Messages { table, echo, steps, next: from, sets: 0, object, scratch }
     }
 
-    /// The next message about elements, if any are left in this run of steps.
+    /// The next message about elements, if any are left in these consecutive steps.
     fn elements(&mut self, verb: Verb, of: &ElementsOf) -> Option<Message> {
         let first = self.next;
         let elements = || run(self.steps, first).map(|(_, element)| element);
@@ -101,14 +101,14 @@ impl<'a> Messages<'a> {
         Some(Message { bytes, about: About { first, elements: count } })
     }
 
-    /// Where the run of steps that this position is in ends.
+    /// The position after the consecutive steps on the same set.
     fn after(&self, Position { step, .. }: Position) -> Position {
         let steps = &self.steps[step..];
         let length = steps.iter().take_while(|next| same_elements(&steps[0], next)).count();
         Position { step: step + length, element: 0 }
     }
 
-    /// The message of a step that is about one object; `None` if it can't be written.
+    /// The message of a step about one object; `None` if it cannot be encoded.
     fn object(&mut self, step: &Step) -> Option<Vec<u8>> {
         let Messages { object: table, scratch, .. } = self;
         Some(match step {
@@ -136,7 +136,7 @@ impl<'a> Messages<'a> {
                 }
                 scratch.take(&chain, MsgType::Add, NLM_F_CREATE | NLM_F_EXCL)
             }
-            // Without the flag the chain's rules go with it.
+            // Without the flag the kernel also deletes the chain's rules.
             Step::DeleteChain(name) => {
                 scratch.take(&chain(name.as_str(), table)?, MsgType::Del, NLM_F_NONREC)
             }
@@ -157,7 +157,7 @@ impl<'a> Messages<'a> {
 }
 
 impl Iterator for Messages<'_> {
-    /// `Err` is the number of a step that can't be written: it holds something foreign.
+    /// `Err` is the number of a step that cannot be encoded because it has a foreign statement.
     type Item = Result<Message, usize>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -178,9 +178,9 @@ impl Iterator for Messages<'_> {
     }
 }
 
-/// Elements from a position on, as long as the steps do the same to the same set: those that go into
-/// the same messages.
-pub(crate) fn run(steps: &[Step], first: Position) -> impl Iterator<Item = (Position, &Entry)> {
+/// The elements from a position on, while the steps have the same verb and set: these can share
+/// messages.
+pub(crate) fn run(steps: &[Step], first: Position) -> impl Iterator<Item = (Position, &KeyAndData)> {
     let start = &steps[first.step];
     (first.step..)
         .zip(&steps[first.step..])
@@ -199,7 +199,7 @@ fn same_elements(one: &Step, other: &Step) -> bool {
     }
 }
 
-fn elements_of(step: &Step) -> Option<(Verb, &ElementsOf, &[Entry])> {
+fn elements_of(step: &Step) -> Option<(Verb, &ElementsOf, &[KeyAndData])> {
     match step {
         Step::AddElements(of, elements) => Some((Verb::Add, of, elements)),
         Step::DeleteElements(of, elements) => Some((Verb::Delete { echo: false }, of, elements)),

@@ -1,17 +1,17 @@
-//! Kernel settings, which are files.
+//! Sysctls, read and written in `/proc/sys`.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-/// Longest name of an interface: `IFNAMSIZ` without its NUL.
+/// Maximum length of an interface name: `IFNAMSIZ` without the terminating zero.
 const INTERFACE_NAME: usize = 15;
 
-/// Values that sluice writes or puts back.
+/// Values that sluice writes or restores.
 const VALUES: [&str; 3] = ["0", "1", "2"];
 
-/// What sluice does to a setting: the value that it changes, and the one that it writes instead. `None` for all
-/// settings that it never touches. The list is closed, because what was changed is read from a file that other users
+/// The value of a sysctl that sluice replaces, and the value that it writes. `None` for all
+/// sysctls that it never changes. The list is closed because the record of changes is in a file that other users
 /// may be able to write.
 pub fn switched(key: &str) -> Option<(&'static str, &'static str)> {
     match key {
@@ -33,34 +33,34 @@ fn is_interface(name: &str) -> bool {
         && ![".", "..", "all", "default"].contains(&name)
 }
 
-/// A `proc` file system: the kernel's, or a directory that looks like it.
+/// A `proc` file system: the kernel's, or a directory with the same layout.
 #[derive(Clone, Debug)]
 pub struct Proc(PathBuf);
 
 impl Proc {
-    /// A file system mounted or made up at `root`.
+    /// The file system at `root`.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Proc(root.into())
     }
 
-    /// The value of a setting such as `net/ipv4/ip_forward`. Those under `net` belong to the network
+    /// The value of a sysctl such as `net/ipv4/ip_forward`. Those below `net` belong to the network
     /// namespace of the calling thread.
     pub fn sysctl(&self, key: &str) -> Result<String, SysctlError> {
         let read = self.path(key).and_then(std::fs::read_to_string);
         read.map(|value| value.trim().to_owned()).map_err(|e| SysctlError::new("read", key, e))
     }
 
-    /// Changes a setting, if it is one that [`switched`] knows.
+    /// Writes a sysctl, if it is in the list of [`switched`].
     ///
     /// # Errors
-    /// Also for all other settings, and for other values than 0, 1 and 2: nothing is written then.
+    /// Also for all other sysctls, and for values other than 0, 1 and 2, without writing anything.
     pub fn set_sysctl(&self, key: &str, value: &str) -> Result<(), SysctlError> {
         let write = || {
             if switched(key).is_none() || !VALUES.contains(&value) {
                 let refused = format!("sluice never sets it to {value:?}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, refused));
             }
-            // Not created: the kernel has it, or has it not.
+            // Never created: the file exists if the kernel has the sysctl.
             let mut file = OpenOptions::new().write(true).truncate(true).open(self.path(key)?)?;
             file.write_all(value.as_bytes())
         };
@@ -73,8 +73,8 @@ impl Proc {
         Ok(routes.lines().filter_map(advertised_default_route).map(str::to_owned).collect())
     }
 
-    /// How often conntrack could not enter a flow, on all processors, in the network namespace of the calling thread;
-    /// `None` where it does not say.
+    /// Number of flows that conntrack could not insert, over all CPUs, in the network namespace of the calling thread;
+    /// `None` if the kernel does not report it.
     pub fn conntrack_insert_failed(&self) -> Option<u64> {
         let text = std::fs::read_to_string(self.0.join("thread-self/net/stat/nf_conntrack")).ok()?;
         let (names, processors) = text.split_once('\n')?;
@@ -83,7 +83,7 @@ impl Proc {
         counts.map(|count| u64::from_str_radix(count?, 16).ok()).sum()
     }
 
-    /// The file of a setting, which is below `/proc/sys` whatever the key is.
+    /// The file of a sysctl, which is always below `/proc/sys`.
     fn path(&self, key: &str) -> io::Result<PathBuf> {
         if key.split('/').any(|part| ["", ".", ".."].contains(&part)) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path below /proc/sys"));
@@ -110,7 +110,7 @@ fn advertised_default_route(line: &str) -> Option<&str> {
     (prefix_length == "00" && learnt).then_some(interface)
 }
 
-/// A setting could not be read or changed.
+/// A sysctl could not be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation} sysctl {}", .key.replace('/', "."))]
 pub struct SysctlError {
@@ -120,12 +120,12 @@ pub struct SysctlError {
 }
 
 impl SysctlError {
-    /// Whether it is for want of a capability.
+    /// Whether a capability is missing.
     pub fn is_permission(&self) -> bool {
         self.source.kind() == io::ErrorKind::PermissionDenied
     }
 
-    /// Whether there is no such setting.
+    /// Whether the sysctl does not exist.
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }

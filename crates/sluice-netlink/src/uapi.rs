@@ -3,7 +3,7 @@
 /// `NFPROTO_INET`, the family of our table.
 pub(crate) const FAMILY: u8 = 1;
 
-/// `NFTA_LIST_ELEM`: a member of a list.
+/// `NFTA_LIST_ELEM`: an element of a list.
 pub(crate) const LIST_ELEM: u16 = 1;
 
 /// `enum nft_table_attributes`.
@@ -12,11 +12,11 @@ pub(crate) mod table {
     pub(crate) const FLAGS: u16 = 2;
     /// Number of chains, sets and other objects.
     pub(crate) const USES: u16 = 3;
-    /// `NFT_TABLE_F_DORMANT`: the base chains are hooked nowhere.
+    /// `NFT_TABLE_F_DORMANT`: the base chains are not attached to hooks.
     pub(crate) const DORMANT: u32 = 1;
-    /// `NFT_TABLE_F_OWNER`: only the socket that made it may change it, and it dies with that (5.12).
+    /// `NFT_TABLE_F_OWNER`: only the socket that created it may change it; the table is deleted with the socket (5.12).
     pub(crate) const OWNED: u32 = 2;
-    /// `NFT_TABLE_F_PERSIST`: it does not die, and another socket may own it then (6.9).
+    /// `NFT_TABLE_F_PERSIST`: it outlives its owner, and another socket can own it afterwards (6.9).
     pub(crate) const PERSIST: u32 = 4;
     /// Port id of the owner.
     pub(crate) const OWNER: u16 = 7;
@@ -30,7 +30,7 @@ pub(crate) mod chain {
     pub(crate) const POLICY: u16 = 5;
     pub(crate) const TYPE: u16 = 7;
     pub(crate) const FLAGS: u16 = 10;
-    /// `NFT_CHAIN_BINDING`: it is part of a rule.
+    /// `NFT_CHAIN_BINDING`: an anonymous chain of a rule.
     pub(crate) const BINDING: u32 = 4;
     pub(crate) const HOOK_NUMBER: u16 = 1;
     pub(crate) const HOOK_PRIORITY: u16 = 2;
@@ -83,9 +83,9 @@ pub(crate) mod set {
     pub(crate) const RANGES: u32 = 4;
     pub(crate) const MAP: u32 = 8;
     pub(crate) const TIMEOUTS: u32 = 0x10;
-    /// `NFT_SET_EVAL`: rules put elements in.
+    /// `NFT_SET_EVAL`: rules add elements.
     pub(crate) const LEARNED: u32 = 0x20;
-    /// `NFT_SET_CONCAT`: ranges are of the parts of a concatenation.
+    /// `NFT_SET_CONCAT`: the parts of a concatenation can be ranges.
     pub(crate) const CONCATENATED: u32 = 0x80;
 }
 

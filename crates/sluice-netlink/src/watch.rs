@@ -1,4 +1,4 @@
-//! Whether our table is as we left it, while others commit to theirs.
+//! [`TableWatch`]: whether another program changed our table.
 
 use nix::errno::Errno;
 use nix::poll::PollTimeout;
@@ -8,34 +8,34 @@ use crate::dump;
 use crate::listener::{Heard, Listener};
 use crate::socket::Socket;
 
-/// How long the kernel may take to tell of a commit, in milliseconds.
+/// How long to wait for the kernel's event about a commit, in milliseconds.
 const PATIENCE: u16 = 200;
 
-/// What is known of commits to our table. Nothing has to be known of them while we own it. Else the kernel tells
-/// us of all commits, from the first question on; nobody reads that until the next.
-pub(crate) struct Watch {
+/// Tracks commits to our table. This is not necessary while we own the table. Otherwise it subscribes to events
+/// about all commits at the first question, and reads the events at each further one.
+pub(crate) struct TableWatch {
     us: u32,
     pub(crate) listener: Listener,
-    log: Option<Log>,
+    log: Option<SeenUpTo>,
 }
 
-/// What was heard.
+/// The state of the events received so far.
 #[derive(Clone, Copy)]
-struct Log {
-    /// Generation up to which everything was heard.
+struct SeenUpTo {
+    /// Generation up to which all events were received.
     heard: u32,
-    /// Generation from which on it is known that nobody else touched our table.
+    /// Generation since which no other program changed our table.
     since: u32,
 }
 
-impl Watch {
-    /// Listens to nothing yet. What the socket of port `us` commits is ours.
+impl TableWatch {
+    /// Opens without a subscription. Commits from netlink port `us` are ours.
     pub(crate) fn open(us: u32) -> std::io::Result<Self> {
-        Ok(Watch { us, listener: Listener::open(us)?, log: None })
+        Ok(TableWatch { us, listener: Listener::open(us)?, log: None })
     }
 
-    /// The generation now, if nobody else has touched our table since `generation`, as far as can be told.
-    /// `socket` is for questions.
+    /// The current generation, if it is certain that no other program changed our table since `generation`.
+    /// `socket` is for requests.
     pub(crate) fn unchanged_since(
         &mut self,
         socket: &mut Socket,
@@ -53,8 +53,8 @@ impl Watch {
         Ok(known.then_some(log.heard))
     }
 
-    /// Takes what was heard so far, or listens from now on.
-    fn catch_up(&mut self, socket: &mut Socket) -> Result<Log, Errno> {
+    /// Reads the events so far, or subscribes.
+    fn catch_up(&mut self, socket: &mut Socket) -> Result<SeenUpTo, Errno> {
         let Some(log) = &mut self.log else {
             self.listener.subscribe(true).map_err(errno_of)?;
             return self.start_over(socket);
@@ -64,7 +64,7 @@ impl Watch {
         loop {
             let heard = self.listener.hear(|commit| {
                 let generation = commit.generation();
-                // Older ones were still on their way when it began.
+                // Older events were queued before the subscription.
                 if is_after(generation, log.heard) {
                     complete &= generation == generation_after(log.heard);
                     log.heard = generation;
@@ -78,16 +78,16 @@ impl Watch {
                 Heard::Lost => complete = false,
                 Heard::Nothing if !complete => return self.start_over(socket),
                 Heard::Nothing if !is_after(now, log.heard) => return Ok(*log),
-                // The kernel counts a commit first and tells of it then.
+                // The kernel increments the generation before it sends the event.
                 Heard::Nothing => complete = self.listener.wait(PollTimeout::from(PATIENCE))?,
             }
         }
     }
 
-    /// Nothing is known of what was before.
-    fn start_over(&mut self, socket: &mut Socket) -> Result<Log, Errno> {
+    /// Starts at the current generation, without knowledge of earlier commits.
+    fn start_over(&mut self, socket: &mut Socket) -> Result<SeenUpTo, Errno> {
         let now = dump::generation(socket)?;
-        Ok(*self.log.insert(Log { heard: now, since: now }))
+        Ok(*self.log.insert(SeenUpTo { heard: now, since: now }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Chains: where rules live, and where the kernel calls them.
+//! Chains and base chains.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use crate::Rule;
 /// Where the kernel calls a base chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
-    /// Packets that arrive.
+    /// Incoming packets, before routing.
     Prerouting,
-    /// Packets that are for the host itself.
+    /// Packets to this host.
     Input,
-    /// Packets that pass through.
+    /// Forwarded packets.
     Forward,
     /// Packets of local processes.
     Output,
-    /// Packets that leave.
+    /// Outgoing and forwarded packets, after routing.
     Postrouting,
     /// Read from the kernel, never written: another hook, another type or policy.
     Foreign,
@@ -47,17 +47,17 @@ impl Hook {
     }
 }
 
-/// What a base chain is for.
+/// Type of a base chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Sees the first packet of a flow, and may translate it.
+    /// Processes the first packet of each flow, and may translate it.
     Nat,
-    /// Sees every packet.
+    /// Processes every packet.
     Filter,
 }
 
 impl Kind {
-    /// Its type, as nft and the kernel call it.
+    /// The keyword of nft and the kernel.
     pub fn keyword(self) -> &'static str {
         match self {
             Kind::Nat => "nat",
@@ -66,40 +66,40 @@ impl Kind {
     }
 }
 
-/// What makes a chain a base chain: what for, where and when; policy accept.
+/// Type, hook and priority of a base chain; the policy is accept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Base {
-    /// What for.
+    /// Type.
     pub kind: Kind,
-    /// Where.
+    /// Hook.
     pub hook: Hook,
-    /// When, among the chains of that hook; lower is earlier.
+    /// Priority among the chains of the hook; lower is earlier.
     pub priority: i32,
 }
 
 impl Base {
-    /// Translation of destinations of packets that arrive (`NF_IP_PRI_NAT_DST`).
+    /// Destination translation of incoming packets (`NF_IP_PRI_NAT_DST`).
     pub const PREROUTING: Base = Base { kind: Kind::Nat, hook: Hook::Prerouting, priority: -100 };
-    /// A look at packets that arrive, before their connections are known (`NF_IP_PRI_RAW`).
+    /// Incoming packets before conntrack (`NF_IP_PRI_RAW`).
     pub const SYN: Base = Base { kind: Kind::Filter, hook: Hook::Prerouting, priority: -300 };
-    /// Filtering of packets for the host itself, before a firewall's chains.
+    /// Filter of packets to this host, before a firewall's chains.
     pub const INPUT: Base = Base { kind: Kind::Filter, hook: Hook::Input, priority: -10 };
-    /// Filtering of packets that pass through, before a firewall's chains.
+    /// Filter of forwarded packets, before a firewall's chains.
     pub const FORWARD: Base = Base { kind: Kind::Filter, hook: Hook::Forward, priority: -10 };
-    /// Translation of destinations of packets of local processes.
+    /// Destination translation of packets of local processes.
     pub const OUTPUT: Base = Base { kind: Kind::Nat, hook: Hook::Output, priority: -100 };
-    /// Translation of sources (`NF_IP_PRI_NAT_SRC`).
+    /// Source translation (`NF_IP_PRI_NAT_SRC`).
     pub const POSTROUTING: Base = Base { kind: Kind::Nat, hook: Hook::Postrouting, priority: 100 };
-    /// Filtering of packets that arrive, when their connections are known and before they are translated.
+    /// Filter of incoming packets, after conntrack and before translation.
     pub const GUARD: Base = Base { kind: Kind::Filter, hook: Hook::Prerouting, priority: -110 };
-    /// A look at what leaves, when its destination is translated and its source is not.
+    /// Outgoing first packets, after destination and before source translation.
     pub const LEARN: Base = Base { kind: Kind::Nat, hook: Hook::Postrouting, priority: 90 };
 }
 
 impl fmt::Display for Base {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "type {} hook {} priority ", self.kind.keyword(), self.hook.keyword())?;
-        // nft 1.0.6 knows `dstnat` only at prerouting and `srcnat` only at postrouting.
+        // nft 1.0.6 has `dstnat` only at prerouting and `srcnat` only at postrouting.
         match *self {
             Base::PREROUTING => f.write_str("dstnat")?,
             Base::POSTROUTING => f.write_str("srcnat")?,

@@ -1,10 +1,10 @@
-//! What a plan is carried out on: the kernel, or the fake.
+//! The interface to the ruleset: implemented by the kernel (sluice-netlink) and by the fake.
 
 use std::collections::BTreeMap;
 
 use crate::{Data, Key, Part, Set, SetName, Step, Table};
 
-/// Packets and bytes an element counted.
+/// The counter of an element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
     /// Packets; at a nat hook, new flows.
@@ -14,7 +14,7 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// Whether it has counted nothing.
+    /// Whether both counts are 0.
     pub fn is_zero(self) -> bool {
         self == Counter::default()
     }
@@ -30,27 +30,27 @@ impl std::ops::AddAssign for Counter {
 /// Counters of counted elements, by set and key.
 pub type Counters = BTreeMap<SetName, BTreeMap<Key, Counter>>;
 
-/// Flags of a table: who may change it, and whether it outlives them. They are no part of its text, for a
-/// table that nft loads with them would die with nft.
+/// Flags of a table: its owner, and whether it outlives the owner. They are not part of its text, because nft would
+/// then load a table that dies with nft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableFlags {
-    /// `owner`: the only one who may change it; `None`: anybody may.
+    /// `owner`: only this socket may change the table; `None`: any may.
     pub owner: Option<Owner>,
-    /// `persist`: it stays when its owner goes, and can then be owned again.
+    /// `persist`: the table stays when its owner exits, and can be owned again.
     pub persist: bool,
 }
 
-/// Who owns a table: a netlink socket.
+/// The owner of a table: a netlink socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// The one that commits are sent through.
+    /// The socket that sends our commits.
     Us,
-    /// Another one, of this port id; that of a process' first socket is the process id.
+    /// Another socket, by port id; the port id of a process's first socket is the process id.
     Port(u32),
 }
 
 impl TableFlags {
-    /// As nft calls them.
+    /// The names of the flags in nft.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         [(self.owner.is_some(), "owner"), (self.persist, "persist")]
             .into_iter()
@@ -58,56 +58,56 @@ impl TableFlags {
     }
 }
 
-/// What the kernel holds at one moment.
+/// The state of the table in the kernel at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The table; `None` when it does not exist.
+    /// The table; `None` if it does not exist.
     pub table: Option<Table>,
     /// Its counters.
     pub counters: Counters,
-    /// Its flags; none when it does not exist.
+    /// Its flags; none if it does not exist.
     pub flags: TableFlags,
-    /// Number of the last commit by anybody (`NFTA_GEN_ID`).
+    /// Generation of the ruleset: the number of the last commit by any program (`NFTA_GEN_ID`).
     pub generation: u32,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Receipt {
-    /// Generation that it led to; `None` if it was not planned from one.
+    /// Generation after it; `None` if the commit was not planned from a generation.
     pub generation: Option<u32>,
-    /// Last counts of the elements that it deleted, of those that had counted anything. An element that is
-    /// deleted and added again starts at zero.
+    /// Last counts of the elements that it deleted, without those of 0. An element that is
+    /// deleted and added again starts at 0.
     pub deleted: Counters,
 }
 
-/// Where a ruleset lives.
+/// Reads and changes the table.
 pub trait Dataplane {
-    /// Reads our table, all of it, as of one moment.
+    /// Reads the whole table, as of one moment.
     fn read(&mut self) -> Result<Snapshot, ReadError>;
 
-    /// Reads a part of our table; `None` when the table does not exist. What it costs is in proportion to the
+    /// Reads a part of the table; `None` if the table does not exist. The cost is proportional to the
     /// part, not to the table.
     fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError>;
 
-    /// Reads the counters of one set of this declaration, in no order; its `elements` don't matter. There are
-    /// none when the set does not exist or does not count.
+    /// Reads the counters of one set with this declaration, in any order; `set.elements` is ignored. There are
+    /// none if the set does not exist or has no counters.
     fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError>;
 
-    /// Reads what rules put into a set of this declaration. There is nothing when the set does not exist.
+    /// Reads the elements that rules added to a set with this declaration. There are none if the set does not exist.
     fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError>;
 
-    /// The generation now, if nobody but us has touched our table since `generation`; `None` if somebody has,
-    /// or may have.
+    /// The current generation, if no other program changed the table since `generation`; `None` if one did
+    /// or may have done so.
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError>;
 
-    /// Carries out all steps in order, or none of them. With `planned_from`, the generation of the snapshot that
-    /// they were planned from, they are refused (`ERESTART`) if anybody has committed anything since. `None` is
-    /// for steps that are right at any time.
+    /// Applies all steps in order, or none. With `planned_from`, the generation of the snapshot from which
+    /// they were planned, the commit fails with `ERESTART` if any program has committed since. `None` is
+    /// for steps that are valid at any time.
     fn commit(&mut self, steps: &[Step], planned_from: Option<u32>) -> Result<Receipt, CommitError>;
 
-    /// Becomes the owner of the table of this snapshot, if it is one to be had and this dataplane is to own what
-    /// it makes. Returns the generation that led to; `None` if there was nothing to do.
+    /// Becomes the owner of a table with these flags, if it has no owner and this dataplane owns the tables that
+    /// it creates. Returns the generation after it; `None` if there was nothing to do.
     fn adopt(&mut self, _flags: TableFlags, _planned_from: u32) -> Result<Option<u32>, CommitError> {
         Ok(None)
     }
@@ -117,39 +117,39 @@ pub trait Dataplane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errno(pub i32);
 
-/// What the kernel says of a refused step. The numbers are those of x86, ARM and RISC-V.
+/// The kernel's errors for rejected steps. The numbers are those of x86, ARM and RISC-V.
 impl Errno {
-    /// It is owned by somebody else, or the capability is missing.
+    /// The table has another owner, or the capability is missing.
     pub const EPERM: Errno = Errno(1);
-    /// Something it refers to, or is to delete, does not exist.
+    /// An object that it refers to or deletes does not exist.
     pub const ENOENT: Errno = Errno(2);
-    /// A signal, or a commit by somebody else, interrupted a dump.
+    /// A signal, or a commit by another program, interrupted a dump.
     pub const EINTR: Errno = Errno(4);
-    /// Something refers to it, or it holds rules.
+    /// The object is referenced, or the chain has rules.
     pub const EBUSY: Errno = Errno(16);
-    /// It exists already.
+    /// The object exists.
     pub const EEXIST: Errno = Errno(17);
-    /// Key or data are not of the set's type.
+    /// Key or data do not have the type of the set.
     pub const EINVAL: Errno = Errno(22);
-    /// A set would hold more than its size.
+    /// The set would exceed its size.
     pub const ENFILE: Errno = Errno(23);
-    /// Chains lead to each other in a circle, or too deep.
+    /// Chains form a loop, or are nested too deep.
     pub const EMLINK: Errno = Errno(31);
-    /// A number or name is out of bounds.
+    /// A number or the length of a name is out of bounds.
     pub const ERANGE: Errno = Errno(34);
-    /// A rule reads more of a key or an address than it loaded.
+    /// A rule reads more bytes of a key or an address than it loads.
     pub const ENODATA: Errno = Errno(61);
     /// A slot number can exceed 32 bits.
     pub const EOVERFLOW: Errno = Errno(75);
-    /// The ruleset is no longer the one that was planned from.
+    /// The ruleset has changed since the plan was made.
     pub const ERESTART: Errno = Errno(85);
-    /// A statement has no meaning at a hook that leads to it, or a base chain is led to.
+    /// A statement is not supported at a hook that reaches it, or the target of a jump is a base chain.
     pub const EOPNOTSUPP: Errno = Errno(95);
 }
 
-/// The generation that a commit leads to.
+/// The generation after a commit.
 pub fn generation_after(generation: u32) -> u32 {
-    // The kernel leaves out 0, with which a batch says that any generation is fine.
+    // The kernel skips 0, which in a batch means any generation.
     generation.wrapping_add(1).max(1)
 }
 
@@ -161,24 +161,24 @@ impl std::fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
-/// Reading failed.
+/// A read failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}")]
 pub struct ReadError {
-    /// What was being read: "dump elements of inet sluice slots4-0".
+    /// The operation: "dump elements of inet sluice slots4-0".
     pub operation: String,
-    /// What the system said.
+    /// The error of the system.
     #[source]
     pub errno: Errno,
 }
 
-/// A commit was refused; nothing was changed.
+/// A commit was rejected; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}")]
 pub struct CommitError {
-    /// The refused step in nft syntax, or the failed operation when no step is to blame.
+    /// The rejected step in nft syntax, or the failed operation if no step caused the error.
     pub operation: String,
-    /// What the system said.
+    /// The error of the system.
     #[source]
     pub errno: Errno,
 }

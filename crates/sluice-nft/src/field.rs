@@ -1,4 +1,4 @@
-//! What a rule can read of a packet or its connection, and how a slot is computed from it.
+//! Fields of a packet or its connection that rules read, and slot numbers computed from them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ pub enum Ip {
 }
 
 impl Ip {
-    /// Both versions, in the order sluice programs them.
+    /// Both versions, in the order in which rules and sets are rendered.
     pub const ALL: [Ip; 2] = [Ip::V4, Ip::V6];
 
     /// Version of an address.
@@ -82,28 +82,27 @@ pub enum Field {
 }
 
 impl Field {
-    /// [`Field::FibDaddrType`] of the host's own addresses (`RTN_LOCAL`).
+    /// [`Field::FibDaddrType`] of local addresses (`RTN_LOCAL`).
     pub const LOCAL: u32 = 2;
     /// [`Field::FibDaddrType`] of broadcast addresses (`RTN_BROADCAST`).
     pub const BROADCAST: u32 = 3;
     /// [`Field::FibDaddrType`] of multicast addresses (`RTN_MULTICAST`).
     pub const MULTICAST: u32 = 5;
-    /// The bit of [`Field::CtState`] of a flow's first packet.
+    /// Bit of [`Field::CtState`]: first packet of a flow.
     pub const NEW: u32 = 1 << 3;
-    /// The bit of [`Field::CtState`] of a packet that is part of no connection it could be part of.
+    /// Bit of [`Field::CtState`]: packet that belongs to no connection and cannot begin one.
     pub const INVALID: u32 = 1;
-    /// The bit of [`Field::CtState`] of a packet that conntrack was told to leave alone.
+    /// Bit of [`Field::CtState`]: packet with `notrack`.
     pub const UNTRACKED: u32 = 1 << 6;
-    /// The bit of [`Field::TcpFlags`] that opens a connection.
+    /// Bit of [`Field::TcpFlags`].
     pub const SYN: u8 = 1 << 1;
-    /// The bit of [`Field::TcpFlags`] of every packet of a connection but the first.
+    /// Bit of [`Field::TcpFlags`]: set in every packet of a connection except the first.
     pub const ACK: u8 = 1 << 4;
-    /// The bits of [`Field::TcpFlags`] of which the first packet of a connection has [`Field::SYN`] alone: FIN, SYN, RST
-    /// and ACK.
+    /// Mask of [`Field::TcpFlags`] (FIN, SYN, RST, ACK) that is [`Field::SYN`] in the first packet of a connection only.
     pub const OPENING: u8 = 0x17;
-    /// The bit of [`Field::CtStatus`] that destination NAT sets (`IPS_DST_NAT`).
+    /// Bit of [`Field::CtStatus`]: the destination was translated (`IPS_DST_NAT`).
     pub const DNAT: u32 = 1 << 5;
-    /// The bit of [`Field::CtStatus`] of a flow whose time is running out, packets or not (`IPS_FIXED_TIMEOUT`).
+    /// Bit of [`Field::CtStatus`]: packets do not extend the timeout (`IPS_FIXED_TIMEOUT`).
     pub const FIXED_TIMEOUT: u32 = 1 << 10;
 
     /// Width in bytes, before padding.
@@ -118,17 +117,17 @@ impl Field {
         }
     }
 
-    /// Whether it lies in the transport header.
+    /// Whether it is a port of the transport header.
     pub fn is_port(self) -> bool {
         matches!(self, Field::Sport | Field::Dport)
     }
 
-    /// Whether it lies in the header of a protocol, so that naming it names the protocol.
+    /// Whether it is in the header of a protocol, so that nft derives the match on the protocol from it.
     pub(crate) fn is_of_transport(self, protocol: Protocol) -> bool {
         self.is_port() || self == Field::TcpFlags && protocol == Protocol::Tcp
     }
 
-    /// The IP header it lies in, if any.
+    /// The IP header that contains it, if any.
     pub fn header(self) -> Option<Ip> {
         match self {
             Field::Saddr(ip) | Field::Daddr(ip) => Some(ip),
@@ -136,7 +135,7 @@ impl Field {
         }
     }
 
-    /// Prints a value of this field as nft does.
+    /// Writes a value of this field in nft syntax.
     pub(crate) fn write_value(self, f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
         let host = |v: &[u8]| v.try_into().map(u32::from_ne_bytes).ok();
         match (self, value) {
@@ -172,7 +171,7 @@ impl Field {
     }
 }
 
-/// What nft calls the bits of `ct state` and of `tcp flags`, in the order in which it lists them.
+/// nft's names of the bits of `ct state` and of `tcp flags`, in the order in which it lists them.
 const STATES: [(u32, &str); 5] = [
     (Field::INVALID, "invalid"),
     (2, "established"),
@@ -212,10 +211,10 @@ impl fmt::Display for Field {
     }
 }
 
-/// Computes a slot number: a `u32` in host order, `offset` to `offset + modulus - 1`.
+/// An expression that computes a slot number: a `u32` in host order from `offset` to `offset + modulus - 1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pick {
-    /// `numgen inc`: a counter of the rule's own.
+    /// `numgen inc`: a counter that is part of the rule.
     Inc {
         /// Number of slots.
         modulus: u32,
@@ -231,11 +230,11 @@ pub enum Pick {
     },
     /// `jhash` of concatenated fields.
     Jhash {
-        /// What is hashed, each field padded to four bytes; one alone is not padded.
+        /// The hashed fields, each padded to four bytes; a single field is not padded.
         on: Vec<Field>,
         /// Number of slots.
         modulus: u32,
-        /// Initial value; fixed, so that two machines agree.
+        /// Initial value; fixed, so that two hosts compute the same slots.
         seed: u32,
         /// First slot.
         offset: u32,
@@ -243,7 +242,7 @@ pub enum Pick {
 }
 
 impl Pick {
-    /// The same number for every packet. nft takes no plain number in the key of a map lookup, for want of a type.
+    /// A constant. nft has no type for a plain number in the key of a map lookup, but it has one for `numgen`.
     pub fn constant(number: u32) -> Self {
         Pick::Random { modulus: 1, offset: number }
     }
@@ -280,7 +279,7 @@ pub enum Operand {
     Field(Field),
     /// A slot number.
     Pick(Pick),
-    /// An address of the packet, of which all but so many leading bits are zero.
+    /// The leading bits of an address of the packet, the rest zero.
     Prefix(Field, u8),
 }
 
@@ -322,7 +321,7 @@ impl Operand {
     }
 }
 
-/// So many leading ones in so many bytes.
+/// A netmask of `width` bytes with `bits` leading ones.
 pub fn mask(width: usize, bits: u8) -> Octets<16> {
     let ones = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
     Octets::new(&ones.to_be_bytes()[..width]).expect("no field is wider")

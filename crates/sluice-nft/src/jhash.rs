@@ -1,7 +1,6 @@
-//! Jenkins' lookup3 hash as the kernel computes it, for predicting where `jhash` sends a client.
+//! Jenkins' lookup3 hash as in the kernel, to predict the slot that `jhash` picks for a client.
 
-/// Hash of `data`; `seed` is the initial value. The same bytes give another hash on a machine of the other
-/// byte order.
+/// Hash of `data`; `seed` is the initial value. The hash depends on the byte order of the machine.
 ///
 /// Source: include/linux/jhash.h.
 pub fn jhash(data: &[u8], seed: u32) -> u32 {
@@ -26,7 +25,7 @@ pub fn jhash(data: &[u8], seed: u32) -> u32 {
     finish(a.wrapping_add(last(0)), b.wrapping_add(last(4)), c.wrapping_add(last(8)))
 }
 
-/// Spreads a hash or a random number over `0..modulus`.
+/// Scales a hash or a random number to `0..modulus`.
 ///
 /// Source: `reciprocal_scale` in include/linux/kernel.h.
 pub fn reciprocal_scale(value: u32, modulus: u32) -> u32 {

@@ -1,4 +1,4 @@
-//! Names of chains and sets: cheap to clone, since thousands of elements point at chains.
+//! Names of chains and sets, cheap to clone because thousands of elements refer to chains.
 
 use std::fmt;
 use std::sync::Arc;

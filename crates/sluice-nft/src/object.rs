@@ -1,13 +1,13 @@
-//! Stateful objects: named counters, quotas, limits and the like. Sluice makes none.
+//! Stateful objects: named counters, quotas, limits and so on. sluice creates none.
 
 use std::fmt;
 
-/// A stateful object of the table, by which the kernel knows it.
+/// The identity of a stateful object of the table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Object {
     /// `NFT_OBJECT_*`.
     pub kind: u32,
-    /// Its name; objects of another kind may have the same.
+    /// Its name; objects of other kinds may have the same name.
     pub name: String,
 }
 

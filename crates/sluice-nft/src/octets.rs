@@ -1,11 +1,11 @@
-//! Short byte strings kept inline: a ruleset holds hundreds of thousands of them.
+//! Byte strings of bounded length, stored inline: a ruleset holds hundreds of thousands of them.
 
 use std::fmt;
 
 /// At most `N` bytes without an allocation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Octets<const N: usize> {
-    // Unused bytes stay zero, so the derived comparisons see only the contents and the length.
+    // Unused bytes are always zero, so that the derived comparisons depend only on contents and length.
     bytes: [u8; N],
     len: u8,
 }
@@ -14,7 +14,7 @@ impl<const N: usize> Octets<N> {
     /// No bytes.
     pub const EMPTY: Self = Octets { bytes: [0; N], len: 0 };
 
-    /// Copies `bytes`; `None` when there are more than `N`.
+    /// Copies `bytes`; `None` if there are more than `N`.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         let mut octets = Self::EMPTY;
         octets.bytes.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -30,7 +30,7 @@ impl<const N: usize> Octets<N> {
     /// Appends one field of a concatenation, zero-padded to four bytes as in the kernel's registers.
     ///
     /// # Panics
-    /// When the result exceeds `N` bytes: the shapes are fixed at compile time.
+    /// If the result exceeds `N` bytes: the widths of keys and data are fixed at compile time.
     #[must_use]
     pub fn with(mut self, field: &[u8]) -> Self {
         let start = usize::from(self.len);

@@ -1,4 +1,4 @@
-//! Part of a table: what steps are about.
+//! A part of a table, for example the objects that steps change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use crate::{Chain, ChainName, Key, Set, SetName, Step, Table};
 pub struct Part {
     /// Chains, with all their rules.
     pub chains: BTreeSet<ChainName>,
-    /// Sets, with their declarations and those of their elements that have these keys.
+    /// Sets, with their declarations and the elements with these keys.
     pub sets: BTreeMap<SetName, BTreeSet<Key>>,
 }
 
 impl Part {
-    /// What these steps are about. The table itself and stateful objects are no part of it.
+    /// The objects that these steps change, without the table itself and stateful objects.
     pub fn of<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
         let mut part = Part::default();
         for step in steps {
@@ -44,14 +44,14 @@ impl Part {
         self.chains.len() + self.sets.len() + self.sets.values().map(BTreeSet::len).sum::<usize>()
     }
 
-    /// Whether it is of nothing.
+    /// Whether it has no chains and no sets.
     pub fn is_empty(&self) -> bool {
         self.chains.is_empty() && self.sets.is_empty()
     }
 }
 
 impl Table {
-    /// What the table holds of a part.
+    /// The objects of a part that exist in the table.
     #[must_use]
     pub fn part(&self, part: &Part) -> Table {
         let chain = |name: &ChainName| Some((name.clone(), self.chains.get(name)?.clone()));
@@ -67,7 +67,7 @@ impl Table {
 }
 
 impl Set {
-    /// The set with those of its elements that have these keys.
+    /// The set with only the elements with these keys.
     fn part(&self, keys: &BTreeSet<Key>) -> Set {
         let elements = keys.iter().filter_map(|key| Some((*key, self.elements.get(key)?.clone()))).collect();
         Set { elements, ..self.declaration_only() }

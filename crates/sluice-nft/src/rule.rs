@@ -1,59 +1,59 @@
-//! Rules as statements, one for one what the kernel runs.
+//! Rules as lists of statements, one for each operation of the kernel.
 
 use std::fmt;
 
 use crate::set::duration;
 use crate::{ChainName, Field, Ip, Octets, Operand, Protocol, SetName};
 
-/// How a field is compared.
+/// A comparison of a field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Test {
     /// Equal to a value of the field's width.
     Is(Octets<16>),
     /// Not equal to it.
     IsNot(Octets<16>),
-    /// Its leading bytes differ from these; a prefix that ends on a byte.
+    /// Not in this prefix, whose length is a multiple of 8 bits.
     NotUnder(Octets<16>),
     /// Between the two, inclusive.
     Between(Octets<16>, Octets<16>),
-    /// Has a bit of this mask set; fields of four bytes in host order.
+    /// At least one bit of this mask is set; for fields of four bytes in host order.
     Has(u32),
-    /// Of these bits of a field of one byte, it has exactly those.
+    /// `field & of == are`, for fields of one byte.
     Bits {
-        /// The bits that are looked at.
+        /// Mask.
         of: u8,
-        /// Those it has.
+        /// Value under the mask.
         are: u8,
     },
-    /// It has others.
+    /// `field & of != are`, for fields of one byte.
     BitsNot {
-        /// The bits that are looked at.
+        /// Mask.
         of: u8,
-        /// Those it must not have exactly.
+        /// Value under the mask.
         are: u8,
     },
 }
 
 /// One statement of a rule. Implied matches (`meta nfproto` before an IP address, `meta l4proto`
-/// before a port) are statements of their own here, because the kernel runs them; the text form
-/// leaves them out where nft puts them back.
+/// before a port) are separate statements here, because the kernel runs them; the text form
+/// omits them where nft adds them again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Statement {
-    /// Goes on only if the test holds.
+    /// Continues if the comparison is true.
     Match(Field, Test),
-    /// Goes on only if the key is in the set.
+    /// Continues if the key is in the set.
     InSet(Vec<Operand>, SetName),
-    /// Goes on only if the key is not in the set.
+    /// Continues if the key is not in the set.
     NotInSet(Vec<Operand>, SetName),
-    /// Takes the verdict the map holds for the key, goes on if there is none.
+    /// Applies the verdict of the key in the map; ends the rule if there is none.
     VerdictMap(Vec<Operand>, SetName),
-    /// Translates the destination to what the map holds for the key, goes on if there is none.
+    /// Translates the destination to the data of the key in the map; ends the rule if there is none.
     Dnat {
         /// Version of the new address.
         ip: Ip,
-        /// Looked up.
+        /// Key of the lookup.
         key: Vec<Operand>,
-        /// Map to addresses, or to address and port.
+        /// Map to addresses, or to addresses and ports.
         map: SetName,
         /// Whether the map's data holds a port.
         port: bool,
@@ -69,65 +69,65 @@ pub enum Statement {
         /// Last address.
         last: Octets<16>,
     },
-    /// Puts the key into a set that rules fill, and leaves the rule if that is full or [`Learn`] says so.
+    /// Adds or updates the key in a set that rules fill. Ends the rule if the set is full or a limit is not exceeded.
     Update {
-        /// What is put in.
+        /// Key of the element.
         key: Vec<Operand>,
         /// The set.
         set: SetName,
-        /// What goes with it.
+        /// Limit or data of the element.
         learn: Learn,
     },
-    /// Counts packets and bytes. The numbers are no part of the rule.
+    /// Counts packets and bytes. The counts are not part of the rule.
     Counter,
     /// Drops the packet.
     Drop,
-    /// Keeps conntrack from looking at the packet.
+    /// Excludes the packet from connection tracking.
     Notrack,
-    /// Answers a SYN in the place of who it is for, with a cookie. A client that sends that back gets a connection: the
-    /// packet ends here, and the host sends a SYN of its own in the client's name. Drops other ACKs.
+    /// Answers a SYN with a cookie. If an ACK returns a valid cookie, the kernel consumes the ACK and sends a SYN in the
+    /// client's name. Drops other ACKs.
     Synproxy {
-        /// The largest segment that clients are told to send, in bytes.
+        /// Maximum segment size announced to clients, in bytes.
         mss: u16,
     },
     /// Answers a TCP packet with a reset.
     RejectReset,
     /// Answers with port unreachable.
     RejectPort,
-    /// Ends evaluation of the base chain: the packet passes.
+    /// Ends the base chain; the packet passes.
     Accept,
-    /// Continues in another chain and does not come back.
+    /// Continues in another chain without returning.
     Goto(ChainName),
-    /// Continues in another chain and comes back.
+    /// Continues in another chain and returns.
     Jump(ChainName),
-    /// Something sluice never writes, as the kernel describes it.
+    /// A statement that sluice never writes, as a description.
     Foreign(String),
 }
 
-/// What a rule keeps with a key.
+/// Limit or data that [`Statement::Update`] attaches to an element.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Learn {
-    /// How many packets there are: goes on for one that is above this rate.
+    /// `limit rate over`: continues for packets above the rate.
     Above(Rate),
-    /// Which connections there are: goes on for one above this number.
+    /// `ct count over`: continues for connections above this number.
     MoreThan(u32),
-    /// These values, for so many seconds.
+    /// These data, with a timeout in seconds.
     Value(Vec<Operand>, u32),
 }
 
-/// A token bucket: packets by unit of time.
+/// A token bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
-    /// Packets in each unit; at least 1.
+    /// Packets per unit; at least 1.
     pub packets: u32,
     /// The unit in seconds: 1, 60, 3,600 or 86,400.
     pub unit: u32,
-    /// Packets that may come at once.
+    /// Packets that may arrive at once.
     pub burst: u32,
 }
 
 impl Rate {
-    /// What its unit is called.
+    /// nft's name of the unit.
     pub fn unit_name(self) -> &'static str {
         match self.unit {
             1 => "second",
@@ -160,7 +160,7 @@ impl Statement {
         }
     }
 
-    /// The set it looks into or fills.
+    /// The set that it looks up or fills.
     pub fn set(&self) -> Option<&SetName> {
         match self {
             Statement::InSet(_, set)
@@ -184,7 +184,7 @@ impl Statement {
         }
     }
 
-    /// The same to change it.
+    /// Mutable access to the same.
     pub fn set_mut(&mut self) -> Option<&mut SetName> {
         match self {
             Statement::InSet(_, set)
@@ -216,7 +216,7 @@ impl Statement {
     }
 }
 
-/// Padded or not, a compared value fits sixteen bytes: the widest field is an IPv6 address or a name.
+/// A compared value, at most sixteen bytes: the widest fields are IPv6 addresses and interface names.
 fn octets(value: &[u8]) -> Octets<16> {
     Octets::new(value).expect("no field is wider than sixteen bytes")
 }
@@ -226,7 +226,7 @@ fn octets(value: &[u8]) -> Octets<16> {
 pub struct Rule(pub Vec<Statement>);
 
 impl Rule {
-    /// Whether nft, reading the text, puts this match back by itself.
+    /// Whether nft adds this match again when it reads the text.
     fn is_implied(&self, at: usize) -> bool {
         let later = &self.0[at + 1..];
         match &self.0[at] {
@@ -239,7 +239,7 @@ impl Rule {
         }
     }
 
-    /// The protocol that a match before statement `at` fixed, if it has a name in nft.
+    /// The protocol that a statement before `at` matches, if it has a name in nft.
     fn transport(&self, at: usize) -> Option<Protocol> {
         self.0[..at].iter().find_map(|s| match s {
             Statement::Match(Field::L4proto, Test::Is(value)) => protocol_of(value),
@@ -337,7 +337,7 @@ fn write_statement(
         Statement::Counter => f.write_str("counter"),
         Statement::Drop => f.write_str("drop"),
         Statement::Notrack => f.write_str("notrack"),
-        // Without a window scale of its own; nft 1.0.6 lists one in any case.
+        // No window scaling; nft 1.0.6 always lists `wscale`.
         Statement::Synproxy { mss } => write!(f, "synproxy mss {mss} wscale 0"),
         Statement::RejectReset => f.write_str("reject with tcp reset"),
         Statement::RejectPort => f.write_str("reject"),
@@ -351,7 +351,7 @@ fn write_statement(
 fn write_test(f: &mut fmt::Formatter<'_>, field: Field, test: &Test) -> fmt::Result {
     match test {
         Test::Is(value) => {
-            // Of bits, nft takes the bare value for `Has`.
+            // For bit fields, nft reads a value without operator as `Has`.
             f.write_str(if matches!(field, Field::CtState | Field::CtStatus) { " == " } else { " " })?;
             field.write_value(f, value.as_slice())
         }

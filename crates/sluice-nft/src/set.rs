@@ -38,7 +38,7 @@ impl<const N: usize> Octets<N> {
     }
 }
 
-/// What a set holds: `typeof KEY` or `typeof KEY : DATA`.
+/// The type of a set's data: `typeof KEY` or `typeof KEY : DATA`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SetType {
     /// A plain set.
@@ -49,17 +49,17 @@ pub enum SetType {
     Verdicts,
 }
 
-/// What becomes an element of a set.
+/// Who adds the elements of a set, and their form (nft's flags `interval` and `dynamic`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Filling {
     /// Keys that commits add.
     #[default]
     Keys,
-    /// Ranges of the last part of the key, that commits add: see [`Data::Through`].
+    /// Ranges of the last part of the key, which commits add: see [`Data::Through`].
     Ranges,
-    /// Keys that rules add as packets pass. They are the kernel's own: no part of what is read or wanted.
+    /// Keys that rules add as packets pass. Tables that are read or rendered never contain them.
     Learned {
-        /// Seconds after which an element goes that no packet puts in again; `None`: when nothing counts on it.
+        /// Seconds until an element expires unless a packet updates it; `None`: elements expire with their limit.
         timeout: Option<u32>,
     },
 }
@@ -69,16 +69,16 @@ pub enum Filling {
 pub struct Set {
     /// Parts of the key.
     pub key: Vec<Operand>,
-    /// What a key leads to.
+    /// Type of the data.
     pub data: SetType,
-    /// Most elements it may hold. With one the kernel takes a hash table of fixed size, which is faster to
+    /// Maximum number of elements. With a size the kernel uses a hash table of fixed size, which is faster to
     /// fill and to read than one that grows.
     pub size: Option<u32>,
     /// Whether each element counts its hits.
     pub counter: bool,
-    /// Who fills it, and with what.
+    /// Who adds elements, and their form.
     pub filling: Filling,
-    /// Members in key order.
+    /// Elements in key order.
     pub elements: BTreeMap<Key, Element>,
 }
 
@@ -94,12 +94,12 @@ impl Set {
         Set { data: SetType::Verdicts, ..Set::plain(key) }
     }
 
-    /// An empty map to values whose elements count their hits.
+    /// An empty map to values with a counter per element.
     pub fn counted_map(key: Vec<Operand>, data: Vec<Operand>) -> Self {
         Set { data: SetType::Map(data), counter: true, ..Set::plain(key) }
     }
 
-    /// An empty set of keys that count their hits.
+    /// An empty plain set with a counter per element.
     pub fn counted(key: Vec<Operand>) -> Self {
         Set { counter: true, ..Set::plain(key) }
     }
@@ -109,7 +109,7 @@ impl Set {
         Set { filling: Filling::Ranges, ..Set::plain(key) }
     }
 
-    /// An empty set that rules fill, up to a size.
+    /// An empty set of bounded size that rules fill.
     pub fn learned(key: Vec<Operand>, size: u32, timeout: Option<u32>) -> Self {
         Set { filling: Filling::Learned { timeout }, size: Some(size), ..Set::plain(key) }
     }
@@ -119,8 +119,8 @@ impl Set {
         matches!(self.filling, Filling::Learned { .. })
     }
 
-    /// The key and data of the element of this set that a packet with a key finds. Where a range lies within
-    /// another one, which the kernel allows if the inner one was there first, that is the inner one.
+    /// The element that a lookup of a key finds. If a range lies within
+    /// another one, which the kernel allows if the inner one was added first, this is the inner one.
     pub fn find(&self, key: &Key) -> Option<(&Key, &Element)> {
         if self.filling != Filling::Ranges {
             return self.elements.get_key_value(key);
@@ -135,12 +135,12 @@ impl Set {
         })
     }
 
-    /// Bytes of the part of the key that an element of a set of ranges gives a range of.
+    /// Padded width of the last part of the key, of which the elements of a set of ranges hold ranges.
     fn range_width(&self) -> usize {
         self.key.last().map_or(0, |part| part.width().next_multiple_of(4))
     }
 
-    /// The key of the last value in the range of an element; its own key if it is no range.
+    /// The last key in the range of an element; its own key if it is not a range.
     pub fn last_key(&self, key: &Key, data: &Data) -> Key {
         let Data::Through(last) = data else { return *key };
         let bytes = key.as_slice();
@@ -148,13 +148,13 @@ impl Set {
         Key::new(&[fixed, last.as_slice()].concat()).unwrap_or(*key)
     }
 
-    /// The same set with room for so many elements.
+    /// The same set with another size.
     #[must_use]
     pub fn sized(self, size: u32) -> Self {
         Set { size: Some(size), ..self }
     }
 
-    /// Whether both were declared alike, whatever they hold.
+    /// Whether both have the same declaration; elements are ignored.
     pub fn same_declaration(&self, other: &Set) -> bool {
         self.key == other.key
             && self.data == other.data
@@ -212,8 +212,8 @@ impl Set {
         })
     }
 
-    /// A key that sorts as people count: slot numbers, which the kernel keeps in host order, turned
-    /// around so that they sort by value.
+    /// A key for sorting elements by value: slot numbers, which the kernel stores in host byte order, are
+    /// converted to network order.
     pub fn sort_key(&self, key: &Key) -> Key {
         let mut rest = key.as_slice();
         let mut sorted = Key::EMPTY;
@@ -246,7 +246,7 @@ impl Set {
     }
 }
 
-/// What one key leads to.
+/// The data of one element.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Data {
     /// Nothing: the element of a plain set.
@@ -255,7 +255,7 @@ pub enum Data {
     Value(Octets<20>),
     /// `goto CHAIN`.
     Goto(ChainName),
-    /// Nothing, for all keys whose last part is between that of the element's key and this, which is as wide.
+    /// A range of a plain set: its last value. The first one is the last part of the element's key, of the same width.
     Through(Octets<16>),
 }
 
@@ -279,16 +279,16 @@ impl PartialEq for Origin {
 
 impl Eq for Origin {}
 
-/// A member of a set.
+/// An element of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
-    /// What its key leads to.
+    /// Its data.
     pub data: Data,
     /// Why it is there.
     pub origin: Origin,
 }
 
-/// A span of time as nft writes it: `1h30m`.
+/// A duration in nft syntax: `1h30m`.
 pub(crate) fn duration(seconds: u32) -> String {
     let parts =
         [(seconds / 86_400, 'd'), (seconds / 3600 % 24, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
@@ -298,7 +298,7 @@ pub(crate) fn duration(seconds: u32) -> String {
     }
 }
 
-/// The rest of an element that stands for a range: a prefix length, or the last value.
+/// The end of a range in nft syntax: `/PREFIX-LENGTH` or `-LAST`.
 fn write_end(f: &mut fmt::Formatter<'_>, parts: &[Operand], key: &Key, last: &[u8]) -> fmt::Result {
     let first = &key.as_slice()[key.as_slice().len() - last.len()..];
     let same = first.iter().zip(last).map(|(a, b)| (a ^ b).leading_zeros()).take_while(|n| *n == 8).count();

@@ -1,4 +1,4 @@
-//! One verb on one object: what a plan is made of and what the netlink shell encodes.
+//! A step: one verb on one object. A plan consists of steps; sluice-netlink encodes them.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use crate::{Base, ChainName, Data, Key, Object, Rule, Set, SetName, Table};
 pub enum Step {
     /// Creates the table; it must not exist.
     AddTable,
-    /// Destroys the table and everything in it.
+    /// Deletes the table and everything in it.
     DeleteTable,
     /// Creates an empty set or map of this declaration; `set.elements` is empty.
     AddSet(SetName, Set),
-    /// Destroys a set that no rule uses.
+    /// Deletes a set that no rule uses.
     DeleteSet(SetName),
     /// Creates an empty chain.
     AddChain(ChainName, Option<Base>),
-    /// Destroys an empty chain that nothing leads to.
+    /// Deletes an empty chain without references.
     DeleteChain(ChainName),
-    /// Destroys a stateful object that nothing refers to.
+    /// Deletes a stateful object without references.
     DeleteObject(Object),
     /// Appends a rule.
     AddRule(ChainName, Rule),

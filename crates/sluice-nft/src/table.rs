@@ -1,4 +1,4 @@
-//! The table: everything sluice has in the kernel.
+//! The table: all nftables objects of sluice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,18 +12,18 @@ pub struct Table {
     pub sets: BTreeMap<SetName, Set>,
     /// Chains by name.
     pub chains: BTreeMap<ChainName, Chain>,
-    /// Stateful objects: no part of the text. Read from the kernel, never wanted.
+    /// Stateful objects, not part of the text. Read from the kernel, never rendered.
     pub objects: BTreeSet<Object>,
-    /// The kernel calls none of its base chains. Read from the kernel, never wanted.
+    /// `flags dormant`: the kernel skips its base chains. Read from the kernel, never rendered.
     pub dormant: bool,
 }
 
 impl Table {
-    /// Family and name, as nft writes them.
+    /// Family and name, in nft syntax.
     pub const NAME: &'static str = "inet sluice";
 }
 
-/// Text that `nft -f` loads; it reads like `nft list table inet sluice` without the counts.
+/// Text for `nft -f`, in the form of `nft list table inet sluice` without counts.
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "table {} {{", Table::NAME)?;

@@ -1,4 +1,4 @@
-//! Flows that end.
+//! Events about flows that conntrack destroys.
 
 use std::ffi::c_int;
 use std::io;
@@ -16,30 +16,30 @@ use crate::socket::Socket;
 /// `NFNLGRP_CONNTRACK_DESTROY`.
 const DESTROYED: c_int = 3;
 
-/// Bytes that may wait for us, unless the administrator allows fewer. They are taken only while something waits; a flow
-/// takes about a kilobyte.
+/// Size of the receive buffer in bytes, unless the administrator permits less. Memory is used only for queued events, about a
+/// kilobyte per flow.
 const WAITING: usize = 64 << 20;
 
-/// Hears of every flow that conntrack forgets and whose destination was translated, in the network namespace that the
-/// opening thread was in. The kernel tells only of flows that began while somebody listened
+/// Receives an event for every destroyed flow whose destination was translated, in the network namespace of the
+/// thread that opened it. The kernel sends events only for flows that began while there was a subscriber
 /// (`net.netfilter.nf_conntrack_events`).
 pub struct Endings {
     pub(crate) socket: Socket,
 }
 
-/// What arrived.
+/// The result of one receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrived {
-    /// Nothing more.
+    /// No events.
     Nothing,
-    /// Something.
+    /// Events.
     Something,
-    /// There was more than we could take, and nobody knows what it was.
+    /// The receive buffer overflowed, and events were lost.
     Lost,
 }
 
 impl Endings {
-    /// Listens from now on.
+    /// Subscribes to events.
     ///
     /// # Errors
     /// Of the system calls.
@@ -51,7 +51,7 @@ impl Endings {
         Ok(Endings { socket })
     }
 
-    /// Takes what has arrived, a piece of it.
+    /// Receives one datagram of events.
     ///
     /// # Errors
     /// Of the system calls.
@@ -71,7 +71,7 @@ impl Endings {
         }
     }
 
-    /// Waits until something arrives here or at `other`, or for so many milliseconds.
+    /// Waits for events or for `other` to become readable, at most for `timeout` milliseconds.
     ///
     /// # Errors
     /// Of the system calls.
@@ -84,7 +84,7 @@ impl Endings {
     }
 }
 
-/// Has the kernel drop the others before they get here: looks for the attribute with the status behind both headers.
+/// A filter that drops events about other flows in the kernel: it reads the attribute with the status after the headers.
 fn translated_only() -> [sock_filter; 9] {
     const FIND_ATTRIBUTE: u32 = (libc::SKF_AD_OFF + libc::SKF_AD_NLATTR) as u32;
     let code = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
@@ -94,7 +94,7 @@ fn translated_only() -> [sock_filter; 9] {
         code(load | libc::BPF_IMM, 0, 0, message::HEADERS as u32),
         code(libc::BPF_LDX | libc::BPF_IMM, 0, 0, STATUS.into()),
         code(load | libc::BPF_W | abs, 0, 0, FIND_ATTRIBUTE),
-        // Where there is none it is for us to tell.
+        // Without the attribute, the event is accepted and checked here.
         code(jump | libc::BPF_JEQ, 3, 0, 0),
         code(libc::BPF_MISC | libc::BPF_TAX, 0, 0, 0),
         code(load | libc::BPF_W | libc::BPF_IND, 0, 0, 4),

@@ -1,10 +1,10 @@
-//! Flows that conntrack knows: finding, forgetting and ending them, and hearing of their end.
+//! Conntrack entries: dumping, deleting and resetting flows, and events about destroyed flows.
 //!
-//! Everything is about the network namespace of the thread that opened the socket.
+//! A socket works on the network namespace of the thread that opened it.
 
+mod challenge;
 mod endings;
 mod flow;
-mod poke;
 pub(crate) mod wire;
 
 use std::io;
@@ -14,9 +14,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use sluice_nft::{Ip, Protocol};
 
+use self::challenge::ChallengeSender;
 pub use self::endings::{Arrived, Endings};
 pub use self::flow::{Bytes, Flow, TcpState};
-use self::poke::Poker;
 use crate::socket::Socket;
 
 /// Conntrack over netlink.
@@ -24,8 +24,8 @@ pub struct Conntrack {
     socket: Socket,
 }
 
-/// Which flows: those that all given fields fit. IP version, protocol, IPv4 addresses, ports, and whether somebody
-/// translated the destination are the kernel's to compare (5.19), so that few others come up. IPv6 addresses, and
+/// Selects the flows that match all given fields. The kernel compares IP version, protocol, IPv4 addresses, ports, and
+/// whether the destination was translated (5.19), so that it dumps few other flows. IPv6 addresses, and
 /// ports without a protocol, are compared here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
@@ -33,24 +33,24 @@ pub struct Filter {
     pub ip: Ip,
     /// Transport protocol.
     pub protocol: Option<Protocol>,
-    /// Where the client sends to.
+    /// Original destination address.
     pub to: Option<IpAddr>,
-    /// Which port the client sends to.
+    /// Original destination port.
     pub to_port: Option<u16>,
-    /// Where answers come from.
+    /// Source address of replies.
     pub backend: Option<IpAddr>,
-    /// Which port answers come from.
+    /// Source port of replies.
     pub backend_port: Option<u16>,
     /// Only flows whose destination was translated.
     pub translated: bool,
 }
 
-/// What became of flows that were to be reset.
+/// The result of [`Conntrack::reset`].
 #[derive(Debug, Default)]
 pub struct Reset {
-    /// Flows that have an end now.
+    /// Number of flows that now have a fixed timeout.
     pub ended: usize,
-    /// Why ends that are silent are not told, if they are not: the first thing that failed.
+    /// The first error of sending challenges: both ends then notice the reset only when they next send.
     pub untold: Option<io::Error>,
 }
 
@@ -63,10 +63,10 @@ impl Conntrack {
         Ok(Conntrack { socket: Socket::open()? })
     }
 
-    /// Hands each flow that fits to `f`. A flow that begins or moves meanwhile may be missed or come twice.
+    /// Calls `f` with each selected flow. A flow that begins or moves during the dump may be missed or come twice.
     ///
     /// # Errors
-    /// Of the system calls; `f` may have seen some flows. Asking again is right after `EINTR` and `ENOBUFS`.
+    /// Of the system calls; `f` may have seen some flows. After `EINTR` and `ENOBUFS` a caller should retry.
     pub fn each(&mut self, filter: &Filter, mut f: impl FnMut(Flow)) -> io::Result<()> {
         let dumped = self.socket.ask(wire::dump(filter), |answer| {
             if let Some(flow) = Flow::parse(answer).filter(|flow| filter.fits(flow)) {
@@ -76,7 +76,7 @@ impl Conntrack {
         Ok(dumped.map(drop)?)
     }
 
-    /// Forgets flows, and returns how many there still were.
+    /// Deletes flows, and returns the number of those that still existed.
     ///
     /// # Errors
     /// The first one, after all were tried.
@@ -84,22 +84,21 @@ impl Conntrack {
         self.tell(flows, &[Errno::ENOENT], wire::delete)
     }
 
-    /// Ends established TCP flows: their entries stay for `linger` at most, whole seconds, and are marked
-    /// `IPS_FIXED_TIMEOUT`, by which a rule may know them that answers each of their packets with a reset. So that
-    /// ends that are silent send one, both get a packet as if from the other that makes them answer
-    /// (RFC 5961, 4.2).
+    /// Resets established TCP flows: sets their status `IPS_FIXED_TIMEOUT` and a timeout of `linger`, in whole seconds. A rule
+    /// that matches this status answers each of their packets with a reset. Both ends are sent a packet, as if from the other
+    /// end, that they must answer (RFC 5961, 4.2), so that silent ends also get a reset.
     ///
     /// # Errors
-    /// The first one, after all were tried. That nobody could be made to answer is none: see [`Reset::untold`].
+    /// The first one, after all were tried. Errors of sending challenges are in [`Reset::untold`].
     pub fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset> {
         let seconds = linger.as_secs().clamp(1, 3600) as u32;
         let told = self.tell(flows, &[Errno::ENOENT, Errno::EPERM], |flow| wire::end(flow, seconds));
-        let poked = Poker::open(flows).and_then(|poker| poker.poke(flows));
-        Ok(Reset { ended: told?, untold: poked.err() })
+        let challenged = ChallengeSender::open(flows).and_then(|sender| sender.send_challenges(flows));
+        Ok(Reset { ended: told?, untold: challenged.err() })
     }
 
-    /// Sends a message for each flow, and returns how many the kernel took. Some errors are none: the flow is
-    /// gone, or has its end already.
+    /// Sends a message for each flow, and returns how many succeeded. Errors in `fine` are ignored: the flow no longer
+    /// exists, or has a fixed timeout already.
     fn tell(
         &mut self,
         flows: &[Flow],
@@ -132,7 +131,7 @@ impl Filter {
         }
     }
 
-    /// Whether a flow is one of these.
+    /// Whether a flow matches.
     pub fn fits(&self, flow: &Flow) -> bool {
         fn is<T: PartialEq>(wanted: Option<T>, found: T) -> bool {
             wanted.is_none_or(|wanted| wanted == found)

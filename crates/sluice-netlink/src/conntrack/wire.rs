@@ -45,7 +45,7 @@ pub(super) const TCP_STATE: u16 = 1;
 /// `enum ctattr_counters`.
 pub(super) const COUNTERS_BYTES: u16 = 2;
 
-/// `enum ctattr_filter`, and the flags that go in there (`nf_internals.h`).
+/// `enum ctattr_filter`, and its flags (`nf_internals.h`).
 const ORIG_FLAGS: u16 = 1;
 const REPLY_FLAGS: u16 = 2;
 const BY_SRC: u32 = 1 << 0;
@@ -60,7 +60,7 @@ const IPS_ASSURED: u32 = 1 << 2;
 pub(super) const IPS_DST_NAT: u32 = 1 << 5;
 pub(super) const IPS_FIXED_TIMEOUT: u32 = 1 << 10;
 
-/// Asks for the flows that fit.
+/// The request for the selected flows.
 pub(crate) fn dump(filter: &Filter) -> Vec<u8> {
     let mut message = start(GET, libc::NLM_F_DUMP, filter.ip);
     if filter.translated {
@@ -68,7 +68,7 @@ pub(crate) fn dump(filter: &Filter) -> Vec<u8> {
         message.put_u32(STATUS_MASK, IPS_DST_NAT);
     }
     let Filter { protocol, to_port, backend_port, .. } = *filter;
-    // Kernels (6.18 for one) leave out just the flows whose IPv6 addresses are those asked for.
+    // Kernels (6.18 for example) omit exactly the flows with the given IPv6 addresses.
     let v4 = |address| match address {
         Some(IpAddr::V4(address)) => Some(address),
         _ => None,
@@ -82,7 +82,7 @@ pub(crate) fn dump(filter: &Filter) -> Vec<u8> {
     if orig | reply != 0 {
         side(&mut message, TUPLE_ORIG, protocol, (to, V4_DST), (to_port, DST_PORT));
         side(&mut message, TUPLE_REPLY, protocol, (backend, V4_SRC), (backend_port, SRC_PORT));
-        // In host order, unlike all else.
+        // In host order, unlike other attributes.
         message.nest(FILTER, |inner| {
             inner.put(ORIG_FLAGS, &orig.to_ne_bytes());
             inner.put(REPLY_FLAGS, &reply.to_ne_bytes());
@@ -91,16 +91,16 @@ pub(crate) fn dump(filter: &Filter) -> Vec<u8> {
     message
 }
 
-/// Has a flow forgotten, unless another has its place.
+/// Deletes a flow, unless another one has replaced it.
 pub(super) fn delete(flow: &Flow) -> Vec<u8> {
     let mut message = about(flow, DELETE);
     message.put_u32(ID, flow.id);
     message
 }
 
-/// Gives a flow an end that packets do not put off. It is found by its addresses alone: the kernel compares ids only to
-/// show and delete. That it was answered must be said, whether it was when it was found or not: the kernel refuses to
-/// unsay it.
+/// Sets a timeout that packets do not extend. The flow is identified by its tuple alone: the kernel compares ids only when
+/// it dumps or deletes. `IPS_SEEN_REPLY` must be set even if the dumped flow did not have it, because the kernel rejects
+/// its removal.
 pub(super) fn end(flow: &Flow, seconds: u32) -> Vec<u8> {
     let mut message = about(flow, NEW);
     message.put_u32(TIMEOUT, seconds);
@@ -144,7 +144,7 @@ pub(super) fn kind(kind: u16) -> u16 {
     (libc::NFNL_SUBSYS_CTNETLINK as u16) << 8 | kind
 }
 
-/// One tuple of a filter: what is not given the flags leave out.
+/// One tuple of a filter; fields that are not given are excluded by the flags.
 fn side(
     message: &mut Vec<u8>,
     kind: u16,

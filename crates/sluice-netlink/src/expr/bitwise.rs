@@ -1,4 +1,4 @@
-//! `bitwise`: keeps some bits of a loaded value.
+//! `bitwise`: masks a loaded value.
 
 use std::ptr::NonNull;
 
@@ -8,7 +8,7 @@ use nftnl::nftnl_sys as sys;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Clears the bits of a loaded value that are not in the mask, which is as long.
+/// Masks a loaded value with a mask of the same length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Bitwise {
     pub(crate) at: Register,

@@ -8,7 +8,7 @@ use nftnl::nftnl_sys as sys;
 use super::raw::RawExpr;
 use super::register::Register;
 
-/// How to compare.
+/// The operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CmpOp {
     Eq,
@@ -17,7 +17,7 @@ pub(crate) enum CmpOp {
     Lte,
 }
 
-/// Goes on only if the value in the first register compares so.
+/// Continues if the comparison is true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cmp {
     pub(crate) op: CmpOp,

@@ -7,7 +7,7 @@ use nftnl::nftnl_sys as sys;
 
 use super::raw::RawExpr;
 
-/// Counts. What it counted is no part of the rule.
+/// A counter. The counts are not part of the rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Counter;
 

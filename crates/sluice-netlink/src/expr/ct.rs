@@ -1,4 +1,4 @@
-//! `ct`: what conntrack knows of the packet's connection.
+//! `ct`: properties of the packet's connection.
 
 use std::ptr::NonNull;
 
@@ -13,7 +13,7 @@ use super::register::Register;
 pub(crate) struct Ct {
     /// `NFT_CT_*`.
     pub(crate) key: u32,
-    /// Whether it is that of the original direction; otherwise it has none.
+    /// Whether the property is that of the original direction; other properties have no direction.
     pub(crate) original: bool,
     pub(crate) to: Register,
 }

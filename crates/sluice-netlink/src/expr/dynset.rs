@@ -1,4 +1,4 @@
-//! `dynset`: puts a key into a set as packets pass.
+//! `dynset`: adds a key to a set as packets pass.
 
 use std::ptr::NonNull;
 
@@ -9,7 +9,7 @@ use sluice_nft::Rate;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Puts a key into a set; goes on if that is done and what is kept with it says so.
+/// Adds a key to a set; continues if this succeeds and the attached expression permits it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dynset {
     pub(crate) set: String,
@@ -17,14 +17,14 @@ pub(crate) struct Dynset {
     pub(crate) keep: Keep,
 }
 
-/// What is kept with the key.
+/// Expression or data of the element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keep {
-    /// A token bucket; goes on above the rate. The element's time starts anew.
+    /// A token bucket; continues above the rate. Restarts the element's timeout.
     Above(Rate),
-    /// The live connections; goes on above the number.
+    /// A count of live connections; continues above the number.
     MoreThan(u32),
-    /// What lies in these registers, for so many milliseconds from now.
+    /// The data in these registers, with a timeout in milliseconds.
     Value(Register, u64),
 }
 

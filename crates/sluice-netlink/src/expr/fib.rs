@@ -1,4 +1,4 @@
-//! `fib`: what the routing table says of an address.
+//! `fib`: a lookup of an address in the routing table.
 
 use std::ptr::NonNull;
 
@@ -8,7 +8,7 @@ use nftnl::nftnl_sys as sys;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Loads the kind of the destination address: local, broadcast, ...
+/// Loads the type of the destination address: local, broadcast and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fib {
     pub(crate) to: Register,

@@ -1,4 +1,4 @@
-//! `hash`: a number from a hash of loaded values.
+//! `hash`: a number computed from a hash of loaded values.
 
 use std::ptr::NonNull;
 
@@ -25,7 +25,7 @@ impl Hash {
 
     pub(super) const NAME: &str = "hash";
 
-    /// A hash without a seed has one of the kernel's choice: not ours.
+    /// Without a seed the kernel chooses one, which sluice never writes.
     pub(super) fn decode(raw: RawExpr<'_>) -> Option<Self> {
         (raw.u32(sys::NFTNL_EXPR_HASH_TYPE)? == Self::JENKINS).then_some(Hash {
             from: Register::of(raw.u32(sys::NFTNL_EXPR_HASH_SREG)?)?,

@@ -1,4 +1,4 @@
-//! `immediate`: loads a value that is the same for every packet.
+//! `immediate`: loads a constant.
 
 use std::ptr::NonNull;
 

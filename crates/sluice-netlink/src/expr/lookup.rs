@@ -1,4 +1,4 @@
-//! `lookup`: is the key in the set, or what does the map hold for it?
+//! `lookup`: looks up a key in a set or map.
 
 use std::ptr::NonNull;
 
@@ -8,24 +8,24 @@ use nftnl::nftnl_sys as sys;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Looks a key up; goes on only if it is there, or is not.
+/// Looks up a key; continues if it exists or, inverted, if it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lookup {
     pub(crate) set: String,
     pub(crate) from: Register,
     pub(crate) to: Found,
-    /// Whether it goes on only if the key is not there.
+    /// Whether it continues if the key does not exist.
     pub(crate) inverted: bool,
 }
 
-/// Where the data of a found key goes.
+/// The destination of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// The set has none.
+    /// No data: a plain set.
     Nowhere,
-    /// It is a verdict, and obeyed.
+    /// A verdict, which is applied.
     Verdict,
-    /// It is a value.
+    /// A value, which goes to this register.
     Value(Register),
 }
 

@@ -7,7 +7,7 @@ use nftnl::nftnl_sys as sys;
 
 use super::raw::{Builder, RawExpr};
 
-/// Masquerades at a random port.
+/// Masquerades with a random port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Masquerade;
 

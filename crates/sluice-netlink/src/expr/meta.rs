@@ -1,4 +1,4 @@
-//! `meta`: what the kernel knows of a packet beside its bytes.
+//! `meta`: metadata of a packet.
 
 use std::ptr::NonNull;
 
@@ -8,7 +8,7 @@ use nftnl::nftnl_sys as sys;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Loads a property of the packet.
+/// Loads metadata of the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     /// `NFT_META_*`.

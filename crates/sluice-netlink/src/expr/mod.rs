@@ -1,4 +1,4 @@
-//! Expressions: what the kernel runs. A struct each, encode and decode side by side.
+//! Expressions of the kernel: one struct each, with encoding and decoding side by side.
 
 mod bitwise;
 mod cmp;
@@ -49,17 +49,17 @@ pub(crate) use verdict::Verdict;
 
 macro_rules! expressions {
     ($($name:ident,)*) => {
-        /// Any expression that sluice writes.
+        /// An expression that sluice writes.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub(crate) enum Expr {
             $($name($name),)*
         }
 
         impl Expr {
-            /// Reads an expression; `None` if sluice never writes the like.
+            /// Decodes an expression; `None` if sluice never writes it.
             pub(crate) fn decode(raw: RawExpr<'_>) -> Option<Expr> {
                 let name = raw.name();
-                // Verdicts and constants have one name.
+                // Verdicts and constants have the same name.
                 $(if name == $name::NAME && let Some(expr) = $name::decode(raw) {
                     return Some(Expr::$name(expr));
                 })*

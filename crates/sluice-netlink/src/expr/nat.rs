@@ -1,4 +1,4 @@
-//! `nat`: translates the destination or the source.
+//! `nat`: translates destination or source.
 
 use std::ptr::NonNull;
 
@@ -17,12 +17,12 @@ pub(crate) struct Nat {
     pub(crate) what: Translation,
 }
 
-/// What is translated to what.
+/// The direction and the new address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Translation {
-    /// The destination to a loaded address, and port if there is one.
+    /// The destination to a loaded address, and optionally a port.
     Destination { address: Register, port: Option<Register> },
-    /// The source to one of the addresses from one to the other, at a random port.
+    /// The source to one of a range of addresses, with a random port.
     Source { first: Register, last: Register },
 }
 
@@ -42,7 +42,7 @@ impl Nat {
         let family = raw.u32(sys::NFTNL_EXPR_NAT_FAMILY)?;
         let flags = raw.u32(sys::NFTNL_EXPR_NAT_FLAGS).unwrap_or(0) & !Self::DERIVED_FLAGS;
         let first = register(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN)??;
-        // The kernel prints the end of a range even when it is its start.
+        // The kernel dumps the end of a range even if it equals the start.
         let last = register(sys::NFTNL_EXPR_NAT_REG_ADDR_MAX).unwrap_or(Some(first))?;
         let port = register(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN);
         let one_port = register(sys::NFTNL_EXPR_NAT_REG_PROTO_MAX).is_none_or(|last| Some(last) == port);

@@ -1,4 +1,4 @@
-//! `notrack`: keeps conntrack from looking at the packet.
+//! `notrack`: excludes the packet from connection tracking.
 
 use std::ptr::NonNull;
 

@@ -1,4 +1,4 @@
-//! `numgen`: a number from a counter of the rule's own, or a random one.
+//! `numgen`: a number from a counter in the rule, or a random number.
 
 use std::ptr::NonNull;
 
@@ -8,7 +8,7 @@ use nftnl::nftnl_sys as sys;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Makes a number from `offset` to `offset + modulus - 1`.
+/// Generates a number from `offset` to `offset + modulus - 1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Numgen {
     pub(crate) random: bool,

@@ -8,7 +8,7 @@ use nftnl::nftnl_sys as sys;
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
 
-/// Which header.
+/// The header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Base {
     Network,

@@ -6,11 +6,11 @@ use std::ptr::NonNull;
 
 use nftnl::nftnl_sys as sys;
 
-/// An expression being made.
+/// An expression being built.
 pub(crate) struct Builder(NonNull<sys::nftnl_expr>);
 
 impl Builder {
-    /// Starts an expression of this kernel name.
+    /// Creates an expression with this name in the kernel.
     pub(crate) fn new(name: &CStr) -> Self {
         // SAFETY: `name` is a terminated string; libnftnl copies what it keeps.
         let expr = unsafe { sys::nftnl_expr_alloc(name.as_ptr()) };
@@ -43,7 +43,7 @@ impl Builder {
         self
     }
 
-    /// Sets the expression that a `dynset` keeps with each key.
+    /// Sets the expression that a `dynset` attaches to each element.
     pub(crate) fn inner(self, inner: Builder) -> Self {
         // SAFETY: as in `u32`; `inner` is handed over and freed with this one.
         unsafe {
@@ -52,7 +52,7 @@ impl Builder {
         self
     }
 
-    /// Sets a text. One with a zero byte in it becomes empty, and the kernel refuses it.
+    /// Sets a text. A text with a zero byte becomes empty, and the kernel rejects it.
     pub(crate) fn text(self, attribute: u32, text: &str) -> Self {
         let text = CString::new(text).unwrap_or_default();
         // SAFETY: as in `u32`; `text` is terminated and copied by libnftnl.
@@ -60,7 +60,7 @@ impl Builder {
         self
     }
 
-    /// Hands the expression over; whoever adds it to a rule frees it with the rule.
+    /// Gives up ownership: the rule to which it is added frees it.
     pub(crate) fn finish(self) -> NonNull<sys::nftnl_expr> {
         self.0
     }
@@ -105,10 +105,10 @@ impl<'a> RawExpr<'a> {
         self.bytes(attribute)?.try_into().ok().map(u64::from_ne_bytes)
     }
 
-    /// The expression that a `dynset` keeps with each key, if it is one.
+    /// The expression that a `dynset` attaches to each element, if there is exactly one.
     pub(crate) fn inner(self) -> Option<RawExpr<'a>> {
         let mut length = 0;
-        // SAFETY: the expression is valid for `'a`, and so is the one of its own that libnftnl returns, or null if
+        // SAFETY: the expression is valid for `'a`, and so is the inner one that libnftnl returns; it returns null if
         // there is none or more than one.
         unsafe {
             let attribute = sys::NFTNL_EXPR_DYNSET_EXPR as u16;

@@ -1,33 +1,33 @@
-//! The kernel's scratch memory: sixteen words of four bytes.
+//! Registers: sixteen words of four bytes.
 
-/// The word that a value starts at.
+/// The first word of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Register(u8);
 
 impl Register {
-    /// The first word, which the kernel calls register 1.
+    /// The first word, register 1 in the kernel.
     pub(crate) const FIRST: Register = Register(0);
 
     const WORDS: usize = 16;
 
-    /// The register `words` further on.
+    /// The register `words` words later.
     pub(crate) fn plus(self, words: usize) -> Register {
         Register(self.0.saturating_add(words as u8))
     }
 
-    /// Whether a value of so many words fits from here on.
+    /// Whether a value of this many words fits at this register.
     pub(crate) fn fits(self, words: usize) -> bool {
         usize::from(self.0) + words <= Self::WORDS
     }
 
-    /// Number in a message: every fourth word has one of the old numbers, 1 to 4, and nft and the
-    /// kernel prefer that (`NFT_REG_1`, `NFT_REG32_00`).
+    /// Its number in a message: every fourth word also has one of the numbers 1 to 4, which nft and the
+    /// kernel prefer (`NFT_REG_1`, `NFT_REG32_00`).
     pub(crate) fn number(self) -> u32 {
         let word = u32::from(self.0);
         if word.is_multiple_of(4) { 1 + word / 4 } else { 8 + word }
     }
 
-    /// The register of a number; `None` for the verdict register and unknown numbers.
+    /// The register with this number; `None` for the verdict register and unknown numbers.
     pub(crate) fn of(number: u32) -> Option<Register> {
         match number {
             1..=4 => Some(Register((number as u8 - 1) * 4)),
@@ -37,7 +37,7 @@ impl Register {
     }
 }
 
-/// Words that a value of `width` bytes takes.
+/// Number of words of a value of `width` bytes.
 pub(crate) fn words(width: usize) -> usize {
     width.div_ceil(4)
 }

@@ -9,12 +9,12 @@ use nftnl::expr::{IcmpCode, RejectionType};
 
 use super::raw::RawExpr;
 
-/// How to answer.
+/// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reject {
-    /// With a TCP reset.
+    /// A TCP reset.
     Reset,
-    /// With ICMP or ICMPv6 port unreachable.
+    /// ICMP or ICMPv6 port unreachable.
     Port,
 }
 

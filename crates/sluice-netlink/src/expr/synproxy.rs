@@ -7,14 +7,14 @@ use nftnl::nftnl_sys as sys;
 
 use super::raw::{Builder, RawExpr};
 
-/// Without timestamps, which window scaling and selective acknowledgements need here.
+/// Without timestamps, and so without window scaling and selective acknowledgements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Synproxy {
     pub(crate) mss: u16,
 }
 
 impl Synproxy {
-    /// `NF_SYNPROXY_OPT_MSS | NF_SYNPROXY_OPT_WSCALE`: what nft makes of `mss N wscale 0`.
+    /// `NF_SYNPROXY_OPT_MSS | NF_SYNPROXY_OPT_WSCALE`: the flags that nft writes for `mss N wscale 0`.
     const FLAGS: u32 = 0b11;
 
     pub(super) const NAME: &str = "synproxy";

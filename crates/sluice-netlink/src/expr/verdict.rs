@@ -1,4 +1,4 @@
-//! `immediate` into the verdict register: what becomes of the packet.
+//! `immediate` into the verdict register: a verdict on the packet.
 
 use std::ffi::CString;
 use std::ptr::NonNull;

@@ -1,7 +1,7 @@
-//! Expressions to statements, by running the rule with symbols for values.
+//! Decodes expressions to statements by running the rule with symbolic values.
 //!
-//! A register holds what was loaded into it until something uses it. What sluice writes uses every
-//! value once; whatever does not is foreign.
+//! A register holds a loaded value until an expression uses it. Rules of sluice use every
+//! value once; other rules are foreign.
 
 use std::collections::BTreeMap;
 
@@ -27,35 +27,35 @@ pub(super) fn statements<'a>(exprs: impl Iterator<Item = RawExpr<'a>>) -> Vec<St
     machine.finish()
 }
 
-/// nft 1.0.6 turns around the one byte of a protocol before it looks it up among ranges, which changes nothing.
+/// nft 1.0.6 converts the byte order of a protocol before a lookup among ranges, which has no effect on one byte.
 fn turns_one_byte(raw: RawExpr<'_>) -> bool {
     raw.name() == "byteorder" && raw.u32(sys::NFTNL_EXPR_BYTEORDER_LEN) == Some(1)
 }
 
 struct Machine<'a> {
-    /// Values that nothing has used yet, and where they are from.
+    /// Unused values, by their register.
     registers: BTreeMap<Register, (Value, RawExpr<'a>)>,
     statements: Vec<Statement>,
 }
 
-/// What is in a register.
+/// The symbolic value of a register.
 enum Value {
-    /// Part of a key, or to be compared.
+    /// A part of a key, or an operand of a comparison.
     Operand(Operand),
-    /// Leading bytes of a field.
+    /// The leading bytes of a field.
     Head(Field, usize),
     /// Some bits of a field.
     Masked(Field, u32),
-    /// A field that was found to be at least this.
+    /// A field that is at least this value.
     AtLeast(Field, Octets<16>),
-    /// What a map held for a key.
+    /// The data of a key in a map.
     Mapped(Vec<Operand>, SetName),
-    /// The same for every packet.
+    /// A constant.
     Constant(Octets<16>),
 }
 
 impl<'a> Machine<'a> {
-    /// Runs one expression; `None` if it is none of ours or not used our way.
+    /// Runs one expression; `None` if sluice never writes it, or not in this way.
     fn run(&mut self, expr: Expr, raw: RawExpr<'a>) -> Option<()> {
         if let Some(Loaded { field, len, to }) = loaded(&expr) {
             let whole = len == field.width();
@@ -199,7 +199,7 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    /// Puts a value into registers; what it overwrites was never used.
+    /// Stores a value in registers; `None` if it overwrites an unused one.
     fn store(&mut self, to: Register, value: Value, raw: RawExpr<'a>) {
         let end = to.plus(value.words());
         let overwritten = self.registers.extract_if(..end, |at, (old, _)| to < at.plus(old.words()));
@@ -211,7 +211,7 @@ impl<'a> Machine<'a> {
         self.registers.remove(&from).map(|(value, _)| value)
     }
 
-    /// Takes the operands that lie one behind the other from here on.
+    /// Takes consecutive operands from this register on.
     fn take_key(&mut self, mut from: Register) -> Vec<Operand> {
         let mut key = Vec::new();
         while let Some(part) = self.registers.get(&from).and_then(|(value, _)| value.part()) {
@@ -228,13 +228,13 @@ impl<'a> Machine<'a> {
     }
 }
 
-/// A load can end a rule (there may be no transport header), so one that nothing uses matters.
+/// A load can end a rule (there may be no transport header), so an unused one also matters.
 fn unused(raw: RawExpr<'_>) -> Statement {
     Statement::Foreign(raw.describe())
 }
 
 impl Value {
-    /// The part of a key that it can be.
+    /// The value as a part of a key.
     fn part(&self) -> Option<Operand> {
         match self {
             Value::Operand(part) => Some(part.clone()),
@@ -249,7 +249,7 @@ impl Value {
                 words(field.width())
             }
             Value::Constant(value) => words(value.as_slice().len()),
-            // An address, and perhaps a port.
+            // An address, and optionally a port.
             Value::Mapped(..) => 5,
         }
     }

@@ -1,4 +1,4 @@
-//! Rule to expressions, with the registers that nft 1.0.6 would use.
+//! Encodes a rule as expressions, with the registers that nft 1.0.6 would use.
 
 use sluice_nft::{Field, Ip, Learn, Operand, Pick, Rule, Statement, Test, mask};
 
@@ -8,8 +8,8 @@ use crate::expr::{
     Notrack, Numgen, Register, Reject, Synproxy, Translation, Verdict, words,
 };
 
-/// The expressions of a rule; `None` if it holds what only others write, or more than the registers
-/// hold.
+/// The expressions of a rule; `None` if it has a foreign statement, or needs more registers than
+/// there are.
 pub(crate) fn expressions(rule: &Rule) -> Option<Vec<Expr>> {
     let mut exprs = Vec::with_capacity(2 * rule.0.len() + 4);
     rule.0.iter().try_for_each(|statement| encode(statement, &mut exprs))?;
@@ -27,12 +27,12 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
             look_up(key, reserved(key), set.to_string(), Found::Nowhere, true, exprs)?
         }
         Statement::VerdictMap(key, map) => {
-            // nft sets aside room for a concatenated key twice.
+            // nft reserves registers for a concatenated key twice.
             let scratch = if key.len() > 1 { 2 * reserved(key) } else { reserved(key) };
             look_up(key, scratch, map.to_string(), Found::Verdict, false, exprs)?;
         }
         Statement::Dnat { ip, key, map, port } => {
-            // Room for an address, then for a concatenated key.
+            // Registers for an address, then for a concatenated key.
             let scratch = 4 + if key.len() > 1 { reserved(key) } else { 0 };
             look_up(key, scratch, map.to_string(), Found::Value(KEY), false, exprs)?;
             let what = Translation::Destination { address: KEY, port: port.then(|| port_after(*ip, KEY)) };
@@ -53,7 +53,7 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
                 Learn::Above(rate) => Keep::Above(*rate),
                 Learn::MoreThan(count) => Keep::MoreThan(*count),
                 Learn::Value(values, seconds) => {
-                    // nft starts the data at an old register, of which it has none left behind two IPv6 addresses.
+                    // nft starts the data at a 16-byte register, of which none is left after two IPv6 addresses.
                     let aligned = KEY.plus(reserved(key).next_multiple_of(4));
                     let fits = aligned.fits(values.iter().map(|part| words(part.width())).sum());
                     let data = if fits { aligned } else { KEY.plus(reserved(key)) };
@@ -78,7 +78,7 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
     Some(())
 }
 
-/// Loads a key and looks it up; a slot number is computed behind `scratch` words.
+/// Loads and looks up a key; a slot number is computed after `scratch` words.
 fn look_up(
     key: &[Operand],
     scratch: usize,
@@ -125,7 +125,7 @@ fn encode_match(field: Field, test: &Test, exprs: &mut Vec<Expr>) -> Option<()> 
     Some(())
 }
 
-/// Words that nft sets aside for a key: what a concatenation needs, four for a single value.
+/// Words that nft reserves for a key: the words of a concatenation, four for a single value.
 fn reserved(key: &[Operand]) -> usize {
     match key {
         [_] => 4,
@@ -133,7 +133,7 @@ fn reserved(key: &[Operand]) -> usize {
     }
 }
 
-/// Loads a key into registers; what a slot number is computed from goes to `scratch`.
+/// Loads a key into registers; the input of a slot number goes to `scratch`.
 fn load_key(key: &[Operand], mut to: Register, scratch: Register, exprs: &mut Vec<Expr>) -> Option<()> {
     for part in key {
         to.fits(words(part.width())).then_some(())?;
@@ -172,7 +172,7 @@ fn load_pick(pick: &Pick, to: Register, scratch: Register, exprs: &mut Vec<Expr>
     Some(())
 }
 
-/// Bytes that are hashed: a concatenation is padded, a single field is not.
+/// Number of hashed bytes: a concatenation is padded, a single field is not.
 pub(super) fn hashed_len(on: &[Field]) -> u32 {
     (match on {
         [field] => field.width(),

@@ -1,4 +1,4 @@
-//! How each field is loaded.
+//! The expressions that load fields.
 
 use sluice_nft::{Field, Ip};
 
@@ -8,7 +8,7 @@ use crate::expr::{Base, Ct, Expr, Fib, Meta, Payload, Register};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Loaded {
     pub(super) field: Field,
-    /// Number of leading bytes; the field's width if all of them.
+    /// Number of leading bytes; the field's width for the whole field.
     pub(super) len: usize,
     pub(super) to: Register,
 }
@@ -33,13 +33,13 @@ pub(super) fn load(field: Field, to: Register) -> Expr {
     }
 }
 
-/// The expression that loads the leading bytes of a field; only fields of a header have it.
+/// The expression that loads the leading bytes of a field; only fields of headers have one.
 pub(super) fn load_head(field: Field, len: usize, to: Register) -> Option<Expr> {
     let (base, offset) = place(field).filter(|_| (1..field.width()).contains(&len))?;
     Some(Payload { base, offset, len: len as u32, to }.into())
 }
 
-/// What an expression loads, if it is a field.
+/// The field that an expression loads, if any.
 pub(super) fn loaded(expr: &Expr) -> Option<Loaded> {
     let (field, len, to) = match *expr {
         Expr::Payload(Payload { base, offset, len, to }) => {
@@ -64,7 +64,7 @@ pub(super) fn loaded(expr: &Expr) -> Option<Loaded> {
     Some(Loaded { field, len, to })
 }
 
-/// Offsets in the headers. No offset serves two fields, or leading bytes would be ambiguous.
+/// Offsets in the headers. Each field has its own offset, otherwise leading bytes would be ambiguous.
 const PLACES: [(Field, (Base, u32)); 7] = [
     (Field::Saddr(Ip::V4), (Base::Network, 12)),
     (Field::Daddr(Ip::V4), (Base::Network, 16)),

@@ -1,4 +1,4 @@
-//! Rules out of messages of the kernel, parsed by libnftnl.
+//! Rules in messages of the kernel, parsed by libnftnl.
 
 use std::ptr::NonNull;
 
@@ -6,7 +6,7 @@ use nftnl::nftnl_sys as sys;
 use sluice_nft::{Rule, Statement};
 
 use super::decode::statements;
-use super::sound::is_sound;
+use super::validate::is_valid;
 use crate::attr::Attributes;
 use crate::expr::RawExpr;
 use crate::message;
@@ -16,12 +16,12 @@ use crate::uapi;
 pub(crate) fn decode(message: &[u8]) -> Rule {
     match Parsed::new(message) {
         Some(parsed) => Rule(statements(parsed.expressions())),
-        // libnftnl refuses the whole rule for one expression that is newer than itself.
+        // libnftnl rejects a rule that has an expression newer than libnftnl.
         None => Rule(vec![Statement::Foreign(names(message))]),
     }
 }
 
-/// Names of the expressions, as `[ limit ] [ log ]`.
+/// The names of the expressions, as `[ limit ] [ log ]`.
 fn names(message: &[u8]) -> String {
     let list = message::attributes(message).nested(uapi::rule::EXPRESSIONS).unwrap_or(Attributes::new(&[]));
     let names = list.map(|item| format!("[ {} ]", item.nested().text(uapi::expr::NAME).unwrap_or("?")));
@@ -33,10 +33,10 @@ struct Parsed(NonNull<sys::nftnl_rule>);
 
 impl Parsed {
     fn new(message: &[u8]) -> Option<Self> {
-        if message::length(message) != Some(message.len()) || !is_sound(message) {
+        if message::length(message) != Some(message.len()) || !is_valid(message) {
             return None;
         }
-        // Aligned, and with zeros behind: libnftnl goes by the zero at the end of a text, not by its length.
+        // Aligned, and followed by zeros: libnftnl reads texts up to the terminating zero, not by their length.
         let mut copy = vec![0_u64; message.len().div_ceil(8) + 1];
         let (words, rest) = message.as_chunks::<8>();
         copy.iter_mut().zip(words).for_each(|(copy, word)| *copy = u64::from_ne_bytes(*word));

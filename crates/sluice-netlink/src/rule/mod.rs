@@ -1,12 +1,12 @@
-//! Rules to expressions and back.
+//! Encodes rules as expressions and decodes them.
 //!
-//! The expressions, and the registers they use, are those that nft 1.0.6 makes of the rule's text.
+//! The expressions and their registers are those that nft 1.0.6 generates from the rule's text.
 
 mod decode;
 mod encode;
 mod field;
 mod message;
-mod sound;
+mod validate;
 
 pub(crate) use encode::expressions;
 pub(crate) use message::decode;

@@ -1,4 +1,4 @@
-//! `NFT_MSG_NEWSET`.
+//! Encodes and decodes `NFT_MSG_NEWSET`.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::message;
 use crate::uapi;
 use crate::uapi::set as attribute;
 
-/// What the user data of a set hold (`NFTNL_UDATA_SET_*`).
+/// Types of the user data of a set (`NFTNL_UDATA_SET_*`).
 mod userdata {
     pub(super) const KEY_BYTEORDER: u8 = 0;
     pub(super) const DATA_BYTEORDER: u8 = 1;
@@ -22,7 +22,7 @@ mod userdata {
 
 const COUNTER: &str = "counter";
 
-/// The message that declares a set. `id` is any number that no other set of the batch has.
+/// The message that declares a set. `id` must be unique in the batch.
 pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8> {
     let mut message = message::start(NFT_MSG_NEWSET, NLM_F_CREATE | NLM_F_EXCL);
     message.put_text(attribute::TABLE, table);
@@ -102,11 +102,10 @@ fn userdata(set: &Set) -> Vec<u8> {
     .concat()
 }
 
-/// Name and declaration of the set in an `NFT_MSG_NEWSET` message; `None` for an anonymous one, which
-/// is part of a rule.
+/// Name and declaration of the set in an `NFT_MSG_NEWSET` message; `None` for an anonymous set of a rule.
 ///
-/// A set that is declared in a way that sluice never does has a key of no parts: it equals no set of
-/// ours, and its elements have no meaning here.
+/// A declaration that sluice never writes becomes a plain set with an empty key: it equals no set that sluice
+/// renders, and its elements are not decoded.
 pub(crate) fn decode(attributes: Attributes<'_>) -> Option<(SetName, Set)> {
     let name = SetName::from(attributes.text(attribute::NAME)?);
     let flags = attributes.u32(attribute::FLAGS).unwrap_or(0);
@@ -147,7 +146,7 @@ fn ours(attributes: Attributes<'_>, flags: u32) -> Option<Set> {
     (agrees(attributes, &set) && self::flags(&set) == flags).then_some(set)
 }
 
-/// Whether the kernel's idea of the types is that of the user data, which it doesn't look at.
+/// Whether the kernel's types agree with the user data, which the kernel does not check.
 fn agrees(attributes: Attributes<'_>, set: &Set) -> bool {
     let has = |parts: &[Operand], datatype, length| {
         attributes.u32(datatype) == Some(typing::datatype(parts))

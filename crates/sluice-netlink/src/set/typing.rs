@@ -1,7 +1,7 @@
-//! The types of keys and data: numbers for the kernel, and the user data by which nft remembers what
-//! `typeof` said. Without the latter nft 1.0.6 prints slots as it can't read them back.
+//! The types of keys and data: numbers for the kernel, and the user data in which nft stores the
+//! `typeof` expressions. Without user data nft 1.0.6 prints slots in a form that it cannot read.
 //!
-//! User data are nested type-length-value triples of one byte, one byte and as many as these say.
+//! User data are nested type-length-value triples, with one byte for type and length each.
 //! Numbers in them are in host order. The numbers are those of nft's `include/expression.h`,
 //! `include/proto.h` and `include/datatype.h`.
 
@@ -9,12 +9,12 @@ use sluice_nft::{Field, Ip, Operand, Pick};
 
 use crate::expr::{Ct, Fib, Meta, Numgen, words};
 
-/// nft's `enum datatypes`, 6 bits each; a concatenation is the types one behind the other.
+/// nft's `enum datatypes`, 6 bits each; the type of a concatenation joins those of its parts.
 pub(super) fn datatype(parts: &[Operand]) -> u32 {
     parts.iter().fold(0, |id, part| id << 6 | datatype_of(part))
 }
 
-/// Bytes of a value as the set holds it: parts of a concatenation are padded, a single one is not.
+/// Width of a value in the set in bytes: parts of a concatenation are padded, a single part is not.
 pub(super) fn length(parts: &[Operand]) -> usize {
     match parts {
         [part] => part.width(),
@@ -127,7 +127,7 @@ fn encode_part(part: &Operand) -> Vec<u8> {
         Operand::Pick(pick) => {
             let random = match pick {
                 Pick::Inc { .. } => Numgen::INCREMENTAL,
-                // nft can't print the type of a hash; to the map it is a number like any other.
+                // nft cannot print the type of a hash; for the map it is a number as well.
                 Pick::Random { .. } | Pick::Jhash { .. } => Numgen::RANDOM,
             };
             let (modulus, offset) = pick.range();
@@ -168,7 +168,7 @@ pub(super) fn number(kind: u8, value: u32) -> Vec<u8> {
     item(kind, &value.to_ne_bytes())
 }
 
-/// The parts of a key or of data; `None` if any is none of ours.
+/// The parts of a key or of data; `None` if sluice does not write one of them.
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Operand>> {
     match expression_in(bytes)? {
         (kind::CONCATENATION, list) => Items(list).map(|(_, part)| decode_part(part)).collect(),
@@ -211,7 +211,7 @@ fn as_number(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
-/// Triples in a row.
+/// Consecutive triples.
 struct Items<'a>(&'a [u8]);
 
 impl<'a> Iterator for Items<'a> {

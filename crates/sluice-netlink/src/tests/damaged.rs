@@ -12,7 +12,7 @@ use proptest::test_runner::TestRunner;
 use super::shapes::rendered;
 use super::{commit, conntrack, elsewhere, in_namespace, open, steps};
 use crate::attr::Write;
-use crate::datagram::{self, Said};
+use crate::datagram::{self, Decoded};
 use crate::message;
 use crate::monitor::Monitor;
 use crate::socket::Socket;
@@ -27,7 +27,7 @@ fn answers_that_are_damaged_are_read_without_harm() {
     in_namespace(|| {
         let answers = answers();
         // Whole ones say something, so that damaged ones come as far.
-        let said: Vec<Said> = answers.iter().map(|answer| datagram::read(answer)).collect();
+        let said: Vec<Decoded> = answers.iter().map(|answer| datagram::read(answer)).collect();
         assert!(said.iter().any(|said| said.table.chains.values().any(|chain| !chain.rules.is_empty())));
         assert!(said.iter().any(|said| said.table.sets.values().any(|set| !set.elements.is_empty())));
         assert!(said.iter().any(|said| !said.flows.is_empty()));

@@ -1,4 +1,4 @@
-//! What the kernel refuses when it looks at one object, and when it follows where chains lead.
+//! The kernel's checks of single objects and of the graph of chains.
 //!
 //! Source: nf_tables_api.c, and the `init` and `validate` functions of the expressions (nft_lookup.c,
 //! nft_nat.c, nft_masq.c, nft_synproxy.c, nft_reject.c, nft_numgen.c, nft_hash.c) in net/netfilter.
@@ -10,13 +10,13 @@ use crate::{
     SetType, Statement, Table,
 };
 
-/// Bytes in a name, without the closing zero.
+/// Maximum length of a name, without the terminating zero.
 const NAME: usize = 255;
 
-/// Conntrack's priority (`NF_IP_PRI_CONNTRACK`); translation comes after it.
+/// Conntrack's priority (`NF_IP_PRI_CONNTRACK`); translation must come after it.
 const CONNTRACK: i32 = -200;
 
-/// How deep chains may lead into each other (`NFT_JUMP_STACK_SIZE`).
+/// Maximum nesting of chains (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 16;
 
 pub(super) fn name(name: &str) -> Result<(), Errno> {
@@ -42,7 +42,7 @@ pub(super) fn element(table: &Table, set: &Set, key: &Key, data: &Data) -> Resul
     }
 }
 
-/// Whether an element can be added beside those that the set holds. A range must neither begin nor end in another
+/// Whether an element can be added to the set. A range must neither begin nor end in another
 /// one; it may enclose one (nft_pipapo_insert() in nft_set_pipapo.c).
 pub(super) fn is_free(set: &Set, key: &Key, data: &Data) -> Result<(), Errno> {
     let last = set.last_key(key, data);
@@ -52,11 +52,11 @@ pub(super) fn is_free(set: &Set, key: &Key, data: &Data) -> Result<(), Errno> {
     if last < *key { Err(Errno::EINVAL) } else { Ok(()) }
 }
 
-/// Checks a rule on its own, statement by statement, wherever its chain is called from.
+/// Checks each statement of a rule, independent of the base chains that reach it.
 pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
     for statement in &rule.0 {
         match statement {
-            // A map will do as a set: what it holds is ignored.
+            // A map can be used as a set: its data are ignored.
             Statement::InSet(parts, set) | Statement::NotInSet(parts, set) => {
                 lookup(table, parts, set).map(|_| ())?;
             }
@@ -73,7 +73,7 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
             }
             Statement::Update { key, set, learn } => match (lookup(table, key, set)?, learn) {
                 (set, _) if !set.is_learned() => {
-                    // A table that grows could be filled by rules, if it said so when it was declared.
+                    // A hash table without a size could be filled by rules, if it were declared so.
                     let grows = set.filling == Filling::Keys && set.size.is_none();
                     return Err(if grows { Errno::EINVAL } else { Errno::EOPNOTSUPP });
                 }
@@ -100,7 +100,7 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Follows every base chain to all it leads to.
+/// Checks every chain that a base chain reaches, for each base chain.
 pub(super) fn reach(table: &Table) -> Result<(), Errno> {
     for (name, chain) in &table.chains {
         if let Some(base) = chain.base {
@@ -141,7 +141,7 @@ fn walk<'a>(
     Ok(())
 }
 
-/// Whether a statement has a meaning where this base chain leads to it.
+/// Whether a statement is supported in chains that this base chain reaches.
 fn can_be_at(statement: &Statement, Base { kind, hook, .. }: Base) -> bool {
     match statement {
         Statement::Masquerade => kind == Kind::Nat && hook == Hook::Postrouting,
@@ -153,7 +153,7 @@ fn can_be_at(statement: &Statement, Base { kind, hook, .. }: Base) -> bool {
     }
 }
 
-/// The set a rule looks into, if the rule loads all of its key. More than that does no harm.
+/// The set of a lookup, if the rule loads at least its whole key.
 fn lookup<'a>(table: &'a Table, parts: &[Operand], set: &SetName) -> Result<&'a Set, Errno> {
     for part in parts {
         if let Operand::Pick(pick) = part {
@@ -179,7 +179,7 @@ fn target(table: &Table, chain: &ChainName) -> Result<(), Errno> {
     }
 }
 
-/// Bytes of a concatenation in the kernel's registers.
+/// Width in bytes of a concatenation in the kernel's registers.
 fn width(parts: &[Operand]) -> usize {
     parts.iter().map(|part| part.width().next_multiple_of(4)).sum()
 }

@@ -1,5 +1,6 @@
-//! A ruleset in memory that behaves as the kernel does: it refuses what the kernel refuses, for the same reason,
-//! and carries out a commit wholly or not at all. As of Linux 6.18; the crate sluice-conformance checks both.
+//! [`FakeKernel`]: a ruleset in memory that behaves like the kernel. It rejects what the kernel rejects, with the same
+//! error, and applies a commit as a whole or not at all. As of Linux 6.18; the crate sluice-conformance runs the same
+//! cases on both.
 
 mod check;
 mod transaction;
@@ -19,17 +20,17 @@ pub struct FakeKernel {
     generation: u32,
     tracer: Tracer,
     commits: Vec<Vec<Step>>,
-    /// Errors to come, by how many commits are tried before them.
+    /// Injected errors, by the number of the commit.
     faults: BTreeMap<usize, Errno>,
     tried: usize,
-    /// Errors of reads to come, last to first.
+    /// Injected errors of the next reads, last to first.
     read_faults: Vec<Errno>,
     reads: Reads,
-    /// Generation of the last change of the table by somebody else.
+    /// Generation of the last change of the table by another program.
     touched: u32,
 }
 
-/// How often a [`FakeKernel`] was read.
+/// Number of reads of a [`FakeKernel`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
     /// Reads of the whole table.
@@ -40,7 +41,7 @@ pub struct Reads {
     pub counters: usize,
 }
 
-/// What a commit changes.
+/// The state that a commit changes.
 #[derive(Clone, Debug, Default)]
 struct State {
     table: Option<Table>,
@@ -48,24 +49,24 @@ struct State {
 }
 
 impl FakeKernel {
-    /// An empty kernel on a host with these addresses.
+    /// A kernel without the table, on a host with these addresses.
     pub fn new(host: Host) -> Self {
         FakeKernel { tracer: Tracer::new(host), ..Self::default() }
     }
 
-    /// A kernel that already holds a table.
+    /// A kernel with a table.
     pub fn with_table(table: Table) -> Self {
         let mut kernel = Self::default();
         kernel.edit(|held| *held = Some(table));
         kernel
     }
 
-    /// The table as it is.
+    /// The current table.
     pub fn table(&self) -> Option<&Table> {
         self.state.table.as_ref()
     }
 
-    /// Lets somebody else change the table. Nothing is checked; elements that stay keep their counts.
+    /// Changes the table as another program. Nothing is checked; elements that stay keep their counts.
     pub fn edit(&mut self, change: impl FnOnce(&mut Option<Table>)) {
         change(&mut self.state.table);
         self.edit_elsewhere();
@@ -73,18 +74,18 @@ impl FakeKernel {
         self.state.counters = counters_of(self.state.table.as_ref(), &self.state.counters);
     }
 
-    /// Changes the table as no commit would, without a trace: a fault.
+    /// Changes the table without a new generation, as no commit would: a fault.
     pub fn corrupt(&mut self, change: impl FnOnce(&mut Table)) {
         self.state.table.as_mut().map(change);
         self.state.counters = counters_of(self.state.table.as_ref(), &self.state.counters);
     }
 
-    /// Lets somebody else change another table.
+    /// Changes another table as another program.
     pub fn edit_elsewhere(&mut self) {
         self.generation = generation_after(self.generation);
     }
 
-    /// Runs the first packet of a flow through the ruleset and counts it at the elements it hits.
+    /// Runs the first packet of a flow through the ruleset and counts it in the elements that it matches.
     pub fn send(&mut self, packet: &Packet) -> Trace {
         let nothing = Table::default();
         let trace = self.tracer.trace(self.state.table.as_ref().unwrap_or(&nothing), packet);
@@ -97,27 +98,27 @@ impl FakeKernel {
         trace
     }
 
-    /// What packets meet, with its round-robin counters, for tracing without counting.
+    /// The tracer with its round-robin counters, for traces that do not count.
     pub fn tracer(&self) -> &Tracer {
         &self.tracer
     }
 
-    /// All commits that were carried out, first to last. Empty ones are none.
+    /// All successful commits, first to last, without empty ones.
     pub fn commits(&self) -> &[Vec<Step>] {
         &self.commits
     }
 
-    /// Makes the `nth` commit from now fail, 0 being the next; empty ones don't count.
+    /// Makes the `nth` commit from now fail, where 0 is the next; empty ones do not count.
     pub fn fail_commit(&mut self, nth: usize, errno: Errno) {
         self.faults.insert(self.tried + nth, errno);
     }
 
-    /// Makes the next `count` reads fail, of whatever kind.
+    /// Makes the next `count` reads of any kind fail.
     pub fn fail_reads(&mut self, count: usize, errno: Errno) {
         self.read_faults.extend(std::iter::repeat_n(errno, count));
     }
 
-    /// How often it was read, failures included.
+    /// Number of reads, including failed ones.
     pub fn reads(&self) -> Reads {
         self.reads
     }
@@ -151,7 +152,7 @@ impl Dataplane for FakeKernel {
         Ok(counters.map(|(key, counter)| (*key, *counter)).collect())
     }
 
-    /// No packets pass here.
+    /// Always empty: packets do not fill sets of the fake.
     fn learned(&mut self, _: &SetName, _: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
         Ok(vec![])
     }
@@ -170,7 +171,7 @@ impl Dataplane for FakeKernel {
         if let Some(errno) = self.faults.remove(&(self.tried - 1)) {
             return Err(refused(errno));
         }
-        // As in the kernel, any batch may claim to be planned from 0.
+        // As in the kernel, 0 means any generation.
         if planned_from.is_some_and(|planned| planned != 0 && planned != self.generation) {
             return Err(refused(Errno::ERESTART));
         }
@@ -185,7 +186,7 @@ impl Dataplane for FakeKernel {
     }
 }
 
-/// A counter for each counted element: what it has already, else zero.
+/// The counters of all elements with one: the known count, otherwise 0.
 fn counters_of(table: Option<&Table>, known: &Counters) -> Counters {
     let counted = table.into_iter().flat_map(|table| &table.sets).filter(|(_, set)| set.counter);
     counted

@@ -1,4 +1,4 @@
-//! Steps in order, on a copy.
+//! A commit: applies steps in order to a copy of the state.
 //!
 //! Source: net/netfilter/nf_tables_api.c.
 
@@ -10,21 +10,21 @@ use crate::{
     SetName, Statement, Step, Table,
 };
 
-/// What a commit leads to.
+/// The result of a commit.
 pub(super) struct Done {
     pub(super) state: State,
-    /// Chains whose rules are new.
+    /// Chains whose rules were written.
     pub(super) rewritten: BTreeSet<ChainName>,
-    /// Whether there was anything to commit.
+    /// Whether the commit changed anything.
     pub(super) changed: bool,
-    /// Counts of elements that are gone.
+    /// Counts of deleted elements.
     pub(super) deleted: Counters,
 }
 
-/// Carries out all steps on a copy of `state`, which is then what the kernel would hold.
+/// Applies all steps to a copy of `state` and returns the state that the kernel would have.
 pub(super) fn run(state: &State, steps: &[Step]) -> Result<Done, CommitError> {
-    // The kernel looks at where chains lead once, at the end. Only if it does not like it, it starts over and
-    // looks after each step, to find the one to blame: so what is put right within the batch was never wrong.
+    // The kernel checks the graph of chains once, at the end. Only if this fails, it starts again and checks
+    // after each step, to find the one that failed: an error that a later step of the batch corrects is none.
     let done = attempt(state, steps, false)?;
     match reach_checked(&done.state, steps) {
         Ok(()) => Ok(done),
@@ -45,7 +45,7 @@ fn attempt(state: &State, steps: &[Step], check_each: bool) -> Result<Done, Comm
     Ok(Done { state, rewritten, changed, deleted })
 }
 
-/// Checks where chains lead, if a step can have changed that.
+/// Checks the graph of chains, if a step can have changed it.
 fn reach_checked(state: &State, steps: &[Step]) -> Result<(), Errno> {
     let leads = |step: &Step| match step {
         Step::AddRule(..) => true,
@@ -67,9 +67,9 @@ struct Transaction {
     rewritten: BTreeSet<ChainName>,
     changed: bool,
     deleted: Counters,
-    /// How many rules and elements lead to a chain.
+    /// Number of rules and elements that refer to a chain.
     chain_uses: BTreeMap<ChainName, isize>,
-    /// How many rules look into a set.
+    /// Number of rules that use a set.
     set_uses: BTreeMap<SetName, isize>,
 }
 
@@ -212,8 +212,8 @@ impl Transaction {
         Ok(!elements.is_empty())
     }
 
-    /// What the elements hold does not matter to the kernel, nor to us. It deletes the range that a key lies in,
-    /// wherever that begins.
+    /// Like the kernel, ignores the data of the elements, and deletes the range that contains a key,
+    /// wherever the range begins.
     fn delete_elements(&mut self, name: &SetName, elements: &[(Key, Data)]) -> Result<bool, Errno> {
         for (key, _) in elements {
             let set = self.table()?.sets.get_mut(name).ok_or(Errno::ENOENT)?;
@@ -232,7 +232,7 @@ impl Transaction {
         Ok(!elements.is_empty())
     }
 
-    /// An element that counted this much is gone.
+    /// Records the count of a deleted element.
     fn uncount(&mut self, set: &SetName, key: Key, counter: Counter) {
         if !counter.is_zero() {
             *self.deleted.entry(set.clone()).or_default().entry(key).or_default() += counter;

@@ -1,4 +1,4 @@
-//! What fields hold for a packet at a hook, and how a rule compares them.
+//! Values of fields for a packet at a hook, and comparisons with them.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,20 +7,20 @@ use super::packet::{Host, Packet};
 use crate::jhash::{jhash, reciprocal_scale};
 use crate::{Field, Ip, Octets, Protocol, Test};
 
-/// A packet on its way.
+/// A packet while it passes the hooks.
 pub(super) struct View<'a> {
     pub(super) host: &'a Host,
     pub(super) packet: &'a Packet,
-    /// Where it goes by now.
+    /// The current destination.
     pub(super) destination: SocketAddr,
-    /// Whether conntrack looks at it.
+    /// Whether conntrack tracks it.
     pub(super) tracked: bool,
-    /// Whether it is of the host itself, though a client's.
+    /// Whether it is the SYN that synproxy sends on behalf of the client.
     pub(super) proxied: bool,
 }
 
 impl View<'_> {
-    /// The value of a field, of its width; `None` where the kernel leaves the rule.
+    /// The value of a field, of its width; `None` if the kernel ends the rule.
     pub(super) fn load(&self, field: Field) -> Option<Octets<16>> {
         let original = self.packet.destination;
         match field {
@@ -41,7 +41,7 @@ impl View<'_> {
                 Entry::Arriving(name) => interface(name),
                 Entry::Local => interface(""),
             },
-            // Routes say so, which a trace does not know.
+            // Determined by routes, which the trace does not know.
             Field::Oifname => interface(&self.packet.leaves),
             Field::FibDaddrType => Octets::new(&self.host.address_type(self.destination.ip()).to_ne_bytes()),
             Field::CtState => {
@@ -49,7 +49,7 @@ impl View<'_> {
                 Octets::new(&state.to_ne_bytes())
             }
             Field::CtStatus => {
-                // Translation to the address and port it already has leaves no trace.
+                // Translation to the same address and port does not set the status.
                 let status = if self.destination == original { 0 } else { Field::DNAT };
                 Octets::new(&status.to_ne_bytes())
             }
@@ -72,8 +72,8 @@ impl View<'_> {
         Some(reciprocal_scale(jhash(&bytes, seed), modulus))
     }
 
-    /// Bytes of the packet from the start of its IP header. Which version that header has is the rule's
-    /// business: an IPv4 address read from an IPv6 packet is a piece of something else.
+    /// Bytes of the packet from the start of its IP header. The rule must match the version of the header:
+    /// an IPv4 address loaded from an IPv6 packet is a part of another field.
     fn header(&self, offset: usize, length: usize) -> Option<Octets<16>> {
         let mut bytes = match (self.packet.source.ip(), self.destination.ip()) {
             (IpAddr::V6(source), IpAddr::V6(destination)) => [
@@ -95,14 +95,14 @@ impl View<'_> {
     }
 }
 
-/// The name of an interface as the kernel compares it.
+/// The name of an interface, padded as the kernel compares it.
 fn interface(name: &str) -> Option<Octets<16>> {
     let mut name = name.as_bytes().to_vec();
     name.resize(16, 0);
     Octets::new(&name)
 }
 
-/// Whether a value passes a test.
+/// Whether a comparison is true.
 pub(super) fn holds(value: &[u8], test: &Test) -> bool {
     match test {
         Test::Is(wanted) => value == wanted.as_slice(),

@@ -1,4 +1,4 @@
-//! What a packet is and what it meets.
+//! Virtual packets and the host that they pass.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,26 +8,26 @@ use crate::{Field, Ip, Protocol};
 /// The first packet of a flow that conntrack sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// How it comes to the host.
+    /// Where it enters the host.
     pub entry: Entry,
     /// Transport protocol.
     pub protocol: Protocol,
-    /// Address and port it comes from.
+    /// Source address and port.
     pub source: SocketAddr,
-    /// Address and port it was sent to; of the same IP version.
+    /// Destination address and port; of the same IP version.
     pub destination: SocketAddr,
     /// The flags of a TCP packet, as in [`Field::TcpFlags`]; [`Field::SYN`] begins a connection.
     pub flags: u8,
-    /// Name of the interface that it leaves by, once it is translated; empty: unknown.
+    /// Name of its output interface after translation; empty: unknown.
     pub leaves: String,
-    /// What the kernel's random number generator says while the packet is processed.
+    /// The kernel's random number while the packet is processed.
     pub random: u32,
 }
 
-/// How a packet comes to the host.
+/// Where a packet enters the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entry {
-    /// Through an interface of this name.
+    /// At the interface with this name.
     Arriving(String),
     /// From a local process.
     Local,
@@ -52,7 +52,7 @@ impl Packet {
         }
     }
 
-    /// The same in the middle of a connection, which conntrack does not know.
+    /// The same packet in the middle of a connection that conntrack does not know.
     pub fn midstream(self) -> Self {
         Packet { flags: Field::ACK, ..self }
     }
@@ -72,7 +72,7 @@ impl Packet {
     }
 }
 
-/// Addresses of the host that packets run through; loopback and multicast addresses need not be listed.
+/// Addresses of the host; loopback and multicast addresses need not be listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// Its own addresses.
@@ -82,7 +82,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// What `fib daddr type` says of an address (`RTN_*`).
+    /// The `fib daddr type` of an address (`RTN_*`).
     pub(super) fn address_type(&self, address: IpAddr) -> u32 {
         const UNICAST: u32 = 1;
         if address.is_loopback() || self.local.contains(&address) {

@@ -1,4 +1,4 @@
-//! One packet through its hooks.
+//! Runs one packet through the hooks.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ use crate::{
     Statement, Table, mask,
 };
 
-/// Chains that may be entered one from the other (`NFT_JUMP_STACK_SIZE`).
+/// Maximum nesting of chains (`NFT_JUMP_STACK_SIZE`).
 const DEPTH: usize = 16;
 
 pub(super) struct Run<'a> {
@@ -18,36 +18,36 @@ pub(super) struct Run<'a> {
     counters: &'a mut Counters,
     /// Rulesets of successive generations.
     tables: &'a [&'a Table],
-    /// The one in force.
+    /// Index of the current one.
     now: usize,
     advance: &'a mut dyn FnMut() -> usize,
     translated: bool,
     masqueraded: bool,
-    /// What rules put into sets while the packet was processed.
+    /// Keys that rules added to sets while the packet was processed.
     learned: Vec<(SetName, Key)>,
     visits: Vec<Visit>,
 }
 
-/// Where a rule stands.
-struct Place<'a> {
-    /// In the copy of the rules that is read.
+/// A rule and its position.
+struct RuleRef<'a> {
+    /// The table whose copy of the rules is read.
     table: &'a Table,
     chain: &'a ChainName,
     index: usize,
     rule: &'a Rule,
 }
 
-/// What a statement does.
+/// The effect of a statement.
 enum Effect<'a> {
-    /// The next statement.
+    /// Continue with the next statement.
     Next,
-    /// The next rule.
+    /// Continue with the next rule.
     Leave,
-    /// Another chain, for good.
+    /// Continue in another chain.
     Goto(&'a ChainName),
-    /// Another chain, and back.
+    /// Continue in another chain, and return.
     Jump(&'a ChainName),
-    /// The end of the base chain.
+    /// End the base chain.
     End(Verdict),
 }
 
@@ -95,7 +95,7 @@ impl<'a> Run<'a> {
                 let stays = matches!(kind, Field::LOCAL | Field::BROADCAST | Field::MULTICAST);
                 self.hook(if stays { Hook::Input } else { Hook::Forward })?;
                 if self.view.proxied {
-                    // The client has completed the handshake, and the host opens the connection in its name.
+                    // The client has completed the handshake; the kernel opens the connection in its name.
                     self.view.tracked = true;
                     self.hook(Hook::Output)?;
                 } else if stays {
@@ -106,7 +106,7 @@ impl<'a> Run<'a> {
         self.hook(Hook::Postrouting)
     }
 
-    /// Calls the base chains of a hook until one has translated.
+    /// Calls the base chains of a hook until one translates.
     fn hook(&mut self, hook: Hook) -> Verdict {
         let mut start = self.read();
         let mut chains: Vec<_> = self.tables[start]
@@ -118,7 +118,7 @@ impl<'a> Run<'a> {
             .collect();
         chains.sort();
         for (n, (_, chain, kind)) in chains.into_iter().enumerate() {
-            // Only conntrack leads to translation.
+            // Untracked packets skip nat chains.
             if kind == Kind::Nat && !self.view.tracked {
                 continue;
             }
@@ -138,18 +138,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Runs a chain for a base chain that began in generation `start`; `None` at its end.
+    /// Runs a chain for a base chain that began in generation `start`; `None` if it ends without a verdict.
     fn chain(&mut self, name: &'a ChainName, start: usize, depth: usize) -> Option<Verdict> {
         if depth == DEPTH {
             return Some(Err(Outcome::Dropped));
         }
         let now = self.read();
-        // Each commit writes the copy that the one before it did not: this packet's was last written by the
+        // Commits write the two copies in turn: the copy of this packet was last written by the
         // latest commit that is an even number of commits after `start`.
         let copy = self.tables[now - (now - start) % 2];
         let rules = copy.chains.get(name).map_or(&[][..], |chain| &chain.rules);
         for (index, rule) in rules.iter().enumerate() {
-            match self.rule(&Place { table: copy, chain: name, index, rule }) {
+            match self.rule(&RuleRef { table: copy, chain: name, index, rule }) {
                 Effect::Next | Effect::Leave => {}
                 Effect::Goto(chain) => return self.chain(chain, start, depth + 1),
                 Effect::Jump(chain) => {
@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         None
     }
 
-    fn rule(&mut self, place: &Place<'a>) -> Effect<'a> {
+    fn rule(&mut self, place: &RuleRef<'a>) -> Effect<'a> {
         for (at, statement) in place.rule.0.iter().enumerate() {
             let mut element = None;
             let effect = self.statement(place, statement, &mut element);
@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
 
     fn statement(
         &mut self,
-        place: &Place<'a>,
+        place: &RuleRef<'a>,
         statement: &'a Statement,
         found: &mut Option<(SetName, Key)>,
     ) -> Effect<'a> {
@@ -210,7 +210,7 @@ impl<'a> Run<'a> {
                     self.learned.push((set.clone(), key));
                     match learn {
                         Learn::Value(..) => Effect::Next,
-                        // One packet alone is above no limit, and the set is not full.
+                        // A single packet exceeds no limit, and the set is not full.
                         Learn::Above(_) | Learn::MoreThan(_) => Effect::Leave,
                     }
                 }
@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
                 Effect::End(Ok(()))
             }
             Statement::Synproxy { .. } => Effect::Leave,
-            // There is no reset for anything else, but the packet goes all the same.
+            // Other protocols have no reset, but the packet is dropped.
             Statement::RejectReset if !self.view.packet.protocol.has_reset() => {
                 Effect::End(Err(Outcome::Dropped))
             }
@@ -269,17 +269,22 @@ impl<'a> Run<'a> {
         Effect::End(Ok(()))
     }
 
-    fn look_up(&mut self, place: &Place<'_>, parts: &[Operand], set: &SetName) -> Option<(Key, &'a Element)> {
+    fn look_up(
+        &mut self,
+        place: &RuleRef<'_>,
+        parts: &[Operand],
+        set: &SetName,
+    ) -> Option<(Key, &'a Element)> {
         let key = self.key(place, parts)?;
         let now = self.read();
         let found = self.tables[now].sets.get(set)?;
-        // A rule looks into the set that it was made with, gone or not, whatever has its name now.
+        // A rule uses the set to which it was bound, even if another set has the name now.
         let same = place.table.sets.get(set).is_none_or(|bound| bound.same_declaration(found));
         found.find(&key).filter(|_| same).map(|(key, element)| (*key, element))
     }
 
-    /// What a packet is looked up by.
-    fn key(&mut self, place: &Place<'_>, parts: &[Operand]) -> Option<Key> {
+    /// The key of a lookup.
+    fn key(&mut self, place: &RuleRef<'_>, parts: &[Operand]) -> Option<Key> {
         let mut key = Key::EMPTY;
         for part in parts {
             key = match part {
@@ -291,13 +296,13 @@ impl<'a> Run<'a> {
         Some(key)
     }
 
-    /// Whether a rule put what a packet is looked up by into this set.
-    fn has_learned(&mut self, place: &Place<'_>, parts: &[Operand], set: &SetName) -> bool {
+    /// Whether a rule added the key of the lookup to this set.
+    fn has_learned(&mut self, place: &RuleRef<'_>, parts: &[Operand], set: &SetName) -> bool {
         self.learned.iter().any(|(name, _)| name == set)
             && self.key(place, parts).is_some_and(|key| self.learned.contains(&(set.clone(), key)))
     }
 
-    fn pick(&mut self, place: &Place<'_>, pick: &Pick) -> Option<u32> {
+    fn pick(&mut self, place: &RuleRef<'_>, pick: &Pick) -> Option<u32> {
         let (modulus, offset) = pick.range();
         let number = match pick {
             Pick::Inc { .. } => self.count(place, modulus),
@@ -308,7 +313,7 @@ impl<'a> Run<'a> {
     }
 
     /// The next number of a rule's counter, 0 for its first packet.
-    fn count(&mut self, place: &Place<'_>, modulus: u32) -> u32 {
+    fn count(&mut self, place: &RuleRef<'_>, modulus: u32) -> u32 {
         let at = (place.chain.clone(), place.index);
         let number = match self.counters.get(&at) {
             Some((rule, last)) if rule == place.rule && last + 1 < modulus => last + 1,
@@ -318,7 +323,7 @@ impl<'a> Run<'a> {
         number
     }
 
-    /// What generation is in force by now.
+    /// Advances to and returns the current generation.
     fn read(&mut self) -> usize {
         let last = self.tables.len() - 1;
         self.now = (self.now + (self.advance)()).min(last);
@@ -326,7 +331,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Leading bits of a value, and zeros.
+/// The leading bits of a value, the rest zero.
 fn masked(value: Octets<16>, bits: u8) -> Octets<16> {
     let mask = mask(value.as_slice().len(), bits);
     let bytes: Vec<u8> =

@@ -1,10 +1,10 @@
-//! All ways in which commits can fall between the reads of one packet.
+//! All interleavings of commits with the reads of one packet.
 
-/// Calls `run` once for each way to spread up to `commits` commits over its calls of `advance`, and collects
-/// what it returns.
+/// Calls `run` once for each distribution of up to `commits` commits over its calls of `advance`, and collects
+/// the results.
 ///
-/// The ways are the leaves of a tree of choices, walked in depth: the choices made so far are replayed, the
-/// last that can be raised is raised, and what follows starts again with "no commit yet".
+/// The distributions are the leaves of a tree of choices, visited depth first: the previous choices are repeated, the
+/// last one that can be raised is raised, and later ones start again at 0 commits.
 pub(super) fn every_way<T>(commits: usize, run: impl Fn(&mut dyn FnMut() -> usize) -> T) -> Vec<T> {
     let mut results = Vec::new();
     let mut choices: Vec<Choice> = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn every_way<T>(commits: usize, run: impl Fn(&mut dyn FnMut() -> usiz
     }
 }
 
-/// How many commits happened before one read, and how many could have.
+/// Number of commits before one read, and its maximum.
 struct Choice {
     taken: usize,
     most: usize,

@@ -1,7 +1,7 @@
-//! Whether a rule is of the form that the kernel gives rules.
+//! Validates messages with rules before libnftnl parses them.
 //!
-//! libnftnl takes that for granted: it ends the process when an attribute has another length than it knows, reads
-//! behind the end of a text without a zero, and through a null pointer for an expression without a name.
+//! libnftnl does not check its input: it aborts the process if an attribute has an unexpected length, reads
+//! beyond the end of a text without a terminating zero, and dereferences a null pointer for an expression without a name.
 
 use nftnl::nftnl_sys::libc::{NFT_GOTO, NFT_JUMP};
 
@@ -58,8 +58,8 @@ const COMPAT: &str = "ww";
 const DATA: &str = ".v";
 const VERDICT: &str = "wsw";
 
-/// Whether libnftnl can be given this `NFT_MSG_NEWRULE`. One with an expression that is newer than the list cannot.
-pub(super) fn is_sound(message: &[u8]) -> bool {
+/// Whether libnftnl can parse this `NFT_MSG_NEWRULE`. `false` for expressions that are not in the list.
+pub(super) fn is_valid(message: &[u8]) -> bool {
     fit(message::attributes(message), RULE)
 }
 
@@ -88,7 +88,7 @@ fn fits(attribute: Attribute<'_>, letter: u8) -> bool {
     }
 }
 
-/// Whether a verdict is one, and names its chain if there is one.
+/// Whether a verdict is complete, with the name of its chain if it needs one.
 fn leads_somewhere(verdict: Attributes<'_>) -> bool {
     verdict.u32(data::VERDICT_CODE).is_some_and(|code| match code as i32 {
         NFT_JUMP | NFT_GOTO => verdict.text(data::VERDICT_CHAIN).is_some(),
@@ -103,7 +103,7 @@ fn is_expression(expression: Attributes<'_>) -> bool {
         uapi::expr::NAME => fits(attribute, b's'),
         _ => fit(attribute.nested(), letters),
     };
-    // Of two of a kind libnftnl takes the other one.
+    // Of two attributes of one type libnftnl takes the last.
     let names = expression.filter(|attribute| attribute.kind == uapi::expr::NAME).count();
     names == 1 && expression.is_whole() && { expression }.all(each)
 }
@@ -116,7 +116,7 @@ mod tests {
     use crate::attr::Write;
     use crate::rule::decode;
 
-    /// A rule of one expression, with what these write for its name and its data.
+    /// A rule with one expression, whose name and data these functions write.
     fn rule(name: impl Fn(&mut Vec<u8>), data: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
         let mut rule = message::start(NFT_MSG_NEWRULE, 0);
         rule.nest(uapi::rule::EXPRESSIONS, |list| {
@@ -147,11 +147,11 @@ mod tests {
             (rule(named("immediate"), nowhere), "[ immediate ]"),
             (rule(named("yet-to-come"), |_| {}), "[ yet-to-come ]"),
         ] {
-            assert!(!is_sound(&rule), "{shown}");
+            assert!(!is_valid(&rule), "{shown}");
             assert_eq!(decode(&rule).to_string(), shown);
         }
         let counter = rule(named("counter"), |inside| inside.put(1, &[0; 8]));
-        assert!(is_sound(&counter));
+        assert!(is_valid(&counter));
         assert_eq!(decode(&counter).to_string(), "counter");
     }
 }

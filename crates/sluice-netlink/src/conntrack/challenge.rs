@@ -1,4 +1,4 @@
-//! Packets that make an end of a TCP connection send something.
+//! Sends packets that the ends of a TCP connection must answer (challenges).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,17 +14,17 @@ use super::Flow;
 
 const SYN: u8 = 0x02;
 const ACK: u8 = 0x10;
-/// Bytes of a TCP header without options.
+/// Length of a TCP header without options.
 const HEADER: usize = 20;
 
-/// Raw sockets of the IP versions it takes. Protocol `IPPROTO_RAW` means that the sender writes the IP header.
-pub(super) struct Poker {
+/// Raw sockets of the IP versions in use. With the protocol `IPPROTO_RAW` the sender writes the IP header.
+pub(super) struct ChallengeSender {
     v4: Option<OwnedFd>,
     v6: Option<OwnedFd>,
 }
 
-impl Poker {
-    /// Opens what these flows take.
+impl ChallengeSender {
+    /// Opens the sockets that these flows need.
     pub(super) fn open(flows: &[Flow]) -> io::Result<Self> {
         let open = |family| {
             socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, SockProtocol::Raw)
@@ -32,12 +32,12 @@ impl Poker {
         let any = |is_it: fn(&IpAddr) -> bool| flows.iter().any(|flow| is_it(&flow.to.ip()));
         let v4 = any(IpAddr::is_ipv4).then(|| open(AddressFamily::Inet)).transpose()?;
         let v6 = any(IpAddr::is_ipv6).then(|| open(AddressFamily::Inet6)).transpose()?;
-        Ok(Poker { v4, v6 })
+        Ok(ChallengeSender { v4, v6 })
     }
 
-    /// Sends each end what it must answer with the sequence number it expects. Conntrack ignores both as far as the
-    /// state of the flow goes, and translates them. The first error, after all were tried.
-    pub(super) fn poke(&self, flows: &[Flow]) -> io::Result<()> {
+    /// Sends each end a packet that it must answer with the sequence number it expects. Conntrack translates both
+    /// packets and does not change the state of the flow. Returns the first error, after all were tried.
+    pub(super) fn send_challenges(&self, flows: &[Flow]) -> io::Result<()> {
         let packets = flows
             .iter()
             .flat_map(|flow| [(flow.backend, flow.back_to, SYN | ACK), (flow.client, flow.to, SYN)]);
@@ -50,7 +50,7 @@ impl Poker {
 
     fn send(&self, from: SocketAddr, to: SocketAddr, flags: u8) -> io::Result<()> {
         let Some(socket) = (if to.is_ipv4() { &self.v4 } else { &self.v6 }) else { return Ok(()) };
-        // For raw sockets the port is a protocol.
+        // For raw sockets the port is the protocol.
         let address = SockaddrStorage::from(SocketAddr::new(to.ip(), 0));
         sendto(socket.as_raw_fd(), &packet(from, to, flags), &address, MsgFlags::empty())?;
         Ok(())
