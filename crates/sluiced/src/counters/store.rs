@@ -1,31 +1,30 @@
 //! New connections from one daemon to the next.
 //!
 //! Elements count what is new in the kernel, and outlive a daemon that crashes; what elements had counted that are gone
-//! only the daemon knows. Both are written down, flow by flow, before elements go that count and after, so that a crash
-//! in between does not make a total smaller than anybody has seen. That takes a few lines at the end of a file: the last
-//! line of a flow counts. The file is written anew, without the others, at the start, at the stop, when somebody else
-//! changed the table, at a refresh, when it has grown, and before totals are shown: then not even a daemon that finds
-//! another file or no table goes back behind them. Where they are so many that writing takes long, it is done now and
-//! then.
+//! only the daemon knows. Both are saved, flow by flow, when elements go that count, and before totals are shown: so a daemon
+//! that is killed leaves no total that is smaller than anybody has seen. A change of some services takes a few lines
+//! at the end of a file: the last line of a flow counts. The file is written anew, without the others, at the start, at the stop,
+//! when somebody else changed the table, at a refresh, when it has grown, and before totals are shown. Where they are so many that
+//! writing takes long, the last is done now and then.
+//!
+//! [`Bases`] says what is to be saved, and a thread writes it ([`Book`]), as it is then: nobody else waits for the disk, but who
+//! shows totals, and for a moment only.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName, Services};
-use sluice_core::origin::Flow;
-use tokio::time::Instant;
+use sluice_core::model::{BackendName, ServiceName, Services};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 use tracing::warn;
 
+use crate::counters::lines::{lines, read, whole};
 use crate::counters::totals::Totals;
 use crate::fatal::chain;
 use crate::state::{Durable, FileError, Files};
 
 const FILE: &str = "totals.jsonl";
-
-const VERSION: u32 = 2;
 
 /// Bytes that may be appended before the file is written anew, unless that is larger.
 const GROWTH: u64 = 1 << 20;
@@ -36,58 +35,71 @@ const REST: u32 = 20;
 /// Wait after a failure before all totals are put together again for one change.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How often it is tried because something changed meanwhile.
-const ATTEMPTS: u32 = 3;
+/// How long totals that are to be shown wait until they are saved.
+const PATIENCE: Duration = Duration::from_millis(500);
 
-/// `totals.jsonl` in the state directory. Clones are the same file.
+/// Has totals saved. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Bases(Arc<Mutex<Place>>);
+pub(crate) struct Bases {
+    due: Arc<Mutex<Due>>,
+    wake: mpsc::UnboundedSender<()>,
+}
 
+/// What is to be saved.
+#[derive(Debug, Default)]
+struct Due {
+    /// Whether there is anything.
+    any: bool,
+    /// Services whose totals changed.
+    services: BTreeSet<ServiceName>,
+    /// Whether it is all of them, whatever changed.
+    all: bool,
+    /// Who waits.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+/// Writes `totals.jsonl` in the state directory.
 #[derive(Debug)]
-struct Place {
+pub(crate) struct Book {
+    due: Arc<Mutex<Due>>,
+    totals: Totals,
     files: Files,
     /// Bytes when it was last written anew; `None`: it has to be before anything is appended.
     whole: Option<u64>,
     appended: u64,
-    /// How often somebody wrote what changed, and not only to show it.
-    writes: u64,
     /// When it may be written only to show totals, or for a change of some after a failure.
-    due: Instant,
+    rested: Instant,
     complained: bool,
-}
-
-/// First line.
-#[derive(Serialize, Deserialize)]
-struct Head {
-    version: u32,
-}
-
-/// Every other line.
-#[derive(Serialize, Deserialize)]
-struct Line {
-    service: String,
-    /// `null`: any.
-    address: Option<IpAddr>,
-    ports: (u16, u16),
-    protocol: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    backend: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    dropped: Option<String>,
-    /// What elements had counted that are gone.
-    base: u64,
-    /// What those counted that were there.
-    live: u64,
 }
 
 impl Bases {
     /// Reads what an earlier daemon left of these services. That must never prevent a start: what cannot be understood
-    /// is logged and counts as nothing.
-    pub(crate) fn open(files: Files, services: &Services) -> (Self, Totals) {
-        let mut found = read(&files).unwrap_or_else(|error| {
-            warn!("ignored {}: {error}", files.path(FILE).display());
-            BTreeMap::new()
-        });
+    /// is logged and counts as nothing. `wake` wakes whoever has the book when something is due.
+    pub(crate) fn open(
+        files: Files,
+        services: &Services,
+        wake: mpsc::UnboundedSender<()>,
+    ) -> (Self, Book, Totals) {
+        let ignored = |why: &str| warn!("ignored {why} of {}", files.path(FILE).display());
+        let mut found = match files.read(FILE) {
+            Ok(None) => BTreeMap::new(),
+            Ok(Some(text)) => match read(&text) {
+                Ok((found, lines)) => {
+                    if lines > 0 {
+                        ignored(&format!("{lines} lines"));
+                    }
+                    found
+                }
+                Err(error) => {
+                    warn!("ignored {}: {error}", files.path(FILE).display());
+                    BTreeMap::new()
+                }
+            },
+            Err(error) => {
+                warn!("ignored {}: {error}", files.path(FILE).display());
+                BTreeMap::new()
+            }
+        };
         // Or those of yesterday would be carried along for ever.
         found.retain(|flow, _| {
             services.get(&flow.service).is_some_and(|service| {
@@ -95,66 +107,99 @@ impl Bases {
                 flow.backend.as_ref().is_none_or(has)
             })
         });
-        let place =
-            Place { files, whole: None, appended: 0, writes: 0, due: Instant::now(), complained: false };
-        (Bases(Arc::new(Mutex::new(place))), Totals::restored(found))
+        let (totals, due) = (Totals::restored(found), Arc::<Mutex<Due>>::default());
+        let book = Book {
+            due: due.clone(),
+            totals: totals.clone(),
+            files,
+            whole: None,
+            appended: 0,
+            rested: Instant::now(),
+            complained: false,
+        };
+        (Bases { due, wake }, book, totals)
     }
 
-    /// Writes down the totals of some services, or of all. A failure is logged: what is in force matters more.
-    pub(crate) fn write(&self, totals: &Totals, services: Option<&BTreeSet<ServiceName>>) {
-        self.place().write(totals, services);
+    /// Has the totals of some services saved, or of all.
+    pub(crate) fn save(&self, services: Option<&BTreeSet<ServiceName>>) {
+        self.order(|due| match services {
+            Some(services) => due.services.extend(services.iter().cloned()),
+            None => due.all = true,
+        });
     }
 
-    /// Writes down the totals that are about to be shown, unless it is too early for that.
-    pub(crate) fn show(&self, totals: &Totals) {
-        let began = Instant::now();
-        for _ in 0..ATTEMPTS {
-            let writes = {
-                let place = self.place();
-                if began < place.due {
-                    return;
-                }
-                place.writes
-            };
-            // The reconcile task must not wait for this.
-            let text = whole(totals);
-            let mut place = self.place();
-            if place.writes == writes {
-                let replaced = place.put(&text);
-                place.note(replaced);
-                place.due = place.due.max(Instant::now() + REST * began.elapsed());
-                return;
-            }
+    /// Waits until the totals of this moment are saved, because they are about to be shown; unless that was done a
+    /// short time ago, or takes too long.
+    pub(crate) async fn saved(&self) {
+        let (done, saved) = oneshot::channel();
+        self.order(|due| due.waiting.push(done));
+        let _ = timeout(PATIENCE, saved).await;
+    }
+
+    /// Waits until all that was ordered is written.
+    pub(crate) async fn written(&self) {
+        let (done, written) = oneshot::channel();
+        self.order(|due| due.waiting.push(done));
+        let _ = written.await;
+    }
+
+    fn order(&self, order: impl FnOnce(&mut Due)) {
+        let mut due = locked(&self.due);
+        order(&mut due);
+        // One that is awake already looks again before it sleeps.
+        if !std::mem::replace(&mut due.any, true) {
+            let _ = self.wake.send(());
         }
-    }
-
-    fn place(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Place {
-    fn write(&mut self, totals: &Totals, services: Option<&BTreeSet<ServiceName>>) {
-        // A full disk must not have each change put all totals together in vain.
-        if self.complained && services.is_some() && Instant::now() < self.due {
-            return;
-        }
-        self.writes += 1;
-        let written = match (services, self.whole) {
-            (Some(services), Some(size)) if self.appended <= size.max(GROWTH) => {
-                // It may have been deleted.
-                self.append(lines(totals, Some(services))).or_else(|_| self.put(&whole(totals)))
-            }
-            _ => self.put(&whole(totals)),
-        };
-        self.note(written);
+impl Book {
+    /// Whether there is something to write.
+    pub(crate) fn is_due(&self) -> bool {
+        locked(&self.due).any
     }
 
-    fn note(&mut self, written: Result<(), FileError>) {
-        match written {
-            Ok(()) => self.complained = false,
+    /// Writes what is due. A failure is logged: what is in force matters more.
+    pub(crate) fn write_due(&mut self) {
+        let Due { any, services, all, waiting } = std::mem::take(&mut *locked(&self.due));
+        match () {
+            () if !any => {}
+            () if all => self.rewrite(),
+            () if !services.is_empty() => self.write(&services),
+            () => {}
+        }
+        // A full disk must not have each look put all totals together in vain, nor many flows keep it busy.
+        if !waiting.is_empty() && !all && Instant::now() >= self.rested {
+            let began = Instant::now();
+            self.rewrite();
+            self.rested = self.rested.max(Instant::now() + REST * began.elapsed());
+        }
+        for done in waiting {
+            let _ = done.send(());
+        }
+    }
+
+    fn write(&mut self, services: &BTreeSet<ServiceName>) {
+        match self.whole {
+            // As above.
+            _ if self.complained && Instant::now() < self.rested => {}
+            Some(size) if self.appended <= size.max(GROWTH) => {
+                // It may have been deleted.
+                if self.append(lines(&self.totals, Some(services))).is_err() {
+                    self.rewrite();
+                }
+            }
+            _ => self.rewrite(),
+        }
+    }
+
+    /// Replaces it in one step.
+    fn rewrite(&mut self) {
+        let text = whole(&self.totals);
+        match self.files.replace(FILE, &text, Durable::No) {
+            Ok(()) => (self.whole, self.appended, self.complained) = (Some(text.len() as u64), 0, false),
             Err(error) => {
-                (self.whole, self.due) = (None, Instant::now() + RETRY);
+                (self.whole, self.rested) = (None, Instant::now() + RETRY);
                 if !std::mem::replace(&mut self.complained, true) {
                     warn!("{} (after a restart totals of connections may be smaller)", chain(&error));
                 }
@@ -169,107 +214,28 @@ impl Place {
         self.appended += lines.len() as u64;
         Ok(())
     }
-
-    /// Replaces it in one step.
-    fn put(&mut self, text: &[u8]) -> Result<(), FileError> {
-        self.files.replace(FILE, text, Durable::No)?;
-        (self.whole, self.appended) = (Some(text.len() as u64), 0);
-        Ok(())
-    }
 }
 
-/// The file as it is without lines that others have outdated.
-fn whole(totals: &Totals) -> Vec<u8> {
-    let mut text = serde_json::to_vec(&Head { version: VERSION }).expect("a vector takes all");
-    text.push(b'\n');
-    text.extend(lines(totals, None));
-    text
-}
-
-fn lines(totals: &Totals, services: Option<&BTreeSet<ServiceName>>) -> Vec<u8> {
-    let mut text = vec![];
-    for (flow, (base, live)) in totals.counted().parts(services) {
-        serde_json::to_writer(&mut text, &Line::of(flow, base, live)).expect("a vector takes all");
-        text.push(b'\n');
-    }
-    text
-}
-
-/// Base and live count of each flow.
-fn read(files: &Files) -> Result<BTreeMap<Flow, (u64, u64)>, String> {
-    let text = match files.read(FILE) {
-        Ok(None) => return Ok(BTreeMap::new()),
-        Ok(Some(text)) => text,
-        Err(error) => return Err(error.to_string()),
-    };
-    let mut lines = text.split_inclusive('\n');
-    let (mut found, mut ignored) = (BTreeMap::new(), 0);
-    match serde_json::from_str::<Head>(lines.next().unwrap_or_default()) {
-        Ok(Head { version: VERSION }) => {}
-        Ok(Head { version }) => return Err(format!("version {version} of its format is not known")),
-        // A damaged line like any other: the rest is understood without it, or not.
-        Err(_) => ignored += 1,
-    }
-    // A line without an end was being written when the daemon ended; the one before it says nearly the same.
-    for line in lines.filter(|line| line.ends_with('\n')) {
-        match serde_json::from_str::<Line>(line).ok().and_then(Line::understood) {
-            Some((flow, counts)) => drop(found.insert(flow, counts)),
-            None => ignored += 1,
-        }
-    }
-    if ignored > 0 {
-        warn!("ignored {ignored} lines of {}", files.path(FILE).display());
-    }
-    Ok(found)
-}
-
-impl Line {
-    fn of(flow: &Flow, base: u64, live: u64) -> Self {
-        let Flow { service, listener: Listener { address, ports, protocol }, backend, dropped } = flow;
-        Line {
-            service: service.to_string(),
-            address: match address {
-                Address::Any => None,
-                Address::Exact(address) => Some(*address),
-            },
-            ports: (ports.first, ports.last),
-            protocol: protocol.to_string(),
-            backend: backend.as_ref().map(ToString::to_string),
-            dropped: dropped.map(|reason| reason.as_str().to_owned()),
-            base,
-            live,
-        }
-    }
-
-    fn understood(self) -> Option<(Flow, (u64, u64))> {
-        let reason = |text: String| Reason::ALL.into_iter().find(|reason| reason.as_str() == text);
-        let listener = Listener {
-            address: self.address.map_or(Address::Any, Address::Exact),
-            ports: Ports { first: self.ports.0, last: self.ports.1 },
-            protocol: Protocol::from_name(&self.protocol)?,
-        };
-        let flow = Flow {
-            service: ServiceName::new(&self.service).ok()?,
-            listener,
-            backend: self
-                .backend
-                .map(|name| BackendName::new(&name).ok())
-                .map_or(Some(None), |it| it.map(Some))?,
-            dropped: self.dropped.map(reason).map_or(Some(None), |it| it.map(Some))?,
-        };
-        Some((flow, (self.base, self.live)))
-    }
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use sluice_core::model::{Backend, BackendPort, Service};
+    use std::net::IpAddr;
+
+    use sluice_core::model::{Address, Backend, BackendPort, Listener, Ports, Protocol, Reason, Service};
+    use sluice_core::origin::Flow;
     use sluice_core::tally::Tally;
 
     use super::*;
     use crate::state::tests::Scratch;
+
+    fn open(state: &Scratch, services: &Services) -> (Bases, Book, Totals) {
+        Bases::open(state.files(), services, mpsc::unbounded_channel().0)
+    }
 
     fn flow(service: &str, listen: Option<IpAddr>, backend: Option<&str>, dropped: Option<Reason>) -> Flow {
         let address = listen.map_or(Address::Any, Address::Exact);
@@ -313,15 +279,16 @@ mod tests {
     #[test]
     fn totals_written_down_go_on_whether_the_elements_are_still_there_or_not() {
         let state = Scratch::default();
-        let (bases, totals) = Bases::open(state.files(), &services());
+        let (bases, mut book, totals) = open(&state, &services());
         assert_eq!(shown(&totals), [0, 0, 0]);
         totals.observe(counted([10, 5, 7]));
         totals.keep(counted([4, 0, 0]));
-        bases.write(&totals, None);
-        let (_, adopted) = Bases::open(state.files(), &services());
+        bases.save(None);
+        book.write_due();
+        let (.., adopted) = open(&state, &services());
         adopted.observe(counted([8, 5, 9]));
         assert_eq!(shown(&adopted), [12, 5, 9]);
-        let (_, anew) = Bases::open(state.files(), &services());
+        let (.., anew) = open(&state, &services());
         assert_eq!(shown(&anew), [10, 5, 7]);
         anew.observe(Tally::new());
         assert_eq!(shown(&anew), [10, 5, 7]);
@@ -333,76 +300,88 @@ mod tests {
     fn last_line_of_a_flow_counts_and_a_torn_one_does_not() {
         let state = Scratch::default();
         let file = state.path().join("totals.jsonl");
-        let (bases, totals) = Bases::open(state.files(), &services());
-        bases.write(&totals, None);
+        let (bases, mut book, totals) = open(&state, &services());
+        bases.save(None);
+        book.write_due();
         totals.observe(counted([10, 5, 7]));
         let dns = BTreeSet::from([ServiceName::new("dns").unwrap()]);
-        bases.write(&totals, Some(&dns));
+        bases.save(Some(&dns));
+        book.write_due();
         totals.observe(counted([11, 6, 8]));
-        bases.write(&totals, Some(&dns));
+        bases.save(Some(&dns));
+        book.write_due();
         let text = fs::read_to_string(&file).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");
-        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [11, 0, 0]);
+        assert_eq!(shown(&open(&state, &services()).2), [11, 0, 0]);
         fs::write(&file, &text[..text.len() - 1]).unwrap();
-        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 0, 0]);
+        assert_eq!(shown(&open(&state, &services()).2), [10, 0, 0]);
     }
 
-    #[test]
-    fn totals_that_are_shown_are_written_but_not_all_the_time() {
+    #[tokio::test]
+    async fn totals_that_are_shown_are_written_but_not_all_the_time() {
         let state = Scratch::default();
-        let (bases, totals) = Bases::open(state.files(), &services());
-        totals.observe(counted([10, 5, 7]));
-        bases.show(&totals);
-        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 5, 7]);
-        totals.observe(counted([11, 5, 7]));
-        bases.place().due = Instant::now() + std::time::Duration::from_secs(3600);
-        bases.show(&totals);
-        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 5, 7]);
-        bases.place().due = Instant::now();
-        bases.show(&totals);
-        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [11, 5, 7]);
+        let (bases, mut book, totals) = open(&state, &services());
+        for (rested, count, expected) in
+            [(Duration::ZERO, 10, 10), (Duration::from_secs(3600), 11, 10), (Duration::ZERO, 12, 12)]
+        {
+            totals.observe(counted([count, 5, 7]));
+            book.rested = Instant::now() + rested;
+            let written = async {
+                tokio::task::yield_now().await;
+                book.write_due();
+            };
+            tokio::join!(bases.saved(), written);
+            assert_eq!(shown(&open(&state, &services()).2), [expected, 5, 7]);
+        }
     }
 
     #[test]
     fn file_that_has_grown_is_written_anew() {
         let state = Scratch::default();
-        let (bases, totals) = Bases::open(state.files(), &services());
+        let (bases, mut book, totals) = open(&state, &services());
         totals.observe(counted([10, 5, 7]));
-        bases.write(&totals, None);
+        bases.save(None);
+        book.write_due();
         let size = || fs::metadata(state.path().join("totals.jsonl")).unwrap().len();
         let (whole, dns) = (size(), BTreeSet::from([ServiceName::new("dns").unwrap()]));
         let mut largest = whole;
         for _ in 0..20_000 {
-            bases.write(&totals, Some(&dns));
+            bases.save(Some(&dns));
+            book.write_due();
             largest = largest.max(size());
         }
         assert!((GROWTH..GROWTH + 4096).contains(&largest), "{largest}");
-        bases.write(&totals, None);
+        bases.save(None);
+        book.write_due();
         assert_eq!(size(), whole);
         fs::remove_file(state.path().join("totals.jsonl")).unwrap();
-        bases.write(&totals, Some(&dns));
-        bases.write(&totals, Some(&dns));
-        assert_eq!(shown(&Bases::open(state.files(), &services()).1), [10, 5, 7], "somebody deleted it");
+        bases.save(Some(&dns));
+        book.write_due();
+        bases.save(Some(&dns));
+        book.write_due();
+        assert_eq!(shown(&open(&state, &services()).2), [10, 5, 7], "somebody deleted it");
     }
 
     #[test]
     fn totals_of_services_and_backends_that_left_the_file_are_forgotten_at_a_start() {
         let state = Scratch::default();
-        let (bases, totals) = Bases::open(state.files(), &services());
+        let (bases, mut book, totals) = open(&state, &services());
         totals.observe(counted([10, 5, 7]));
-        bases.write(&totals, None);
+        bases.save(None);
+        book.write_due();
         let mut fewer = services();
         fewer.remove(&ServiceName::new("dns").unwrap());
         fewer.values_mut().for_each(|service| service.backends.clear());
-        assert_eq!(shown(&Bases::open(state.files(), &fewer).1), [0, 5, 0]);
+        assert_eq!(shown(&open(&state, &fewer).2), [0, 5, 0]);
     }
 
     #[test]
     fn byte_that_is_no_utf_8_costs_its_line_and_no_other() {
         let state = Scratch::default();
-        let (bases, totals) = Bases::open(state.files(), &services());
+        let (bases, mut book, totals) = open(&state, &services());
         totals.observe(counted([10, 5, 7]));
-        bases.write(&totals, None);
+        bases.save(None);
+        book.write_due();
         let file = state.path().join("totals.jsonl");
         let whole = fs::read(&file).unwrap();
         for (at, left) in
@@ -412,7 +391,7 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[place] = 0xff;
             fs::write(&file, damaged).unwrap();
-            assert_eq!(shown(&Bases::open(state.files(), &services()).1), left, "{at}");
+            assert_eq!(shown(&open(&state, &services()).2), left, "{at}");
         }
     }
 
@@ -422,11 +401,12 @@ mod tests {
         let file = state.path().join("totals.jsonl");
         for text in ["", "{", "\0\0", "[1]\n", "{\"version\":2}\n", "{\"version\":1}\n{\"service\":7}\nx\n"] {
             fs::write(&file, text).unwrap();
-            let (bases, totals) = Bases::open(state.files(), &services());
+            let (bases, mut book, totals) = open(&state, &services());
             assert_eq!(shown(&totals), [0, 0, 0], "{text:?}");
             totals.observe(counted([1, 2, 3]));
-            bases.write(&totals, Some(&BTreeSet::new()));
-            assert_eq!(shown(&Bases::open(state.files(), &services()).1), [1, 2, 3], "{text:?}");
+            bases.save(Some(&BTreeSet::from([ServiceName::new("dns").unwrap()])));
+            book.write_due();
+            assert_eq!(shown(&open(&state, &services()).2), [1, 2, 3], "{text:?}");
         }
     }
 }

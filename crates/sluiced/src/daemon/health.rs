@@ -15,11 +15,11 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use crate::daemon::Daemon;
+use crate::daemon::saver::{Saved, State};
 use crate::host::clock::now;
 use crate::pool::backend_states::{Standings, key};
 use crate::reconcile::Trigger;
 use crate::state::backends::{Known, Remembered, Said};
-use crate::state::saver::Saved;
 use crate::status::shared::Shared;
 
 impl<D: Dataplane> Daemon<D> {
@@ -87,7 +87,8 @@ impl<D: Dataplane> Daemon<D> {
             healthy,
         });
         let health = health.collect();
-        self.saves.order(&self.config.services, said, health, retries)
+        let services = self.config.services.clone();
+        self.saves.order(State { services, overrides: said, health }, retries)
     }
 
     /// Waits until the health of a backend changes.

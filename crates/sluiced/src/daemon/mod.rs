@@ -10,6 +10,7 @@ pub(crate) mod names;
 mod overrides;
 pub mod planning;
 pub mod request;
+pub mod saver;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,7 @@ use crate::daemon::health::{warn_dropped, watches};
 use crate::daemon::load::Following;
 use crate::daemon::request::Follower;
 
+use crate::daemon::saver::{Saved, Saves, Saving};
 use crate::fatal::{Exit, Fatal, chain};
 use crate::host::clock::now;
 use crate::host::forwarding::{self, ForwardingError, versions};
@@ -49,7 +51,6 @@ use crate::pool::backend_states::Standings;
 use crate::pool::state_since::Since;
 use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
 use crate::state::backends::Memory;
-use crate::state::saver::{Saved, Saves, Saving};
 use crate::state::sysctls::Sysctls;
 use crate::status::events::Events;
 use crate::status::shared::Shared;
@@ -132,8 +133,11 @@ impl<D: Dataplane> Daemon<D> {
         let reloads = Reloads { ok: 0, failed: 0, taken: started };
         let last_look = Instant::now();
         let (memory, remembered, before) = Memory::open(sysctls.files(), sysctls.boot());
-        let written = Bases::open(sysctls.files(), &config.services);
-        let reconciler = Reconciler::resume(dataplane, written);
+        let (wake, woken) = mpsc::unbounded_channel();
+        let (bases, book, totals) = Bases::open(sysctls.files(), &config.services, wake.clone());
+        let reconciler = Reconciler::resume(dataplane, (bases, totals));
+        let (saves, saver) = Saves::new(memory, book, (wake, woken), results);
+        saving(saver);
         let mut daemon = Daemon {
             file,
             config,
@@ -141,7 +145,7 @@ impl<D: Dataplane> Daemon<D> {
             following: Following::default(),
             prober,
             flows: FlowOrders::new(flows),
-            saves: Saves::to(memory, saving, results),
+            saves,
             reconciler,
             sysctls,
             accounts: Accounts::default(),
@@ -381,13 +385,13 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
         // Logged if it fails; the last chance for what could not be saved before.
-        let saved = self.save(true);
+        let (saved, bases) = (self.save(true), self.reconciler.bases());
         self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
             OnStop::Keep => {
                 // What just left the file may be back with the next daemon, which looks at flows when it starts.
                 self.reconciler.write_totals(None);
-                wait_for(saved).await;
+                wait_for(saved, bases).await;
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {
@@ -398,7 +402,7 @@ impl<D: Dataplane> Daemon<D> {
                 }
                 // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
-                wait_for(saved).await;
+                wait_for(saved, bases).await;
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!(
                     "stopped: table {} removed; established connections go on only where another table has NAT \
@@ -413,10 +417,10 @@ impl<D: Dataplane> Daemon<D> {
     /// Leaves the kernel to the daemon that is started next.
     pub(crate) async fn hand_over(mut self) {
         self.notify.stopping();
-        let saved = self.save(true);
+        let (saved, bases) = (self.save(true), self.reconciler.bases());
         self.accounting.take().into_iter().for_each(Accounting::stop);
         self.reconciler.write_totals(None);
-        wait_for(saved).await;
+        wait_for(saved, bases).await;
         info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
     }
 
@@ -439,11 +443,17 @@ impl<D: Dataplane> Daemon<D> {
     }
 }
 
-/// Waits for the last save. A disk that does not answer must not keep the process.
-async fn wait_for(saved: oneshot::Receiver<Saved>) {
-    if let Err(_elapsed) = timeout(LAST_SAVE, saved).await {
+/// Waits until the state of backends, and the last totals, are saved. A disk that does not answer must not keep the process.
+async fn wait_for(saved: oneshot::Receiver<Saved>, bases: Option<Bases>) {
+    let all = async {
+        let _ = saved.await;
+        if let Some(bases) = bases {
+            bases.written().await;
+        }
+    };
+    if let Err(_elapsed) = timeout(LAST_SAVE, all).await {
         warn!(
-            "the state directory has taken nothing for {} s: what was said of backends last is lost",
+            "the state directory has taken nothing for {} s: what changed last is lost",
             LAST_SAVE.as_secs()
         );
     }

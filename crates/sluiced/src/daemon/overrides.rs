@@ -14,10 +14,10 @@ use tracing::info;
 use crate::daemon::Daemon;
 use crate::daemon::names;
 use crate::daemon::request::Refused;
+use crate::daemon::saver::{PATIENCE, Saved};
 use crate::host::clock::now;
 use crate::pool::backend_states::key;
 use crate::reconcile::Trigger;
-use crate::state::saver::{PATIENCE, Saved};
 
 /// What an operator said was done.
 #[derive(Debug)]

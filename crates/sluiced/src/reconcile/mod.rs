@@ -386,10 +386,10 @@ impl<D: Dataplane> Reconciler<D> {
         Ok(())
     }
 
-    /// Writes down what was counted of some services, or of all.
+    /// Has saved what was counted of some services, or of all.
     pub(crate) fn write_totals(&self, services: Option<&BTreeSet<ServiceName>>) {
         if let Some(bases) = &self.bases {
-            bases.write(&self.totals, services);
+            bases.save(services);
         }
     }
 

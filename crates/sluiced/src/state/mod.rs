@@ -7,7 +7,6 @@ pub(crate) mod backends;
 mod changed;
 mod directory;
 mod files;
-pub mod saver;
 mod services;
 pub mod sysctls;
 #[cfg(test)]

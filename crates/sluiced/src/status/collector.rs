@@ -101,6 +101,7 @@ impl Teller {
         if let Err(error) = read {
             warn!("count connections: {} (the last counts are shown)", chain(&error));
         }
+        view.save().await;
         let (host, insert_failed) = (self.host(), self.0.proc.conntrack_insert_failed());
         let look = blocking(move || {
             let counted = view.totals.counted();

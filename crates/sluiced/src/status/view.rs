@@ -72,11 +72,14 @@ impl View {
             counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
         }
         let tally = tally_services(self.standings.in_force(&self.services), layout, &counters);
-        let counts = self.totals.observe_in(turn, tally);
+        Ok(self.totals.observe_in(turn, tally))
+    }
+
+    /// Has totals saved before they are shown.
+    pub(crate) async fn save(&self) {
         if let Some(bases) = &self.bases {
-            bases.show(&self.totals);
+            bases.saved().await;
         }
-        Ok(counts)
     }
 
     /// Everything, with these counts of connections and flows.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use sluiced::state::saver::{Saver, Saving};
+use sluiced::daemon::saver::{Saver, Saving};
 use tokio::time::Instant;
 
 use crate::event::Disk;
@@ -86,7 +86,7 @@ impl StateDisk {
         let Some(saver) = self.saver.as_mut().filter(|saver| saver.is_due()) else { return };
         let written = *self.written.get_or_insert(Instant::now() + SLOW);
         if !self.is_slow || written <= Instant::now() {
-            saver.serve_once();
+            saver.save();
             self.written = None;
         }
     }

@@ -187,7 +187,7 @@ impl<'a> History<'a> {
             self.model.adopt_health(&status);
         } else if of_health {
             self.model.adopt_health(&status);
-            self.reach.hit("overrides are there after a kill while the disk was slow");
+            self.reach.hit("overrides are there although health may not be");
         }
         if !status.table.synced && !self.machine.plane.is_faulty() {
             return Err(format!("not in sync although nothing fails: {:?}", status.table.error));

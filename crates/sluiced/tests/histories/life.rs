@@ -60,13 +60,16 @@ impl History<'_> {
             }
             End::Kill => {
                 self.machine.kill().await;
+                self.learn_what_may_be_lost();
                 // What probes found may not have been written yet; what operators were told must have been.
                 self.unsure_of_health |= self.machine.disk.is_slow();
             }
             End::Stop | End::HandOver => {
                 let request = if end == End::Stop { Request::Stop } else { Request::HandOver };
                 let was_faulty = self.machine.plane.is_faulty();
+                self.learn();
                 let stopped = self.machine.end(request).await;
+                self.learn_what_may_be_lost();
                 if end == End::HandOver || keeps {
                     self.machine.drop_sweeps();
                 }
@@ -76,7 +79,6 @@ impl History<'_> {
                     self.table = self.machine.plane.table();
                 } else if end == End::Stop {
                     stopped.map_err(|error| format!("stop: {error}"))?;
-                    self.learn();
                     oracles::stopped(self, keeps).await?;
                 }
             }
@@ -92,6 +94,13 @@ impl History<'_> {
         });
         self.start(config, self.machine.plane.is_faulty());
         Ok(())
+    }
+
+    /// Hands to the model what probes found shortly before a daemon ended, which need not have been saved.
+    fn learn_what_may_be_lost(&mut self) {
+        let found = self.machine.hosts.take_found();
+        self.unsure_of_health |= found.iter().any(|found| self.model.is_news(found));
+        found.iter().for_each(|found| self.model.found(found));
     }
 
     /// Nothing fails any more; what is due happens, and then nothing more.

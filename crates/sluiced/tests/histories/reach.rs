@@ -105,7 +105,7 @@ const DEMANDED: [&str; 118] = [
     "load changed",
     "oracles: all was quiet",
     "oracles: something was under way",
-    "overrides are there after a kill while the disk was slow",
+    "overrides are there although health may not be",
     "packets: dropped, no backend",
     "packets: met something else after an event",
     "packets: met the pool",

@@ -1,0 +1,117 @@
+//! The text of `totals.jsonl`: a head, then a line for each flow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName};
+use sluice_core::origin::Flow;
+
+use crate::counters::totals::Totals;
+
+const VERSION: u32 = 2;
+
+/// First line.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    version: u32,
+}
+
+/// Every other line.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    service: String,
+    /// `null`: any.
+    address: Option<IpAddr>,
+    ports: (u16, u16),
+    protocol: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    backend: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dropped: Option<String>,
+    /// What elements had counted that are gone.
+    base: u64,
+    /// What those counted that were there.
+    live: u64,
+}
+
+/// The file as it is without lines that others have outdated.
+pub(super) fn whole(totals: &Totals) -> Vec<u8> {
+    let mut text = serde_json::to_vec(&Head { version: VERSION }).expect("a vector takes all");
+    text.push(b'\n');
+    text.extend(lines(totals, None));
+    text
+}
+
+pub(super) fn lines(totals: &Totals, services: Option<&BTreeSet<ServiceName>>) -> Vec<u8> {
+    let mut text = vec![];
+    for (flow, (base, live)) in totals.counted().parts(services) {
+        serde_json::to_writer(&mut text, &Line::of(flow, base, live)).expect("a vector takes all");
+        text.push(b'\n');
+    }
+    text
+}
+
+/// Base and live count of each flow.
+type Counts = BTreeMap<Flow, (u64, u64)>;
+
+/// What the lines say, and how many lines cannot be understood.
+///
+/// # Errors
+/// If the text is not of this version.
+pub(super) fn read(text: &str) -> Result<(Counts, usize), String> {
+    let mut lines = text.split_inclusive('\n');
+    let (mut found, mut ignored) = (BTreeMap::new(), 0);
+    match serde_json::from_str::<Head>(lines.next().unwrap_or_default()) {
+        Ok(Head { version: VERSION }) => {}
+        Ok(Head { version }) => return Err(format!("version {version} of its format is not known")),
+        // A damaged line like any other: the rest is understood without it, or not.
+        Err(_) => ignored += 1,
+    }
+    // A line without an end was being written when the daemon ended; the one before it says nearly the same.
+    for line in lines.filter(|line| line.ends_with('\n')) {
+        match serde_json::from_str::<Line>(line).ok().and_then(Line::understood) {
+            Some((flow, counts)) => drop(found.insert(flow, counts)),
+            None => ignored += 1,
+        }
+    }
+    Ok((found, ignored))
+}
+
+impl Line {
+    fn of(flow: &Flow, base: u64, live: u64) -> Self {
+        let Flow { service, listener: Listener { address, ports, protocol }, backend, dropped } = flow;
+        Line {
+            service: service.to_string(),
+            address: match address {
+                Address::Any => None,
+                Address::Exact(address) => Some(*address),
+            },
+            ports: (ports.first, ports.last),
+            protocol: protocol.to_string(),
+            backend: backend.as_ref().map(ToString::to_string),
+            dropped: dropped.map(|reason| reason.as_str().to_owned()),
+            base,
+            live,
+        }
+    }
+
+    fn understood(self) -> Option<(Flow, (u64, u64))> {
+        let reason = |text: String| Reason::ALL.into_iter().find(|reason| reason.as_str() == text);
+        let listener = Listener {
+            address: self.address.map_or(Address::Any, Address::Exact),
+            ports: Ports { first: self.ports.0, last: self.ports.1 },
+            protocol: Protocol::from_name(&self.protocol)?,
+        };
+        let flow = Flow {
+            service: ServiceName::new(&self.service).ok()?,
+            listener,
+            backend: self
+                .backend
+                .map(|name| BackendName::new(&name).ok())
+                .map_or(Some(None), |it| it.map(Some))?,
+            dropped: self.dropped.map(reason).map_or(Some(None), |it| it.map(Some))?,
+        };
+        Some((flow, (self.base, self.live)))
+    }
+}
