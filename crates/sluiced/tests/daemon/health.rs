@@ -1,98 +1,18 @@
 //! Who takes new flows follows health, whatever a reload changes about a backend meanwhile.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use sluice_api::{BackendStatus, Health, OverrideChange, ServiceStatus};
+use sluice_api::Health;
 use sluice_core::flows::Target;
 use sluice_core::model::{InForce, Ports};
-use sluice_nft::trace::{Outcome, Packet};
-use sluice_nft::{Errno, Protocol};
+use sluice_nft::Errno;
 use tokio::time::sleep;
 
-use crate::host::{Daemon, Host};
+use crate::host::Host;
+use crate::web::{
+    A, A_WHILE, B, DOWN, TWO, UP, after_reload, checked, host_without_a, look, of, override_weight_of_b,
+    service, state, states, web,
+};
 
 const ENOMEM: Errno = Errno(12);
-
-pub(crate) const A: &str = "10.0.2.11:80";
-pub(crate) const B: &str = "10.0.2.12:80";
-
-/// Longer than `fall` and `rise` of the check below take.
-pub(crate) const A_WHILE: Duration = Duration::from_secs(10);
-
-/// One service `web` on port 80 with these backends and a check that has these keys besides.
-pub(crate) fn checked(check: &str, backends: &str) -> String {
-    service(
-        "web",
-        &format!("health: {{tcp: {{}}, interval: 1s, timeout: 1s, {check}}}, backends: {backends}"),
-    )
-}
-
-fn service(name: &str, keys: &str) -> String {
-    format!("services: {{{name}: {{listen: '203.0.113.10:80', {keys}}}}}\nrefresh: 0")
-}
-
-pub(crate) const TWO: &str = "[{name: a, address: '10.0.2.11:80'}, {name: b, address: '10.0.2.12:80'}]";
-
-pub(crate) fn web() -> String {
-    checked("", TWO)
-}
-
-/// Where the kernel sends the connections of 40 clients.
-pub(crate) fn served(host: &Host) -> BTreeMap<SocketAddr, usize> {
-    let mut served = BTreeMap::new();
-    for port in 10_000..10_040 {
-        let source = format!("198.51.100.7:{port}").parse().unwrap();
-        let packet = Packet::arriving(Protocol::Tcp, source, "203.0.113.10:80".parse().unwrap());
-        match host.kernel().send(&packet).outcome {
-            Outcome::Translated { to, .. } => *served.entry(to).or_default() += 1,
-            outcome => assert_eq!(outcome, Outcome::Reset, "nobody serves"),
-        }
-    }
-    served
-}
-
-/// The only service, and whether what status tells of its backends is so in the kernel.
-pub(crate) async fn look(daemon: &Daemon<'_>) -> ServiceStatus {
-    let status = daemon.status().await;
-    assert!(status.table.synced, "{:?}", status.table);
-    let service = status.services.into_iter().next().unwrap();
-    let served = served(daemon.host);
-    for backend in &service.backends {
-        let share = served.get(&backend.address.parse().unwrap()).map_or(0.0, |count| *count as f64 / 40.0);
-        assert!((backend.share - share).abs() < 0.05, "{backend:?} has {share} in the kernel");
-        assert_eq!(backend.eligible && backend.weight > 0, backend.share > 0.0, "{backend:?}");
-    }
-    service
-}
-
-pub(crate) fn of(service: &ServiceStatus, name: &str) -> BackendStatus {
-    service.backends.iter().find(|backend| backend.name == name).unwrap().clone()
-}
-
-/// Health of a backend, and whether it gets new flows.
-pub(crate) async fn state(daemon: &Daemon<'_>, name: &str) -> (Health, bool) {
-    let BackendStatus { health, eligible, .. } = of(&look(daemon).await, name);
-    (health, eligible)
-}
-
-pub(crate) const DOWN: (Health, bool) = (Health::Unhealthy, false);
-pub(crate) const UP: (Health, bool) = (Health::Healthy, true);
-
-/// Runs a daemon whose backend `a` is down and whose `b` is up, then reloads another file and goes on.
-pub(crate) async fn after_reload(file: &str, story: impl AsyncFnOnce(&Daemon)) {
-    let host = Host::new(&web());
-    host.network.only(&[B]);
-    host.run(async |daemon| {
-        sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
-        let reply = daemon.reload_with(file).await;
-        assert!(reply.ok, "{reply:?}");
-        story(daemon).await;
-    })
-    .await;
-}
 
 #[tokio::test(start_paused = true)]
 async fn backend_that_goes_down_and_comes_back_loses_and_gets_its_share() {
@@ -100,16 +20,16 @@ async fn backend_that_goes_down_and_comes_back_loses_and_gets_its_share() {
     host.network.only(&[A, B]);
     host.run(async |daemon| {
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
         host.network.only(&[B]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        assert_eq!(states(daemon).await, [DOWN, UP]);
         host.network.only(&[]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, DOWN]);
+        assert_eq!(states(daemon).await, [DOWN, DOWN]);
         host.network.only(&[A, B]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
         let events = daemon.status().await.events;
         let texts: Vec<_> = events.iter().filter(|it| it.backend.as_deref() == Some("a")).collect();
         let texts: Vec<_> = texts.iter().map(|event| event.text.as_str()).collect();
@@ -145,11 +65,11 @@ async fn port_of_a_check_that_was_wrong_is_corrected() {
     host.network.only(&[A, B]);
     host.run(async |daemon| {
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, DOWN]);
+        assert_eq!(states(daemon).await, [DOWN, DOWN]);
         assert!(daemon.reload_with(&web()).await.ok);
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, DOWN], "not probed yet");
+        assert_eq!(states(daemon).await, [DOWN, DOWN], "not probed yet");
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
     })
     .await;
 }
@@ -165,7 +85,7 @@ async fn path_of_a_check_that_was_wrong_is_corrected() {
         assert!(daemon.reload_with(&http("/healthz")).await.ok);
         assert_eq!(state(daemon, "a").await, DOWN);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
     })
     .await;
 }
@@ -174,10 +94,10 @@ async fn path_of_a_check_that_was_wrong_is_corrected() {
 async fn check_that_changes_leaves_all_verdicts_until_it_has_its_say() {
     for check in ["initial: down", "fall: 5", "port: 9", "rise: 1", "initial: up"] {
         after_reload(&checked(check, TWO), async |daemon| {
-            assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP], "{check}");
+            assert_eq!(states(daemon).await, [DOWN, UP], "{check}");
             daemon.host.network.only(&["10.0.2.11:80", "10.0.2.11:9"]);
             sleep(A_WHILE).await;
-            assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, DOWN], "{check}");
+            assert_eq!(states(daemon).await, [UP, DOWN], "{check}");
         })
         .await;
     }
@@ -191,13 +111,13 @@ async fn check_that_is_removed_and_added_again_begins_anew_while_backends_serve(
         assert!(daemon.reload_with(&web()).await.ok);
         assert_eq!(state(daemon, "a").await, (Health::Unknown, true));
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        assert_eq!(states(daemon).await, [DOWN, UP]);
         assert!(daemon.reload_with(&unchecked).await.ok);
         assert!(daemon.reload_with(&checked("initial: down", TWO)).await.ok);
         // `initial` is for new backends, and these took new flows until now.
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [(Health::Unknown, true); 2]);
+        assert_eq!(states(daemon).await, [(Health::Unknown, true); 2]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        assert_eq!(states(daemon).await, [DOWN, UP]);
     })
     .await;
 }
@@ -209,9 +129,9 @@ async fn service_that_was_disabled_without_a_check_begins_as_its_new_check_says(
     host.network.only(&[A, B]);
     host.run(async |daemon| {
         assert!(daemon.reload_with(&checked("initial: down", TWO)).await.ok);
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [(Health::Unknown, false); 2]);
+        assert_eq!(states(daemon).await, [(Health::Unknown, false); 2]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
     })
     .await;
 }
@@ -226,7 +146,7 @@ async fn service_that_was_disabled_forgets_the_health_of_its_backends() {
         assert!(daemon.reload_with(&web()).await.ok);
         assert_eq!(state(daemon, "a").await, (Health::Unknown, true), "it is new");
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        assert_eq!(states(daemon).await, [DOWN, UP]);
     })
     .await;
 }
@@ -238,11 +158,11 @@ async fn address_behind_a_name_that_is_replaced_is_a_new_backend() {
         assert_eq!(state(daemon, "a").await, (Health::Unknown, true));
         daemon.host.network.only(&["10.0.2.13:80", B]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
     })
     .await;
     after_reload(&checked("initial: down", &replaced), async |daemon| {
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [(Health::Unknown, false), UP]);
+        assert_eq!(states(daemon).await, [(Health::Unknown, false), UP]);
         sleep(A_WHILE).await;
         assert_eq!(state(daemon, "a").await, DOWN);
     })
@@ -256,7 +176,7 @@ async fn port_of_a_backend_that_changes_leaves_its_verdict_until_it_was_probed()
         assert_eq!(state(daemon, "a").await, DOWN);
         daemon.host.network.only(&["10.0.2.11:81", B]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
     })
     .await;
 }
@@ -269,7 +189,7 @@ async fn backend_that_is_added_does_not_serve_before_its_first_probe_if_the_file
     host.run(async |daemon| {
         assert_eq!(state(daemon, "a").await, (Health::Unknown, false));
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
         let rounds = daemon.status().await.table.rounds;
         assert!(daemon.reload_with(&checked("initial: down", &three)).await.ok);
         assert_eq!(daemon.status().await.table.rounds, rounds + 1, "nobody has to take it out again");
@@ -295,11 +215,9 @@ async fn weight_in_the_file_that_changes_while_a_backend_is_down_is_its_weight_w
 
 #[tokio::test(start_paused = true)]
 async fn reload_that_the_kernel_refuses_leaves_health_overrides_and_probes_as_they_were() {
-    let host = Host::new(&web());
-    host.network.only(&[B]);
+    let host = host_without_a();
     host.run(async |daemon| {
-        sleep(A_WHILE).await;
-        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
+        override_weight_of_b(daemon).await;
         host.kernel().fail_commit(0, ENOMEM);
         let other = "[{name: a, address: '10.0.2.13:80'}, {name: c, address: '10.0.2.14:80'}]";
         assert!(!daemon.reload_with(&checked("port: 9", other)).await.ok);
@@ -313,18 +231,16 @@ async fn reload_that_the_kernel_refuses_leaves_health_overrides_and_probes_as_th
         assert_eq!(host.network.probes("10.0.2.13:9"), 0);
         host.network.only(&[A, B]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn health_and_overrides_are_known_after_a_crash_also_if_the_check_changed_meanwhile() {
-    let host = Host::new(&web());
-    host.network.only(&[B]);
+    let host = host_without_a();
     host.run_and_crash(async |daemon| {
-        sleep(A_WHILE).await;
-        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
+        override_weight_of_b(daemon).await;
         assert_eq!(state(daemon, "a").await, DOWN);
     })
     .await;

@@ -21,6 +21,7 @@ mod steady;
 mod stop;
 mod totals;
 mod verify;
+mod web;
 
 /// One service with two backends.
 const WEB: &str =

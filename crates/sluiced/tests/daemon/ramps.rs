@@ -5,8 +5,8 @@ use std::time::Duration;
 use sluice_api::{Admin, OverrideChange};
 use tokio::time::sleep;
 
-use crate::health::look;
 use crate::host::{Daemon, Host};
+use crate::web::look;
 
 const A: &str = "10.0.2.11:80";
 const B: &str = "10.0.2.12:80";

@@ -5,8 +5,11 @@ use std::fs;
 use sluice_api::{Admin, Health, OverrideChange};
 use tokio::time::sleep;
 
-use crate::health::{A, A_WHILE, B, DOWN, TWO, UP, after_reload, checked, look, of, served, state, web};
 use crate::host::Host;
+use crate::web::{
+    A, A_WHILE, B, DOWN, TWO, UP, after_reload, checked, host_without_a, look, of, override_weight_of_b,
+    served, state, states, web,
+};
 
 #[tokio::test(start_paused = true)]
 async fn backend_that_is_renamed_while_it_is_down_stays_down() {
@@ -25,13 +28,11 @@ async fn backend_that_is_renamed_while_it_is_down_stays_down() {
 
 #[tokio::test(start_paused = true)]
 async fn service_that_is_renamed_keeps_the_verdicts_and_overrides_of_its_backends() {
-    let host = Host::new(&web());
-    host.network.only(&[B]);
+    let host = host_without_a();
     host.run(async |daemon| {
-        sleep(A_WHILE).await;
-        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
+        override_weight_of_b(daemon).await;
         assert!(daemon.reload_with(&web().replace("web:", "shop:")).await.ok);
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [DOWN, UP]);
+        assert_eq!(states(daemon).await, [DOWN, UP]);
         assert_eq!(of(&look(daemon).await, "b").weight, 7);
         // On another listener it is another service.
         assert!(daemon.reload_with(&web().replace(".10:80", ".10:81")).await.ok);
@@ -44,18 +45,16 @@ async fn service_that_is_renamed_keeps_the_verdicts_and_overrides_of_its_backend
 
 #[tokio::test(start_paused = true)]
 async fn backends_that_swap_addresses_swap_verdicts_and_keep_what_operators_said() {
-    let host = Host::new(&web());
-    host.network.only(&[B]);
+    let host = host_without_a();
     host.run(async |daemon| {
-        sleep(A_WHILE).await;
-        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
+        override_weight_of_b(daemon).await;
         let swapped = "[{name: a, address: '10.0.2.12:80'}, {name: b, address: '10.0.2.11:80'}]";
         assert!(daemon.reload_with(&checked("", swapped)).await.ok);
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, DOWN]);
+        assert_eq!(states(daemon).await, [UP, DOWN]);
         assert_eq!(of(&look(daemon).await, "b").weight, 7);
         host.network.only(&[A, B]);
         sleep(A_WHILE).await;
-        assert_eq!([state(daemon, "a").await, state(daemon, "b").await], [UP, UP]);
+        assert_eq!(states(daemon).await, [UP, UP]);
     })
     .await;
 }
@@ -87,8 +86,7 @@ async fn backend_and_service_that_are_renamed_while_no_daemon_runs_keep_health_a
         ("service", web().replace("web:", "shop:")),
         ("both", checked("", &renamed).replace("web:", "shop:")),
     ] {
-        let host = Host::new(&web());
-        host.network.only(&[B]);
+        let host = host_without_a();
         host.run_and_crash(async |daemon| {
             sleep(A_WHILE).await;
             daemon.set("web/b", OverrideChange::Admin(Admin::Drain)).await.unwrap();
@@ -113,11 +111,9 @@ async fn backend_and_service_that_are_renamed_while_no_daemon_runs_keep_health_a
 
 #[tokio::test(start_paused = true)]
 async fn name_that_is_given_to_another_backend_while_no_daemon_runs_has_no_health_of_the_one_before() {
-    let host = Host::new(&web());
-    host.network.only(&[B]);
+    let host = host_without_a();
     host.run(async |daemon| {
-        sleep(A_WHILE).await;
-        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
+        override_weight_of_b(daemon).await;
     })
     .await;
     host.configure(&checked("", "[{name: a, address: '10.0.2.12:80'}, {name: b, address: '10.0.2.11:80'}]"));
@@ -131,11 +127,9 @@ async fn name_that_is_given_to_another_backend_while_no_daemon_runs_has_no_healt
 
 #[tokio::test(start_paused = true)]
 async fn state_of_an_earlier_version_is_known_by_names() {
-    let host = Host::new(&web());
-    host.network.only(&[B]);
+    let host = host_without_a();
     host.run(async |daemon| {
-        sleep(A_WHILE).await;
-        daemon.set("web/b", OverrideChange::Weight(Some(7))).await.unwrap();
+        override_weight_of_b(daemon).await;
     })
     .await;
     let file = host.path("run/backends.json");
