@@ -64,7 +64,7 @@ pub(super) fn read(text: &str) -> Result<(Counts, usize), String> {
     let (mut found, mut ignored) = (BTreeMap::new(), 0);
     match serde_json::from_str::<Head>(lines.next().unwrap_or_default()) {
         Ok(Head { version: VERSION }) => {}
-        Ok(Head { version }) => return Err(format!("version {version} of its format is not known")),
+        Ok(Head { version }) => return Err(format!("unknown format version {version}")),
         // A damaged line like any other: the rest is understood without it, or not.
         Err(_) => ignored += 1,
     }

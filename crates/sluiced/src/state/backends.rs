@@ -93,7 +93,7 @@ impl Memory {
                 health: each(&file, found.health),
                 ..Remembered::of(&found.boot)
             }),
-            version => Err(format!("version {version} of its format is not known")),
+            version => Err(format!("unknown format version {version}")),
         });
         let mut found = read.unwrap_or_else(|error| {
             warn!("ignored {}: {error}", file.display());

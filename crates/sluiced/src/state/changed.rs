@@ -60,8 +60,8 @@ impl State {
         &self.boot
     }
 
-    /// What an earlier daemon left during this `boot` of the machine. State must never prevent a start: what cannot be
-    /// understood is logged and counts as nothing.
+    /// The state that an earlier daemon saved during this `boot`. State must never prevent a start: invalid state is
+    /// logged and ignored.
     pub(crate) fn load(files: &Files, boot: &str) -> Recorded {
         let mut recorded = Recorded { state: State::none(boot), before: None, unreadable: None };
         let state = match files.read(FILE) {
@@ -72,14 +72,17 @@ impl State {
         let path = files.path(FILE);
         let ignored = match state {
             Ok(state) if state.version != VERSION => {
-                format!("version {} of its format is not known", state.version)
+                format!("unknown format version {}", state.version)
             }
             Ok(State { boot: other, sysctls, .. }) => {
                 let (ours, others) = sysctls.into_iter().partition::<Vec<_>, _>(Changed::is_ours);
                 for Changed { key, was, now } in others {
                     warn!(
-                        "ignored {key:?} in {}: sluice never changes it from {was:?} to {now:?}",
-                        path.display()
+                        "ignored sysctl `{}` in {}: sluice never changes it from `{}` to `{}`",
+                        key.escape_debug(),
+                        path.display(),
+                        was.escape_debug(),
+                        now.escape_debug()
                     );
                 }
                 match other == boot {

@@ -152,7 +152,7 @@ impl SavedServices {
         };
         let contents = contents.and_then(|contents| match contents.version {
             VERSION => Ok(contents.services),
-            version => Err(format!("version {version} of its format is not known")),
+            version => Err(format!("unknown format version {version}")),
         });
         contents.unwrap_or_else(|error| {
             warn!("ignored {}: {error}", self.files.path(FILE).display());
