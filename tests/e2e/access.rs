@@ -1,4 +1,4 @@
-//! Who may talk to the daemon: root, and the members of `control.group`.
+//! Access to the control socket: root, and the members of `control.group`.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -9,12 +9,12 @@ use sluice_testkit::{Daemon, Finished, Lab, program};
 
 use crate::web;
 
-/// A user and a group that Debian has and that own nothing.
+/// User and group `nobody` and `nogroup` of Debian.
 const NOBODY: &str = "65534";
-/// A group that Debian has, and its number.
+/// A group of Debian, and its id.
 const GROUP: (&str, &str) = ("users", "100");
 
-/// A lab whose folder lets everybody pass, so that the mode of the socket alone counts, with a `sluice` for everybody.
+/// A lab whose directory is accessible to every user, so that only the mode of the socket matters, with a `sluice` for every user.
 fn open_lab(group: &str) -> Lab {
     let lab = Lab::new();
     fs::set_permissions(lab.path("."), Permissions::from_mode(0o711)).unwrap();
@@ -25,7 +25,7 @@ fn open_lab(group: &str) -> Lab {
     lab
 }
 
-/// Runs `sluice` as nobody, in no other group than those.
+/// Runs `sluice` as user `nobody` with only these groups.
 fn as_nobody(lab: &Lab, groups: &[&str], arguments: &[&str]) -> Finished {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", NOBODY, "--regid", NOBODY]);
@@ -80,6 +80,6 @@ fn socket_with_a_group_lets_its_members_in_and_nobody_else() {
     as_nobody(&lab, &[GROUP.1], &["drain", "web/10.0.2.11:8080"]).expect(0);
     let drained = first_backend(&lab);
     assert_eq!(drained["admin"], "drain");
-    // Who it was is told by the kernel, not by them.
+    // The kernel reports the user id, not the client.
     assert_eq!(drained["override"]["uid"].to_string(), NOBODY);
 }

@@ -1,10 +1,10 @@
-//! Bytes of backends.
+//! `http.accounting`: byte counts of backends.
 
 use sluice_testkit::{Daemon, Lab, eventually};
 
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
 
-/// What the client's question takes behind its headers.
+/// Payload of the client's request in bytes.
 const QUESTION: u64 = "who are you?\n".len() as u64;
 
 fn services(more: &str) -> String {
@@ -20,7 +20,7 @@ fn counting() -> String {
     services("http: {listen: '127.0.0.1:9180', accounting: true}")
 }
 
-/// Bytes in and out of the only backend of each service; `None` where nobody counts.
+/// Bytes in and out of the only backend of each service; `None` if they are not counted.
 fn bytes(lab: &Lab) -> Vec<Option<[u64; 2]>> {
     let status = lab.sluice(&["status", "--json"]).expect(0).json();
     let services = status["services"].as_array().expect("services").iter();
@@ -31,7 +31,7 @@ fn bytes(lab: &Lab) -> Vec<Option<[u64; 2]>> {
     services.map(one).collect()
 }
 
-/// Waits until a service has this many bytes in, and never more or fewer than before.
+/// Waits until a service has this many bytes in; the count must not decrease or exceed it.
 #[track_caller]
 fn expect_in(lab: &Lab, service: usize, expected: u64) {
     let mut last = 0;
@@ -53,10 +53,10 @@ fn bytes_of_each_backend_are_those_of_its_flows_in_both_directions_and_stay_when
     expect_in(&lab, 0, 10 * (28 + QUESTION));
     expect_in(&lab, 1, 7 * (48 + QUESTION));
     let out = bytes(&lab)[0].unwrap()[1];
-    // The answer is a line about the client, and what it said.
+    // The answer is a line about the client, and its text.
     assert!((10 * (28 + QUESTION + 10)..10 * (28 + QUESTION + 60)).contains(&out), "{out}");
 
-    // Their ends are told. Those of flows that nobody has looked at yet, too.
+    // There are events about destroyed flows, also about flows that were never dumped.
     lab.client.udp_times(5, "203.0.113.10:53");
     lab.balancer.sh("conntrack -F 2>&1");
     expect_in(&lab, 0, 15 * (28 + QUESTION));
@@ -127,7 +127,7 @@ fn bytes_of_an_old_flow_count_from_the_start_on_and_not_twice() {
     daemon.crash();
     let _daemon = Daemon::start(&lab);
     assert_eq!(bytes(&lab)[2], Some(before));
-    // Its first look is over when this is counted.
+    // When this is counted, the first dump is complete.
     eventually("another flow is counted", || {
         lab.client.udp("203.0.113.10:53").unwrap();
         bytes(&lab)[0].filter(|both| both[0] > 0)

@@ -1,4 +1,4 @@
-//! Who stays where.
+//! Affinity: clients keep their backend.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -10,7 +10,7 @@ const LISTENERS: &str =
 
 static PORT: AtomicU16 = AtomicU16::new(20_000);
 
-/// Two backends of each IP version, asked often.
+/// Two backends of each IP version, with frequent probes.
 fn affine(keys: &str, backends: &[u8]) -> String {
     let backends: Vec<_> =
         backends.iter().map(|n| format!("10.0.2.{n}:8080, '[fd00:2::{n}]:8080'")).collect();
@@ -20,7 +20,7 @@ fn affine(keys: &str, backends: &[u8]) -> String {
     )
 }
 
-/// Which backend each of some clients gets. Further connections, over TCP and UDP, show that it stays there.
+/// The backend of each client. Further connections, over TCP and UDP, must get the same one.
 fn homes(lab: &Lab) -> BTreeMap<String, String> {
     let mut homes = BTreeMap::new();
     for n in 1..=12 {
@@ -29,7 +29,7 @@ fn homes(lab: &Lab) -> BTreeMap<String, String> {
         {
             let from = format!("{client}:0");
             let tcp = || lab.client.tcp_from(&from, &format!("{vip}:80")).unwrap().backend;
-            // From a port that no flow is tracked of.
+            // From a port without a conntrack entry.
             let any_port = || PORT.fetch_add(1, Ordering::Relaxed);
             let udp = || {
                 let from = format!("{client}:{}", any_port());
@@ -63,7 +63,7 @@ fn client_stays_through_reload_restart_and_crash() {
     drop(daemon);
 }
 
-/// Which backend some clients get at a port, over TCP.
+/// The backends that some clients get at a port, over TCP.
 fn homes_at(lab: &Lab, port: u16) -> Vec<String> {
     let client = |n: u8| {
         [(format!("198.51.100.{n}:0"), "203.0.113.10"), (format!("[2001:db8:c::{n}]:0"), "[2001:db8::10]")]
@@ -73,7 +73,7 @@ fn homes_at(lab: &Lab, port: u16) -> Vec<String> {
     (1..=20).flat_map(client).map(home).collect()
 }
 
-/// Clients that go to port 80 first go to port 443 then; `backends` are on those ports or on 8080.
+/// Clients connect to port 80 first and then to port 443; `backends` are on those ports or on 8080.
 fn ports(listen: &[&str], backends: [&str; 4]) -> String {
     format!(
         "services: {{web: {{listen: [{}], backends: [{}], scheduler: random, affinity: 10m}}}}",
@@ -144,7 +144,7 @@ fn client_of_another_service_at_the_same_address_is_another_client() {
     let (at_80, at_81) = (homes_at(&lab, 80), homes_at(&lab, 81));
     let differ = at_80.iter().zip(&at_81).filter(|(a, b)| a != b).count();
     assert!(differ > 5, "{differ} of 40");
-    // Clients of a port that goes to another service are not led to backends of the first.
+    // When a port moves to another service, its clients do not get backends of the first one.
     let b = service(80).replace("10.0.2.11", "10.0.2.13").replace("10.0.2.12", "10.0.2.14");
     let b = b.replace("::11", "::13").replace("::12", "::14");
     daemon.reload(&format!("services: {{a: {}, b: {b}}}", service(81)));

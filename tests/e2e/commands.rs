@@ -180,7 +180,7 @@ fn every_command_finds_the_daemon_by_its_file() {
     ] {
         sluice(arguments).expect(0);
     }
-    // Also while somebody edits the file.
+    // Also while the file is being edited.
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("listen", "lisen")).unwrap();
     sluice(&["status"]).expect(0);

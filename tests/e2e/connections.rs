@@ -1,4 +1,4 @@
-//! Live connections, as the control socket lists them.
+//! Live connections in the list of the control socket.
 
 use std::io::{Read, Write};
 use std::net::UdpSocket;
@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 use sluice_testkit::{Lab, eventually};
 
-/// Two backends and a port range in both IP versions, one service that keeps the clients' addresses, one of any
+/// Two backends and a port range in both IP versions, one service that preserves the clients' addresses, and one on any
 /// address.
 const MANY: &str = "services:
   any: {listen: '*:7000', source: preserve, backends: ['10.0.2.13:8080', '[fd00:2::13]:8080']}
@@ -22,7 +22,7 @@ const MANY: &str = "services:
       - {address: '10.0.2.12:8080', name: web2}
       - {address: '[fd00:2::11]:8080', name: six1}";
 
-/// Asks by HTTP; status code and body.
+/// Sends an HTTP request and returns status code and body.
 fn get(lab: &Lab, query: &str) -> (u16, Value) {
     let mut stream = UnixStream::connect(lab.path("sluice.sock")).expect("connect the control socket");
     let request =
@@ -35,7 +35,7 @@ fn get(lab: &Lab, query: &str) -> (u16, Value) {
     (code, serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}")))
 }
 
-/// The answer to a good question: how many there are, and each as `service/backend protocol client > listener`.
+/// The answer to a valid query: the total, and each connection as `service/backend protocol client > listener`.
 fn list(lab: &Lab, query: &str) -> (u64, Vec<String>) {
     let (code, answer) = get(lab, query);
     assert_eq!(code, 200, "{answer}");
@@ -72,7 +72,7 @@ fn connections_are_listed_with_their_ends_and_state_by_service_backend_and_clien
     ];
     lab.client.udp_from("198.51.100.7:5300", "203.0.113.10:53").unwrap();
     lab.client.udp_from("[2001:db8:c::7]:5300", "[2001:db8::10]:53").unwrap();
-    // What is not ours is not listed: to the balancer itself, past it, and translated by somebody else.
+    // Other flows are not listed: to the balancer itself, forwarded, and translated by another table.
     lab.balancer.nft(
         "table ip other {
            chain prerouting {
@@ -103,7 +103,7 @@ fn connections_are_listed_with_their_ends_and_state_by_service_backend_and_clien
     assert_eq!(lines[2], "dns/d4 udp 198.51.100.7:5300 > 203.0.113.10:53");
     assert_eq!(lines[3], "dns/d6 udp [2001:db8:c::7]:5300 > [2001:db8::10]:53");
 
-    // The backend sees the balancer, or the client itself.
+    // The backend sees the balancer's address, or the client's.
     let masked = one(&lab, "?service=web&backend=web1");
     assert!(masked["source"].as_str().unwrap().starts_with("10.0.2.1:"), "{masked}");
     assert!(masked["client"].as_str().unwrap().starts_with("10.0.1.2:"), "{masked}");
@@ -209,7 +209,7 @@ fn connections_of_unknown_names_and_bad_questions_are_refused_with_what_to_do() 
 fn connections_are_those_of_the_services_in_force() {
     let lab = Lab::new();
     let mut daemon = lab.start(MANY);
-    // From an address of its own: a socket that stays bound.
+    // From its own address: a socket that stays bound.
     let socket = lab.client.run(|| UdpSocket::bind("198.51.100.9:5399")).unwrap();
     socket.send_to(b"hello\n", "203.0.113.10:53").unwrap();
     socket.recv(&mut [0; 64]).unwrap();

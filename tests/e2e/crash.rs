@@ -1,5 +1,5 @@
-//! Daemons killed in the middle of something: the kernel holds what one of the commits led to, traffic goes on, and
-//! the next start goes on from there.
+//! Daemons killed during an operation: the kernel has the result of one of the commits, traffic continues, and
+//! the next daemon continues from there.
 
 use std::fs;
 use std::thread::sleep;
@@ -17,10 +17,10 @@ use crate::{FOUR, web};
 const VIP: &str = "203.0.113.10:80";
 const FORWARD4: &str = "net/ipv4/ip_forward";
 
-/// Kills of each kind, spread over the time that what they interrupt takes.
+/// Number of kills of each kind, spread over the duration of the interrupted operation.
 const KILLS: u32 = 10;
 
-/// `web`, which stays as it is, and many services that move to other slot counts, schedulers and backends.
+/// `web`, which does not change, and many services that change slot counts, schedulers and backends.
 fn many(n: u32) -> String {
     let scheduler = ["round-robin", "random", "source-hash"][n as usize % 3];
     let service = |port: u32| {
@@ -34,10 +34,10 @@ fn many(n: u32) -> String {
     format!("services:\n  web: {{listen: {VIP}, backends: {FOUR}}}\n{services}")
 }
 
-/// The table as text; nothing when there is none.
+/// The table as text; empty if there is none.
 type State = Option<String>;
 
-/// The table as the kernel holds it.
+/// The table in the kernel.
 fn read(lab: &Lab) -> Option<Table> {
     let kernel = lab.balancer.run(|| Netlink::open().expect("open nf_tables").read());
     kernel.expect("read the table").table
@@ -47,7 +47,7 @@ fn state(table: Option<&Table>) -> State {
     table.map(ToString::to_string)
 }
 
-/// The table as it is, and after each commit of the plan for the file.
+/// The current table, and the table after each commit of the plan for the file.
 fn states(lab: &Lab) -> Vec<State> {
     let config = sluice_config::load(&lab.config()).expect("the file is good").config;
     let current = read(lab);
@@ -63,13 +63,13 @@ fn states(lab: &Lab) -> Vec<State> {
     states
 }
 
-/// All tables with their handles, which no other table will ever have.
+/// All tables with their handles, which are never reused.
 fn tables(lab: &Lab) -> String {
     lab.balancer.sh("nft -a list tables")
 }
 
-/// Kills the daemon after a while and expects one of these rulesets, and the next daemon to make the file's of it
-/// without making the table anew.
+/// Kills the daemon after a delay and expects one of these rulesets. The next daemon must complete the change
+/// without creating the table again.
 fn crash<'a>(lab: &'a Lab, daemon: Daemon<'_>, delay: Duration, states: &[State]) -> Daemon<'a> {
     sleep(delay);
     daemon.crash();
@@ -87,7 +87,7 @@ fn crash<'a>(lab: &'a Lab, daemon: Daemon<'_>, delay: Duration, states: &[State]
     next
 }
 
-/// Times from nothing to a bit more than `whole`.
+/// Delays from 0 to a bit more than `whole`.
 fn spread(whole: Duration) -> impl Iterator<Item = Duration> {
     (0..KILLS).map(move |n| whole * n * 11 / 10 / (KILLS - 1))
 }
@@ -151,7 +151,7 @@ fn files_that_a_crash_left_half_written_never_block_a_start() {
     let [state, new, lock] = ["state.json", "state.json.new", "sluiced.lock"].map(|name| lab.path(name));
     let whole = fs::read_to_string(&state).unwrap();
     let half = &whole[..whole.len() / 2];
-    // A half new file beside a whole old one is none.
+    // An incomplete new file beside a complete old one is ignored.
     for (n, text) in [whole.as_str(), half, "", "\0\0\0\0"].into_iter().enumerate() {
         daemon.crash();
         assert!(lab.path("sluice.sock").exists(), "and this is left as well");

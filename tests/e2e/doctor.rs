@@ -1,11 +1,11 @@
-//! What the host does to services, found by `sluice doctor` and mended by the commands it prints.
+//! `sluice doctor`: findings, and the commands that fix them.
 
 use serde_json::Value;
 use sluice_testkit::{Daemon, Lab, eventually};
 
 use crate::web;
 
-/// Findings that hold this text.
+/// Findings that contain this text.
 fn about(lab: &Lab, text: &str) -> Vec<Value> {
     let told = lab.sluice(&["doctor", "--json"]);
     assert!(matches!(told.code, Some(0 | 3)), "{}", told.stderr);
@@ -14,7 +14,7 @@ fn about(lab: &Lab, text: &str) -> Vec<Value> {
     findings.into_iter().filter(|finding| finding["finding"].as_str().unwrap().contains(text)).collect()
 }
 
-/// There is one such finding, and its command mends it.
+/// Checks that there is one such finding, and that its command fixes it.
 #[track_caller]
 fn is_found_and_mended(lab: &Lab, severity: &str, text: &str) {
     let found = about(lab, text);

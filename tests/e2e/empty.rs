@@ -28,7 +28,7 @@ fn service_without_backends_refuses_at_once() {
         assert_eq!(lab.balancer.tcp(to).unwrap_err().kind(), ErrorKind::ConnectionRefused, "local tcp {to}");
     }
     for to in ["203.0.113.10:53", "[2001:db8::10]:53"] {
-        // What the kernel tells a local sender whose datagram is rejected on its way out.
+        // The error of `send` when a local datagram is rejected at output.
         assert_eq!(lab.balancer.udp(to).unwrap_err().kind(), ErrorKind::PermissionDenied, "local udp {to}");
     }
 }
@@ -48,7 +48,7 @@ fn service_whose_backends_go_and_come_refuses_in_between() {
 #[test]
 fn disabled_service_is_as_if_absent() {
     let lab = Lab::new();
-    // Without sluice the address is a machine out there, and the balancer a router.
+    // Without sluice the address is elsewhere, and the balancer routes to it.
     lab.balancer.set_sysctl("net/ipv4/ip_forward", "1");
     lab.client.ip("addr add 203.0.113.10/32 dev lo");
     lab.client.serve_on("203.0.113.10:80");

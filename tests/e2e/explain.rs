@@ -1,4 +1,4 @@
-//! Why a connection goes where it goes: what `sluice explain` says, and what happens.
+//! `sluice explain`, compared with real connections.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use sluice_nft::Dataplane;
 use sluice_nft::trace::{Host, Packet};
 use sluice_testkit::{Lab, eventually};
 
-/// Listeners of every kind, with every scheduler that picks by the client, and two that do not.
+/// Listeners of every kind, with every scheduler that hashes the client, and two others.
 const SERVICES: &str = "
 defaults: {source: preserve}
 services:
@@ -45,7 +45,7 @@ const BACKENDS: &str = "[10.0.2.11:8080, {address: '10.0.2.12:8080', weight: 3},
 
 const PACKETS: u32 = 10_000;
 
-/// Numbers that look random (xorshift), the same in every run.
+/// Pseudo-random numbers (xorshift), the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -57,7 +57,7 @@ impl Numbers {
     }
 }
 
-/// A client, and the listener it sends to.
+/// A client address, and the listener to which it sends.
 fn any_packet(numbers: &mut Numbers, number: u32) -> (SocketAddr, SocketAddr) {
     let is_v4 = numbers.below(2) == 0;
     let client = 1 + numbers.below(254);
@@ -100,7 +100,7 @@ fn explanation_of_ten_thousand_packets_is_what_happens() {
         let Explanation { taken_by, fate, .. } =
             explain(&table, InForce::from(&services).on(&networks), &host, &packet, false);
         assert!(taken_by.is_some(), "{from} to {to}");
-        // Silence takes time to tell, and is the same for every packet of the client.
+        // A missing answer takes a timeout to detect, and is the same for every packet of the client.
         if let Fate::Dropped(_) = fate {
             *fates.entry("dropped").or_default() += 1;
             continue;

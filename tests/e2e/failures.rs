@@ -1,4 +1,4 @@
-//! Backends that fail in every way there is: noticed in time, told in words, and back once they are well.
+//! Backends that fail in various ways: detected in time, with a clear detail, and back when they recover.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ const VIP: &str = "203.0.113.10:80";
 /// `fall` x `interval` + `timeout`, and a second.
 const PROMISED: Duration = Duration::from_millis(2 * 200 + 200 + 1000);
 
-/// What a host does that takes no connection and refuses none.
+/// A rule of a host that neither accepts nor refuses connections.
 const HANG: &str =
     "table inet hang { chain input { type filter hook input priority 0; tcp dport 8080 drop\n}\n}";
 
@@ -37,7 +37,7 @@ fn wait_for(lab: &Lab, index: usize, health: &str) {
     eventually(&format!("backend {index} is {health}"), || is_so(&backend(lab, index)).then_some(()));
 }
 
-/// The first backend fails and is well again; meanwhile the second has all connections.
+/// The first backend fails and recovers; meanwhile the second gets all connections.
 fn story(lab: &Lab, what: &str, fail: impl FnOnce(), reason: &str, mend: impl FnOnce()) {
     (0..2).for_each(|index| wait_for(lab, index, "healthy"));
     fail();
@@ -118,7 +118,7 @@ fn backend_whose_process_is_stopped_gets_no_new_connections_until_it_goes_on() {
     };
     let processes = [start(0), start(1)];
     let _daemon = lab.start(&two(HTTP));
-    // The kernel goes on accepting for it.
+    // The kernel still completes handshakes for it.
     story(&lab, "SIGSTOP", || processes[0].signal("-STOP"), "within 200ms", || processes[0].signal("-CONT"));
 }
 

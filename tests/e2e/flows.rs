@@ -1,4 +1,4 @@
-//! A flow belongs to the service that takes it now.
+//! Existing flows follow changes of the services.
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
@@ -8,7 +8,7 @@ use sluice_testkit::{Daemon, Host, Lab, eventually};
 
 const VIP: &str = "203.0.113.10:53";
 
-/// A UDP client that always has the same port.
+/// A UDP client with a fixed source port.
 struct Sender {
     socket: UdpSocket,
     to: String,
@@ -21,9 +21,9 @@ impl Sender {
         Sender { socket, to: to.to_owned() }
     }
 
-    /// Who answers, if anybody.
+    /// The host that answers, if any.
     fn who(&self) -> Option<String> {
-        // On the balancer itself a packet that is dropped is an error.
+        // On the balancer itself, sending a packet that is dropped is an error.
         self.socket.send_to(b"who?", &self.to).ok()?;
         let mut answer = [0; 256];
         let length = self.socket.recv(&mut answer).ok()?;
@@ -36,13 +36,13 @@ impl Sender {
     }
 }
 
-/// Senders to `to` on the client and on the balancer.
+/// UDP clients of `to` on the client and on the balancer.
 fn senders(lab: &Lab, to: &str) -> [Sender; 2] {
     [(&lab.client, "10.0.1.2:7000"), (&lab.balancer, "10.0.1.1:7000")]
         .map(|(host, from)| Sender::new(host, from, to))
 }
 
-/// A lab whose balancer has the address itself, and forwards and tracks connections without us.
+/// A lab whose balancer has the address itself, and forwards and tracks connections without sluice.
 fn tracking() -> Lab {
     let lab = Lab::new();
     lab.balancer.set_sysctl("net/ipv4/ip_forward", "1");
@@ -95,7 +95,7 @@ fn sender_from_before_the_start_reaches_the_service_and_after_the_stop_no_backen
         let daemon = lab.start(&format!("services: {{dns: {}}}", dns(listen, "11", "")));
         senders.iter().for_each(|sender| sender.reaches(Some("b1")));
         assert!(daemon.stop().success());
-        // At once, since the daemon waited for that.
+        // Immediately, because the daemon waited for it.
         senders.iter().for_each(|sender| assert_eq!(sender.who(), None, "{listen}"));
     }
 }
@@ -111,7 +111,7 @@ fn stop_and_cleanup_leave_established_connections_and_flows_of_others() {
     let mut open = lab.client.open("203.0.113.10:80").unwrap();
     let ours = Sender::new(&lab.client, "10.0.1.2:7000", VIP);
     let theirs = Sender::new(&lab.client, "10.0.1.2:7001", "203.0.113.10:54");
-    // Theirs goes first, and would not come back once it is gone.
+    // Theirs is removed first, because it would not come back.
     ours.reaches(Some("b1"));
     theirs.reaches(Some("b2"));
     lab.balancer.sh("nft flush chain inet other nat");
@@ -133,7 +133,7 @@ fn sender_follows_its_listener_to_another_service() {
     senders.iter().chain([&beside]).for_each(|sender| sender.reaches(Some("b1")));
     daemon.reload(&format!("services: {{{range}, exact: {}}}", dns("203.0.113.10:53/udp", "12", "")));
     senders.iter().for_each(|sender| sender.reaches(Some("b2")));
-    // Another service, but the same backend.
+    // Another service with the same backend.
     daemon.reload(&format!("services: {{{range}, other: {}}}", dns("203.0.113.10:53/udp", "12", "")));
     senders.iter().for_each(|sender| sender.reaches(Some("b2")));
     daemon.reload(&format!("services: {{{range}}}"));

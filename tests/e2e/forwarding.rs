@@ -1,10 +1,10 @@
-//! Forwarding that others switch off while the daemon runs.
+//! IP forwarding that is disabled by others while the daemon runs.
 
 use sluice_testkit::{Lab, eventually};
 
 const KEYS: [&str; 2] = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
 
-/// Without a refresh, so that nothing but the change itself can have it noticed.
+/// Without a refresh, so that only the event can reveal the change.
 fn web(forwarding: &str) -> String {
     format!(
         "forwarding: {forwarding}\nrefresh: 0\nservices: {{web: {{listen: ['203.0.113.10:80', '[2001:db8::10]:80'], \
@@ -58,7 +58,7 @@ fn forwarding_left_to_others_is_left_alone() {
     for key in KEYS {
         lab.balancer.set_sysctl(key, "1");
         lab.balancer.set_sysctl(key, "0");
-        // A reload looks at forwarding, too.
+        // A reload also checks forwarding.
         lab.sluice(&["reload"]).expect(0);
         assert_eq!(lab.balancer.sysctl(key), "0");
     }

@@ -1,4 +1,4 @@
-//! Who may come in.
+//! `allow`, `deny`, limits and `invalid`.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use sluice_testkit::{Lab, eventually};
 const LISTENERS: &str = "203.0.113.10:80, 203.0.113.10:53/udp, '[2001:db8::10]:80', '[2001:db8::10]:53/udp'";
 const BACKENDS: &str = "10.0.2.11:8080, '[fd00:2::11]:8080'";
 
-/// Addresses of the client's networks that are denied or not allowed below, and two that get in.
+/// Addresses of the client's networks that are denied or not allowed below, and two that are admitted.
 const OUT: [&str; 2] = ["198.51.100.66", "2001:db8:c::66"];
 const IN: [&str; 2] = ["198.51.100.7", "2001:db8:c::7"];
 
@@ -21,7 +21,7 @@ fn from(address: &str) -> String {
     SocketAddr::new(address.parse().expect("an address"), 0).to_string()
 }
 
-/// Packets dropped for a reason so far.
+/// Number of packets dropped for a reason so far.
 fn dropped(lab: &Lab, reason: &str) -> u64 {
     lab.sluice(&["status", "--json"]).expect(0).json()["services"][0]["dropped"][reason].as_u64().unwrap_or(0)
 }
@@ -35,7 +35,7 @@ fn is_dropped(result: std::io::Result<impl std::fmt::Debug>) {
     );
 }
 
-/// Both IP versions, both protocols: who is out gets no answer and is counted, who is in gets one.
+/// Checks for both IP versions and both protocols that refused clients get no answer and are counted, and others get one.
 fn keeps_out(keys: &str, reason: &str) {
     let lab = Lab::new();
     let _daemon = lab.start(&guarded(keys));
@@ -112,7 +112,7 @@ fn client_with_as_many_connections_as_it_may_have_gets_another_when_one_ends() {
         let mut open: Vec<_> = (0..3).map(|_| lab.client.open(vip).expect("a connection")).collect();
         is_dropped(lab.client.tcp(vip));
         assert!(dropped(&lab, "client-connections") > 0);
-        // Other clients have their own.
+        // Other clients have their own limit.
         let other = if vip.starts_with('[') { IN[1] } else { IN[0] };
         lab.client.tcp_from(&from(other), vip).expect("an answer");
         open.iter_mut().for_each(|one| assert_eq!(one.echo("still here").expect("an echo"), "still here"));
@@ -121,7 +121,7 @@ fn client_with_as_many_connections_as_it_may_have_gets_another_when_one_ends() {
     }
 }
 
-/// Whatever the listener, the protocol and the IP version.
+/// For all kinds of listeners, both protocols and both IP versions.
 #[test]
 fn limits_of_a_service_hold_for_all_its_listeners_together() {
     let lab = Lab::new();
@@ -192,14 +192,14 @@ fn packets_of_no_connection_are_dropped_and_counted() {
         .map(|vip| lab.client.open(vip).expect("a connection"))
         .collect();
     for vip in ["203.0.113.10:80", "[2001:db8::10]:80"] {
-        // Nothing, everything, and the two that contradict each other.
+        // No flags, all flags, and the contradictory pair.
         for flags in [0, 0x3f, 0x03, 0x06] {
             let before = dropped(&lab, "invalid");
             lab.client.send_segment(4000, vip, flags);
             eventually("it is counted", || (dropped(&lab, "invalid") > before).then_some(()));
         }
     }
-    // What a backend sends out of the blue.
+    // An unsolicited packet of a backend.
     let before = dropped(&lab, "invalid");
     lab.backends[0].send_segment(8080, "198.51.100.7:4000", 0x3f);
     eventually("it is counted", || (dropped(&lab, "invalid") > before).then_some(()));
@@ -211,7 +211,7 @@ fn other_traffic_of_the_host_meets_no_guard() {
     let lab = Lab::new();
     lab.client.serve(9999);
     lab.balancer.serve(7999);
-    // Somebody else's translation, to the very backend and port that the service has.
+    // A foreign translation to the same backend and port as the service.
     lab.balancer.nft(
         "table ip other {
            chain prerouting {
@@ -240,7 +240,7 @@ fn other_traffic_of_the_host_meets_no_guard() {
         assert_eq!(lab.client.tcp("[fd00:1::1]:7999").expect("an answer").backend, "balancer", "local");
         assert_eq!(lab.balancer.tcp("10.0.2.12:8080").expect("an answer").backend, "b2", "from the balancer");
     }
-    // What is invalid, but of no service.
+    // An invalid packet that is not for a service.
     let before = dropped(&lab, "invalid");
     lab.client.send_segment(4000, "10.0.2.12:8080", 0x3f);
     lab.client.send_segment(4001, "203.0.113.10:80", 0x3f);

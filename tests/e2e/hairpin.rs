@@ -1,8 +1,8 @@
-//! Clients that a backend could answer directly, past the balancer, or that are the balancer or the backend itself.
+//! Clients that a backend could answer directly, bypassing the balancer, or that are the balancer or the backend itself.
 
 use sluice_testkit::{Host, Lab, Shares};
 
-/// Addresses routed to the balancer and its own ones towards the backends, and the source that backends must see.
+/// Service addresses (routed to the balancer, and its own on the side of the backends), and the source that backends must see.
 const ADDRESSES: [(&str, &str); 4] = [
     ("203.0.113.10", "10.0.2.1"),
     ("10.0.2.1", "10.0.2.1"),
@@ -10,7 +10,7 @@ const ADDRESSES: [(&str, &str); 4] = [
     ("[fd00:2::1]", "fd00:2::1"),
 ];
 
-/// A service of `b1` and `b2` on every address, by exact ports and by ranges; `b3` is beside them.
+/// A service of `b1` and `b2` on every address, with exact ports and with ranges; `b3` is in the same network.
 fn check(client: impl Fn(&Lab) -> &Host) {
     let lab = Lab::with_backends(3);
     lab.serve(8080);

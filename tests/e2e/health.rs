@@ -1,4 +1,4 @@
-//! Backends that go and come.
+//! Backends that go down and come back.
 
 use std::io::ErrorKind;
 use std::net::UdpSocket;
@@ -8,7 +8,7 @@ use sluice_testkit::{Lab, Shares, eventually};
 
 const VIP: &str = "203.0.113.10:80";
 
-/// One service with the backends that the lab has and these keys.
+/// One service with the backends of the lab and these keys.
 fn watched(keys: &str, backends: &str) -> String {
     format!(
         "services: {{web: {{listen: ['{VIP}', '203.0.113.10:53/udp'], backends: {backends}, \
@@ -27,13 +27,13 @@ fn backend(lab: &Lab, index: usize) -> (String, bool) {
     (backend["health"].as_str().unwrap().to_owned(), backend["eligible"].as_bool().unwrap())
 }
 
-/// Until the kernel knows it, too.
+/// Waits until the kernel has the change, too.
 fn wait_for(lab: &Lab, index: usize, health: &str) {
     let wanted = (health.to_owned(), health == "healthy");
     eventually(&format!("backend {index} is {health}"), || (backend(lab, index) == wanted).then_some(()));
 }
 
-/// Takes a backend down and waits until that is known, which takes no longer than promised.
+/// Takes a backend down and waits until it is unhealthy, at most for the documented time.
 fn take_down(lab: &Lab, index: usize) {
     lab.backends[index].silence();
     let since = Instant::now();
@@ -96,13 +96,13 @@ fn backends_that_a_wrong_check_took_down_serve_again_once_it_is_corrected() {
     let refused = || lab.client.tcp(VIP).map(drop).unwrap_err().kind();
     (0..2).for_each(|index| wait_for(&lab, index, "unhealthy"));
     assert_eq!(refused(), ErrorKind::ConnectionRefused);
-    // Another edit of the check lets nobody in that it knows nothing of.
+    // Another change of the check does not make a backend healthy without results.
     daemon.reload(&wrong.replace("fall: 2", "fall: 3"));
     assert_eq!(refused(), ErrorKind::ConnectionRefused);
     daemon.reload(&two(""));
     (0..2).for_each(|index| wait_for(&lab, index, "healthy"));
     assert_eq!(lab.client.tcp_shares(20, VIP), Shares::from([("b1", 10), ("b2", 10)]));
-    // And no edit takes out those that are healthy.
+    // And it does not take out healthy backends.
     daemon.reload(&two("").replace("fall: 2", "fall: 3, initial: down"));
     assert_eq!(lab.client.tcp_shares(20, VIP), Shares::from([("b1", 10), ("b2", 10)]));
 }
@@ -110,7 +110,7 @@ fn backends_that_a_wrong_check_took_down_serve_again_once_it_is_corrected() {
 #[test]
 fn pool_that_is_empty_serves_all_its_backends_if_the_file_says_so() {
     let lab = Lab::new();
-    // Probed where nobody answers.
+    // Probed on a port without a server.
     let _daemon = lab.start(&two(", on_empty: use-all").replace("tcp: {}", "tcp: {}, port: 9"));
     (0..2).for_each(|index| wait_for(&lab, index, "unhealthy"));
     assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b1", 5), ("b2", 5)]));
@@ -145,7 +145,7 @@ fn health_that_was_known_is_known_after_a_restart_and_a_crash() {
     let yaml = format!("on_stop: keep\n{}", two("").replace("fall: 2", "fall: 2, initial: up"));
     let daemon = lab.start(&yaml);
     take_down(&lab, 0);
-    // Nothing is probed soon again: what is said is what is remembered.
+    // The next probe is far away: the status shows the restored health.
     let slow = yaml.replace("interval: 200ms", "interval: 1h");
     daemon.stop();
     for end in ["a restart", "a crash"] {
@@ -156,7 +156,7 @@ fn health_that_was_known_is_known_after_a_restart_and_a_crash() {
     }
 }
 
-/// A UDP client that always has the same port.
+/// A UDP client with a fixed source port.
 struct Regular(UdpSocket);
 
 impl Regular {
@@ -166,7 +166,7 @@ impl Regular {
         Regular(socket)
     }
 
-    /// Who answers, if anybody.
+    /// The host that answers, if any.
     fn who(&self) -> Option<String> {
         self.0.send_to(b"who?", "203.0.113.10:53").unwrap();
         let mut answer = [0; 256];
@@ -221,7 +221,7 @@ fn connection_to_a_backend_that_went_down_is_reset_or_kept_as_the_file_says() {
         let _daemon = lab.start(&watched(keys, "['10.0.2.11:8080']").replace("tcp: {}", "icmp: {}"));
         wait_for(&lab, 0, "healthy");
         let mut open = lab.client.open(VIP).unwrap();
-        // It answers no more, but its connections are still there.
+        // It no longer answers, but its connections still exist.
         lab.backends[0].set_sysctl("net/ipv4/icmp_echo_ignore_all", "1");
         wait_for(&lab, 0, "unhealthy");
         if is_reset {

@@ -1,4 +1,4 @@
-//! Very many, and very slow, peers of the status page.
+//! The status page with many and with slow clients.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -12,13 +12,13 @@ use socket2::{Domain, Socket, Type};
 
 const HTTP: &str = "10.0.1.1:9180";
 
-/// Connections of a crowd.
+/// Number of connections of a crowd.
 const CROWD: usize = 10_000;
 
-/// Longest that somebody else may wait for an answer meanwhile.
+/// Maximum time of a response to another client meanwhile.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// More than the daemon may grow by because of a crowd, in bytes.
+/// Limit of the daemon's memory growth because of a crowd, in bytes.
 const ROOM: u64 = 64 << 20;
 
 fn config(more: &str) -> String {
@@ -33,21 +33,21 @@ services:
     )
 }
 
-/// Connects from one address of a host, and says something, if anything.
+/// Connects from one address of a host, and sends a text, if any.
 fn connect(from: &str, says: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&format!("{from}:0").parse::<SocketAddr>().expect("an address").into()).expect("bind");
     socket.connect(&HTTP.parse::<SocketAddr>().expect("an address").into()).expect("connect");
     let mut stream = TcpStream::from(socket);
-    // Who was sent away cannot say it.
+    // A rejected client cannot send.
     let _ = stream.write_all(says.as_bytes());
     stream
 }
 
-/// Ten thousand connections, from all these addresses in turn, that stay open as long as the daemon lets them.
+/// Ten thousand connections, from these addresses in turn, open as long as the daemon permits.
 struct Crowd {
     _connections: Vec<TcpStream>,
-    /// Two crowds are more than the process may have.
+    /// Two crowds exceed the file descriptors of the process.
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -67,7 +67,7 @@ impl Crowd {
     }
 }
 
-/// Whether somebody at an address gets an answer in time.
+/// Whether a client at an address gets a response in time.
 fn is_answered(host: &Host, from: &str) -> bool {
     let began = Instant::now();
     let mut stream =
@@ -78,7 +78,7 @@ fn is_answered(host: &Host, from: &str) -> bool {
     answer.starts_with("HTTP/1.1 200 ") && began.elapsed() < WAIT
 }
 
-/// Files that the daemon has open.
+/// Number of open files of the daemon.
 fn files(daemon: &Daemon<'_>) -> usize {
     fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("list its files").count()
 }
@@ -89,7 +89,7 @@ fn memory(daemon: &Daemon<'_>) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
-/// A backend goes down, a reload brings another, and new connections go where they should.
+/// A backend goes down, a reload adds another one, and new connections go to the right backends.
 fn assert_it_works(lab: &Lab, daemon: &mut Daemon<'_>) {
     lab.backends[1].silence();
     eventually("the second backend is down", || {
@@ -131,7 +131,7 @@ fn crowd_at_many_addresses_stops_neither_health_nor_reloads_and_passes() {
     }
     let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
     let before = memory(&daemon);
-    // They ask for much, and read nothing of it.
+    // They request much data, and read nothing.
     let much = "GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n".repeat(50);
     let live = "GET /api/v1/live HTTP/1.1\r\nhost: x\r\n\r\n";
     let crowd = Crowd::gather(&lab.client, &addresses, &["", "GET / HTTP/1.1\r\n", live, &much]);
@@ -152,7 +152,7 @@ fn peer_that_takes_for_ever_to_ask_is_given_up() {
     slow.set_read_timeout(Some(Duration::from_secs(1))).expect("set a timeout");
     let began = Instant::now();
     loop {
-        // A byte a second, and it would go on for ever.
+        // One byte per second, for ever.
         let said = slow.write_all(b"y");
         match said.and_then(|()| slow.read(&mut [0; 4096])) {
             Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
@@ -177,7 +177,7 @@ fn request_with_too_much_in_it_is_refused() {
         let mut stream = lab.client.run(|| connect(&address, &request));
         stream.set_read_timeout(Some(WAIT)).expect("set a timeout");
         let mut answer = vec![];
-        // The rest of the request is not read, and then the end of a connection is a reset.
+        // The daemon does not read the rest of the request, so its close resets the connection.
         let end = stream.read_to_end(&mut answer);
         assert!(
             end.as_ref().is_ok() || end.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluice_testkit::{Lab, Namespace};
 
-/// More than fits into any buffer on the way.
+/// Larger than all buffers on the path.
 const BYTES: usize = 1 << 20;
 
 const SERVICES: &str = "
@@ -16,8 +16,8 @@ services:
   v6: {listen: ['[2001:db8::10]:80', '[2001:db8::10]:53/udp'], backends: ['[fd00:9::2]:8080']}
 ";
 
-/// The first backend of a lab as a router to a host behind a link that takes 1,280 bytes. The host does not say so when
-/// it answers a connection.
+/// Makes the first backend of a lab a router to a host behind a link with an MTU of 1,280 bytes. The host does not announce
+/// this in its MSS.
 fn narrow_backend(lab: &Lab) -> Namespace {
     let far = Namespace::new();
     let router = &lab.backends[0];
@@ -33,7 +33,7 @@ fn narrow_backend(lab: &Lab) -> Namespace {
     far
 }
 
-/// Accepts one connection, takes and gives so many bytes.
+/// Accepts one connection, and receives and sends this many bytes.
 fn swap(listener: TcpListener) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("a connection");
@@ -43,7 +43,7 @@ fn swap(listener: TcpListener) -> thread::JoinHandle<()> {
     })
 }
 
-/// A client sends much through a service and gets much back.
+/// A client sends and receives much data through a service.
 fn exchange(lab: &Lab, far: &Namespace, at: &str, vip: &str) {
     let listener = far.run(|| TcpListener::bind(at)).expect("a listener");
     let server = swap(listener);
@@ -72,7 +72,7 @@ fn path_mtu_behind_the_balancer_is_discovered() {
 fn path_mtu_before_the_balancer_is_discovered_by_backends() {
     let lab = Lab::new();
     let far = narrow_backend(&lab);
-    // All wires are wide but the one to the client.
+    // All links have a large MTU except the one to the client.
     lab.backends[0].ip("link set narrow mtu 1500");
     far.ip("link set eth0 mtu 1500");
     lab.balancer.ip("link set eth0 mtu 1280");

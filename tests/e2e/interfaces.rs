@@ -1,8 +1,8 @@
-//! Interfaces of every kind, that come and go.
+//! Interfaces of every kind, which are added and removed.
 
 use sluice_testkit::{Lab, Namespace, Shares, eventually};
 
-/// Only what arrives on `wan`, wherever it is sent.
+/// A service for packets that arrive on `wan`, to any address.
 const ON_WAN: &str = "
 services:
   wan:
@@ -88,7 +88,7 @@ fn hairpin_in_the_network_of_a_labelled_address_is_masqueraded() {
     assert_eq!(seen("10.9.1.14").as_deref(), Some("10.9.1.1"));
     daemon.reload(&service("preserve"));
     assert_eq!(seen("10.9.1.14").as_deref(), Some("10.9.1.1"));
-    // The same for an address that comes while the daemon runs.
+    // The same for an address that is added while the daemon runs.
     lab.balancer.ip("addr add 10.9.2.1/24 dev eth1 label eth1:2");
     lab.backends[0].ip("addr add 10.9.2.11/24 dev eth0");
     lab.backends[0].serve_on("10.9.2.11:8080");
@@ -100,7 +100,7 @@ fn hairpin_in_the_network_of_a_labelled_address_is_masqueraded() {
 #[test]
 fn backends_on_ports_of_a_bridge_serve_others_and_each_other() {
     let lab = Lab::new();
-    // The balancer's wire to the backends becomes a port of a bridge that has the address.
+    // The balancer's interface to the backends becomes a port of a bridge with its address.
     lab.balancer.ip("link add br0 type bridge mcast_snooping 0\nlink set br0 up\nlink set eth1 master br0\n\
          addr del 10.0.2.1/24 dev eth1\naddr del fd00:2::1/64 dev eth1\n\
          addr add 10.0.2.1/24 dev br0\naddr add fd00:2::1/64 dev br0 nodad");

@@ -1,4 +1,4 @@
-//! The corrected recipe that `sluice render --format iptables` prints, loaded without any daemon.
+//! The recipe that `sluice render --format iptables` prints, loaded without a daemon.
 
 use std::process::Command;
 
@@ -6,7 +6,7 @@ use sluice_testkit::{Lab, Shares};
 
 use crate::{FOUR, FOUR6};
 
-/// A lab whose balancer runs on the recipe alone, loaded by this flavour of `iptables-restore`.
+/// A lab whose balancer uses the recipe alone, loaded by this flavour of `iptables-restore`.
 fn recipe(flavour: &str, yaml: &str) -> Lab {
     let lab = Lab::new();
     lab.configure(yaml);
@@ -16,7 +16,7 @@ fn recipe(flavour: &str, yaml: &str) -> Lab {
                 .map(str::to_owned);
         let rules = lab.sluice(&arguments.each_ref().map(String::as_str)).expect(0).stdout;
         let mut restore = Command::new(format!("{command}-{flavour}-restore"));
-        // Locks are of the machine, networks are not.
+        // The lock of iptables is shared by all network namespaces.
         lab.balancer.feed(restore.env("XTABLES_LOCKFILE", lab.path("xtables.lock")), &rules);
     }
     lab.balancer.set_sysctl("net/ipv4/ip_forward", "1");

@@ -1,4 +1,4 @@
-//! Start, stop, crash and what they leave behind.
+//! Start, stop and crash, and the state that they leave.
 
 use sluice_testkit::{Daemon, Lab};
 
@@ -63,7 +63,7 @@ fn crash_leaves_traffic_flowing_and_the_next_start_adopts() {
 
     let daemon = Daemon::start(&lab);
     assert_eq!(lab.ruleset(), before);
-    // Six connections so far: the counter has gone on, nothing was made anew.
+    // Six connections so far: the counter continued, the table was not created again.
     assert_eq!(lab.client.tcp(VIP).unwrap().backend, answers[1].backend);
     assert_eq!(open.echo("still there?").unwrap(), "still there?");
     assert!(daemon.stop().success());

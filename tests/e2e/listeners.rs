@@ -1,8 +1,8 @@
-//! Which connections are a service's, and which port they reach.
+//! Listeners: the connections of a service, and their backend ports.
 
 use sluice_testkit::{Host, Lab, Shares};
 
-/// Who answers a TCP connection.
+/// The host that answers a TCP connection.
 fn who(from: &Host, to: &str) -> String {
     from.tcp(to).unwrap_or_else(|e| panic!("{} to {to}: {e}", from.name())).backend
 }
@@ -75,7 +75,7 @@ fn wildcard_without_an_interface_takes_local_addresses_only() {
 #[test]
 fn exact_beats_interface_beats_wildcard_beats_range() {
     let lab = Lab::new();
-    // In this order a first match would be wrong every time.
+    // In this order the first match would always be wrong.
     let _daemon = lab.start(
         "services:
            a-range: {listen: ['203.0.113.10:70-90', '10.0.1.1:70-90', '10.0.2.1:70-90'], backends: ['10.0.2.14:8080']}
@@ -96,10 +96,10 @@ fn port_range_reaches_the_same_port_one_port_or_the_same_offset() {
     for port in [1000, 1001, 1002, 1003, 2000, 2001, 2002, 2003, 8080] {
         lab.serve(port);
     }
-    // What follows the backend's address in the file, and the port that port 1001 becomes.
+    // The part after the backend's address in the file, and the translation of port 1001.
     let forms = [("", 1001), (":1000-1003", 1001), (":2000-2003", 2001), (":8080", 8080)];
     let schedulers = ["round-robin", "random", "source-hash"];
-    // A service for each: 203.0.113.0 for the first, 2001:db8::0 for it in IPv6, and so on.
+    // One service per case: 203.0.113.0 for the first, 2001:db8::0 for it in IPv6, and so on.
     let cases = || schedulers.iter().flat_map(|scheduler| forms.map(|form| (scheduler, form))).enumerate();
     let services: Vec<_> = cases()
         .flat_map(|(n, (scheduler, (ports, _)))| {

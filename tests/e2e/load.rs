@@ -1,4 +1,4 @@
-//! Backends that get new connections by how many they have.
+//! `least-connections` and `max_connections`.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -11,14 +11,14 @@ const EVEN: &str = "203.0.113.10:80";
 const LEAST: &str = "203.0.113.10:81";
 const RANDOM: &str = "203.0.113.10:82";
 
-/// Connections that live as long as their backend wants, and how many each backend has on average.
+/// Connections whose duration depends on the backend, and the average number per backend.
 struct Clients {
     address: &'static str,
-    /// How often the last backend's time the others' is.
+    /// Factor of the last backend's duration.
     slower: u32,
     open: Vec<(Instant, Conversation)>,
     seen: BTreeMap<String, usize>,
-    /// Distances of backends from the mean, in parts of it, and how often it was looked.
+    /// Sum of the backends' relative deviations from the mean, and the number of samples.
     unrest: (f64, f64),
 }
 
@@ -54,15 +54,15 @@ impl Clients {
         self.unrest.0 / self.unrest.1
     }
 
-    /// The most against the fewest.
+    /// Ratio of the largest to the smallest average.
     fn spread(&self) -> f64 {
         let most = self.seen.values().max().copied().unwrap_or_default();
         most as f64 / self.seen.values().min().copied().unwrap_or_default().max(1) as f64
     }
 }
 
-/// Starts a daemon with a service for each scheduler and gives each so many connections a second for a while; who comes
-/// after a delay makes up for it. What is seen in the second half counts.
+/// Starts a daemon with a service per scheduler and opens 100 connections per second to each for this time, catching up
+/// after delays. Samples are taken in the second half.
 fn run<const N: usize>(services: [(&str, &'static str); N], slower: u32, whole: Duration) -> [Clients; N] {
     let lab = Lab::new();
     let backends = "['10.0.2.11:8080', '10.0.2.12:8080', '10.0.2.13:8080', '10.0.2.14:8080']";
@@ -99,7 +99,7 @@ fn least_connections_with_a_slow_backend_gives_all_about_as_many() {
     let services = [("round-robin", EVEN), ("least-connections", LEAST), ("random", RANDOM)];
     let [even, least, random] = run(services, 10, Duration::from_secs(22)).map(|clients| clients.spread());
     assert!(even > 3.0 && random > 3.0, "round-robin {even:.2}, random {random:.2}");
-    // An ideal one comes to 1 at best.
+    // The ideal is 1.
     assert!(least < 1.5, "{least:.2}");
 }
 

@@ -1,4 +1,4 @@
-//! Clients of `maglev`: who gets whom, and who moves when a backend goes.
+//! `maglev`: the backends of clients, and the clients that move when a backend goes down.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -6,12 +6,12 @@ use sluice_core::maglev::{Member, table};
 use sluice_nft::jhash::{jhash, reciprocal_scale};
 use sluice_testkit::{Lab, Namespace, Shares, eventually};
 
-/// The seed that is documented for hashes of clients.
+/// The documented seed of client hashes.
 const SEED: u32 = 0x736c_7569;
 const SIZE: u32 = 1021;
 const VIPS: [&str; 2] = ["203.0.113.10:80", "[2001:db8::10]:80"];
 
-/// Services `v4` and `v6` with as many backends as there are weights, watched so closely that a test need not wait.
+/// Services `v4` and `v6` with one backend per weight, and frequent probes.
 fn services(weights: &[u16]) -> String {
     let service = |name, listen, prefix: &str, suffix| {
         let one = |(n, weight)| format!("{{address: '{prefix}{}{suffix}:8080', weight: {weight}}}", 11 + n);
@@ -34,7 +34,7 @@ fn clients(lab: &Lab) -> [Vec<IpAddr>; 2] {
     [(0..500).map(v4).collect(), (0..500).map(v6).collect()]
 }
 
-/// Who answers each client.
+/// The backend of each client.
 fn choices(lab: &Lab, clients: &[Vec<IpAddr>; 2]) -> [Vec<String>; 2] {
     [0, 1].map(|ip| {
         let ask = |client: &IpAddr| lab.client.tcp_from(&SocketAddr::new(*client, 0).to_string(), VIPS[ip]);
@@ -42,7 +42,7 @@ fn choices(lab: &Lab, clients: &[Vec<IpAddr>; 2]) -> [Vec<String>; 2] {
     })
 }
 
-/// Who is to answer, as the tables say that come from the weights of the file and those of now.
+/// The expected backends, from the table for the weights of the file and the current weights.
 fn predicted(clients: &[Vec<IpAddr>; 2], weights: &[(u16, u16)]) -> [Vec<String>; 2] {
     [("10.0.2.", ":8080"), ("[fd00:2::", "]:8080")].map(|(prefix, suffix)| {
         let names: Vec<_> = (0..weights.len()).map(|n| format!("{prefix}{}{suffix}", 11 + n)).collect();
@@ -60,7 +60,7 @@ fn predicted(clients: &[Vec<IpAddr>; 2], weights: &[(u16, u16)]) -> [Vec<String>
     })
 }
 
-/// Until both services have so many backends to choose from.
+/// Waits until both services have this many eligible backends.
 fn wait_for_eligible(lab: &Lab, wanted: usize) {
     eventually(&format!("{wanted} backends of each service are healthy"), || {
         let status = lab.sluice(&["status", "--json"]).expect(0).json();
@@ -111,7 +111,7 @@ fn maglev_with_one_of_ten_down_moves_its_clients_only_and_gives_them_back() {
     for (before, without) in before.iter().zip(&without) {
         assert!(before.iter().any(|backend| backend == "b5"));
         for (backend, now) in before.iter().zip(without) {
-            // The bar is 3 % of the others; none is what we promise.
+            // The limit is 3 % of the others; the documentation promises none.
             assert_eq!(backend == now, backend != "b5", "{backend} to {now}");
         }
     }

@@ -1,6 +1,6 @@
 //! Real connections through a running `sluiced`, in network namespaces. Needs root; `make test` runs it.
 //!
-//! One module per story, one lab per test: nothing is shared, nothing is left behind.
+//! One module per subject, one lab per test: tests share nothing and leave nothing behind.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Packets in the middle of TCP connections that conntrack does not know.
+//! `midstream`: TCP packets of connections that conntrack does not know.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -9,15 +9,15 @@ use crate::{FOUR, FOUR6};
 
 const VIPS: [&str; 2] = ["203.0.113.10:80", "[2001:db8::10]:80"];
 
-/// A lab whose balancer has the service addresses, like a host on which a proxy serves them.
+/// A lab whose balancer has the service addresses, like a host with a proxy.
 fn lab() -> Lab {
     let lab = Lab::new();
     lab.balancer.ip("address add 203.0.113.10/32 dev lo\naddress add 2001:db8::10/128 dev lo nodad");
     lab
 }
 
-/// The same with a program that serves both addresses, and six connections to it: five clients elsewhere, one on the
-/// balancer.
+/// The same with a program that serves both addresses, and six connections to it: five of remote clients, one of the
+/// balancer itself.
 fn beside_a_program() -> (Lab, Vec<Conversation>) {
     let lab = lab();
     VIPS.iter().for_each(|vip| lab.balancer.serve_on(vip));
@@ -39,12 +39,12 @@ fn web(keys: &str) -> String {
     format!("services: {{web: {{listen: ['{}', '{}'], backends: {backends}, {keys}}}}}", VIPS[0], VIPS[1])
 }
 
-/// What the tests do with the balancer.
+/// Operations on the balancer.
 trait Balancer {
-    /// Makes conntrack forget all connections.
+    /// Deletes all conntrack entries.
     fn forget(&self);
 
-    /// First packets that were translated for the first service.
+    /// Number of first packets that were translated for the first service.
     fn new_connections(&self) -> u64;
 }
 
@@ -81,7 +81,7 @@ fn connections_of_a_program_that_serves_the_address_live_on_while_sluice_starts_
 #[test]
 fn connections_of_a_program_end_where_a_service_adopts_them() {
     let (lab, mut open) = beside_a_program();
-    // The client on the balancer keeps its own.
+    // The client on the balancer keeps its connection.
     talk(&mut open[5]);
     let _daemon = lab.start(&web("midstream: adopt"));
     talk(&mut open[5]);
@@ -107,7 +107,7 @@ fn connections_of_a_program_live_on_beside_services_of_every_kind() {
         service("*:80", ""),
         service("*:80", ", interface: eth0"),
         service("203.0.113.10:79-90", ""),
-        // What adopts takes nothing of what does not.
+        // An adopting service gets no packets of one that ignores.
         format!("{exact}, any: {}", service("*:80", adopts)),
         format!("{exact}, on-eth0: {}", service("*:80", &format!("{adopts}, interface: eth0"))),
         format!("{exact}, other: {}", service("203.0.113.10:81", adopts)),
@@ -138,7 +138,7 @@ fn connections_of_a_program_that_a_guard_drops_go_on_when_it_accepts_invalid_pac
     let lost = open[0].echo("still here").expect_err("its packets are dropped").kind();
     assert_eq!(lost, ErrorKind::WouldBlock);
     daemon.reload(&web("deny: 192.0.2.1, invalid: accept"));
-    // What was dropped is sent again.
+    // Dropped packets are retransmitted.
     let answer = eventually("the connection goes on", || open[0].listen().ok());
     assert_eq!(answer, "still here\n");
     open.iter_mut().for_each(talk);
@@ -156,7 +156,7 @@ fn connections_of_a_program_live_on_beside_a_service_without_backends() {
 #[test]
 fn connections_go_on_with_maglev_when_conntrack_has_forgotten_them() {
     let lab = lab();
-    // As many new connections as there are; those that are adopted are none.
+    // Adopted connections do not count as new.
     let keys = "scheduler: maglev, hash: {on: [source-address, source-port]}, source: preserve, \
                 limits: {new_connections: 1/hour burst 40}";
     let mut daemon = lab.start(&web(keys));

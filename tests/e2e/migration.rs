@@ -1,4 +1,4 @@
-//! Tables that an older sluice, or another design, left under our name: taken over under traffic.
+//! Tables with our name and another layout, taken over under traffic.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +18,9 @@ fn services() -> String {
     )
 }
 
-/// Starts the daemon on a plain table of another layout that is full of traffic, and expects nobody to notice.
-/// `look` is called before, with 20 connections to each service made, and after; between the two, as many more
-/// are made as the last number says.
+/// Starts the daemon on a table with another layout and without flags, under traffic, and expects no effect on clients.
+/// Calls `look` before the start, after 20 connections to each service, and at the end. Returns both results, and the number
+/// of further connections in between.
 fn migrate<T>(layout: &str, look: impl Fn(&Lab) -> T) -> (T, T, u64) {
     let lab = Lab::new();
     lab.configure(&services());
@@ -37,7 +37,7 @@ fn migrate<T>(layout: &str, look: impl Fn(&Lab) -> T) -> (T, T, u64) {
         let connector = scope.spawn(|| {
             let mut count = 0;
             while !done.load(Ordering::Relaxed) {
-                // Many clients, so that no port comes round again while its last connection is remembered.
+                // Many clients, so that no port is reused while conntrack has its last connection.
                 let from = format!("198.51.100.{}:0", 1 + count % 250);
                 for to in [WEB, API] {
                     lab.client.tcp_from(&from, to).unwrap_or_else(|e| panic!("{to} after {count}: {e}"));
@@ -55,13 +55,13 @@ fn migrate<T>(layout: &str, look: impl Fn(&Lab) -> T) -> (T, T, u64) {
         done.store(true, Ordering::Relaxed);
         (daemon, connector.join().expect("every connection succeeds"))
     });
-    // A lost SYN is sent again and connects in the end; here is where it shows.
+    // A lost SYN is retransmitted and connects in the end, so losses show only here.
     assert_eq!(lab.client.statistic("TcpExt", "TCPSynRetrans"), 0);
     let after = look(&lab);
 
     assert_eq!(daemon.logged("reconcile:"), 0, "{}", daemon.log());
     assert_eq!(lab.client.tcp_shares(40, WEB), lab.even(10));
-    // It can't be owned, and says so.
+    // It cannot get an owner, and status shows that.
     let status = lab.sluice(&["status", "--json"]).expect(0).json();
     assert_eq!(status["table"]["flags"], serde_json::json!([]));
     lab.sluice(&["plan"]).expect(0);
@@ -72,12 +72,12 @@ fn migrate<T>(layout: &str, look: impl Fn(&Lab) -> T) -> (T, T, u64) {
     (before, after, count)
 }
 
-/// Lines of the ruleset. Objects are listed as they came to be.
+/// Lines of the ruleset, in order of the creation of objects.
 fn lines(lab: &Lab) -> BTreeSet<String> {
     lab.ruleset().lines().map(str::to_owned).collect()
 }
 
-/// Packets that the slots of a map counted.
+/// Sum of the packet counters of a map's slots.
 fn counted(lab: &Lab, map: &str) -> u64 {
     let text = lab.balancer.sh(&format!("nft list map inet sluice {map}"));
     let counts = text.split("packets ").skip(1).filter_map(|rest| rest.split(' ').next());

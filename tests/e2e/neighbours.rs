@@ -1,10 +1,10 @@
-//! Rules that are not ours.
+//! Rules of other tables.
 
 use sluice_testkit::Lab;
 
 use crate::web;
 
-/// NAT of somebody else on the very same hooks and priorities, with counters and comments.
+/// A foreign NAT table on the same hooks and priorities, with counters and comments.
 const FOREIGN: &str = r#"
 table ip other {
     map ports {

@@ -1,20 +1,20 @@
-//! Established TCP connections of clients that a service refuses.
+//! `on_deny`: established TCP connections of refused clients.
 
 use std::io::ErrorKind;
 
 use sluice_testkit::{Conversation, Daemon, Host, Lab, eventually};
 
-/// For each IP version: the service and another one, a client that is refused and one that is not.
+/// For each IP version: the service and another one, a refused client and another one.
 const FAMILIES: [[&str; 4]; 2] = [
     ["203.0.113.10:80", "203.0.113.10:81", "198.51.100.66:0", "198.51.100.7:0"],
     ["[2001:db8::10]:80", "[2001:db8::10]:81", "[2001:db8:c::66]:0", "[2001:db8:c::7]:0"],
 ];
 
-/// Lists that refuse the one client and not the other.
+/// Lists that refuse the first client but not the second.
 const LISTS: [&str; 2] =
     [", deny: [198.51.100.66, '2001:db8:c::66']", ", allow: [198.51.100.0/26, '2001:db8:c::/122']"];
 
-/// One service with these keys, and one without at the same backends.
+/// One service with these keys, and one without them with the same backends.
 fn two(keys: &str) -> String {
     let service = |port: u16, keys: &str| {
         format!(
@@ -34,7 +34,7 @@ fn lab() -> Lab {
 /// Connections of one IP version.
 struct Open {
     refused: Conversation,
-    /// Of a client that is not refused, and of the refused one with the other service.
+    /// Connections of the other client, and of the refused one to the other service.
     others: [Conversation; 2],
 }
 
@@ -57,15 +57,15 @@ fn lives(open: &mut Conversation) {
     assert_eq!(open.echo("still there?").expect("the connection goes on"), "still there?");
 }
 
-/// Connections that the backend has.
+/// Number of connections of the backend.
 fn established(backend: &Host) -> usize {
     backend.sh("ss -Htn state established sport = :8080").lines().count()
 }
 
-/// All connections of the refused client with the service get a reset at both ends, and no others do.
+/// Checks that all connections of the refused client to the service get a reset at both ends, and no others.
 fn are_reset(lab: &Lab, open: &mut [Open]) {
     for open in &mut *open {
-        // A client that says nothing is told, too.
+        // A silent client also gets the reset.
         assert_eq!(open.refused.listen().unwrap_err().kind(), ErrorKind::ConnectionReset);
     }
     let backend = &lab.backends[0];
@@ -101,7 +101,7 @@ fn connections_of_a_client_that_a_reload_refuses_live_on_unless_they_are_to_be_r
         }
     }
     assert_eq!(lab.backends[0].statistic("Tcp", "EstabResets"), 0);
-    // It is also for clients that are refused already.
+    // It also applies to clients that are already refused.
     daemon.reload(&two(&format!("{}, on_deny: reset", LISTS[1])));
     are_reset(&lab, &mut open);
 }

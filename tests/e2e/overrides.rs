@@ -1,4 +1,4 @@
-//! What operators say of backends at run time.
+//! Overrides of backends by operators at run time.
 
 use sluice_testkit::{Lab, Shares, eventually};
 

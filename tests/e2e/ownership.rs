@@ -1,4 +1,4 @@
-//! Who else may be at the ruleset, and what becomes of it.
+//! Changes of the table by other programs, with and without an owner.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -39,23 +39,23 @@ fn reload_while_somebody_hammers_another_table_succeeds_every_time() {
     lab.sluice(&["plan"]).expect(0);
 }
 
-/// With these the daemon does without the flags of an owned table, as on older kernels.
+/// With this variable the daemon creates the table without `owner` and `persist`, as on older kernels.
 const UNOWNED: &[(&str, &str)] = &[("SLUICE_UNOWNED", "1")];
 
-/// Flags of a table that the daemon made on this kernel: `persist` came with Linux 6.9, and there is no `owner`
-/// without it. By the version, as the daemon finds out by trying.
+/// Flags of a table that the daemon creates on this kernel: `persist` exists since Linux 6.9, and sluice does not use `owner`
+/// without it. Derived from the version here, while the daemon tests the kernel.
 fn ours() -> serde_json::Value {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let version: Vec<u32> = release.split('.').take(2).map(|number| number.parse().unwrap()).collect();
     if version >= vec![6, 9] { json!(["owner", "persist"]) } else { json!([]) }
 }
 
-/// Flags of the table, as the daemon tells them.
+/// Flags of the table in the status.
 fn flags(lab: &Lab) -> serde_json::Value {
     lab.sluice(&["status", "--json"]).expect(0).json()["table"]["flags"].take()
 }
 
-/// New connections of all backends, as the daemon tells them.
+/// New connections of all backends in the status.
 fn connections(lab: &Lab) -> u64 {
     let status = lab.sluice(&["status", "--json"]).expect(0).json();
     let backends = status["services"][0]["backends"].as_array().unwrap().clone();
@@ -95,7 +95,7 @@ fn table_of_a_crashed_daemon_is_adopted_with_its_counters() {
     let daemon = Daemon::start(&lab);
     assert_eq!(flags(&lab), ours());
     assert_eq!(connections(&lab), 11);
-    // A plain one is taken as it is.
+    // A table without flags is used as it is.
     if ours() != json!([]) {
         assert_eq!(daemon.logged("adopted table inet sluice"), 1, "{}", daemon.log());
         nft(&lab, "delete table inet sluice").expect(1);
@@ -133,7 +133,7 @@ fn second_daemon_is_refused(switches: &[(&str, &str)]) {
     assert!(second.stderr.contains(&owner), "{}", second.stderr);
     assert_eq!(lab.client.tcp_shares(4, VIP), lab.even(1));
 
-    // Nor do the commands that do without a daemon get past it.
+    // The commands that work without a daemon cannot change it either.
     for command in [&["apply"][..], &["cleanup"]] {
         lab.sluice(
             &[&["--socket", "/nowhere", "-c", lab.path("second.yaml").to_str().unwrap()], command].concat(),
@@ -153,7 +153,7 @@ fn daemon_without_the_flags_makes_a_plain_table_that_a_later_one_takes_as_it_is(
     daemon.crash();
     let mut daemon = Daemon::start(&lab);
     assert_eq!((flags(&lab), connections(&lab)), (json!([]), 8));
-    // Made anew it is ours.
+    // After it was created again, the daemon owns it.
     nft(&lab, "delete table inet sluice").expect(0);
     daemon.reload(&format!("services: {{web: {{listen: '{VIP}', backends: {FOUR}, scheduler: random}}}}"));
     assert_eq!(flags(&lab), ours());
@@ -193,7 +193,7 @@ fn foreign_changes_of_a_table_without_an_owner_are_repaired_logged_and_counted()
     assert_eq!(lab.client.tcp_shares(8, VIP), lab.even(2));
     let text = lab.sluice(&["status"]).expect(0).stdout;
     assert!(text.contains("changed by others: 7, last"), "{text}");
-    // What others do elsewhere is none of our business.
+    // Changes of other tables are ignored.
     nft(&lab, "add table inet other; add chain inet other sluice").expect(0);
     lab.sluice(&["plan"]).expect(0);
 }

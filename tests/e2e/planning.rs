@@ -1,10 +1,10 @@
-//! `sluice plan` beside a daemon, which knows what the file does not; and without one.
+//! `sluice plan` with a daemon, which knows state beside the file, and without one.
 
 use sluice_testkit::{Lab, eventually};
 
 const VIP: &str = "203.0.113.10:80";
 
-/// Services whose backends do not all serve as the file says: probed, with a backup, ramping, by load.
+/// Services whose effective state differs from the file: probes, a backup, slow start, load.
 fn services() -> String {
     let health = "health: {tcp: {}, interval: 200ms, timeout: 200ms, rise: 1, fall: 1}";
     format!(
@@ -59,7 +59,7 @@ fn plan_beside_a_daemon_is_empty_whatever_becomes_of_backends() {
     });
     is_empty(&lab, "one is full");
 
-    // Another file under the state as it is: the drained one stays drained.
+    // The plan of another file uses the current state: the drained backend stays drained.
     let other = lab.path("other.yaml");
     lab.configure(&services().replace("10.0.2.14:8080", "10.0.2.13:8080").replace(", initial: down", ""));
     std::fs::rename(lab.config(), &other).unwrap();
@@ -86,7 +86,7 @@ fn commands_without_a_daemon_give_a_backup_nothing() {
     let file = file.to_str().unwrap();
     for arguments in [&["render"][..], &["render", "--format", "iptables"], &["plan"]] {
         let told = lab.sluice(arguments).stdout;
-        // Answers of the backup are told apart where it would be masqueraded; it is in no slot.
+        // The backup may be in the set of masqueraded backends, but has no slot.
         assert!(told.contains("10.0.2.11"), "{arguments:?}: {told}");
         assert!(
             !told.contains(": 10.0.2.12 . 8080") && !told.contains("DNAT --to-destination 10.0.2.12"),

@@ -1,4 +1,4 @@
-//! Changing the file under traffic.
+//! Reloads under traffic.
 
 use std::fs;
 
@@ -106,7 +106,7 @@ fn reload_with_nothing_changed_sends_nothing() {
     let mut monitor = Monitor::start(&lab);
     daemon.hang_up();
     lab.sluice(&["reload"]).expect(0);
-    // Another text for the same thing.
+    // Another text with the same meaning.
     daemon.reload(&format!("# a comment\n{}\nrefresh: 0", web()));
     assert_eq!(monitor.changes(), "");
     daemon.reload(&service("10.0.2.11:8080"));

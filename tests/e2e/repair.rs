@@ -1,5 +1,5 @@
-//! How soon what others did to a table without an owner is repaired. Told, not judged: time is for benchmarks, and
-//! `SLUICE_SERVICES` asks for more services than a test needs.
+//! Time until foreign changes of a table without an owner are repaired. The times are printed, not asserted; set
+//! `SLUICE_SERVICES` for more services than a test needs.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
@@ -12,11 +12,11 @@ use sluice_testkit::{Daemon, Lab, PATIENCE, eventually};
 
 use crate::FOUR;
 
-/// When the daemon commits something to the table.
+/// Times of the daemon's commits to the table.
 fn repairs(lab: &Lab) -> Receiver<Instant> {
     let mut monitor = lab.balancer.run(|| Monitor::open(0)).expect("listen");
     let (told, repairs) = mpsc::channel();
-    // Waits for ever; it ends with the process.
+    // The thread ends with the process.
     thread::spawn(move || {
         while let Ok(event) = monitor.wait() {
             let is_repair = matches!(event, Event::Changed(Change { process, .. }) if process == "sluiced");
@@ -28,7 +28,7 @@ fn repairs(lab: &Lab) -> Receiver<Instant> {
     repairs
 }
 
-/// What somebody does: to one element, to the rules of a chain, to everything.
+/// A foreign change: of one element, of the rules of a chain, or of everything.
 fn edits(table: &Table) -> [Step; 3] {
     let (name, slots) = table.sets.iter().find(|(name, _)| name.as_str() == "slots4-0").expect("slots");
     let (key, slot) = slots.elements.first_key_value().expect("a slot");

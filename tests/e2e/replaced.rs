@@ -1,4 +1,4 @@
-//! Changes whose new elements the kernel would not hold beside the old ones.
+//! Changes whose new elements cannot coexist with the old ones in the kernel.
 
 use std::io::ErrorKind;
 

@@ -1,4 +1,4 @@
-//! Who gets how many connections.
+//! Shares of connections by scheduler and weight.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ services:
             |answers: Vec<Answer>| answers.into_iter().map(|answer| answer.backend).collect::<Vec<_>>();
         let first = choices();
         assert!(Shares::of(&first).fit(&weights), "{}", Shares::of(&first));
-        // Without their entries in conntrack the same flows are new ones.
+        // Without conntrack entries the same flows are new.
         lab.balancer.sh("conntrack -F");
         assert_eq!(backends(choices()), backends(first));
     }

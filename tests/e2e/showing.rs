@@ -1,4 +1,4 @@
-//! What `http.listen` shows to everybody: figures, changes, health, and nothing that changes anything.
+//! `http.listen`: metrics, live changes, health; read-only.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ fn ask(from: &Host, to: &str, request: &str) -> TcpStream {
     })
 }
 
-/// The whole answer to a request without a body.
+/// The whole response to a request without a body.
 fn answer(from: &Host, request: &str, headers: &str) -> String {
     let text = format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{headers}\r\n");
     let mut answer = String::new();
@@ -98,7 +98,7 @@ fn metrics_tell_what_happened_in_both_formats() {
         assert!(of(name) > 0.0, "{name} in\n{text}");
     }
 
-    // What left the file is told no more.
+    // Metrics of removed backends are dropped.
     daemon.reload(&WEB.replace(", 10.0.2.12:8080]", "]"));
     let fewer = metrics(&lab);
     assert!(fewer.contains(r#"backend="b\"1\\""#) && !fewer.contains("10.0.2.12:8080"), "{fewer}");
@@ -113,7 +113,7 @@ fn metrics_tell_what_happened_in_both_formats() {
 fn followers_hear_of_a_backend_that_dies() {
     let lab = Lab::new();
     let _daemon = lab.start(WEB);
-    // By HTTP/1.0 it comes as it is, in no chunks.
+    // With HTTP/1.0 the body is not chunked.
     let stream = ask(&lab.client, HTTP, "GET /api/v1/live HTTP/1.0\r\n\r\n");
     let mut lines = BufReader::new(stream).lines().map(|line| line.expect("the daemon goes on telling"));
     let mut next = move |name: &str| -> Value {
@@ -131,7 +131,7 @@ fn followers_hear_of_a_backend_that_dies() {
         })
     });
     let told = told.expect("it is told");
-    // It may have become healthy in the same second.
+    // It may have become healthy within the same second.
     let events = told["events"].as_array().expect("events");
     let said = |event: &&Value| event["kind"] == "health" && event["backend"] == "10.0.2.12:8080";
     let event = events.iter().rfind(said).unwrap_or_else(|| panic!("{told}"));
@@ -173,7 +173,7 @@ fn nothing_can_be_changed_from_outside() {
 fn reload_moves_the_status_page_or_changes_nothing() {
     let lab = Lab::new();
     let mut daemon = lab.start(WEB);
-    // Somebody has that address.
+    // The address is in use.
     let taken = lab.balancer.run(|| TcpListener::bind("10.0.1.1:9181")).expect("bind");
     daemon.reload(&WEB.replace("9180", "9181"));
     let status = lab.sluice(&["status", "--json"]).expect(0).json();
@@ -186,7 +186,7 @@ fn reload_moves_the_status_page_or_changes_nothing() {
     let is_shut = |address| lab.client.run(|| TcpStream::connect(address)).is_err().then_some(());
     eventually("it is not there any more", || is_shut(HTTP));
     drop(ask(&lab.client, "10.0.1.1:9181", ""));
-    // From one address to all of them and back: our own listener is not in the way.
+    // From one address to all addresses and back: the old listener of the daemon does not block the new one.
     for address in ["0.0.0.0:9181", "10.0.1.1:9181"] {
         daemon.reload(&WEB.replace(HTTP, address));
         assert_eq!(lab.sluice(&["status", "--json"]).expect(0).json()["reload"]["ok"], true, "{address}");

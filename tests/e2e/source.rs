@@ -1,4 +1,4 @@
-//! Whom the backends see.
+//! `source`: the client address that backends see.
 
 use sluice_testkit::{Lab, eventually};
 
@@ -42,7 +42,7 @@ fn other_traffic_through_the_balancer_is_never_masqueraded() {
     let lab = Lab::new();
     lab.client.serve(9999);
     lab.client.serve_on("198.51.100.1:80");
-    // The very backend and port that the service masquerades, and translations that are not ours.
+    // The backend and port for which the service masquerades, and foreign translations.
     lab.balancer.nft(
         "table ip other {
            chain prerouting {
@@ -93,8 +93,8 @@ fn both(source: &str) -> String {
     )
 }
 
-/// The client's address stays where answers pass the balancer, and is masqueraded where they would not: for a client
-/// beside the backends, for a backend that calls its own service, even if it gets itself.
+/// The client's address is preserved if answers pass the balancer, and masqueraded otherwise: for a client
+/// in the network of the backends, and for a backend that connects to its own service, even if it gets itself.
 #[track_caller]
 fn keeps_all_but_the_hairpin(source: &str) {
     let lab = Lab::new();
@@ -140,7 +140,7 @@ fn preserve_masquerades_only_the_hairpin() {
 fn hairpin_follows_addresses_that_come_and_go() {
     let lab = Lab::new();
     let _daemon = lab.start(&both("auto"));
-    // Another network on the backends' wire.
+    // Another network on the link of the backends.
     lab.balancer.ip("addr add 10.9.0.1/24 dev eth1");
     lab.backends[3].ip("addr add 10.9.0.14/24 dev eth0");
     let seen =
@@ -182,7 +182,7 @@ fn source_of_addresses_is_one_of_them() {
     assert_eq!(lab.client.udp("[2001:db8::10]:53").unwrap().peer.ip().to_string(), "fd00:2::3");
     assert_eq!(lab.client.tcp("[2001:db8::10]:1000").unwrap().peer.ip().to_string(), "fd00:2::3");
     assert_eq!(lab.backends[1].tcp("[2001:db8::10]:80").unwrap().peer.ip().to_string(), "fd00:2::3");
-    // The same backend port behind another listener of the same address.
+    // The same backend port with another listener of the same address.
     assert_eq!(lab.client.tcp("203.0.113.10:81").unwrap().peer.ip().to_string(), "10.0.2.1");
     daemon.reload(
         "services: {v4: {listen: '203.0.113.10:80', source: 10.0.2.3, backends: ['10.0.2.11:8080']}}",
@@ -190,11 +190,11 @@ fn source_of_addresses_is_one_of_them() {
     assert_eq!(lab.client.tcp("203.0.113.10:80").unwrap().peer.ip().to_string(), "10.0.2.3");
 }
 
-/// Flows to one backend port that are tracked, by the address that the backend sees.
+/// Numbers of tracked flows to one backend port, by the address that the backend sees.
 fn flows_by_source(lab: &Lab) -> std::collections::BTreeMap<String, usize> {
     let mut flows = std::collections::BTreeMap::new();
     for line in lab.balancer.sh("conntrack -L -p udp --orig-port-dst 53 2> /dev/null").lines() {
-        // The second dst= is of the answer: whom the backend sees.
+        // The second dst= is that of the reply: the address that the backend sees.
         let seen = line.split_whitespace().filter_map(|word| word.strip_prefix("dst=")).nth(1);
         *flows.entry(seen.expect("an answer's direction").to_owned()).or_default() += 1;
     }
@@ -207,7 +207,7 @@ fn more_flows_than_an_address_has_ports_take_two_addresses() {
     const FLOWS: usize = 250 * 300;
     let lab = Lab::new();
     lab.balancer.ip("addr add 10.0.2.2/24 dev eth1");
-    // Nobody answers, so entries stay as they are for as long as unanswered ones do.
+    // There is no answer, so the entries stay for the timeout of unanswered flows.
     lab.balancer.set_sysctl("net/netfilter/nf_conntrack_udp_timeout", "600");
     let yaml = |source| {
         format!(

@@ -1,4 +1,4 @@
-//! Starts that fail, and odd surroundings.
+//! Failed starts, and unusual environments.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -8,7 +8,7 @@ use sluice_testkit::{Daemon, Finished, Lab, program};
 
 use crate::web;
 
-/// Runs the daemon with the lab's configuration file to its end.
+/// Runs the daemon with the lab's configuration file until it exits.
 fn run(lab: &Lab) -> Finished {
     lab.sluiced(&["-c", lab.config().to_str().unwrap()])
 }
@@ -49,7 +49,7 @@ fn start_without_a_readable_file_says_which_and_why() {
 
     lab.configure(&web());
     lab.balancer.sh(&format!("chmod 000 {}", lab.config().display()));
-    // What lets root read everything.
+    // The capabilities that let root read every file.
     let mut without = Command::new("setpriv");
     without.args(["--bounding-set", "-dac_override,-dac_read_search", "--"]).arg(program("sluiced"));
     let unreadable = lab.finish(without.arg("-c").arg(lab.config())).expect(78).stderr;

@@ -1,4 +1,4 @@
-//! The state directory: of another user, full, read-only, or not there.
+//! The state directory: of another user, full, read-only, or missing.
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -16,10 +16,10 @@ const VIP: &str = "203.0.113.10:80";
 const FORWARD4: &str = "net/ipv4/ip_forward";
 const BACKEND: &str = "web/10.0.2.11:8080";
 
-/// A user and a group that Debian has and that own nothing.
+/// User and group `nobody` and `nogroup` of Debian.
 const NOBODY: u32 = 65534;
 
-/// A lab whose directory, which is also the state directory, belongs to nobody.
+/// A lab whose directory, which is also the state directory, belongs to the user `nobody`.
 fn nobodys() -> Lab {
     let lab = Lab::new();
     fs::set_permissions(lab.path("."), Permissions::from_mode(0o755)).unwrap();
@@ -27,7 +27,7 @@ fn nobodys() -> Lab {
     lab
 }
 
-/// A program that runs these commands and then becomes `sluiced`.
+/// A script that runs these commands and then executes `sluiced`.
 fn sluiced_after(lab: &Lab, commands: &str, sluiced: &str) -> PathBuf {
     let script = lab.path("script");
     let text =
@@ -37,17 +37,17 @@ fn sluiced_after(lab: &Lab, commands: &str, sluiced: &str) -> PathBuf {
     script
 }
 
-/// `sluiced` as nobody, with the one capability that it cannot do without.
+/// `sluiced` as user `nobody`, with the one capability that it requires.
 fn sluiced_as_nobody(lab: &Lab) -> PathBuf {
-    // Where everybody may run it.
+    // In a directory that every user can access.
     fs::copy(program("sluiced"), lab.path("sluiced")).unwrap();
     let user = format!("--reuid {NOBODY} --regid {NOBODY} --clear-groups");
     let capability = "--inh-caps +net_admin --ambient-caps +net_admin --bounding-set -all,+net_admin";
     sluiced_after(lab, "", &format!("setpriv --pdeathsig KILL {user} {capability} -- $lab/sluiced"))
 }
 
-/// `sluiced` with a mount namespace of its own, in which the state directory is a small file system that these
-/// commands make.
+/// `sluiced` in its own mount namespace, in which these commands mount a small file system as the state
+/// directory.
 fn sluiced_on(lab: &Lab, mounts: &str) -> PathBuf {
     fs::create_dir(lab.path("state")).unwrap();
     let inner = lab.path("inner");
@@ -72,7 +72,7 @@ fn metric(lab: &Lab) -> String {
     line.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
 
-/// The daemon serves, and says everywhere that it will not remember; this is why.
+/// Checks that the daemon serves, and reports everywhere that state is not saved, with this reason.
 fn assert_serves_and_says(lab: &Lab, why: &str) {
     assert_eq!(lab.client.tcp_shares(8, VIP), lab.even(2));
     let drained = lab.sluice(&["drain", BACKEND]).expect(0);
@@ -96,7 +96,7 @@ fn assert_serves_and_says(lab: &Lab, why: &str) {
 #[test]
 fn root_follows_nothing_that_another_user_has_put_into_the_state_directory() {
     let lab = nobodys();
-    // Where only root writes.
+    // In a directory that only root can write to.
     let roots = lab.path("roots");
     fs::create_dir(&roots).unwrap();
     fs::set_permissions(&roots, Permissions::from_mode(0o700)).unwrap();
@@ -118,7 +118,7 @@ fn root_follows_nothing_that_another_user_has_put_into_the_state_directory() {
         change(sysctl.to_str().unwrap(), "1", "0"),
         change(&above, "1", "0"),
         change(&format!("net/ipv6/conf/{above}/accept_ra"), "1", "0"),
-        // What would be written is what is there: this is the machine's.
+        // The value that would be written is the current one, because this sysctl belongs to the machine.
         change("kernel/core_pattern", core.trim(), core.trim()),
         change("net/ipv4/ip_default_ttl", &ttl, "63"),
     ]});
@@ -139,7 +139,7 @@ fn root_follows_nothing_that_another_user_has_put_into_the_state_directory() {
     lab.configure(&web());
     plant(new, "state.json.new");
     plant_state();
-    // Without a lock, and then with one that leads elsewhere.
+    // Without a lock file, and then with a symbolic link in its place.
     for locked in [false, true] {
         if locked {
             let _ = fs::remove_file(lab.path("sluiced.lock"));
@@ -161,7 +161,7 @@ fn root_follows_nothing_that_another_user_has_put_into_the_state_directory() {
     lab.sluice(&["cleanup"]).expect(1);
     unchanged("cleanup with a linked state.json");
 
-    // The directory itself, and one on the way to it.
+    // The directory itself, and a component of its path.
     fs::remove_file(target).unwrap();
     fs::create_dir(target).unwrap();
     plant(target, "link");
@@ -196,7 +196,7 @@ fn apply_and_cleanup_by_root_before_the_first_start_leave_nothing_in_the_daemons
         assert_eq!(drained.stderr, "");
         assert!(daemon.stop().success());
         assert_eq!((lab.ruleset(), lab.balancer.sysctl(FORWARD4)), (String::new(), "0".into()), "{before:?}");
-        // And back: root after the daemon, and the daemon after root.
+        // In both directions: root after the daemon, and the daemon after root.
         lab.sluice(&["apply"]).expect(0);
         lab.sluice(&["cleanup"]).expect(0);
         let daemon = Daemon::start_program(&lab, &sluiced, &[]);
@@ -230,7 +230,7 @@ fn daemon_on_a_full_disk_starts_serves_and_says_that_it_will_not_remember() {
                 dd if=/dev/zero of=$lab/state/fill bs=4k count=16 2> /dev/null";
     let daemon = Daemon::start_program(&lab, &sluiced_on(&lab, full), &[]);
     assert_serves_and_says(&lab, "No space left on device");
-    // Somebody makes room: the next thing that is said is remembered, and what was not written is.
+    // After space was freed, the next change is saved, and so is the state that could not be written before.
     lab.balancer.sh(&format!(
         "nsenter --mount --target {} -- rm {}/fill",
         daemon.pid(),
@@ -247,7 +247,7 @@ fn daemon_that_cannot_even_make_a_lock_starts_alone() {
     for (mounts, why) in [
         ("mount -t tmpfs -o nr_inodes=1 none $lab/state", "No space left on device"),
         ("mount -t tmpfs -o ro none $lab/state", "Read-only file system"),
-        // A file system that was locked before, and is read-only now.
+        // The file system had a lock file, and is now read-only.
         (
             "mount -t tmpfs none $lab/state; touch $lab/state/sluiced.lock; mount -o remount,ro $lab/state",
             "Read-only file system",
@@ -257,7 +257,7 @@ fn daemon_that_cannot_even_make_a_lock_starts_alone() {
         configure(&lab);
         let daemon = Daemon::start_program(&lab, &sluiced_on(&lab, mounts), &[]);
         assert_serves_and_says(&lab, why);
-        // The claim to the table keeps a second one out, and whoever does its work by hand.
+        // The claim to the table excludes a second daemon, and the commands that work without one.
         fs::write(
             lab.path("other.yaml"),
             format!("{}\ncontrol: {{socket: {}}}", web(), lab.path("other.sock").display()),
@@ -279,7 +279,7 @@ fn daemon_without_rights_to_its_state_directory_starts_and_says_so() {
     let daemon = Daemon::start_program(&lab, &sluiced_as_nobody(&lab), &[]);
     assert_serves_and_says(&lab, "Permission denied");
     daemon.crash();
-    // Nobody remembers that it was off.
+    // The record that it was off is lost.
     lab.balancer.set_sysctl(FORWARD4, "0");
     fs::remove_dir(lab.path("state")).unwrap();
     fs::create_dir(lab.path("state")).unwrap();
@@ -305,7 +305,7 @@ fn cleanup_names_what_it_cannot_put_back_and_fails() {
     assert!(!told.stdout.contains("sysctls are restored"), "{}", told.stdout);
     assert_eq!(lab.ruleset(), "", "the table goes all the same");
 
-    // In a container, whose boot id may be another one than that of the daemon's unit.
+    // In a container, whose boot id may differ from that of the daemon's unit.
     let (file, boot) =
         (lab.path("state.json"), fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap());
     let recorded = fs::read_to_string(&file).unwrap();

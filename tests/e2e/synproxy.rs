@@ -1,4 +1,4 @@
-//! Handshakes that the balancer completes before it keeps anything of a client.
+//! `synproxy`: the balancer completes handshakes before it keeps state of a client.
 
 use std::io::ErrorKind;
 use std::net::SocketAddrV4;
@@ -10,10 +10,10 @@ use sluice_testkit::{Datagram, Flood, Lab, eventually};
 
 const VIPS: [&str; 2] = ["203.0.113.10:80", "[2001:db8::10]:80"];
 
-/// How many SYNs a flood has.
+/// Number of SYNs of a flood.
 const SYNS: u32 = 400_000;
 
-/// Backends speak first; the addresses are the balancer's own.
+/// Backends send first; the addresses are the balancer's own.
 fn lab() -> Lab {
     let lab = Lab::new();
     lab.balancer.ip("address add 203.0.113.10/32 dev lo\naddress add 2001:db8::10/128 dev lo nodad");
@@ -31,7 +31,7 @@ fn tracked(lab: &Lab) -> u64 {
     lab.balancer.sysctl("net/netfilter/nf_conntrack_count").parse().expect("a number")
 }
 
-/// SYNs that were answered with a cookie.
+/// Number of SYNs that were answered with a cookie.
 fn answered(lab: &Lab) -> u64 {
     let table = lab.balancer.sh("cat /proc/thread-self/net/stat/synproxy");
     let of_core = |line: &str| {
@@ -41,7 +41,7 @@ fn answered(lab: &Lab) -> u64 {
     table.lines().skip(1).map(of_core).sum()
 }
 
-/// Sends so many SYNs from as many places that do not exist, from two cores if there are two.
+/// Sends SYNs from sources that do not exist, on two cores if there are two.
 fn flood(lab: &Lab, count: u32) {
     let syn = |n: u32| {
         let source = SocketAddrV4::new((0xc612_0000 + (n & 0x1_ffff)).into(), 1024 + (n >> 17) as u16);
@@ -97,7 +97,7 @@ fn address_that_is_only_routed_here_is_answered_where_a_route_leads_on() {
     let lab = Lab::new();
     for (family, network, way) in [("-4", "203.0.113.0/24", "10.0.1.2"), ("-6", "2001:db8::/64", "fd00:1::2")]
     {
-        // The lab's, against what leaves untranslated.
+        // The route of the lab for untranslated packets.
         lab.balancer.sh(&format!("ip {family} rule del iif eth0 to {network} prohibit"));
         lab.balancer.ip(&format!("route replace {network} via {way}"));
     }
@@ -133,7 +133,7 @@ fn flood_of_syns_costs_no_conntrack_entries_and_clients_still_connect() {
     assert!(answered(&lab) > u64::from(SYNS / 2), "{}", answered(&lab));
     before.iter_mut().for_each(|open| assert_eq!(open.echo("still here").expect("an echo"), "still here"));
 
-    // The same flood is no harmless one.
+    // The same flood without synproxy does harm.
     daemon.reload(&web("synproxy: false"));
     flood(&lab, 20_000);
     assert!(tracked(&lab) > 10_000, "{}", tracked(&lab));
@@ -158,7 +158,7 @@ fn client_that_is_denied_gets_no_cookie_and_is_counted() {
 fn limits_count_clients_that_returned_a_cookie() {
     let lab = lab();
     let _daemon = lab.start(&web("synproxy: true, limits: {new_connections_per_client: 1/hour burst 2}"));
-    // In the name of the client, which does not know of it.
+    // With the address of the client, which does not expect it.
     let syn = |n: u16| Datagram {
         source: SocketAddrV4::new([198, 51, 100, 7].into(), 2000 + n),
         destination: VIPS[0].parse().expect("an address"),
@@ -200,7 +200,7 @@ fn connections_live_on_and_none_fails_while_it_is_switched_on_and_off() {
             }
         });
         for n in 0..20 {
-            // With a guard that comes and goes as well.
+            // With a guard that is added and removed, too.
             let deny = if n % 4 < 2 { ", deny: [192.0.2.1]" } else { "" };
             daemon.reload(&web(&format!("synproxy: {}{deny}", n % 2 == 0)));
             open.push(lab.client.open(VIPS[n % 2]).expect("a connection"));

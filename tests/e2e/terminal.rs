@@ -1,4 +1,4 @@
-//! What is shown on a terminal, and what keys typed there do.
+//! Output on a terminal, and keys.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixListener;
@@ -20,13 +20,13 @@ services:
     backends: [{address: '10.0.2.13:8080', name: three}, {address: '10.0.2.14:8080', name: four, weight: 3}]
 ";
 
-/// Backends in the table, from above. What is drawn is read piece by piece: a screen may be half of the old one.
+/// Backends in the table, from the top. Output is read in pieces, so a part of the screen may be old.
 fn order(screen: &str) -> Vec<&str> {
     let rows = screen.lines().filter(|line| line.starts_with("web ") || line.starts_with("mail "));
     rows.filter_map(|line| line.split_whitespace().nth(1)).collect()
 }
 
-/// What the daemon says an operator wants of a backend.
+/// Admin state of a backend in the status.
 fn admin(lab: &Lab, service: &str, backend: &str) -> String {
     let status = lab.sluice(&["status", service, "--json"]).expect(0).json();
     let backends = status["services"][0]["backends"].as_array().unwrap().clone();
@@ -71,7 +71,7 @@ fn top_filters_sorts_and_drains_the_selected_backend_after_y_only() {
     top.type_keys("ey");
     top.shows("web/one: enabled, 50.0 % of new connections");
     assert_eq!(lab.client.tcp_shares(10, VIP), Shares::from([("b1", 5), ("b2", 5)]));
-    // Esc alone is told from the start of a sequence by what does not follow.
+    // Esc alone differs from the start of a sequence only in the missing rest.
     top.type_keys("\x1b");
     top.shows(" three ");
 }
@@ -87,7 +87,7 @@ fn top_of_ten_thousand_backends_follows_keys() {
     let top = lab.terminal(&["top"], &[]);
     top.shows("10,000 of 10,000 backends eligible");
     top.shows_that("the first", |screen| screen.contains("s0000 ") && !screen.contains("s0010 "));
-    // End, a page up, down.
+    // End, page up, down.
     top.type_keys("\x1b[F");
     top.shows("s2499/10.0.2.14:8080 at");
     top.type_keys("\x1b[5~j");
@@ -290,7 +290,7 @@ fn what_takes_long_says_so_on_a_terminal_and_erases_it() {
     assert!(reload.ends().success());
     assert_eq!(reload.shows("all done"), "all done");
 
-    // Its standard error is no terminal.
+    // Its standard error is not a terminal.
     let (mut child, mut output) = piped(&lab, &["reload"]);
     answer(&|| {});
     let mut text = String::new();

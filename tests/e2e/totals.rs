@@ -1,4 +1,4 @@
-//! Totals of new connections over ends and starts of the daemon.
+//! Totals of new connections across exits and starts of the daemon.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use crate::web;
 
 const VIP: &str = "203.0.113.10:80";
 
-/// New connections of each backend, as `sluice status` shows them.
+/// New connections of each backend in `sluice status`.
 fn totals(lab: &Lab) -> Vec<u64> {
     let status = lab.sluice(&["status", "--json"]).expect(0).json();
     let backends = status["services"][0]["backends"].as_array().expect("backends");
     backends.iter().map(|backend| backend["connections_total"].as_u64().expect("a number")).collect()
 }
 
-/// The same file with other slots.
+/// The same file with another number of slots.
 fn web_with_weight(weight: u32) -> String {
     web().replace("10.0.2.11:8080", &format!("{{address: '10.0.2.11:8080', weight: {weight}}}"))
 }
@@ -62,7 +62,7 @@ fn totals_never_go_backwards_when_the_daemon_is_killed_while_slots_change_under_
         sleep(whole * kill / 10);
         daemon.crash();
         daemon = Daemon::begin(&lab, &program("sluiced"), &[]);
-        // Sometimes before it is ready.
+        // In some rounds before it is ready.
         sleep(Duration::from_millis(u64::from(kill % 3) * 5));
         daemon.crash();
         daemon = Daemon::start(&lab);

@@ -1,8 +1,8 @@
-//! Interfaces that are in a VRF. Kernels without VRFs cannot run these; `make kernels` does, on those it has.
+//! Interfaces in a VRF. Kernels without VRFs cannot run these tests; `make kernels` runs them where possible.
 
 use sluice_testkit::{Lab, Shares};
 
-/// The balancer's interfaces are in a VRF, with all of its routes.
+/// A lab with the balancer's interfaces and all of its routes in a VRF.
 fn lab() -> Lab {
     let lab = Lab::new();
     lab.balancer.sh("modprobe vrf");
@@ -42,6 +42,6 @@ fn services_in_a_vrf_serve_clients_and_backends() {
         assert_eq!(seen(&lab.backends[1]), "10.0.2.1", "{vip} from beside the backend");
     }
     assert!(daemon.stop().success());
-    // With the namespace gone the kernel would try to take interfaces of the VRF down and up, and warn.
+    // If the namespace were deleted first, the kernel would try to take interfaces of the VRF down and up, and warn.
     lab.balancer.ip("link set eth0 down\nlink set eth1 down\nlink del blue");
 }

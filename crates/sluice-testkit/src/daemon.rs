@@ -1,4 +1,4 @@
-//! The programs under test, run on the lab's balancer.
+//! Runs the programs under test on the lab's balancer.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,31 +12,31 @@ use nix::unistd::Pid;
 
 use crate::{Lab, eventually, program};
 
-/// A program that ran to its end.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Finished {
-    /// Exit code; `None` when a signal ended it.
+    /// Exit code; `None` if a signal ended it.
     pub code: Option<i32>,
-    /// What it printed.
+    /// Standard output.
     pub stdout: String,
-    /// What it wrote to standard error.
+    /// Standard error.
     pub stderr: String,
 }
 
 impl Finished {
-    /// The same, having checked the exit code.
+    /// Checks the exit code.
     ///
     /// # Panics
-    /// If it is another one, with everything the program said.
+    /// If it is another one, with the output of the program.
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
         self
     }
 
-    /// What it printed, as JSON.
+    /// Standard output as JSON.
     ///
     /// # Panics
-    /// If it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}\n{}{}", self.stderr, self.stdout))
     }
@@ -48,7 +48,7 @@ impl Lab {
         self.path("sluice.yaml")
     }
 
-    /// Writes the configuration file: this text, and a control socket in the lab's directory.
+    /// Writes the configuration file: this text, with a control socket in the lab's directory.
     pub fn configure(&self, yaml: &str) {
         let text = format!("{yaml}\ncontrol: {{socket: {}}}\n", self.path("sluice.sock").display());
         fs::write(self.config(), text).expect("write the configuration");
@@ -57,13 +57,13 @@ impl Lab {
     /// Writes the configuration file, starts the daemon and waits until it is ready.
     ///
     /// # Panics
-    /// If it ends instead, with its log.
+    /// If it exits before, with its log.
     pub fn start(&self, yaml: &str) -> Daemon<'_> {
         self.configure(yaml);
         Daemon::start(self)
     }
 
-    /// Runs the daemon with these arguments to its end: for starts that must fail.
+    /// Runs the daemon with these arguments until it exits, for starts that must fail.
     pub fn sluiced(&self, arguments: &[&str]) -> Finished {
         self.finish(Command::new(program("sluiced")).args(arguments))
     }
@@ -78,7 +78,7 @@ impl Lab {
         )
     }
 
-    /// Runs a program on the balancer to its end.
+    /// Runs a program on the balancer until it exits.
     pub fn finish(&self, command: &mut Command) -> Finished {
         let output = self.balancer.try_feed(command, "");
         Finished {
@@ -88,19 +88,18 @@ impl Lab {
         }
     }
 
-    /// The nftables ruleset of the balancer, as `nft list ruleset` prints it, without counts and without whose
-    /// the tables are.
+    /// The output of `nft list ruleset` on the balancer, without counts and without owners of tables.
     pub fn ruleset(&self) -> String {
         let text = self.balancer.sh("nft --stateless list ruleset");
         let lines = text.lines().filter(|line| !line.starts_with("\tflags "));
         let lines = lines.map(|line| format!("{}\n", line.split(" # progname").next().unwrap_or(line)));
-        // A blank line stood between flags and objects.
+        // There was a blank line between flags and objects.
         lines.collect::<String>().replace(" {\n\n", " {\n")
     }
 }
 
-/// A running `sluiced` on the balancer. It is killed when this is dropped, and by the kernel when the thread
-/// that started it ends in any other way.
+/// A running `sluiced` on the balancer. It is killed on drop, and by the kernel if the thread
+/// that started it ends without a drop.
 pub struct Daemon<'a> {
     lab: &'a Lab,
     child: Child,
@@ -108,10 +107,10 @@ pub struct Daemon<'a> {
 }
 
 impl<'a> Daemon<'a> {
-    /// Starts the daemon with the configuration file as it is and waits until it is ready.
+    /// Starts the daemon with the current configuration file and waits until it is ready.
     ///
     /// # Panics
-    /// If it ends instead, with its log.
+    /// If it exits before, with its log.
     pub fn start(lab: &'a Lab) -> Self {
         Self::start_with(lab, &[])
     }
@@ -128,13 +127,13 @@ impl<'a> Daemon<'a> {
         daemon
     }
 
-    /// Starts the daemon with the configuration file as it is and does not wait for anything.
+    /// Starts the daemon with the current configuration file, without waiting.
     pub fn begin(lab: &'a Lab, sluiced: &Path, environment: &[(&str, &str)]) -> Self {
         let notify_path = lab.path("notify.sock");
-        // A daemon before this one had a socket of the same name.
+        // A previous daemon had a socket with the same name.
         let _ = fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).expect("bind the notify socket");
-        // A daemon of another user may send there, too.
+        // A daemon of another user must be able to send to it.
         fs::set_permissions(&notify_path, Permissions::from_mode(0o777)).expect("open the notify socket");
         notify.set_read_timeout(Some(Duration::from_millis(20))).expect("set a timeout");
         let log = OpenOptions::new().create(true).append(true).open(log_path(lab)).expect("open the log");
@@ -148,59 +147,59 @@ impl<'a> Daemon<'a> {
         Daemon { lab, child, notify }
     }
 
-    /// Sends `SIGHUP` and waits until the daemon is done, whatever came of it.
+    /// Sends `SIGHUP` and waits until the reload has ended, successful or not.
     pub fn hang_up(&mut self) {
-        // What it said before is about earlier reloads.
+        // Earlier messages are about earlier reloads.
         while self.notify.recv(&mut []).is_ok() {}
         self.begin_reload();
         self.wait_for("RELOADING=1");
         self.wait_for("READY=1");
     }
 
-    /// Writes the configuration file, sends `SIGHUP` and waits until the daemon is done.
+    /// Writes the configuration file, sends `SIGHUP` and waits until the reload has ended.
     pub fn reload(&mut self, yaml: &str) {
         self.lab.configure(yaml);
         self.hang_up();
     }
 
-    /// Sends `SIGHUP` and does not wait for anything.
+    /// Sends `SIGHUP` without waiting.
     pub fn begin_reload(&self) {
         self.signal(Signal::SIGHUP);
     }
 
-    /// Sends `SIGTERM` and does not wait for anything.
+    /// Sends `SIGTERM` without waiting.
     pub fn begin_stop(&self) {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Sends `SIGTERM` and waits for the end.
+    /// Sends `SIGTERM` and waits until the daemon exits.
     pub fn stop(mut self) -> ExitStatus {
         self.begin_stop();
         eventually("sluiced ends after SIGTERM", || self.child.try_wait().expect("wait for sluiced"))
     }
 
-    /// Sends `SIGUSR2`, as for a restart, and waits for the end.
+    /// Sends `SIGUSR2`, as for a restart, and waits until the daemon exits.
     pub fn hand_over(mut self) -> ExitStatus {
         self.signal(Signal::SIGUSR2);
         eventually("sluiced ends after SIGUSR2", || self.child.try_wait().expect("wait for sluiced"))
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the daemon, like a crash.
     pub fn crash(self) {
         drop(self);
     }
 
-    /// Everything it and its predecessors in the lab have logged.
+    /// The log of all daemons of the lab so far.
     pub fn log(&self) -> String {
         fs::read_to_string(log_path(self.lab)).expect("read the log")
     }
 
-    /// Number of lines in the log that contain a text.
+    /// Number of lines of the log that contain a text.
     pub fn logged(&self, text: &str) -> usize {
         self.log().lines().filter(|line| line.contains(text)).count()
     }
 
-    /// Its process id, for looking at it from outside.
+    /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -210,7 +209,7 @@ impl<'a> Daemon<'a> {
         kill(pid, signal).unwrap_or_else(|e| panic!("{signal} to sluiced: {e}"));
     }
 
-    /// Waits for a message to the service manager.
+    /// Waits for a message of sd_notify(3).
     fn wait_for(&mut self, message: &str) {
         let mut datagram = [0; 4096];
         eventually(&format!("{message} from sluiced"), || {
@@ -225,7 +224,7 @@ impl<'a> Daemon<'a> {
 
 impl Drop for Daemon<'_> {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {

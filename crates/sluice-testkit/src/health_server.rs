@@ -1,4 +1,4 @@
-//! HTTP servers for probes that behave as they are told.
+//! HTTP servers for probes, with configurable behaviour.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,20 +12,20 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::server::RUNTIME;
 
-/// How a server behaves.
+/// The behaviour of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manner {
-    /// Says that all is well.
+    /// Answers with 200.
     Well,
     /// Answers with 500.
     Fails,
-    /// Answers, but begins only and does not come to an end.
+    /// Begins a response and never ends it.
     Drips,
-    /// Accepts and says nothing.
+    /// Accepts and sends nothing.
     Silent,
     /// Accepts and resets the connection.
     Resets,
-    /// Is well and fails in turn.
+    /// Answers with 200 and 500 alternately.
     Alternates,
 }
 
@@ -37,7 +37,7 @@ pub struct HealthServer {
 
 struct State {
     manner: Manner,
-    /// Connections so far.
+    /// Number of connections so far.
     accepted: u64,
 }
 
@@ -53,12 +53,12 @@ impl HealthServer {
         Ok(HealthServer { state, task })
     }
 
-    /// From the next connection on.
+    /// Changes the behaviour for further connections.
     pub fn behave(&self, manner: Manner) {
         self.state.lock().expect("no thread panics with it").manner = manner;
     }
 
-    /// Connections so far.
+    /// Number of connections so far.
     pub fn accepted(&self) -> u64 {
         self.state.lock().expect("no thread panics with it").accepted
     }
@@ -101,7 +101,7 @@ async fn answer(mut stream: TcpStream, manner: Manner, number: u64) -> io::Resul
     };
     let _asked = stream.read(&mut request).await?;
     stream.write_all(text.as_bytes()).await?;
-    // Until the other end gives up.
+    // Waits until the peer closes.
     while stream.read(&mut request).await? > 0 {}
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The recipe's machines: a client, a balancer, backends.
+//! The lab: a client, a balancer and backends.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,9 +7,9 @@ use tempfile::TempDir;
 
 use crate::{Host, Namespace, Shares, eventually};
 
-/// The address services listen on in IPv4: routed to the balancer, on none of its interfaces.
+/// The IPv4 address of services: routed to the balancer, but on none of its interfaces.
 pub const VIP4: &str = "203.0.113.10";
-/// The address services listen on in IPv6.
+/// The IPv6 address of services.
 pub const VIP6: &str = "2001:db8::10";
 
 /// One client, one balancer, any number of backends, each in a network namespace:
@@ -20,18 +20,18 @@ pub const VIP6: &str = "2001:db8::10";
 ///  2001:db8:c::/64  fd00:1::/64                  fd00:2::/64    :
 /// ```
 ///
-/// The client is the rest of the world: it owns every address of 198.51.100.0/24 and 2001:db8:c::/64, and the
-/// balancer's default route leads to it. The client and the backends have the balancer as theirs. What the
-/// client sends to 203.0.113.0/24 or 2001:db8::/64 and nobody translates is refused by ICMP. Forwarding is off
-/// everywhere: switching it on is sluice's work.
+/// The client is also the rest of the Internet: it owns every address of 198.51.100.0/24 and 2001:db8:c::/64, and the
+/// balancer's default route leads to it. The default route of client and backends leads to the balancer. Packets of the
+/// client to 203.0.113.0/24 or 2001:db8::/64 that are not translated get an ICMP error. Forwarding is disabled
+/// on all hosts: sluice must enable it.
 pub struct Lab {
-    /// Where connections come from.
+    /// The client.
     pub client: Host,
-    /// Where sluice runs: `eth0` towards the client, `eth1` towards the backends.
+    /// The host of sluice: `eth0` leads to the client, `eth1` to the backends.
     pub balancer: Host,
     /// `b1`, `b2`, ...: 10.0.2.11, 10.0.2.12, ... and fd00:2::11, fd00:2::12, ...
     pub backends: Vec<Host>,
-    /// The wire between balancer and backends.
+    /// The switch between balancer and backends.
     _switch: Namespace,
     dir: TempDir,
 }
@@ -44,7 +44,7 @@ impl Lab {
         lab
     }
 
-    /// Client, balancer and this many backends (at most 80) that serve nothing yet.
+    /// Client, balancer and this many backends (at most 80) without servers.
     pub fn with_backends(count: usize) -> Self {
         let switch = Namespace::new();
         switch.ip("link add name switch type bridge mcast_snooping 0\nlink set switch up");
@@ -60,11 +60,11 @@ impl Lab {
         switch.ip("link set balancer master switch up");
         client.ip(&join("eth0", "10.0.1.2/24", "fd00:1::2/64", Some(("10.0.1.1", "fd00:1::1"))));
         client.ip("route add local 198.51.100.0/24 dev lo\nroute add local 2001:db8:c::/64 dev lo");
-        // Without it IPv6 does not let a program bind to an address of that route.
+        // Without it a program cannot bind to an IPv6 address of that route.
         client.set_sysctl("net/ipv6/ip_nonlocal_bind", "1");
         balancer.ip(&join("eth0", "10.0.1.1/24", "fd00:1::1/64", Some(("10.0.1.2", "fd00:1::2"))));
         balancer.ip(&join("eth1", "10.0.2.1/24", "fd00:2::1/64", None));
-        // Or it would send them back to where they came from.
+        // Otherwise it would send them back.
         for (family, service_network) in [("-4", "203.0.113.0/24"), ("-6", "2001:db8::/64")] {
             balancer.sh(&format!("ip {family} rule add iif eth0 to {service_network} prohibit"));
         }
@@ -76,22 +76,22 @@ impl Lab {
         lab
     }
 
-    /// Makes every backend serve TCP and UDP on a port.
+    /// Starts a TCP and a UDP server on a port of every backend.
     pub fn serve(&self, port: u16) {
         self.backends.iter().for_each(|backend| backend.serve(port));
     }
 
-    /// A path in the lab's own temporary directory, gone with it.
+    /// A path in the lab's temporary directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// What each backend got when all got the same: `even(100)` of four is 100 for b1, b2, b3 and b4.
+    /// Equal shares of all backends: `even(100)` of four is 100 for each of b1, b2, b3 and b4.
     pub fn even(&self, each: u32) -> Shares {
         Shares(self.backends.iter().map(|backend| (backend.name().to_owned(), each)).collect())
     }
 
-    /// A wire takes a moment until it carries packets; what is sent before is lost.
+    /// Waits for the links: packets that are sent before a link is up are lost.
     fn wait_for_wires(&self) {
         for host in self.backends.iter().chain([&self.client, &self.balancer]) {
             eventually("every interface is up", || {
@@ -114,7 +114,7 @@ fn host(name: &str, v4: &str, v6: &str) -> Host {
     Host::new(name, Namespace::new(), vec![address(v4), address(v6)])
 }
 
-/// A backend, wired to the switch.
+/// A backend, connected to the switch.
 fn backend(switch: &Namespace, number: usize) -> Host {
     let (v4, v6) = (format!("10.0.2.{}", 10 + number), format!("fd00:2::{}", 10 + number));
     let host = host(&format!("b{number}"), &v4, &v6);
@@ -124,7 +124,7 @@ fn backend(switch: &Namespace, number: usize) -> Host {
     host
 }
 
-/// The commands that bring an interface up.
+/// The commands that configure an interface.
 fn join(device: &str, v4: &str, v6: &str, gateway: Option<(&str, &str)>) -> String {
     let mut commands =
         format!("link set {device} up\naddr add {v4} dev {device}\naddr add {v6} dev {device} nodad\n");

@@ -1,11 +1,11 @@
-//! What sluice's tests and its demonstration run in: network namespaces, a lab of client, balancer and
-//! backends made of them, real servers and clients, and the two programs under test.
+//! The environment of sluice's tests and of its demonstration: network namespaces, a lab of client, balancer and
+//! backends in such namespaces, real servers and clients, and the two programs under test.
 //!
-//! Linux and root only. Nothing here has a global name, so labs run side by side; and nothing outlives the
+//! Linux and root only. Nothing has a global name, so labs can run in parallel. Nothing outlives the
 //! test process, however it ends: namespaces live as long as their file descriptors and the sockets and
-//! processes inside, and those die with us. (A test that is killed leaves its temporary directory.)
+//! processes inside, and these end with the process. (A test that is killed leaves its temporary directory.)
 //!
-//! This is test support: what cannot be set up panics with the reason, as an assertion would.
+//! This is test support: a failed set-up panics with the reason, like an assertion.
 
 #![forbid(unsafe_code)]
 

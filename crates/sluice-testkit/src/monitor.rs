@@ -1,4 +1,4 @@
-//! What changes in the balancer's ruleset, as the kernel tells it.
+//! Changes of the balancer's ruleset, from `nft monitor`.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -6,19 +6,19 @@ use std::process::{Child, Command};
 
 use crate::{Lab, eventually};
 
-/// A running `nft monitor` on the balancer. It ends with the value.
+/// A running `nft monitor` on the balancer. It is killed on drop.
 pub struct Monitor<'a> {
     lab: &'a Lab,
     child: Child,
     output: PathBuf,
-    /// Lines of the output already looked at.
+    /// Number of output lines already returned.
     seen: usize,
-    /// Changes of ours, each under a name of its own, to know how far the monitor is.
+    /// Number of our markers, which show how far the output has got.
     marks: usize,
 }
 
 impl<'a> Monitor<'a> {
-    /// Starts it and waits until it listens.
+    /// Starts the monitor and waits until it receives events.
     pub fn start(lab: &'a Lab) -> Self {
         let output = lab.path("monitor.txt");
         let file = File::create(&output).expect("create the monitor's output");
@@ -34,10 +34,10 @@ impl<'a> Monitor<'a> {
         monitor
     }
 
-    /// What others changed since the last call, in nft syntax; empty if nobody sent anything.
+    /// Changes by others since the last call, in nft syntax.
     pub fn changes(&mut self) -> String {
         let mark = self.mark();
-        // Events come in order: when ours is told, all before it have been.
+        // Events are in order: after our marker, all earlier events have arrived.
         let text = eventually("nft monitor tells of a change", || {
             let text = self.text();
             text.lines().any(|line| line.ends_with(&mark)).then_some(text)
@@ -48,7 +48,7 @@ impl<'a> Monitor<'a> {
         others.collect::<Vec<_>>().join("\n")
     }
 
-    /// Changes the ruleset and changes it back; returns a name that the monitor will tell.
+    /// Changes the ruleset and reverts the change; returns a name that the monitor will print.
     fn mark(&mut self) -> String {
         self.marks += 1;
         let mark = format!("mark-{}", self.marks);
@@ -63,7 +63,7 @@ impl<'a> Monitor<'a> {
 
 impl Drop for Monitor<'_> {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -8,16 +8,16 @@ use std::{io::Write, process, thread};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// A network of its own, held by a file descriptor and gone with the last user.
+/// A network namespace, held by a file descriptor. It exists until the last user has gone.
 #[derive(Debug)]
 pub struct Namespace(File);
 
 impl Namespace {
-    /// A new one: loopback up, no duplicate address detection (addresses work at once), no forwarding, no
-    /// limit on ICMP errors, and frames on bridges left alone by the firewall.
+    /// A new namespace: loopback up, no duplicate address detection (addresses work at once), no forwarding, no
+    /// limit on ICMP errors, and no firewall on bridged frames.
     ///
     /// # Panics
-    /// Without the right to make namespaces; the message says so.
+    /// Without the right to create namespaces; the message says so.
     pub fn new() -> Self {
         let made = thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET)
@@ -36,7 +36,7 @@ impl Namespace {
         ] {
             namespace.set_sysctl(key, value);
         }
-        // Present only where br_netfilter is loaded, and then on in every new namespace.
+        // Exists only if br_netfilter is loaded, and is then 1 in every new namespace.
         namespace.run(|| {
             for key in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
                 let path = format!("/proc/sys/net/bridge/{key}");
@@ -49,13 +49,13 @@ impl Namespace {
         namespace
     }
 
-    /// Runs `work` with the calling thread inside; sockets made and processes started there stay there.
+    /// Runs `work` with the calling thread in the namespace; its sockets and processes stay in the namespace.
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {
         let _inside = Entered::new(&self.0);
         work()
     }
 
-    /// Runs `ip` commands inside, one a line.
+    /// Runs `ip` commands inside, one per line.
     pub fn ip(&self, commands: &str) {
         self.feed(Command::new("ip").args(["-batch", "-"]), commands);
     }
@@ -65,18 +65,18 @@ impl Namespace {
         self.feed(Command::new("nft").args(["-f", "-"]), ruleset);
     }
 
-    /// Runs a shell command inside and returns what it printed.
+    /// Runs a shell command inside and returns its standard output.
     ///
     /// # Panics
-    /// If it fails, with what it wrote to standard error.
+    /// If it fails, with its standard error.
     pub fn sh(&self, command: &str) -> String {
         self.feed(Command::new("sh").args(["-ec", command]), "")
     }
 
-    /// Runs a command inside with `input` on its standard input and returns what it printed.
+    /// Runs a command inside with `input` on its standard input and returns its standard output.
     ///
     /// # Panics
-    /// If it fails, with what it wrote to standard error.
+    /// If it fails, with its standard error.
     pub fn feed(&self, command: &mut Command, input: &str) -> String {
         let Output { status, stdout, stderr } = self.try_feed(command, input);
         let stdout = String::from_utf8_lossy(&stdout).into_owned();
@@ -85,13 +85,13 @@ impl Namespace {
         stdout
     }
 
-    /// Runs a command inside with `input` on its standard input, whatever comes of it.
+    /// Runs a command inside with `input` on its standard input and returns its result.
     pub fn try_feed(&self, command: &mut Command, input: &str) -> Output {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.run(|| command.spawn()).unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         let mut stdin = child.stdin.take().expect("it was piped");
         thread::scope(|scope| {
-            // A program may exit without reading: its status tells more than our broken pipe.
+            // A program may exit without reading: its status is more useful than our EPIPE.
             scope.spawn(move || stdin.write_all(input.as_bytes()));
             child.wait_with_output().unwrap_or_else(|e| panic!("wait for {command:?}: {e}"))
         })
@@ -110,11 +110,11 @@ impl Namespace {
         self.run(|| fs::write(&path, value)).unwrap_or_else(|e| panic!("write {value} to {path}: {e}"));
     }
 
-    /// A counter of the network stack, `TcpExt` and `TCPSynRetrans` for example: a heading and a column of
-    /// /proc/net/netstat or /proc/net/snmp.
+    /// A counter of the network stack: a heading and a column of
+    /// /proc/net/netstat or /proc/net/snmp, for example `TcpExt` and `TCPSynRetrans`.
     pub fn statistic(&self, heading: &str, column: &str) -> u64 {
         let text = self.sh("cat /proc/net/netstat /proc/net/snmp");
-        // Two lines each: the names of the columns, then their values.
+        // Two lines per heading: the names of the columns, then their values.
         let mut lines = text.lines().filter_map(|line| line.strip_prefix(heading)?.strip_prefix(": "));
         let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         let mut columns = names.split(' ').zip(values.split(' '));
@@ -122,7 +122,7 @@ impl Namespace {
         found.unwrap_or_else(|| panic!("no {heading} {column} in:\n{text}"))
     }
 
-    /// Where `ip` finds it: a path good for as long as the value lives.
+    /// A path of the namespace for `ip`, valid as long as the value lives.
     pub fn path(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
     }
@@ -134,7 +134,7 @@ impl Default for Namespace {
     }
 }
 
-/// The calling thread is in another namespace until this is dropped; it must not leave the thread.
+/// Keeps the calling thread in another namespace until it is dropped; it must not leave the thread.
 struct Entered {
     home: File,
     _stay: PhantomData<*const ()>,
@@ -151,7 +151,7 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         if let Err(e) = setns(&self.home, CloneFlags::CLONE_NEWNET) {
-            // Whatever ran next would meet the wrong network.
+            // Further code would run in the wrong network.
             eprintln!("return from namespace: {e}");
             process::abort();
         }

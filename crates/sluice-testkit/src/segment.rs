@@ -1,4 +1,4 @@
-//! TCP segments that no program would send.
+//! TCP segments outside of a connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Sends a TCP segment without data, with these flags, from the namespace of the calling thread.
 pub(crate) fn send(from_port: u16, to: SocketAddr, flags: u8) -> io::Result<()> {
     let any: SocketAddr = if to.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
-    // Which address it leaves from, a socket says that does not send.
+    // A connected UDP socket tells the source address, without sending.
     let route = UdpSocket::bind(any)?;
     route.connect(to)?;
     let mut segment =
@@ -20,7 +20,7 @@ pub(crate) fn send(from_port: u16, to: SocketAddr, flags: u8) -> io::Result<()> 
     socket.send_to(&segment, &SocketAddr::new(to.ip(), 0).into()).map(drop)
 }
 
-/// What the checksum covers beside the segment (RFC 9293, 3.1).
+/// The pseudo-header of the checksum (RFC 9293, 3.1).
 fn pseudo_header(from: IpAddr, to: IpAddr, segment: &[u8]) -> Vec<u8> {
     let length = (segment.len() as u32).to_be_bytes();
     let octets = |address| match address {

@@ -1,4 +1,4 @@
-//! Who got how many.
+//! Numbers of connections by backend.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,13 +19,13 @@ impl Shares {
         shares
     }
 
-    /// All connections together.
+    /// Total number of connections.
     pub fn total(&self) -> u32 {
         self.0.values().sum()
     }
 
-    /// Whether they are within what independent picks by these weights give in 999 of 1,000 runs (Pearson's
-    /// chi-square test). Whoever is not named in `weights` must have got nothing.
+    /// Whether they are a plausible result (p = 0.001, Pearson's
+    /// chi-square test) of independent picks by these weights. A backend that is not in `weights` must have none.
     pub fn fit(&self, weights: &[(&str, u32)]) -> bool {
         let of = |name: &str| self.0.get(name).copied().unwrap_or_default();
         let named: u32 = weights.iter().map(|(name, _)| of(name)).sum();
@@ -55,7 +55,7 @@ impl fmt::Display for Shares {
 /// of Statistical Methods, 1.3.6.7.4).
 const CRITICAL: [f64; 8] = [10.828, 13.816, 16.266, 18.467, 20.515, 22.458, 24.322, 26.125];
 
-/// Whether counts are too far from their weights to be chance: `(count, weight)` of each, at p = 0.001.
+/// Whether the deviation of counts from weights is significant at p = 0.001; `(count, weight)` of each backend.
 ///
 /// # Panics
 /// With fewer than two or more than nine of them.
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn chi_square_of_unlikely_counts_exceeds() {
         assert!(chi_square_exceeds(&[(140, 1), (70, 1), (105, 1), (85, 1)]));
-        // What four rules with a probability of .25 each give.
+        // The result of four rules with a probability of 0.25 each.
         assert!(chi_square_exceeds(&[(100, 1), (75, 1), (56, 1), (42, 1)]));
     }
 

@@ -1,4 +1,4 @@
-//! A program on a terminal that a test looks at and types on.
+//! Runs a program on a pseudo-terminal whose screen a test reads and on which it types.
 
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
@@ -15,15 +15,15 @@ use pty_process::blocking::{Command, Pty, open};
 
 use crate::{Lab, Namespace, PATIENCE, eventually, program};
 
-/// A pseudo-terminal, and a program that has it as its controlling terminal. The program is killed when this is
-/// dropped.
+/// A pseudo-terminal, and a program with it as controlling terminal. The program is killed on
+/// drop.
 pub struct Terminal {
     pty: Arc<Pty>,
     child: Child,
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What the program has written, and what a terminal shows of it.
+/// The output of the program, and the resulting screen.
 struct Seen {
     bytes: Vec<u8>,
     parser: vt100::Parser,
@@ -46,10 +46,10 @@ impl Lab {
 }
 
 impl Terminal {
-    /// Starts a program on a terminal of so many rows and columns.
+    /// Starts a program on a terminal with this many rows and columns.
     ///
     /// # Panics
-    /// If there is no pseudo-terminal to be had, or the program does not start.
+    /// If there is no free pseudo-terminal, or the program does not start.
     pub fn start(namespace: &Namespace, command: Command, (rows, columns): (u16, u16)) -> Self {
         let (pty, pts) = open().unwrap_or_else(|e| panic!("open a pseudo-terminal: {e}"));
         pty.resize(Size::new(rows, columns)).unwrap_or_else(|e| panic!("size a pseudo-terminal: {e}"));
@@ -60,7 +60,7 @@ impl Terminal {
         let (reads, notes) = (Arc::clone(&pty), Arc::clone(&seen));
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            // Once nobody has the other end any more, reading fails.
+            // Reading fails when the other end is closed.
             while let Ok(length @ 1..) = (&*reads).read(&mut buffer) {
                 let mut seen = notes.lock().expect("no thread panics with it");
                 seen.bytes.extend_from_slice(&buffer[..length]);
@@ -73,7 +73,7 @@ impl Terminal {
     /// Types text; `\x1b` is Esc, `\r` Enter, `\x03` Ctrl-C.
     ///
     /// # Panics
-    /// If the terminal is gone.
+    /// If the terminal is closed.
     pub fn type_keys(&self, keys: &str) {
         (&*self.pty).write_all(keys.as_bytes()).unwrap_or_else(|e| panic!("type {keys:?}: {e}"));
     }
@@ -81,35 +81,35 @@ impl Terminal {
     /// Sends `SIGTERM` to the program.
     ///
     /// # Panics
-    /// If it has ended.
+    /// If it has exited.
     pub fn terminate(&self) {
         let pid = Pid::from_raw(self.child.id().try_into().expect("process ids are small"));
         kill(pid, Signal::SIGTERM).unwrap_or_else(|e| panic!("SIGTERM to the program on the terminal: {e}"));
     }
 
-    /// Changes how many rows and columns there are, which the program is told by a signal.
+    /// Changes the number of rows and columns; the program gets SIGWINCH.
     pub fn resize(&self, rows: u16, columns: u16) {
         self.seen().parser.screen_mut().set_size(some(rows), some(columns));
         self.pty.resize(Size::new(rows, columns)).unwrap_or_else(|e| panic!("resize the terminal: {e}"));
     }
 
-    /// What is on the screen: its lines without the spaces at their ends.
+    /// The screen: its lines without trailing spaces.
     pub fn screen(&self) -> String {
         self.seen().parser.screen().contents()
     }
 
-    /// Waits until something is on the screen and returns all of it.
+    /// Waits until the screen contains a text and returns the screen.
     ///
     /// # Panics
-    /// If it does not come, with what is there instead.
+    /// On timeout, with the screen.
     pub fn shows(&self, text: &str) -> String {
         self.shows_that(text, |screen| screen.contains(text))
     }
 
-    /// Waits until the screen is as wanted and returns it.
+    /// Waits until the screen satisfies a condition and returns it.
     ///
     /// # Panics
-    /// If that does not come, with what is there instead.
+    /// On timeout, with the screen.
     pub fn shows_that(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -122,12 +122,12 @@ impl Terminal {
         }
     }
 
-    /// Everything that the program has written so far, with what moves the cursor and colours.
+    /// The output of the program so far, including control sequences.
     pub fn written(&self) -> String {
         String::from_utf8_lossy(&self.seen().bytes).into_owned()
     }
 
-    /// Whether anything on the screen has a colour.
+    /// Whether the screen has any colour.
     pub fn is_coloured(&self) -> bool {
         let seen = self.seen();
         let screen = seen.parser.screen();
@@ -138,12 +138,12 @@ impl Terminal {
             .any(|it| it.fgcolor() != vt100::Color::Default)
     }
 
-    /// Whether the program has the other screen for itself, or what was there before is shown.
+    /// Whether the alternate screen is shown.
     pub fn is_on_the_other_screen(&self) -> bool {
         self.seen().parser.screen().alternate_screen()
     }
 
-    /// Whether the terminal is as a shell wants it: the first screen, a cursor, and lines that are echoed.
+    /// Whether the terminal is restored for a shell: main screen, visible cursor, canonical mode with echo.
     pub fn is_restored(&self) -> bool {
         let modes = tcgetattr(&*self.pty).unwrap_or_else(|e| panic!("look at the terminal: {e}"));
         let seen = self.seen();
@@ -153,10 +153,10 @@ impl Terminal {
             && !screen.hide_cursor()
     }
 
-    /// Waits for the end of the program.
+    /// Waits until the program exits.
     ///
     /// # Panics
-    /// If it goes on, with what it shows.
+    /// On timeout, with the screen.
     pub fn ends(&mut self) -> ExitStatus {
         let what = format!("the program on the terminal ends, which shows:\n{}", self.screen());
         eventually(&what, || self.child.try_wait().expect("wait for the program"))
@@ -169,7 +169,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        // Both fail only when it has ended already.
+        // Both fail only if it has exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

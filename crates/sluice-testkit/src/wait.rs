@@ -3,14 +3,13 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a condition may take to come true: far longer than it should on a busy machine, so that it fails
-/// only what never happens.
+/// Timeout of a condition: far longer than it takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Asks until there is an answer and returns it.
+/// Calls `answer` until it returns `Some`, and returns the value.
 ///
 /// # Panics
-/// After [`PATIENCE`], naming `what` did not happen.
+/// After [`PATIENCE`], with `what`.
 pub fn eventually<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! More new flows than connectors can make: what a commit takes away for a millionth of a second shows.
+//! A flood of new flows, more than connectors can open, so that gaps of a microsecond during a commit are detected.
 
 use std::net::SocketAddrV4;
 use std::thread;
@@ -8,10 +8,10 @@ use sluice_testkit::{Datagram, Flood, eventually};
 use super::witness::{Witness, counters, let_untranslated_packets_leave};
 use super::{lab, reloads, services};
 
-/// Listeners of several kinds, and pick chains that all move.
+/// Listeners of several kinds, whose pick chains all move.
 const TO: [&str; 3] = ["203.0.113.10:53", "203.0.113.10:92", "203.0.113.10:95"];
 
-/// What arrives and what leaves translated, which then is dropped: so the same flow is new again and again, and
+/// Counts packets that arrive and translated packets that leave, and drops the latter: the same flow is new each time, and
 /// fills no table.
 const RULES: &str = r#"
 table inet flood {

@@ -1,4 +1,4 @@
-//! What goes on while everything changes.
+//! Load: connections and flows during changes.
 
 use std::fmt;
 use std::io;
@@ -13,19 +13,19 @@ use sluice_testkit::{Conversation, Lab, eventually};
 const CONNECTORS: usize = 8;
 const LONG: usize = 50;
 const FLOWS: usize = 50;
-/// Between two lines of a long connection, and two datagrams of a flow.
+/// Interval between two lines of a long connection, and two datagrams of a flow.
 const PACE: Duration = Duration::from_millis(50);
 /// An answer that takes longer is a gap.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where connectors go, in turn: from which clients, to which listener, and the port that its backends, and no
-/// others, serve.
+/// A target of connectors: its clients, the listener, and the port that only its backends
+/// serve.
 const TARGETS: [(&str, u8, &str, u16); 5] = [
     ("198.51.100.", 0, "203.0.113.10:80", 8080),
     ("198.51.100.", 0, "203.0.113.10:92", 8081),
     ("2001:db8:c::", 0, "[2001:db8::10]:80", 8080),
     ("198.51.100.", 0, "203.0.113.10:95", 8082),
-    // Clients that may be seen.
+    // Clients whose address backends may see.
     ("198.51.100.", 128, "203.0.113.10:94", 8083),
 ];
 
@@ -38,15 +38,15 @@ pub struct Load<'a> {
     failures: Mutex<Vec<String>>,
 }
 
-/// What went on.
+/// The results of the load.
 pub struct Counts {
     pub connections: usize,
     pub echoes: usize,
     pub datagrams: usize,
-    /// Segments that the client sent more than once: what TCP loses arrives in the end, and here is where it
-    /// shows. (A backend's last one is sometimes sent again because the client was just closing.)
+    /// Number of segments that the client retransmitted: TCP recovers lost packets, so losses show only here.
+    /// (A backend's last segment is sometimes retransmitted because the client was closing.)
     pub sent_again: u64,
-    /// In words; at most a few, since the first ends the load.
+    /// Descriptions of failures; at most a few, because the first one ends the load.
     pub failures: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for Counts {
 }
 
 impl<'a> Load<'a> {
-    /// Opens long connections and flows to these listeners, in turn.
+    /// Opens long connections and flows to these listeners, round-robin.
     pub fn start(lab: &'a Lab, tcp: &[&str], udp: &[&str]) -> Self {
         let open = |n: usize| {
             let to = tcp[n % tcp.len()];
@@ -82,7 +82,7 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Goes on for as long as `changes` takes, which is told whether it is no use any more: something failed.
+    /// Runs the load during `changes`, which can ask whether the load has failed.
     pub fn during(self, changes: impl FnOnce(&dyn Fn() -> bool)) -> Counts {
         let Load { lab, mut long, mut flows, over, failures } = self;
         let before = sent_again(lab);
@@ -128,7 +128,7 @@ struct UntilOver<'a> {
 }
 
 impl UntilOver<'_> {
-    /// Works, told how often it has before, until the load is over, and adds up what comes of it. A failure
+    /// Calls `work` with the number of previous calls until the load ends, and counts the results. A failure
     /// ends the load.
     fn repeat(self, mut work: impl FnMut(usize) -> Result<usize, String>) -> usize {
         let mut done = 0;
@@ -151,7 +151,7 @@ impl UntilOver<'_> {
 /// One short connection.
 fn connect(lab: &Lab, connector: usize, n: usize) -> Result<usize, String> {
     let (network, first, to, port) = TARGETS[n % TARGETS.len()];
-    // Many clients, so that no port comes round again while its last connection is remembered.
+    // Many clients, so that no port is reused while conntrack has its last connection.
     let client = usize::from(first) + 1 + (connector * 31 + n) % 120;
     let from = if network.contains(':') {
         format!("[{network}{client:x}]:0")
@@ -190,10 +190,10 @@ fn pace(flows: &mut [Flow], n: usize) -> Result<usize, String> {
     Ok(flows.len())
 }
 
-/// A client's port that sends numbers.
+/// A client's socket that sends numbers.
 struct Flow {
     socket: UdpSocket,
-    /// Who answers, and as whom it sees the client: the same for ever.
+    /// The host that answers, and the source that it sees; they must never change.
     greeting: String,
 }
 
@@ -216,7 +216,7 @@ impl Flow {
     }
 }
 
-/// Drops what matches, one packet in a thousand, before anybody else sees it.
+/// Drops one of a thousand matching packets, before other hooks.
 fn lose(lab: &Lab, what: &str) {
     let chain = "type filter hook prerouting priority -350";
     lab.balancer.nft(&format!(

@@ -1,5 +1,5 @@
-//! Every kind of change, and every kind of end of a daemon, under load: no connection fails, none breaks, no
-//! datagram goes unanswered, nothing leaves the balancer as it came.
+//! Every kind of change, and every kind of exit of a daemon, under load: no connection fails or breaks, no
+//! datagram stays unanswered, and no packet leaves the balancer untranslated.
 
 mod flood;
 mod load;
@@ -13,27 +13,27 @@ use load::Load;
 use sluice_testkit::{Daemon, Lab, program};
 use witness::{Witness, let_untranslated_packets_leave};
 
-/// Reloads in a row; `make soak` asks for more.
+/// Number of reloads; `make soak` sets more.
 fn reloads() -> usize {
     env::var("SLUICE_RELOADS").map_or(72, |n| n.parse().expect("SLUICE_RELOADS is a number"))
 }
 
-/// Reloads from one end of a daemon to the next.
+/// Number of reloads between two exits of a daemon.
 const LIFE: usize = 12;
 
-/// A lab whose backends serve as many ports as there are kinds of services.
+/// A lab whose backends serve one port per kind of service.
 fn lab() -> Lab {
     let lab = Lab::new();
     (8081..=8083).for_each(|port| lab.serve(port));
-    // Or a long run would fill the table with connections that are over.
+    // Otherwise a long run would fill the table with closed connections.
     for state in ["tcp_timeout_time_wait", "tcp_timeout_close"] {
         lab.balancer.set_sysctl(&format!("net/netfilter/nf_conntrack_{state}"), "2");
     }
     lab
 }
 
-/// The file of reload `n`. Every service has b1 and b2; b3 and b4 come and go, and so do weights, slot counts
-/// and schedulers change. `guest` is there half of the time.
+/// The file of reload `n`. Every service has b1 and b2; b3 and b4 are added and removed, and weights, slot counts
+/// and schedulers change. `guest` exists half of the time.
 fn services(n: usize) -> String {
     let scheduler = |shift: usize| ["round-robin", "random", "source-hash"][(n / 2 + shift) % 3];
     let source = ["masquerade", "preserve"][n / 5 % 2];
@@ -83,7 +83,7 @@ fn storm(environment: &[(&str, &str)]) {
     let mut daemon = Some(Daemon::start_with(&lab, environment));
     let table = || lab.balancer.sh("nft -a list tables inet | grep 'inet sluice'");
     let handle = table();
-    // Some go to backends and services that will go.
+    // Some use backends and services that will be removed.
     let tcp =
         ["203.0.113.10:80", "203.0.113.10:81", "203.0.113.10:91", "[2001:db8::10]:80", "203.0.113.10:94"];
     let load = Load::start(&lab, &tcp, &["203.0.113.10:53", "203.0.113.10:54"]);
@@ -117,13 +117,13 @@ fn storm(environment: &[(&str, &str)]) {
     assert!(counts.connections.min(counts.echoes).min(counts.datagrams) > reloads(), "load: {counts}");
 }
 
-/// The daemon's end of this number; a reload has been asked for that the next one will find undone.
+/// Ends the daemon in the way of this number, during a reload, which the next daemon must complete.
 fn end(daemon: Daemon<'_>, number: usize) {
     match number % 4 {
         1 => daemon.crash(),
         2 => {
             daemon.begin_reload();
-            // Between its commits, most likely.
+            // Probably between its commits.
             thread::sleep(Duration::from_millis(60));
             daemon.crash();
         }

@@ -1,4 +1,4 @@
-//! Who sees what leaves the balancer: a table of its own, after all translation.
+//! A separate table on the balancer that counts packets after all translation.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -6,10 +6,10 @@ use std::net::UdpSocket;
 
 use sluice_testkit::{Lab, eventually};
 
-/// Packets that must not be: to a listener towards the backends; from a client whose connections are
-/// masqueraded, with its own address; from a backend, with its own address, towards the client; resets of long
-/// connections. (Short ones know better, and a backend that has closed one may answer a last acknowledgement, sent
-/// twice, with a reset that reaches nobody.)
+/// Packets that must not occur: packets to a listener on the side of the backends; packets with the address of a client
+/// whose connections are masqueraded; packets to the client with the address of a backend; resets of long
+/// connections. (Short connections check this themselves. A backend that has closed one may answer a duplicate of the
+/// last acknowledgement with a reset that reaches no connection.)
 const RULES: &str = r#"
 table inet witness
 delete table inet witness
@@ -41,18 +41,18 @@ impl<'a> Witness<'a> {
         Witness(lab)
     }
 
-    /// Packets by what is wrong with them.
+    /// Numbers of wrong packets, by error.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         counters(self.0, "witness")
     }
 
-    /// What nothing was wrong with.
+    /// Number of correct packets.
     pub fn nothing() -> BTreeMap<String, u64> {
         ["resets", "unanswered", "unmasqueraded", "untranslated"].map(|name| (name.to_owned(), 0)).into()
     }
 }
 
-/// Packets that the counters of a table on the balancer counted.
+/// Packet counters of a table on the balancer.
 pub fn counters(lab: &Lab, table: &str) -> BTreeMap<String, u64> {
     let listed = lab.balancer.sh(&format!("nft -j list counters table inet {table}"));
     let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
@@ -61,7 +61,7 @@ pub fn counters(lab: &Lab, table: &str) -> BTreeMap<String, u64> {
     counts.map(|(name, packets)| (name.to_owned(), packets.as_u64().expect("a number"))).collect()
 }
 
-/// Routes what nobody translates to a backend, where it can be seen leaving, instead of refusing it.
+/// Routes untranslated packets to a backend, so that the witness sees them, instead of rejecting them.
 pub fn let_untranslated_packets_leave(lab: &Lab) {
     for (family, listeners, backend) in
         [("-4", "203.0.113.0/24", "10.0.2.14"), ("-6", "2001:db8::/64", "fd00:2::14")]
