@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use sluice_api::{Client, ClientError};
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::host::namespace_lock::Claim;
+use sluiced::reconcile::namespace_lock::Claim;
 use sluiced::state::StateDir;
 
 use crate::progress::Progress;
@@ -71,7 +71,7 @@ pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result
     }
     let state = StateDir::open(state).map_err(|error| Fatal::new(Exit::Runtime, error, hint))?;
     let claim = Claim::take()?;
-    state.ensure_alone(&claim)?;
+    state.ensure_alone(claim.is_held())?;
     Ok((state, claim))
 }
 

@@ -86,7 +86,7 @@ pub(crate) fn colour() -> bool {
 /// Shows on standard error what the daemon's code would log and a person at a terminal should know.
 pub(crate) fn log() {
     tracing_subscriber::fmt()
-        .with_env_filter("warn,sluiced::host::forwarding=info")
+        .with_env_filter("warn,sluiced::reconcile::forwarding=info")
         .with_writer(|| StandardError)
         .with_ansi(false)
         .with_level(false)

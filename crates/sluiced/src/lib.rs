@@ -5,10 +5,11 @@
 //! - [`reconcile`] makes the kernel equal to them over any [`sluice_nft::Dataplane`], and reads it back;
 //! - [`conntrack`] threads delete, count and list flows; `counters` adds up new connections;
 //! - [`status`] is what is shown of it, [`api`] who may ask: control socket, HTTP, metrics;
-//! - [`state`] is what survives a restart, [`host`] what is around the daemon: forwarding, systemd, signals.
+//! - [`state`] is what survives a restart, [`host`] what is around the daemon.
 //!
-//! A single round ([`reconcile`]) and what goes with it ([`host::forwarding`], [`state`]) also serve
-//! `sluice apply` and `sluice cleanup`, which work without a daemon.
+//! Each of these uses only those below it: `daemon`, `api`, `request`, `status`, `conntrack`, `reconcile`, `pool`, `counters`,
+//! `state`, `host`. A single round ([`reconcile`]) and [`state`] also serve `sluice apply` and `sluice cleanup`, which work
+//! without a daemon.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +22,9 @@ pub mod fatal;
 pub mod host;
 pub mod logging;
 pub mod reconcile;
+pub mod request;
 pub mod state;
 pub mod status;
 
+mod names;
 mod pool;

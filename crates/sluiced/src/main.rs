@@ -18,14 +18,14 @@ use sluiced::conntrack::cleaner::Flows;
 use sluiced::conntrack::counter::Counts;
 use sluiced::conntrack::lister::Listing;
 use sluiced::daemon::event_loop::{self, Surroundings};
-use sluiced::daemon::request;
-use sluiced::daemon::request::Request;
+use sluiced::daemon::followers;
 use sluiced::daemon::saver;
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::host::followers;
-use sluiced::host::namespace_lock::Claim;
 use sluiced::host::systemd::Notify;
 use sluiced::logging;
+use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::request;
+use sluiced::request::Request;
 use tokio::sync::mpsc::Sender;
 use tracing::{error, info, warn};
 

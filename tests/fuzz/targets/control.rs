@@ -20,8 +20,8 @@ use sluiced::conntrack::cleaner::Flows;
 use sluiced::conntrack::counter::Counts;
 use sluiced::conntrack::lister::Listing;
 use sluiced::daemon::event_loop::{self, Surroundings};
-use sluiced::daemon::request;
-use sluiced::host::namespace_lock::Claim;
+use sluiced::request;
+use sluiced::reconcile::namespace_lock::Claim;
 use sluiced::host::systemd::Notify;
 use tokio::signal::unix::{SignalKind, signal};
 

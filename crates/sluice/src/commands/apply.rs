@@ -12,7 +12,7 @@ use sluice_core::transition::Transition;
 use sluice_netlink::Proc;
 use sluiced::conntrack::cleaner;
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::host::forwarding::{self, versions};
+use sluiced::reconcile::forwarding::{self, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use sluiced::state::sysctls::Sysctls;
 

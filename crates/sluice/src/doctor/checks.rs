@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use sluice_api::Timestamp;
 use sluice_core::model::{Address, Config, Forwarding, Listener, Midstream, Service, ServiceName, Source};
 use sluice_nft::Ip;
-use sluiced::host::forwarding::versions;
+use sluiced::reconcile::forwarding::versions;
 
 use super::{Facts, Finding, Severity};
 use crate::text::safe;

@@ -19,8 +19,8 @@ use sluice_nft::Ip;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::daemon::names;
 use crate::host::threads;
+use crate::names;
 
 /// Most connections that are listed unless somebody says how many.
 const LIMIT: usize = 1000;

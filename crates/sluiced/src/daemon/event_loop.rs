@@ -20,6 +20,7 @@ use sluice_probe::Prober;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
+use crate::api::collector::Teller;
 use crate::api::control::{self, Answering, ControlSocket};
 use crate::api::http::{Live, Web, public};
 use crate::conntrack::cleaner::Flows;
@@ -27,17 +28,16 @@ use crate::conntrack::counter::{Counted, Counts, Rounds};
 use crate::conntrack::lister::Listing;
 use crate::daemon::due::Due;
 use crate::daemon::loading::{Asked, Loading, Loads};
-use crate::daemon::request::Request;
 use crate::daemon::saver::{Saved, Saving};
+use crate::daemon::signals::Signals;
 use crate::daemon::turns::Turns;
 use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
-use crate::host::namespace_lock::Claim;
-use crate::host::signals::Signals;
 use crate::host::systemd::Notify;
+use crate::reconcile::namespace_lock::Claim;
+use crate::request::Request;
 use crate::state::StateDir;
 use crate::state::sysctls::Sysctls;
-use crate::status::collector::Teller;
 use crate::status::view::ReadCounters;
 
 /// When free memory is given back after something was done; by then an answer is on its way.
@@ -73,7 +73,7 @@ pub struct Surroundings {
 
 /// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
 /// good, and `listen` tells of what others do there, if they may; `requests` are both ends of a
-/// [`crate::daemon::request::channel`].
+/// [`crate::request::channel`].
 pub async fn run<D: Dataplane>(
     surroundings: Surroundings,
     open: impl FnOnce() -> Result<D, Fatal>,
@@ -113,7 +113,7 @@ pub async fn run<D: Dataplane>(
         )
     })?;
     let held_to_the_end = claim()?;
-    state.ensure_alone(&held_to_the_end)?;
+    state.ensure_alone(held_to_the_end.is_held())?;
     let (_removed_at_the_end, listener) = socket.split();
     let teller = Teller::new(asking.clone(), counter.clone(), counters, proc.clone());
     let live = Live::new(teller.clone());

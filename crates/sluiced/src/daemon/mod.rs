@@ -3,15 +3,16 @@
 mod accounting;
 mod due;
 pub mod event_loop;
+pub mod followers;
 mod health;
 pub(crate) mod load;
 mod loading;
-pub(crate) mod names;
 mod overrides;
 pub mod planning;
-pub mod request;
 pub mod saver;
+mod signals;
 mod turns;
+mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,15 +41,15 @@ use crate::counters::store::Bases;
 use crate::daemon::due::Trouble;
 use crate::daemon::health::{warn_dropped, watches};
 use crate::daemon::load::Following;
-use crate::daemon::request::Follower;
+use crate::request::Follower;
 
 use crate::daemon::saver::{Saved, Saves, Saving};
 use crate::fatal::{Exit, Fatal, chain};
 use crate::host::clock::now;
-use crate::host::forwarding::{self, ForwardingError, versions};
 use crate::host::systemd::Notify;
 use crate::pool::backend_states::Standings;
 use crate::pool::state_since::Since;
+use crate::reconcile::forwarding::{self, ForwardingError, versions};
 use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
 use crate::state::backends::Memory;
 use crate::state::sysctls::Sysctls;

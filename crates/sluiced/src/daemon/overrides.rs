@@ -12,12 +12,12 @@ use tokio::time::timeout;
 use tracing::info;
 
 use crate::daemon::Daemon;
-use crate::daemon::names;
-use crate::daemon::request::Refused;
 use crate::daemon::saver::{PATIENCE, Saved};
 use crate::host::clock::now;
+use crate::names;
 use crate::pool::backend_states::key;
 use crate::reconcile::Trigger;
+use crate::request::Refused;
 
 /// What an operator said was done.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! What a reload would do: planned by the reconcile task, with health, overrides, ramps and load as they are.
 
 use sluice_api::{ErrorReply, PlanBatch, PlanReport, PlanStep};
-use sluice_config::{Loaded, Problem};
+use sluice_config::Loaded;
 use sluice_core::model::{InForce, Services};
 use sluice_core::plan::{Batch, Change, Plan, Summary};
 use sluice_core::report::report;
@@ -9,8 +9,8 @@ use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 
 use crate::daemon::Daemon;
-use crate::daemon::request::Unplanned;
 use crate::fatal::chain;
+use crate::request::{Unplanned, bad_file};
 
 impl<D: Dataplane> Daemon<D> {
     /// Plans a reload of the daemon's file, or of this configuration in its place, and changes nothing.
@@ -50,12 +50,6 @@ impl<D: Dataplane> Daemon<D> {
         }
         instead
     }
-}
-
-/// Why a configuration cannot be planned for.
-pub(crate) fn bad_file(problems: &[Problem]) -> ErrorReply {
-    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    ErrorReply { error: lines.join("\n"), hint: "correct the file: `sluice check` shows the same".to_owned() }
 }
 
 /// A plan as it is shown.

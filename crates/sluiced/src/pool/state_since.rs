@@ -6,8 +6,6 @@ use sluice_api::Timestamp;
 use sluice_core::model::{Backend, BackendKey, BackendName, ServiceName};
 use sluice_core::transition::Transition;
 
-use crate::status::builder::eligible;
-
 /// Since when backends are in their state. Most are since the start, and those take no room.
 #[derive(Clone, Debug)]
 pub(crate) struct Since {
@@ -28,7 +26,7 @@ impl Since {
                 [before, after].map(|service| service.map_or(&[][..], |service| &service.backends));
             let stays = |backend: &Backend| {
                 before.is_some_and(|old| {
-                    after.is_some_and(|new| eligible(old) == eligible(new))
+                    after.is_some_and(|new| old.enabled == new.enabled)
                         && old.backends.iter().any(|other| other.name == backend.name)
                 })
             };

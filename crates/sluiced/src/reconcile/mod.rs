@@ -5,7 +5,9 @@
 
 mod affinity_eviction;
 mod error;
+pub mod forwarding;
 mod inventory;
+pub mod namespace_lock;
 mod outcome;
 pub mod timings;
 mod trigger;

@@ -23,7 +23,6 @@ pub(crate) use self::files::Durable;
 use self::files::Lock;
 pub use self::files::{FileError, Files};
 use crate::fatal::{Exit, Fatal, chain};
-use crate::host::namespace_lock::Claim;
 
 /// The `state` directory, locked for as long as this lives if that can be done.
 #[derive(Debug)]
@@ -52,10 +51,10 @@ impl StateDir {
         Ok(StateDir { lock, files, unlocked })
     }
 
-    /// Makes sure that nobody else is at work: by the lock, or else by the claim to the table.
-    pub fn ensure_alone(&self, claim: &Claim) -> Result<(), Fatal> {
+    /// Makes sure that nobody else is at work: by the lock, or else because the claim to the table is held.
+    pub fn ensure_alone(&self, has_claim: bool) -> Result<(), Fatal> {
         match &self.unlocked {
-            Some(error) if !claim.is_held() => {
+            Some(error) if !has_claim => {
                 let error = format!("find out whether another sluiced runs: {}", chain(error));
                 Err(Fatal::new(Exit::Runtime, error, "mend that, or name another directory in `state`"))
             }

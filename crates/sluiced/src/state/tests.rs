@@ -136,7 +136,7 @@ fn state_directory_that_is_a_file_is_a_problem_and_needs_the_claim() {
     let expected =
         format!("open the state directory {}: Not a directory (os error 20)", file.path().display());
     assert_eq!(problem(&dir), expected);
-    let refused = dir.ensure_alone(&Claim::default()).unwrap_err().to_string();
+    let refused = dir.ensure_alone(false).unwrap_err().to_string();
     assert!(
         refused.starts_with(&format!("find out whether another sluiced runs: {expected} (")),
         "{refused}"

@@ -76,7 +76,7 @@ impl<'a> Facts<'a> {
                     address: address(backend),
                     health: report.as_ref().map_or(Health::Unknown, |report| health(report.health)),
                     admin: admin(said),
-                    eligible: eligible(service) && standing.is_eligible(),
+                    eligible: service.enabled && standing.is_eligible(),
                     weight: standing.weight(backend),
                     share: share(serving, now),
                     connections_total: total(&backend.name),
@@ -171,17 +171,12 @@ fn state(service: &Service) -> ServiceState {
     }
 }
 
-/// Whether its service lets a backend take new flows.
-pub(crate) fn eligible(service: &Service) -> bool {
-    service.enabled
-}
-
 /// A backend shares the new connections of its IP version with the others of that version.
 fn share(service: &Service, backend: &Backend) -> f64 {
     let version = |backend: &&Backend| Ip::of(backend.address);
     let peers = service.backends.iter().filter(|peer| version(peer) == version(&backend));
     let sum: u32 = peers.map(|peer| u32::from(peer.weight)).sum();
-    if sum == 0 || !eligible(service) { 0.0 } else { f64::from(backend.weight) / f64::from(sum) }
+    if sum == 0 || !service.enabled { 0.0 } else { f64::from(backend.weight) / f64::from(sum) }
 }
 
 /// As written in the file.

@@ -1,8 +1,6 @@
 //! What the daemon shows of itself: a view that the reconcile task hands out, and what its readers make of it.
 
 pub(crate) mod builder;
-pub mod collector;
 pub(crate) mod events;
 pub(crate) mod shared;
-mod snapshot;
 pub mod view;

@@ -4,7 +4,7 @@ use std::hint::spin_loop;
 use std::time::Duration;
 
 use sluice_api::{EventKind, FollowerStatus, Severity, Timestamp};
-use sluiced::daemon::request::{Follower, Request};
+use sluiced::request::{Follower, Request};
 
 use crate::WEB;
 use crate::host::{Daemon, Host};

@@ -2,7 +2,7 @@
 
 use sluice_netlink::{Change, Event};
 use sluice_nft::Errno;
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 
 use crate::host::{Daemon, Host};
 use crate::{WEB, WEB3};

@@ -22,15 +22,15 @@ use sluice_nft::{
     Step, Table,
 };
 use sluice_probe::{ProbeOutcome, ProbeResult, Prober};
+use sluiced::api::collector::Teller;
 use sluiced::conntrack::cleaner::{Flows, Order};
 use sluiced::conntrack::counter::{Counts, Question};
 use sluiced::conntrack::lister::{self, Listing};
 use sluiced::daemon::event_loop::{self, Surroundings};
-use sluiced::daemon::request::{self, Refused, Request};
 use sluiced::fatal::Fatal;
-use sluiced::host::namespace_lock::Claim;
 use sluiced::host::systemd::Notify;
-use sluiced::status::collector::Teller;
+use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::request::{self, Refused, Request};
 use sluiced::status::view::ReadCounters;
 use tokio::sync::{mpsc, oneshot};
 

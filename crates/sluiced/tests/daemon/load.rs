@@ -9,7 +9,7 @@ use sluice_core::census::{Census, Way};
 use sluice_nft::{Dataplane, Protocol};
 use sluiced::conntrack::counter::{Counted, Question};
 use sluiced::counters::totals::Totals;
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 use tokio::time::sleep;
 
 use crate::WEB;

@@ -3,7 +3,7 @@
 use sluice_core::model::Networks;
 use sluice_nft::Protocol;
 use sluice_nft::trace::{Outcome, Packet};
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 
 use crate::host::{Daemon, Host};
 use crate::{WEB, WEB3};

@@ -7,7 +7,7 @@ use sluice_api::{Admin, OverrideChange, OverrideReply, OverrideRequest, Timestam
 use sluice_core::flows::Target;
 use sluice_core::model::{InForce, MAX_WEIGHT, Ports};
 use sluice_nft::Errno;
-use sluiced::daemon::request::{Refused, Request};
+use sluiced::request::{Refused, Request};
 use tokio::time::{Instant, sleep};
 
 use crate::WEB;

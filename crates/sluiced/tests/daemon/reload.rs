@@ -6,7 +6,7 @@ use sluice_api::{OverrideChange, ReloadStatus};
 use sluice_core::flows::Target;
 use sluice_core::model::Ports;
 use sluice_nft::Errno;
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 use tokio::sync::oneshot;
 
 use crate::host::{FORWARD6, Host};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice_api::{BackendStatus, EventKind, OverrideChange, Timestamp};
 use sluice_netlink::Event;
 use sluice_nft::Errno;
-use sluiced::daemon::request::{Refused, Request};
+use sluiced::request::{Refused, Request};
 use tokio::time::{Instant, sleep};
 
 use crate::WEB;

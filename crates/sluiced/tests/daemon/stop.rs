@@ -3,7 +3,7 @@
 use std::fs;
 
 use sluice_nft::Errno;
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 
 use crate::WEB;
 use crate::host::{FORWARD4, Host};

@@ -10,7 +10,7 @@ use sluice_netlink::Event as TableEvent;
 use sluice_netlink::conntrack::TcpState;
 use sluice_nft::Table;
 use sluice_nft::trace::Packet;
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 use tokio::time::Instant;
 
 use crate::conntrack::flow;
@@ -118,6 +118,7 @@ impl<'a> History<'a> {
     async fn happen(&mut self, event: &Event) -> Verdict {
         // It may have been killed while the oracles looked.
         self.revive().await?;
+        self.learn();
         self.before = self.model.services().clone();
         self.machine.plane.note(|| format!("{event:?}"));
         if !matches!(event, Event::Pass(_)) {
@@ -209,11 +210,12 @@ impl<'a> History<'a> {
         Err("the daemon does not answer".into())
     }
 
-    /// Hands to the model what probes found; returns it.
-    pub fn learn(&mut self) -> Vec<Found> {
+    /// Hands to the model what probes found; returns it, and whether it was news.
+    pub fn learn(&mut self) -> (Vec<Found>, bool) {
         let found = self.machine.hosts.take_found();
+        let is_news = found.iter().any(|found| self.model.is_news(found));
         found.iter().for_each(|found| self.model.found(found));
-        found
+        (found, is_news)
     }
 
     async fn reload(&mut self, edits: &[Edit]) -> Verdict {
@@ -232,11 +234,12 @@ impl<'a> History<'a> {
         };
         let was_faulty = self.machine.plane.is_faulty();
         let planned = oracles::planned::reload(self).await?;
+        self.learn();
         let mut reply = self.machine.reload().await;
         if let Some(planned) = planned {
             oracles::planned::was_made(self, &planned)?;
         }
-        let mut meanwhile = self.learn();
+        let (mut meanwhile, mut turned) = self.learn();
         if reply.as_ref().is_some_and(|reply| !reply.ok) {
             let problems = reply.expect("it is there").problems;
             if !was_faulty {
@@ -245,7 +248,9 @@ impl<'a> History<'a> {
             // Whether the old or the new file is in force now depends on the fault; the next reload decides.
             self.machine.plane.heal();
             reply = self.machine.reload().await;
-            meanwhile.extend(self.learn());
+            let (found, news) = self.learn();
+            meanwhile.extend(found);
+            turned |= news;
             self.unsure = true;
             self.reach.hit("reload failed by a fault");
             if let Some(reply) = reply.as_ref().filter(|reply| !reply.ok) {
@@ -253,9 +258,10 @@ impl<'a> History<'a> {
             }
         }
         self.model.reload(config, Instant::now());
-        // What was found during the reload may have been found of backends of the new file. And if the daemon was killed
-        // before it could answer, the next one started with the new file.
-        self.unsure |= reply.is_none() || meanwhile.iter().any(|found| self.model.is_news(found));
+        // What was found during the reload may have been found under either file.
+        self.unsure_of_health |= turned || meanwhile.iter().any(|found| self.model.is_news(found));
+        // It was killed before it could answer: the next one starts with the new file.
+        self.unsure |= reply.is_none();
         Ok(())
     }
 

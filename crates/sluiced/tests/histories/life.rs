@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_core::model::Config;
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 use tokio::time::Instant;
 
 use crate::event::{Answers, Disk, Edit, End};
@@ -98,9 +98,7 @@ impl History<'_> {
 
     /// Hands to the model what probes found shortly before a daemon ended, which need not have been saved.
     fn learn_what_may_be_lost(&mut self) {
-        let found = self.machine.hosts.take_found();
-        self.unsure_of_health |= found.iter().any(|found| self.model.is_news(found));
-        found.iter().for_each(|found| self.model.found(found));
+        self.unsure_of_health |= self.learn().1;
     }
 
     /// Nothing fails any more; what is due happens, and then nothing more.

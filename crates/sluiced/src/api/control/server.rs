@@ -21,12 +21,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::error;
 
+use crate::api::collector::{Stopping, Teller};
 use crate::api::http::{Live, refuse, showing};
 use crate::conntrack::counter::Counts;
 use crate::conntrack::lister::{Listing, Unlisted};
-use crate::daemon::planning::bad_file;
-use crate::daemon::request::{Refused, Request, Unplanned};
-use crate::status::collector::{Stopping, Teller};
+use crate::request::{Refused, Request, Unplanned, bad_file};
 
 type Requests = mpsc::Sender<Request>;
 

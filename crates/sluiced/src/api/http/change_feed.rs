@@ -13,8 +13,8 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::sleep;
 
+use crate::api::collector::{Look, Stopping, Teller, blocking};
 use crate::host::clock::now;
-use crate::status::collector::{Look, Stopping, Teller, blocking};
 
 /// From one look to the next.
 const INTERVAL: Duration = Duration::from_secs(1);

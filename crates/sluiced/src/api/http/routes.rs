@@ -16,8 +16,8 @@ use tokio::time::timeout;
 
 use super::change_feed::Live;
 use super::page::page;
+use crate::api::collector::{Stopping, Teller};
 use crate::api::metrics::Format;
-use crate::status::collector::{Stopping, Teller};
 
 /// How long the daemon may take to say that it is well.
 const PATIENCE: Duration = Duration::from_secs(5);

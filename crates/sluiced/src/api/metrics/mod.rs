@@ -11,7 +11,7 @@ use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
 use self::samples::Samples;
-use crate::status::collector::{Look, Stopping, blocking};
+use crate::api::collector::{Look, Stopping, blocking};
 
 /// How figures are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

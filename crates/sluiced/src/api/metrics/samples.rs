@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLab
 use prometheus_client::metrics::MetricType;
 use sluice_api::{BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
 
-use crate::status::collector::Look;
+use crate::api::collector::Look;
 
 /// Figures of a look.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sluice_api::{Health, ServiceState};
 use sluice_nft::Table;
-use sluiced::status::collector::Format;
+use sluiced::api::collector::Format;
 
 use crate::history::{History, Verdict};
 

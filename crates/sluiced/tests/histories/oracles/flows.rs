@@ -22,7 +22,7 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
         let is_same_file = history.before == *history.model.services();
         // A second look at flows that began before their service came may still have been due.
         let is_untaken = !ended.flow.is_translated() && !takers(&history.model, &ended.flow).is_empty();
-        let may_go = is_untaken || was_touched(&history.model, ended);
+        let may_go = is_untaken || was_touched(&history.model, ended) || is_down(&history.model, ended);
         if is_same_file && stays(&history.model, ended) && !may_go {
             return Err(format!("a flow was deleted that may stay: {ended:?}"));
         }
@@ -124,6 +124,17 @@ fn was_touched(model: &Model, Tracked { flow, .. }: &Tracked) -> bool {
     let takers = takers(model, flow);
     takers.iter().any(|(name, service, _)| {
         service.backends.iter().any(|backend| model.touched.contains(&key(name, backend)))
+    })
+}
+
+/// Whether a backend that it goes to is down. Where all serve if none is healthy, it may stay all the same.
+fn is_down(model: &Model, Tracked { flow, .. }: &Tracked) -> bool {
+    takers(model, flow).iter().any(|(name, service, _)| {
+        let is_down = |backend: &Backend| {
+            let key = key(name, backend);
+            backend.address == flow.backend.ip() && model.is_known(&key) && !model.is_up(&key)
+        };
+        service.backends.iter().any(is_down)
     })
 }
 

@@ -1,7 +1,7 @@
 //! A plan beside the daemon has nothing to do when nothing is to be done, and says what a reload does.
 
 use sluice_api::PlanBatch;
-use sluiced::daemon::request::Request;
+use sluiced::request::Request;
 use tokio::time::Instant;
 
 use crate::history::{History, Verdict};

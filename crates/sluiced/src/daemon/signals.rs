@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::daemon::request::Request;
+use crate::request::Request;
 
 /// Caught signals; from its making on they no longer end the process.
 #[derive(Debug)]

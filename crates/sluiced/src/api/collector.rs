@@ -16,8 +16,8 @@ use tracing::warn;
 pub use crate::api::metrics::Format;
 use crate::conntrack::counter::{Counted as CountedFlows, Counts, REST};
 use crate::counters::totals::Counted;
-use crate::daemon::request::Request;
 use crate::fatal::chain;
+use crate::request::Request;
 use crate::status::view::{ReadCounters, View};
 
 /// How often counters are read because the table was changed meanwhile; then the last counts do.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, PlanReport, ReloadStatus};
-use sluice_config::Loaded;
+use sluice_config::{Loaded, Problem};
 use sluice_core::census::Census;
 use sluice_core::model::Networks;
 use sluice_netlink::Event;
@@ -76,6 +76,12 @@ pub enum Unplanned {
     BadFile(ErrorReply),
     /// The kernel could not be read.
     Failed(ErrorReply),
+}
+
+/// Why a configuration cannot be planned for.
+pub(crate) fn bad_file(problems: &[Problem]) -> ErrorReply {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    ErrorReply { error: lines.join("\n"), hint: "correct the file: `sluice check` shows the same".to_owned() }
 }
 
 /// Asking end and answering end.

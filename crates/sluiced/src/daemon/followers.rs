@@ -12,9 +12,9 @@ use sluice_netlink::{Changes, Event, Interfaces, Monitor};
 use tokio::sync::mpsc::Sender;
 use tracing::{info, warn};
 
-use crate::daemon::request::{Follower, Request};
 use crate::fatal::chain;
 use crate::host::threads;
+use crate::request::{Follower, Request};
 
 /// Between the first failure and the next attempt, and at most.
 const FIRST: Duration = Duration::from_millis(100);
