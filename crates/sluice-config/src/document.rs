@@ -227,6 +227,13 @@ impl FromYaml for BackendEntry {
     }
 }
 
+/// The JSON Schema of the main file.
+pub fn schema() -> Value {
+    let mut definitions = Definitions::default();
+    Main::schema(&mut definitions);
+    definitions.rooted(Main::NAME)
+}
+
 fn never(_: &str) -> Option<Fault> {
     None
 }

@@ -29,10 +29,10 @@ use std::path::{Path, PathBuf};
 
 use sluice_core::model::Config;
 
+pub use document::schema;
 pub use file::{Included, MAX_FILE_SIZE, SourceFile};
 pub use parse::parse;
 pub use problem::{Fault, Problem, Severity, nearest};
-pub use schema::schema;
 pub use texts::Texts;
 
 /// The default path of the configuration.

@@ -9,26 +9,21 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::document::Main;
-use crate::read::FromYaml;
-
-/// The JSON Schema of the main file.
-pub fn schema() -> Value {
-    let mut definitions = Definitions::default();
-    Main::schema(&mut definitions);
-    // Validators of draft 7 ignore what stands beside a `$ref`, so the root is not a definition.
-    let mut schema = definitions.0.remove(Main::NAME).unwrap_or_default();
-    schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
-    schema["title"] = json!("Configuration of sluiced");
-    schema["definitions"] = json!(definitions.0);
-    schema
-}
-
 /// The definitions of mappings, each once.
 #[derive(Default)]
 pub(crate) struct Definitions(BTreeMap<&'static str, Value>);
 
 impl Definitions {
+    /// The schema whose root is the definition of this name. Validators of draft 7 ignore what stands beside a `$ref`, so
+    /// the root is not a definition.
+    pub(crate) fn rooted(mut self, name: &str) -> Value {
+        let mut schema = self.0.remove(name).unwrap_or_default();
+        schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
+        schema["title"] = json!("Configuration of sluiced");
+        schema["definitions"] = json!(self.0);
+        schema
+    }
+
     /// Defines a mapping with the given keys and no others.
     pub(crate) fn mapping(
         &mut self,

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use crate::balance::Load;
-use crate::model::{BackendName, Protocol, ServiceName, Services};
+use crate::model::{BackendName, ServiceName, Services};
 use crate::owners::Owners;
 use crate::render::entry::Entry;
+use crate::way::Way;
 
 /// A count of translated flows, by where they came in and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,17 +15,6 @@ pub struct Census(HashMap<Way, Load>);
 
 /// Loads of backends; those without flows are left out.
 pub type Loads<'a> = HashMap<(&'a ServiceName, &'a BackendName), Load>;
-
-/// Where a flow goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Way {
-    /// Its transport protocol.
-    pub protocol: Protocol,
-    /// What the client addressed.
-    pub to: SocketAddr,
-    /// Who answers.
-    pub backend: SocketAddr,
-}
 
 impl Census {
     /// Counts flows.

@@ -27,3 +27,4 @@ pub mod report;
 pub mod slots;
 pub mod tally;
 pub mod transition;
+pub mod way;

@@ -4,8 +4,9 @@ mod common;
 
 use common::{Services, service, services};
 use sluice_core::balance::Load;
-use sluice_core::census::{Census, Way};
+use sluice_core::census::Census;
 use sluice_core::model::Protocol;
+use sluice_core::way::Way;
 
 const TCP: Protocol = Protocol::Tcp;
 const UDP: Protocol = Protocol::Udp;

@@ -4,7 +4,8 @@ use nftnl::{Batch, FinalizedBatch, MsgType};
 use sluice_nft::{CommitError, Errno, Step};
 
 use crate::message::{Encoded, HEADERS};
-use crate::step::{About, Messages, Position, Target};
+use crate::step::{About, Messages, Position};
+use crate::target::Target;
 
 /// Messages are stored in pages of this size. One send can have at most 1,024 pages.
 const PAGE: u32 = 1 << 20;

@@ -12,7 +12,8 @@ use crate::element;
 use crate::message::{self, HEADERS};
 use crate::reply::{self, Refusal, Reply};
 use crate::socket::Socket;
-use crate::step::{About, Messages, Position, Target, run};
+use crate::step::{About, Messages, Position, run};
+use crate::target::Target;
 use crate::uapi;
 
 /// If the system rejects a send, smaller batches are tried, down to this size.

@@ -19,7 +19,7 @@ use crate::object;
 use crate::rule;
 use crate::set;
 use crate::socket::{Dumped, Socket};
-use crate::step::Target;
+use crate::target::Target;
 use crate::uapi;
 
 const TABLE: &str = Target::SLUICE.name;

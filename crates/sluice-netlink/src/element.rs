@@ -11,7 +11,7 @@ use sluice_nft::{ChainName, Counter, Data, Filling, Key, Octets, Operand, Set, S
 
 use crate::attr::{Attribute, Attributes, Write};
 use crate::message;
-use crate::step::Target;
+use crate::target::Target;
 use crate::uapi::element as attribute;
 use crate::uapi::{LIST_ELEM, data, expr};
 

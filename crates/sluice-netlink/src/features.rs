@@ -8,9 +8,10 @@ use sluice_nft::{Base, Field, Ip, Learn, Operand, Pick, Rate, Rule, Set, Stateme
 use crate::batch::Packed;
 use crate::commit::send;
 use crate::dump;
-use crate::netlink::{OpenError, open_writer};
+use crate::open::{OpenError, open_writer};
 use crate::socket::Socket;
-use crate::step::{Position, Target};
+use crate::step::Position;
+use crate::target::Target;
 
 /// Names of the temporary table, which exists only within a commit: the first unused name is taken.
 const TABLES: [&str; 8] = [

@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::message;
 use crate::socket::Socket;
-use crate::step::Target;
+use crate::target::Target;
 use crate::uapi;
 
 /// Size of the receive buffer.

@@ -1,7 +1,5 @@
 //! [`Netlink`]: the kernel as a [`Dataplane`].
 
-use std::io;
-
 use nix::errno::Errno;
 use sluice_nft::{
     CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step,
@@ -10,11 +8,12 @@ use sluice_nft::{
 
 use crate::deleted::{self, Deleted};
 use crate::dump::Reader;
+use crate::open::{OpenError, open_writer};
 use crate::socket::Socket;
-use crate::step::Target;
+use crate::target::Target;
 use crate::uapi::table::{OWNED, PERSIST};
 use crate::watch::TableWatch;
-use crate::{commit, dump, features, read};
+use crate::{commit, features, read};
 
 /// nf_tables in the network namespace of the thread that opened it.
 pub struct Netlink {
@@ -44,48 +43,6 @@ pub enum Hold {
     ForOthers,
     /// `owner` and `persist`: no other program may change them while this process runs; they outlive it.
     Firmly,
-}
-
-/// nf_tables cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The kernel has no netlink for netfilter, or the process has no free file descriptors.
-    #[error("open a netlink socket for netfilter")]
-    Socket(#[source] io::Error),
-    /// The process lacks CAP_NET_ADMIN in the user namespace that owns the network namespace.
-    #[error("ask for the generation of nf_tables (needs CAP_NET_ADMIN)")]
-    Permission(#[source] io::Error),
-    /// The kernel has netfilter, but no nf_tables (`CONFIG_NF_TABLES`).
-    #[error("ask for the generation of nf_tables (CONFIG_NF_TABLES is missing)")]
-    Missing(#[source] io::Error),
-    /// Another error.
-    #[error("ask for the generation of nf_tables")]
-    Other(#[source] io::Error),
-}
-
-impl OpenError {
-    /// Whether a capability is missing.
-    pub fn is_permission(&self) -> bool {
-        matches!(self, OpenError::Permission(_))
-    }
-
-    /// Classifies the error of the first request on a new socket.
-    pub(crate) fn of(errno: Errno) -> Self {
-        match errno {
-            Errno::EPERM | Errno::EACCES => OpenError::Permission(errno.into()),
-            // netfilter has no subsystem with this number.
-            Errno::EINVAL | Errno::EOPNOTSUPP => OpenError::Missing(errno.into()),
-            errno => OpenError::Other(errno.into()),
-        }
-    }
-}
-
-/// A socket that may commit, and the maximum size of its batches in bytes.
-pub(crate) fn open_writer() -> Result<(Socket, usize), OpenError> {
-    let mut socket = Socket::open().map_err(OpenError::Socket)?;
-    let limit = socket.enlarge().map_err(|errno| OpenError::Socket(errno.into()))?;
-    dump::generation(&mut socket).map_err(OpenError::of)?;
-    Ok((socket, limit))
 }
 
 impl Netlink {

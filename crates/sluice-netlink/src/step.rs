@@ -1,16 +1,15 @@
 //! Encodes steps as messages.
 
-use std::ffi::{CString, c_int};
+use std::ffi::CString;
 
-use nftnl::nftnl_sys::libc::{
-    NFT_MSG_DELSET, NFT_MSG_NEWTABLE, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC,
-};
+use nftnl::nftnl_sys::libc::{NFT_MSG_DELSET, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC};
 use nftnl::{ChainType, MsgType, Policy, ProtoFamily};
 use sluice_nft::{Base, Data, ElementsOf, Hook, Key, Kind, Step};
 
 use crate::attr::Write;
 use crate::element::{self, Verb};
 use crate::message::{self, Scratch};
+use crate::target::Target;
 use crate::{object, rule, set, uapi};
 
 /// A position in a list of steps: a step, and an element of it if it is about elements.
@@ -41,27 +40,6 @@ pub(crate) struct About {
     pub(crate) first: Position,
     /// Number of elements; 0 for a step that is not about elements.
     pub(crate) elements: usize,
-}
-
-/// The table of the steps.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Target {
-    pub(crate) name: &'static str,
-    /// `NFT_TABLE_F_*` for its creation.
-    pub(crate) flags: u32,
-}
-
-impl Target {
-    /// Our table.
-    pub(crate) const SLUICE: Target = Target { name: "sluice", flags: 0 };
-
-    /// The message that creates the table or, without `NLM_F_*` flags, sets the flags of the existing one.
-    pub(crate) fn message(self, flags: c_int) -> Vec<u8> {
-        let mut message = message::start(NFT_MSG_NEWTABLE, flags);
-        message.put_text(uapi::table::NAME, self.name);
-        message.put_u32(uapi::table::FLAGS, self.flags);
-        message::finish(message)
-    }
 }
 
 /// The messages of steps, in order.

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use crate::outcome::{ProbeOutcome, ProbeResult};
-use crate::prober::WatchedBackend;
+use crate::watched::WatchedBackend;
 
 /// The health of backends; clones share their state.
 #[derive(Clone, Debug, Default)]

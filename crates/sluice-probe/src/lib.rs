@@ -10,8 +10,10 @@ mod board;
 mod outcome;
 mod prober;
 mod schedule;
+mod watched;
 
 pub use attempt::attempt;
 pub use board::{BackendHealth, Board, Down, Flip, LastProbe};
 pub use outcome::{ProbeOutcome, ProbeResult};
-pub use prober::{Attempt, Prober, WatchedBackend};
+pub use prober::{Attempt, Prober};
+pub use watched::WatchedBackend;

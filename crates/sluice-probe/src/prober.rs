@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sluice_core::health::Health;
 use sluice_core::model::{BackendKey, HealthCheck, Probe, ProbeTarget};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
@@ -16,29 +15,12 @@ use crate::attempt;
 use crate::board::{Board, JobId};
 use crate::outcome::ProbeOutcome;
 use crate::schedule::Schedule;
+use crate::watched::WatchedBackend;
 
 /// Runs one attempt: [`attempt`], or a stand-in for the network in tests.
 pub type Attempt = Arc<
     dyn Fn(Probe, ProbeTarget, Duration) -> Pin<Box<dyn Future<Output = ProbeOutcome> + Send>> + Send + Sync,
 >;
-
-/// A backend to probe.
-#[derive(Clone, Debug)]
-pub struct WatchedBackend {
-    /// Name of the service and of the backend.
-    pub key: BackendKey,
-    /// Address and port.
-    pub target: ProbeTarget,
-    /// The health check.
-    pub check: Arc<HealthCheck>,
-    /// The backend that it is, by the name that this has had so far; what is known of that is known of it. `None`, or one
-    /// that is not watched: a new one.
-    pub from: Option<BackendKey>,
-    /// Whether it got new flows without a check until now. It stays up until its check has a result.
-    pub served: bool,
-    /// Saved health of a new backend.
-    pub known: Health,
-}
 
 /// Runs probes on the current runtime until it is dropped.
 pub struct Prober {

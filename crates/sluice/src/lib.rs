@@ -14,6 +14,7 @@ mod golden;
 #[cfg(test)]
 mod json_docs;
 mod kernel;
+mod options;
 mod output;
 mod progress;
 mod rates;

@@ -16,7 +16,7 @@ use crate::datagram::{self, Decoded};
 use crate::message;
 use crate::monitor::Monitor;
 use crate::socket::Socket;
-use crate::step::Target;
+use crate::target::Target;
 use crate::uapi;
 
 /// Longer answers only say more of the same.

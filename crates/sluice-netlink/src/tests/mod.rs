@@ -29,7 +29,7 @@ use sluice_core::origin::Origins;
 use sluice_nft::{Dataplane, Snapshot, Step, Table};
 
 use crate::Netlink;
-use crate::step::Target;
+use crate::target::Target;
 
 /// Runs `test` in a network namespace of its own. Child processes are in it too.
 ///

@@ -11,7 +11,7 @@ use super::{commit, in_namespace, nft, nft_prints, open, steps};
 use crate::attr::{Attribute, Write};
 use crate::message;
 use crate::socket::Socket;
-use crate::step::Target;
+use crate::target::Target;
 use crate::uapi;
 
 /// Handles number objects as they come, and tell nothing.

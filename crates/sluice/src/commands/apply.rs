@@ -16,7 +16,7 @@ use sluiced::reconcile::forwarding::{self, versions};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use sluiced::state::sysctls::Sysctls;
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
 

@@ -7,7 +7,7 @@ use clap::Args;
 use sluice_api::{Admin, BackendStatus, OverrideChange, OverrideReply, OverrideRequest, pluralize};
 use sluiced::fatal::Fatal;
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::text::safe;
 use crate::{daemon, output};
 

@@ -10,7 +10,7 @@ use sluice_config::Problem;
 use sluice_core::model::Config;
 use sluiced::fatal::{Exit, Fatal};
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, output};
 

@@ -15,7 +15,7 @@ use sluiced::fatal::Fatal;
 use sluiced::reconcile::Reconciler;
 use sluiced::state::sysctls::Sysctls;
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::progress::Progress;
 use crate::text::safe;
 use crate::{config, daemon, kernel, output};

@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 use sluiced::fatal::Fatal;
 
-use crate::args::Cli;
 use crate::output;
 
 /// Print a completion script for a shell
@@ -24,9 +23,9 @@ Examples:
   sluice completions fish > ~/.config/fish/completions/sluice.fish";
 
 impl CompletionsCommand {
-    pub(crate) fn run(&self) -> Result<ExitCode, Fatal> {
+    pub(crate) fn run(&self, mut command: clap::Command) -> Result<ExitCode, Fatal> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "sluice", &mut script);
+        clap_complete::generate(self.shell, &mut command, "sluice", &mut script);
         output::print(&String::from_utf8_lossy(&script))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use sluice_api::{Connection, ConnectionsQuery};
 use sluiced::fatal::Fatal;
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::text::{bytes, duration, grouped, safe};
 use crate::{daemon, output};
 

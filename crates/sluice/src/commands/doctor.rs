@@ -9,8 +9,8 @@ use sluice_api::Timestamp;
 use sluice_netlink::Proc;
 use sluiced::fatal::Fatal;
 
-use crate::args::Common;
 use crate::doctor::{Facts, findings};
+use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, daemon, output};
 

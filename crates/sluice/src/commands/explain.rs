@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
+use clap::Args;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
 use serde::Serialize;
 use serde_json::Value;
 use sluice_core::affinity;
@@ -19,7 +19,8 @@ use sluice_nft::trace::{Host, Packet};
 use sluice_nft::{Dataplane, Element, Ip, Table};
 use sluiced::fatal::Fatal;
 
-use crate::args::{Cli, Common};
+use crate::commands::usage_error;
+use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
 
@@ -94,7 +95,7 @@ impl ExplainCommand {
         let ((to, protocol), (client, port)) = (self.to, self.client);
         if to.is_ipv4() != client.is_ipv4() {
             let what = "client and destination have different IP versions";
-            Cli::command().error(ErrorKind::ValueValidation, what).exit();
+            usage_error::<Self>("sluice explain", ErrorKind::ValueValidation, what);
         }
         let progress = Progress::of("explain: reading the kernel");
         let addresses = kernel::addresses()?;

@@ -14,3 +14,11 @@ pub(crate) mod reload;
 pub(crate) mod render;
 pub(crate) mod status;
 pub(crate) mod top;
+
+use clap::Args;
+use clap::error::ErrorKind;
+
+/// Ends the process because of arguments that do not fit, as clap does where it can tell by itself.
+fn usage_error<A: Args>(command: &'static str, kind: ErrorKind, what: &str) -> ! {
+    A::augment_args(clap::Command::new(command)).error(kind, what).exit()
+}

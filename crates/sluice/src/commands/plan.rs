@@ -13,7 +13,7 @@ use sluiced::daemon::planning;
 use sluiced::fatal::Fatal;
 use sluiced::reconcile;
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::progress::Progress;
 use crate::text::Paint;
 use crate::{config, daemon, kernel, output};

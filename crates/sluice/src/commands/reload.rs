@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sluiced::fatal::Fatal;
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::{daemon, output};
 
 /// Reload the configuration of the daemon and wait until it is applied

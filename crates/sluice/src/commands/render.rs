@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use sluice_core::iptables;
 use sluice_core::model::{Config, InForce};
@@ -14,7 +14,8 @@ use sluice_core::render::Rendered;
 use sluice_nft::{Ip, Set, SetType, Table};
 use sluiced::fatal::{Exit, Fatal};
 
-use crate::args::{Cli, Common};
+use crate::commands::usage_error;
+use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, kernel, output};
 
@@ -78,7 +79,7 @@ impl RenderCommand {
         if self.family.is_some() && !matches!(self.format, RenderFormat::Iptables) {
             let what =
                 "--family requires --format iptables: the other formats have both IP versions in one table";
-            Cli::command().error(ErrorKind::ArgumentConflict, what).exit();
+            usage_error::<Self>("sluice render", ErrorKind::ArgumentConflict, what);
         }
         let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
         let networks = kernel::networks()?;

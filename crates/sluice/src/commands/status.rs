@@ -6,7 +6,7 @@ use clap::Args;
 use sluice_api::{Client, Timestamp};
 use sluiced::fatal::{Exit, Fatal};
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::status_text::Look;
 use crate::watch::shell::{self, Form};
 use crate::{daemon, output, status_text};

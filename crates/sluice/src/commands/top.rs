@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sluiced::fatal::{Exit, Fatal};
 
-use crate::args::Common;
+use crate::options::Common;
 use crate::top::shell;
 
 /// Show all backends live: sort, filter, drain

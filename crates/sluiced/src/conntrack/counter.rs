@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sluice_core::balance::Load;
-use sluice_core::census::{Census, Way};
+use sluice_core::census::Census;
+use sluice_core::way::Way;
 use sluice_netlink::conntrack::{Conntrack, Filter};
 use sluice_nft::Ip;
 use tokio::sync::oneshot;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
-use sluice_core::census::Way;
 use sluice_core::first::First;
 use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
 use sluice_core::owners::Owners;
+use sluice_core::way::Way;
 use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
 use sluice_netlink::memory;
 use sluice_nft::Ip;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use sluice_api::HostStatus;
 use sluice_core::balance::Load;
-use sluice_core::census::{Census, Way};
+use sluice_core::census::Census;
+use sluice_core::way::Way;
 use sluice_nft::{Dataplane, Protocol};
 use sluiced::conntrack::counter::{Counted, Question};
 use sluiced::counters::totals::Totals;

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sluice_core::balance::Load;
-use sluice_core::census::{Census, Way};
+use sluice_core::census::Census;
 use sluice_core::model::Protocol;
+use sluice_core::way::Way;
 use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
 use sluice_nft::trace::{Entry, Packet};
 use sluiced::conntrack::cleaner::FlowTable;

@@ -65,6 +65,8 @@ pub struct History<'a> {
     pub unsure: bool,
     /// The same, but for what operators were told that it will be remembered.
     pub unsure_of_health: bool,
+    /// Whether probes found news since the last event, of which a daemon may be making the kernel equal to it just now.
+    pub is_fresh: bool,
     /// Since when nothing happened that shares of connections follow.
     pub calm: Instant,
     /// Whether nothing was under way when the oracles last looked.
@@ -108,6 +110,7 @@ impl<'a> History<'a> {
             overlooked: BTreeSet::new(),
             unsure: false,
             unsure_of_health: false,
+            is_fresh: false,
             calm: now,
             is_quiet: false,
         };
@@ -118,7 +121,7 @@ impl<'a> History<'a> {
     async fn happen(&mut self, event: &Event) -> Verdict {
         // It may have been killed while the oracles looked.
         self.revive().await?;
-        self.learn();
+        (_, self.is_fresh) = self.learn();
         self.before = self.model.services().clone();
         self.machine.plane.note(|| format!("{event:?}"));
         if !matches!(event, Event::Pass(_)) {

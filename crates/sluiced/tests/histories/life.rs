@@ -60,6 +60,7 @@ impl History<'_> {
             }
             End::Kill => {
                 self.machine.kill().await;
+                self.unsure_of_health |= self.is_fresh;
                 self.learn_what_may_be_lost();
                 // What probes found may not have been written yet; what operators were told must have been.
                 self.unsure_of_health |= self.machine.disk.is_slow();

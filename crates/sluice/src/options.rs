@@ -1,0 +1,81 @@
+//! [`Common`]: options of all commands.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sluice_api::DEFAULT_SOCKET;
+use sluiced::fatal::Fatal;
+
+const GLOBAL: &str = "Global options";
+
+/// Options of all commands.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// Configuration file [default: /etc/sluice/sluice.yaml]
+    #[arg(short, long, value_name = "FILE", env = "SLUICE_CONFIG", hide_env_values = true)]
+    #[arg(global = true, help_heading = GLOBAL)]
+    config: Option<PathBuf>,
+
+    /// Control socket of the daemon [default: `control.socket` of the configuration file]
+    #[arg(long, value_name = "PATH", env = "SLUICE_SOCKET", hide_env_values = true)]
+    #[arg(global = true, help_heading = GLOBAL)]
+    socket: Option<PathBuf>,
+}
+
+impl Common {
+    /// The configuration file: the command's own argument, `--config`, or the default.
+    pub(crate) fn config<'a>(&'a self, file: Option<&'a PathBuf>) -> &'a Path {
+        file.or(self.config.as_ref()).map_or(Path::new(sluice_config::DEFAULT_PATH), PathBuf::as_path)
+    }
+
+    /// The control socket of the daemon: `--socket`, or that of the configuration file. An unreadable default file is
+    /// ignored.
+    pub(crate) fn socket(&self) -> Result<PathBuf, Fatal> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let named = match (sluice_config::control_socket(self.config(None)), &self.config) {
+            (Err(problem), Some(_)) => return Err(Fatal::Config(vec![problem])),
+            (named, _) => named.ok().flatten(),
+        };
+        Ok(named.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)))
+    }
+
+    /// The control socket: `--socket`, or this one.
+    pub(crate) fn socket_or<'a>(&'a self, default: &'a Path) -> &'a Path {
+        self.socket.as_deref().unwrap_or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_is_that_of_the_file_unless_one_is_named_also_of_a_bad_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sluice.yaml");
+        let common =
+            |socket: Option<&str>| Common { config: Some(file.clone()), socket: socket.map(Into::into) };
+        let socket = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            common(None).socket().map_err(|fatal| fatal.exit())
+        };
+        assert_eq!(socket("control: {socket: /a}"), Ok("/a".into()));
+        assert_eq!(socket("services: 7\ncontrol: {socket: /a, x: 1}"), Ok("/a".into()));
+        assert_eq!(socket("services: {}"), Ok(DEFAULT_SOCKET.into()));
+        assert_eq!(socket("{"), Err(sluiced::fatal::Exit::Config));
+        assert_eq!(common(Some("/b")).socket().unwrap(), Path::new("/b"));
+        let none = Common { config: Some(dir.path().join("none")), socket: None };
+        assert_eq!(none.socket().unwrap_err().exit(), sluiced::fatal::Exit::Config);
+    }
+
+    #[test]
+    fn config_named_by_the_command_beats_the_option_which_beats_the_default() {
+        let common = |config: Option<&str>| Common { config: config.map(PathBuf::from), socket: None };
+        let own = PathBuf::from("own.yaml");
+        assert_eq!(common(Some("option.yaml")).config(Some(&own)), own);
+        assert_eq!(common(Some("option.yaml")).config(None), Path::new("option.yaml"));
+        assert_eq!(common(None).config(None), Path::new(sluice_config::DEFAULT_PATH));
+    }
+}
