@@ -44,11 +44,11 @@ impl Timings {
 
     /// Adds them to what is shown.
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let rounds = "From trigger to kernel equal to the configuration and read back, whatever came of it";
+        let rounds = "Duration of a reconcile round, from trigger to verification, successful or not";
         registry.register_with_unit("reconcile_duration", rounds, Unit::Seconds, self.rounds.clone());
-        let commits = "One commit that the kernel acknowledged";
+        let commits = "Duration of a successful commit";
         registry.register_with_unit("commit_duration", commits, Unit::Seconds, self.commits.clone());
-        let failures = "Rounds that failed; they are tried again";
+        let failures = "Reconcile rounds that failed; they are retried";
         registry.register("reconcile_failures", failures, self.failures.clone());
     }
 }

@@ -1,4 +1,4 @@
-//! The process itself, by the names that Prometheus' own clients use.
+//! Metrics of the process, with the names of Prometheus' client libraries.
 
 use std::fmt;
 use std::fs;
@@ -9,7 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// What the process takes; what the system does not say is left out.
+/// Resource usage of the process; values that the system does not provide are omitted.
 #[derive(Debug)]
 pub(super) struct Process {
     memory: Option<u64>,
@@ -41,10 +41,10 @@ impl Collector for Process {
                 encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(value)
             }
         };
-        gauge("process_resident_memory_bytes", "Memory that sluiced takes", memory)?;
-        gauge("process_open_fds", "Descriptors that sluiced has open", descriptors)?;
+        gauge("process_resident_memory_bytes", "Resident memory of sluiced", memory)?;
+        gauge("process_open_fds", "Open file descriptors of sluiced", descriptors)?;
         if let Some(seconds) = seconds {
-            let help = "Processor time that sluiced has taken";
+            let help = "CPU time of sluiced";
             let mut counter =
                 encoder.encode_descriptor("process_cpu_seconds", help, None, MetricType::Counter)?;
             counter.encode_counter::<NoLabelSet, _, u64>(seconds, None)?;

@@ -1,4 +1,4 @@
-//! Figures for Prometheus.
+//! Metrics for Prometheus.
 
 mod host;
 mod samples;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use self::samples::Samples;
 use crate::api::collector::{Look, Stopping, blocking};
 
-/// How figures are written.
+/// Format of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Prometheus' text format, 0.0.4.
@@ -23,7 +23,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What an `Accept` header asks for. Prometheus names what it likes best first.
+    /// The format for an `Accept` header. Prometheus lists its preferred format first.
     pub(crate) fn of(accept: &str) -> Self {
         let kinds = accept.split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
         let known = kinds.filter_map(|kind| match kind {
@@ -43,7 +43,7 @@ impl Format {
 }
 
 impl Look {
-    /// All figures.
+    /// All metrics.
     pub(crate) async fn metrics(self: &Arc<Self>, format: Format) -> Result<Bytes, Stopping> {
         let look = self.clone();
         blocking(move || {
@@ -53,7 +53,7 @@ impl Look {
         .await
     }
 
-    /// The same, put together by the caller.
+    /// The same, with a snapshot of the caller.
     pub fn figures(self: &Arc<Self>, format: Format) -> String {
         write(self, format).expect("a string takes all")
     }

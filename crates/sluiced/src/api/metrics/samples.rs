@@ -1,4 +1,4 @@
-//! What a look shows, as figures.
+//! Converts a status snapshot to metrics.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use sluice_api::{BackendStatus, Health, ServiceState, ServiceStatus, Status, Tim
 
 use crate::api::collector::Look;
 
-/// Figures of a look.
+/// The metrics of a snapshot.
 #[derive(Debug)]
 pub(super) struct Samples(pub(super) Arc<Look>);
 
@@ -32,42 +32,39 @@ impl Samples {
         let (Status { daemon, reload, state, followers, .. }, reloads) =
             (&self.0.status, self.0.view.reloads);
         out.gauges("build_info", "Version of sluiced", [([("version", &*daemon.version)], 1u64)])?;
-        out.gauge("start_time_seconds", "When sluiced started", seconds(daemon.started))?;
+        out.gauge("start_time_seconds", "Start time of sluiced", seconds(daemon.started))?;
         out.counters(
             "config_reloads",
-            "How often the configuration was read again",
+            "Number of reloads, by result",
             [([("result", "ok")], reloads.ok), ([("result", "failed")], reloads.failed)],
         )?;
-        let help = "Whether the configuration was taken the last time that it was read";
+        let help = "Whether the last reload succeeded";
         out.gauge("config_last_reload_successful", help, u64::from(reload.ok))?;
-        let help = "When the configuration in force was taken";
+        let help = "Time when the configuration in force was loaded";
         out.gauge("config_last_reload_success_timestamp_seconds", help, seconds(reloads.taken))?;
-        let help = "Whether all that a restart needs could be written to the state directory";
+        let help = "Whether all state that a restart needs is written";
         out.gauge("state_directory_writable", help, u64::from(state.problems.is_empty()))?;
         let up = followers.iter().map(|it| ([("follower", &*it.name)], u64::from(it.error.is_none())));
-        out.gauges("follower_up", "Whether changes by others are noticed when they happen", up)
+        out.gauges("follower_up", "Whether changes by other programs are noticed at once", up)
     }
 
     fn kernel(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
         let Status { table, host, .. } = &self.0.status;
-        out.gauge(
-            "table_synced",
-            "Whether the kernel is as the configuration says",
-            u64::from(table.synced),
-        )?;
+        out.gauge("table_synced", "Whether the kernel equals the configuration", u64::from(table.synced))?;
         let objects = [("sets", table.sets), ("chains", table.chains), ("elements", table.elements)];
         let objects = objects.map(|(kind, count)| ([("kind", kind)], count as u64));
-        out.gauges("table_objects", "What table inet sluice holds", objects)?;
-        let help = "Commits by others that touched the table";
+        out.gauges("table_objects", "Number of objects in table inet sluice", objects)?;
+        let help = "Commits by other programs that changed the table";
         out.counters("foreign_changes", help, [([] as [Label; 0], table.foreign_changes.total)])?;
         if let Some(entries) = host.conntrack_entries {
-            out.gauge("conntrack_entries", "Flows that the kernel tracks, of all of this host", entries)?;
+            out.gauge("conntrack_entries", "Number of conntrack entries of this host", entries)?;
         }
         if let Some(max) = host.conntrack_max {
-            out.gauge("conntrack_entries_limit", "How many it tracks at most", max)?;
+            out.gauge("conntrack_entries_limit", "Maximum number of conntrack entries", max)?;
         }
         if let Some(failed) = self.0.insert_failed {
-            let help = "Flows that the kernel could not track, of all of this host: mostly for want of a source port";
+            let help =
+                "Flows of this host that conntrack could not insert, usually because no source port is free";
             out.counters("conntrack_insert_failed", help, [([] as [Label; 0], failed)])?;
         }
         Ok(())
@@ -85,19 +82,19 @@ impl Samples {
                 ([("service", &*service.name), ("state", name)], u64::from(service.state == state))
             })
         });
-        out.gauges("service_state", "1 for the state that the service is in", states)?;
+        out.gauges("service_state", "1 for the current state of the service, 0 for others", states)?;
         let dropped = services.iter().flat_map(|service| {
             let reasons = service.dropped.iter();
             reasons.map(|(reason, count)| ([("service", &*service.name), ("reason", &**reason)], *count))
         });
-        out.counters("service_dropped_packets", "Packets that the guard of the service dropped", dropped)
+        out.counters("service_dropped_packets", "Packets dropped by the guard of the service", dropped)
     }
 
     fn backends(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
         let Look { status, counted, .. } = &*self.0;
         let all =
             || status.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
-        // Totals know backends that left the file, too, for they may come back.
+        // Totals also have removed backends, because they may come back.
         let there: HashSet<(&str, &str)> = all().map(|(s, b)| (&*s.name, &*b.name)).collect();
         let counted = counted.flows();
         let flows: Vec<_> = counted
@@ -122,26 +119,22 @@ impl Samples {
             Health::Healthy => Some(1),
             Health::Unhealthy => Some(0),
         });
-        out.gauges("backend_healthy", "Whether its probes succeed", healthy)?;
+        out.gauges("backend_healthy", "Whether the backend is healthy", healthy)?;
         let eligible = some(|backend| Some(backend.eligible.into()));
-        out.gauges(
-            "backend_eligible",
-            "Whether health and admin state let it take new connections",
-            eligible,
-        )?;
+        out.gauges("backend_eligible", "Whether health and admin state permit new connections", eligible)?;
         out.gauges("backend_weight", "Weight in force", some(|backend| Some(backend.weight.into())))?;
         let shares = all().map(|pair| (of(pair), pair.1.share));
-        let help = "Part of the new connections of its IP version that it gets, 0 to 1";
+        let help = "Fraction of the new connections of its IP version, 0 to 1";
         out.gauges("backend_share_ratio", help, shares)?;
         let ports = all().filter_map(|pair| Some((of(pair), pair.1.source_ports?)));
-        let help = "Part of the source ports towards it that are in use, 0 to 1";
+        let help = "Fraction of the source ports towards it in use, 0 to 1";
         out.gauges("backend_source_ports_used_ratio", help, ports)?;
         let bytes = all().flat_map(|(service, backend)| {
             let [s, b] = names(service, backend);
             let ways = [("in", backend.bytes_in), ("out", backend.bytes_out)];
             ways.into_iter().filter_map(move |(way, bytes)| Some(([s, b, ("direction", way)], bytes?)))
         });
-        out.counters("backend_bytes", "Bytes from clients (in) and to them (out)", bytes)
+        out.counters("backend_bytes", "Bytes from clients (in) and to clients (out)", bytes)
     }
 }
 
@@ -153,7 +146,7 @@ fn seconds(at: Timestamp) -> f64 {
     at.as_millisecond() as f64 / 1e3
 }
 
-/// Where figures go. A name without any is left out.
+/// The target of samples. A metric without samples is omitted.
 struct Out<'a, 'e>(&'a mut DescriptorEncoder<'e>);
 
 impl Out<'_, '_> {
