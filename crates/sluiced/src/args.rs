@@ -19,26 +19,26 @@ pub struct Args {
     )]
     pub config: PathBuf,
 
-    /// Check the configuration, print all problems and exit
+    /// Check the configuration, print all errors and exit
     #[arg(long)]
     pub check: bool,
 
-    /// How log lines are written to standard error
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
 
-    /// Least severe events to log: error, warn, info, debug or trace
+    /// Lowest severity to log: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value_t = Level::INFO)]
     pub log_level: Level,
 }
 
-/// How log lines are written.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people; structured entries when standard error is the journal
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 

@@ -1,4 +1,4 @@
-//! What ends the daemon, and with which exit code.
+//! Fatal errors and exit codes of the daemon and of commands.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,24 +12,24 @@ use sluice_netlink::OpenError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Something failed while running.
+    /// An operation failed.
     Runtime = 1,
     /// The kernel lacks a feature (`EX_UNAVAILABLE`).
     KernelFeature = 69,
     /// `CAP_NET_ADMIN` is missing (`EX_NOPERM`).
     Permission = 77,
-    /// The configuration is bad (`EX_CONFIG`).
+    /// The configuration is invalid (`EX_CONFIG`).
     Config = 78,
 }
 
-/// Why the daemon cannot go on. `Display` is one line a problem, each with what to do about it.
+/// A fatal error. `Display` has one line per problem, each with what to do.
 #[derive(Debug)]
 pub enum Fatal {
-    /// The configuration is bad; all problems in file order.
+    /// The configuration is invalid; all errors in file order.
     Config(Vec<Problem>),
     /// An operation failed.
     Failed {
-        /// Code to exit with.
+        /// Exit code.
         exit: Exit,
         /// Operation, object and address, with its causes.
         error: Box<dyn Error + Send + Sync>,
@@ -39,7 +39,7 @@ pub enum Fatal {
 }
 
 impl Fatal {
-    /// A failed operation and what to do about it.
+    /// A failed operation, with what to do.
     pub fn new(
         exit: Exit,
         error: impl Into<Box<dyn Error + Send + Sync>>,
@@ -48,7 +48,7 @@ impl Fatal {
         Fatal::Failed { exit, error: error.into(), hint: hint.into() }
     }
 
-    /// nftables cannot be reached.
+    /// nftables cannot be used.
     pub fn open(error: OpenError) -> Self {
         let (exit, hint) = match error {
             OpenError::Permission(_) => (Exit::Permission, "be root or have CAP_NET_ADMIN"),
@@ -68,17 +68,17 @@ impl Fatal {
             Some(Errno::EPERM | Errno::EACCES) => Fatal::new(
                 Exit::Permission,
                 error,
-                "be root or have CAP_NET_ADMIN; with that, table inet sluice belongs to another process",
+                "run as root or with CAP_NET_ADMIN; otherwise another process owns table inet sluice",
             ),
             _ => Fatal::new(
                 Exit::Runtime,
                 error,
-                "`sluice plan` shows what would be sent, `nft list table inet sluice` what is there",
+                "`sluice plan` shows the pending steps, `nft list table inet sluice` the current table",
             ),
         }
     }
 
-    /// The code to exit with.
+    /// The exit code.
     pub fn exit(&self) -> Exit {
         match self {
             Fatal::Config(_) => Exit::Config,

@@ -1,15 +1,15 @@
-//! The sluice daemon. A change flows through it like this:
+//! The sluice daemon. The path of a change:
 //!
-//! - [`daemon`] is the reconcile task: it waits for requests, health, load and time, and decides what is wanted now;
-//! - `pool` holds what it knows of backends, from which sluice-core makes the services in force;
-//! - [`reconcile`] makes the kernel equal to them over any [`sluice_nft::Dataplane`], and reads it back;
-//! - [`conntrack`] threads delete, count and list flows; `counters` adds up new connections;
-//! - [`status`] is what is shown of it, [`api`] who may ask: control socket, HTTP, metrics;
-//! - [`state`] is what survives a restart, [`host`] what is around the daemon.
+//! - [`daemon`] is the reconcile task: it waits for requests, health, load and timers, and determines the desired state;
+//! - `pool` holds the states of backends, from which sluice-core computes the effective services;
+//! - [`reconcile`] makes the kernel equal to them over any [`sluice_nft::Dataplane`], and verifies it;
+//! - [`conntrack`] threads delete, count and list flows; `counters` sums up new connections;
+//! - [`status`] holds the state for readers, and [`api`] serves it: control socket, HTTP, metrics;
+//! - [`state`] is the state that survives a restart, [`host`] the environment of the daemon.
 //!
-//! Each of these uses only those below it: `daemon`, `api`, `request`, `status`, `conntrack`, `reconcile`, `pool`, `counters`,
-//! `state`, `host`. A single round ([`reconcile`]) and [`state`] also serve `sluice apply` and `sluice cleanup`, which work
-//! without a daemon.
+//! Each of these uses only those after it: `daemon`, `api`, `request`, `status`, `conntrack`, `reconcile`, `pool`, `counters`,
+//! `state`, `host`. `sluice apply` and `sluice cleanup`, which work without a daemon, also use a single round ([`reconcile`])
+//! and [`state`].
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! Where log events go.
+//! Configures the log.
 
 use std::io;
 
@@ -10,8 +10,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::args::{Args, LogFormat};
 
-/// Sends log events to standard error, or straight to the journal when that is what standard error
-/// is: systemd then gets severity and fields, and no second time stamp.
+/// Writes the log to standard error, or directly to the journal if standard error is connected to it,
+/// with severity and fields and without a second time stamp.
 pub fn init(args: &Args) {
     let stderr = || tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
     let layer = match args.log_format {
@@ -24,7 +24,7 @@ pub fn init(args: &Args) {
     tracing_subscriber::registry().with(layer.with_filter(LevelFilter::from_level(args.log_level))).init();
 }
 
-/// The journal, if `JOURNAL_STREAM` (systemd.exec(5)) names the file behind standard error.
+/// The journal, if `JOURNAL_STREAM` (systemd.exec(5)) identifies the file of standard error.
 fn journal() -> Option<tracing_journald::Layer> {
     let stream = std::env::var("JOURNAL_STREAM").ok()?;
     let stderr = fstat(io::stderr()).ok()?;

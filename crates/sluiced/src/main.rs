@@ -32,7 +32,7 @@ use tracing::{error, info, warn};
 /// With this variable the daemon behaves as if the kernel refused the flags of an owned table.
 const UNOWNED: &str = "SLUICE_UNOWNED";
 
-/// How long threads that read or write files may take to end with the process.
+/// Timeout for threads that read or write files when the process ends.
 const GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -54,10 +54,10 @@ fn check(file: &Path) -> Result<(), Fatal> {
 }
 
 fn run(args: Args) -> Result<(), Fatal> {
-    // The unit gives a user that is not root its capabilities by the ambient set, which programs would get as well that
-    // probe backends. What this process may do stays.
+    // The unit gives an unprivileged user its capabilities by the ambient set, which exec probes would inherit.
+    // This process keeps its capabilities.
     if let Err(error) = rustix::thread::clear_ambient_capability_set() {
-        warn!("keep capabilities from programs that probe: {error}");
+        warn!("clear the ambient capability set: {error} (exec probes inherit capabilities)");
     }
     memory::share_heap();
     let (asking, requests) = request::channel();
@@ -86,12 +86,12 @@ fn run(args: Args) -> Result<(), Fatal> {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;
     let ended = runtime.block_on(event_loop::run(surroundings, open, listen, (asking, requests)));
-    // Who still waits for a file or a disk does not keep the process.
+    // Threads that wait for a file or a disk do not delay the exit.
     runtime.shutdown_timeout(GRACE);
     ended
 }
 
-/// The kernel, if it can do what sluice needs.
+/// Opens nf_tables, after checking that the kernel has all features that sluice needs.
 fn open() -> Result<Netlink, Fatal> {
     let missing = sluice_netlink::probe().map_err(|error| match error {
         ProbeError::Open(error) => Fatal::open(error),
@@ -102,29 +102,32 @@ fn open() -> Result<Netlink, Fatal> {
         let error = format!("this kernel has {}", missing.join(", "));
         return Err(Fatal::new(Exit::KernelFeature, error, "use a kernel with these options, 6.1 or newer"));
     }
-    // For tests, on kernels that take the flags.
+    // For tests on kernels that support the flags.
     let hold = if env::var_os(UNOWNED).is_some() { Hold::Loosely } else { Hold::Firmly };
     let netlink = Netlink::open_to(hold).map_err(Fatal::open)?;
     if !netlink.owns() {
-        info!("the kernel has no table flags owner and persist: anybody may change table {}", Table::NAME);
+        info!(
+            "the kernel does not support the table flags owner and persist: other programs can change table {}",
+            Table::NAME
+        );
     }
     Ok(netlink)
 }
 
-/// Has a thread pass on what others commit.
+/// Starts the thread that reports foreign commits.
 fn listen(netlink: &Netlink, asking: Sender<Request>) -> Result<(), Fatal> {
     followers::follow_commits(netlink.port(), asking)
         .map_err(|error| Fatal::new(Exit::Runtime, error, "raise the limits of the process"))
 }
 
-/// Where the host is. Has a thread tell when that, or forwarding, changes.
+/// The networks of the host. Starts the thread that reports changes of networks and forwarding.
 fn follow_networks(asking: Sender<Request>) -> Result<Networks, Fatal> {
     followers::follow_interfaces(asking).map_err(|error| {
-        Fatal::new(Exit::Runtime, format!("look at interfaces: {error}"), "raise the limits of the process")
+        Fatal::new(Exit::Runtime, format!("read interfaces: {error}"), "raise the limits of the process")
     })
 }
 
-/// Probes take a descriptor each while they are under way.
+/// Raises the limit of open files, because each running probe has a descriptor.
 fn raise_limits() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));

@@ -1,5 +1,5 @@
-//! Tells how things are to whoever asks, without keeping the reconcile task from its work: that hands out a [`View`],
-//! and reading counters and putting everything together happens here.
+//! [`Teller`]: takes status snapshots for readers, on the readers' threads. The reconcile task only hands out a [`View`];
+//! reading counters and building the status happens here.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -20,13 +20,13 @@ use crate::fatal::chain;
 use crate::request::Request;
 use crate::status::view::{ReadCounters, View};
 
-/// How often counters are read because the table was changed meanwhile; then the last counts do.
+/// Maximum number of reads of the counters if the table changes meanwhile; then the last counts are used.
 const ATTEMPTS: u32 = 10;
 
-/// Wait between two of them. A change of two commits takes a little more than a hundred milliseconds.
+/// Wait between two reads. A change of two commits takes a little more than a hundred milliseconds.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// One for all who ask; clones are the same.
+/// Shared by all readers; clones are the same.
 #[derive(Clone)]
 pub struct Teller(Arc<Inner>);
 
@@ -40,38 +40,38 @@ struct Inner {
 
 #[derive(Default)]
 struct Last {
-    /// Who asked at the same time gets the same.
+    /// Concurrent readers get the same snapshot.
     look: Weak<Look>,
     flows: Option<Arc<CountedFlows>>,
 }
 
-/// How things were at one moment.
+/// A snapshot of the status.
 #[derive(Debug)]
 pub struct Look {
     began: Instant,
-    /// What is shown.
+    /// The status.
     pub status: Status,
     pub(crate) view: View,
     pub(crate) counted: Counted,
-    /// Flows that the kernel could not track, since it started.
+    /// Number of flows that conntrack could not insert since the kernel started.
     pub(crate) insert_failed: Option<u64>,
     json: OnceLock<Bytes>,
     written: [OnceLock<Bytes>; 2],
 }
 
-/// The daemon stops, and nobody answers any more.
+/// The daemon is stopping, and there is no answer.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("sluiced is stopping")]
 pub struct Stopping;
 
 impl Teller {
-    /// Asks the reconcile task through `requests`, has flows counted by `counter` and reads the kernel through `read`.
+    /// Gets views through `requests`, counts flows with `counter`, and reads the kernel with `read`.
     pub fn new(requests: mpsc::Sender<Request>, counter: Counts, read: ReadCounters, proc: Proc) -> Self {
         let (read, last) = (Arc::new(Mutex::new(read)), tokio::sync::Mutex::default());
         Teller(Arc::new(Inner { requests, counter, read, proc, last }))
     }
 
-    /// How things are now. All who wait for somebody else's look get the next one together.
+    /// A current snapshot. Readers that wait while another snapshot is taken share the next one.
     pub async fn look(&self) -> Result<Arc<Look>, Stopping> {
         let asked = Instant::now();
         let mut last = self.0.last.lock().await;
@@ -114,14 +114,14 @@ impl Teller {
         Ok(look)
     }
 
-    /// What the reconcile task hands out.
+    /// The view of the reconcile task.
     pub(crate) async fn view(&self) -> Result<View, Stopping> {
         let (sender, view) = oneshot::channel();
         self.0.requests.send(Request::View(sender)).await.map_err(|_| Stopping)?;
         view.await.map_err(|_| Stopping)
     }
 
-    /// Live flows. Where they are many they are not counted all the time.
+    /// Live flows. If there are many, they are counted less often.
     async fn flows(&self, last: &mut Option<Arc<CountedFlows>>) -> Option<Arc<CountedFlows>> {
         if last.as_ref().is_none_or(|counted| counted.at.elapsed() >= REST * counted.took) {
             *last = self.0.counter.count().await.map(Arc::new);
@@ -139,12 +139,12 @@ impl Teller {
 }
 
 impl Look {
-    /// Where figures are kept once they are written.
+    /// A cache of the encoded metrics.
     pub(crate) fn written(&self, format: Format) -> &OnceLock<Bytes> {
         &self.written[format as usize]
     }
 
-    /// The status in JSON.
+    /// The status as JSON.
     pub(crate) async fn json(self: &Arc<Self>) -> Result<Bytes, Stopping> {
         let look = self.clone();
         blocking(move || {
@@ -156,7 +156,7 @@ impl Look {
     }
 }
 
-/// Does something that takes a while where nobody else waits for it.
+/// Runs a slow operation on a blocking thread.
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Stopping> {

@@ -1,5 +1,5 @@
-//! Ways to ask the daemon: the control socket, and the read-only HTTP listener with the status page and metrics. Both show
-//! what the collector puts together.
+//! Interfaces of the daemon: the control socket, and the read-only HTTP listener with the status page and metrics. Both serve
+//! the snapshots of the collector.
 
 pub mod collector;
 pub(crate) mod control;

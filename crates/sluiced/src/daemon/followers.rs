@@ -1,7 +1,8 @@
-//! Threads that pass on what others do to the host: interfaces, addresses and forwarding, and commits to our table.
+//! Follower threads: they pass events about interfaces, addresses, forwarding and foreign commits to the reconcile task.
 //!
-//! A follower that cannot read its socket (no descriptors or memory left, say) tells the reconcile task so, opens
-//! another one, waits longer each time it fails, and then has everything looked at anew, because of what it missed.
+//! A follower that cannot read its socket (for example without free descriptors or memory) reports this to the reconcile
+//! task and opens another socket, with a longer wait after each failure. Then it requests a full check, because it may have
+//! missed events.
 
 use std::io;
 use std::thread;
@@ -16,35 +17,35 @@ use crate::fatal::chain;
 use crate::host::threads;
 use crate::request::{Follower, Request};
 
-/// Between the first failure and the next attempt, and at most.
+/// Wait after the first failure, and the longest wait.
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Something that is followed.
+/// A source of events.
 trait Source: Sized + Send {
-    /// What it is called in the log, in status and in metrics.
+    /// Its name in log, status and metrics.
     const FOLLOWER: Follower;
     /// Name of its thread.
     const THREAD: &str;
 
-    /// Opens it again, after a failure.
+    /// Opens it again after a failure.
     fn reopen(&self) -> io::Result<Self>;
-    /// What has to be looked at after something may have been missed.
+    /// The request after events may have been missed.
     fn everything(&mut self) -> io::Result<Vec<Request>>;
-    /// Waits for the next change.
+    /// Waits for the next event.
     fn next(&mut self) -> io::Result<Vec<Request>>;
 }
 
-/// Looks at where the host is, and has a thread tell when that, or forwarding, changes.
+/// Reads the networks of the host, and starts a thread that reports changes of networks and forwarding.
 pub fn follow_interfaces(asking: Sender<Request>) -> io::Result<Networks> {
-    // What happens after the first look is heard.
+    // Subscribed before the first read, so that no change is missed.
     let mut interfaces = Interfaces::open()?;
     let now = interfaces.networks().map(Networks::of)?;
     start(interfaces, asking)?;
     Ok(now)
 }
 
-/// Has a thread tell of what others commit; the socket of port `us` is ours.
+/// Starts a thread that reports foreign commits; those from netlink port `us` are ours.
 pub fn follow_commits(us: u32, asking: Sender<Request>) -> io::Result<()> {
     start(Commits { us, monitor: Monitor::open(us)? }, asking)
 }
@@ -53,7 +54,7 @@ fn start<S: Source + 'static>(source: S, asking: Sender<Request>) -> io::Result<
     threads::start(S::THREAD, move || follow(source, &asking, thread::sleep)).map(drop)
 }
 
-/// Passes on changes, and whether they are noticed, until nobody wants to know.
+/// Sends events and failures to the reconcile task until that ends.
 fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Duration)) {
     let (mut failure, mut delay) = (None::<String>, FIRST);
     let tell = |result| asking.blocking_send(Request::Follower(S::FOLLOWER, result));
@@ -72,7 +73,7 @@ fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Dur
         match result {
             Ok(requests) => {
                 if failure.take().is_some() {
-                    info!("changes of {} are noticed again", S::FOLLOWER.as_str());
+                    info!("following {} again", S::FOLLOWER.as_str());
                     if tell(Ok(())).is_err() {
                         return;
                     }
@@ -87,7 +88,9 @@ fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Dur
                 let error = chain(&error);
                 if failure.is_none() {
                     let what = S::FOLLOWER.as_str();
-                    warn!("follow {what}: {error} (trying again; until then only refresh sees changes)");
+                    warn!(
+                        "follow {what}: {error} (retrying; until then changes are found only at a refresh)"
+                    );
                 }
                 if failure.as_ref() != Some(&error) && tell(Err(error.clone())).is_err() {
                     return;
@@ -124,7 +127,7 @@ impl Source for Interfaces {
     }
 }
 
-/// Commits to our table by others than the socket of port `us`.
+/// Commits to our table, except those from netlink port `us`.
 struct Commits {
     us: u32,
     monitor: Monitor,
@@ -157,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// What it does, in order: an error, or a request.
+    /// Its events, in order: an error, or a request.
     #[derive(Clone)]
     struct Scripted(Arc<Mutex<VecDeque<Result<&'static str, ErrorKind>>>>);
 

@@ -1,4 +1,4 @@
-//! Unix signals as requests.
+//! Converts Unix signals to requests.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use tracing::info;
 
 use crate::request::Request;
 
-/// Caught signals; from its making on they no longer end the process.
+/// Caught signals; once it exists, they no longer end the process.
 #[derive(Debug)]
 pub(crate) struct Signals {
     hangup: Signal,
@@ -27,7 +27,7 @@ impl Signals {
         })
     }
 
-    /// Passes signals on until nobody takes requests any more.
+    /// Sends requests for signals until the reconcile task ends.
     pub(crate) async fn pass_on(mut self, requests: mpsc::Sender<Request>) {
         loop {
             let (name, request) = tokio::select! {

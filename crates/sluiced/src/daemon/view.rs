@@ -1,4 +1,4 @@
-//! What the daemon shows of itself.
+//! Builds views of the daemon.
 
 use sluice_api::{DaemonStatus, ServiceStatus, StateStatus, TableStatus};
 use sluice_core::model::ServiceName;
@@ -10,7 +10,7 @@ use crate::status::builder::Facts;
 use crate::status::view::View;
 
 impl<D: Dataplane> Daemon<D> {
-    /// How things are, for those who show it.
+    /// The current view, for readers.
     pub(crate) fn view(&mut self) -> View {
         let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
         let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
@@ -62,7 +62,7 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// One service, with counts as of the last look.
+    /// The status of one service, with the counts of the last snapshot.
     pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
         let serving = self.standings.in_force(&self.config.services).get(name);

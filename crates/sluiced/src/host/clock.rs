@@ -1,4 +1,4 @@
-//! The time, as it is shown.
+//! The current time for status and log.
 
 use sluice_api::Timestamp;
 

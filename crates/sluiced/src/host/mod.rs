@@ -1,4 +1,4 @@
-//! What the daemon needs of the host: a clock, threads, the service manager.
+//! The environment of the daemon: clock, threads, the service manager.
 
 pub(crate) mod clock;
 pub mod systemd;

@@ -5,17 +5,17 @@ use std::fmt;
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// Where messages go.
+/// Sends messages to the service manager.
 pub struct Notify {
     send: Box<Send>,
-    /// What is shown, so that a manager that is slow to read is not told the same again and again, and waited for.
+    /// The last status text, so that the same text is not sent again: a manager that reads slowly would block us.
     shown: String,
 }
 
 type Send = dyn FnMut(&[NotifyState<'_>]);
 
 impl Notify {
-    /// To systemd, or nowhere when it did not start us.
+    /// To systemd; to nowhere if systemd did not start the daemon.
     pub fn systemd() -> Self {
         Notify::to(|states| {
             if let Err(error) = sd_notify::notify(states) {
@@ -38,12 +38,12 @@ impl Notify {
     /// A reload begins; [`Notify::ready`] ends it.
     pub(crate) fn reloading(&mut self) {
         let mut states = vec![NotifyState::Reloading];
-        // Without the time, `Type=notify-reload` would not know which reload this is.
+        // `Type=notify-reload` identifies the reload by this time.
         states.extend(NotifyState::monotonic_usec_now().ok());
         (self.send)(&states);
     }
 
-    /// What `systemctl status` shows.
+    /// The text in `systemctl status`.
     pub(crate) fn status(&mut self, status: &str) {
         if self.shown != status {
             status.clone_into(&mut self.shown);
@@ -51,12 +51,12 @@ impl Notify {
         }
     }
 
-    /// Still alive.
+    /// Feeds the watchdog.
     pub(crate) fn watchdog(&mut self) {
         (self.send)(&[NotifyState::Watchdog]);
     }
 
-    /// The end has begun.
+    /// The stop begins.
     pub(crate) fn stopping(&mut self) {
         (self.send)(&[NotifyState::Stopping]);
     }

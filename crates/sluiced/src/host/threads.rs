@@ -1,4 +1,4 @@
-//! Threads of the daemon.
+//! Starts threads.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,11 +9,11 @@ use tracing::error;
 
 /// Starts a named thread for the life of the daemon.
 ///
-/// A panic in it ends the process. The service manager starts the next daemon, which adopts the ruleset; a daemon
-/// that has lost a thread would go on without what the thread did, and nobody would notice.
+/// A panic in it aborts the process. The service manager starts the next daemon, which adopts the ruleset. Otherwise the
+/// daemon would continue without the thread, and nothing would show that.
 ///
 /// # Errors
-/// If the system has no thread left.
+/// If the system cannot start a thread.
 pub(crate) fn start<T: Send + 'static>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'static,

@@ -1,4 +1,4 @@
-//! IP forwarding: without it, translated packets go nowhere.
+//! IP forwarding, which translated packets need.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,16 +9,16 @@ use sluice_nft::Ip;
 
 use crate::state::sysctls::Sysctls;
 
-/// Packets to the backends would not be forwarded.
+/// Why packets to backends are not forwarded.
 #[derive(Debug, thiserror::Error)]
 pub enum ForwardingError {
-    /// It is off, and not ours to switch on.
+    /// Forwarding is disabled, and `forwarding: require` does not permit enabling it.
     #[error("forwarding is `require`, but sysctl {0} is 0")]
     Off(String),
-    /// The kernel has no IPv6 at all.
-    #[error("services have IPv6 backends, and this kernel has no IPv6: there is no sysctl {0}")]
+    /// The kernel has no IPv6.
+    #[error("services have IPv6 backends, but this kernel has no IPv6: sysctl {0} does not exist")]
     NoIpv6(String),
-    /// It could not be looked at or switched on.
+    /// The sysctl could not be read or written.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
     /// The routing table could not be read.
@@ -27,7 +27,7 @@ pub enum ForwardingError {
 }
 
 impl ForwardingError {
-    /// Whether it is for want of a capability.
+    /// Whether a capability is missing.
     pub fn is_permission(&self) -> bool {
         matches!(self, ForwardingError::Sysctl(error) if error.is_permission())
     }
@@ -37,17 +37,17 @@ impl ForwardingError {
         match self {
             ForwardingError::Off(_) => "switch it on, or set `forwarding: manage`",
             ForwardingError::NoIpv6(_) => {
-                "boot without ipv6.disable=1 or load the module ipv6, or take the IPv6 services out of the file"
+                "boot without ipv6.disable=1 or load the module ipv6, or remove the IPv6 services from the file"
             }
             ForwardingError::Sysctl(_) | ForwardingError::Routes(_) => {
-                "give sluiced CAP_NET_ADMIN and a writable /proc/sys/net, or switch forwarding on yourself and \
+                "give sluiced CAP_NET_ADMIN and a writable /proc/sys/net, or enable forwarding yourself and \
                  set `forwarding: ignore`"
             }
         }
     }
 }
 
-/// Does what the configuration says about forwarding for these IP versions.
+/// Checks or enables forwarding of these IP versions, as configured.
 pub fn ensure(
     sysctls: &mut Sysctls,
     mode: model::Forwarding,

@@ -1,5 +1,5 @@
-//! One at a time: the claim to the table of a network namespace, which holds also where the kernel knows no owners
-//! of tables, and ends with the process, however that ends.
+//! [`Claim`]: a lock on the table of a network namespace, also for kernels without owned tables. It ends with the
+//! process, however that ends.
 
 use std::fs;
 use std::io;
@@ -16,11 +16,11 @@ use crate::reconcile::Failure;
 /// Bit of `CAP_NET_ADMIN`.
 const NET_ADMIN: u32 = 12;
 
-/// What to do about another one.
+/// Hint for a second daemon.
 const ONE: &str =
-    "a network namespace has one sluiced: have that take your file with `sluice reload`, or stop it";
+    "a network namespace can have one sluiced: use `sluice reload` to apply your file, or stop the other one";
 
-/// Held for as long as this lives. It is an abstract socket, whose name is known in one network namespace.
+/// The lock, held as long as this lives. It is an abstract socket, whose name is unique in a network namespace.
 #[derive(Debug, Default)]
 pub struct Claim {
     _listener: Option<UnixListener>,
@@ -28,24 +28,24 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Whether nobody else can have it now.
+    /// Whether it is held.
     pub fn is_held(&self) -> bool {
         self.is_held
     }
 
-    /// Of who is alone for another reason, as tests are that have a table of their own.
+    /// For a process that is alone for another reason, such as tests with their own table.
     pub fn assumed() -> Self {
         Claim { _listener: None, is_held: true }
     }
 
-    /// Fails if another process that could change the table has the claim.
+    /// Takes the lock; fails if another process that could change the table holds it.
     pub fn take() -> Result<Self, Fatal> {
         let failed = |error: io::Error| {
             let operation = format!("claim table {}: {error}", Table::NAME);
             Fatal::new(Exit::Runtime, operation, "raise the limits of the process")
         };
         let address = SocketAddr::from_abstract_name(Table::NAME).map_err(failed)?;
-        // Whoever has it may end just now.
+        // Its holder may exit at this moment.
         for _ in 0..3 {
             match UnixListener::bind_addr(&address) {
                 Ok(listener) => return Ok(Claim { _listener: Some(listener), is_held: true }),
@@ -58,14 +58,14 @@ impl Claim {
                 let port = pid.unsigned_abs();
                 return Err(Fatal::new(Exit::Permission, Failure::Owned { port }, ONE));
             }
-            warn!("process {pid} has the name of the claim to table {}, but not the right", Table::NAME);
+            warn!("process {pid} holds the lock of table {} without CAP_NET_ADMIN; ignoring it", Table::NAME);
             return Ok(Claim::default());
         }
         Ok(Claim::default())
     }
 }
 
-/// Anybody can take the name; nobody who could not change the table anyway is to keep us from it.
+/// Any process can take the name; a process that cannot change the table must not block us.
 fn may_change_tables(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

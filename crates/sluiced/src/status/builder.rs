@@ -1,4 +1,4 @@
-//! What is known of services and backends, as it is shown.
+//! Builds the status of services and backends.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,16 +17,16 @@ use crate::counters::totals::Counted;
 use crate::pool::backend_states::{Standings, key};
 use crate::pool::state_since::Since;
 
-/// What is known of backends beside the file.
+/// The state of backends beside the file.
 pub(crate) struct Facts<'a> {
     board: &'a Board,
     standings: &'a Standings,
     since: &'a Since,
     totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
     dropped: BTreeMap<(&'a ServiceName, Reason), u64>,
-    /// Live flows; `None`: nobody could count them.
+    /// Live flows; `None` if they could not be counted.
     active: Option<Loads<'a>>,
-    /// What they carried; `None`: nobody counts.
+    /// Bytes; `None` if they are not counted.
     carried: Option<Arc<Carried>>,
 }
 
@@ -43,7 +43,7 @@ impl<'a> Facts<'a> {
         Facts { board, standings, since, totals, dropped, active, carried }
     }
 
-    /// One service: what the file says of it, and how it serves now.
+    /// The status of one service, from its configuration and its effective state.
     pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
         let Facts { board, standings, since, totals, dropped, active, carried } = self;
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
@@ -98,10 +98,10 @@ impl<'a> Facts<'a> {
     }
 }
 
-/// Ports that an address has for connections to one address and port: from 1024 on.
+/// Number of source ports of an address for connections to one address and port: from 1024 on.
 const PORTS: f64 = 64_512.0;
 
-/// Notes what fraction of source ports is in use towards each backend, by all services that masquerade together.
+/// Sets the fraction of source ports in use towards each backend, over all services that masquerade.
 pub(crate) fn note_source_ports(status: &mut [ServiceStatus], services: &Services) {
     let addresses = |source: Source| match source {
         Source::Auto | Source::Preserve => None,
@@ -130,7 +130,7 @@ pub(crate) fn note_source_ports(status: &mut [ServiceStatus], services: &Service
     }
 }
 
-/// How many addresses there are from one to the other.
+/// Number of addresses in a range.
 fn count(first: IpAddr, last: IpAddr) -> f64 {
     match (first, last) {
         (IpAddr::V4(first), IpAddr::V4(last)) => f64::from(last.to_bits() - first.to_bits()) + 1.0,
@@ -171,7 +171,7 @@ fn state(service: &Service) -> ServiceState {
     }
 }
 
-/// A backend shares the new connections of its IP version with the others of that version.
+/// The share of a backend among those of its IP version.
 fn share(service: &Service, backend: &Backend) -> f64 {
     let version = |backend: &&Backend| Ip::of(backend.address);
     let peers = service.backends.iter().filter(|peer| version(peer) == version(&backend));
@@ -179,7 +179,7 @@ fn share(service: &Service, backend: &Backend) -> f64 {
     if sum == 0 || !service.enabled { 0.0 } else { f64::from(backend.weight) / f64::from(sum) }
 }
 
-/// As written in the file.
+/// The address as in the file.
 fn address(backend: &Backend) -> String {
     let ports = match backend.port {
         BackendPort::Keep => return backend.address.to_string(),

@@ -1,4 +1,4 @@
-//! What happened lately.
+//! [`Events`]: recent events for the status.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use sluice_core::model::BackendKey;
 
 use crate::host::clock::now;
 
-/// How long events are kept.
+/// Maximum age of events.
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// How many are kept at most.
+/// Maximum number of events.
 const MOST: usize = 500;
 
 /// Events of the last hour, oldest first.
@@ -19,12 +19,12 @@ const MOST: usize = 500;
 pub(crate) struct Events(VecDeque<Event>);
 
 impl Events {
-    /// Notes what happened to all, or to nobody in particular.
+    /// Adds an event without a service.
     pub(crate) fn add(&mut self, kind: EventKind, severity: Severity, text: impl Into<String>) {
         self.push(Event { at: now(), kind, severity, service: None, backend: None, text: text.into() });
     }
 
-    /// Notes what happened to a backend.
+    /// Adds an event of a backend.
     pub(crate) fn of(
         &mut self,
         key: &BackendKey,
@@ -36,7 +36,7 @@ impl Events {
         self.push(Event { at: now(), kind, severity, service, backend, text: text.into() });
     }
 
-    /// Those of the last hour, as of this time.
+    /// The events of the hour before this time.
     pub(crate) fn lately(&self, now: Timestamp) -> Vec<Event> {
         self.0.iter().filter(|event| !is_old(event, now)).cloned().collect()
     }

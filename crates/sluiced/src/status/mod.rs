@@ -1,4 +1,4 @@
-//! What the daemon shows of itself: a view that the reconcile task hands out, and what its readers make of it.
+//! The status: views that the reconcile task hands out, and snapshots that readers build from them.
 
 pub(crate) mod builder;
 pub(crate) mod events;

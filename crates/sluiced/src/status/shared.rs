@@ -1,10 +1,10 @@
-//! What the reconcile task lets others look at.
+//! [`Shared`]: copy-on-write values that the reconcile task shares with readers.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-/// A value that can be given away as it is now for next to nothing. It is copied when it changes while somebody still
-/// looks at what was given away.
+/// A value that can be shared at almost no cost. It is copied if it changes while a reader still holds the shared
+/// value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shared<T>(Arc<T>);
 

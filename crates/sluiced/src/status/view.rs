@@ -1,4 +1,4 @@
-//! What the reconcile task hands out to those who show it.
+//! [`View`]: the state that the reconcile task hands out to readers.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ use crate::status::builder::{Facts, note_source_ports};
 use crate::status::events::Events;
 use crate::status::shared::Shared;
 
-/// Reads the counters of a set of this name and declaration, on a way of its own to the kernel.
+/// Reads the counters of a set with this name and declaration, on a separate socket.
 pub type ReadCounters = Box<dyn FnMut(&SetName, &Set) -> Result<Vec<(Key, Counter)>, ReadError> + Send>;
 
-/// Everything that can be shown, as of one moment between two rounds. To make one takes next to no time and to keep one next
-/// to no memory; whatever takes longer is done with it elsewhere.
+/// The state of the daemon at one moment between two rounds. A view is cheap to create and to keep; slow operations on it run
+/// on readers' threads.
 #[derive(Debug)]
 pub struct View {
     pub(crate) services: Arc<Services>,
@@ -35,11 +35,11 @@ pub struct View {
     pub(crate) since: Shared<Since>,
     pub(crate) board: Board,
     pub(crate) totals: Totals,
-    /// What [`Totals::turn`] was.
+    /// The value of [`Totals::turn`].
     pub(crate) turn: Option<u64>,
-    /// Where totals are written down before they are shown.
+    /// The file to which totals are saved before they are shown.
     pub(crate) bases: Option<Bases>,
-    /// What backends carried; `None`: nobody counts.
+    /// Bytes of backends; `None` if they are not counted.
     pub(crate) carried: Option<Arc<Carried>>,
     pub(crate) countable: Option<Countable>,
     pub(crate) timings: Timings,
@@ -52,17 +52,17 @@ pub struct View {
     pub(crate) followers: Vec<FollowerStatus>,
 }
 
-/// What came of all reloads so far.
+/// Results of the reloads so far.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reloads {
     pub(crate) ok: u64,
     pub(crate) failed: u64,
-    /// When the configuration in force was taken.
+    /// When the configuration in force was loaded.
     pub(crate) taken: Timestamp,
 }
 
 impl View {
-    /// Has the totals follow the kernel's counters. `false`: the table was changed meanwhile, so that they do not.
+    /// Updates the totals from the kernel's counters. `false` if the table changed meanwhile and they were not updated.
     pub(crate) fn count(&self, read: &mut ReadCounters) -> Result<bool, ReadError> {
         let Some(turn) = self.turn else { return Ok(false) };
         let Some(Countable { sets, layout }) = &self.countable else { return Ok(true) };
@@ -82,7 +82,7 @@ impl View {
         }
     }
 
-    /// Everything, with these counts of connections and flows.
+    /// The whole status, with these counts of connections and flows.
     pub fn status(&self, counted: &Counted, flows: Option<&Census>, host: HostStatus) -> Status {
         let View { services, standings, since, board, .. } = self;
         let active = flows.map(|flows| flows.by_backend(services, |_| true));

@@ -108,7 +108,7 @@ async fn start_with_ipv6_backends_on_a_kernel_without_ipv6_is_refused_with_what_
     let host = Host::new("services: {web: {listen: '[2001:db8::10]:80', backends: ['[fd00::11]:8080']}}");
     fs::remove_dir_all(host.path("proc/sys/net/ipv6")).unwrap();
     let fatal = host.refused().await.to_string();
-    assert!(fatal.contains("services have IPv6 backends, and this kernel has no IPv6"), "{fatal}");
+    assert!(fatal.contains("services have IPv6 backends, but this kernel has no IPv6"), "{fatal}");
     assert!(fatal.contains("ipv6.disable=1"), "{fatal}");
     assert_eq!(host.commits(), 0);
 }
@@ -121,7 +121,7 @@ async fn start_beside_a_running_daemon_is_refused_and_the_first_goes_on() {
         let fatal = host.refused().await.to_string();
         let other = format!("another sluiced (pid {}) answers on ", std::process::id());
         assert!(
-            fatal.contains(&other) && fatal.contains("have that take your file with `sluice reload`"),
+            fatal.contains(&other) && fatal.contains("use `sluice reload` to apply your file"),
             "{fatal}"
         );
 

@@ -1,4 +1,4 @@
-//! What can be asked.
+//! The routes of the control socket, served by a task on the runtime.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -29,7 +29,7 @@ use crate::request::{Refused, Request, Unplanned, bad_file};
 
 type Requests = mpsc::Sender<Request>;
 
-/// Who answers what is asked here.
+/// State of the routes: the channels to the tasks that answer.
 pub(crate) struct Answering {
     pub(crate) requests: Requests,
     pub(crate) counter: Counts,
@@ -38,7 +38,7 @@ pub(crate) struct Answering {
     pub(crate) live: Live,
 }
 
-/// Answers until the task is aborted.
+/// Serves the control socket until the task is aborted.
 pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
     let Answering { requests, counter, listing, teller, live } = answering;
     let router = Router::new()
@@ -52,7 +52,7 @@ pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
         .method_not_allowed_fallback(async || {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
-                "no such method here",
+                "method not allowed",
                 "GET status, GET connections, POST reload, POST plan, POST override",
             )
         });
@@ -61,7 +61,7 @@ pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
     }
 }
 
-/// Who is asked for what.
+/// Who sends a request.
 #[derive(Clone)]
 struct Asked {
     requests: Requests,
@@ -69,13 +69,13 @@ struct Asked {
     listing: Listing,
 }
 
-/// User at the other end.
+/// The user of the peer.
 #[derive(Clone, Copy, Debug)]
 struct Peer(u32);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        // Who cannot be asked is nobody.
+        // Without credentials the peer counts as an unprivileged user.
         Peer(stream.io().peer_cred().map_or(u32::MAX, |credentials| credentials.uid()))
     }
 }
@@ -103,7 +103,7 @@ async fn set_override(
     let names = [request.service.clone(), request.backend.clone()];
     match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
         Ok(Ok(mut reply)) => {
-            // What was said holds already: counting may take a while.
+            // The override is already in force; counting may take a while.
             if let Some(flows) = counter.count().await {
                 let active = |answer| Request::Active(names, flows.census, answer);
                 reply.backend.active = ask(&requests, active).await.ok().flatten();
@@ -132,7 +132,7 @@ async fn connections(
         Err(refusal) => return refusal,
     };
     match listing.list(&query, services).await {
-        // Writing down a hundred thousand takes a moment.
+        // Encoding a hundred thousand connections takes a moment.
         Ok(connections) => match spawn_blocking(move || Json(connections).into_response()).await {
             Ok(response) => response,
             Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
@@ -151,9 +151,9 @@ async fn reload(State(Asked { requests, .. }): State<Asked>) -> Response {
     }
 }
 
-/// What a reload would do; of the texts in the body, if there is one.
+/// The plan of a reload, of the texts in the body if there is one.
 async fn plan(State(Asked { requests, .. }): State<Asked>, body: Bytes) -> Response {
-    // Off the tasks that others wait for: a large configuration takes a moment.
+    // On a blocking thread, because a large configuration takes a moment.
     let given = match spawn_blocking(move || given(&body)).await {
         Ok(Ok(given)) => given,
         Ok(Err(reply)) => return (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
@@ -167,7 +167,7 @@ async fn plan(State(Asked { requests, .. }): State<Asked>, body: Bytes) -> Respo
     }
 }
 
-/// The configuration in a body; `None`: there is no body.
+/// The configuration in a body; `None` without a body.
 fn given(body: &[u8]) -> Result<Option<Box<Loaded>>, ErrorReply> {
     if body.is_empty() {
         return Ok(None);
@@ -183,7 +183,7 @@ fn given(body: &[u8]) -> Result<Option<Box<Loaded>>, ErrorReply> {
     texts.parse().map(|loaded| Some(Box::new(loaded))).map_err(|problems| bad_file(&problems))
 }
 
-/// Puts a request to the reconcile task and waits for its answer.
+/// Sends a request to the reconcile task and waits for its answer.
 async fn ask<T>(
     requests: &Requests,
     request: impl FnOnce(oneshot::Sender<T>) -> Request,

@@ -1,4 +1,4 @@
-//! The socket file: one owner, and only those may talk to it who should.
+//! The socket file, with its owner and mode.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -15,37 +15,37 @@ use sluice_core::model::Control;
 use tokio::net::UnixListener;
 use tracing::warn;
 
-/// A listening control socket; the file goes when this is dropped.
+/// A listening control socket; the file is removed on drop.
 #[derive(Debug)]
 pub struct ControlSocket {
     file: SocketFile,
     listener: UnixListener,
 }
 
-/// Removes the file when dropped.
+/// Removes the file on drop.
 #[derive(Debug)]
 pub(crate) struct SocketFile(PathBuf);
 
-/// The control socket cannot be had.
+/// The control socket cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Somebody answers there.
+    /// Another process answers on it.
     #[error("another sluiced (pid {0}) answers on {path}", path = .1.display())]
     Live(i32, PathBuf),
-    /// There is a file of another kind.
-    #[error("{} exists and is no socket", .0.display())]
+    /// A file of another kind exists.
+    #[error("{} exists and is not a socket", .0.display())]
     NoSocket(PathBuf),
-    /// The system refused.
+    /// An error of the system.
     #[error("{0} {path}", path = .1.display())]
     Io(&'static str, PathBuf, #[source] io::Error),
 }
 
 impl SocketError {
-    /// What to do about it.
+    /// What to do.
     pub fn hint(&self) -> &'static str {
         match self {
             SocketError::Live(..) => {
-                "a network namespace has one sluiced: have that take your file with `sluice reload`, or stop it; in another \
+                "a network namespace can have one sluiced: use `sluice reload` to apply your file, or stop the other one; in another \
                  namespace, name another socket in control.socket"
             }
             SocketError::NoSocket(_) => "move it away, or name another path in control.socket",
@@ -55,8 +55,8 @@ impl SocketError {
 }
 
 impl ControlSocket {
-    /// Listens where the configuration says. Takes the place of a socket that nobody listens on any
-    /// more, and of nothing else.
+    /// Listens on the configured path. Replaces a socket without a listening process, and no other
+    /// file.
     pub fn bind(control: &Control) -> Result<Self, SocketError> {
         let path = &control.socket;
         let failed = |operation, path: &Path| {
@@ -67,13 +67,13 @@ impl ControlSocket {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed("create directory", directory))?;
         }
-        // Nobody may come in before its mode is what it shall be.
+        // The mode is set before listening, so that no other user can connect.
         let before = umask(Mode::S_IXUSR | Mode::S_IRWXG | Mode::S_IRWXO);
         let listener = UnixListener::bind(path);
         umask(before);
         let listener = listener.map_err(failed("listen on", path))?;
         let file = SocketFile(path.clone());
-        // By descriptor: who can write the directory could have put a link in its place.
+        // By descriptor: a user who can write to the directory could have replaced it with a link.
         let made = opened(path).map_err(failed("look at", path))?;
         let by_descriptor = PathBuf::from(format!("/proc/self/fd/{}", made.as_raw_fd()));
         let group =
@@ -84,7 +84,7 @@ impl ControlSocket {
         Ok(ControlSocket { file, listener })
     }
 
-    /// The file, which lives until the end, and what listens on it.
+    /// The file guard and the listener.
     pub(crate) fn split(self) -> (SocketFile, UnixListener) {
         (self.file, self.listener)
     }
@@ -120,10 +120,10 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// The socket itself, which we have just made.
+/// Opens the new socket itself.
 fn opened(path: &Path) -> io::Result<File> {
     let flags = (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits();
-    // Which access does not matter with O_PATH.
+    // O_PATH ignores the access mode.
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.file_type().is_socket() || metadata.uid() != geteuid().as_raw() {
@@ -132,7 +132,7 @@ fn opened(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Lets a group use the socket, if there is one of that name and we may.
+/// Gives a group access to the socket, if the group exists and we have permission.
 fn give_to_group((path, made): (&Path, &Path), name: &str) -> bool {
     let given = match Group::from_name(name) {
         Ok(Some(group)) => chown(made, None, Some(group.gid.as_raw())).map_err(|error| error.to_string()),
@@ -157,7 +157,7 @@ mod tests {
     #[tokio::test]
     async fn socket_with_a_group_is_for_owner_and_group() {
         let directory = tempfile::tempdir().unwrap();
-        // A group that exists everywhere and that the test may give files to: its own.
+        // The group of the test process, to which it may give files.
         let own = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap();
         let control = control(directory.path(), Some(&own.name));
         let socket = ControlSocket::bind(&control).unwrap();

@@ -1,4 +1,4 @@
-//! What changes, told once a second to all who follow.
+//! [`Live`]: publishes changes of the status once a second to all subscribers of `/api/v1/live`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,23 +16,23 @@ use tokio::time::sleep;
 use crate::api::collector::{Look, Stopping, Teller, blocking};
 use crate::host::clock::now;
 
-/// From one look to the next.
+/// Interval between two snapshots.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Events that one who is slow may be behind; then it gets the whole status again.
+/// Events that a slow subscriber may be behind; beyond that it gets the whole status again.
 const BEHIND: usize = 8;
 
-/// Looks while somebody follows; clones are the same.
+/// Takes snapshots while there are subscribers; clones share them.
 #[derive(Clone)]
 pub(crate) struct Live(Arc<Inner>);
 
 struct Inner {
     teller: Teller,
-    /// `None`: nobody follows.
+    /// `None` without subscribers.
     told: Mutex<Option<Told>>,
 }
 
-/// What all who follow know.
+/// The state that all subscribers have.
 struct Told {
     look: Arc<Look>,
     changes: broadcast::Sender<Bytes>,
@@ -43,7 +43,7 @@ impl Live {
         Live(Arc::new(Inner { teller, told: Mutex::new(None) }))
     }
 
-    /// The status, and what changes from then on.
+    /// Subscribes: the status, and further changes.
     pub(crate) async fn follow(
         &self,
     ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + use<>, Stopping> {
@@ -55,7 +55,7 @@ impl Live {
         }))
     }
 
-    /// The whole status as all know it, and what is told after it.
+    /// The whole status that all subscribers have, and the events after it.
     async fn begin(&self) -> Result<(VecDeque<Bytes>, broadcast::Receiver<Bytes>), Stopping> {
         let mut told = self.0.told.lock().await;
         let told = match &mut *told {
@@ -72,14 +72,14 @@ impl Live {
         Ok((status.into(), changes))
     }
 
-    /// The same, but for a panic: then all who follow are sent away, and whoever comes next begins anew.
+    /// The same; after a panic all subscribers are disconnected, and the next one starts again.
     async fn tell_or_end(self) {
         if tokio::spawn(self.clone().tell()).await.is_err() {
             *self.0.told.lock().await = None;
         }
     }
 
-    /// Looks and tells until nobody follows.
+    /// Takes snapshots and publishes changes until there are no subscribers.
     async fn tell(self) {
         loop {
             sleep(INTERVAL).await;
@@ -99,7 +99,7 @@ impl Live {
     }
 }
 
-/// One who follows.
+/// A subscriber.
 struct Follower {
     live: Live,
     waiting: VecDeque<Bytes>,
@@ -107,7 +107,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// `None`: the daemon stops.
+    /// The next event; `None` if the daemon stops.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(next) = self.waiting.pop_front() {
@@ -129,7 +129,7 @@ fn event(name: &str, data: &impl Serialize) -> Bytes {
     text.into()
 }
 
-/// What has become different. That a backend was probed once more with the same result is no difference.
+/// The changes between two statuses. A further probe with the same result is not a change.
 fn changes_between(before: &Status, after: &Status) -> StatusChanges {
     let changed = |service: &&ServiceStatus| {
         named(&before.services, &service.name).is_none_or(|was| !is_same(was, service))
@@ -152,7 +152,7 @@ fn changes_between(before: &Status, after: &Status) -> StatusChanges {
     }
 }
 
-/// Services are in the order of their names.
+/// Compares services, which are sorted by name.
 fn named<'a>(services: &'a [ServiceStatus], name: &str) -> Option<&'a ServiceStatus> {
     let at = services.binary_search_by(|service| service.name.as_str().cmp(name)).ok()?;
     Some(&services[at])

@@ -1,17 +1,17 @@
-//! How many may be connected at once.
+//! Limits of the number of HTTP connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use tokio::task::Id;
 
-/// Connections at once.
+/// Maximum number of connections.
 const ALL: usize = 1024;
 
-/// Of those, connections from one address, so that one machine cannot keep out the others.
+/// Maximum number of connections from one address, so that one machine cannot exclude others.
 const EACH: usize = 256;
 
-/// Connections that are open.
+/// The open connections.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     open: HashMap<Id, IpAddr>,
@@ -19,18 +19,18 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// Whether there is room for one more from there.
+    /// Whether another connection from this address is admitted.
     pub(super) fn lets_in(&self, peer: IpAddr) -> bool {
         self.open.len() < ALL && self.each.get(&peer).is_none_or(|open| *open < EACH)
     }
 
-    /// Notes that a connection began, which this task serves.
+    /// Records a new connection, served by this task.
     pub(super) fn came(&mut self, task: Id, peer: IpAddr) {
         self.open.insert(task, peer);
         *self.each.entry(peer).or_default() += 1;
     }
 
-    /// Notes that it ended.
+    /// Records the end of a connection.
     pub(super) fn went(&mut self, task: Id) {
         let Some(peer) = self.open.remove(&task) else { return };
         if let Some(open) = self.each.get_mut(&peer) {

@@ -1,4 +1,4 @@
-//! Where others come in: the listener of `http.listen`, which a reload may move.
+//! The listener of `http.listen`, which a reload can move, and its accept loop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,49 +18,49 @@ use tracing::{debug, info, warn};
 use super::connection_limits::Limits;
 use super::write_rate::Patient;
 
-/// Connections that may wait to be let in or sent away: who finds no room there tries again a second later.
+/// Backlog: connections that wait to be accepted. Further clients retransmit their SYN after a second.
 const WAITING: i32 = 4096;
 
-/// How long a request may take to arrive, and how long a connection may stay open without one.
+/// Timeout of a request, and of an idle connection.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// Most bytes of a request's head.
+/// Maximum size of a request's head in bytes.
 const HEAD: usize = 16 * 1024;
 
-/// Most bytes that the kernel holds for a peer that does not read.
+/// Size of the send buffer, which limits the memory for a peer that does not read.
 const UNREAD: usize = 128 * 1024;
 
-/// Wait after the system could not give us a connection.
+/// Wait after `accept` failed.
 const BREATH: Duration = Duration::from_millis(100);
 
-/// What others see of us, and where.
+/// The HTTP server and its address.
 pub(crate) struct Web {
     router: Router,
     open: Option<(SocketAddr, AbortHandle)>,
 }
 
-/// What becomes of the listener once a configuration is taken.
+/// The change of the listener when a configuration is applied.
 pub(crate) enum Door {
-    /// It stays as it is.
+    /// It stays.
     Same,
-    /// There is none any more.
+    /// It is closed.
     Shut,
-    /// It is this one, which holds its address already.
+    /// It is replaced by this one, which is already bound.
     New(SocketAddr, tokio::net::TcpListener),
 }
 
-/// The address cannot be had.
+/// The address cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("listen on {0}, which is http.listen")]
 pub(crate) struct Taken(SocketAddr, #[source] io::Error);
 
 impl Web {
-    /// Answers nobody yet.
+    /// Without a listener.
     pub(crate) fn new(router: Router) -> Self {
         Web { router, open: None }
     }
 
-    /// Gets hold of the address that a configuration wants. Nothing has changed for anybody then.
+    /// Binds the address of a configuration, without a visible change so far.
     pub(crate) fn door(&self, wanted: Option<&Http>) -> Result<Door, Taken> {
         let now = self.open.as_ref().map(|(address, _)| *address);
         match wanted.map(|http| http.listen) {
@@ -73,7 +73,7 @@ impl Web {
         }
     }
 
-    /// Lets others in there and nowhere else. Connections at another address end.
+    /// Applies the change. Connections to a previous address end.
     pub(crate) fn open(&mut self, door: Door) {
         let open = match door {
             Door::Same => return,
@@ -93,8 +93,8 @@ impl Web {
 fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     listener.set_reuse_address(true)?;
-    // Or a reload could not go from every address to one of them: both are held for a moment. Others who do not say
-    // so, too, still have their addresses for themselves.
+    // Otherwise a reload could not move from all addresses to one of them, because both are bound for a moment. Programs
+    // without this option still have exclusive addresses.
     listener.set_reuse_port(true)?;
     listener.set_nonblocking(true)?;
     listener.bind(&address.into())?;
@@ -102,7 +102,7 @@ fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener.into())
 }
 
-/// Answers whoever comes, until the task is aborted; all connections end with it.
+/// Accepts connections until the task is aborted, which ends all connections.
 async fn accept(listener: tokio::net::TcpListener, router: Router) {
     let (mut limits, mut connections) = (Limits::default(), JoinSet::new());
     loop {
@@ -113,7 +113,7 @@ async fn accept(listener: tokio::net::TcpListener, router: Router) {
                     limits.came(task.id(), peer.ip());
                 }
                 Ok((stream, peer)) => {
-                    debug!("too many connections: {peer} is sent away");
+                    debug!("too many connections: rejected {peer}");
                     send_away(&stream);
                 }
                 Err(error) => {
@@ -129,7 +129,7 @@ async fn accept(listener: tokio::net::TcpListener, router: Router) {
 }
 
 async fn serve(stream: TcpStream, router: Router) {
-    // Without it the peer has a little more room.
+    // On failure the buffer is a little larger.
     let _ = SockRef::from(&stream).set_send_buffer_size(UNREAD);
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -138,11 +138,11 @@ async fn serve(stream: TcpStream, router: Router) {
         .serve_connection(TokioIo::new(Patient::new(stream)), TowerToHyperService::new(router))
         .await;
     if let Err(error) = served {
-        debug!("a connection to the status page: {error}");
+        debug!("serve a connection to the status page: {error}");
     }
 }
 
-/// Says why, if that costs nothing.
+/// Sends the reason, if this does not block.
 fn send_away(stream: &TcpStream) {
     let answer = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let _ = stream.try_write(answer);

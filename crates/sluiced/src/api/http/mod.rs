@@ -1,5 +1,5 @@
-//! Status page, metrics and health for everybody who can reach `http.listen`. Nothing can be changed here, and nobody here
-//! can keep the reconcile task or the others from their work.
+//! Status page, metrics and health for all clients that reach `http.listen`. Read-only; clients cannot block the reconcile
+//! task or other clients.
 
 mod change_feed;
 mod connection_limits;

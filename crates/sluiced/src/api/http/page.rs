@@ -1,11 +1,11 @@
-//! The status page: one document with everything in it.
+//! The status page: one document without external resources.
 
 use std::sync::LazyLock;
 
 use data_encoding::BASE64;
 use ring::digest::{SHA256, digest};
 
-/// The document, and what a browser may do with it.
+/// The document, with its content security policy.
 #[derive(Debug)]
 pub struct Page {
     /// HTML with its styles and scripts.
@@ -14,7 +14,7 @@ pub struct Page {
     pub policy: String,
 }
 
-/// The status page. It shows what [`sluice_api::LIVE_PATH`] beside it says and can change nothing.
+/// The status page. It shows the data of [`sluice_api::LIVE_PATH`] and cannot change anything.
 pub fn page() -> &'static Page {
     static PAGE: LazyLock<Page> = LazyLock::new(assemble);
     &PAGE
@@ -25,7 +25,7 @@ const DOCUMENT: &str = include_str!("page/index.html");
 const STYLES: [&str; 3] =
     [include_str!("page/base.css"), include_str!("page/summary.css"), include_str!("page/services.css")];
 
-/// What a script needs when it is loaded comes before it.
+/// Scripts, each after those that it needs.
 const SCRIPTS: [&str; 13] = [
     include_str!("page/text.js"),
     include_str!("page/dom.js"),
@@ -44,7 +44,7 @@ const SCRIPTS: [&str; 13] = [
 
 fn assemble() -> Page {
     let (style, script) = (STYLES.concat(), SCRIPTS.concat());
-    // A script that makes markup of text is refused, whatever the text.
+    // The browser refuses scripts that convert text to markup.
     let policy = format!(
         "default-src 'none'; connect-src 'self'; style-src '{}'; script-src '{}'; img-src data:; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
@@ -54,7 +54,7 @@ fn assemble() -> Page {
     Page { html: DOCUMENT.replace("{style}", &style).replace("{script}", &script), policy }
 }
 
-/// How a policy names an inline style or script.
+/// The hash by which a policy permits an inline style or script.
 fn source(text: &str) -> String {
     format!("sha256-{}", BASE64.encode(digest(&SHA256, text.as_bytes()).as_ref()))
 }
@@ -71,7 +71,7 @@ mod tests {
         for wanted in ["<link rel=\"stylesheet\"", " src=", "@import", "url(", "https://"] {
             assert!(!html.contains(wanted), "{wanted}");
         }
-        // `http://` is in the name of SVG alone.
+        // `http://` occurs only in the name space of SVG.
         assert_eq!(html.matches("http://").count(), html.matches("http://www.w3.org/2000/svg").count());
     }
 
@@ -90,7 +90,7 @@ mod tests {
             let inside = html.split_once(open).unwrap().1.split_once(close).unwrap().0;
             assert!(policy.contains(&format!("-src '{}'", source(inside))), "{open} {policy}");
         }
-        // Of the empty text, as FIPS 180 has it.
+        // The hash of the empty text, from FIPS 180.
         assert_eq!(source(""), "sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=");
     }
 }

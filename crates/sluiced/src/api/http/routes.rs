@@ -1,4 +1,4 @@
-//! What can be looked at.
+//! Read-only routes, for the HTTP listener and the control socket.
 
 use std::time::Duration;
 
@@ -19,17 +19,17 @@ use super::page::page;
 use crate::api::collector::{Stopping, Teller};
 use crate::api::metrics::Format;
 
-/// How long the daemon may take to say that it is well.
+/// Timeout of `/healthz`.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Who is asked.
+/// State of the routes: the sources of the answers.
 #[derive(Clone)]
 struct Shown {
     teller: Teller,
     live: Live,
 }
 
-/// The same with the status page, for everybody.
+/// The same with the status page, for the HTTP listener.
 pub(crate) fn public(teller: Teller, live: Live) -> Router {
     let hint = || {
         refuse(StatusCode::NOT_FOUND, "no such page", "/, /metrics, /healthz and /api/v1/status are there")
@@ -43,7 +43,7 @@ pub(crate) fn public(teller: Teller, live: Live) -> Router {
         .method_not_allowed_fallback(async move || read_only())
 }
 
-/// Everything that changes nothing, as of now.
+/// The read-only routes.
 pub(crate) fn showing(teller: Teller, live: Live) -> Router {
     Router::new()
         .route(STATUS_PATH, get(status))
@@ -77,7 +77,7 @@ async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Result<Respo
     Ok(answer(format.content_type(), look.metrics(format).await?))
 }
 
-/// Well is a daemon whose kernel is as the file says.
+/// `/healthz`: 200 if the kernel is in sync.
 async fn healthz(State(shown): State<Shown>) -> Response {
     let unwell = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
     match timeout(PATIENCE, shown.teller.view()).await {

@@ -1,4 +1,4 @@
-//! A connection to a peer that may read slowly, but not for ever.
+//! A connection with a minimum write rate: it fails if the peer reads too slowly.
 
 use std::io;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long a peer may take for so much.
+/// Time within which a peer must read this many bytes.
 const PATIENCE: Duration = Duration::from_secs(20);
 const ENOUGH: usize = 64 * 1024;
 
-/// Ends with an error when the peer takes too little of what there is for it: what waits here takes memory.
+/// A stream that fails if the peer reads too little of the pending data, because pending data use memory.
 pub(super) struct Patient<S> {
     inner: S,
-    /// The peer is behind; when that is too long, and what it has taken since.
+    /// While data are pending: the deadline, and the bytes read since.
     behind: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
