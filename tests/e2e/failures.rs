@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sluice_testkit::{HealthServer, Lab, Manner, Shares, eventually};
+use sluice_testkit::{Behaviour, HealthServer, Lab, Shares, eventually};
 
 const VIP: &str = "203.0.113.10:80";
 
@@ -62,14 +62,14 @@ fn backend_that_accepts_and_misbehaves_gets_no_new_connections_until_it_is_well(
     let lab = Lab::new();
     let servers = health_servers(&lab);
     let _daemon = lab.start(&two(HTTP));
-    for (manner, reason) in [
-        (Manner::Silent, "within 200ms"),
-        (Manner::Drips, "within 200ms"),
-        (Manner::Resets, "reset"),
-        (Manner::Fails, "500"),
+    for (behaviour, reason) in [
+        (Behaviour::Silent, "within 200ms"),
+        (Behaviour::Drips, "within 200ms"),
+        (Behaviour::Resets, "reset"),
+        (Behaviour::Fails, "500"),
     ] {
-        let fail = || servers[0].behave(manner);
-        story(&lab, &format!("{manner:?}"), fail, reason, || servers[0].behave(Manner::Well));
+        let fail = || servers[0].behave(behaviour);
+        story(&lab, &format!("{behaviour:?}"), fail, reason, || servers[0].behave(Behaviour::Well));
     }
 }
 
@@ -130,7 +130,7 @@ fn backend_that_flaps_faster_than_results_count_stays_as_it_is() {
     (0..2).for_each(|index| wait_for(&lab, index, "healthy"));
     let rounds = || lab.sluice(&["status", "--json"]).expect(0).json()["table"]["rounds"].clone();
     let before = (rounds(), servers[0].accepted());
-    servers[0].behave(Manner::Alternates);
+    servers[0].behave(Behaviour::Alternates);
     eventually("it was probed ten times", || (servers[0].accepted() > before.1 + 10).then_some(()));
     assert_eq!(backend(&lab, 0)["health"], "healthy");
     assert_eq!(rounds(), before.0, "nobody wrote anything");

@@ -150,7 +150,7 @@ pub(crate) fn at_offset(message: &[u8], offset: usize) -> Option<usize> {
 }
 
 /// A decoded element.
-pub(crate) type Read = (Key, Data, Option<Counter>);
+pub(crate) type Decoded = (Key, Data, Option<Counter>);
 
 /// Decodes the elements in an `NFT_MSG_NEWSETELEM` message for a set with a declaration that sluice writes.
 ///
@@ -160,7 +160,7 @@ pub(crate) fn decode(
     attributes: Attributes<'_>,
     set: &Set,
     chains: &HashMap<&str, ChainName>,
-    mut take: impl FnMut(Read),
+    mut take: impl FnMut(Decoded),
 ) {
     for (key, element) in list(attributes) {
         let data = match set.filling {

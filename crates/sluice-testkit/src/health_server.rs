@@ -14,7 +14,7 @@ use crate::server::RUNTIME;
 
 /// The behaviour of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manner {
+pub enum Behaviour {
     /// Answers with 200.
     Well,
     /// Answers with 500.
@@ -36,7 +36,7 @@ pub struct HealthServer {
 }
 
 struct State {
-    manner: Manner,
+    behaviour: Behaviour,
     /// Number of connections so far.
     accepted: u64,
 }
@@ -48,14 +48,14 @@ impl HealthServer {
         listener.set_nonblocking(true)?;
         let _runtime = RUNTIME.enter();
         let listener = TcpListener::from_std(listener)?;
-        let state = Arc::new(Mutex::new(State { manner: Manner::Well, accepted: 0 }));
+        let state = Arc::new(Mutex::new(State { behaviour: Behaviour::Well, accepted: 0 }));
         let task = RUNTIME.spawn(serve(listener, state.clone()));
         Ok(HealthServer { state, task })
     }
 
     /// Changes the behaviour for further connections.
-    pub fn behave(&self, manner: Manner) {
-        self.state.lock().expect("no thread panics with it").manner = manner;
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.state.lock().expect("no thread panics with it").behaviour = behaviour;
     }
 
     /// Number of connections so far.
@@ -74,30 +74,30 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let (manner, number) = {
+        let (behaviour, number) = {
             let mut state = state.lock().expect("no thread panics with it");
             state.accepted += 1;
-            (state.manner, state.accepted)
+            (state.behaviour, state.accepted)
         };
-        connections.spawn(answer(stream, manner, number));
+        connections.spawn(answer(stream, behaviour, number));
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn answer(mut stream: TcpStream, manner: Manner, number: u64) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, behaviour: Behaviour, number: u64) -> io::Result<()> {
     let mut request = [0; 1024];
-    let text = match manner {
-        Manner::Resets => {
+    let text = match behaviour {
+        Behaviour::Resets => {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
             return Ok(());
         }
-        Manner::Silent => "",
-        Manner::Drips => "HTTP/1.1 2",
-        Manner::Fails => "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
-        Manner::Alternates if number.is_multiple_of(2) => {
+        Behaviour::Silent => "",
+        Behaviour::Drips => "HTTP/1.1 2",
+        Behaviour::Fails => "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n",
+        Behaviour::Alternates if number.is_multiple_of(2) => {
             "HTTP/1.1 500 Now and Then\r\nContent-Length: 0\r\n\r\n"
         }
-        Manner::Well | Manner::Alternates => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        Behaviour::Well | Behaviour::Alternates => "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     };
     let _asked = stream.read(&mut request).await?;
     stream.write_all(text.as_bytes()).await?;

@@ -27,7 +27,7 @@ mod wait;
 pub use client::{Answer, Conversation};
 pub use daemon::{Daemon, Finished};
 pub use flood::{Datagram, Flood};
-pub use health_server::{HealthServer, Manner};
+pub use health_server::{Behaviour, HealthServer};
 pub use host::Host;
 pub use lab::{Lab, VIP4, VIP6};
 pub use monitor::Monitor;

@@ -19,17 +19,17 @@ use crate::{ChainName, Key, Rule, SetName, Table};
 #[derive(Clone, Debug, Default)]
 pub struct Tracer {
     host: Host,
-    counters: Counters,
+    counters: RoundRobinCounters,
 }
 
 /// Last number of each `numgen inc`, by chain and rule index. The rule is stored to detect that another one
 /// replaced it, whose counter starts again. A rule has at most one generator.
-type Counters = BTreeMap<(ChainName, usize), (Rule, u32)>;
+type RoundRobinCounters = BTreeMap<(ChainName, usize), (Rule, u32)>;
 
 impl Tracer {
     /// A tracer on a host with these addresses, with all round-robin counters at their start.
     pub fn new(host: Host) -> Self {
-        Tracer { host, counters: Counters::new() }
+        Tracer { host, counters: RoundRobinCounters::new() }
     }
 
     /// Runs a packet through `table`.

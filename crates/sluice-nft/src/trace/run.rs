@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::load::{View, holds};
-use super::{Counters, Entry, Outcome, Packet, Trace, Tracer, Visit};
+use super::{Entry, Outcome, Packet, RoundRobinCounters, Trace, Tracer, Visit};
 use crate::jhash::reciprocal_scale;
 use crate::{
     ChainName, Data, Element, Field, Hook, Ip, Key, Kind, Learn, Octets, Operand, Pick, Rule, SetName,
@@ -15,7 +15,7 @@ const DEPTH: usize = 16;
 
 pub(super) struct Run<'a> {
     view: View<'a>,
-    counters: &'a mut Counters,
+    counters: &'a mut RoundRobinCounters,
     /// Rulesets of successive generations.
     tables: &'a [&'a Table],
     /// Index of the current one.
