@@ -38,6 +38,7 @@ mod planning;
 mod reload;
 mod repair;
 mod replaced;
+mod sctp;
 mod shares;
 mod showing;
 mod source;

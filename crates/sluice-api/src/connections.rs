@@ -34,7 +34,7 @@ pub struct Connection {
     pub service: String,
     /// The backend's name.
     pub backend: String,
-    /// `tcp` or `udp`.
+    /// The transport protocol, `tcp` for example.
     pub protocol: String,
     /// Address and port of the client.
     pub client: SocketAddr,

@@ -113,7 +113,7 @@ mapping! {
 
 mapping! {
     Service, "a mapping of service settings", refused: never, required: [listen], {
-        /// ADDRESS:PORT[-PORT][/tcp|/udp], IPv6 in brackets; ADDRESS and PORT may be `*`.
+        /// ADDRESS:PORT[-PORT][/PROTOCOL], IPv6 in brackets; ADDRESS and PORT may be `*`.
         listen: Many<Listener>,
         /// ADDRESS[:PORT[-PORT]], or a mapping.
         backends: Many<BackendEntry>,

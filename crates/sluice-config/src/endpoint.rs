@@ -1,4 +1,4 @@
-//! Listeners `ADDRESS:PORT[-PORT][/tcp|/udp]`, addresses of backends `ADDRESS[:PORT[-PORT]]`, and the address of the
+//! Listeners `ADDRESS:PORT[-PORT][/PROTOCOL]`, addresses of backends `ADDRESS[:PORT[-PORT]]`, and the address of the
 //! HTTP listener.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -52,7 +52,7 @@ impl FromYaml for HealthSetting {
     }
 }
 
-const KINDS: &[&str] = &["tcp", "http", "udp", "icmp", "exec"];
+const KINDS: &[&str] = &["tcp", "http", "udp", "sctp", "icmp", "exec"];
 
 mapping! {
     HealthMapping, "a health check", refused: |_| None, required: [], {
@@ -62,6 +62,8 @@ mapping! {
         http: HttpProbe,
         /// Succeeds when a datagram is answered, or at least not refused.
         udp: UdpProbe,
+        /// Succeeds when an SCTP association is accepted.
+        sctp: EmptyMapping,
         /// Succeeds when an echo request is answered.
         icmp: EmptyMapping,
         /// Succeeds when a program exits with 0.
@@ -84,13 +86,15 @@ mapping! {
 impl HealthMapping {
     /// `None` if there was an error.
     fn check(self, here: &Here<'_>) -> Option<HealthCheck> {
-        let HealthMapping { tcp, http, udp, icmp, exec, port, interval, timeout, rise, fall, initial } = self;
+        let HealthMapping { tcp, http, udp, sctp, icmp, exec, port, interval, timeout, rise, fall, initial } =
+            self;
         let probe = only(
             here,
             [
                 tcp.map(|EmptyMapping| Probe::Tcp),
                 http.map(Probe::Http),
                 udp.map(Probe::Udp),
+                sctp.map(|EmptyMapping| Probe::Sctp),
                 icmp.map(|EmptyMapping| Probe::Icmp),
                 exec.map(|ProbeCommand(words)| Probe::Exec(words)),
             ],
@@ -129,13 +133,13 @@ impl HealthMapping {
 }
 
 /// The only probe that is set; `None` if there is none, several, or an invalid one.
-fn only(here: &Here<'_>, probes: [Given<Probe>; 5]) -> Option<Probe> {
+fn only(here: &Here<'_>, probes: [Given<Probe>; 6]) -> Option<Probe> {
     let mut given = KINDS.iter().zip(probes).filter(|(_, probe)| !matches!(probe, Given::Absent));
     match (given.next(), given.next()) {
         (None, _) => {
             here.error_at_key(Fault::new(
                 "the health check has no probe",
-                "add one of tcp, http, udp, icmp and exec, such as `tcp: {}`",
+                format!("add one of {}, such as `tcp: {{}}`", KINDS.join(", ")),
             ));
             None
         }

@@ -40,6 +40,7 @@ const REFUSED: &[&str] = &[
     "names",
     "pool-bounds",
     "refresh-negative",
+    "sctp",
     "service-twice",
     "services-list",
     "settings",

@@ -116,6 +116,7 @@ fn rules() -> Vec<(&'static str, Rule)> {
     let v6 = || is(Field::Nfproto, &[10]);
     let tcp = || is(Field::L4proto, &[6]);
     let udp = || is(Field::L4proto, &[17]);
+    let sctp = || is(Field::L4proto, &[132]);
     let not_type = |kind: u32| Statement::is_not(Field::FibDaddrType, &kind.to_ne_bytes());
     let has_dnat = || test(Field::CtStatus, Test::Has(Field::DNAT));
     let other = || Statement::Goto("other".into());
@@ -128,6 +129,8 @@ fn rules() -> Vec<(&'static str, Rule)> {
     let ports = Test::Between(octets(&80_u16.to_be_bytes()), octets(&90_u16.to_be_bytes()));
     let vip = [203, 0, 113, 10];
     [
+        ("sctp dport 2905 goto other", vec![sctp(), is(Field::Dport, &2905_u16.to_be_bytes()), other()]),
+        ("meta l4proto sctp goto other", vec![sctp(), other()]),
         ("ip daddr . meta l4proto . th dport vmap @services4", vec![v4(), look_up(Ip::V4)]),
         ("ip6 daddr . meta l4proto . th dport vmap @services6", vec![v6(), look_up(Ip::V6)]),
         ("ip daddr 203.0.113.10 goto other", vec![v4(), is(Field::Daddr(Ip::V4), &vip), other()]),

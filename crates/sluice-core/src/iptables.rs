@@ -333,7 +333,9 @@ fn pick_chain(entry: &Entry<'_>) -> String {
     }
     // 48 bits: among 50,000 listeners two share a name once in 200,000 files.
     let hash = fnv1a(full.as_bytes()) >> 16;
-    format!("{}/{:.11}/{hash:012x}", listener.protocol, name)
+    let protocol = listener.protocol.as_str();
+    let room = LONGEST - protocol.len() - "//".len() - 12;
+    format!("{protocol}/{name:.room$}/{hash:012x}")
 }
 
 /// FNV-1a, 64 bits: the same on every machine and in every release.

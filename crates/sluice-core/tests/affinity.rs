@@ -33,7 +33,9 @@ impl Balancer {
 
     /// The backend that a client's connection gets, which is then learnt as the rules say.
     fn connect(&mut self, client: &str, to: &str, random: u32) -> String {
-        let (to, protocol) = to.strip_suffix("/udp").map_or((to, Protocol::Tcp), |to| (to, Protocol::Udp));
+        let (to, protocol) = to
+            .split_once('/')
+            .map_or((to, Protocol::Tcp), |(to, name)| (to, Protocol::from_name(name).unwrap()));
         let client: IpAddr = client.parse().unwrap();
         let destination: SocketAddr = to.parse().unwrap();
         let packet = Packet {
@@ -91,19 +93,20 @@ const NUMBERS: [u32; 2] = [0, u32::MAX];
 
 #[test]
 fn client_known_to_one_listener_is_known_to_all_of_its_service() {
-    let listen = ["203.0.113.10:80", "203.0.113.10:443", "203.0.113.10:443/udp"];
+    let listen = ["203.0.113.10:80", "203.0.113.10:443", "203.0.113.10:443/udp", "203.0.113.10:443/sctp"];
     for (backends, expected) in [
-        (["10.0.2.11:8080", "10.0.2.12:8080"], ["10.0.2.11:8080", "10.0.2.11:8080", "10.0.2.11:8080"]),
-        (["10.0.2.11", "10.0.2.12"], ["10.0.2.11:80", "10.0.2.11:443", "10.0.2.11:443"]),
-        (["10.0.2.11", "10.0.2.12:8080"], ["10.0.2.11:80", "10.0.2.11:443", "10.0.2.11:443"]),
-        (["10.0.2.11:81", "10.0.2.12"], ["10.0.2.11:81", "10.0.2.11:81", "10.0.2.11:81"]),
+        (["10.0.2.11:8080", "10.0.2.12:8080"], [8080, 8080, 8080, 8080]),
+        (["10.0.2.11", "10.0.2.12"], [80, 443, 443, 443]),
+        (["10.0.2.11", "10.0.2.12:8080"], [80, 443, 443, 443]),
+        (["10.0.2.11:81", "10.0.2.12"], [81, 81, 81, 81]),
     ] {
+        let expected = expected.map(|port| format!("10.0.2.11:{port}"));
         for first in 0..listen.len() {
             let mut balancer = Balancer::default();
             balancer.apply(&services([("web", affine(&listen, &backends))]));
             assert_eq!(balancer.connect("192.0.2.1", listen[first], NUMBERS[0]), expected[first]);
-            for (to, expected) in listen.iter().zip(expected) {
-                assert_eq!(balancer.connect("192.0.2.1", to, NUMBERS[1]), expected, "{to} of {backends:?}");
+            for (to, expected) in listen.iter().zip(&expected) {
+                assert_eq!(balancer.connect("192.0.2.1", to, NUMBERS[1]), *expected, "{to} of {backends:?}");
             }
             assert!(balancer.connect("192.0.2.2", listen[first], NUMBERS[1]).starts_with("10.0.2.12:"));
         }

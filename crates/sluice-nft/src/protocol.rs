@@ -12,25 +12,29 @@ pub enum Protocol {
     Tcp,
     /// UDP.
     Udp,
+    /// SCTP.
+    Sctp,
 }
 
 impl Protocol {
     /// All of them, in the order of documentation and messages.
-    pub const ALL: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];
+    pub const ALL: [Protocol; 3] = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp];
 
     /// The IP protocol number.
     pub fn number(self) -> u8 {
         match self {
             Protocol::Tcp => 6,
             Protocol::Udp => 17,
+            Protocol::Sctp => 132,
         }
     }
 
-    /// nft's keyword, and the suffix of a listener: `tcp` or `udp`.
+    /// nft's keyword, and the suffix of a listener.
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
         }
     }
 
@@ -44,11 +48,12 @@ impl Protocol {
         Protocol::ALL.into_iter().find(|known| known.as_str() == name)
     }
 
-    /// Length in bytes of its header, without options.
+    /// Length in bytes of its header, without options; of SCTP without chunks.
     pub fn header_length(self) -> u64 {
         match self {
             Protocol::Tcp => 20,
             Protocol::Udp => 8,
+            Protocol::Sctp => 12,
         }
     }
 
@@ -56,16 +61,17 @@ impl Protocol {
     /// may be given to another backend at any packet.
     pub fn has_connections(self) -> bool {
         match self {
-            Protocol::Tcp => true,
+            Protocol::Tcp | Protocol::Sctp => true,
             Protocol::Udp => false,
         }
     }
 
-    /// Whether `reject with tcp reset` ends a flow.
+    /// Whether `reject with tcp reset` ends a flow. An ABORT of SCTP takes the verification tag of the association, which
+    /// no statement of nftables knows.
     pub fn has_reset(self) -> bool {
         match self {
             Protocol::Tcp => true,
-            Protocol::Udp => false,
+            Protocol::Udp | Protocol::Sctp => false,
         }
     }
 
@@ -73,16 +79,17 @@ impl Protocol {
     pub fn has_synproxy(self) -> bool {
         match self {
             Protocol::Tcp => true,
-            Protocol::Udp => false,
+            Protocol::Udp | Protocol::Sctp => false,
         }
     }
 
     /// Whether conntrack takes a packet in the middle of a connection for the first of a flow, and its header tells
-    /// (`nf_conntrack_tcp_loose`).
+    /// (`nf_conntrack_tcp_loose`). Of SCTP it takes only chunks that begin an association or ask for a path
+    /// (`sctp_new()` in net/netfilter/nf_conntrack_proto_sctp.c).
     pub fn has_midstream(self) -> bool {
         match self {
             Protocol::Tcp => true,
-            Protocol::Udp => false,
+            Protocol::Udp | Protocol::Sctp => false,
         }
     }
 }

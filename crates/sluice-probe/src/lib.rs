@@ -12,7 +12,7 @@ mod prober;
 mod schedule;
 mod watched;
 
-pub use attempt::attempt;
+pub use attempt::{attempt, has_sctp};
 pub use board::{BackendHealth, Board, Down, Flip, LastProbe};
 pub use outcome::{ProbeOutcome, ProbeResult};
 pub use prober::{Attempt, Prober};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use sluice_core::model::{HttpProbe, Probe, ProbeTarget, UdpProbe};
-use sluice_probe::{ProbeOutcome, ProbeResult, attempt};
+use sluice_probe::{ProbeOutcome, ProbeResult, attempt, has_sctp};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -66,6 +66,18 @@ async fn tcp_to_a_listener_succeeds_and_to_none_says_why_not() {
     let outcome = ask(&Probe::Tcp, port).await;
     assert_eq!(outcome.verdict, ProbeResult::Failure);
     assert_eq!(outcome.detail, format!("connect 127.0.0.1:{port}: connection refused"));
+}
+
+#[tokio::test]
+async fn sctp_to_no_listener_fails_and_without_sctp_sockets_is_skipped() {
+    let outcome = ask(&Probe::Sctp, 2905).await;
+    let expected = match has_sctp() {
+        true => (ProbeResult::Failure, "sctp 127.0.0.1:2905: connection refused"),
+        false => {
+            (ProbeResult::Skipped, "sctp 127.0.0.1:2905: the kernel has no SCTP sockets (modprobe sctp)")
+        }
+    };
+    assert_eq!((outcome.verdict, &*outcome.detail), expected);
 }
 
 #[tokio::test]

@@ -35,7 +35,10 @@ impl FromStr for Answer {
     }
 }
 
-/// A TCP connection that stays open.
+pub(crate) const TCP: Protocol = Protocol::TCP;
+pub(crate) const SCTP: Protocol = Protocol::SCTP;
+
+/// A TCP connection, or an SCTP association, that stays open.
 #[derive(Debug)]
 pub struct Conversation {
     /// How the backend greeted.
@@ -45,8 +48,8 @@ pub struct Conversation {
 
 impl Conversation {
     /// Connects in the namespace of the calling thread and waits for the greeting.
-    pub(crate) fn open(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    pub(crate) fn open(protocol: Protocol, from: Option<SocketAddr>, to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(protocol))?;
         if let Some(from) = from {
             socket.set_reuse_address(true)?;
             socket.bind(&SockAddr::from(from))?;

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::client::{Answer, Conversation, ask_udp};
+use crate::client::{Answer, Conversation, SCTP, TCP, ask_udp};
 use crate::segment;
 use crate::server::Server;
 use crate::{HealthServer, Namespace, Shares};
@@ -53,6 +53,16 @@ impl Host {
         self.servers.lock().expect("no thread panics with it").push(server);
     }
 
+    /// Serves SCTP on one address and port.
+    ///
+    /// # Panics
+    /// If it cannot, as where the kernel has no SCTP.
+    pub fn serve_sctp_on(&self, address: &str) {
+        let server = self.run(|| Server::start_sctp(&self.name, parse(address)));
+        let server = server.unwrap_or_else(|e| panic!("serve SCTP on {address} of {}: {e}", self.name));
+        self.servers.lock().expect("no thread panics with it").push(server);
+    }
+
     /// Answers probes on a port of its first address.
     pub fn serve_health(&self, port: u16) -> HealthServer {
         let address = SocketAddr::new(self.addresses[0], port);
@@ -77,12 +87,17 @@ impl Host {
 
     /// A TCP connection that stays open.
     pub fn open(&self, to: &str) -> io::Result<Conversation> {
-        self.run(|| Conversation::open(None, parse(to)))
+        self.run(|| Conversation::open(TCP, None, parse(to)))
     }
 
     /// The same, from an address of this host; port 0 is any.
     pub fn open_from(&self, from: &str, to: &str) -> io::Result<Conversation> {
-        self.run(|| Conversation::open(Some(parse(from)), parse(to)))
+        self.run(|| Conversation::open(TCP, Some(parse(from)), parse(to)))
+    }
+
+    /// An SCTP association from an address of this host that stays open; port 0 is any.
+    pub fn open_sctp(&self, from: &str, to: &str) -> io::Result<Conversation> {
+        self.run(|| Conversation::open(SCTP, Some(parse(from)), parse(to)))
     }
 
     /// A TCP segment of no connection, with these flags.

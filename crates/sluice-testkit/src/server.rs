@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Runtime};
@@ -15,11 +16,11 @@ pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread().worker_threads(1).enable_io().build().expect("start a runtime for servers")
 });
 
-/// A TCP and a UDP server on one address, until dropped.
+/// A TCP and a UDP server, or one of SCTP, on one address, until dropped.
 ///
-/// Both answer with `NAME PEER LOCAL_PORT\n`: TCP as soon as it accepts, then it echoes lines; UDP to every
+/// All answer with `NAME PEER LOCAL_PORT\n`: TCP and SCTP as soon as they accept, then they echo lines; UDP to every
 /// datagram, which it repeats after that.
-pub(crate) struct Server([JoinHandle<()>; 2]);
+pub(crate) struct Server(Vec<JoinHandle<()>>);
 
 impl Server {
     /// Binds both in the namespace of the calling thread.
@@ -29,10 +30,21 @@ impl Server {
         udp.set_nonblocking(true)?;
         let _runtime = RUNTIME.enter();
         let (tcp, udp) = (TcpListener::from_std(tcp)?, UdpSocket::from_std(udp)?);
-        Ok(Server([
-            RUNTIME.spawn(serve_tcp(name.clone(), tcp, address.port())),
+        Ok(Server(vec![
+            RUNTIME.spawn(accept(name.clone(), tcp, address.port())),
             RUNTIME.spawn(serve_udp(name.clone(), udp, address.port())),
         ]))
+    }
+
+    /// The same for SCTP. Sockets of one association are accepted, read and written like those of TCP (RFC 6458, 4).
+    pub(crate) fn start_sctp(name: &Arc<str>, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::SCTP))?;
+        socket.bind(&address.into())?;
+        socket.listen(16)?;
+        socket.set_nonblocking(true)?;
+        let _runtime = RUNTIME.enter();
+        let listener = TcpListener::from_std(socket.into())?;
+        Ok(Server(vec![RUNTIME.spawn(accept(name.clone(), listener, address.port()))]))
     }
 }
 
@@ -42,7 +54,7 @@ impl Drop for Server {
     }
 }
 
-async fn serve_tcp(name: Arc<str>, listener: TcpListener, port: u16) {
+async fn accept(name: Arc<str>, listener: TcpListener, port: u16) {
     let mut connections = JoinSet::new();
     loop {
         // A failed accept concerns one client only, who notices.

@@ -37,9 +37,8 @@ fn probe_port(here: &Here<'_>, draft: &Draft) {
     let Draft { listeners, backends: Elements { good, .. }, policy, .. } = draft;
     let Some(check) = &policy.health else { return };
     let needs_port = match &check.probe {
-        Probe::Tcp | Probe::Http(_) | Probe::Udp(_) => true,
-        Probe::Icmp => false,
         Probe::Exec(words) => words.iter().any(|word| word.contains("{port}")),
+        probe => probe.protocol().is_some(),
     };
     if !needs_port || check.port.is_some() {
         return;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use sluice_core::model::{Address, Backend, BackendPort, Listener, Ports, Probe, Protocol};
+use sluice_core::model::{Address, Backend, BackendPort, Listener, Ports, Protocol};
 use sluice_nft::Ip;
 
 use super::{Draft, DraftListener, takes};
@@ -43,11 +43,7 @@ pub(super) fn check(findings: &Findings, drafts: &[Draft]) {
 /// The listener that a probe of a backend would reach.
 fn probed<'a>(doors: &ListenerIndex<'a>, draft: &Draft, backend: &Backend) -> Option<DraftListener<'a>> {
     let check = draft.policy.health.as_ref()?;
-    let protocol = match check.probe {
-        Probe::Tcp | Probe::Http(_) => Protocol::Tcp,
-        Probe::Udp(_) => Protocol::Udp,
-        Probe::Icmp | Probe::Exec(_) => return None,
-    };
+    let protocol = check.probe.protocol()?;
     let port = check.port.or_else(|| backend.port_behind(draft.listeners.iter()))?;
     doors.find(backend.address, protocol, Ports::single(port))
 }

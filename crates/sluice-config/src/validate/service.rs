@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, HashOn, Listener, Ports, Protocol, Scheduler, Service, Source,
+    Address, Backend, BackendName, BackendPort, HashOn, Listener, OnDeny, OnDown, Ports, Protocol, Scheduler,
+    Service, Source,
 };
 use sluice_core::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
@@ -49,7 +50,7 @@ impl Draft {
         let synproxy = settings.synproxy.clone().unwrap_or(false);
         midstream::check(&here, &own_midstream, synproxy);
         check_protocol(&here, "midstream", &own_midstream, &listeners, Protocol::has_midstream);
-        check_protocol(&here, "on_deny", &own_on_deny, &listeners, Protocol::has_reset);
+        check_protocol(&here, "on_deny", &own_on_deny, &listeners, Protocol::has_connections);
 
         let guard = guard::guard(&settings);
         let scheduler = scheduler(settings.scheduler, settings.hash);
@@ -83,6 +84,7 @@ impl Draft {
         }
         ports::check(&here, &listeners, &backends, &policy);
         check_source(&here, &listeners, &backends, policy.source);
+        check_reset(&here, &listeners, &policy);
         exact::check(&here, &listeners, matches!(interface, Given::Absent), &policy);
         if has_own_slow_start {
             pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
@@ -107,6 +109,25 @@ fn check_protocol<T>(
             format!("`{key}` applies to TCP, but no listener is TCP"),
             format!("remove `{key}`"),
         ));
+    }
+}
+
+/// Refuses `on_down: reset` and `on_deny: reset` for listeners whose connections only their ends can reset.
+fn check_reset(here: &Here<'_>, listeners: &Elements<Listener>, policy: &Service) {
+    let has_none =
+        |listener: &&Listener| listener.protocol.has_connections() && !listener.protocol.has_reset();
+    let Some(listener) = listeners.iter().find(has_none) else { return };
+    for (key, resets) in
+        [("on_down", policy.on_down == OnDown::Reset), ("on_deny", policy.on_deny == OnDeny::Reset)]
+    {
+        if resets {
+            here.key(key).error_at_key(Fault::new(
+                format!(
+                    "`{key}: reset` cannot be used with {listener}: only TCP connections can be reset from between their ends"
+                ),
+                format!("write `{key}: keep`, or move the listener to a service of its own"),
+            ));
+        }
     }
 }
 

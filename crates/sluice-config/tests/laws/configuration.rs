@@ -111,6 +111,10 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 let ports = range(1000 + 100 * u16::from(n));
                 listeners = vec![Listener { address: Address::Any, ports, protocol: Protocol::Udp }];
             }
+            let (on_deny, on_down) = match listeners.iter().any(|it| it.protocol == Protocol::Sctp) {
+                true => (OnDeny::Keep, OnDown::Keep),
+                false => (on_deny, on_down),
+            };
             // Both versions need two backends, one of each.
             let exact = listeners[0].address != Address::Any;
             let enough = !(exact && v4 && v6 && backends.len() < 2);
@@ -189,7 +193,7 @@ fn health_check() -> impl Strategy<Value = HealthCheck> {
         prop::sample::select(vec!["{address}", "{port}/{service}", "{backend}", "", "{", "{}", "a b"]);
     let exec = prop::collection::vec(words, 0..3)
         .prop_map(|words| Probe::Exec(["/bin/check"].into_iter().chain(words).map(str::to_owned).collect()));
-    let probe = prop_oneof![Just(Probe::Tcp), http, udp, Just(Probe::Icmp), exec];
+    let probe = prop_oneof![Just(Probe::Tcp), Just(Probe::Sctp), http, udp, Just(Probe::Icmp), exec];
     let times = (100u64..=3_600_000, 10u64..=3_600_000);
     let initial = prop::sample::select(vec![Initial::Up, Initial::Down]);
     (probe, prop::option::of(1u16..), times, 1u16..=100, 1u16..=100, initial).prop_map(

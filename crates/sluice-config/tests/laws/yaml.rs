@@ -168,7 +168,7 @@ fn write_pool(text: &mut String, indent: &str, service: &Service, default: &Serv
 fn write_check(check: &HealthCheck, style: &mut Style) -> String {
     let HealthCheck { probe, port, interval, timeout, rise, fall, initial } = check;
     let inside = match probe {
-        Probe::Tcp | Probe::Icmp => String::new(),
+        Probe::Tcp | Probe::Sctp | Probe::Icmp => String::new(),
         Probe::Http(HttpProbe { path, host, expect, body, tls, verify }) => {
             let codes: Vec<_> = expect.iter().map(|(first, last)| format!("{first}-{last}")).collect();
             let mut text = format!("path: {}, expect: [{}]", style.quote(path), codes.join(", "));

@@ -37,7 +37,7 @@ pub struct Flow {
     pub back_to: SocketAddr,
     /// Whether its destination was translated.
     pub is_translated: bool,
-    /// Whether it is a TCP connection that nobody has answered yet.
+    /// Whether it is a connection that nobody has answered yet.
     pub is_opening: bool,
     /// Whether somebody may still use it.
     pub is_active: bool,
@@ -83,7 +83,7 @@ impl<'a> Judge<'a> {
     /// `is_local` tells addresses that this host is known to have.
     pub fn verdict(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> Verdict {
         let moves = !flow.protocol.has_connections() || flow.is_opening;
-        let may_reset = flow.is_active && flow.is_translated;
+        let may_reset = flow.protocol.has_reset() && flow.is_active && flow.is_translated;
         if !moves && !may_reset {
             return Verdict::Keep;
         }

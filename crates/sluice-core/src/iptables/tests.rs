@@ -120,6 +120,18 @@ fn render_without_backends_redirects_to_a_port_that_refuses() {
 }
 
 #[test]
+fn render_of_sctp_shortens_its_longer_chain_names() {
+    let sctp = |port| {
+        service(
+            &[listen("203.0.113.10", port, port, Protocol::Sctp)],
+            Scheduler::RoundRobin,
+            &three([1, 1, 1]),
+        )
+    };
+    assert_golden("sctp", Ip::V4, &[("m3ua", sctp(2905)), ("diameter-server", sctp(3868))]);
+}
+
+#[test]
 fn render_of_disabled_services_and_the_other_ip_version_has_no_rules() {
     let mut web4 = service(&[web("203.0.113.10")], Scheduler::RoundRobin, &three([1, 1, 1]));
     let rules = |service: &Service, ip| render(&named(&[("web", service.clone())]), ip).unwrap();
@@ -143,12 +155,12 @@ fn render_of_what_iptables_lacks_names_the_service() {
 #[test]
 fn pick_chain_of_many_listeners_is_short_and_unique() {
     let listeners: Vec<_> = (1..=1000)
-        .flat_map(|port| ["203.0.113.10", "203.0.113.11"].map(|a| listen(a, port, port, Protocol::Tcp)))
+        .flat_map(|port| Protocol::ALL.map(|protocol| listen("203.0.113.10", port, port, protocol)))
         .collect();
     let one = service(&listeners, Scheduler::RoundRobin, &three([1, 1, 1]));
     let services =
         named(&[("a-service-with-a-long-name", one.clone()), ("a-service-with-a-longer-name", one)]);
     let chains: BTreeSet<_> = entries((&services).into()).iter().map(pick_chain).collect();
-    assert_eq!(chains.len(), 4000);
+    assert_eq!(chains.len(), 6000);
     assert!(chains.iter().all(|chain| chain.len() <= 28), "{chains:?}");
 }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use sluice_nft::Protocol;
+
 /// What is asked of a backend, how often, and how many answers change its health.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
@@ -37,6 +39,8 @@ pub enum Initial {
 pub enum Probe {
     /// A TCP connection is accepted.
     Tcp,
+    /// An SCTP association is accepted.
+    Sctp,
     /// An HTTP/1.1 GET is answered as expected.
     Http(HttpProbe),
     /// A datagram is answered, or at least not refused.
@@ -52,10 +56,21 @@ impl Probe {
     pub fn as_str(&self) -> &'static str {
         match self {
             Probe::Tcp => "tcp",
+            Probe::Sctp => "sctp",
             Probe::Http(_) => "http",
             Probe::Udp(_) => "udp",
             Probe::Icmp => "icmp",
             Probe::Exec(_) => "exec",
+        }
+    }
+
+    /// The transport protocol that it asks a port with; `None` for one without, and for programs.
+    pub fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Probe::Tcp | Probe::Http(_) => Some(Protocol::Tcp),
+            Probe::Sctp => Some(Protocol::Sctp),
+            Probe::Udp(_) => Some(Protocol::Udp),
+            Probe::Icmp | Probe::Exec(_) => None,
         }
     }
 }

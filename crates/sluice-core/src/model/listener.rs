@@ -65,7 +65,7 @@ impl fmt::Display for Ports {
     }
 }
 
-/// Address, protocol and ports a service answers on: `ADDRESS:PORT[-PORT][/tcp|/udp]`.
+/// Address, protocol and ports a service answers on: `ADDRESS:PORT[-PORT][/PROTOCOL]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Listener {
     /// Destination address.

@@ -50,9 +50,9 @@ impl With for Service {
 }
 
 pub fn listener(text: &str) -> Listener {
-    let (text, protocol) = match text.strip_suffix("/udp") {
-        Some(text) => (text, Protocol::Udp),
-        None => (text, Protocol::Tcp),
+    let (text, protocol) = match text.split_once('/') {
+        Some((text, name)) => (text, Protocol::from_name(name).unwrap()),
+        None => (text, Protocol::default()),
     };
     let (address, ports) = text.rsplit_once(':').unwrap();
     let address = if address == "*" { Address::Any } else { Address::Exact(ip(address)) };

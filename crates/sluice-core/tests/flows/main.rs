@@ -310,3 +310,23 @@ fn change_of_the_guard_concerns_connections() {
         assert_eq!(affected.is_news, expected);
     }
 }
+
+#[test]
+fn association_is_moved_while_it_opens_and_stays_once_it_is_established() {
+    let backends = ["10.0.2.11:2905", "10.0.2.12:2905"];
+    let down = service(&["203.0.113.10:2905/sctp"], &backends).unhealthy("10.0.2.11:2905");
+    let established = Flow { protocol: Protocol::Sctp, ..udp("203.0.113.10:2905", "10.0.2.11:2905") };
+    let opening = Flow { is_opening: true, ..established };
+    let udp = Flow { protocol: UDP, ..established };
+    // Validation refuses `on_down: reset`; nothing would be sent if it got past.
+    for service in [down.clone(), down.resets()] {
+        let services = services([("m3ua", service)]);
+        assert_eq!(verdict(&services, &established), Verdict::Keep);
+        assert_eq!(verdict(&services, &opening), Verdict::Forget);
+        assert_eq!(
+            verdict(&services, &Flow { backend: "10.0.2.12:2905".parse().unwrap(), ..opening }),
+            Verdict::Keep
+        );
+        assert_eq!(verdict(&services, &udp), Verdict::Forget);
+    }
+}

@@ -13,7 +13,7 @@ use crate::is_local;
 /// Another statement of the rule: tries every service for every way in that the packet may have taken.
 pub fn modelled(services: &Services, flow: &Flow) -> Verdict {
     let moves = !flow.protocol.has_connections() || flow.is_opening;
-    let is_live = flow.is_active && flow.is_translated;
+    let is_live = flow.protocol.has_reset() && flow.is_active && flow.is_translated;
     if !moves && !is_live {
         return Verdict::Keep;
     }

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sluice_nft::Protocol;
 
+use super::state::ConnectionState;
 use super::wire::{self, IPS_DST_NAT, IPS_SEEN_REPLY};
 use crate::attr::Attributes;
 use crate::message;
@@ -23,8 +24,8 @@ pub struct Flow {
     pub back_to: SocketAddr,
     /// `IPS_*` of the kernel.
     pub status: u32,
-    /// How far the connection is, for TCP.
-    pub tcp_state: Option<TcpState>,
+    /// How far the connection is, for protocols that have connections.
+    pub connection: Option<ConnectionState>,
     /// What tells it from earlier ones with the same addresses and ports.
     pub id: u32,
     /// Its zone.
@@ -44,23 +45,6 @@ pub struct Bytes {
     pub outgoing: u64,
 }
 
-/// State of a TCP connection (`enum tcp_conntrack`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(missing_docs)]
-pub enum TcpState {
-    None,
-    SynSent,
-    SynReceived,
-    Established,
-    FinWait,
-    CloseWait,
-    LastAck,
-    TimeWait,
-    Close,
-    /// Both ends sent a SYN.
-    SynSent2,
-}
-
 impl Flow {
     /// Whether its destination was translated.
     pub fn is_translated(&self) -> bool {
@@ -69,22 +53,26 @@ impl Flow {
 
     /// Whether somebody may still use it.
     pub fn is_active(&self) -> bool {
-        use TcpState::{Close, LastAck, None, TimeWait};
-        self.tcp_state.is_none_or(|state| !matches!(state, None | LastAck | TimeWait | Close))
+        self.connection.is_none_or(|state| state.is_active(self.is_replied()))
     }
 
-    /// Whether it is a TCP connection that no backend has answered yet.
+    /// Whether it is a connection that no backend has answered yet.
     pub fn is_opening(&self) -> bool {
-        self.tcp_state == Some(TcpState::SynSent)
+        self.connection.is_some_and(|state| state.is_opening(self.is_replied()))
     }
 
-    /// How far it is: the TCP state as conntrack names it, in lower case with hyphens; else `unreplied` or `replied`.
+    /// How far it is: the state of the connection as conntrack names it, in lower case with hyphens; else `unreplied` or
+    /// `replied`.
     pub fn state(&self) -> &'static str {
-        match self.tcp_state {
+        match self.connection {
             Some(state) => state.as_str(),
-            None if self.status & IPS_SEEN_REPLY == 0 => "unreplied",
-            None => "replied",
+            None if self.is_replied() => "replied",
+            None => "unreplied",
         }
+    }
+
+    fn is_replied(&self) -> bool {
+        self.status & IPS_SEEN_REPLY != 0
     }
 
     /// Reads a message; `None` for protocols that no listener has.
@@ -92,10 +80,6 @@ impl Flow {
         let attributes = message::attributes(answer);
         let (protocol, client, to) = tuple(attributes.nested(wire::TUPLE_ORIG)?)?;
         let (_, backend, back_to) = tuple(attributes.nested(wire::TUPLE_REPLY)?)?;
-        let tcp = || {
-            let tcp = attributes.nested(wire::PROTOINFO)?.nested(wire::PROTOINFO_TCP)?;
-            TcpState::of(*tcp.bytes(wire::TCP_STATE)?.first()?)
-        };
         let bytes = |side| attributes.nested(side)?.find(wire::COUNTERS_BYTES)?.u64();
         let bytes = || {
             let (incoming, outgoing) = (bytes(wire::COUNTERS_ORIG)?, bytes(wire::COUNTERS_REPLY)?);
@@ -108,37 +92,15 @@ impl Flow {
             backend,
             back_to,
             status: attributes.u32(wire::STATUS)?,
-            tcp_state: if protocol == Protocol::Tcp { tcp() } else { None },
+            connection: attributes
+                .nested(wire::PROTOINFO)
+                .and_then(|info| ConnectionState::of(protocol, info)),
             id: attributes.u32(wire::ID)?,
             zone: attributes.bytes(wire::ZONE).and_then(number).unwrap_or(0),
             // The last word of a flow has none.
             expires: attributes.u32(wire::TIMEOUT).unwrap_or(0),
             bytes: bytes(),
         })
-    }
-}
-
-impl TcpState {
-    fn as_str(self) -> &'static str {
-        match self {
-            TcpState::None => "none",
-            TcpState::SynSent => "syn-sent",
-            TcpState::SynReceived => "syn-recv",
-            TcpState::Established => "established",
-            TcpState::FinWait => "fin-wait",
-            TcpState::CloseWait => "close-wait",
-            TcpState::LastAck => "last-ack",
-            TcpState::TimeWait => "time-wait",
-            TcpState::Close => "close",
-            TcpState::SynSent2 => "syn-sent2",
-        }
-    }
-
-    fn of(number: u8) -> Option<Self> {
-        use TcpState::*;
-        const ALL: [TcpState; 10] =
-            [None, SynSent, SynReceived, Established, FinWait, CloseWait, LastAck, TimeWait, Close, SynSent2];
-        ALL.get(usize::from(number)).copied()
     }
 }
 

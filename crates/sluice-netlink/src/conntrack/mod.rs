@@ -5,6 +5,7 @@
 mod challenge;
 mod endings;
 mod flow;
+mod state;
 pub(crate) mod wire;
 
 use std::io;
@@ -16,7 +17,8 @@ use sluice_nft::{Ip, Protocol};
 
 use self::challenge::ChallengeSender;
 pub use self::endings::{Arrived, Endings};
-pub use self::flow::{Bytes, Flow, TcpState};
+pub use self::flow::{Bytes, Flow};
+pub use self::state::{ConnectionState, SctpState, TcpState};
 use crate::socket::Socket;
 
 /// Conntrack over netlink.

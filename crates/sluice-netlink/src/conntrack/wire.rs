@@ -38,9 +38,11 @@ pub(super) const PROTO_NUM: u16 = 1;
 pub(super) const SRC_PORT: u16 = 2;
 pub(super) const DST_PORT: u16 = 3;
 
-/// `enum ctattr_protoinfo`, `ctattr_protoinfo_tcp`.
+/// `enum ctattr_protoinfo`, `ctattr_protoinfo_tcp`, `ctattr_protoinfo_sctp`.
 pub(super) const PROTOINFO_TCP: u16 = 1;
+pub(super) const PROTOINFO_SCTP: u16 = 3;
 pub(super) const TCP_STATE: u16 = 1;
+pub(super) const SCTP_STATE: u16 = 1;
 
 /// `enum ctattr_counters`.
 pub(super) const COUNTERS_BYTES: u16 = 2;

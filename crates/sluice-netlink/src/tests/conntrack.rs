@@ -9,7 +9,7 @@ use sluice_nft::{Ip, Protocol};
 
 use super::in_namespace;
 use crate::Proc;
-use crate::conntrack::{Arrived, Bytes, Conntrack, Endings, Filter, Flow, TcpState, wire};
+use crate::conntrack::{Arrived, Bytes, ConnectionState, Conntrack, Endings, Filter, Flow, TcpState, wire};
 use crate::socket::Socket;
 
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
@@ -124,9 +124,9 @@ fn flows_say_where_they_go_and_how_far_they_are() {
             (flows[0].client, flows[0].back_to),
             (address("198.51.100.7:1"), address("198.51.100.7:1"))
         );
-        let states: Vec<_> = flows.iter().map(|flow| flow.tcp_state).collect();
-        let [established, opening, over] =
-            [TcpState::Established, TcpState::SynSent, TcpState::TimeWait].map(Some);
+        let states: Vec<_> = flows.iter().map(|flow| flow.connection).collect();
+        let [established, opening, over] = [TcpState::Established, TcpState::SynSent, TcpState::TimeWait]
+            .map(|state| Some(ConnectionState::Tcp(state)));
         assert_eq!(states, [established, opening, over, None, None]);
         assert_eq!(flows.iter().map(Flow::is_active).collect::<Vec<_>>(), [true, true, false, true, true]);
         assert_eq!(

@@ -3,6 +3,7 @@
 mod exec;
 mod http;
 mod icmp;
+mod sctp;
 mod tcp;
 mod tls;
 mod udp;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use sluice_core::model::{Probe, ProbeTarget};
 
+pub use self::sctp::has_sctp;
 use crate::outcome::{ProbeError, ProbeOutcome, ProbeResult};
 
 /// Runs one attempt, for at most `timeout`; a program may wait for a slot before. Placeholders are already replaced.
@@ -25,6 +27,7 @@ pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration) -> P
     let done = tokio::time::timeout(timeout, async {
         match probe {
             Probe::Tcp => tcp::attempt(to).await,
+            Probe::Sctp => sctp::attempt(to).await,
             Probe::Http(probe) => http::attempt(probe, to).await,
             Probe::Udp(probe) => udp::attempt(probe, to, timeout).await,
             Probe::Icmp => icmp::attempt(target.address).await,
@@ -46,6 +49,7 @@ fn what(probe: &Probe, to: SocketAddr) -> String {
         Probe::Tcp => format!("connect {to}"),
         Probe::Http(probe) => http::what(probe, to),
         Probe::Udp(_) => format!("udp {to}"),
+        Probe::Sctp => format!("sctp {to}"),
         Probe::Icmp => format!("ping {}", to.ip()),
         Probe::Exec(command) => format!("run {}", command.first().map_or("", String::as_str)),
     }

@@ -9,7 +9,7 @@ use sluice_api::Timestamp;
 use sluice_netlink::Proc;
 use sluiced::fatal::Fatal;
 
-use crate::doctor::{Facts, findings};
+use crate::doctor::{Facts, findings, probed_by_sctp};
 use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, daemon, output};
@@ -60,6 +60,7 @@ impl DoctorCommand {
         let mut facts =
             Facts::gather(&Proc::default(), backends.collect::<BTreeSet<_>>().into_iter().collect(), status);
         facts.blind.extend(silent);
+        facts.has_sctp = probed_by_sctp(&config).next().map(|_| sluice_probe::has_sctp());
         let findings = findings(&config, &facts, Timestamp::now());
         drop(progress);
         match self.json {

@@ -37,7 +37,7 @@ pub(crate) struct ExplainCommand {
     #[arg(value_parser = client)]
     client: (IpAddr, Option<u16>),
 
-    /// Destination: ADDRESS:PORT, with /udp for UDP
+    /// Destination: ADDRESS:PORT[/PROTOCOL], by default /tcp
     #[arg(value_parser = listener)]
     to: (SocketAddr, Protocol),
 

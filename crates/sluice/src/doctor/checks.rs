@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use sluice_api::Timestamp;
-use sluice_core::model::{Address, Config, Forwarding, Listener, Midstream, Service, ServiceName, Source};
+use sluice_core::model::{
+    Address, Config, Forwarding, Listener, Midstream, Probe, Service, ServiceName, Source,
+};
 use sluice_nft::Ip;
 use sluiced::reconcile::forwarding::versions;
 
@@ -28,6 +30,7 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
     findings.conntrack(facts);
     findings.midstream(config, facts);
     findings.source_ports(facts);
+    findings.sctp(config, facts);
     findings.foreign(facts, now);
     for why in &facts.blind {
         findings.add(Severity::Warning, format!("some checks could not run: {why}"), None);
@@ -288,6 +291,17 @@ impl Findings {
         }
     }
 
+    fn sctp(&mut self, config: &Config, facts: &Facts) {
+        if facts.has_sctp == Some(false) {
+            let services: Vec<_> = probed_by_sctp(config).collect();
+            let what = format!(
+                "{}: the kernel has no SCTP sockets, so no backend is probed, and their health does not change",
+                names(&services)
+            );
+            self.add(Severity::Error, what, Some("modprobe sctp".to_owned()));
+        }
+    }
+
     fn foreign(&mut self, facts: &Facts, now: Timestamp) {
         if let Some(foreign) = &facts.foreign
             && let Some(last) = &foreign.last
@@ -301,6 +315,12 @@ impl Findings {
             self.add(Severity::Warning, what, None);
         }
     }
+}
+
+/// Services whose probes need SCTP sockets.
+pub(crate) fn probed_by_sctp(config: &Config) -> impl Iterator<Item = &ServiceName> {
+    let is_sctp = |service: &Service| service.health.as_ref().is_some_and(|check| check.probe == Probe::Sctp);
+    enabled(config).filter(move |(_, service)| is_sctp(service)).map(|(name, _)| name)
 }
 
 /// Enabled services.

@@ -36,6 +36,8 @@ pub(crate) struct Facts {
     pub(crate) foreign: Option<ForeignChanges>,
     /// Backends that there are few source ports left for, and the fraction in use.
     pub(crate) scarce: Vec<(String, f64)>,
+    /// Whether the kernel has sockets of SCTP, if a service probes by them.
+    pub(crate) has_sctp: Option<bool>,
     /// What could not be looked at, and why.
     pub(crate) blind: Vec<String>,
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-pub(crate) use checks::findings;
+pub(crate) use checks::{findings, probed_by_sctp};
 pub(crate) use facts::Facts;
 
 /// A setting that breaks services, or may.

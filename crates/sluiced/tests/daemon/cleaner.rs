@@ -15,7 +15,7 @@ use sluice_core::model::{
     Services,
 };
 use sluice_core::transition::Transition;
-use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
+use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};
 use sluiced::conntrack::cleaner::{Cleaner, FlowTable, Order};
 use tokio::time::sleep;
 
@@ -116,7 +116,11 @@ impl Story {
 fn flow(client: u16, protocol: Protocol, to: &str, backend: &str) -> Flow {
     let [to, backend]: [SocketAddr; 2] = [to, backend].map(|text| text.parse().unwrap());
     let client = SocketAddr::new(IpAddr::from([198, 51, 100, 7]), client);
-    let tcp_state = (protocol == Protocol::Tcp).then_some(TcpState::Established);
+    let connection = match protocol {
+        Protocol::Tcp => Some(ConnectionState::Tcp(TcpState::Established)),
+        Protocol::Sctp => Some(ConnectionState::Sctp(SctpState::Established)),
+        Protocol::Udp => None,
+    };
     let status = if to == backend { 0 } else { TRANSLATED };
     Flow {
         protocol,
@@ -125,7 +129,7 @@ fn flow(client: u16, protocol: Protocol, to: &str, backend: &str) -> Flow {
         backend,
         back_to: client,
         status,
-        tcp_state,
+        connection,
         id: client.port().into(),
         zone: 0,
         expires: 30,

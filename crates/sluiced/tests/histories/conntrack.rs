@@ -11,7 +11,7 @@ use sluice_core::balance::Load;
 use sluice_core::census::Census;
 use sluice_core::model::Protocol;
 use sluice_core::way::Way;
-use sluice_netlink::conntrack::{Filter, Flow, Reset, TcpState};
+use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};
 use sluice_nft::trace::{Entry, Packet};
 use sluiced::conntrack::cleaner::FlowTable;
 
@@ -19,6 +19,8 @@ use crate::history::History;
 
 /// `IPS_DST_NAT` of the kernel.
 const DST_NAT: u32 = 1 << 5;
+/// `IPS_SEEN_REPLY`.
+const SEEN_REPLY: u32 = 1 << 1;
 
 /// Clones are the same table.
 #[derive(Clone, Default)]
@@ -42,9 +44,9 @@ pub struct Tracked {
 }
 
 impl Tracked {
-    /// Whether it is UDP or a TCP connection that nobody answered yet.
+    /// Whether it is UDP or a connection that nobody answered yet.
     pub fn is_unfinished(&self) -> bool {
-        self.flow.protocol == Protocol::Udp || self.flow.is_opening()
+        !self.flow.protocol.has_connections() || self.flow.is_opening()
     }
 }
 
@@ -60,8 +62,7 @@ impl Conntrack {
             return;
         }
         inner.ids += 1;
-        let state = if opening { TcpState::SynSent } else { TcpState::Established };
-        let flow = Flow { id: inner.ids, ..flow(packet, backend, state) };
+        let flow = Flow { id: inner.ids, ..flow(packet, backend, opening) };
         inner.flows.push(Tracked { flow, entry: packet.entry.clone() });
     }
 
@@ -136,16 +137,24 @@ impl Conntrack {
     }
 }
 
-/// A flow that goes to `backend`, or untranslated to where it was sent.
-pub fn flow(packet: &Packet, backend: Option<SocketAddr>, state: TcpState) -> Flow {
+/// A flow that goes to `backend`, or untranslated to where it was sent; `opening` if nobody has answered yet.
+pub fn flow(packet: &Packet, backend: Option<SocketAddr>, opening: bool) -> Flow {
+    let connection = match (packet.protocol, opening) {
+        (Protocol::Tcp, true) => Some(ConnectionState::Tcp(TcpState::SynSent)),
+        (Protocol::Tcp, false) => Some(ConnectionState::Tcp(TcpState::Established)),
+        (Protocol::Sctp, true) => Some(ConnectionState::Sctp(SctpState::Closed)),
+        (Protocol::Sctp, false) => Some(ConnectionState::Sctp(SctpState::Established)),
+        (Protocol::Udp, _) => None,
+    };
+    let replied = if opening { 0 } else { SEEN_REPLY };
     Flow {
         protocol: packet.protocol,
         client: packet.source,
         to: packet.destination,
         backend: backend.unwrap_or(packet.destination),
         back_to: packet.source,
-        status: if backend.is_some() { DST_NAT } else { 0 },
-        tcp_state: (packet.protocol == Protocol::Tcp).then_some(state),
+        status: replied | if backend.is_some() { DST_NAT } else { 0 },
+        connection,
         id: 0,
         zone: 0,
         expires: 100,

@@ -10,7 +10,7 @@ use crate::lists;
 pub const SERVICES: [&str; 4] = ["web", "api", "dns", "mail"];
 
 /// Where services listen. A service has a subset; most of them overlap with another one.
-pub const LISTENERS: [&str; 10] = [
+pub const LISTENERS: [&str; 12] = [
     "203.0.113.10:80",
     "203.0.113.10:443",
     "203.0.113.10:53/udp",
@@ -21,6 +21,8 @@ pub const LISTENERS: [&str; 10] = [
     "203.0.113.10:79-82",
     "203.0.113.11:50-60/udp",
     "*:79-82",
+    "203.0.113.10:2905/sctp",
+    "203.0.113.10:2900-2910/sctp",
 ];
 
 /// Addresses of backends; services share them.
@@ -355,10 +357,12 @@ impl Service {
             let initial = if self.starts_down { "down" } else { "up" };
             add(format!("health: {{{}, initial: {initial}}}", CHECKS[self.check]));
         }
-        if self.resets {
+        // SCTP listeners take none of these.
+        let may_reset = !self.listeners.iter().any(|index| LISTENERS[*index].ends_with("/sctp"));
+        if self.resets && may_reset {
             add("on_down: reset".into());
         }
-        if self.resets_denied {
+        if self.resets_denied && may_reset {
             add("on_deny: reset".into());
         }
         add(format!("on_empty: {}", ["reject", "drop", "use-all"][self.on_empty]));

@@ -7,7 +7,6 @@ use std::time::Duration;
 use sluice_api::{Admin, OverrideChange, OverrideRequest, Status};
 use sluice_core::model::{Address, Backend, Config, Service, ServiceName};
 use sluice_netlink::Event as TableEvent;
-use sluice_netlink::conntrack::TcpState;
 use sluice_nft::Table;
 use sluice_nft::trace::Packet;
 use sluiced::request::Request;
@@ -329,7 +328,7 @@ impl<'a> History<'a> {
         let place = SocketAddr::new(backend.address, backend.port.translate(listener.ports, to.port()));
         let client = SocketAddr::new([192, 0, 2, 3].into(), 50_000);
         let packet = Packet::arriving(listener.protocol, client, to);
-        let flow = flow(&packet, Some(place), TcpState::Established);
+        let flow = flow(&packet, Some(place), false);
         let takers = self.model.takers(flow.protocol, flow.to, None, &History::local());
         let is_ours = takers.first().is_some_and(|(taker, ..)| *taker == name);
         // Of one that is down, only those stay that had no choice.

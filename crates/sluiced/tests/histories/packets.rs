@@ -8,7 +8,7 @@ use sluice_nft::trace::{Entry, Packet};
 use crate::event::Client;
 
 /// Destinations that clients of the histories have.
-const DESTINATIONS: [(Protocol, &str); 11] = [
+const DESTINATIONS: [(Protocol, &str); 13] = [
     (Protocol::Tcp, "203.0.113.10:80"),
     (Protocol::Tcp, "203.0.113.10:443"),
     (Protocol::Udp, "203.0.113.10:53"),
@@ -20,6 +20,8 @@ const DESTINATIONS: [(Protocol, &str); 11] = [
     (Protocol::Udp, "203.0.113.11:55"),
     (Protocol::Tcp, "10.0.2.1:82"),
     (Protocol::Tcp, "198.51.102.1:80"),
+    (Protocol::Sctp, "203.0.113.10:2905"),
+    (Protocol::Sctp, "203.0.113.10:2906"),
 ];
 
 /// First packets of flows that differ in where they go and come from.

@@ -150,7 +150,7 @@ mod tests {
             backend,
             back_to: client,
             status: 0,
-            tcp_state: None,
+            connection: None,
             id,
             zone: 0,
             expires: 0,
