@@ -1,10 +1,10 @@
-//! Services and backends by what people call them.
+//! Looks up services and backends by name.
 
 use sluice_api::ErrorReply;
 use sluice_config::nearest;
 use sluice_core::model::{Backend, Service, ServiceName, Services};
 
-/// The service of that name.
+/// The service with this name.
 pub(crate) fn service<'a>(
     services: &'a Services,
     name: &str,
@@ -16,7 +16,7 @@ pub(crate) fn service<'a>(
     })
 }
 
-/// The backend of that name of a service.
+/// The backend of a service with this name.
 pub(crate) fn backend<'a>(
     (name, service): (&ServiceName, &'a Service),
     backend: &str,

@@ -1,4 +1,4 @@
-//! What other tasks ask of the reconcile task.
+//! Requests to the reconcile task.
 
 use std::sync::Arc;
 
@@ -11,47 +11,47 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::status::view::View;
 
-/// Requests that may wait; who asks more waits to ask.
+/// Capacity of the channel of requests; senders wait when it is full.
 const WAITING: usize = 16;
 
-/// Something to do, in the order of asking. Who no longer waits for an answer does not matter.
+/// A request. It is executed in order, also if its sender no longer waits for the answer.
 #[derive(Debug)]
 pub enum Request {
-    /// Read the configuration again and make the kernel equal to it.
+    /// Reload the configuration.
     Reload(Option<oneshot::Sender<ReloadStatus>>),
-    /// Say what a reload would do, of this configuration or of the daemon's file.
+    /// Plan a reload of this configuration or of the daemon's file.
     Plan(Option<Box<Loaded>>, oneshot::Sender<Result<PlanReport, Unplanned>>),
-    /// Hand out how things are.
+    /// Return a view for status and metrics.
     View(oneshot::Sender<View>),
-    /// An operator says something of a backend: who, and the answer, in which flows are not counted.
+    /// Apply an override of the user with this id. The answer has no counts of flows.
     Override(OverrideRequest, u32, oneshot::Sender<Result<OverrideReply, Refused>>),
-    /// Say how many of these flows a backend has, by the names of its service and itself; `None`: there is none such.
+    /// Return the number of these flows of a backend, by the names of service and backend; `None` if it does not exist.
     Active([String; 2], Arc<Census>, oneshot::Sender<Option<u64>>),
-    /// Somebody else touched the table: look, and repair it.
+    /// Check the table after a foreign change, and repair it.
     Foreign(Event),
-    /// The host is in these networks now.
+    /// Apply the current networks of the host.
     Networks(Networks),
-    /// Somebody may have switched forwarding on or off.
+    /// Check forwarding, which may have changed.
     Forwarding,
-    /// From now on these changes by others are asked for when they happen, or are not, and why.
+    /// Record whether a follower works, or its error.
     Follower(Follower, Result<(), String>),
-    /// Stop in order, as the file says.
+    /// Stop, as `on_stop` says.
     Stop,
-    /// Stop, and leave everything to the daemon that is started next.
+    /// Stop, and hand over to the next daemon.
     HandOver,
 }
 
-/// What is followed of what others change.
+/// A source of events about foreign changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Follower {
     /// Interfaces, addresses and forwarding.
     Addresses,
-    /// Commits to a table that we do not own.
+    /// Commits to a table without an owner.
     Ruleset,
 }
 
 impl Follower {
-    /// As in status, metrics and the log.
+    /// Its name in status, metrics and the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Follower::Addresses => "addresses",
@@ -60,31 +60,31 @@ impl Follower {
     }
 }
 
-/// Why what an operator says does not hold.
+/// Why an override failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There is no such backend.
+    /// The backend does not exist.
     Unknown(ErrorReply),
-    /// It is noted, but the kernel does not have it yet.
+    /// The override is stored, but not in the kernel yet.
     Pending(ErrorReply),
 }
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unplanned {
-    /// The configuration is bad.
+    /// The configuration is invalid.
     BadFile(ErrorReply),
     /// The kernel could not be read.
     Failed(ErrorReply),
 }
 
-/// Why a configuration cannot be planned for.
+/// The error of a configuration that cannot be planned.
 pub(crate) fn bad_file(problems: &[Problem]) -> ErrorReply {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     ErrorReply { error: lines.join("\n"), hint: "correct the file: `sluice check` shows the same".to_owned() }
 }
 
-/// Asking end and answering end.
+/// Sender and receiver of requests.
 pub fn channel() -> (mpsc::Sender<Request>, mpsc::Receiver<Request>) {
     mpsc::channel(WAITING)
 }

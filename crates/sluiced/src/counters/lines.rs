@@ -1,4 +1,4 @@
-//! The text of `totals.jsonl`: a head, then a line for each flow.
+//! Encodes and decodes `totals.jsonl`: a head line, then one line per flow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use crate::counters::totals::Totals;
 
 const VERSION: u32 = 2;
 
-/// First line.
+/// The first line.
 #[derive(Serialize, Deserialize)]
 struct Head {
     version: u32,
 }
 
-/// Every other line.
+/// Every other line: the totals of one flow.
 #[derive(Serialize, Deserialize)]
 struct Line {
     service: String,
-    /// `null`: any.
+    /// `null` for any address.
     address: Option<IpAddr>,
     ports: (u16, u16),
     protocol: String,
@@ -29,13 +29,13 @@ struct Line {
     backend: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dropped: Option<String>,
-    /// What elements had counted that are gone.
+    /// Counts of deleted elements.
     base: u64,
-    /// What those counted that were there.
+    /// Counts of existing elements.
     live: u64,
 }
 
-/// The file as it is without lines that others have outdated.
+/// The whole file, without outdated lines.
 pub(super) fn whole(totals: &Totals) -> Vec<u8> {
     let mut text = serde_json::to_vec(&Head { version: VERSION }).expect("a vector takes all");
     text.push(b'\n');
@@ -52,23 +52,23 @@ pub(super) fn lines(totals: &Totals, services: Option<&BTreeSet<ServiceName>>) -
     text
 }
 
-/// Base and live count of each flow.
+/// Base and live count by flow.
 type Counts = BTreeMap<Flow, (u64, u64)>;
 
-/// What the lines say, and how many lines cannot be understood.
+/// The content of the lines, and the number of invalid lines.
 ///
 /// # Errors
-/// If the text is not of this version.
+/// If the text has another version.
 pub(super) fn read(text: &str) -> Result<(Counts, usize), String> {
     let mut lines = text.split_inclusive('\n');
     let (mut found, mut ignored) = (BTreeMap::new(), 0);
     match serde_json::from_str::<Head>(lines.next().unwrap_or_default()) {
         Ok(Head { version: VERSION }) => {}
         Ok(Head { version }) => return Err(format!("unknown format version {version}")),
-        // A damaged line like any other: the rest is understood without it, or not.
+        // Like any other damaged line.
         Err(_) => ignored += 1,
     }
-    // A line without an end was being written when the daemon ended; the one before it says nearly the same.
+    // A line without a newline was being written when the daemon ended; the previous one is nearly equal.
     for line in lines.filter(|line| line.ends_with('\n')) {
         match serde_json::from_str::<Line>(line).ok().and_then(Line::understood) {
             Some((flow, counts)) => drop(found.insert(flow, counts)),

@@ -1,4 +1,4 @@
-//! Totals of new connections: what the kernel's elements count, and what deleted elements had counted.
+//! Totals of new connections: the counters of the kernel's elements, and the last counts of deleted elements.
 
 mod lines;
 pub(crate) mod store;

@@ -1,14 +1,14 @@
-//! New connections from one daemon to the next.
+//! Saves totals of new connections for the next daemon.
 //!
-//! Elements count what is new in the kernel, and outlive a daemon that crashes; what elements had counted that are gone
-//! only the daemon knows. Both are saved, flow by flow, when elements go that count, and before totals are shown: so a daemon
-//! that is killed leaves no total that is smaller than anybody has seen. A change of some services takes a few lines
-//! at the end of a file: the last line of a flow counts. The file is written anew, without the others, at the start, at the stop,
-//! when somebody else changed the table, at a refresh, when it has grown, and before totals are shown. Where they are so many that
-//! writing takes long, the last is done now and then.
+//! Elements in the kernel count new connections and outlive a daemon that crashes; only the daemon has the counts of deleted
+//! elements. Both are saved, flow by flow, when elements with counters are deleted and before totals are shown, so that after a
+//! kill no total is smaller than one that was shown. A change of some services appends a few lines
+//! to the file; the last line of a flow is valid. The file is rewritten, without outdated lines, at the start, at the stop,
+//! after a foreign change, at a refresh, when it has grown, and before totals are shown. If there are so many totals that
+//! writing takes long, the latter is done less often.
 //!
-//! [`Bases`] says what is to be saved, and a thread writes it ([`Book`]), as it is then: nobody else waits for the disk, but who
-//! shows totals, and for a moment only.
+//! [`Bases`] collects what must be saved, and a thread ([`Book`]) writes the then current totals. Only readers of totals wait
+//! for the disk, and only for a moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,35 +26,35 @@ use crate::state::{Durable, FileError, Files};
 
 const FILE: &str = "totals.jsonl";
 
-/// Bytes that may be appended before the file is written anew, unless that is larger.
+/// Number of bytes that may be appended before the file is rewritten, unless the file is larger.
 const GROWTH: u64 = 1 << 20;
 
-/// Writing before totals are shown takes at most one part in so many of the time.
+/// Writing before totals are shown takes at most this fraction (1 / N) of the time.
 const REST: u32 = 20;
 
-/// Wait after a failure before all totals are put together again for one change.
+/// Minimum wait after a failure before one change encodes all totals again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How long totals that are to be shown wait until they are saved.
+/// How long readers of totals wait until they are saved.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Has totals saved. Clones are the same.
+/// Orders saves of totals. Clones are the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Bases {
     due: Arc<Mutex<Due>>,
     wake: mpsc::UnboundedSender<()>,
 }
 
-/// What is to be saved.
+/// The waiting orders.
 #[derive(Debug, Default)]
 struct Due {
-    /// Whether there is anything.
+    /// Whether there are any.
     any: bool,
     /// Services whose totals changed.
     services: BTreeSet<ServiceName>,
-    /// Whether it is all of them, whatever changed.
+    /// Whether all totals must be written.
     all: bool,
-    /// Who waits.
+    /// Readers that wait.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -64,17 +64,17 @@ pub(crate) struct Book {
     due: Arc<Mutex<Due>>,
     totals: Totals,
     files: Files,
-    /// Bytes when it was last written anew; `None`: it has to be before anything is appended.
+    /// Size in bytes after the last rewrite; `None`: it must be rewritten before an append.
     whole: Option<u64>,
     appended: u64,
-    /// When it may be written only to show totals, or for a change of some after a failure.
+    /// The earliest time of a write for readers only, or of an append after a failure.
     rested: Instant,
     complained: bool,
 }
 
 impl Bases {
-    /// Reads what an earlier daemon left of these services. That must never prevent a start: what cannot be understood
-    /// is logged and counts as nothing. `wake` wakes whoever has the book when something is due.
+    /// Reads the totals of these services that an earlier daemon saved. State must never prevent a start: invalid content
+    /// is logged and ignored. `wake` wakes the thread of the book when a write is due.
     pub(crate) fn open(
         files: Files,
         services: &Services,
@@ -100,7 +100,7 @@ impl Bases {
                 BTreeMap::new()
             }
         };
-        // Or those of yesterday would be carried along for ever.
+        // Otherwise totals of removed services would stay for ever.
         found.retain(|flow, _| {
             services.get(&flow.service).is_some_and(|service| {
                 let has = |name: &BackendName| service.backends.iter().any(|known| known.name == *name);
@@ -120,7 +120,7 @@ impl Bases {
         (Bases { due, wake }, book, totals)
     }
 
-    /// Has the totals of some services saved, or of all.
+    /// Orders a save of the totals of some services, or of all.
     pub(crate) fn save(&self, services: Option<&BTreeSet<ServiceName>>) {
         self.order(|due| match services {
             Some(services) => due.services.extend(services.iter().cloned()),
@@ -128,15 +128,15 @@ impl Bases {
         });
     }
 
-    /// Waits until the totals of this moment are saved, because they are about to be shown; unless that was done a
-    /// short time ago, or takes too long.
+    /// Waits until the current totals are saved, before they are shown; returns at once if they were saved a
+    /// short time ago, and gives up if it takes too long.
     pub(crate) async fn saved(&self) {
         let (done, saved) = oneshot::channel();
         self.order(|due| due.waiting.push(done));
         let _ = timeout(PATIENCE, saved).await;
     }
 
-    /// Waits until all that was ordered is written.
+    /// Waits until all orders are written.
     pub(crate) async fn written(&self) {
         let (done, written) = oneshot::channel();
         self.order(|due| due.waiting.push(done));
@@ -146,7 +146,7 @@ impl Bases {
     fn order(&self, order: impl FnOnce(&mut Due)) {
         let mut due = locked(&self.due);
         order(&mut due);
-        // One that is awake already looks again before it sleeps.
+        // A thread that is awake checks again before it sleeps.
         if !std::mem::replace(&mut due.any, true) {
             let _ = self.wake.send(());
         }
@@ -154,12 +154,12 @@ impl Bases {
 }
 
 impl Book {
-    /// Whether there is something to write.
+    /// Whether a write is due.
     pub(crate) fn is_due(&self) -> bool {
         locked(&self.due).any
     }
 
-    /// Writes what is due. A failure is logged: what is in force matters more.
+    /// Executes the write that is due. A failure is logged.
     pub(crate) fn write_due(&mut self) {
         let Due { any, services, all, waiting } = std::mem::take(&mut *locked(&self.due));
         match () {
@@ -168,7 +168,7 @@ impl Book {
             () if !services.is_empty() => self.write(&services),
             () => {}
         }
-        // A full disk must not have each look put all totals together in vain, nor many flows keep it busy.
+        // On a full disk not every reader may encode all totals in vain, and many flows must not keep the disk busy.
         if !waiting.is_empty() && !all && Instant::now() >= self.rested {
             let began = Instant::now();
             self.rewrite();
@@ -184,7 +184,7 @@ impl Book {
             // As above.
             _ if self.complained && Instant::now() < self.rested => {}
             Some(size) if self.appended <= size.max(GROWTH) => {
-                // It may have been deleted.
+                // The file may have been deleted.
                 if self.append(lines(&self.totals, Some(services))).is_err() {
                     self.rewrite();
                 }
@@ -193,7 +193,7 @@ impl Book {
         }
     }
 
-    /// Replaces it in one step.
+    /// Replaces the file atomically.
     fn rewrite(&mut self) {
         let text = whole(&self.totals);
         match self.files.replace(FILE, &text, Durable::No) {
@@ -207,9 +207,9 @@ impl Book {
         }
     }
 
-    /// Not synced: it is the daemon that may end at any time, not the machine.
+    /// Appends lines. Not synced, because the file must survive a crash of the daemon, not of the machine.
     fn append(&mut self, lines: Vec<u8>) -> Result<(), FileError> {
-        // Not created: without a head it would be none.
+        // Never created here, because it would have no head.
         self.files.append(FILE, &lines)?;
         self.appended += lines.len() as u64;
         Ok(())

@@ -1,4 +1,4 @@
-//! New connections since counting began, although the kernel's counters come and go.
+//! [`Totals`]: new connections since counting began, across deletions of the kernel's counters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,19 +7,19 @@ use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason
 use sluice_core::origin::Flow;
 use sluice_core::tally::Tally;
 
-/// Totals by flow: a base, what elements that are gone had counted, plus what live ones count. A total
-/// never goes backwards. Clones are the same totals.
+/// Totals by flow: a base (the counts of deleted elements) plus the counts of existing elements. A total
+/// never decreases. Clones are the same totals.
 #[derive(Clone, Debug, Default)]
 pub struct Totals(Arc<Mutex<Books>>);
 
 #[derive(Debug, Default)]
 struct Books {
     counted: Counted,
-    /// Beginnings and ends of changes of the table so far: it is odd while one is under way.
+    /// Number of begins and ends of changes of the table: odd during a change.
     turns: u64,
 }
 
-/// Totals at one moment.
+/// A snapshot of totals.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
     base: Arc<Tally>,
@@ -27,14 +27,14 @@ pub struct Counted {
 }
 
 impl Totals {
-    /// Takes over the counts read from the kernel. What is less than before was reset by somebody
-    /// else, and goes on from where it was.
+    /// Updates from counters read from the kernel. A counter that is smaller than before was reset by another
+    /// program, and counts on from the previous total.
     pub fn observe(&self, now: Tally) {
         self.books().counted.observe(now);
     }
 
-    /// The same for counts that were read while we may have changed the table: they count only if we have not, `turn`
-    /// being what [`Totals::turn`] said before. Returns whether they do.
+    /// The same for counters that were read while the table may have changed: they are used only if it has not changed since
+    /// [`Totals::turn`] returned `turn`. Returns whether they were used.
     pub fn observe_in(&self, turn: u64, now: Tally) -> bool {
         let mut books = self.books();
         let still = books.turns == turn;
@@ -44,24 +44,24 @@ impl Totals {
         still
     }
 
-    /// What to name counts by that are read from now on; `None` while we change the table.
+    /// The current turn, for counters that are read from now on; `None` during a change of the table.
     pub fn turn(&self) -> Option<u64> {
         Some(self.books().turns).filter(|turns| turns.is_multiple_of(2))
     }
 
-    /// We begin to change the table. [`Totals::keep`] ends it.
+    /// Begins a change of the table. [`Totals::keep`] ends it.
     pub fn begin(&self) {
         self.books().turns += 1;
     }
 
-    /// Keeps the last counts of elements that we have deleted.
+    /// Ends a change, and adds the last counts of the deleted elements to the base.
     pub fn keep(&self, gone: Tally) {
         let mut books = self.books();
         books.turns += 1;
         books.counted.keep(gone);
     }
 
-    /// Goes on from base and live count of each flow, as an earlier daemon knew them.
+    /// Restores base and live count of each flow from an earlier daemon.
     pub(crate) fn restored(found: BTreeMap<Flow, (u64, u64)>) -> Self {
         let (mut base, mut live) = (Tally::new(), Tally::new());
         for (flow, (gone, there)) in found {
@@ -72,7 +72,7 @@ impl Totals {
         Totals(Arc::new(Mutex::new(Books { counted, turns: 0 })))
     }
 
-    /// As of now.
+    /// A snapshot of the current totals.
     pub fn counted(&self) -> Counted {
         self.books().counted.clone()
     }
@@ -112,7 +112,7 @@ impl Counted {
         parts
     }
 
-    /// What each flow has come to.
+    /// The total of each flow.
     pub fn flows(&self) -> BTreeMap<&Flow, u64> {
         let mut sums = BTreeMap::new();
         for (flow, count) in self.base.iter().chain(self.live.iter()) {
@@ -132,7 +132,7 @@ impl Counted {
         sums
     }
 
-    /// What the guard of each service dropped, over all its listeners.
+    /// Packets dropped by the guard of each service, over all its listeners.
     pub fn by_reason(&self) -> BTreeMap<(&ServiceName, Reason), u64> {
         let mut sums = BTreeMap::new();
         for (flow, count) in self.base.iter().chain(self.live.iter()) {
@@ -144,11 +144,11 @@ impl Counted {
     }
 }
 
-/// No listener of a service comes before it.
+/// A lower bound of a service's listeners in their order.
 const LEAST: Listener =
     Listener { address: Address::Any, ports: Ports { first: 0, last: 0 }, protocol: Protocol::Tcp };
 
-/// Hands over the counts of some services, or of all.
+/// The counts of some services, or of all.
 fn each<'a>(tally: &'a Tally, services: Option<&BTreeSet<ServiceName>>, mut take: impl FnMut(&'a Flow, u64)) {
     let Some(services) = services else {
         return tally.iter().for_each(|(flow, count)| take(flow, *count));
@@ -191,7 +191,7 @@ mod tests {
     fn totals_when_we_delete_elements_lose_and_invent_nothing() {
         let totals = Totals::default();
         totals.observe(tally(10, 5));
-        // Until the commit the dying element of `a` counted two more; the new one starts at 0.
+        // Until the commit the deleted element of `a` counted two more; the new one starts at 0.
         totals.keep(tally(12, 0));
         totals.observe(tally(3, 6));
         assert_eq!(totals_of(&totals), [15, 6]);
@@ -227,7 +227,7 @@ mod tests {
         totals.begin();
         assert_eq!(totals.turn(), None);
         totals.keep(tally(12, 0));
-        // Read before: the element of `a` is in them, and its count in the base already.
+        // Read before the commit: they have the element of `a`, whose count is already in the base.
         assert!(!totals.observe_in(turn, tally(11, 5)));
         assert_eq!(totals_of(&totals), [12, 5]);
         assert!(totals.observe_in(totals.turn().unwrap(), tally(0, 6)));

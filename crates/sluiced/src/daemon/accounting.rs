@@ -1,4 +1,4 @@
-//! Whether bytes are counted follows the configuration.
+//! Starts and stops byte accounting as configured.
 
 use sluice_nft::Dataplane;
 use tracing::warn;
@@ -7,11 +7,11 @@ use crate::conntrack::bytes::Accounting;
 use crate::daemon::Daemon;
 use crate::fatal::chain;
 
-/// Has conntrack count what flows carry, those that begin from then on.
+/// The sysctl that makes conntrack count bytes of flows that begin from then on.
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
 
 impl<D: Dataplane> Daemon<D> {
-    /// Makes sure that bytes are counted if they are to be. A failure is logged: traffic matters more.
+    /// Starts or stops accounting as configured. A failure is logged.
     pub(crate) fn ensure_accounting(&mut self) {
         if !self.config.http.is_some_and(|http| http.accounting) {
             if let Some(accounting) = self.accounting.take() {
@@ -27,7 +27,7 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Has flows be of the services in force.
+    /// Gives the byte counter the services in force.
     pub(crate) fn account_for(&mut self) {
         if let Some(accounting) = &self.accounting {
             accounting.follow(self.config.services.clone());

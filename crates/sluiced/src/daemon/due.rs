@@ -1,7 +1,7 @@
-//! What the reconcile task has to do without a request, and when: the refresh, and whatever failed once more.
+//! Timed work of the reconcile task: refreshes and retries.
 //!
-//! The refresh counts from the last round that read the kernel as a whole. Each thing that failed has its own time for the
-//! next attempt, which no other event moves.
+//! The refresh interval begins with the last round that read the whole table. Each failed operation has its own time of the
+//! next retry, which no other event changes.
 
 use std::time::Duration;
 
@@ -15,12 +15,12 @@ use crate::fatal::chain;
 use crate::host::clock::now;
 use crate::reconcile::{Failure, Outcome, RoundError, Trigger};
 
-/// Wait before the first retry; each one after waits twice as long as the one before.
+/// Wait before the first retry; it doubles with each further retry.
 const RETRY_FIRST: Duration = Duration::from_millis(200);
-/// Longest wait before a retry.
+/// Maximum wait before a retry.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Something failed: why, and when it is tried again.
+/// A failed operation: its error, and the time of the retry.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) error: String,
@@ -28,7 +28,7 @@ pub(crate) struct Trouble {
     pub(crate) retry: Retry,
 }
 
-/// When something is tried again.
+/// The schedule of retries of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retry {
     delay: Duration,
@@ -41,7 +41,7 @@ impl Retry {
         Retry::after(RETRY_FIRST)
     }
 
-    /// The one after this one, if this one is due; events that fail before do not put it off.
+    /// The next retry if this one is due; failures before that do not postpone it.
     fn next_if_due(self) -> Self {
         if self.due <= Instant::now() { Retry::after((2 * self.delay).min(RETRY_MAX)) } else { self }
     }
@@ -51,19 +51,19 @@ impl Retry {
     }
 }
 
-/// What is due.
+/// Due work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// A round that reads the kernel.
+    /// A round that reads the whole table.
     Round(Trigger),
-    /// To switch forwarding on, which could not be done.
+    /// A retry to enable forwarding.
     Forwarding,
-    /// To save the state of backends, which could not be done.
+    /// A retry to save the state of backends.
     Save,
 }
 
 impl<D: Dataplane> Daemon<D> {
-    /// Waits until something is due without a request. What is due first comes first.
+    /// Waits for the next due work.
     pub(crate) async fn due(&self) -> Due {
         let refresh =
             self.config.refresh.map(|refresh| (self.last_look + refresh, Due::Round(Trigger::Refresh)));
@@ -83,7 +83,7 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Does what is due.
+    /// Executes due work.
     pub(crate) async fn do_due(&mut self, due: Due) {
         match due {
             Due::Round(trigger) => self.round(trigger).await,
@@ -92,15 +92,15 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Makes sure that forwarding is as configured: in rounds, and when somebody changed it. Switching it on is heard of as a
-    /// change, too, which finds nothing to do.
+    /// Checks forwarding, in rounds and after a foreign change, and enables it if configured. Enabling it also causes an event,
+    /// after which there is nothing to do.
     pub(crate) fn check_forwarding(&mut self) {
         let result = ensure_forwarding(&mut self.sysctls, &self.config);
         let before = self.forwarding.take();
         match result {
             Ok(()) if before.is_some() => {
-                self.events.add(EventKind::Sync, Severity::Info, "forwarding is on again");
-                info!("forwarding is on again");
+                self.events.add(EventKind::Sync, Severity::Info, "forwarding is enabled again");
+                info!("forwarding is enabled again");
             }
             Ok(()) => return,
             Err(fatal) => {
@@ -117,7 +117,7 @@ impl<D: Dataplane> Daemon<D> {
         self.notify.status(&line);
     }
 
-    /// Notes the end of a round, and when to try again if it failed.
+    /// Records the result of a round, and schedules a retry if it failed.
     pub(crate) fn settle(
         &mut self,
         trigger: Trigger,
@@ -148,7 +148,7 @@ impl<D: Dataplane> Daemon<D> {
                 self.events.add(EventKind::Sync, Severity::Error, format!("not in sync: {error} ({extent})"));
             }
             let wait = retry.due.saturating_duration_since(Instant::now()).as_millis();
-            error!("reconcile: {error} ({extent}; next attempt in {wait} ms)");
+            error!("reconcile: {error} ({extent}; retrying in {wait} ms)");
             differences.iter().for_each(|line| error!("{line}"));
             let problems = [error.clone()].into_iter().chain(differences.iter().cloned()).collect();
             self.trouble = Some(Trouble { error, differences, retry });
@@ -156,14 +156,14 @@ impl<D: Dataplane> Daemon<D> {
         })
     }
 
-    /// Why the kernel or the host is not as configured; `None`: it is.
+    /// Why the kernel or the host differs from the configuration; `None` if it does not.
     pub(crate) fn out_of_sync(&self) -> Option<String> {
         let errors = [&self.trouble, &self.forwarding].map(|trouble| trouble.as_ref().map(|it| &*it.error));
         let errors: Vec<&str> = errors.into_iter().flatten().collect();
         (!errors.is_empty()).then(|| errors.join("; "))
     }
 
-    /// Notes whether the state of backends could be saved, and when to try again if it could not.
+    /// Records the result of saving the state of backends, and schedules a retry if it failed.
     pub(crate) fn note_saved(&mut self, result: Result<(), String>) {
         let before = self.unsaved.take();
         match result {
@@ -171,7 +171,7 @@ impl<D: Dataplane> Daemon<D> {
             Ok(()) => {}
             Err(error) => {
                 if before.as_ref().is_none_or(|before| before.error != error) {
-                    warn!("{error} (a restart will not know what is said of backends, nor their health)");
+                    warn!("{error} (a restart loses overrides and health of backends)");
                 }
                 let retry = before.map_or_else(Retry::first, |before| before.retry.next_if_due());
                 self.unsaved = Some(Trouble { error, differences: vec![], retry });

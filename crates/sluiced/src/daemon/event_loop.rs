@@ -1,12 +1,12 @@
 //! [`run`]: starts the daemon's tasks and is the loop of the reconcile task, the only writer of the ruleset.
 //!
-//! It waits for requests, a loaded configuration, health changes, flow counts, ramps, and for what is due by time. A picture of all
+//! It waits for requests, a loaded configuration, health changes, flow counts, steps of slow start, and timers. A picture of all
 //! tasks and threads, and what each waits for, is in docs/architecture.md.
 //!
-//! What is ready takes turns, so that whatever keeps coming keeps nothing from what is due.
+//! Ready events take turns, so that frequent events cannot starve others.
 //!
-//! The reconcile task waits for the kernel while it talks to it. It is therefore not spawned but is the future that the main
-//! thread blocks on, and the others run on a worker thread of the runtime.
+//! The reconcile task makes blocking calls to the kernel. It is therefore not spawned: the main
+//! thread blocks on it, and other tasks run on a worker thread of the runtime.
 
 use std::future::pending;
 use std::path::PathBuf;
@@ -40,39 +40,39 @@ use crate::state::StateDir;
 use crate::state::sysctls::Sysctls;
 use crate::status::view::ReadCounters;
 
-/// When free memory is given back after something was done; by then an answer is on its way.
+/// Idle time after which free memory is returned to the system; by then the answer to a request has been sent.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// What the daemon finds around it.
+/// The environment of the daemon.
 pub struct Surroundings {
     /// The configuration file.
     pub config: PathBuf,
-    /// Where sysctls are.
+    /// The proc file system with sysctls.
     pub proc: Proc,
     /// The service manager.
     pub notify: Notify,
-    /// How long the service manager waits for a sign of life; `None`: for ever.
+    /// Watchdog timeout of the service manager; `None` without a watchdog.
     pub watchdog: Option<Duration>,
-    /// Makes sure that nobody else is at the table.
+    /// Takes the claim to the table.
     pub claim: fn() -> Result<Claim, Fatal>,
     /// Probes backends.
     pub prober: Prober,
-    /// Has conntrack forget.
+    /// Deletes flows.
     pub flows: Flows,
-    /// Has it counted.
+    /// Counts flows.
     pub counter: Counts,
-    /// Has it listed.
+    /// Lists flows.
     pub listing: Listing,
-    /// Where the host is, at the start.
+    /// The networks of the host at the start.
     pub networks: Networks,
-    /// Has what is remembered of backends written.
+    /// Starts the saver.
     pub saving: Saving,
-    /// Reads counters while the reconcile task does something else.
+    /// Reads counters, independently of the reconcile task.
     pub counters: ReadCounters,
 }
 
-/// Runs the daemon until it is asked to stop. `open` gives access to the kernel once the configuration is known to be
-/// good, and `listen` tells of what others do there, if they may; `requests` are both ends of a
+/// Runs the daemon until it is asked to stop. `open` opens the kernel once the configuration is
+/// valid, and `listen` starts to report foreign commits, if other programs may change the table; `requests` are both ends of a
 /// [`crate::request::channel`].
 pub async fn run<D: Dataplane>(
     surroundings: Surroundings,
@@ -109,7 +109,7 @@ pub async fn run<D: Dataplane>(
         Fatal::new(
             Exit::Runtime,
             error,
-            "stop it; in another network namespace, name another directory in `state`",
+            "stop it; in another network namespace, set another directory in `state`",
         )
     })?;
     let held_to_the_end = claim()?;
@@ -126,7 +126,7 @@ pub async fn run<D: Dataplane>(
     let hands =
         Hands { sysctls: Sysctls::new(proc, state), notify, prober, flows, web, saving, results: telling };
     let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
-    // Listening has its price, above all for a first commit.
+    // Subscribing has a cost, above all for the first commit.
     if !daemon.owns_table() {
         listen(daemon.dataplane(), asking.clone())?;
         daemon.catch_up().await;
@@ -181,7 +181,7 @@ pub async fn run<D: Dataplane>(
             .await;
         match next {
             Next::Request(request) => match request {
-                // Who asked may be gone.
+                // The client may be gone.
                 Some(Request::Reload(answer)) => {
                     daemon.notify.reloading();
                     loading.ask(&daemon.file, answer);
@@ -242,24 +242,24 @@ pub async fn run<D: Dataplane>(
     daemon.stop().await
 }
 
-/// What the reconcile task does next.
+/// The next event of the reconcile task.
 enum Next {
     Request(Option<Request>),
-    /// The configuration was read.
+    /// A configuration was loaded.
     Loaded((Loads, Asked)),
-    /// It is time for something.
+    /// Timed work is due.
     Due(Due),
     /// Health of backends changed.
     Health,
     /// Flows were counted.
     Counted(Counted),
-    /// Backends that came back get more of their share.
+    /// A step of slow start is due.
     Step,
-    /// What was remembered was written, or could not be.
+    /// A save has a result.
     Saved((u64, Saved)),
-    /// The service manager waits for a sign of life.
+    /// The watchdog must be fed.
     Sign,
-    /// Nothing was done for a while.
+    /// There was no event for a while.
     Tidy,
 }
 

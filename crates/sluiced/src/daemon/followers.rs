@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    /// What is asked for and told, and how long it paused; it runs until the script ends, and nobody listens then.
+    /// Runs the script; returns the requests and the pauses.
     fn run(script: impl IntoIterator<Item = Result<&'static str, ErrorKind>>) -> (Vec<String>, Vec<u64>) {
         let (asking, requests) = mpsc::channel(64);
         let requests = Mutex::new(Some(requests));

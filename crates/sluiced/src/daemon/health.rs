@@ -1,4 +1,4 @@
-//! Who serves changes while the file does not: by health, by what operators say, and with time.
+//! Changes of the effective services without a change of the file: health, overrides, slow start.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -23,14 +23,14 @@ use crate::state::backends::{Known, Remembered, Said};
 use crate::status::shared::Shared;
 
 impl<D: Dataplane> Daemon<D> {
-    /// Has the backends of the file in force probed.
+    /// Starts and stops probes for the services in force.
     pub(crate) fn watch(&mut self, watches: Vec<WatchedBackend>) {
         self.prober.watch(watches);
         self.standings.down = self.prober.board().down();
     }
 
-    /// Goes on where an earlier daemon was. `before` are the services that this had; `None`: nothing but the names of
-    /// their backends is known, which are then those of the file.
+    /// Restores the state of an earlier daemon. `before` are its services; `None`: only the names of
+    /// their backends are known, and matched with those of the file.
     pub(crate) fn recall(&mut self, remembered: &Remembered, before: Option<&Services>) {
         let services = self.config.services.clone();
         let identity = Identity::between(before.unwrap_or(&services), &services);
@@ -48,7 +48,7 @@ impl<D: Dataplane> Daemon<D> {
                 return Health::Unknown;
             }
             let known = identity.health(name, backend).and_then(|key| health.get(&key));
-            // It may be probed on another port than before.
+            // The port of its probe may have changed.
             match known.filter(|known| known.target.ip() == backend.address) {
                 None => Health::Unknown,
                 Some(Known { healthy: true, .. }) => Health::Healthy,
@@ -67,12 +67,12 @@ impl<D: Dataplane> Daemon<D> {
         self.standings = Shared::new(standings);
     }
 
-    /// Has written down what the next daemon has to know. A failure is logged and tried again: what is in force matters more.
+    /// Orders a save of the state for the next daemon. A failure is logged and retried.
     pub(crate) fn remember(&mut self) {
         drop(self.save(false));
     }
 
-    /// The same; `retries`: also what failed a short time ago. Returns the result when there is one.
+    /// The same; `retries`: also after a recent failure. Returns a receiver for the result.
     pub(crate) fn save(&mut self, retries: bool) -> oneshot::Receiver<Saved> {
         let said = self.standings.overrides.iter().map(|(key, said)| Said {
             service: key.service.to_string(),
@@ -96,17 +96,17 @@ impl<D: Dataplane> Daemon<D> {
         self.prober.board().changed().await;
     }
 
-    /// Has new flows follow the health of backends.
+    /// Applies changes of health to the kernel.
     pub(crate) async fn health(&mut self) {
         let services = self.take_health();
-        // Logged and kept for the status there; nobody waits for it.
+        // The error was logged and is kept for the status; no client waits for it.
         let _ = self.follow(Trigger::Health, &services).await;
         self.remember();
     }
 
-    /// Takes over what probes have found out. Returns the services that may serve otherwise.
+    /// Takes changes of health from the board. Returns the services whose effective state may have changed.
     pub(crate) fn take_health(&mut self) -> BTreeSet<ServiceName> {
-        // So that the board need not copy what nobody else looks at.
+        // Dropped first, so that the board need not copy its data.
         self.standings.down = Down::default();
         let flips = self.prober.board().take_changes();
         self.standings.down = self.prober.board().down();
@@ -132,7 +132,7 @@ impl<D: Dataplane> Daemon<D> {
         self.events.of(key, EventKind::Health, severity, format!("{word}{why}"));
     }
 
-    /// Waits until a backend that came back gets more of its share.
+    /// Waits for the next step of slow start.
     pub(crate) async fn step_is_due(&self) {
         match self.standings.next_step() {
             Some(at) => sleep_until(at).await,
@@ -140,14 +140,14 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Gives it to those that are due.
+    /// Applies the due steps of slow start.
     pub(crate) async fn step(&mut self) {
         let services = self.standings.take_steps();
         // As above.
         let _ = self.follow(Trigger::Load, &services).await;
     }
 
-    /// Makes the kernel equal to how some services serve now. Returns what keeps the kernel from being so, one line each.
+    /// Applies the effective state of some services to the kernel. Returns the problems, one line each.
     pub(crate) async fn follow(
         &mut self,
         trigger: Trigger,
@@ -156,13 +156,13 @@ impl<D: Dataplane> Daemon<D> {
         let file = &self.config.services;
         let changed = self.standings.changed(file, names);
         if changed.is_empty() {
-            // What is wanted may still wait for a retry.
+            // The desired state may still wait for a retry.
             return self.trouble.as_ref().map_or(Ok(()), |trouble| Err(vec![trouble.error.clone()]));
         }
         let transition = Transition::of_some(self.standings.in_force(file), &changed);
         self.flows.note(&transition);
         let result = self.reconciler.round(trigger, &transition).await;
-        // Whatever came of it, this is what is wanted from now on: a retry makes the kernel so.
+        // Also on failure this is the desired state from now on: a retry applies it.
         self.standings.accept(&self.config.services, changed);
         let settled = self.settle(trigger, result);
         let line = self.line();
@@ -171,8 +171,8 @@ impl<D: Dataplane> Daemon<D> {
     }
 }
 
-/// Which backends of a file are probed, and how. `from` says which backend of the file before each of them is, `served`
-/// whether that took new flows without a probe, and `known` what an earlier daemon knew of each.
+/// The probed backends of a file, with their checks. `from` maps backends to those of the previous file, `served`
+/// tells whether one took new flows without a probe, and `known` is the health that an earlier daemon saved.
 pub(crate) fn watches(
     file: &Services,
     from: impl Fn(&ServiceName, &Backend) -> Option<BackendKey>,
@@ -183,7 +183,7 @@ pub(crate) fn watches(
     for (name, service) in file.iter().filter(|(_, service)| service.enabled) {
         let Some(check) = &service.health else { continue };
         for backend in &service.backends {
-            // Echo requests and programs may do without a port.
+            // Echo requests and programs may need no port.
             let port = service.probe_port(backend).unwrap_or(0);
             let target = ProbeTarget { address: backend.address, port };
             let known = known(name, backend);
@@ -196,7 +196,7 @@ pub(crate) fn watches(
     watches
 }
 
-/// Says that an override is no longer in force.
+/// Logs that an override is discarded.
 pub(crate) fn warn_dropped(key: &BackendKey) {
     warn!("discarded override of {}/{}: the backend is no longer configured", key.service, key.backend);
 }

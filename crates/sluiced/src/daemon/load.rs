@@ -1,4 +1,4 @@
-//! Who takes new flows, as far as it depends on how many live ones there are.
+//! Applies counts of live flows: shares of `least-connections`, and `max_connections`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,35 +14,35 @@ use crate::daemon::Daemon;
 use crate::pool::backend_states::{follows_load, key};
 use crate::reconcile::Trigger;
 
-/// Slots that may be re-pointed after one count, for all services together. Who lacks most comes first.
+/// Maximum number of slots that change after one count, over all services. The services with the largest deviation come first.
 const BUDGET: usize = 8192;
 
-/// Services that follow counts.
+/// The services that depend on counts of flows.
 #[derive(Debug, Default)]
 pub(crate) struct Following {
     services: BTreeSet<ServiceName>,
     /// The last count.
     last: Option<Instant>,
-    /// Those whose shares are to change, and how many flows are misplaced there.
+    /// Services whose shares must change, and the number of their misplaced flows.
     waiting: BTreeMap<ServiceName, u32>,
 }
 
 impl Following {
-    /// Takes over another file.
+    /// Applies another configuration.
     pub(crate) fn replace(&mut self, file: &Services) {
         let follows = file.iter().filter(|(_, service)| follows(service)).map(|(name, _)| name.clone());
         self.services = follows.collect();
         self.waiting.retain(|name, _| self.services.contains(name));
     }
 
-    /// Whether there is any.
+    /// Whether there are any such services.
     pub(crate) fn any(&self) -> bool {
         !self.services.is_empty()
     }
 }
 
 impl<D: Dataplane> Daemon<D> {
-    /// Has shares follow a count of flows, and keeps backends that are full from new ones.
+    /// Adapts shares to a count of flows, and excludes full backends.
     pub(crate) async fn follow_load(&mut self, Counted { census, at, .. }: Counted) {
         let file = &self.config.services;
         let Following { services, last, waiting } = &mut self.following;
@@ -76,11 +76,11 @@ impl<D: Dataplane> Daemon<D> {
             now.insert(name.clone());
         }
         waiting.retain(|name, _| !now.contains(name));
-        // Logged and kept for the status there; nobody waits for it.
+        // The error was logged and is kept for the status; no client waits for it.
         let _ = self.follow(Trigger::Load, &now).await;
     }
 
-    /// How many of these flows a backend has.
+    /// Number of these flows of a backend.
     pub(crate) fn active(&self, [service, backend]: [String; 2], flows: &Census) -> Option<u64> {
         let (name, service) = self.config.services.get_key_value(&ServiceName::new(&service).ok()?)?;
         let backend = &service.backends.iter().find(|known| known.name.as_str() == backend)?.name;

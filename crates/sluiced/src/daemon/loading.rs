@@ -1,4 +1,4 @@
-//! Reads the configuration on a thread of its own: a slow disk, a large file or a FIFO delays a reload and nothing else.
+//! Loads the configuration on a separate thread: a slow disk, a large file or a FIFO delays only the reload.
 
 use std::path::Path;
 
@@ -7,23 +7,23 @@ use sluice_config::{Loaded, Problem};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// Who waits for the answer to a reload.
+/// Clients that wait for the answer to a reload.
 pub(crate) type Asked = Vec<oneshot::Sender<ReloadStatus>>;
 
-/// What reading the configuration comes to: the configuration, or all that is wrong with it.
+/// The result of a load: the configuration, or all its errors.
 pub(crate) type Loads = Result<Loaded, Vec<Problem>>;
 
-/// At most one load runs. Those who ask meanwhile get one after it together, because the file may have changed since that
+/// At most one load runs. Requests during a load share the next one, because the file may have changed since the current
 /// one began.
 #[derive(Debug, Default)]
 pub(crate) struct Loading {
     running: Option<(JoinHandle<Loads>, Asked)>,
-    /// `None`: nobody asked since it began.
+    /// `None` without requests since it began.
     again: Option<Asked>,
 }
 
 impl Loading {
-    /// Has the file read, now or after the load that runs.
+    /// Loads the file, now or after the current load.
     pub(crate) fn ask(&mut self, file: &Path, answer: Option<oneshot::Sender<ReloadStatus>>) {
         match self.running {
             Some(_) => self.again.get_or_insert_default().extend(answer),
@@ -31,7 +31,7 @@ impl Loading {
         }
     }
 
-    /// Begins the load that was asked for while the one before ran; `false`: there is none such.
+    /// Begins the load that was requested during the previous one; `false` if there is none.
     pub(crate) fn begin_again(&mut self, file: &Path) -> bool {
         let again = self.again.take();
         let is_asked = again.is_some();
@@ -39,7 +39,7 @@ impl Loading {
         is_asked
     }
 
-    /// The next configuration that was read, and who asked for it. May be called again after it was given up.
+    /// Waits for the next loaded configuration, with its clients. Cancel safe.
     pub(crate) async fn next(&mut self) -> (Loads, Asked) {
         let Some((load, _)) = &mut self.running else { return std::future::pending().await };
         let loaded = load.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));

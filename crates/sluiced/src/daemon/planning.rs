@@ -1,4 +1,4 @@
-//! What a reload would do: planned by the reconcile task, with health, overrides, ramps and load as they are.
+//! Plans a reload, with the current health, overrides, slow start and load.
 
 use sluice_api::{ErrorReply, PlanBatch, PlanReport, PlanStep};
 use sluice_config::Loaded;
@@ -13,7 +13,7 @@ use crate::fatal::chain;
 use crate::request::{Unplanned, bad_file};
 
 impl<D: Dataplane> Daemon<D> {
-    /// Plans a reload of the daemon's file, or of this configuration in its place, and changes nothing.
+    /// Plans a reload of the daemon's file, or of this configuration instead, and changes nothing.
     pub(crate) fn plan(&mut self, given: Option<Loaded>) -> Result<PlanReport, Unplanned> {
         let loaded = match given {
             Some(loaded) => loaded,
@@ -32,8 +32,8 @@ impl<D: Dataplane> Daemon<D> {
         Ok(shown(&plan))
     }
 
-    /// Services of another file that would not serve as it says. A service that is the same in both files stays as it
-    /// is: what health, time and load are about to change there comes without a reload.
+    /// Services of another file whose effective state would differ from it. A service that is equal in both files keeps its
+    /// state: pending changes by health, slow start and load are applied without a reload.
     fn after_a_reload(&self, file: &Services) -> Services {
         let (standings, ..) = self.expected(file);
         let serving = standings.in_force(file);
@@ -52,7 +52,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 }
 
-/// A plan as it is shown.
+/// The plan for the API.
 pub fn shown(plan: &Plan) -> PlanReport {
     let Summary { added, changed, removed } = plan.summary();
     let batches = plan.batches.iter().map(batch).collect();

@@ -1,20 +1,20 @@
-//! Which of the things that are ready the reconcile task does next.
+//! Selects the next ready event of the reconcile task, in turn.
 
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-/// Picks among futures in turn. `tokio::select!` picks at random: then the same events need not lead to the same commits,
-/// and a branch may be passed over any number of times. Here one that is ready waits for each other one once at most.
+/// Selects among futures in turn. `tokio::select!` selects at random: then the same events may lead to other commits,
+/// and a branch may be skipped any number of times. Here a ready branch waits for each other one at most once.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
-    /// The branch that is asked first.
+    /// The branch that is polled first.
     first: usize,
 }
 
 impl Turns {
-    /// What the first branch that is ready comes to, asked in order from the one after the last that was picked. The others
-    /// are given up.
+    /// The result of the first ready branch, polled in order from the one after the last selected one. The others
+    /// are dropped.
     pub(crate) async fn next<T>(&mut self, branches: &mut [Pin<&mut dyn Future<Output = T>>]) -> T {
         poll_fn(|context| {
             let (before, from) = (0..self.first, self.first..branches.len());

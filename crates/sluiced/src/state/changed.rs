@@ -1,4 +1,4 @@
-//! `state.json`: the sysctls that were changed, and what they were before.
+//! `state.json`: the sysctls that sluice changed, with their previous values.
 
 use serde::{Deserialize, Serialize};
 use sluice_netlink::switched;
@@ -14,48 +14,48 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     version: u32,
-    /// The boot it speaks of; sysctls do not outlive it.
+    /// The boot in which it was written; sysctls do not outlive a boot.
     boot: String,
-    /// Sysctls that we changed, in that order.
+    /// The changed sysctls, in order of the changes.
     pub(crate) sysctls: Vec<Changed>,
 }
 
-/// A sysctl that we changed.
+/// A changed sysctl.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
-    /// Which: `net/ipv4/ip_forward`.
+    /// Its key, such as `net/ipv4/ip_forward`.
     pub key: String,
-    /// Its value before.
+    /// Its previous value.
     pub was: String,
-    /// The value we gave it.
+    /// The value that sluice wrote.
     pub now: String,
 }
 
-/// What an earlier daemon left.
+/// The state that an earlier daemon saved.
 #[derive(Debug)]
 pub(crate) struct Recorded {
-    /// Of this boot.
+    /// The changes of this boot.
     pub(crate) state: State,
-    /// Sysctls that were changed under another boot id, and that id.
+    /// Another boot id, and the sysctls that were changed under it.
     pub(crate) before: Option<(String, Vec<Changed>)>,
-    /// Why the file says nothing.
+    /// Why the file could not be read.
     pub(crate) unreadable: Option<String>,
 }
 
 impl Changed {
-    /// Whether it is a change that sluice makes. Whoever can write the file must not have us write anything else.
+    /// Whether sluice makes this change. A user who can write the file must not be able to make root write other values.
     fn is_ours(&self) -> bool {
         switched(&self.key) == Some((&*self.was, &*self.now))
     }
 }
 
 impl State {
-    /// Nothing was changed since this `boot` of the machine.
+    /// No changes in this `boot`.
     pub(crate) fn none(boot: &str) -> Self {
         State { version: VERSION, boot: boot.to_owned(), sysctls: vec![] }
     }
 
-    /// The boot it speaks of.
+    /// The boot in which it was written.
     pub(crate) fn boot(&self) -> &str {
         &self.boot
     }

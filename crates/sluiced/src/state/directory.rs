@@ -1,8 +1,8 @@
-//! A directory that another user may be able to write: how it is reached, and as whom it is used.
+//! [`Directory`]: safe access to a directory that another user may be able to write to.
 //!
-//! Root follows no symbolic link that an unprivileged user made, and does whatever it does in a directory of such a
-//! user with that user's rights on files (setfsuid(2), which is per thread). So nothing in there leads root anywhere
-//! where its owner could not go, and what root creates there belongs to its owner. docs/adr/0023 has the reasons.
+//! Root follows no symbolic link of an unprivileged user, and does every operation in a directory of such a
+//! user with that user's file system rights (setfsuid(2), which is per thread). So root cannot be led to files that the
+//! owner cannot access, and files that root creates belong to the owner. docs/adr/0023 has the reasons.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -18,13 +18,13 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fsync, geteuid, setfsgid, setfsuid, unlinkat};
 
-/// Symbolic links on the way to a directory, as the kernel has it (path_resolution(7)).
+/// Maximum number of symbolic links in a path, as in the kernel (path_resolution(7)).
 const LINKS: u32 = 40;
 
-/// User and group that files of nobody in this user namespace seem to have (user_namespaces(7)).
+/// Id of users and groups without a mapping in this user namespace (user_namespaces(7)).
 const OVERFLOW: u32 = 65534;
 
-/// A directory, and who it belongs to.
+/// A directory, and its owner.
 #[derive(Debug)]
 pub(super) struct Directory {
     fd: OwnedFd,
@@ -33,11 +33,11 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory. `create`: it and those above it are made if they are missing.
+    /// Opens a directory. `create`: creates it and its parents if they are missing.
     ///
     /// # Errors
-    /// Also if somebody who is neither root nor we could choose which directory it is, or, unless we are root, if it
-    /// belongs to somebody else.
+    /// Also if a user other than root and the current one could replace a component of the path, and, unless the current
+    /// user is root, if the directory belongs to another user.
     pub(super) fn open(path: &Path, create: bool) -> io::Result<Self> {
         let mut here = Directory::at(if path.is_absolute() { "/" } else { "." })?;
         let mut rest: VecDeque<OsString> = parts(path).collect();
@@ -73,7 +73,7 @@ impl Directory {
                 }
                 SFlag::S_IFDIR => {
                     let next = Directory::of(next, &stat);
-                    // Or its owner could put any directory of others there.
+                    // Otherwise its owner could move a directory of another user there.
                     if !is_trusted(here.owner) && next.owner != here.owner {
                         return Err(refused(format!(
                             "{} belongs to uid {} in a directory of uid {}",
@@ -93,9 +93,9 @@ impl Directory {
         Ok(here)
     }
 
-    /// A file that exists, if it is one that only the owner of the directory, root or we can have made.
+    /// Opens an existing file that only the owner of the directory, root or the current user can have created.
     pub(super) fn file(&self, name: &str, flags: OFlag) -> io::Result<File> {
-        // A fifo must not keep us waiting, nor a terminal become ours.
+        // A fifo must not block, and a terminal must not become our controlling terminal.
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         let opened = self.as_owner(|| Ok(openat(&self.fd, name, flags, Mode::from_bits_truncate(0o600))?));
         let file = File::from(opened.map_err(|error| match error.raw_os_error() {
@@ -114,13 +114,13 @@ impl Directory {
         }
     }
 
-    /// A file that did not exist before.
+    /// Creates a file, which must not exist.
     pub(super) fn create(&self, name: &str) -> io::Result<File> {
         self.remove(name)?;
         self.file(name, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL)
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file, if it exists.
     pub(super) fn remove(&self, name: &str) -> io::Result<()> {
         self.as_owner(|| match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -128,12 +128,12 @@ impl Directory {
         })
     }
 
-    /// Gives a file another name in this directory, whatever had that name before.
+    /// Renames a file in this directory, replacing an existing one.
     pub(super) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.as_owner(|| Ok(renameat(&self.fd, from, &self.fd, to)?))
     }
 
-    /// Has names outlive a crash of the machine.
+    /// Syncs the names of files, so that they survive a crash of the machine.
     pub(super) fn sync(&self) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         self.as_owner(|| Ok(fsync(openat(&self.fd, ".", flags, Mode::empty())?)?))
@@ -150,12 +150,12 @@ impl Directory {
         Directory { fd, owner: Uid::from_raw(stat.st_uid), group: Gid::from_raw(stat.st_gid) }
     }
 
-    /// Whatever has this name here, itself.
+    /// Opens the object with this name itself, without following links (`O_PATH`).
     fn look(&self, name: &OsStr) -> nix::Result<OwnedFd> {
         openat(&self.fd, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
     }
 
-    /// Does something with the rights on files that the owner has, if we are root and the owner is somebody else.
+    /// Runs an operation with the owner's file system rights, if the current user is root and the owner another user.
     fn as_owner<T>(&self, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let _acting = match geteuid().is_root() && !is_trusted(self.owner) {
             true => Some(ActingAs::new(self.owner, self.group)?),
@@ -165,7 +165,7 @@ impl Directory {
     }
 }
 
-/// The calling thread has the rights of another user on files until this is dropped; it must not leave the thread.
+/// Gives the calling thread another user's file system rights until it is dropped; it must not leave the thread.
 struct ActingAs {
     before: (Uid, Gid),
     _stay: PhantomData<*const ()>,
@@ -173,10 +173,10 @@ struct ActingAs {
 
 impl ActingAs {
     fn new(user: Uid, group: Gid) -> io::Result<Self> {
-        // The group first: that takes a capability.
+        // The group first, because it requires the capability that the next call drops.
         let (group_before, user_before) = (setfsgid(group), setfsuid(user));
         let acting = ActingAs { before: (user_before, group_before), _stay: PhantomData };
-        // Neither call tells whether it failed; an id that is none changes nothing.
+        // Neither call reports failure; a call with an invalid id only returns the current one.
         let nobody = (Uid::from_raw(u32::MAX), Gid::from_raw(u32::MAX));
         if (setfsuid(nobody.0), setfsgid(nobody.1)) != (user, group) {
             return Err(refused(format!("it belongs to uid {user}, and we may not act as they")));
@@ -192,13 +192,13 @@ impl Drop for ActingAs {
     }
 }
 
-/// Whether a user can do nothing to us that they could not do otherwise.
+/// Whether a user has at least our privileges, or is the current user.
 fn is_trusted(user: Uid) -> bool {
-    // Above the root of a user namespace is somebody whom it cannot name.
+    // The owner of a user namespace's parent has no id in it.
     user.is_root() || user == geteuid() || (user.as_raw() == OVERFLOW && !is_mapped(OVERFLOW))
 }
 
-/// Whether a user id is one of this user namespace.
+/// Whether a user id is mapped in this user namespace.
 fn is_mapped(id: u32) -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let mut ranges = map.lines().filter_map(|line| {
@@ -209,7 +209,7 @@ fn is_mapped(id: u32) -> bool {
     map.is_empty() || ranges.any(|range| range.contains(&u64::from(id)))
 }
 
-/// Names on the way, without what leads nowhere else.
+/// The components of a path, without `.` and empty ones.
 fn parts(path: &Path) -> impl DoubleEndedIterator<Item = OsString> + use<'_> {
     path.components().filter_map(|component| match component {
         Component::Normal(_) | Component::ParentDir => Some(component.as_os_str().to_owned()),

@@ -1,4 +1,4 @@
-//! Files of the state directory: how they are read, and replaced in one step.
+//! [`Files`]: reads files of the state directory and replaces them atomically.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -11,16 +11,16 @@ use nix::fcntl::OFlag;
 use super::directory::Directory;
 use crate::fatal::chain;
 
-/// Locked with flock(2) as long as a daemon or a command uses the directory.
+/// Name of the lock file, which is locked with flock(2) as long as a daemon or a command uses the directory.
 const LOCK: &str = "sluiced.lock";
 
-/// Most bytes of a file that are read.
+/// Maximum size of a file in bytes.
 const LIMIT: u64 = 64 << 20;
 
 /// A file of the state directory could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system, or we, refused.
+    /// An error of the system, or a refused file.
     #[error("{0} {path}", path = .1.display())]
     Io(&'static str, PathBuf, #[source] io::Error),
     /// Another daemon uses the directory.
@@ -28,39 +28,39 @@ pub enum FileError {
     InUse {
         /// The directory.
         path: PathBuf,
-        /// ` (pid 123)`, or nothing when it has not said yet.
+        /// ` (pid 123)`, or empty if the pid is not known.
         owner: String,
     },
-    /// The one that had it has stopped using it.
+    /// The lock was released.
     #[error("the state directory {} is no longer ours", .0.display())]
     Ended(PathBuf),
 }
 
-/// Whether a file outlives a crash of the machine, and not only one of the daemon.
+/// Whether a file must survive a crash of the machine, or only one of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durable {
     Yes,
     No,
 }
 
-/// The files of a state directory; clones are the same. They can be written as long as its lock lives.
+/// The files of a state directory; clones share them. They can be written while the lock is held.
 #[derive(Clone, Debug)]
 pub struct Files {
     path: Arc<Path>,
     lock: Weak<Lock>,
 }
 
-/// The lock on a state directory, and what could not be written there.
+/// The lock on a state directory, and the files that could not be written.
 #[derive(Debug)]
 pub(super) struct Lock {
     path: Arc<Path>,
     held: Mutex<Option<File>>,
-    /// By file: why it is not as it should be.
+    /// The errors of writing, by file.
     problems: Mutex<BTreeMap<String, String>>,
 }
 
 impl Files {
-    /// The text of a file, in which bytes that are no UTF-8 are replaced; `None`: there is none.
+    /// The text of a file, with invalid UTF-8 replaced; `None` if it does not exist.
     pub(crate) fn read(&self, name: &str) -> io::Result<Option<String>> {
         let read = || -> io::Result<String> {
             let mut bytes = vec![];
@@ -75,7 +75,7 @@ impl Files {
         }
     }
 
-    /// Replaces a file in one step, so that a crash leaves the old or the new one.
+    /// Replaces a file atomically: a crash leaves the old or the new one.
     pub(crate) fn replace(&self, name: &str, contents: &[u8], durable: Durable) -> Result<(), FileError> {
         self.write(name, |directory| {
             let new = format!("{name}.new");
@@ -87,7 +87,7 @@ impl Files {
                 directory.rename(&new, name)
             });
             match (&written, durable) {
-                // What there is of it takes the room that there is not.
+                // An incomplete file must not use up space.
                 (Err(_), _) => drop(directory.remove(&new)),
                 (Ok(()), Durable::Yes) => directory.sync()?,
                 (Ok(()), Durable::No) => {}
@@ -96,21 +96,21 @@ impl Files {
         })
     }
 
-    /// Writes at the end of a file that is there.
+    /// Appends to an existing file.
     pub(crate) fn append(&self, name: &str, contents: &[u8]) -> Result<(), FileError> {
         self.write(name, |directory| {
             directory.file(name, OFlag::O_WRONLY | OFlag::O_APPEND)?.write_all(contents)
         })
     }
 
-    /// Notes that a file holds what it should although it was not written.
+    /// Clears the error of a file that has the right content without being written.
     pub(crate) fn settled(&self, name: &str) {
         if let Some(lock) = self.lock.upgrade() {
             lock.note(name, &Ok(()));
         }
     }
 
-    /// Where a file is, for messages.
+    /// The path of a file, for messages.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
@@ -135,7 +135,7 @@ impl Lock {
         (lock, files)
     }
 
-    /// Takes the lock if it is not held: what was missing may be there meanwhile.
+    /// Takes the lock if it is not held, because the cause of the failure may be gone.
     pub(super) fn ensure(&self) -> Result<(), FileError> {
         let mut held = locked(&self.held);
         if held.is_none() {
@@ -146,7 +146,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Why files are not as they should be, by name.
+    /// The errors of writing, by name of the file.
     pub(super) fn problems(&self) -> Vec<String> {
         locked(&self.problems).values().cloned().collect()
     }
@@ -157,7 +157,7 @@ impl Lock {
         let directory = Directory::open(&self.path, true)
             .map_err(|error| FileError::Io("open the state directory", self.path.to_path_buf(), error))?;
         let mut file = match directory.file(LOCK, OFlag::O_RDWR | OFlag::O_CREAT) {
-            // It can be locked all the same.
+            // It can be locked nevertheless.
             Err(error) if is_read_only(&error) => {
                 directory.file(LOCK, OFlag::O_RDONLY).map_err(|_| failed(error))
             }
@@ -173,7 +173,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error)),
         }
-        // Only for the message to the next one.
+        // The pid is only for the error message of a second daemon.
         let _ = file
             .set_len(0)
             .and_then(|()| file.rewind())

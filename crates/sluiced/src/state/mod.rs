@@ -1,7 +1,7 @@
-//! The `state` directory: what must survive the daemon, and the lock that keeps a second one out.
+//! The `state` directory: state that must survive the daemon, and a lock that excludes a second daemon.
 //!
-//! None of it is needed to serve. A directory that cannot be used, for want of room or of rights, is told of, and what
-//! would be written there is lost at the end of the daemon.
+//! None of it is needed for serving. If the directory cannot be used (no space, no permission), the daemon reports this, and
+//! the state is lost when the daemon ends.
 
 pub(crate) mod backends;
 mod changed;
@@ -24,12 +24,12 @@ use self::files::Lock;
 pub use self::files::{FileError, Files};
 use crate::fatal::{Exit, Fatal, chain};
 
-/// The `state` directory, locked for as long as this lives if that can be done.
+/// The `state` directory, locked as long as this lives, if possible.
 #[derive(Debug)]
 pub struct StateDir {
     lock: Arc<Lock>,
     files: Files,
-    /// Why it is not locked.
+    /// The error of locking.
     unlocked: Option<FileError>,
 }
 
@@ -37,7 +37,7 @@ impl StateDir {
     /// Creates the directory if necessary and locks it.
     ///
     /// # Errors
-    /// Only if another process has the lock. That it cannot be had for another reason is logged; see
+    /// Only if another process holds the lock. Other errors are logged; see
     /// [`StateDir::ensure_alone`].
     pub fn open(path: &Path) -> Result<Self, FileError> {
         let (lock, files) = Lock::new(path);
@@ -46,17 +46,17 @@ impl StateDir {
             locked => locked.err(),
         };
         if let Some(error) = &unlocked {
-            warn!("{} (nothing will be remembered over a restart until that is mended)", chain(error));
+            warn!("{} (until this is fixed, a restart loses all state)", chain(error));
         }
         Ok(StateDir { lock, files, unlocked })
     }
 
-    /// Makes sure that nobody else is at work: by the lock, or else because the claim to the table is held.
+    /// Checks that no other process works on the table: by the lock, or otherwise by the claim to the table.
     pub fn ensure_alone(&self, has_claim: bool) -> Result<(), Fatal> {
         match &self.unlocked {
             Some(error) if !has_claim => {
                 let error = format!("find out whether another sluiced runs: {}", chain(error));
-                Err(Fatal::new(Exit::Runtime, error, "mend that, or name another directory in `state`"))
+                Err(Fatal::new(Exit::Runtime, error, "fix this, or set another directory in `state`"))
             }
             _ => Ok(()),
         }
@@ -67,7 +67,7 @@ impl StateDir {
         self.files.clone()
     }
 
-    /// Why what a restart needs is not all there; empty: it is.
+    /// Errors of files that a restart needs; empty: all are written.
     pub(crate) fn problems(&self) -> Vec<String> {
         self.lock.problems()
     }

@@ -1,10 +1,10 @@
 //! [`SavedServices`]: what identifies services and their backends, saved beside their health and overrides.
 //!
-//! `services.json` in the state directory, owned by the reconcile task. It has what [`sluice_core::identity`] needs to
-//! recognize a service or a backend that is renamed while no daemon runs. It is large where there are many services, and
-//! changes with the configuration file only, so it is not part of `backends.json`, which each flip writes. That names
-//! the version of the services that its names are of. The version before is kept beside a new one, so that a crash between
-//! the two writes leaves two files that fit.
+//! `services.json` in the state directory, owned by the reconcile task. It has the data with which [`sluice_core::identity`]
+//! recognises a service or a backend that is renamed while no daemon runs. With many services it is large, and it
+//! changes with the configuration file only, so it is separate from `backends.json`, which each health change writes.
+//! `backends.json` refers to the version of the services to which its names belong. The previous version is kept beside a
+//! new one, so that a crash between the two writes leaves two consistent files.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -23,18 +23,18 @@ const FILE: &str = "services.json";
 
 const VERSION: u32 = 1;
 
-/// Wait after a failure before all services are written again because the health of one backend changed.
+/// Minimum wait after a failure before a change of one backend's health writes all services again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Which services names in `backends.json` are of.
+/// The version of the services to which names in `backends.json` belong.
 pub(crate) type Id = u64;
 
-/// The file, and which of its versions is of the services in force.
+/// The file, and the version of the services in force.
 #[derive(Debug)]
 pub(crate) struct SavedServices {
     files: Files,
     current: Option<(Weak<Services>, Id)>,
-    /// The services that could not be written, why, and when that is tried again.
+    /// The services that could not be written, the error, and the time of the next attempt.
     failed: Option<(Weak<Services>, String, Instant)>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct SavedServices {
 #[derive(Serialize, Deserialize)]
 struct Contents {
     version: u32,
-    /// At most two.
+    /// At most two versions.
     services: Vec<Saved>,
 }
 
@@ -71,7 +71,7 @@ impl SavedServices {
         SavedServices { files, current: None, failed: None }
     }
 
-    /// The services of this id, with names, listeners, addresses and ports, and all else as by default; `None`: they
+    /// The services of this version, with names, listeners, addresses and ports, and defaults for the rest; `None`: they
     /// were not saved, or cannot be read, which is logged.
     pub(crate) fn load(&self, id: Id) -> Option<Services> {
         let saved = self.read().into_iter().find(|saved| saved.id == id);
@@ -84,18 +84,18 @@ impl SavedServices {
         });
         if services.is_none() {
             warn!(
-                "{} does not have the services that overrides and health were saved of: those of renamed backends are lost",
+                "{} lacks the services of the saved overrides and health: renamed backends lose theirs",
                 self.files.path(FILE).display()
             );
         }
         services
     }
 
-    /// Makes sure that the file has these services, and those of the id that `backends.json` names until it names the
-    /// new one. Returns the id of these services.
+    /// Writes these services to the file if they are missing, and keeps the version to which `backends.json` refers until it
+    /// refers to the new one. Returns the version of these services.
     ///
     /// # Errors
-    /// Why they could not be written.
+    /// The error of writing.
     pub(crate) fn save(&mut self, services: &Arc<Services>, named: Option<Id>) -> Result<Id, String> {
         let is_same = |other: &Weak<Services>| std::ptr::eq(other.as_ptr(), Arc::as_ptr(services));
         if let Some((_, id)) = self.current.as_ref().filter(|(current, _)| is_same(current)) {
@@ -133,17 +133,17 @@ impl SavedServices {
         Ok(id)
     }
 
-    /// Has the next [`SavedServices::save`] try again.
+    /// Makes the next [`SavedServices::save`] retry.
     pub(crate) fn retry_now(&mut self) {
         self.failed = None;
     }
 
-    /// Notes that the file need not hold anything else than it does.
+    /// Records that the file needs no changes.
     pub(crate) fn settled(&self) {
         self.files.settled(FILE);
     }
 
-    /// What is in the file. It must never prevent a start: what cannot be understood is logged and counts as nothing.
+    /// The content of the file. State must never prevent a start: an invalid file is logged and ignored.
     fn read(&self) -> Vec<Saved> {
         let contents = match self.files.read(FILE) {
             Ok(None) => return vec![],
@@ -166,7 +166,7 @@ impl SavedService {
     fn restored(self) -> Option<Service> {
         let backend = |SavedBackend { name, address, port }| {
             let name = BackendName::new(&name).ok()?;
-            // A weight with which it took new flows: a daemon that starts begins no ramp.
+            // Any weight above 0: a start begins no slow start.
             Some(Backend { name, address, port, weight: 1, backup: false, max_connections: None })
         };
         let backends = self.backends.into_iter().map(backend).collect::<Option<_>>()?;
@@ -174,7 +174,7 @@ impl SavedService {
     }
 }
 
-/// What identifies services and their backends.
+/// The identifying data of services and their backends.
 fn identifying(services: &Services) -> BTreeMap<String, SavedService> {
     let backend = |backend: &Backend| SavedBackend {
         name: backend.name.to_string(),

@@ -1,4 +1,4 @@
-//! Kernel settings that we change, and what they were before.
+//! Changes and restores sysctls, with a record of their previous values.
 
 use sluice_netlink::{Proc, SysctlError};
 use tracing::{debug, info, warn};
@@ -6,44 +6,44 @@ use tracing::{debug, info, warn};
 use crate::fatal::chain;
 use crate::state::{Changed, Files, Recorded, State, StateDir};
 
-/// The kernel's settings; what we changed is remembered in the state directory.
+/// The sysctls, with the record of changes in the state directory.
 #[derive(Debug)]
 pub struct Sysctls {
-    /// Where they are.
+    /// The proc file system.
     pub(crate) proc: Proc,
     dir: StateDir,
     state: State,
-    /// Whether the file has it.
+    /// Whether the file has the record.
     is_saved: bool,
-    /// What is recorded and not put back, for nobody can tell whether it is still ours.
+    /// Recorded changes that are not restored, because it is unknown whether they are still ours.
     doubtful: Option<(String, Vec<Changed>)>,
     unreadable: Option<String>,
 }
 
 impl Sysctls {
-    /// Takes over what an earlier daemon changed during this boot.
+    /// Takes over the changes of an earlier daemon in this boot.
     pub fn new(proc: Proc, dir: StateDir) -> Self {
         let boot = proc.sysctl("kernel/random/boot_id").unwrap_or_default();
         let Recorded { state, before: doubtful, unreadable } = State::load(&dir.files(), &boot);
         Sysctls { proc, dir, state, is_saved: true, doubtful, unreadable }
     }
 
-    /// The boot of the machine that this is.
+    /// The current boot.
     pub fn boot(&self) -> &str {
         self.state.boot()
     }
 
-    /// Where other things are remembered.
+    /// The files of the state directory.
     pub(crate) fn files(&self) -> Files {
         self.dir.files()
     }
 
-    /// Why what a restart needs is not all in the state directory; empty: it is.
+    /// Errors of files that a restart needs; empty: all are written.
     pub(crate) fn unsaved(&self) -> Vec<String> {
         self.dir.problems()
     }
 
-    /// Remembers the old value first: a crash in between must not lose it.
+    /// Changes a sysctl. Saves the old value first, so that a crash in between does not lose it.
     pub(crate) fn change(&mut self, key: &str, now: &str, why: &str) -> Result<(), SysctlError> {
         let was = self.proc.sysctl(key)?;
         info!("sysctl {} set from {was} to {now}: {why}", name(key));
@@ -54,8 +54,8 @@ impl Sysctls {
         self.proc.set_sysctl(key, now)
     }
 
-    /// Puts back what we changed, last change first, unless somebody else has changed it since. Returns what could not
-    /// be put back, one line each; that is tried again the next time.
+    /// Restores the changed sysctls, last change first, except those that another program has changed since. Returns those
+    /// that could not be restored, one line each; the next call retries them.
     pub fn put_back(&mut self) -> Vec<String> {
         self.put_back_those(|_| true)
     }
@@ -73,11 +73,11 @@ impl Sysctls {
             let Changed { key, was, now } = &change;
             let back = self.proc.sysctl(key).and_then(|value| {
                 if value != *now {
-                    debug!("left sysctl {} at {value}: not what we set", name(key));
+                    debug!("left sysctl {} at {value}: changed by another program", name(key));
                     return Ok(());
                 }
                 self.proc.set_sysctl(key, was)?;
-                info!("put sysctl {} back from {now} to {was}", name(key));
+                info!("restored sysctl {} from {now} to {was}", name(key));
                 Ok(())
             });
             if let Err(error) = back {
@@ -92,7 +92,7 @@ impl Sysctls {
         lines
     }
 
-    /// What may be of sluice and is left, for nobody can tell: one line each, with what to do.
+    /// Values that sluice may have set and that are not restored: one line each, with what to do.
     pub fn doubtful(&self) -> Vec<String> {
         let unreadable = self.unreadable.iter().map(|error| {
             format!("which sysctls sluice has changed is not known: {error} (look at net.ipv4.ip_forward and net.ipv6.conf.all.forwarding)")
@@ -111,24 +111,24 @@ impl Sysctls {
         unreadable.chain(before).collect()
     }
 
-    /// Writes down what could not be written before.
+    /// Retries to write the record.
     pub(crate) fn save_again(&mut self) {
         if !self.is_saved {
             self.save();
         }
     }
 
-    /// A failure is logged: what is in force matters more than what would be remembered.
+    /// Saves the record. A failure is logged and does not prevent the change.
     fn save(&mut self) {
         let saved = self.state.save(&self.dir.files());
         self.is_saved = saved.is_ok();
         if let Err(error) = saved {
-            warn!("{} (after a restart old sysctl values will not be put back)", chain(&error));
+            warn!("{} (after a restart old sysctl values cannot be restored)", chain(&error));
         }
     }
 }
 
-/// A key as sysctl(8) writes it.
+/// A key in the form of sysctl(8).
 fn name(key: &str) -> String {
     key.replace('/', ".")
 }

@@ -86,7 +86,7 @@ async fn state_that_cannot_be_saved_is_logged_once_and_once_more_when_it_is_save
         daemon.set("web/10.0.2.11:8080", OverrideChange::Admin(Admin::Drain)).await.unwrap();
         sleep(Duration::from_secs(300)).await;
         let error = format!("write {}: Is a directory (os error 21)", file.display());
-        let lost = "a restart will not know what is said of backends, nor their health";
+        let lost = "a restart loses overrides and health of backends";
         assert_eq!(log.of("backends.json"), [format!("WARN {error} ({lost})")]);
         fs::remove_dir(&in_the_way).unwrap();
         sleep(Duration::from_secs(31)).await;

@@ -166,10 +166,14 @@ async fn forwarding_that_cannot_be_switched_on_is_not_in_sync_whatever_rounds_co
         sleep(Duration::from_secs(31)).await;
         let status = daemon.status().await;
         assert!(status.table.synced, "{:?}", status.table);
-        assert_eq!(status.events.last().unwrap().text, "forwarding is on again");
+        assert_eq!(status.events.last().unwrap().text, "forwarding is enabled again");
         daemon.requests.send(Request::Forwarding).await.unwrap();
         let events = daemon.status().await.events;
-        assert_eq!(events.iter().filter(|it| it.text == "forwarding is on again").count(), 1, "{events:?}");
+        assert_eq!(
+            events.iter().filter(|it| it.text == "forwarding is enabled again").count(),
+            1,
+            "{events:?}"
+        );
     })
     .await;
 }

@@ -127,7 +127,7 @@ fn opened(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.file_type().is_socket() || metadata.uid() != geteuid().as_raw() {
-        return Err(io::Error::other("somebody else has put another file there"));
+        return Err(io::Error::other("another program replaced the file"));
     }
     Ok(file)
 }
