@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use sluice_testkit::{Daemon, Lab, eventually};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::web;
 
@@ -31,6 +32,26 @@ fn healthy_host_has_nothing_but_a_listener_that_is_routed_to_it() {
     is_found_and_mended(&lab, "note", "203.0.113.10 is on no interface");
     let told = lab.sluice(&["doctor"]).expect(0);
     assert_eq!(told.stdout, "no findings\n");
+}
+
+#[test]
+fn sctp_probes_on_a_kernel_without_sctp_are_found_and_say_why_they_were_skipped() {
+    let lab = Lab::new();
+    let _daemon = lab.start(
+        "services: {m3ua: {listen: '203.0.113.10:2905/sctp', backends: ['10.0.2.11'], \
+           health: {sctp: {}, interval: 1s, timeout: 500ms}}}",
+    );
+    let has_sctp = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::SCTP)).is_ok();
+    let found = about(&lab, "m3ua: the kernel has no SCTP sockets");
+    assert_eq!(found.is_empty(), has_sctp, "{found:?}");
+    let probe = eventually("a backend is probed", || {
+        let status = lab.sluice(&["status", "--json"]).expect(0).json();
+        let backend = &status["services"][0]["backends"][0];
+        backend["last_probe"]["detail"].as_str().map(|detail| (detail.to_owned(), backend.clone()))
+    });
+    let (detail, backend) = probe;
+    assert_eq!(detail.contains("no SCTP sockets (modprobe sctp)"), !has_sctp, "{detail}");
+    assert!(has_sctp || backend["eligible"] == true, "{backend}");
 }
 
 #[test]
