@@ -20,6 +20,7 @@ use sluiced::conntrack::cleaner::Flows;
 use sluiced::conntrack::counter::Counts;
 use sluiced::conntrack::lister::Listing;
 use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::saver;
 use sluiced::request;
 use sluiced::reconcile::namespace_lock::Claim;
 use sluiced::host::systemd::Notify;
@@ -81,6 +82,7 @@ fn start() -> PathBuf {
             counter: Counts::to(channel().0),
             listing: Listing::to(channel().0),
             networks: Networks::default(),
+            saving: Box::new(saver::on_a_thread),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let kernel = Mutex::new(Some(FakeKernel::default()));
