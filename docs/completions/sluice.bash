@@ -43,6 +43,9 @@ _sluice() {
             sluice,enable)
                 cmd="sluice__subcmd__enable"
                 ;;
+            sluice,events)
+                cmd="sluice__subcmd__events"
+                ;;
             sluice,explain)
                 cmd="sluice__subcmd__explain"
                 ;;
@@ -52,6 +55,9 @@ _sluice() {
             sluice,man)
                 cmd="sluice__subcmd__man"
                 ;;
+            sluice,overrides)
+                cmd="sluice__subcmd__overrides"
+                ;;
             sluice,plan)
                 cmd="sluice__subcmd__plan"
                 ;;
@@ -60,6 +66,9 @@ _sluice() {
                 ;;
             sluice,render)
                 cmd="sluice__subcmd__render"
+                ;;
+            sluice,reset)
+                cmd="sluice__subcmd__reset"
                 ;;
             sluice,status)
                 cmd="sluice__subcmd__status"
@@ -97,6 +106,9 @@ _sluice() {
             sluice__subcmd__help,enable)
                 cmd="sluice__subcmd__help__subcmd__enable"
                 ;;
+            sluice__subcmd__help,events)
+                cmd="sluice__subcmd__help__subcmd__events"
+                ;;
             sluice__subcmd__help,explain)
                 cmd="sluice__subcmd__help__subcmd__explain"
                 ;;
@@ -106,6 +118,9 @@ _sluice() {
             sluice__subcmd__help,man)
                 cmd="sluice__subcmd__help__subcmd__man"
                 ;;
+            sluice__subcmd__help,overrides)
+                cmd="sluice__subcmd__help__subcmd__overrides"
+                ;;
             sluice__subcmd__help,plan)
                 cmd="sluice__subcmd__help__subcmd__plan"
                 ;;
@@ -114,6 +129,9 @@ _sluice() {
                 ;;
             sluice__subcmd__help,render)
                 cmd="sluice__subcmd__help__subcmd__render"
+                ;;
+            sluice__subcmd__help,reset)
+                cmd="sluice__subcmd__help__subcmd__reset"
                 ;;
             sluice__subcmd__help,status)
                 cmd="sluice__subcmd__help__subcmd__status"
@@ -131,7 +149,7 @@ _sluice() {
 
     case "${cmd}" in
         sluice)
-            opts="-c -h -V --config --socket --help --version check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help"
+            opts="-c -h -V --config --socket --help --version check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -295,12 +313,16 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__disable)
-            opts="-c -h --json --config --socket --help"
+            opts="-c -h --json --reason --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -321,12 +343,16 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__doctor)
-            opts="-c -h --json --config --socket --help"
+            opts="-c -h --fail-on --json --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --fail-on)
+                    COMPREPLY=($(compgen -W "error warning note" -- "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -347,12 +373,20 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__drain)
-            opts="-c -h --json --config --socket --help"
+            opts="-c -h --json --reason --wait --timeout --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -374,6 +408,32 @@ _sluice() {
             ;;
         sluice__subcmd__enable)
             opts="-c -h --json --config --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__events)
+            opts="-f -c -h --follow --json --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -433,7 +493,7 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help)
-            opts="check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help"
+            opts="check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -572,6 +632,20 @@ _sluice() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sluice__subcmd__help__subcmd__events)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sluice__subcmd__help__subcmd__explain)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -614,6 +688,20 @@ _sluice() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sluice__subcmd__help__subcmd__overrides)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sluice__subcmd__help__subcmd__plan)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -643,6 +731,20 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help__subcmd__render)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__help__subcmd__reset)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -700,6 +802,32 @@ _sluice() {
             ;;
         sluice__subcmd__man)
             opts="-c -h --config --socket --help sluice sluiced sluice.yaml"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__overrides)
+            opts="-c -h --json --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -810,8 +938,34 @@ _sluice() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sluice__subcmd__reset)
+            opts="-c -h --json --config --socket --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sluice__subcmd__status)
-            opts="-w -c -h --watch --json --config --socket --help"
+            opts="-w -c -h --watch --problems --check --json --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -863,12 +1017,16 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__weight)
-            opts="-c -h --json --config --socket --help"
+            opts="-c -h --reason --json --config --socket --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -40,6 +40,9 @@ complete -c sluice -n "__fish_sluice_needs_command" -f -a "drain" -d 'Stop sendi
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "enable" -d 'Undo drain or disable: backends get new connections again; a weight override stays'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "disable" -d 'Take backends out of service, as if they were not in the file'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "weight" -d 'Override the weight of a backend'
+complete -c sluice -n "__fish_sluice_needs_command" -f -a "reset" -d 'Remove all overrides of backends: admin state and weight are those of the file again'
+complete -c sluice -n "__fish_sluice_needs_command" -f -a "overrides" -d 'List the overrides of backends: what was changed, by whom, when and why'
+complete -c sluice -n "__fish_sluice_needs_command" -f -a "events" -d 'Show recent events: changes of health, reloads, overrides, and changes by others'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "explain" -d 'Show which backend a connection gets, and why'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "doctor" -d 'Find settings of this host that break services'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "cleanup" -d 'Remove everything that sluice has put into the kernel'
@@ -70,6 +73,8 @@ complete -c sluice -n "__fish_sluice_using_subcommand render" -s h -l help -d 'P
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s w -l watch -d 'Refresh every second, with new connections per second and recent events, until Ctrl-C'
+complete -c sluice -n "__fish_sluice_using_subcommand status" -l problems -d 'Only what is wrong: services without an eligible backend, and backends that are down or overridden'
+complete -c sluice -n "__fish_sluice_using_subcommand status" -l check -d 'Print nothing if all is well, and otherwise what is wrong; the exit code is 3 then'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l json -d 'Print the daemon\'s response as JSON; with --watch one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand top" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
@@ -84,28 +89,49 @@ complete -c sluice -n "__fish_sluice_using_subcommand reload" -s c -l config -d 
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -l json -d 'Print the daemon\'s response as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sluice -n "__fish_sluice_using_subcommand drain" -l reason -d 'Reason, shown by `sluice status` and `sluice overrides`' -r
+complete -c sluice -n "__fish_sluice_using_subcommand drain" -l timeout -d 'Maximum time to wait, such as 90s, 5m or 1h: then the exit code is 3' -r
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -l json -d 'Print the new state of the backends as JSON, one object per line'
+complete -c sluice -n "__fish_sluice_using_subcommand drain" -l wait -d 'Wait until the backends have no live connections'
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -l json -d 'Print the new state of the backends as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -s h -l help -d 'Print help'
+complete -c sluice -n "__fish_sluice_using_subcommand disable" -l reason -d 'Reason, shown by `sluice status` and `sluice overrides`' -r
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -l json -d 'Print the new state of the backends as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -s h -l help -d 'Print help'
+complete -c sluice -n "__fish_sluice_using_subcommand weight" -l reason -d 'Reason, shown by `sluice status` and `sluice overrides`' -r
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -l json -d 'Print the new state of the backend as JSON, on one line'
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -s h -l help -d 'Print help'
+complete -c sluice -n "__fish_sluice_using_subcommand reset" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand reset" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand reset" -l json -d 'Print the new state of the backends as JSON, one object per line'
+complete -c sluice -n "__fish_sluice_using_subcommand reset" -s h -l help -d 'Print help'
+complete -c sluice -n "__fish_sluice_using_subcommand overrides" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand overrides" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand overrides" -l json -d 'Print them as JSON'
+complete -c sluice -n "__fish_sluice_using_subcommand overrides" -s h -l help -d 'Print help'
+complete -c sluice -n "__fish_sluice_using_subcommand events" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand events" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand events" -s f -l follow -d 'Go on and print events as they happen, until Ctrl-C'
+complete -c sluice -n "__fish_sluice_using_subcommand events" -l json -d 'Print them as JSON, one object per line'
+complete -c sluice -n "__fish_sluice_using_subcommand events" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s i -l interface -d 'Input interface [default: that of the route to the client]' -r
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -l local -d 'The client is this host'
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -l json -d 'Print the explanation as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l fail-on -d 'Least severity for which the exit code is 3' -r -f -a "error\t'A service does not work'
+warning\t'A service may stop working, or fails for some clients'
+note\t'Expected on many hosts, but not on all'"
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l json -d 'Print the findings as JSON'
@@ -120,21 +146,24 @@ complete -c sluice -n "__fish_sluice_using_subcommand completions" -s h -l help 
 complete -c sluice -n "__fish_sluice_using_subcommand man" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand man" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "check" -d 'Validate a configuration and report all problems'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "plan" -d 'Show what would change in the kernel, and why'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "apply" -d 'Apply the configuration once, without the daemon'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "render" -d 'Print the ruleset of a configuration'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "status" -d 'Show services, backends and the state of the kernel'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "top" -d 'Show all backends live: sort, filter, drain'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "connections" -d 'Show live connections, of all services, of one, or of one backend'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "reload" -d 'Reload the configuration of the daemon and wait until it is applied'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "drain" -d 'Stop sending new connections to backends; existing ones continue'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "enable" -d 'Undo drain or disable: backends get new connections again; a weight override stays'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "disable" -d 'Take backends out of service, as if they were not in the file'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "weight" -d 'Override the weight of a backend'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "explain" -d 'Show which backend a connection gets, and why'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "doctor" -d 'Find settings of this host that break services'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "cleanup" -d 'Remove everything that sluice has put into the kernel'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "completions" -d 'Print a completion script for a shell'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "man" -d 'Print a manual page as roff'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight explain doctor cleanup completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "check" -d 'Validate a configuration and report all problems'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "plan" -d 'Show what would change in the kernel, and why'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "apply" -d 'Apply the configuration once, without the daemon'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "render" -d 'Print the ruleset of a configuration'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "status" -d 'Show services, backends and the state of the kernel'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "top" -d 'Show all backends live: sort, filter, drain'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "connections" -d 'Show live connections, of all services, of one, or of one backend'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "reload" -d 'Reload the configuration of the daemon and wait until it is applied'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "drain" -d 'Stop sending new connections to backends; existing ones continue'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "enable" -d 'Undo drain or disable: backends get new connections again; a weight override stays'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "disable" -d 'Take backends out of service, as if they were not in the file'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "weight" -d 'Override the weight of a backend'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "reset" -d 'Remove all overrides of backends: admin state and weight are those of the file again'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "overrides" -d 'List the overrides of backends: what was changed, by whom, when and why'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "events" -d 'Show recent events: changes of health, reloads, overrides, and changes by others'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "explain" -d 'Show which backend a connection gets, and why'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "doctor" -d 'Find settings of this host that break services'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "cleanup" -d 'Remove everything that sluice has put into the kernel'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "completions" -d 'Print a completion script for a shell'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "man" -d 'Print a manual page as roff'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

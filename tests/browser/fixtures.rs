@@ -59,7 +59,7 @@ pub fn unhealthy(mut backend: BackendStatus, detail: &str) -> BackendStatus {
 
 /// The same, with this said of it.
 pub fn told(mut backend: BackendStatus, admin: Option<Admin>, weight: Option<u16>) -> BackendStatus {
-    backend.overridden = Some(Override { admin, weight, uid: 1000, since: ago(75) });
+    backend.overridden = Some(Override { admin, weight, uid: 1000, since: ago(75), reason: None });
     if let Some(admin) = admin {
         (backend.admin, backend.eligible, backend.share) = (admin, admin == Admin::Enabled, 0.0);
     }
@@ -109,6 +109,7 @@ pub fn status(services: Vec<ServiceStatus>) -> Status {
         },
         services,
         reload: ReloadStatus {
+            invalid: false,
             at: ago(500),
             ok: true,
             problems: vec![],

@@ -83,3 +83,91 @@ fn unknown_backend_is_refused_by_name() {
     lab.sluice(&["drain", "web"]).expect(2);
     lab.sluice(&["weight", "web/one", "257"]).expect(2);
 }
+
+#[test]
+fn overrides_are_listed_with_who_when_and_why_and_one_command_resets_them_all() {
+    let lab = Lab::new();
+    let daemon = lab.start(&two());
+    assert_eq!(lab.sluice(&["overrides"]).expect(0).stdout, "no overrides\n");
+    lab.sluice(&["drain", "--reason", "kernel update", "web/*"]).expect(0);
+    lab.sluice(&["weight", "web/one", "3"]).expect(0);
+    daemon.stop();
+    let _daemon = lab.start(&two());
+    let listed = lab.sluice(&["overrides", "--json"]).expect(0).json();
+    let keys = ["service", "backend", "admin", "weight", "uid", "reason"];
+    let rows: Vec<Vec<_>> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| keys.iter().map(|key| row[key].to_string()).collect())
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ["\"web\"", "\"one\"", "\"drain\"", "3", "0", "\"kernel update\""],
+            ["\"web\"", "\"two\"", "\"drain\"", "null", "0", "\"kernel update\""],
+        ]
+    );
+    let told = lab.sluice(&["overrides"]).expect(0).stdout;
+    assert!(
+        told.contains("web/one") && told.contains("drain, weight 3") && told.contains("kernel update"),
+        "{told}"
+    );
+    assert!(lab.sluice(&["status"]).expect(0).stdout.contains("(override): kernel update"));
+    lab.sluice(&["reset", "web/*"]).expect(0);
+    assert_eq!(lab.sluice(&["overrides"]).expect(0).stdout, "no overrides\n");
+    assert_eq!(shares(&lab), Shares::from([("b1", 10), ("b2", 10)]));
+    let long = "x".repeat(201);
+    for reason in [long.as_str(), "two\nlines"] {
+        let refused = lab.sluice(&["drain", "--reason", reason, "web/one"]).expect(1);
+        assert!(refused.stderr.contains("a reason has at most 200 characters"), "{refused:?}");
+    }
+}
+
+#[test]
+fn drain_waits_until_no_connection_is_left_or_the_time_is_over() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&two());
+    let mut open: Vec<_> = (0..2).map(|_| lab.client.open(VIP).unwrap()).collect();
+    let told = lab.sluice(&["drain", "--wait", "--timeout", "1s", "web/*"]).expect(3);
+    for backend in ["web/one", "web/two"] {
+        assert!(told.stderr.contains(&format!("{backend} still has 1 live connection")), "{told:?}");
+    }
+    for conversation in &mut open {
+        assert_eq!(conversation.echo("still there?").unwrap(), "still there?");
+    }
+    drop(open);
+    lab.sluice(&["drain", "--wait", "web/*"]).expect(0);
+    lab.sluice(&["drain", "--timeout", "1s", "web/one"]).expect(2);
+    lab.sluice(&["drain", "--wait", "--timeout", "soon", "web/one"]).expect(2);
+}
+
+#[test]
+fn status_check_fails_when_a_service_has_no_backend_and_says_which() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&two());
+    assert_eq!(lab.sluice(&["status", "--check"]).expect(0).stdout, "");
+    assert!(!lab.sluice(&["status", "--problems"]).expect(0).stdout.contains("web:"));
+    lab.sluice(&["disable", "web/*"]).expect(0);
+    let told = lab.sluice(&["status", "--check"]).expect(3).stdout;
+    assert_eq!(told, "web: no backend gets new connections\n");
+    assert!(lab.sluice(&["status", "--problems"]).expect(0).stdout.contains("web: no backends"));
+    lab.sluice(&["enable", "web/*"]).expect(0);
+    lab.sluice(&["status", "--check"]).expect(0);
+    daemon.reload("services: 7");
+    let told = lab.sluice(&["status", "--check"]).expect(3).stdout;
+    assert!(told.starts_with("the last reload failed: "), "{told}");
+}
+
+#[test]
+fn events_are_told_once_with_time_and_backend() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&two());
+    lab.sluice(&["drain", "--reason", "kernel update", "web/one"]).expect(0);
+    let told = lab.sluice(&["events"]).expect(0).stdout;
+    let line = told.lines().last().unwrap();
+    assert!(line.ends_with("Z  web/one: drain by uid 0: kernel update"), "{told}");
+    assert_eq!(told.matches("started: ").count(), 1, "{told}");
+    let json = lab.sluice(&["events", "--json"]).expect(0).stdout;
+    assert_eq!(json.lines().count(), told.lines().count());
+}

@@ -68,7 +68,7 @@ fn bad_file_changes_nothing_and_every_problem_is_told() {
         let log = daemon.log();
         assert!(log.lines().any(|l| l.contains(&place) && l.contains(word)), "{place} {word} in\n{log}");
     }
-    let told = lab.sluice(&["reload"]).expect(1);
+    let told = lab.sluice(&["reload"]).expect(78);
     for line in [3, 5] {
         let place = format!("{}:{line}:", lab.config().display());
         assert!(told.stderr.contains(&place) || told.stdout.contains(&place), "{told:?}");

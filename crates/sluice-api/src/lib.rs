@@ -62,9 +62,15 @@ pub struct OverrideRequest {
     pub service: String,
     /// The backend's name.
     pub backend: String,
-    /// The change: `{"admin": "drain"}`, `{"weight": 3}` or `{"weight": null}`.
+    /// The change: `{"admin": "drain"}`, `{"weight": 3}`, `{"weight": null}` or `{"reset": {}}`.
     pub change: OverrideChange,
+    /// Why, on one line of at most [`MAX_REASON`] characters; `null`: no reason.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
+
+/// Maximum number of characters of the reason for an override.
+pub const MAX_REASON: usize = 200;
 
 /// One change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +80,8 @@ pub enum OverrideChange {
     Admin(Admin),
     /// Weight, 0 to 256; `null`: that of the file.
     Weight(Option<u16>),
+    /// No override: admin state and weight of the file.
+    Reset {},
 }
 
 /// Response to an [`OverrideRequest`].

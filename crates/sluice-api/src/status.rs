@@ -127,6 +127,9 @@ pub struct Override {
     pub uid: u32,
     /// Time of the last change.
     pub since: Timestamp,
+    /// The operator's reason; `null`: none given.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// The last probe of a backend.
@@ -188,6 +191,9 @@ pub struct ReloadStatus {
     pub at: Timestamp,
     /// Whether the file was applied and verified.
     pub ok: bool,
+    /// Whether the file itself is invalid; otherwise the host or the kernel refused what it asks for.
+    #[serde(default)]
+    pub invalid: bool,
     /// Why not, one line each: `FILE:LINE:COL: error: WHAT (FIX)`, or the error of the kernel.
     pub problems: Vec<String>,
     /// Warnings about the file, in the same form.

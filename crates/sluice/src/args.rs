@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use sluice_api::Admin;
+use sluice_api::{Admin, OverrideChange};
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
-    apply, backend, check, cleanup, completions, connections, doctor, explain, man, plan, reload, render,
-    status, top,
+    apply, backend, check, cleanup, completions, connections, doctor, events, explain, man, overrides, plan,
+    reload, render, status, top,
 };
 use crate::options::Common;
 
@@ -31,8 +31,8 @@ Examples:
   sluice status                show services and backends
   sluice top                   show backends live
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan) or findings (doctor), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN \
-is missing, 78 the configuration is invalid.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), findings (doctor), problems (status --check) or connections left (drain \
+--wait), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN is missing, 78 the configuration is invalid.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -45,13 +45,17 @@ enum Command {
     Connections(connections::ConnectionsCommand),
     Reload(reload::ReloadCommand),
     /// Stop sending new connections to backends; existing ones continue
-    Drain(backend::OverrideCommand),
+    Drain(backend::DrainCommand),
     /// Undo drain or disable: backends get new connections again; a weight override stays
     Enable(backend::OverrideCommand),
     /// Take backends out of service, as if they were not in the file
-    Disable(backend::OverrideCommand),
+    Disable(backend::DisableCommand),
     /// Override the weight of a backend
     Weight(backend::WeightCommand),
+    /// Remove all overrides of backends: admin state and weight are those of the file again
+    Reset(backend::OverrideCommand),
+    Overrides(overrides::OverridesCommand),
+    Events(events::EventsCommand),
     Explain(explain::ExplainCommand),
     Doctor(doctor::DoctorCommand),
     Cleanup(cleanup::CleanupCommand),
@@ -72,10 +76,13 @@ impl Cli {
             Command::Top(top) => top.run(common),
             Command::Connections(connections) => connections.run(common),
             Command::Reload(reload) => reload.run(common),
-            Command::Drain(backends) => backends.run(common, Admin::Drain),
-            Command::Enable(backends) => backends.run(common, Admin::Enabled),
-            Command::Disable(backends) => backends.run(common, Admin::Disabled),
+            Command::Drain(drain) => drain.run(common),
+            Command::Enable(backends) => backends.run(common, OverrideChange::Admin(Admin::Enabled)),
+            Command::Disable(disable) => disable.run(common),
             Command::Weight(weight) => weight.run(common),
+            Command::Reset(backends) => backends.run(common, OverrideChange::Reset {}),
+            Command::Overrides(overrides) => overrides.run(common),
+            Command::Events(events) => events.run(common),
             Command::Explain(explain) => explain.run(common),
             Command::Doctor(doctor) => doctor.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),

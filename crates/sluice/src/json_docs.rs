@@ -9,7 +9,7 @@ use sluice_api::{
     ProbeStatus, ReloadStatus, ServiceState, Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
 
-use crate::commands::{apply, check, explain, plan, render};
+use crate::commands::{apply, check, explain, overrides, plan, render};
 use crate::doctor;
 use crate::status_text::tests::{at, backend, service, status};
 
@@ -120,7 +120,13 @@ fn full() -> Status {
         let probe = |ok| ProbeStatus { ok, at: when, took_ms: 0.5, detail: "d".into(), count: 1, needed: 2 };
         it.last_probe = Some(probe((health != Health::Unknown).then_some(true)));
         let admin = (admin != Admin::Enabled).then_some(admin);
-        it.overridden = Some(Override { admin, weight: admin.map(|_| 3), uid: 0, since: when });
+        it.overridden = Some(Override {
+            admin,
+            weight: admin.map(|_| 3),
+            uid: 0,
+            since: when,
+            reason: admin.map(|_| "disk".into()),
+        });
         backends.push(it);
     }
     // One of which nothing is known.
@@ -208,11 +214,13 @@ fn keys_that_are_documented_are_those_that_are_printed() {
         service: "web".into(),
         backend: "web1".into(),
         change: OverrideChange::Weight(None),
+        reason: Some("kernel update".into()),
     };
     let failure = ErrorReply { error: "e".into(), hint: "h".into() };
     reader.object("reload", &to_value(reload).unwrap());
     reader.object("connections", &to_value(connections()).unwrap());
-    reader.object("change", &to_value(request).unwrap());
+    let unexplained = OverrideRequest { reason: None, ..request.clone() };
+    [request, unexplained].iter().for_each(|it| reader.object("change", &to_value(it).unwrap()));
     reader.object("failure", &to_value(failure).unwrap());
     let file = || FileText { path: "sluice.yaml".into(), text: "services: {}".into() };
     let include = IncludeTexts { pattern: "conf.d/*.yaml".into(), files: vec![file()] };
@@ -226,6 +234,7 @@ fn keys_that_are_documented_are_those_that_are_printed() {
         ("ruleset", render::examples()),
         ("explanation", explain::examples()),
         ("finding", doctor::examples()),
+        ("overridden backend", overrides::examples()),
     ] {
         examples.iter().for_each(|value| reader.object(name, value));
     }

@@ -9,7 +9,7 @@ use sluice_api::Timestamp;
 use sluice_netlink::Proc;
 use sluiced::fatal::Fatal;
 
-use crate::doctor::{Facts, findings, probed_by_sctp};
+use crate::doctor::{Facts, Severity, findings, probed_by_sctp};
 use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, daemon, output};
@@ -25,6 +25,10 @@ pub(crate) struct DoctorCommand {
     /// Configuration file with the services to check
     file: Option<PathBuf>,
 
+    /// Least severity for which the exit code is 3
+    #[arg(long, value_name = "SEVERITY", default_value = "note")]
+    fail_on: Severity,
+
     /// Print the findings as JSON
     #[arg(long)]
     json: bool,
@@ -33,11 +37,12 @@ pub(crate) struct DoctorCommand {
 const AFTER_HELP: &str = "\
 Examples:
   sluice doctor
+  sluice doctor --fail-on=warning
   sluice doctor --json | jq -r '.[] | select(.severity == \"error\") | .command'
 
 JSON: [{ \"severity\": error, warning or note, \"finding\": sentence, \"command\": text or null }]
 
-Exits with 3 if there are findings, notes included.";
+Exits with 3 if there are findings of the severity of --fail-on or above; by default notes count, too.";
 
 /// Printed below the commands.
 const NOT_PERSISTENT: &str = "\
@@ -73,6 +78,8 @@ impl DoctorCommand {
                 }
             }
         }
-        Ok(ExitCode::from(if findings.is_empty() { 0 } else { 3 }))
+        // From error to note.
+        let fails = findings.iter().any(|finding| finding.severity <= self.fail_on);
+        Ok(ExitCode::from(if fails { 3 } else { 0 }))
     }
 }

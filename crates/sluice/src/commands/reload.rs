@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use sluiced::fatal::Fatal;
+use sluiced::fatal::{Exit, Fatal};
 
 use crate::options::Common;
 use crate::{daemon, output};
@@ -24,10 +24,11 @@ Examples:
   sluice check && sluice reload
   sluice reload --json | jq -r .summary
 
-JSON: { \"at\": time, \"ok\": bool, \"problems\": [line], \"warnings\": [line], \"summary\": line, \
+JSON: { \"at\": time, \"ok\": bool, \"invalid\": bool, \"problems\": [line], \"warnings\": [line], \"summary\": line, \
 \"generation\": number }
 
-Exit codes: 0 the file is applied, 1 it is not (problems are on standard error).";
+Exit codes: 0 the file is applied, 78 it is invalid, 1 it is valid but could not be applied (problems are on standard \
+error).";
 
 impl ReloadCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
@@ -42,6 +43,10 @@ impl ReloadCommand {
                 false => output::print_error(&format!("sluice: reload: {}", reply.summary)),
             }
         }
-        Ok(if reply.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(match (reply.ok, reply.invalid) {
+            (true, _) => ExitCode::SUCCESS,
+            (false, true) => ExitCode::from(Exit::Config as u8),
+            (false, false) => ExitCode::FAILURE,
+        })
     }
 }

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use sluice_api::{Client, Timestamp};
+use sluice_api::{Client, Health, ServiceState, Timestamp};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::options::Common;
 use crate::status_text::Look;
+use crate::text::safe;
 use crate::watch::shell::{self, Form};
 use crate::{daemon, output, status_text};
 
@@ -22,6 +23,14 @@ pub(crate) struct StatusCommand {
     #[arg(short, long)]
     watch: bool,
 
+    /// Only what is wrong: services without an eligible backend, and backends that are down or overridden
+    #[arg(long)]
+    problems: bool,
+
+    /// Print nothing if all is well, and otherwise what is wrong; the exit code is 3 then
+    #[arg(long, conflicts_with_all = ["watch", "problems", "json"])]
+    check: bool,
+
     /// Print the daemon's response as JSON; with --watch one object per line
     #[arg(long)]
     json: bool,
@@ -32,10 +41,15 @@ Examples:
   sluice status
   sluice status web
   sluice status --watch web
+  sluice status --problems
+  sluice status --check || echo 'see above'
   sluice status --json | jq '.services[].backends[] | {name, connections_total}'
 
 A service is up, has no backends (no backend is eligible: new connections are refused), or is disabled. A backend is \
 eligible if it gets new connections.
+
+--check exits with 3 unless the kernel is in sync, the last reload succeeded, and every enabled service has a backend that \
+gets new connections.
 
 JSON: docs/cli-json.md has all keys. To a file or pipe, --watch prints one block per second, separated by blank lines.";
 
@@ -48,6 +62,11 @@ impl StatusCommand {
         }
         let status = daemon::ask("status", &socket, async |client| client.status().await)?;
         let status = self.chosen(status)?;
+        if self.check {
+            let wrong = wrong(&status);
+            wrong.iter().try_for_each(|line| output::print(&format!("{line}\n")))?;
+            return Ok(ExitCode::from(if wrong.is_empty() { 0 } else { 3 }));
+        }
         if self.json {
             output::print_json(&status)?;
         } else {
@@ -62,8 +81,39 @@ impl StatusCommand {
         if let Some(name) = &self.service {
             select(&mut status, name)?;
         }
+        if self.problems {
+            leave_problems(&mut status);
+        }
         Ok(status)
     }
+}
+
+/// Why the kernel does not serve all that the file asks for, one line each.
+fn wrong(status: &sluice_api::Status) -> Vec<String> {
+    let mut wrong = vec![];
+    if !status.table.synced {
+        wrong.push(format!(
+            "not in sync: {}",
+            safe(status.table.error.as_deref().unwrap_or("no reason known"))
+        ));
+    }
+    if !status.reload.ok {
+        wrong.push(format!("the last reload failed: {}", safe(&status.reload.problems.join("; "))));
+    }
+    let empty = status.services.iter().filter(|service| service.state == ServiceState::Empty);
+    wrong.extend(empty.map(|service| format!("{}: no backend gets new connections", service.name)));
+    wrong
+}
+
+/// Leaves out services and backends with which all is well.
+fn leave_problems(status: &mut sluice_api::Status) {
+    status.services.retain(|service| service.state != ServiceState::Disabled);
+    for service in &mut status.services {
+        service.backends.retain(|backend| {
+            backend.health == Health::Unhealthy || backend.overridden.is_some() || backend.full
+        });
+    }
+    status.services.retain(|service| service.state == ServiceState::Empty || !service.backends.is_empty());
 }
 
 /// Leaves only the service of that name.
@@ -88,6 +138,34 @@ mod tests {
         let mut one = status();
         select(&mut one, "dns").unwrap();
         assert_golden("status-dns.json", &(serde_json::to_string_pretty(&one).unwrap() + "\n"));
+    }
+
+    #[test]
+    fn check_tells_what_is_wrong_and_nothing_else() {
+        let mut status = status();
+        (status.table.synced, status.table.error) = (false, Some("a reason".to_owned()));
+        (status.reload.ok, status.reload.problems) = (false, vec!["one".to_owned(), "two".to_owned()]);
+        let lines = wrong(&status);
+        assert_eq!(lines[..2], ["not in sync: a reason", "the last reload failed: one; two"]);
+        (status.table.synced, status.reload.ok) = (true, true);
+        status.services.retain(|service| service.state != ServiceState::Empty);
+        assert_eq!(wrong(&status), [""; 0]);
+        status.services[0].state = ServiceState::Empty;
+        assert_eq!(wrong(&status), [format!("{}: no backend gets new connections", status.services[0].name)]);
+    }
+
+    #[test]
+    fn problems_are_services_without_backends_and_backends_that_are_not_as_in_the_file() {
+        let mut status = status();
+        leave_problems(&mut status);
+        for service in &status.services {
+            assert!(service.state == ServiceState::Empty || !service.backends.is_empty());
+            for backend in &service.backends {
+                let is_wrong = backend.health == Health::Unhealthy || backend.overridden.is_some();
+                assert!(is_wrong || backend.full, "{backend:?}");
+            }
+        }
+        assert!(!status.services.is_empty());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod sockets;
 
 use std::fmt;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 pub(crate) use checks::{findings, probed_by_sctp};
@@ -24,7 +25,7 @@ pub(crate) struct Finding {
 }
 
 /// Severity of a finding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
     /// A service does not work.

@@ -87,14 +87,21 @@ pub(crate) fn why_not(backend: &BackendStatus, now: Timestamp) -> Option<String>
     })
 }
 
+/// What an operator changed: `drain, weight 3`.
+pub(crate) fn overridden(Override { admin, weight, .. }: &Override) -> String {
+    let admin = admin.map(|admin| admin.as_str().to_owned());
+    let said: Vec<_> = admin.into_iter().chain(weight.map(|weight| format!("weight {weight}"))).collect();
+    said.join(", ")
+}
+
 /// Overrides by operators, one line each.
 fn overrides(backends: &[BackendStatus], now: Timestamp) -> String {
     let told = backends.iter().filter_map(|backend| {
-        let Override { admin, weight, uid, since } = backend.overridden.as_ref()?;
-        let admin = admin.map(|admin| admin.as_str().to_owned());
-        let said: Vec<_> = admin.into_iter().chain(weight.map(|weight| format!("weight {weight}"))).collect();
+        let said = backend.overridden.as_ref()?;
+        let Override { uid, since, reason, .. } = said;
         let (name, ago) = (&backend.name, age(now, *since));
-        Some(format!("  {name}: {} by uid {uid}, {ago} ago (override)\n", said.join(", ")))
+        let reason = reason.as_ref().map(|reason| format!(": {}", safe(reason))).unwrap_or_default();
+        Some(format!("  {name}: {} by uid {uid}, {ago} ago (override){reason}\n", overridden(said)))
     });
     told.collect()
 }

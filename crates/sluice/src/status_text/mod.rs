@@ -5,12 +5,12 @@ mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use sluice_api::{ServiceState, ServiceStatus, Severity, Status, Timestamp};
+use sluice_api::{Event, ServiceState, ServiceStatus, Severity, Status, Timestamp};
 
 use crate::rates::Rates;
 use crate::text::{Paint, age, safe};
 
-pub(crate) use backends::{why_not, word};
+pub(crate) use backends::{overridden, why_not, word};
 pub(crate) use summary::conntrack;
 
 /// Number of events in a live view.
@@ -38,23 +38,28 @@ pub(crate) fn render_live(status: &Status, look: Look<'_>) -> String {
     for (index, event) in latest.iter().rev().enumerate() {
         let heading = if index == 0 { "events" } else { "" };
         let ago = age(look.now, event.at);
-        let whom = match (&event.service, &event.backend) {
-            (Some(service), Some(backend)) => format!("{service}/{backend}: "),
-            (Some(service), None) => format!("{service}: "),
-            _ => String::new(),
-        };
-        let told = format!("{whom}{}", safe(&event.text));
-        let told = match event.severity {
-            Severity::Info => told,
-            Severity::Warning => Paint::Warn.on(&told, look.colour),
-            Severity::Error => Paint::Bad.on(&told, look.colour),
-        };
+        let told = happened(event, look.colour);
         text += &format!("{heading:8}{ago:>6} ago  {told}\n");
     }
     text.push('\n');
     text += &services(status, look);
     text.truncate(text.trim_end().len());
     text + "\n"
+}
+
+/// An event on one line, without its time.
+pub(crate) fn happened(event: &Event, colour: bool) -> String {
+    let whom = match (&event.service, &event.backend) {
+        (Some(service), Some(backend)) => format!("{service}/{backend}: "),
+        (Some(service), None) => format!("{service}: "),
+        _ => String::new(),
+    };
+    let told = format!("{whom}{}", safe(&event.text));
+    match event.severity {
+        Severity::Info => told,
+        Severity::Warning => Paint::Warn.on(&told, colour),
+        Severity::Error => Paint::Bad.on(&told, colour),
+    }
 }
 
 fn services(status: &Status, look: Look<'_>) -> String {

@@ -67,6 +67,7 @@ pub(crate) fn status() -> Status {
             web,
         ],
         reload: ReloadStatus {
+            invalid: false,
             at: at("2025-01-05T00:00:58Z"),
             ok: true,
             problems: vec![],
@@ -143,7 +144,10 @@ fn status_of_a_state_directory_that_cannot_be_written_says_why() {
 fn status_of_backends_that_do_not_serve_says_why() {
     let names = ["sick", "leaving", "left", "gone", "busy", "heavy", "spare"];
     let mut backends: Vec<_> = names.iter().map(|name| backend(name, "10.0.2.11:8080", 1, 0.0)).collect();
-    let said = |admin, weight| Some(Override { admin, weight, uid: 1000, since: at("2025-01-05T00:00:00Z") });
+    let said = |admin, weight: Option<u16>| {
+        let reason = Some("kernel update".to_owned()).filter(|_| weight.is_none());
+        Some(Override { admin, weight, uid: 1000, since: at("2025-01-05T00:00:00Z"), reason })
+    };
     let [sick, leaving, left, gone, busy, heavy, spare] = backends.as_mut_slice() else { unreachable!() };
     (sick.health, sick.eligible) = (Health::Unhealthy, false);
     sick.last_probe = Some(ProbeStatus {

@@ -203,7 +203,7 @@ impl App {
             self.notice = Some(Ok(format!("{service}/{name}: {} already", admin.as_str())));
         } else {
             let change = OverrideChange::Admin(admin);
-            self.mode = Mode::Confirm(OverrideRequest { service, backend: name, change });
+            self.mode = Mode::Confirm(OverrideRequest { service, backend: name, change, reason: None });
         }
     }
 

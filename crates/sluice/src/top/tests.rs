@@ -89,7 +89,7 @@ fn selected(app: &App) -> &str {
 
 fn drain(backend: &str) -> OverrideRequest {
     let change = OverrideChange::Admin(Admin::Drain);
-    OverrideRequest { service: "web".into(), backend: backend.into(), change }
+    OverrideRequest { service: "web".into(), backend: backend.into(), change, reason: None }
 }
 
 #[test]

@@ -125,6 +125,7 @@ impl<D: Dataplane> Daemon<D> {
         let reload = ReloadStatus {
             at: started,
             ok: true,
+            invalid: false,
             problems: vec![],
             warnings,
             summary: String::new(),
@@ -186,7 +187,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Makes a configuration that was read again the one in force. A bad one changes nothing.
     pub(crate) async fn reload(&mut self, loaded: Result<Loaded, Vec<Problem>>) -> ReloadStatus {
-        let mut warnings = vec![];
+        let (mut warnings, invalid) = (vec![], loaded.is_err());
         let taken = match loaded {
             Err(problems) => Err(problems.iter().map(|problem| logged(problem.to_string())).collect()),
             Ok(loaded) => {
@@ -201,7 +202,7 @@ impl<D: Dataplane> Daemon<D> {
             Err(problems) => (format!("{} as before", self.counts()), problems),
         };
         let (at, ok, generation) = (now(), problems.is_empty(), self.reload.generation + 1);
-        self.reload = ReloadStatus { at, ok, problems, warnings, summary, generation };
+        self.reload = ReloadStatus { at, ok, invalid, problems, warnings, summary, generation };
         let line = self.line();
         if ok {
             info!("reloaded: {line}");

@@ -35,36 +35,35 @@ impl<D: Dataplane> Daemon<D> {
         request: OverrideRequest,
         uid: u32,
     ) -> Result<Overridden, Refused> {
-        let OverrideRequest { service, backend, change } = request;
+        let OverrideRequest { service, backend, change, reason } = request;
         let (name, found) = names::service(&self.config.services, &service).map_err(Refused::Unknown)?;
         let found = names::backend((name, found), &backend).map_err(Refused::Unknown)?;
         let (name, key) = (name.clone(), key(name, found));
         let took = self.standings.takes(&self.config.services[&name], &key);
-        let none = Override { admin: None, weight: None, uid, since: now() };
+        let none = Override { admin: None, weight: None, uid, since: now(), reason: None };
         let said = self.standings.overrides.remove(&key).unwrap_or(none);
         let said = match change {
             OverrideChange::Admin(admin) => {
                 Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said }
             }
             OverrideChange::Weight(weight) => Override { weight, ..said },
+            OverrideChange::Reset {} => Override { admin: None, weight: None, ..said },
         };
         if said.admin.is_some() || said.weight.is_some() {
-            self.standings.overrides.insert(key.clone(), Override { uid, since: now(), ..said });
+            // A change without a reason leaves the one that was given before.
+            let reason = reason.clone().or_else(|| said.reason.clone());
+            self.standings.overrides.insert(key.clone(), Override { uid, since: now(), reason, ..said });
         }
-        match change {
-            OverrideChange::Admin(admin) => info!("{name}/{backend} set to {} by uid {uid}", admin.as_str()),
-            OverrideChange::Weight(Some(weight)) => {
-                info!("weight of {name}/{backend} set to {weight} by uid {uid}")
-            }
-            OverrideChange::Weight(None) => {
-                info!("weight of {name}/{backend} set as in the file by uid {uid}")
-            }
-        }
-        let text = match change {
+        let mut text = match change {
             OverrideChange::Admin(admin) => format!("{} by uid {uid}", admin.as_str()),
             OverrideChange::Weight(Some(weight)) => format!("weight {weight} by uid {uid}"),
             OverrideChange::Weight(None) => format!("weight as in the file by uid {uid}"),
+            OverrideChange::Reset {} => format!("as in the file by uid {uid}"),
         };
+        if let Some(reason) = &reason {
+            text += &format!(": {reason}");
+        }
+        info!("{name}/{backend} set to {text}");
         self.events.of(&key, EventKind::Operator, Severity::Info, text);
         self.since.mark(key.clone(), now());
         let service = &self.config.services[&name];

@@ -191,6 +191,7 @@ mod tests {
             weight: Some(3),
             uid: 1000,
             since: "2025-01-01T00:00:00Z".parse().unwrap(),
+            reason: Some("disk".into()),
         };
         vec![Said { service: "web".into(), backend: "b".into(), said }]
     }

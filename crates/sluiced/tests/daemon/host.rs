@@ -340,7 +340,8 @@ impl Daemon<'_> {
     /// Has an operator say something of a backend.
     pub(crate) async fn set(&self, backend: &str, change: OverrideChange) -> Result<BackendStatus, Refused> {
         let (service, backend) = backend.split_once('/').unwrap();
-        let request = OverrideRequest { service: service.into(), backend: backend.into(), change };
+        let request =
+            OverrideRequest { service: service.into(), backend: backend.into(), change, reason: None };
         let reply = self.ask(|answer| Request::Override(request, 1000, answer)).await;
         reply.map(|reply| reply.backend)
     }

@@ -25,7 +25,7 @@ async fn say_as(
     backend: &str,
     change: OverrideChange,
 ) -> Result<OverrideReply, Refused> {
-    let request = OverrideRequest { service: "web".into(), backend: backend.into(), change };
+    let request = OverrideRequest { service: "web".into(), backend: backend.into(), change, reason: None };
     daemon.ask(|answer| Request::Override(request, uid, answer)).await
 }
 

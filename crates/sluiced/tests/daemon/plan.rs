@@ -34,7 +34,7 @@ async fn plan_for_an_unchanged_file_is_empty_whatever_operators_have_set() {
             OverrideChange::Weight(Some(7)),
         ] {
             let backend = "10.0.2.11:8080".into();
-            let request = OverrideRequest { service: "web".into(), backend, change };
+            let request = OverrideRequest { service: "web".into(), backend, change, reason: None };
             client.set_override(&request).await.unwrap();
             assert_eq!(plan(&client, None).await, [0, 0, 0], "{change:?}");
             assert_eq!(plan(&client, Some(&file(WEB))).await, [0, 0, 0], "{change:?}");
@@ -51,7 +51,10 @@ async fn plan_for_another_file_is_what_its_reload_does_and_changes_nothing() {
         let client = Client::new(host.socket());
         let backend = "10.0.2.11:8080".into();
         let change = OverrideChange::Admin(Admin::Drain);
-        client.set_override(&OverrideRequest { service: "web".into(), backend, change }).await.unwrap();
+        client
+            .set_override(&OverrideRequest { service: "web".into(), backend, change, reason: None })
+            .await
+            .unwrap();
         let (commits, before) = (host.commits(), daemon.status().await);
         let down = format!("{}, health: {{tcp: {{}}, initial: down}}}}}}", WEB.strip_suffix("}}").unwrap());
         let down = down.replace("'10.0.2.12:8080'", "'10.0.2.13:8080'");

@@ -303,7 +303,7 @@ impl<'a> History<'a> {
         // Something may have failed while the oracles looked.
         let was_synced = self.machine.status().await.is_some_and(|status| status.table.synced);
         let was_faulty = self.machine.plane.is_faulty();
-        let answer = self.machine.operator(OverrideRequest { service, backend, change }).await;
+        let answer = self.machine.operator(OverrideRequest { service, backend, change, reason: None }).await;
         self.learn();
         self.model.operator(&key, verb, Instant::now());
         self.unsure |= answer.is_none();

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use sluice_api::{
-    CONNECTIONS_PATH, ConnectionsQuery, ErrorReply, FileText, OVERRIDE_PATH, OverrideChange, OverrideRequest,
-    PLAN_PATH, PlanRequest, RELOAD_PATH,
+    CONNECTIONS_PATH, ConnectionsQuery, ErrorReply, FileText, MAX_REASON, OVERRIDE_PATH, OverrideChange,
+    OverrideRequest, PLAN_PATH, PlanRequest, RELOAD_PATH,
 };
 use sluice_config::{Loaded, MAX_FILE_SIZE, SourceFile, Texts};
 use sluice_core::model::MAX_WEIGHT;
@@ -98,6 +98,15 @@ async fn set_override(
             StatusCode::BAD_REQUEST,
             "a weight is at most 256",
             "send a number from 0 to 256, or null",
+        );
+    }
+    let is_bad =
+        |reason: &String| reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control);
+    if request.reason.as_ref().is_some_and(is_bad) {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("a reason has at most {MAX_REASON} characters, and no control characters"),
+            "shorten it to one line",
         );
     }
     let names = [request.service.clone(), request.backend.clone()];
