@@ -4,10 +4,10 @@ use std::fmt;
 
 /// A transport protocol with ports, which listeners have and rules match (`meta l4proto`).
 ///
-/// What differs between protocols is said by the methods here, so that another variant is decided on in this file.
+/// All differences between protocols are methods here, so that a new variant is described in this file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Protocol {
-    /// TCP, what a listener without a suffix means.
+    /// TCP, the default of a listener without a suffix.
     #[default]
     Tcp,
     /// UDP.
@@ -38,12 +38,12 @@ impl Protocol {
         }
     }
 
-    /// The one of an IP protocol number.
+    /// The protocol with this IP protocol number.
     pub fn from_number(number: u8) -> Option<Self> {
         Protocol::ALL.into_iter().find(|known| known.number() == number)
     }
 
-    /// The one of a name, as [`Protocol::as_str`] has it.
+    /// The protocol with this name, as from [`Protocol::as_str`].
     pub fn from_name(name: &str) -> Option<Self> {
         Protocol::ALL.into_iter().find(|known| known.as_str() == name)
     }
