@@ -75,7 +75,7 @@ fn page_of_a_running_daemon_follows_what_happens_to_it() {
     page.wait_for_text("#reload-state", "failed");
     page.picture("daemon-1280-light");
     daemon.reload(&configuration("  api: {listen: '203.0.113.10:8443', backends: ['10.0.2.11:8080']}\n"));
-    page.wait_for_text("#reload-state", "taken");
+    page.wait_for_text("#reload-state", "applied");
     page.wait_for_text("#list .service:first-child", "api");
     assert_eq!(page.text("#alerts"), "");
 

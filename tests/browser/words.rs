@@ -1,4 +1,4 @@
-//! What the page says of backends is what the command line says.
+//! The words of the page, which are those of the command line.
 
 use sluice_api::{Admin, BackendStatus, Health, StatusChanges};
 
@@ -6,7 +6,7 @@ use crate::fixtures::{ago, backend, service, status, three, told, unhealthy};
 use crate::mock::Mock;
 use crate::page::{Page, Scheme};
 
-/// What `sluice status` is held to; its backends have these names and states.
+/// The golden of `sluice status`, whose backends have these names and states.
 const GOLDEN: &str = include_str!("../../crates/sluice/tests/golden/status-backends.txt");
 
 #[test]
@@ -60,7 +60,7 @@ fn everything_that_is_told_is_on_the_page() {
     page.wait_for_text("#list", "web4");
     for (place, texts) in [
         ("#services-headline", &["3"][..]),
-        ("#services-fine", &["2 up, 1 empty"]),
+        ("#services-fine", &["2 up, 1 without backends"]),
         ("#backends-headline", &["9"]),
         ("#backends-fine", &["4 serve, 3 unhealthy, 1 full, 1 draining"]),
         ("#conntrack-headline", &["87.7 %"]),
@@ -73,8 +73,8 @@ fn everything_that_is_told_is_on_the_page() {
             "#kernel-fine",
             &["table inet sluice (owner, persist)", "3 services, 3 sets, 6 chains, 24 elements"],
         ),
-        ("#reload-state", &["taken"]),
-        ("#reload-fine", &["/etc/sluice/sluice.yaml\nread 8m ", "number 2\n4 added"]),
+        ("#reload-state", &["applied"]),
+        ("#reload-fine", &["/etc/sluice/sluice.yaml\nloaded 8m ", "number 2\n4 added"]),
         ("#warnings", &["1 warning"]),
         ("#foreign-state", &["2 times"]),
         ("#foreign-fine", &["by nft (pid 815)"]),
@@ -98,7 +98,7 @@ fn everything_that_is_told_is_on_the_page() {
         "500 / 500",
         "1.2 GB, 20.5 GB",
         "84 %",
-        "84 % of source ports in use: give `source` a range of addresses",
+        "84 % of source ports in use: set `source` to a range of addresses",
         "connect 10.0.2.13:8080: connection refused, 3 of 3",
         "drain by uid 1000, 1m ",
         "drain, 12 left",
@@ -151,7 +151,7 @@ fn what_went_wrong_is_told_in_full() {
         assert!(alerts.contains(text), "no {text:?} in {alerts}");
     }
     assert_eq!(page.text("#kernel-state"), "not in sync");
-    assert!(page.text("#kernel-fine").contains("next attempt in "));
+    assert!(page.text("#kernel-fine").contains("next retry in "));
     assert_eq!(page.text("#reload-state"), "failed");
     assert_eq!(page.text("#none"), "The configuration has no services.");
     assert_eq!(page.value("document.title"), "(2) sluice");

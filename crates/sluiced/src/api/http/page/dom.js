@@ -1,4 +1,4 @@
-// Elements. Text only ever becomes a text node, never markup: some of it comes from outside.
+// Creates elements. Text only becomes text nodes, never markup, because some of it is untrusted.
 
 /** An element with attributes and children, which are elements or text. */
 function el(tag, attributes = {}, ...children) {

@@ -14,7 +14,7 @@ class Graph {
     );
   }
 
-  /** Draws counts, a second each, of which the first `unknown` were not seen. */
+  /** Draws counts per second, of which the first `unknown` are not known. */
   draw(counts, unknown, now) {
     const peak = counts.reduce((most, count) => Math.max(most, count), 0);
     const scale = (HEIGHT - 2) / Math.max(peak, 1);

@@ -1,4 +1,4 @@
-// The list of services. Only what can be seen is in the document: two spacers stand for the rest.
+// The list of services. Only the visible part is in the document; two spacers replace the rest.
 
 /** Pixels above and below the window that are drawn, too, so that scrolling and Tab meet no void. */
 const MARGIN = 300;
@@ -23,7 +23,7 @@ class List {
   draw() {
     const entries = this.model.matching(this.filter);
     this.place(entries);
-    // What was drawn may be of another height than it was taken for. Once more settles it.
+    // The drawn rows may have another height than estimated; drawing again corrects this.
     if (this.measure()) {
       this.place(entries);
       this.measure();
@@ -93,7 +93,7 @@ class List {
   view({ service, own }) {
     const unfolded = this.unfolded(service.name);
     const { words } = this.filter;
-    // Words that the service has itself do not single backends out.
+    // Words that match the service itself do not select single backends.
     const singling = words.filter((word) => !own.includes(word));
     const shows = ({ name }, entry) => {
       const { found, problem } = entry.backends.get(name);

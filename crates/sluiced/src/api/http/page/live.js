@@ -1,4 +1,4 @@
-// The daemon's events, for as long as it can be reached and again when it can.
+// Receives the daemon's events, and reconnects.
 
 /** Milliseconds without an event after which the connection counts as lost, whatever TCP thinks of it. */
 const SILENCE = 15000;
@@ -6,7 +6,7 @@ const SILENCE = 15000;
 const RETRY = [1000, 8000];
 
 class Live {
-  /** Calls `status` and `changes` with what came, and `lost` when nothing does. */
+  /** Calls `status` and `changes` with the data, and `lost` when the connection is lost. */
   constructor(path, { status, changes, lost }) {
     this.path = path;
     this.handlers = { status, changes };

@@ -1,4 +1,4 @@
-// Puts it together: what comes is taken at once and drawn at most once a frame.
+// Connects the parts: data are processed at once, and drawn at most once per frame.
 
 /** Above so many services only backends with problems are drawn unless the reader wants all. */
 const UNFOLDED = 200;
@@ -54,7 +54,7 @@ addEventListener('resize', () => {
   list.resized();
   soon();
 });
-// Ages and graphs go on while nothing changes.
+// Ages and graphs advance without changes.
 setInterval(soon, 1000);
 
 function soon() {
@@ -87,7 +87,7 @@ function drawConnection() {
   const banner = byId('lost');
   banner.hidden = !lost;
   const old = model.known ? 'What you see is as of then and may be old. ' : '';
-  text(banner, lost ? `Not connected to sluiced since ${timeOfDay(model.lostAt)}. ${old}Trying again.` : '');
+  text(banner, lost ? `Not connected to sluiced since ${timeOfDay(model.lostAt)}. ${old}Retrying.` : '');
 }
 
 /** Columns that nobody counts are left out. */

@@ -1,4 +1,4 @@
-// What the daemon told, and what follows from it.
+// The data of the daemon, and values derived from them.
 
 /** A service with what the page makes of it. */
 class Entry {
@@ -25,7 +25,7 @@ class Entry {
     let added = 0;
     for (const backend of service.backends) {
       const kept = known.get(backend.name) ?? { rate: new Rate(MEAN), total: backend.connections_total, since: to || null };
-      // A total that is smaller belongs to another life of the daemon.
+      // A smaller total is from another run of the daemon.
       const more = Math.max(0, backend.connections_total - kept.total);
       kept.rate.add(more, from, to);
       kept.total = backend.connections_total;
@@ -87,7 +87,7 @@ class Model {
       const names = new Set(status.services.map(({ name }) => name));
       this.remove(Array.from(this.entries.keys()).filter((name) => !names.has(name)));
     } else {
-      // Another life of the daemon, or the first that we see: what it counted before is not new.
+      // Another run of the daemon, or the first status: earlier counts are not new connections.
       this.entries = new Map(status.services.map((service) => [service.name, new Entry(service, null)]));
       this.sort();
       this.since = null;
@@ -103,7 +103,7 @@ class Model {
   changes(changes) {
     const at = Date.parse(changes.at);
     this.ahead = at - Date.now();
-    // The status before told no time. It was up to a second old, as what is told once a second to all is.
+    // The previous status has no time. It was up to a second old, because it is published once a second.
     this.seen ??= (at - Math.max(1000, Date.now() - this.begun)) / 1000;
     this.since ??= this.seen;
     this.services(changes.services, at / 1000);
@@ -118,7 +118,7 @@ class Model {
     for (const service of services) {
       const entry = this.entries.get(service.name);
       if (entry) {
-        // What was not in a list has not changed: all totals were last looked at when any was.
+        // Services that are not in a list have not changed: all totals were read at the same time.
         added += entry.take(service, this.seen, at);
       } else {
         this.entries.set(service.name, new Entry(service, at));
@@ -145,7 +145,7 @@ class Model {
   happened(events) {
     const hour = this.now() - 3600000;
     const old = this.events.length > 0 && Date.parse(this.events[0].at) < hour;
-    // The same list is not drawn twice.
+    // An equal list is not drawn again.
     if (events.length === 0 && !old) return;
     this.events = this.events.concat(events).filter(({ at }) => Date.parse(at) >= hour);
   }

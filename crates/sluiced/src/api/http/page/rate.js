@@ -1,4 +1,4 @@
-// Counts by the second, from totals that are looked at about once a second.
+// Counts per second, from totals that are read about once a second.
 
 /** Seconds that a graph shows. */
 const SPAN = 120;
@@ -22,7 +22,7 @@ class Rate {
       const part = Math.min(second + 1, to) - Math.max(second, first);
       if (part > 0) this.counts[second % this.counts.length] += each * part;
     }
-    // Looked at twice in one moment.
+    // Read twice at the same time.
     if (to <= from) this.counts[Math.floor(to) % this.counts.length] += count;
   }
 

@@ -1,4 +1,4 @@
-// What concerns all services: the tiles at the top, and what is wrong in full.
+// The summary of all services: the tiles at the top, and the alerts.
 
 class Summary {
   constructor() {
@@ -40,9 +40,9 @@ class Summary {
       backends += service.backends.length;
     }
     text(byId('services-headline'), whole.format(sorted.length));
-    text(byId('services-fine'), listed([[states.up, 'up'], [states.empty, 'empty'], [states.disabled, 'disabled']]));
+    text(byId('services-fine'), listed([[states.up, 'up'], [states.empty, 'without backends'], [states.disabled, 'disabled']]));
     text(byId('backends-headline'), whole.format(backends));
-    const names = { good: 'serve', bad: 'unhealthy', warn: 'full', wait: 'draining', off: 'taken out' };
+    const names = { good: 'serve', bad: 'unhealthy', warn: 'full', wait: 'draining', off: 'disabled or drained' };
     text(byId('backends-fine'), listed(Object.entries(names).map(([kind, name]) => [kinds[kind], name])));
   }
 
@@ -67,17 +67,17 @@ class Summary {
     say(byId('kernel-state'), table.synced ? { word: 'in sync', kind: 'good' } : { word: 'not in sync', kind: 'bad' });
     const flags = table.flags.length > 0 ? ` (${table.flags.join(', ')})` : '';
     const changed = table.last_commit === null ? 'not changed since the start' : `changed ${age(now, table.last_commit)} ago`;
-    const retry = table.retry_at === null ? [] : [`next attempt in ${age(table.retry_at, now)}`];
+    const retry = table.retry_at === null ? [] : [`next retry in ${age(table.retry_at, now)}`];
     const holds = ['service', 'set', 'chain', 'element'].map((what) => number(table[`${what}s`], what)).join(', ');
     text(byId('kernel-fine'), [...retry, `table ${table.name}${flags}, ${changed}`, holds].join('\n'));
   }
 
   reload(model) {
     const { reload, daemon } = model;
-    say(byId('reload-state'), reload.ok ? { word: 'taken', kind: 'good' } : { word: 'failed', kind: 'bad' });
+    say(byId('reload-state'), reload.ok ? { word: 'applied', kind: 'good' } : { word: 'failed', kind: 'bad' });
     const { at, summary, generation } = reload;
-    const read = `read ${age(model.frame, at)} ago, number ${whole.format(generation)}`;
-    text(byId('reload-fine'), [daemon.config, read, summary].join('\n'));
+    const loaded = `loaded ${age(model.frame, at)} ago, number ${whole.format(generation)}`;
+    text(byId('reload-fine'), [daemon.config, loaded, summary].join('\n'));
     const { warnings } = reload;
     const details = byId('warnings');
     details.hidden = warnings.length === 0;
@@ -106,15 +106,15 @@ class Summary {
     const alerts = [];
     if (!table.synced) {
       const why = table.error === null ? '' : `: ${table.error}`;
-      alerts.push([`The kernel is not equal to the configuration${why}`, table.differences]);
+      alerts.push([`The kernel differs from the configuration${why}`, table.differences]);
     }
-    if (!reload.ok) alerts.push([`The configuration was not taken: ${reload.summary}`, reload.problems]);
+    if (!reload.ok) alerts.push([`The configuration was not applied: ${reload.summary}`, reload.problems]);
     if (state.problems.length > 0) {
-      alerts.push([`${state.directory} cannot be written: a restart will not know all that it should`, state.problems]);
+      alerts.push([`${state.directory} is not writable: a restart loses state`, state.problems]);
     }
     const lost = followers.filter(({ error }) => error !== null);
     if (lost.length > 0) {
-      alerts.push(['Changes by others are found at a refresh only', lost.map(({ name, error }) => `${name}: ${error}`)]);
+      alerts.push(['Changes by other programs are found only at a refresh', lost.map(({ name, error }) => `${name}: ${error}`)]);
     }
     const told = JSON.stringify(alerts);
     if (this.told === told) return;
@@ -131,7 +131,7 @@ function lines(texts) {
   return texts.map((line) => el('li', {}, line));
 }
 
-/** `7 up, 2 empty`, without what there is none of. */
+/** `7 up, 2 disabled`, without counts of 0. */
 function listed(counts) {
   return counts.filter(([count]) => count > 0).map(([count, what]) => `${whole.format(count)} ${what}`).join(', ');
 }

@@ -1,4 +1,4 @@
-// Numbers, times and sizes as people read them.
+// Formats numbers, times and sizes.
 
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat('en-US', { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -42,7 +42,7 @@ function age(now, then) {
   return `${seconds}s`;
 }
 
-/** `14:03:22`, where the reader is. */
+/** `14:03:22`, in the reader's time zone. */
 function timeOfDay(moment) {
   return clock.format(millis(moment));
 }

@@ -1,4 +1,4 @@
-// Light or dark: as the reader's system has it, unless they chose here.
+// Light or dark colours: as set in the reader's system, unless selected here.
 
 const themeButton = byId('theme');
 const systemDark = matchMedia('(prefers-color-scheme: dark)');
@@ -8,7 +8,7 @@ themeButton.addEventListener('click', () => {
   try {
     localStorage.setItem('theme', isDark() ? 'dark' : 'light');
   } catch {
-    // A browser without storage forgets it.
+    // Without storage the selection is lost.
   }
 });
 systemDark.addEventListener('change', nameTheme);

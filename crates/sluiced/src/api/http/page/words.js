@@ -1,9 +1,9 @@
-// What a state is called. `sluice status` has the same words.
+// Names of states, the same as in `sluice status`.
 
-/** Fraction of source ports, and of conntrack, in use from which it is time to do something. */
+/** Fraction of source ports, and of conntrack, in use from which there is a warning. */
 const SCARCE = 0.8;
 
-/** What keeps a backend from taking new connections, or else its health. */
+/** The reason why a backend takes no new connections, otherwise its health. */
 function backendState(backend) {
   const { admin, health, eligible, active } = backend;
   if (admin === 'disabled') return spare(backend, 'disabled', 'off');
@@ -19,31 +19,31 @@ function spare(backend, word, kind) {
   return { word: backend.backup && backend.share === 0 ? `${word} backup` : word, kind };
 }
 
-/** What a new connection to a service meets. */
+/** The state of a service. */
 function serviceState({ state }) {
-  return { word: state, kind: { up: 'good', empty: 'bad', disabled: 'off' }[state] };
+  return { word: state === 'empty' ? 'no backends' : state, kind: { up: 'good', empty: 'bad', disabled: 'off' }[state] };
 }
 
-/** Whether somebody should look at a backend: not when it is as an operator wants it. */
+/** Whether a backend has a problem; one that an operator drained or disabled has none. */
 function isProblem(backend) {
   if (backend.admin !== 'enabled') return false;
   return backend.health === 'unhealthy' || backend.full || failing(backend) || portsScarce(backend);
 }
 
 /**
- * What there is to say of a backend beside its numbers, each with a kind. When a probe was made is not said: who is
- * told of changes does not hear of one that ended like the one before.
+ * Notes about a backend beside its numbers, each with a kind. The time of the last probe is not shown, because changes do
+ * not include a further probe with the same result.
  */
 function notes(backend, now) {
   const said = [];
   const { last_probe: probe, override } = backend;
   if (failing(backend)) {
-    const of = probe.ok === null ? ' (no probe could be made)' : `, ${probe.count} of ${probe.needed}`;
+    const of = probe.ok === null ? ' (the probe could not run)' : `, ${probe.count} of ${probe.needed}`;
     said.push({ kind: backend.health === 'unhealthy' ? 'bad' : 'warn', word: `${probe.detail}${of}` });
   }
   if (portsScarce(backend)) {
     const used = whole.format(100 * backend.source_ports);
-    said.push({ kind: 'warn', word: `${used} % of source ports in use: give \`source\` a range of addresses` });
+    said.push({ kind: 'warn', word: `${used} % of source ports in use: set \`source\` to a range of addresses` });
   }
   if (override) {
     const what = [override.admin, override.weight === null ? null : `weight ${override.weight}`];
@@ -63,7 +63,7 @@ function portsScarce({ source_ports: used }) {
   return used !== null && used >= SCARCE;
 }
 
-/** What a service's guard dropped, on one line. */
+/** The packets that a service's guard dropped, on one line. */
 function dropped({ dropped: reasons }) {
   return Object.entries(reasons).map(([reason, count]) => `${whole.format(count)} ${reason}`).join(', ');
 }
