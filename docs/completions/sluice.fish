@@ -80,6 +80,8 @@ complete -c sluice -n "__fish_sluice_using_subcommand status" -s h -l help -d 'P
 complete -c sluice -n "__fish_sluice_using_subcommand top" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand top" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -l client -d 'Only connections of this client' -r
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -l state -d 'Only connections in this state, named as in the output' -r
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -l limit -d 'Maximum number of connections to show' -r
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F

@@ -140,6 +140,16 @@ fn connections_of_one_service_or_backend_are_those_and_no_others() {
         ("?service=range&backend=10.0.2.14:8080", &["range/10.0.2.14:8080"]),
         ("?service=any", &["any/10.0.2.13:8080"]),
         ("?service=any&backend=[fd00:2::13]:8080", &[]),
+        ("?service=web&client=10.0.1.2", &["web/web1", "web/web2"]),
+        ("?service=web&client=10.0.1.0/24", &["web/web1", "web/web2"]),
+        ("?client=fd00:1::/64", &["web/six1"]),
+        ("?client=10.0.1.3", &[]),
+        (
+            "?client=10.0.1.2&state=Established",
+            &["any/10.0.2.13:8080", "range/10.0.2.14:8080", "web/web1", "web/web2"],
+        ),
+        ("?service=dns&state=replied", &["dns/d4"]),
+        ("?service=web&state=close", &[]),
     ] {
         let (total, lines) = list(&lab, query);
         let whose: Vec<_> = lines.iter().map(|line| line.split(' ').next().unwrap()).collect();
@@ -190,6 +200,7 @@ fn connections_of_unknown_names_and_bad_questions_are_refused_with_what_to_do() 
         ("?service=web&backend=web9", 404, "service web has no backend web9", "did you mean web1?"),
         ("?service=", 404, "no service ", "`sluice status` shows all services and backends"),
         ("?backend=web1", 400, "backend without service", "say service=web&backend=web1"),
+        ("?client=me", 400, "invalid client \"me\"", "write an address or a network"),
         ("?limit=100001", 400, "limit is at most 100000", "name a service to see fewer"),
     ] {
         let (found, answer) = get(&lab, query);

@@ -225,13 +225,15 @@ mod tests {
         let some = ConnectionsQuery {
             service: Some("web".into()),
             backend: Some("[2001:db8::1]:80 a&b=c/d?é".into()),
+            client: Some("198.51.100.0/24".into()),
+            state: Some("established".into()),
             limit: Some(5),
         };
         for (query, path) in [
             (all, "/api/v1/connections"),
             (
                 some,
-                "/api/v1/connections?service=web&backend=%5B2001%3Adb8%3A%3A1%5D%3A80+a%26b%3Dc%2Fd%3F%C3%A9&limit=5",
+                "/api/v1/connections?service=web&backend=%5B2001%3Adb8%3A%3A1%5D%3A80+a%26b%3Dc%2Fd%3F%C3%A9&client=198.51.100.0%2F24&state=established&limit=5",
             ),
         ] {
             let (reply, asked) = ask(response, async |client| client.connections(&query).await).await;

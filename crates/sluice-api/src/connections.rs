@@ -13,6 +13,12 @@ pub struct ConnectionsQuery {
     /// Only those of this backend of the service; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
+    /// Only those of clients with this address or in this network; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Only those in this state, as in [`Connection::state`]; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
     /// Maximum of connections in the response; absent: 1000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

@@ -23,6 +23,14 @@ pub(crate) struct ConnectionsCommand {
     #[arg(value_name = "SERVICE[/BACKEND]")]
     scope: Option<Scope>,
 
+    /// Only connections of this client
+    #[arg(long, value_name = "ADDRESS[/PREFIX]")]
+    client: Option<String>,
+
+    /// Only connections in this state, named as in the output
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+
     /// Maximum number of connections to show
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
@@ -36,6 +44,7 @@ const AFTER_HELP: &str = "\
 Examples:
   sluice connections
   sluice connections web/10.0.2.11:8080 --limit 20
+  sluice connections web --client 198.51.100.0/24 --state established
   sluice connections web --json | jq -r '.connections[].client'
 
 SOURCE is the address that the backend sees: that of the client, or one of this host. EXPIRES is the remaining conntrack \
@@ -71,6 +80,8 @@ impl ConnectionsCommand {
         let query = ConnectionsQuery {
             service: self.scope.as_ref().map(|scope| scope.service.clone()),
             backend: self.scope.as_ref().and_then(|scope| scope.backend.clone()),
+            client: self.client.clone(),
+            state: self.state.clone(),
             limit: Some(self.limit),
         };
         let answer = daemon::ask("connections", &socket, async |client| client.connections(&query).await)?;
@@ -168,7 +179,7 @@ mod tests {
         let of = |service: Option<&str>, backend: Option<&str>| ConnectionsQuery {
             service: service.map(Into::into),
             backend: backend.map(Into::into),
-            limit: None,
+            ..ConnectionsQuery::default()
         };
         let mut told = text(&answer, &of(None, None));
         answer.total = 53_211;

@@ -5,9 +5,11 @@
 
 use std::cmp::Ordering;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use ipnet::IpNet;
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
 use sluice_core::first::First;
 use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
@@ -53,6 +55,10 @@ pub struct Wanted {
     pub service: Option<ServiceName>,
     /// Of this backend of it; `None`: of all its backends.
     pub backend: Option<BackendName>,
+    /// Of clients in this network; `None`: of all.
+    pub client: Option<IpNet>,
+    /// In this state, whatever the case of its letters; `None`: in any.
+    pub state: Option<String>,
     /// Most that are listed.
     pub limit: usize,
 }
@@ -112,17 +118,28 @@ impl Wanted {
         if limit > MAX_LIMIT {
             return Err(bad(format!("limit is at most {MAX_LIMIT}"), "name a service to see fewer"));
         }
+        let network = |text: &String| {
+            let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+            network.map_err(|_| bad(format!("invalid client {text:?}"), "write an address or a network"))
+        };
+        let client = query.client.as_ref().map(network).transpose()?;
+        let all = Wanted { service: None, backend: None, client, state: query.state.clone(), limit };
         let Some(service) = &query.service else {
             return match query.backend {
                 Some(_) => Err(bad("backend without service".to_owned(), "say service=web&backend=web1")),
-                None => Ok(Wanted { service: None, backend: None, limit }),
+                None => Ok(all),
             };
         };
         let found = names::service(services, service).map_err(Unlisted::Unknown)?;
         let backend = query.backend.as_ref().map(|backend| names::backend(found, backend));
         let backend = backend.transpose().map_err(Unlisted::Unknown)?;
         let backend = backend.map(|backend| backend.name.clone());
-        Ok(Wanted { service: Some(found.0.clone()), backend, limit })
+        Ok(Wanted { service: Some(found.0.clone()), backend, ..all })
+    }
+
+    fn fits(&self, flow: &Flow) -> bool {
+        self.client.is_none_or(|network| network.contains(&flow.client.ip()))
+            && self.state.as_ref().is_none_or(|state| state.eq_ignore_ascii_case(flow.state()))
     }
 
     fn is_of(&self, service: &ServiceName, backend: &BackendName) -> bool {
@@ -149,6 +166,9 @@ fn list(conntrack: &mut Conntrack, services: &Services, wanted: &Wanted) -> io::
     let mut found = First::new(wanted.limit);
     for filter in filters(services, wanted) {
         conntrack.each(&filter, |flow| {
+            if !wanted.fits(&flow) {
+                return;
+            }
             let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
             let of = owners.backends(&way).filter(|(service, backend)| wanted.is_of(service, backend));
             of.for_each(|(service, backend)| found.add(Found { service, backend, flow }));

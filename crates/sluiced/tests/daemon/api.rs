@@ -95,7 +95,7 @@ async fn request_for_connections_hands_on_whose_are_wanted_and_what_is_in_the_fi
     })
     .await;
     let (service, backend) = (ServiceName::new("web").ok(), BackendName::new("10.0.2.11:8080").ok());
-    let wanted = |service, backend, limit| (1, Wanted { service, backend, limit });
+    let wanted = |service, backend, limit| (1, Wanted { service, backend, client: None, state: None, limit });
     assert_eq!(
         asked.try_iter().collect::<Vec<_>>(),
         [wanted(None, None, 1000), wanted(service.clone(), None, 5), wanted(service, backend, 1000)]
