@@ -1,4 +1,4 @@
-//! What the reconcile task knows, and what it does for each request.
+//! [`Daemon`]: the state of the reconcile task, and the handling of each request.
 
 mod accounting;
 mod due;
@@ -57,24 +57,24 @@ use crate::status::events::Events;
 use crate::status::shared::Shared;
 use crate::status::view::Reloads;
 
-/// How long a stop waits for the last save.
+/// Timeout of the last save at a stop.
 const LAST_SAVE: Duration = Duration::from_secs(10);
 
 /// State of the reconcile task.
 pub(crate) struct Daemon<D> {
     pub(crate) file: PathBuf,
-    /// In force. Control socket and state directory stay those of the start.
+    /// The configuration in force. Control socket and state directory stay those of the start.
     pub(crate) config: Config,
-    /// How its backends stand.
+    /// The states of its backends.
     pub(crate) standings: Shared<Standings>,
-    /// Which of its services follow counts of flows.
+    /// The services that depend on counts of flows.
     pub(crate) following: Following,
     pub(crate) prober: Prober,
     pub(crate) flows: FlowOrders,
     pub(crate) saves: Saves,
     pub(crate) reconciler: Reconciler<D>,
     pub(crate) sysctls: Sysctls,
-    /// What backends carried, and who adds it up.
+    /// The byte counter, if accounting is enabled.
     pub(crate) accounts: Accounts,
     pub(crate) accounting: Option<Accounting>,
     pub(crate) notify: Notify,
@@ -84,20 +84,20 @@ pub(crate) struct Daemon<D> {
     web: Web,
     pub(crate) reload: ReloadStatus,
     pub(crate) reloads: Reloads,
-    /// The last round failed.
+    /// The failure of the last round.
     pub(crate) trouble: Option<Trouble>,
-    /// Forwarding is not as configured. Kept apart, so that a round that succeeds does not hide it.
+    /// Forwarding is not as configured. Separate, so that a successful round does not hide it.
     pub(crate) forwarding: Option<Trouble>,
     /// The state of backends could not be saved.
     pub(crate) unsaved: Option<Trouble>,
     pub(crate) foreign: ForeignChanges,
-    /// Whether changes by others are noticed when they happen.
+    /// The state of the followers.
     pub(crate) followers: BTreeMap<Follower, FollowerStatus>,
-    /// When the kernel was last read as a whole.
+    /// Time of the last read of the whole table.
     pub(crate) last_look: Instant,
 }
 
-/// What it reaches the rest of the world with, beside the kernel's ruleset.
+/// The effects of the reconcile task beside the ruleset.
 pub(crate) struct Hands {
     pub(crate) sysctls: Sysctls,
     pub(crate) notify: Notify,
@@ -105,7 +105,7 @@ pub(crate) struct Hands {
     pub(crate) flows: Flows,
     pub(crate) web: Web,
     pub(crate) saving: Saving,
-    /// Where the results of saving go.
+    /// Receives the results of saves.
     pub(crate) results: mpsc::UnboundedSender<(u64, Saved)>,
 }
 
@@ -185,7 +185,7 @@ impl<D: Dataplane> Daemon<D> {
         Ok(daemon)
     }
 
-    /// Makes a configuration that was read again the one in force. A bad one changes nothing.
+    /// Applies a reloaded configuration. An invalid one changes nothing.
     pub(crate) async fn reload(&mut self, loaded: Result<Loaded, Vec<Problem>>) -> ReloadStatus {
         let (mut warnings, invalid) = (vec![], loaded.is_err());
         let taken = match loaded {
@@ -219,8 +219,8 @@ impl<D: Dataplane> Daemon<D> {
         self.reload.clone()
     }
 
-    /// The state of backends that these services will have when they replace those of the file, the overrides that
-    /// end with that, and what is probed then. Changes nothing.
+    /// The states of backends after these services replace the current ones, the discarded overrides, and the probed backends.
+    /// Changes nothing.
     pub(crate) fn expected(&self, services: &Services) -> (Standings, Vec<BackendKey>, Vec<WatchedBackend>) {
         let identity = Identity::between(&self.config.services, services);
         let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
@@ -233,8 +233,8 @@ impl<D: Dataplane> Daemon<D> {
         (standings, dropped, watches)
     }
 
-    /// Makes the kernel equal to a new configuration. If that fails before anything was committed, the
-    /// old one stays in force.
+    /// Applies a new configuration to the kernel. If this fails before the first commit, the
+    /// old configuration stays in force.
     async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
         let door = self
@@ -248,10 +248,10 @@ impl<D: Dataplane> Daemon<D> {
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.made, |_| true) {
             self.since.change(&transition, now());
-            // What serves the same now need not do so later.
+            // Services with an equal effective state now may differ later.
             let is_same = self.config.services == new.services;
             self.flows.note(&transition);
-            // Those that have been there all the time lie better in memory.
+            // Unchanged services keep their memory.
             let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
             self.web.open(door);
@@ -264,7 +264,7 @@ impl<D: Dataplane> Daemon<D> {
             let settled = self.settle(Trigger::Reload, result);
             // Other services may need another IP version.
             self.check_forwarding();
-            // What was found out during the round.
+            // Changes of health during the round.
             self.take_health();
             let services = self.config.services.clone();
             let followed = self.follow(Trigger::Health, services.keys()).await;
@@ -282,7 +282,7 @@ impl<D: Dataplane> Daemon<D> {
         control.into_iter().chain(later("state", new.state != self.config.state)).collect()
     }
 
-    /// Reads the kernel, and makes sure that it, forwarding, accounting and what is saved are as configured.
+    /// A full round: reads the table and repairs it, forwarding, accounting and the saved state.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
         self.check_forwarding();
         self.ensure_accounting();
@@ -291,16 +291,16 @@ impl<D: Dataplane> Daemon<D> {
             .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
             .await;
         self.reconciler.write_totals(None);
-        // What could not be written before.
+        // Retries failed writes.
         self.sysctls.save_again();
         self.remember();
-        // Logged and kept for the status there; nobody waits for it.
+        // The error was logged and is kept for the status; no client waits for it.
         let _ = self.settle(trigger, result);
         let line = self.line();
         self.notify.status(&line);
     }
 
-    /// Has rules follow the host's interfaces and addresses.
+    /// Applies changes of the host's interfaces and addresses.
     pub(crate) async fn networks(&mut self, networks: Networks) {
         if networks != self.standings.networks {
             let before = std::mem::replace(&mut self.standings.networks, networks);
@@ -319,23 +319,23 @@ impl<D: Dataplane> Daemon<D> {
         self.reconciler.dataplane()
     }
 
-    /// Whether nobody else may change the table.
+    /// Whether the daemon owns the table.
     pub(crate) fn owns_table(&self) -> bool {
         self.reconciler.owns_table()
     }
 
-    /// Repairs what somebody else did while nobody listened.
+    /// Repairs foreign changes from the time before the subscription.
     pub(crate) async fn catch_up(&mut self) {
         if !self.reconciler.is_current() {
             self.round(Trigger::Foreign).await;
         }
     }
 
-    /// Repairs what somebody else did to the table, unless that has been done.
+    /// Repairs a foreign change of the table, unless it is repaired already.
     pub(crate) async fn foreign(&mut self, event: Event) {
         let due = match event {
             Event::Lost => {
-                warn!("events of nftables were lost: reading everything");
+                warn!("nftables events were lost: reading the whole table");
                 true
             }
             Event::Changed(Change { generation, pid, process }) => {
@@ -352,7 +352,7 @@ impl<D: Dataplane> Daemon<D> {
         }
     }
 
-    /// Notes whether changes of one kind by others are noticed when they happen. A follower retries by itself.
+    /// Records the state of a follower, which retries by itself.
     pub(crate) fn note_follower(&mut self, follower: Follower, result: Result<(), String>) {
         let (name, error) = (follower.as_str().to_owned(), result.err());
         let before = self.followers.get(&follower);
@@ -363,7 +363,7 @@ impl<D: Dataplane> Daemon<D> {
         };
         match &error {
             Some(error) if !was_lost => {
-                let text = format!("changes of {name} are not noticed, but at a refresh: {error}");
+                let text = format!("changes of {name} are noticed only at a refresh: {error}");
                 self.events.add(EventKind::Sync, Severity::Warning, text);
             }
             None if was_lost => {
@@ -383,15 +383,15 @@ impl<D: Dataplane> Daemon<D> {
         self.notify.watchdog();
     }
 
-    /// Leaves the kernel the way `on_stop` says.
+    /// Stops, as `on_stop` says.
     pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
-        // Logged if it fails; the last chance for what could not be saved before.
+        // The last attempt to save; a failure is logged.
         let (saved, bases) = (self.save(true), self.reconciler.bases());
         self.accounting.take().into_iter().for_each(Accounting::stop);
         match self.config.on_stop {
             OnStop::Keep => {
-                // What just left the file may be back with the next daemon, which looks at flows when it starts.
+                // The next daemon may have removed backends again; it checks flows when it starts.
                 self.reconciler.write_totals(None);
                 wait_for(saved, bases).await;
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
@@ -402,12 +402,12 @@ impl<D: Dataplane> Daemon<D> {
                     Ok(()) => self.flows.stop(self.standings.in_force(&self.config.services)),
                     Err(_) => self.flows.finish(),
                 }
-                // Whatever became of the table. What is not put back is logged and recorded for `sluice cleanup`.
+                // Also if the table could not be removed. Failures are logged, and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
                 wait_for(saved, bases).await;
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!(
-                    "stopped: table {} removed; established connections go on only where another table has NAT \
+                    "stopped: table {} removed; established connections continue only if another table has NAT \
                      rules",
                     Table::NAME
                 );
@@ -416,7 +416,7 @@ impl<D: Dataplane> Daemon<D> {
         Ok(())
     }
 
-    /// Leaves the kernel to the daemon that is started next.
+    /// Stops, and leaves table and forwarding to the next daemon.
     pub(crate) async fn hand_over(mut self) {
         self.notify.stopping();
         let (saved, bases) = (self.save(true), self.reconciler.bases());
@@ -426,7 +426,7 @@ impl<D: Dataplane> Daemon<D> {
         info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
     }
 
-    /// The state on one line.
+    /// A one-line summary of the state.
     pub(crate) fn line(&self) -> String {
         match (self.out_of_sync(), self.reload.ok) {
             (Some(error), _) => format!("{}, not in sync: {error}", self.counts()),
@@ -455,13 +455,13 @@ async fn wait_for(saved: oneshot::Receiver<Saved>, bases: Option<Bases>) {
     };
     if let Err(_elapsed) = timeout(LAST_SAVE, all).await {
         warn!(
-            "the state directory has taken nothing for {} s: what changed last is lost",
+            "a write to the state directory is pending for {} s: the last changes are lost",
             LAST_SAVE.as_secs()
         );
     }
 }
 
-/// Logs a problem on its way to the status.
+/// Logs a problem, and returns it for the status.
 fn logged(problem: String) -> String {
     error!("{problem}");
     problem

@@ -1,4 +1,4 @@
-//! What operators say of backends at run time.
+//! Applies overrides of operators.
 
 use std::collections::BTreeSet;
 
@@ -19,17 +19,17 @@ use crate::pool::backend_states::key;
 use crate::reconcile::Trigger;
 use crate::request::Refused;
 
-/// What an operator said was done.
+/// The result of an override.
 #[derive(Debug)]
 pub(crate) struct Overridden {
     name: String,
-    /// How the backend stands now, or what keeps the kernel from it.
+    /// The status of the backend, or the problems of applying the override to the kernel.
     followed: Result<BackendStatus, Vec<String>>,
     saved: oneshot::Receiver<Saved>,
 }
 
 impl<D: Dataplane> Daemon<D> {
-    /// Does what an operator says of a backend.
+    /// Applies an override of a backend.
     pub(crate) async fn set_override(
         &mut self,
         request: OverrideRequest,
@@ -77,19 +77,19 @@ impl<D: Dataplane> Daemon<D> {
 }
 
 impl Overridden {
-    /// The answer, once it is known whether it is remembered. The reconcile task does not wait for that.
+    /// The answer, after the result of the save. The reconcile task does not wait for this.
     pub(crate) async fn answer(self) -> Result<OverrideReply, Refused> {
         let not_remembered = match timeout(PATIENCE, self.saved).await {
             Ok(Ok(saved)) => saved.err(),
             Ok(Err(_closed)) => Some("no thread saves the state of backends".to_owned()),
             Err(_elapsed) => {
-                Some(format!("the state directory has not taken it for {} s", PATIENCE.as_secs()))
+                Some(format!("the write to the state directory is pending for {} s", PATIENCE.as_secs()))
             }
         };
         let backend = self.followed.map_err(|problems| {
-            let lost = not_remembered.as_ref().map(|why| format!("; a restart will not know of it: {why}"));
+            let lost = not_remembered.as_ref().map(|why| format!("; a restart loses it: {why}"));
             let (problems, lost) = (problems.join("; "), lost.unwrap_or_default());
-            let error = format!("{}: noted, but not in the kernel yet: {problems}{lost}", self.name);
+            let error = format!("{}: stored, but not in the kernel yet: {problems}{lost}", self.name);
             Refused::Pending(ErrorReply { error, hint: "it is tried again: see `sluice status`".to_owned() })
         })?;
         Ok(OverrideReply { backend, not_remembered })

@@ -1,8 +1,7 @@
-//! [`Saver`]: writes what outlives the daemon, on a thread of its own.
+//! [`Saver`]: writes the state directory on its own thread.
 //!
-//! The reconcile task orders a save after the kernel has what is to be remembered, and goes on: no disk keeps a flip waiting.
-//! Orders wait in one place each, where a newer one takes the place of an older one. So a slow disk is asked for one write at a
-//! time however much changes meanwhile.
+//! The reconcile task orders a save after the kernel has the change, and continues: a slow disk delays no health change.
+//! A newer order replaces a waiting one, so a slow disk gets one write at a time, however much changes meanwhile.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,35 +15,35 @@ use crate::counters::store::Book;
 use crate::host::threads;
 use crate::state::backends::{Known, Memory, Said};
 
-/// How long a disk may take for a write before it is told of.
+/// Time after which a pending write is reported as a problem.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Whether the state of backends was saved, or why not.
+/// The result of saving the state of backends.
 pub(crate) type Saved = Result<(), String>;
 
-/// How a [`Saver`] is put to work: on a thread, or by whoever stands in for one in a test.
+/// Starts a [`Saver`]: on a thread, or in another way in tests.
 pub type Saving = Box<dyn FnOnce(Saver)>;
 
-/// Has the state of backends saved, for the reconcile task.
+/// Orders saves of the state of backends, for the reconcile task.
 #[derive(Debug)]
 pub(crate) struct Saves {
     due: Arc<Mutex<Due>>,
     wake: mpsc::UnboundedSender<()>,
-    /// Orders without a result, and since when there have been any.
+    /// Number of orders without a result, and since when there are any.
     waiting: u64,
     since: Instant,
 }
 
-/// What is to be saved.
+/// The waiting order.
 #[derive(Debug, Default)]
 struct Due {
     newest: Option<State>,
-    /// Whether to try again what failed a short time ago, too: somebody waits for the answer.
+    /// Whether to retry also after a recent failure, because a client waits for the result.
     retries: bool,
     waiting: Vec<oneshot::Sender<Saved>>,
 }
 
-/// The state of the backends of these services.
+/// An order to save the state of the backends of these services.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) services: Arc<Services>,
@@ -52,28 +51,26 @@ pub(crate) struct State {
     pub(crate) health: Vec<Known>,
 }
 
-/// Writes the state of backends and totals.
+/// Writes the state of backends, and totals.
 #[derive(Debug)]
 pub struct Saver {
     due: Arc<Mutex<Due>>,
     memory: Memory,
     book: Book,
     woken: mpsc::UnboundedReceiver<()>,
-    /// Told the result of each write, and how many orders that carried out.
+    /// Receives the result of each write, and the number of orders that it completed.
     results: mpsc::UnboundedSender<(u64, Saved)>,
 }
 
-/// Starts the thread. Without one, nothing is remembered.
+/// Starts the thread. Without a thread no state is saved.
 pub fn on_a_thread(saver: Saver) {
     if let Err(error) = threads::start("save state", move || saver.serve()) {
-        error!(
-            "start a thread: {error} (a restart will not know what is said of backends, nor their health)"
-        );
+        error!("start a thread: {error} (a restart loses overrides and health of backends)");
     }
 }
 
 impl Saves {
-    /// Both ends. Whoever has the saver is woken through `wake`, also for the book.
+    /// Both ends. `wake` wakes the thread of the saver, also for the book of totals.
     pub(crate) fn new(
         memory: Memory,
         book: Book,
@@ -85,7 +82,7 @@ impl Saves {
         (Saves { due, wake, waiting: 0, since: Instant::now() }, saver)
     }
 
-    /// Has this saved, unless something newer comes first. The answer is that of what was saved in the end.
+    /// Orders a save, unless a newer order replaces it. The answer is the result of the order that was executed.
     pub(crate) fn order(&mut self, state: State, retries: bool) -> oneshot::Receiver<Saved> {
         let (done, answer) = oneshot::channel();
         if self.waiting == 0 {
@@ -96,51 +93,51 @@ impl Saves {
         due.newest = Some(state);
         due.retries |= retries;
         due.waiting.push(done);
-        // Nobody listens where there is no thread, which is told of like a disk that does not answer.
+        // Without a thread, the order stays pending and is reported like a disk that does not answer.
         let _ = self.wake.send(());
         answer
     }
 
-    /// Whether a result is still to come.
+    /// Whether a result is pending.
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting > 0
     }
 
-    /// So many orders have a result.
+    /// Records that this many orders have a result.
     pub(crate) fn have_results(&mut self, orders: u64) {
         self.waiting -= orders;
         self.since = Instant::now();
     }
 
-    /// What is wrong if the disk has not answered for long.
+    /// The problem if a write has been pending for too long.
     pub(crate) fn overdue(&self) -> Option<String> {
         let waited = self.since.elapsed();
         let is_overdue = self.is_waiting() && waited >= PATIENCE;
-        is_overdue.then(|| format!("the state directory has taken nothing for {} s", waited.as_secs()))
+        is_overdue.then(|| format!("a write to the state directory is pending for {} s", waited.as_secs()))
     }
 }
 
 impl Saver {
-    /// Writes what is due until nobody can order anything.
+    /// Writes what is ordered until the senders are gone.
     pub fn serve(mut self) {
         while self.woken.blocking_recv().is_some() {
             self.save();
         }
     }
 
-    /// The same on the runtime of the caller, for a test whose clock stands still while a thread is at work.
+    /// The same on the caller's runtime, for tests whose clock is paused while a thread works.
     pub async fn serve_here(mut self) {
         while self.woken.recv().await.is_some() {
             self.save();
         }
     }
 
-    /// Whether there is something to write.
+    /// Whether a write is due.
     pub fn is_due(&self) -> bool {
         locked(&self.due).newest.is_some() || self.book.is_due()
     }
 
-    /// Writes what is due.
+    /// Executes the writes that are due.
     pub fn save(&mut self) {
         let Due { newest, retries, waiting } = std::mem::take(&mut *locked(&self.due));
         if let Some(State { services, overrides, health }) = newest {

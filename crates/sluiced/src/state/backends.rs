@@ -1,4 +1,4 @@
-//! What is remembered of backends from one daemon to the next: what operators said, and their health.
+//! `backends.json`: overrides and health of backends, saved for the next daemon.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,18 +23,18 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Remembered {
     version: u32,
-    /// The boot in which the health was observed; it means nothing in another.
+    /// The boot in which the health was observed; health of another boot is ignored.
     boot: String,
-    /// Which of the services in `services.json` have these names; `None`: those are not saved.
+    /// The version of the services in `services.json` to which these names belong; `None`: they are not saved.
     #[serde(skip_serializing_if = "Option::is_none")]
     services: Option<Id>,
-    /// What operators said.
+    /// Overrides.
     pub(crate) overrides: Vec<Said>,
-    /// Backends whose health is not what it would be without a probe.
+    /// Backends whose health differs from that before a first probe.
     pub(crate) health: Vec<Known>,
 }
 
-/// The same as it is read: one damaged entry does not spoil the others.
+/// The same for reading: a damaged entry does not affect the others.
 #[derive(Deserialize)]
 struct Written {
     version: u32,
@@ -45,7 +45,7 @@ struct Written {
     health: Vec<Value>,
 }
 
-/// What an operator said of a backend.
+/// The override of a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Said {
     pub(crate) service: String,
@@ -58,24 +58,24 @@ pub(crate) struct Said {
 pub(crate) struct Known {
     pub(crate) service: String,
     pub(crate) backend: String,
-    /// Where it was asked; asked elsewhere it is another backend.
+    /// The probed address and port; with another one it is another backend.
     pub(crate) target: SocketAddr,
     pub(crate) healthy: bool,
 }
 
-/// The file, what identifies the backends that it names, and the boot it is written in.
+/// The file, the saved services that identify its backends, and the current boot.
 #[derive(Debug)]
 pub(crate) struct Memory {
     files: Files,
     services: SavedServices,
     boot: String,
-    /// What it holds.
+    /// Its content.
     written: Remembered,
 }
 
 impl Memory {
-    /// Reads what an earlier daemon left, and the services whose backends it names; `None`: their names are all that is
-    /// known of them. That must never prevent a start: what cannot be understood is logged and counts as nothing.
+    /// Reads the state that an earlier daemon saved, and the services of its backends; `None`: only their names are
+    /// known. State must never prevent a start: an invalid file is logged and ignored.
     pub(crate) fn open(files: Files, boot: &str) -> (Self, Remembered, Option<Services>) {
         let file = files.path(FILE);
         let read = match files.read(FILE) {
@@ -108,16 +108,16 @@ impl Memory {
         (Memory { files, services: saved, boot: boot.to_owned(), written }, found, services)
     }
 
-    /// Has the next [`Memory::save`] try again whatever failed, however short a time ago: the answer to a command says whether
-    /// it is saved now.
+    /// Makes the next [`Memory::save`] retry also after a recent failure, because the answer to a command reports whether
+    /// the change is saved.
     pub(crate) fn retry_now(&mut self) {
         self.services.retry_now();
     }
 
-    /// Replaces what is remembered of the backends of these services in one step, if it is something else.
+    /// Atomically replaces the saved state of the backends of these services, if it has changed.
     ///
     /// # Errors
-    /// Why not all of it could be written.
+    /// The first error of writing.
     pub(crate) fn save(
         &mut self,
         services: &Arc<Services>,
@@ -125,13 +125,13 @@ impl Memory {
         health: Vec<Known>,
     ) -> Result<(), String> {
         let named = if overrides.is_empty() && health.is_empty() {
-            // There is nothing that a renamed backend could lose.
+            // There is no state that a renamed backend could lose.
             self.services.settled();
             Ok(None)
         } else {
             self.services.save(services, self.written.services).map(Some)
         };
-        // Without it, names are at least something.
+        // Without it, backends are matched by name.
         let services = named.as_ref().ok().copied().flatten();
         let now = Remembered { services, overrides, health, ..Remembered::of(&self.boot) };
         if now != self.written {
@@ -139,14 +139,14 @@ impl Memory {
             self.files.replace(FILE, &json, Durable::Yes).map_err(|error| chain(&error))?;
             self.written = now;
         } else {
-            // It may be so again after something else could not be written.
+            // The state may be back to the saved one after a failure to write another one.
             self.files.settled(FILE);
         }
         named.map(drop)
     }
 }
 
-/// The entries that can be understood.
+/// The valid entries.
 fn each<T: DeserializeOwned>(file: &Path, entries: Vec<Value>) -> Vec<T> {
     let read = |entry: Value| {
         let text = entry.to_string();

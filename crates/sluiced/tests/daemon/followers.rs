@@ -54,7 +54,7 @@ async fn follower_that_is_lost_is_shown_with_reason_and_time_until_it_is_back() 
                 (
                     EventKind::Sync,
                     Severity::Warning,
-                    "changes of addresses are not noticed, but at a refresh: Too many open files"
+                    "changes of addresses are noticed only at a refresh: Too many open files"
                 ),
                 (EventKind::Sync, Severity::Info, "changes of addresses are noticed again"),
             ]

@@ -85,7 +85,7 @@ async fn what_the_kernel_does_not_take_is_not_answered_as_done_and_is_tried_agai
         let refused = say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Drain)).await.unwrap_err();
         let Refused::Pending(reply) = refused else { panic!("{refused:?}") };
         assert!(
-            reply.error.starts_with("web/10.0.2.11:8080: noted, but not in the kernel yet: "),
+            reply.error.starts_with("web/10.0.2.11:8080: stored, but not in the kernel yet: "),
             "{reply:?}"
         );
         sleep(Duration::from_secs(1)).await;
@@ -190,9 +190,9 @@ async fn disk_that_takes_no_write_delays_no_change_and_is_told_of() {
         };
         let (reply, ()) = tokio::join!(answer, look);
         let why = reply.unwrap().not_remembered.unwrap();
-        assert_eq!(why, "the state directory has not taken it for 5 s");
+        assert_eq!(why, "the write to the state directory is pending for 5 s");
         let problems = daemon.status().await.state.problems;
-        assert_eq!(problems, ["the state directory has taken nothing for 5 s"]);
+        assert_eq!(problems, ["a write to the state directory is pending for 5 s"]);
     });
     run.await;
 }
