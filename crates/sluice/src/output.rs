@@ -42,7 +42,7 @@ pub(crate) fn print_json_line(value: &impl Serialize) -> Result<bool, Fatal> {
     print_on(&(json + "\n"))
 }
 
-/// Prints lines to standard error; if nobody reads that, there is nobody to tell.
+/// Prints lines to standard error; errors of writing are ignored.
 pub(crate) fn print_error(text: &str) {
     let _ = StandardError.write_all(format!("{text}\n").as_bytes());
 }
@@ -95,7 +95,7 @@ pub(crate) fn log() {
         .init();
 }
 
-/// Columns and rows of the terminal; where nobody knows, the usual 80 and 24.
+/// Columns and rows of the terminal; 80 and 24 if they are unknown.
 pub(crate) fn size() -> (u16, u16) {
     crossterm::terminal::size().unwrap_or((80, 24))
 }

@@ -72,8 +72,7 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// Text that somebody else chose, a probe's output or the name of a process: what would move the cursor or colour
-/// the terminal is spelt out instead.
+/// Untrusted text, such as a probe's output or the name of a process, with control characters escaped.
 pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     if !text.chars().any(char::is_control) {
         return Cow::Borrowed(text);

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use sluice_nft::Ip;
 
-/// A base chain of somebody else at the forward hook.
+/// A base chain of another table at the forward hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dropping {
     /// Where: `table inet filter, chain forward`.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use sluice_core::model::{Address, Listener, Protocol};
 
-/// The port of SSH unless somebody chose another.
+/// The default port of SSH.
 const PORT: u16 = 22;
 
 /// A socket that a program listens on.

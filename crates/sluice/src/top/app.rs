@@ -223,6 +223,6 @@ impl App {
 /// What a backend is after an operator said something of it.
 fn told(request: &OverrideRequest, reply: &OverrideReply) -> String {
     let BackendStatus { name, admin, share, .. } = &reply.backend;
-    let lost = if reply.not_remembered.is_some() { "; a restart will not know" } else { "" };
+    let lost = if reply.not_remembered.is_some() { "; a restart loses it" } else { "" };
     format!("{}/{name}: {}, {} of new connections{lost}", request.service, admin.as_str(), percent(*share))
 }

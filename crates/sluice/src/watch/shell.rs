@@ -36,7 +36,7 @@ impl Form {
     }
 }
 
-/// Shows what `choose` leaves of each answer, until a signal ends it or nobody reads any more.
+/// Shows the part of each answer that `choose` selects, until a signal or a closed output ends it.
 pub(crate) fn run(
     client: &Client,
     form: Form,
