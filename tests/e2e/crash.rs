@@ -52,7 +52,7 @@ fn states(lab: &Lab) -> Vec<State> {
     let config = sluice_config::load(&lab.config()).expect("the file is good").config;
     let current = read(lab);
     let desired = render(&config.services, current.as_ref());
-    let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
+    let plan = diff(current.as_ref(), Some(&desired.table), &desired.owners);
     let mut kernel = FakeKernel::default();
     kernel.edit(|table| *table = current);
     let mut states = vec![state(kernel.table())];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
+use sluice::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_core::model::{InForce, Networks, Protocol};
 use sluice_netlink::{Netlink, networks};
 use sluice_nft::Dataplane;

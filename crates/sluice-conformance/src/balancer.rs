@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Protocol, Rule, Set,
-    Statement, Table, Test,
+    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Protocol, Rule, Set, Statement, Table,
+    Test,
 };
 
 /// Runs a command with `input` and returns what it printed.
@@ -52,8 +52,7 @@ impl Balancer {
         let source = || fields(&[Field::CtOriginalDaddr(ip), Field::L4proto, Field::Daddr(ip), Field::Dport]);
         let mut table = Table::default();
         let mut add = |name: &str, set: Set, elements: Vec<(Key, Data)>| {
-            let elements =
-                elements.into_iter().map(|(key, data)| (key, Element { data, origin: Origin::default() }));
+            let elements = elements.into_iter().map(|(key, data)| (key, Element { data }));
             table.sets.insert(name.into(), Set { elements: elements.collect(), ..set });
         };
         let listener = Key::EMPTY.address(self.listener.ip()).protocol(self.protocol.number());

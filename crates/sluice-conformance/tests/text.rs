@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sluice_conformance::run;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
-    Base, Chain, Data, Dataplane, Element, ElementsOf, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule,
-    Set, Statement, Step, Table, Test,
+    Base, Chain, Data, Dataplane, Element, ElementsOf, Field, Ip, Key, Octets, Operand, Pick, Rule, Set,
+    Statement, Step, Table, Test,
 };
 
 #[test]
@@ -237,7 +237,7 @@ fn table() -> Table {
     let slot_number = || Operand::Pick(Pick::Random { modulus: 3, offset: 0 });
     let mut table = Table::default();
     let mut add = |name: &str, set: Set, key: Key, data: Data| {
-        let set = Set { elements: [(key, Element { data, origin: Origin::default() })].into(), ..set };
+        let set = Set { elements: [(key, Element { data })].into(), ..set };
         table.sets.insert(name.into(), set);
     };
     let vip4 = Key::EMPTY.address([203, 0, 113, 10].into()).protocol(6).port(80);
@@ -345,7 +345,7 @@ fn inc(modulus: u32, offset: u32) -> Operand {
 
 fn slot(number: u32, address: [u8; 4]) -> (Key, Element) {
     let data = Data::Value(Octets::EMPTY.with(&address).with(&8080_u16.to_be_bytes()));
-    (Key::EMPTY.slot(number), Element { data, origin: Origin::default() })
+    (Key::EMPTY.slot(number), Element { data })
 }
 
 fn is(field: Field, value: &[u8]) -> Statement {

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use sluice_nft::{Data, Ip, Key, SetName, Table};
 
 use crate::model::{InForce, Service};
-use crate::render::affinity::{Remembered, keeping};
-use crate::render::entry::Entry;
-use crate::render::{Layout, affinity};
+use crate::render::Entry;
+use crate::render::affinity::keeping;
+use crate::render::{GroupNumbers, Remembered, SetId};
 
 /// A map of the table that remembers clients.
 #[derive(Clone, Debug)]
@@ -18,9 +18,17 @@ pub struct Clients {
     kind: Remembered,
 }
 
+impl Clients {
+    pub(crate) fn new(name: SetName, ip: Ip, kind: Remembered) -> Self {
+        Clients { name, ip, kind }
+    }
+}
+
 /// The maps that remember clients, of those that a table has.
 pub fn maps(table: &Table) -> impl Iterator<Item = Clients> + '_ {
-    affinity::maps(table).map(|(ip, kind, name)| Clients { name, ip, kind })
+    let kinds = Ip::ALL.into_iter().flat_map(|ip| Remembered::ALL.map(|kind| (ip, kind)));
+    let maps = kinds.map(|(ip, kind)| Clients::new(SetId::Clients(kind, ip).into(), ip, kind));
+    maps.filter(|clients| table.sets.contains_key(&clients.name))
 }
 
 /// Whether some client may have to leave its backend when this changes to that.
@@ -36,10 +44,10 @@ pub fn may_leave(before: &Service, after: Option<&Service>) -> bool {
 }
 
 /// Elements of such a map that lead to a backend which its service no longer has, or which is down or disabled.
-/// `layout` is that of the table.
+/// `groups` are those of the table.
 pub fn stale(
     services: InForce<'_>,
-    layout: &Layout,
+    groups: &GroupNumbers,
     clients: &Clients,
     elements: Vec<(Key, Data)>,
 ) -> Vec<(Key, Data)> {
@@ -47,15 +55,14 @@ pub fn stale(
     let mut held = HashSet::new();
     for entry in affine.flat_map(|(name, service)| Entry::of(name, service)) {
         let Some((address, port)) = entry.exact().filter(|_| entry.ip == clients.ip) else { continue };
-        let Some(number) = layout.group(address, entry.protocol(), port) else { continue };
+        let Some(number) = groups.of_listener((address, entry.protocol(), port)) else { continue };
         let group = Key::EMPTY.address(address).slot(number);
         for backend in keeping(&entry).filter(|backend| Remembered::of(backend) == clients.kind) {
             held.insert((group, clients.kind.data(&entry, backend, port)));
         }
     }
-    let width = if clients.ip == Ip::V4 { 4 } else { 16 };
-    let is_held = |(key, data): &(Key, Data)| match data {
-        Data::Value(backend) => held.contains(&(Key::EMPTY.with(&key.as_slice()[width..]), *backend)),
+    let is_held = |(key, data): &(Key, Data)| match (data, clients.ip.split_address(key.as_slice())) {
+        (Data::Value(backend), Some((_, group))) => held.contains(&(Key::EMPTY.with(group), *backend)),
         _ => false,
     };
     elements.into_iter().filter(|element| !is_held(element)).collect()

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::balance::Load;
 use crate::model::{BackendName, ServiceName, Services};
 use crate::owners::Owners;
-use crate::render::entry::Entry;
+use crate::render::Entry;
 use crate::way::Way;
 
 /// A count of translated flows, by where they came in and where they go.

@@ -1,6 +1,6 @@
 //! Which service takes a flow, and whose the flows are that conntrack knows.
 //!
-//! Precedence is that of the ruleset (`render::entry::Rank`): exact beats interface beats wildcard beats
+//! Precedence is that of the ruleset (`render::Rank`): exact beats interface beats wildcard beats
 //! range. Conntrack does not know which interface a flow came in by, nor which addresses are local, so several
 //! listeners may be left that could have taken it. What came in where some listener has one address and port on any
 //! interface is of that listener alone.
@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use sluice_nft::Ip;
 
 use crate::model::{Address, Backend, BackendName, InForce, Protocol, ServiceName};
-use crate::render::entry::{Entry, entries};
+use crate::render::{Entry, entries};
 use crate::way::Way;
 
 /// Services, by what flows are looked up with.

@@ -2,7 +2,7 @@
 //! and slot. Validation refuses a file that needs too many; weights that operators set and shares that health changes
 //! are laid over as many slots as there may be.
 
-use crate::model::{Backend, BackendPort, Listener, Ports, Scheduler, Service};
+use crate::model::{Backend, BackendPort, Listener, Ports, Service};
 use crate::slots::{MAX_SLOTS, grid, period};
 use sluice_nft::Ip;
 
@@ -18,17 +18,6 @@ pub fn elements_per_slot<'a>(ports: Ports, backends: impl Iterator<Item = &'a Ba
         || backends.clone().all(|backend| matches!(backend.port, BackendPort::One(_)))
         || backends.clone().all(|backend| backend.port.keeps(ports));
     if are_alike { 1 } else { ports.count() }
-}
-
-/// Slots that a listener needs for the weights of its backends, of one IP version, as a file has them. As long as
-/// it has no more than [`MAX_ELEMENTS`] allows, no weights at run time take more: each backend can have a slot.
-pub fn slots_needed<'a>(service: &Service, backends: impl Iterator<Item = &'a Backend> + Clone) -> u32 {
-    let members = backends.clone().count() as u32;
-    match service.scheduler {
-        Scheduler::Maglev(_, size) => size,
-        _ if service.fixed_grid => members,
-        _ => members.max(period(backends.map(|backend| backend.weight))),
-    }
 }
 
 /// Whether these weights need more slots than there may be, so that they are laid over a fixed number of them.

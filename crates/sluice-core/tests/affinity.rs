@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use common::{Services, service, services};
 use sluice_core::affinity::{maps, may_leave, stale};
 use sluice_core::model::{BackendName, Protocol, Scheduler, Service};
-use sluice_core::render::{Layout, render};
+use sluice_core::render::{GroupNumbers, render};
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
 use sluice_nft::{Data, Element, Field, Key, Learn, Octets, Operand, Statement, Table};
 
@@ -67,19 +67,19 @@ impl Balancer {
             });
             // An element that is there keeps what it leads to.
             let elements = &mut self.0.sets.get_mut(&set).unwrap().elements;
-            elements.entry(key).or_insert(Element { data: Data::Value(value), origin: Default::default() });
+            elements.entry(key).or_insert(Element { data: Data::Value(value) });
         }
         backend.to_string()
     }
 
     /// Deletes the clients that must leave; returns how many.
     fn release(&mut self, services: &Services) -> usize {
-        let layout = Layout::of(Some(&self.0));
+        let groups = GroupNumbers::of(&self.0);
         let mut count = 0;
         for clients in maps(&self.0.clone()) {
             let elements = &mut self.0.sets.get_mut(&clients.name).unwrap().elements;
             let learned = elements.iter().map(|(key, element)| (*key, element.data.clone())).collect();
-            for (key, _) in stale(services.into(), &layout, &clients, learned) {
+            for (key, _) in stale(services.into(), &groups, &clients, learned) {
                 elements.remove(&key);
                 count += 1;
             }

@@ -6,12 +6,12 @@ use common::strategy::{FROM, any_services};
 use common::{Services, With, service, services};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
 use sluice_core::model::{Backend, BackendPort, HashOn, Scheduler, Service, ServiceName, Source};
 use sluice_core::plan::Plan;
 use sluice_core::pool::{Standing, in_force};
-use sluice_core::render::render;
+use sluice_core::render::{Program, Rendered, render};
+use sluice_core::report::report;
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
@@ -19,7 +19,7 @@ use sluice_nft::fake::FakeKernel;
 /// Services that change one after the other, as committed.
 struct Story {
     services: Services,
-    committed: Committed,
+    committed: Program,
     kernel: FakeKernel,
     /// Changes for which only a part was looked at.
     parts: usize,
@@ -27,25 +27,25 @@ struct Story {
 
 impl Story {
     fn new(services: Services) -> Self {
-        let table = render(&services, None).table;
-        let kernel = FakeKernel::with_table(table.clone());
-        Story { committed: Committed::new(&services, table), services, kernel, parts: 0 }
+        let rendered = render(&services, None);
+        let kernel = FakeKernel::with_table(rendered.table.clone());
+        Story { committed: rendered.program, services, kernel, parts: 0 }
     }
 
     /// Goes on with these services and returns the plan that led there.
     fn change(&mut self, wanted: Services) -> Plan {
-        let before = self.committed.table().clone();
+        let before = self.committed.table();
         let proposal = self.committed.propose(&Transition::between(&self.services, &wanted));
         let plan = proposal.plan.clone();
         let whole = render(&wanted, Some(&before));
-        assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.origins));
+        assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.owners));
         for batch in &plan.batches {
             self.kernel.commit(&batch.steps(), None).unwrap();
         }
         self.parts += usize::from(proposal.is_part());
         self.committed.accept(proposal);
         assert_eq!(self.committed.propose_all((&wanted).into()).plan, Plan::default());
-        assert_eq!(Some(self.committed.table()), self.kernel.table());
+        assert_eq!(Some(&self.committed.table()), self.kernel.table());
         self.services = wanted;
         plan
     }
@@ -126,7 +126,7 @@ fn plan_for_the_same_services_is_empty() {
 }
 
 #[test]
-fn set_that_outgrows_its_size_is_planned_from_everything() {
+fn set_that_outgrows_its_size_is_exchanged_whole() {
     let mut story = Story::new(many(200));
     let more = |more: &str| {
         let web = service(&[more], &["10.0.2.11:80"]).scheduler(Scheduler::Random);
@@ -139,8 +139,9 @@ fn set_that_outgrows_its_size_is_planned_from_everything() {
         let listen = format!("203.1.{}.{}:80", n / 200, n % 200);
         wanted.insert(ServiceName::new(&format!("y{n}")).unwrap(), service(&[&listen], &[]));
     }
-    story.change(wanted);
-    assert_eq!(story.parts, 1);
+    let plan = story.change(wanted);
+    assert!(report(&plan).to_string().contains("delete set inet sluice services4  #"), "{}", report(&plan));
+    assert_eq!(story.parts, 2);
 }
 
 #[test]
@@ -160,6 +161,21 @@ fn element_that_two_listeners_need_goes_with_the_second() {
         assert_eq!(masquerade, usize::from(gone == "b"), "{gone}: {plan:?}");
     }
     assert_eq!(story.parts, 2);
+}
+
+#[test]
+fn port_that_two_services_learn_is_learnt_on_when_one_of_them_goes() {
+    let affine =
+        |listen| Service { affinity: Some(60), ..service(&[listen], &["10.0.2.11:80", "10.0.2.12:80"]) };
+    let two = services([("a", affine("203.0.113.10:80")), ("b", affine("203.0.113.11:80"))]);
+    let mut story = Story::new(two.clone());
+    for gone in ["a", "b"] {
+        let mut wanted = story.services.clone();
+        wanted.remove(&ServiceName::new(gone).unwrap());
+        story.change(wanted);
+    }
+    story.change(two);
+    assert_eq!(story.parts, 3);
 }
 
 #[test]
@@ -184,9 +200,8 @@ fn element_that_listeners_of_two_sources_need_goes_from_the_set_of_the_one_that_
 #[test]
 fn what_was_kept_wrongly_is_put_right_by_looking_at_everything() {
     let (kept, wanted) = (many(4), many(5));
-    let table = render(&kept, None).table;
     // As if a partial plan had forgotten a service.
-    let mut committed = Committed::new(&wanted, table.clone());
+    let Rendered { program: mut committed, table, .. } = render(&kept, None);
     assert!(committed.propose(&Transition::none(&wanted)).plan.is_empty());
     let proposal = committed.propose_all((&wanted).into());
     let mut kernel = FakeKernel::with_table(table);
@@ -194,8 +209,8 @@ fn what_was_kept_wrongly_is_put_right_by_looking_at_everything() {
         kernel.commit(&batch.steps(), None).unwrap();
     }
     committed.accept(proposal);
-    assert_eq!(Some(committed.table()), kernel.table());
-    assert_eq!(committed.table(), &render(&wanted, None).table);
+    assert_eq!(Some(&committed.table()), kernel.table());
+    assert_eq!(committed.table(), render(&wanted, None).table);
     assert!(committed.propose_all((&wanted).into()).plan.is_empty());
 }
 
@@ -232,9 +247,9 @@ fn maglev_points_the_slots_of_who_goes_elsewhere_and_touches_nothing_else() {
             services([("web", web)])
         };
         let mut story = Story::new(down("nobody"));
-        let before = story.committed.table().clone();
+        let before = story.committed.table();
         for wanted in [down("10.0.2.15:8080"), down("nobody")] {
-            let held = story.committed.table().clone();
+            let held = story.committed.table();
             story.change(wanted);
             assert_eq!(story.committed.table().chains, held.chains);
             let changed = held.sets.iter().map(|(name, set)| {
@@ -245,7 +260,7 @@ fn maglev_points_the_slots_of_who_goes_elsewhere_and_touches_nothing_else() {
             let (changed, tenth) = (changed.sum::<usize>(), size as usize / 10);
             assert!((tenth..=tenth + 1).contains(&changed), "{changed} of {size}");
         }
-        assert_eq!(story.committed.table(), &before);
+        assert_eq!(story.committed.table(), before);
         assert_eq!(story.parts, 2);
     }
 }

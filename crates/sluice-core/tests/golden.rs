@@ -23,7 +23,7 @@ fn texts(case: &Path) -> [(PathBuf, String); 2] {
     let before = case.join("before.yaml");
     let current = before.exists().then(|| rendered(&before, None).table);
     let desired = rendered(&case.join("config.yaml"), current.as_ref());
-    let plan = diff(current.as_ref(), Some(&desired.table), &desired.origins);
+    let plan = diff(current.as_ref(), Some(&desired.table), &desired.owners);
     [("desired.nft", desired.table.to_string()), ("plan.txt", report(&plan).to_string())]
         .map(|(name, text)| (case.join(name), text))
 }

@@ -30,11 +30,11 @@ proptest! {
     fn plan_from_nothing_leads_to_what_is_desired_and_back(services in any_services()) {
         let desired = render(&services, None);
         let mut kernel = FakeKernel::default();
-        for batch in diff(None, Some(&desired.table), &desired.origins).batches {
+        for batch in diff(None, Some(&desired.table), &desired.owners).batches {
             kernel.commit(&batch.steps(), None).unwrap();
         }
         prop_assert_eq!(kernel.table(), Some(&desired.table));
-        for batch in diff(kernel.read().unwrap().table.as_ref(), None, &desired.origins).batches {
+        for batch in diff(kernel.read().unwrap().table.as_ref(), None, &desired.owners).batches {
             kernel.commit(&batch.steps(), None).unwrap();
         }
         prop_assert_eq!(kernel.table(), None);
@@ -241,7 +241,7 @@ fn plan_over_a_foreign_rule_with_a_set_or_chain_of_its_own_never_writes_it_again
                 chain.rules.insert(0, rule.clone());
             }
             let desired = render(&web(&["10.0.2.11:80"]), Some(&table));
-            let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
+            let plan = diff(Some(&table), Some(&desired.table), &desired.owners);
             let text = report(&plan).to_string();
             let written = |change: &Change| matches!(&change.step, Step::AddRule(_, added) if *added == rule);
             assert!(!plan.changes().any(written), "{text}");
@@ -261,7 +261,7 @@ fn plan_over_a_foreign_rule_never_writes_it_again() {
     }
     let one = services([("a", random(&["10.0.2.11:80"]))]);
     let desired = render(&one, Some(&table));
-    let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
+    let plan = diff(Some(&table), Some(&desired.table), &desired.owners);
     assert_eq!(plan.batches.len(), 3);
     assert!(!plan.changes().any(|change| change.step.to_string().contains("limit rate")), "{plan:?}");
     let text = report(&plan).to_string();

@@ -27,7 +27,7 @@ proptest! {
         let last = states.last().unwrap();
         prop_assert_eq!(last, &desired.table);
         let next = render(&after, Some(last));
-        prop_assert!(diff(Some(last), Some(&next.table), &next.origins).is_empty());
+        prop_assert!(diff(Some(last), Some(&next.table), &next.owners).is_empty());
     }
 }
 
@@ -254,7 +254,7 @@ fn rules_with_sets_and_chains_of_their_own_are_never_written_again() {
     }
     table.chains.insert("theirs".into(), Chain::default());
     let desired = render(&services, Some(&table));
-    let plan = diff(Some(&table), Some(&desired.table), &desired.origins);
+    let plan = diff(Some(&table), Some(&desired.table), &desired.owners);
     assert!(!plan.changes().any(|change| change.step.to_string().contains("__")), "{plan:?}");
     let text = report(&plan).to_string();
     assert!(

@@ -11,7 +11,6 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::balance::Load;
 use sluice_core::census::{Census, Loads};
-use sluice_core::first::First;
 use sluice_core::model::{Protocol, Service, ServiceName};
 use sluice_core::owners::Owners;
 use sluice_core::way::Way;
@@ -98,19 +97,5 @@ proptest! {
         }
         let counted: HashMap<_, _> = census.by_backend(&services, wanted);
         prop_assert_eq!(listed, counted);
-    }
-
-    #[test]
-    fn first_of_many_are_those_that_come_first_in_order(
-        numbers in prop::collection::vec(0u32..50, 0..60),
-        limit in 0usize..20,
-    ) {
-        let mut first = First::new(limit);
-        numbers.iter().for_each(|number| first.add(*number));
-        let mut sorted = numbers.clone();
-        sorted.sort_unstable();
-        sorted.truncate(limit);
-        prop_assert_eq!(first.total(), numbers.len() as u64);
-        prop_assert_eq!(first.into_sorted(), sorted);
     }
 }

@@ -9,22 +9,21 @@ use std::sync::Arc;
 use common::{Services, With, service, services};
 use ipnet::IpNet;
 use proptest::prelude::*;
-use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
 use sluice_core::model::{Guard, Scheduler, Service, Source};
 use sluice_core::plan::Plan;
-use sluice_core::render::{Rendered, render};
+use sluice_core::render::{Program, Rendered, render};
 use sluice_core::report::report;
 use sluice_core::transition::Transition;
+use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::{Dataplane, Table};
 use worlds::{Many, World, any_world, hosts, networks};
 
 /// The plan from what the kernel holds, and what it leads to.
-fn plan(kernel: &FakeKernel, world: &World) -> (Plan, Table) {
+fn plan(kernel: &FakeKernel, world: &World) -> (Plan, Rendered) {
     let current = kernel.table();
-    let Rendered { table, origins } = render(world.in_force(), current);
-    (diff(current, Some(&table), &origins), table)
+    let desired = render(world.in_force(), current);
+    (diff(current, Some(&desired.table), &desired.owners), desired)
 }
 
 fn carry_out(kernel: &mut FakeKernel, plan: &Plan, batches: usize) {
@@ -39,7 +38,7 @@ fn carry_out(kernel: &mut FakeKernel, plan: &Plan, batches: usize) {
 /// From one to the next, each planned from what is there and from memory.
 fn changes(worlds: &[World]) -> Vec<Plan> {
     let mut kernel = FakeKernel::default();
-    let mut held: Option<(&World, Committed)> = None;
+    let mut held: Option<(&World, Program)> = None;
     let mut plans = vec![];
     for world in worlds {
         let (plan, desired) = plan(&kernel, world);
@@ -50,10 +49,9 @@ fn changes(worlds: &[World]) -> Vec<Plan> {
             committed.accept(proposal);
         }
         carry_out(&mut kernel, &plan, usize::MAX);
-        assert_eq!(kernel.table(), Some(&desired));
-        let committed =
-            held.take().map_or_else(|| Committed::new(world.in_force(), desired), |(_, committed)| committed);
-        assert_eq!(Some(committed.table()), kernel.table());
+        assert_eq!(kernel.table(), Some(&desired.table));
+        let committed = held.take().map_or_else(|| desired.program, |(_, committed)| committed);
+        assert_eq!(Some(&committed.table()), kernel.table());
         held = Some((world, committed));
         plans.push(plan);
     }

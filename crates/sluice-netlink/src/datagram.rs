@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use nftnl::nftnl_sys::libc;
-use sluice_nft::{ChainName, Counter, Element, Key, Origin, SetName, Table};
+use sluice_nft::{ChainName, Counter, Element, Key, SetName, Table};
 
 use crate::attr::Attributes;
 use crate::conntrack::Flow;
@@ -70,7 +70,7 @@ impl Decoded {
         }
         let mut elements = Vec::new();
         element::decode(attributes, set, &HashMap::new(), |(key, data, _)| {
-            elements.push((key, Element { data, origin: Origin::default() }));
+            elements.push((key, Element { data }));
         });
         set.elements.extend(elements);
     }

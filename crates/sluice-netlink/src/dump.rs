@@ -8,8 +8,8 @@ use std::time::Duration;
 use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use sluice_nft::{
-    Base, Chain, ChainName, Counter, Data, Element, Hook, Key, Kind, Object, Origin, Owner, ReadError, Set,
-    SetName, Table, TableFlags,
+    Base, Chain, ChainName, Counter, Data, Element, Hook, Key, Kind, Object, Owner, ReadError, Set, SetName,
+    Table, TableFlags,
 };
 
 use crate::attr::{Attributes, Write};
@@ -334,7 +334,7 @@ fn plural(kind: c_int) -> &'static str {
 }
 
 fn element(data: Data) -> Element {
-    Element { data, origin: Origin::default() }
+    Element { data }
 }
 
 /// The chain of a message, without rules; `None` for an anonymous chain of a foreign rule.

@@ -23,6 +23,14 @@ impl Ip {
         if address.is_ipv4() { Ip::V4 } else { Ip::V6 }
     }
 
+    /// The address of this version that bytes begin with, and what is behind it.
+    pub fn split_address(self, bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
+        match self {
+            Ip::V4 => bytes.split_first_chunk::<4>().map(|(address, rest)| ((*address).into(), rest)),
+            Ip::V6 => bytes.split_first_chunk::<16>().map(|(address, rest)| ((*address).into(), rest)),
+        }
+    }
+
     /// nft's keyword for the header: `ip` or `ip6`.
     pub fn keyword(self) -> &'static str {
         match self {

@@ -34,6 +34,6 @@ pub use octets::Octets;
 pub use part::Part;
 pub use protocol::Protocol;
 pub use rule::{Learn, Rate, Rule, Statement, Test};
-pub use set::{Data, Element, Filling, Key, Origin, Set, SetType};
+pub use set::{Data, Element, Filling, Key, Set, SetType};
 pub use step::{ElementsOf, Step};
 pub use table::Table;

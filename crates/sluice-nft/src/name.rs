@@ -14,6 +14,11 @@ macro_rules! name {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Whether the kernel made the name up, for a set or chain that is part of a rule: `__set0`, `__chain1`.
+            pub fn is_anonymous(&self) -> bool {
+                self.0.starts_with("__")
+            }
         }
 
         impl<T: AsRef<str>> From<T> for $type {

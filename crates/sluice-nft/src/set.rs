@@ -259,33 +259,11 @@ pub enum Data {
     Through(Octets<16>),
 }
 
-/// Why an element is there, a number that means something only to whoever built the ruleset. It is
-/// not part of what the kernel holds, so two elements that differ only here are equal.
-#[derive(Clone, Copy, Debug)]
-pub struct Origin(pub u32);
-
-/// Unknown, as for what was read from the kernel.
-impl Default for Origin {
-    fn default() -> Self {
-        Origin(u32::MAX)
-    }
-}
-
-impl PartialEq for Origin {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Origin {}
-
 /// An element of a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Element {
     /// Its data.
     pub data: Data,
-    /// Why it is there.
-    pub origin: Origin,
 }
 
 /// A duration in nft syntax: `1h30m`.

@@ -7,8 +7,8 @@ use sluice_conformance::{Balancer, value};
 use sluice_nft::jhash::{jhash, reciprocal_scale};
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer, Visit};
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Protocol, Rule, Set,
-    Statement, Table, Test,
+    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Protocol, Rule, Set, Statement, Table,
+    Test,
 };
 
 const UNTOUCHED: Outcome = Outcome::Untranslated { masqueraded: false };
@@ -357,5 +357,5 @@ fn at_prerouting(rules: Vec<Rule>) -> Table {
 }
 
 fn element(data: Data) -> Element {
-    Element { data, origin: Origin::default() }
+    Element { data }
 }

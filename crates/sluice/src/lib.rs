@@ -9,8 +9,10 @@ mod commands;
 mod config;
 mod daemon;
 mod doctor;
+pub mod explain;
 #[cfg(test)]
 mod golden;
+mod iptables;
 #[cfg(test)]
 mod json_docs;
 mod kernel;

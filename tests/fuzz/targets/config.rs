@@ -18,7 +18,7 @@ fuzz_target!(|text: &str| {
         Ok(loaded) => {
             let desired = render(&loaded.config.services, None);
             let mut kernel = FakeKernel::default();
-            for batch in diff(None, Some(&desired.table), &desired.origins).batches {
+            for batch in diff(None, Some(&desired.table), &desired.owners).batches {
                 kernel.commit(&batch.steps(), None).expect("the kernel takes what is valid");
             }
         }

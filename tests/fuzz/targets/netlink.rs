@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sluice_core::diff::diff;
-use sluice_core::origin::Origins;
+use sluice_core::owner::Owners;
 use sluice_core::render::Layout;
 use sluice_netlink::datagram;
 use sluice_nft::Table;
@@ -13,6 +13,6 @@ fuzz_target!(|datagram: &[u8]| {
     let table = datagram::read(datagram).table;
     let _ = table.to_string();
     let _ = Layout::of(Some(&table));
-    let plan = diff(Some(&table), Some(&Table::default()), &Origins::default());
+    let plan = diff(Some(&table), Some(&Table::default()), &Owners::default());
     plan.changes().for_each(|change| drop(change.step.to_string()));
 });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sluice_core::model::{Backend, BackendPort, Listener, Ports, Service};
-use sluice_core::per_port::{MAX_ELEMENTS, MAX_PORTS, elements_per_slot, slots_needed};
+use sluice_core::per_port::{MAX_ELEMENTS, MAX_PORTS, elements_per_slot};
 use sluice_nft::Ip;
 
 use super::{Elements, takes};
@@ -40,7 +40,7 @@ pub(super) fn check(
             // Weights do not matter: operators can change them at run time.
             let all = backends.iter().map(|(_, backend)| backend);
             let per_slot = elements_per_slot(listener.ports, all.clone());
-            let needed = u64::from(per_slot) * u64::from(slots_needed(policy, all));
+            let needed = u64::from(per_slot) * u64::from(policy.scheduler.slots_needed(policy, all));
             let is_shifted = |ports: Ports| ports != listener.ports;
             let shifts =
                 |backend: &Backend| matches!(backend.port, BackendPort::Range(ports) if is_shifted(ports));

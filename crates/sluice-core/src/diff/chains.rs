@@ -6,7 +6,7 @@ use sluice_nft::{Chain, ChainName, Hook, Rule, Statement, Step, Table};
 
 use super::{change, foreign};
 use crate::plan::{Change, Why};
-use crate::render::names;
+use crate::render::ChainId;
 
 /// What a chain does to a flow, which decides when its rules change.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,14 +19,17 @@ pub(super) enum Role {
     Pick,
 }
 
-/// Chains of both tables that the hooks after the first one reach.
+/// Chains of both tables that the hooks after the first one reach: those that do in these tables, which may be parts, and
+/// those that do by their names.
 pub(super) fn sources<'a>(current: &'a Table, desired: &'a Table) -> BTreeSet<&'a ChainName> {
     let mut reached = BTreeSet::new();
     for table in [current, desired] {
         let is_later = |hook| matches!(hook, Hook::Input | Hook::Forward | Hook::Postrouting);
         let is_source = |chain: &Chain| chain.base.is_some_and(|base| is_later(base.hook));
-        let mut next: Vec<_> =
-            table.chains.iter().filter(|(_, c)| is_source(c)).map(|(name, _)| name).collect();
+        let is_later = |(name, chain): &(&ChainName, &Chain)| {
+            is_source(chain) || ChainId::parse(name).is_some_and(|id| id.is_behind_translation())
+        };
+        let mut next: Vec<_> = table.chains.iter().filter(is_later).map(|(name, _)| name).collect();
         while let Some(name) = next.pop() {
             if reached.insert(name) {
                 let rules = table.chains.get(name).into_iter().flat_map(|chain| &chain.rules);
@@ -141,7 +144,7 @@ fn before_dispatch(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
 }
 
 fn is_sorting(rule: &Rule) -> bool {
-    rule.0.last() == Some(&Statement::Goto(names::midstream()))
+    rule.0.last() == Some(&Statement::Goto(ChainId::Midstream.into()))
 }
 
 /// These rules, then those that are not among them; without what somebody else wrote, which nobody

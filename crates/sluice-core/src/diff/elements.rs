@@ -10,7 +10,7 @@ use sluice_nft::{Data, Element, ElementsOf, Filling, Key, Set, SetName, Step};
 
 use super::{absent, change};
 use crate::model::ServiceName;
-use crate::origin::Origins;
+use crate::owner::Owners;
 use crate::plan::{Change, Why};
 
 /// Elements to add and to point elsewhere.
@@ -19,19 +19,20 @@ pub(super) fn add(
     name: &SetName,
     current: Option<&Set>,
     desired: &Set,
-    origins: &Origins,
+    owners: &Owners,
 ) {
     let of = ElementsOf { name: name.clone(), declaration: Arc::new(desired.declaration_only()) };
     let held = |key: &Key| current.and_then(|set| set.elements.get(key));
     let mut added = Groups::new();
     let mut moved = Groups::new();
-    for (key, element) in &desired.elements {
+    let services = owners.get(name).map_or(&[][..], |services| services);
+    for (n, (key, element)) in desired.elements.iter().enumerate() {
         let group = match held(key) {
             Some(held) if held.data == element.data => continue,
             Some(_) => &mut moved,
             None => &mut added,
         };
-        group.entry(service(element, origins)).or_default().push((*key, element.data.clone()));
+        group.entry(services.get(n).cloned().flatten()).or_default().push((*key, element.data.clone()));
     }
     let overlapped = current.map_or_else(BTreeMap::new, |current| overlapped(current, desired));
     push_deletion(make, &of, desired, overlapped, Why::Overlaps);
@@ -59,10 +60,6 @@ pub(super) fn add(
 
 /// Elements of one set by the service they are for.
 type Groups = BTreeMap<Option<ServiceName>, Vec<(Key, Data)>>;
-
-fn service(element: &Element, origins: &Origins) -> Option<ServiceName> {
-    origins.get(element.origin).map(|flow| flow.service.clone())
-}
 
 /// Elements that are not desired and that nothing takes the place of yet.
 pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, desired: &Set) {

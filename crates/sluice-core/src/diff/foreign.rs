@@ -18,14 +18,11 @@ pub(super) fn rules<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Option<Str
     rules.into_iter().flat_map(|rule| &rule.0).find_map(|statement| match statement {
         Statement::Foreign(text) => Some(text.clone()),
         Statement::Goto(chain) | Statement::Jump(chain) => {
-            chain.as_str().starts_with(NAMELESS).then(|| "a chain without a name".to_owned())
+            chain.is_anonymous().then(|| "a chain without a name".to_owned())
         }
         other => {
-            let is_nameless = other.set().is_some_and(|set| set.as_str().starts_with(NAMELESS));
+            let is_nameless = other.set().is_some_and(|set| set.is_anonymous());
             is_nameless.then(|| "a set without a name".to_owned())
         }
     })
 }
-
-/// What the kernel calls sets and chains that are part of a rule: `__set0`, `__chain1`.
-const NAMELESS: &str = "__";

@@ -9,52 +9,53 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chains::{Course, Role};
 use clash::Clash;
-use sluice_nft::{Chain, Data, Hook, Set, SetName, SetType, Statement, Step, Table};
+use sluice_nft::{Chain, Data, Element, Hook, Set, SetName, SetType, Step, Table};
 
 use crate::model::ServiceName;
-use crate::origin::Origins;
+use crate::owner::Owners;
 use crate::plan::{Batch, Change, Plan, Purpose, Reason, Why};
+use crate::render::SetId;
 
 /// The plan that makes `current` equal to `desired`; empty when they are equal.
 ///
-/// `origins` names the services behind the desired elements.
-pub fn diff(current: Option<&Table>, desired: Option<&Table>, origins: &Origins) -> Plan {
+/// `owners` names the services of the desired elements.
+pub fn diff(current: Option<&Table>, desired: Option<&Table>, owners: &Owners) -> Plan {
     let nothing = Table::default();
     match (current, desired) {
         (None, None) => Plan::default(),
         (Some(_), None) => plan([vec![], vec![change(Step::DeleteTable, None, Why::Unneeded)], vec![]]),
         (None, Some(desired)) => {
             let first = vec![change(Step::AddTable, None, Why::Missing)];
-            make_before_break(first, &nothing, desired, origins)
+            make_before_break(first, &nothing, desired, owners)
         }
         // Nothing is under way in it. The kernel can wake it, but only whoever knows all of its flags.
         (Some(current), Some(desired)) if current.dormant => {
             let why = Why::Incompatible("the table is dormant".to_owned());
             let first = [Step::DeleteTable, Step::AddTable].map(|step| change(step, None, why.clone()));
-            make_before_break(first.into(), &nothing, desired, origins)
+            make_before_break(first.into(), &nothing, desired, owners)
         }
         (Some(current), Some(desired)) => match Clash::of(current, desired) {
-            None => make_before_break(vec![], current, desired, origins),
-            Some(clash) => detour(clash, current.clone(), desired, origins),
+            None => make_before_break(vec![], current, desired, owners),
+            Some(clash) => detour(clash, current.clone(), desired, owners),
         },
     }
 }
 
 /// What is declared otherwise is replaced by stand-ins, and these by what is desired.
-fn detour(mut clash: Clash, mut current: Table, desired: &Table, origins: &Origins) -> Plan {
+fn detour(mut clash: Clash, mut current: Table, desired: &Table, owners: &Owners) -> Plan {
     let first = clash.remove_idle(&mut current);
     if clash.is_empty() {
-        return make_before_break(first, &current, desired, origins);
+        return make_before_break(first, &current, desired, owners);
     }
     let stand_ins = clash.rename(desired);
-    let there = make_before_break(first, &current, &stand_ins, origins);
-    let back = make_before_break(vec![], &stand_ins, desired, origins);
+    let there = make_before_break(first, &current, &stand_ins, owners);
+    let back = make_before_break(vec![], &stand_ins, desired, owners);
     clash.join(there, back, &current)
 }
 
 /// In the kernel's order: what is referred to comes first, and rules bind to maps while these are
 /// empty, since binding walks the elements. Verdict maps come last, because they lead to it all.
-fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, origins: &Origins) -> Plan {
+fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, owners: &Owners) -> Plan {
     let courses = courses(current, desired);
     let is_prepared = needs_preparation(current, desired, &courses);
     add_sets_and_chains(&mut first, current, desired);
@@ -66,17 +67,17 @@ fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, o
         courses.iter().for_each(|course| course.switch(&mut first, false));
     }
     for (name, set) in desired.sets.iter().filter(|(_, set)| set.data != SetType::Verdicts) {
-        elements::add(&mut first, name, current.sets.get(name), set, origins);
+        elements::add(&mut first, name, current.sets.get(name), set, owners);
     }
     for (name, set) in verdicts(desired) {
         match current.sets.get(name) {
             // No rule of a packet under way looks into it.
-            None => elements::add(&mut first, name, None, set, origins),
+            None => elements::add(&mut first, name, None, set, owners),
             held @ Some(before) => {
-                if !is_behind(name, [current, desired]) {
+                if !is_behind(name) {
                     elements::delete(&mut switch, name, before, set);
                 }
-                elements::add(&mut switch, name, held, set, origins);
+                elements::add(&mut switch, name, held, set, owners);
             }
         }
     }
@@ -128,7 +129,9 @@ fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -
             let held = current.sets.get(name).map(|set| &set.elements);
             let leads_to_new = set.elements.iter().any(|(key, element)| match &element.data {
                 Data::Goto(chain) => {
-                    !current.chains.contains_key(chain) && held.is_some_and(|held| held.contains_key(key))
+                    let moves = |held: &Element| held.data != element.data;
+                    !current.chains.contains_key(chain)
+                        && held.and_then(|held| held.get(key)).is_some_and(moves)
                 }
                 Data::Value(_) | Data::Through(_) | Data::None => false,
             });
@@ -138,12 +141,8 @@ fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -
         })
 }
 
-/// Whether a verdict map is met behind another one, by packets that it still led there.
-fn is_behind(map: &SetName, tables: [&Table; 2]) -> bool {
-    let chains =
-        tables.into_iter().flat_map(|table| table.chains.values()).filter(|chain| chain.base.is_none());
-    let mut statements = chains.flat_map(|chain| &chain.rules).flat_map(|rule| &rule.0);
-    statements.any(|statement| matches!(statement, Statement::VerdictMap(_, found) if found == map))
+fn is_behind(map: &SetName) -> bool {
+    SetId::parse(map).is_some_and(|id| id.is_behind_a_map())
 }
 
 fn verdicts(table: &Table) -> impl Iterator<Item = (&SetName, &Set)> {
@@ -163,7 +162,7 @@ fn add_sets_and_chains(changes: &mut Vec<Change>, current: &Table, desired: &Tab
 /// nothing refers to it.
 fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, courses: &[Course<'_>]) {
     for (name, set) in &current.sets {
-        let is_switched = set.data == SetType::Verdicts && !is_behind(name, [current, desired]);
+        let is_switched = set.data == SetType::Verdicts && !is_behind(name);
         if let Some(wanted) = desired.sets.get(name).filter(|_| !is_switched) {
             elements::delete(retire, name, set, wanted);
         }

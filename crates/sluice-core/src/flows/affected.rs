@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::{Found, Look, Scope, Target, Verdict, treatment};
 use crate::model::{Address, Backend, InForce, OnDeny};
 use crate::owners::Owners;
-use crate::render::entry::{Entry, entries};
+use crate::render::{Entry, entries};
 use crate::transition::Transition;
 
 /// Flows that a change of services concerns: those on which [`Judge`](super::Judge) may now decide in another way.

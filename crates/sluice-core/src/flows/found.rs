@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_nft::{Data, Ip, Table};
+use sluice_nft::{Data, Ip, Key, Table};
 
 use super::Flow;
 use crate::model::{Address, Ports, Protocol};
-use crate::render::{capacity, names};
+use crate::render::affinity::listener;
+use crate::render::{ChainId, FrontendId, SetId};
 
 /// What a table of ours leads where, as far as that can be read from it without its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,28 +25,30 @@ impl Found {
     /// Of a table as it was read.
     pub fn of(table: &Table) -> Self {
         let mut found = Found::default();
-        for ip in Ip::ALL {
-            let maps = table.sets.iter().filter(|(name, _)| capacity::is_called(name, &names::services(ip)));
-            for key in maps.flat_map(|(_, set)| set.elements.keys()) {
-                found.exact.extend(exact(key.as_slice(), ip));
+        for (name, set) in &table.sets {
+            match SetId::parse(name) {
+                Some(SetId::Services(_)) => {
+                    found.exact.extend(set.elements.keys().filter_map(exact));
+                }
+                // Backends that take no new flows have no slots.
+                Some(SetId::Source((_, ip))) => {
+                    found.backends.extend(set.elements.keys().filter_map(|key| behind(key, ip)));
+                }
+                _ => {}
             }
         }
-        for (protocol, ip, address, ports) in table.chains.keys().filter_map(names::listener_of) {
-            found.others.entry((protocol, ip)).or_default().insert((address, ports));
+        for FrontendId { listener, ip, .. } in
+            table.chains.keys().filter_map(ChainId::parse).filter_map(|id| id.listener().cloned())
+        {
+            let of_protocol = found.others.entry((listener.protocol, ip)).or_default();
+            of_protocol.insert((listener.address, listener.ports));
         }
         for set in table.sets.values() {
             let values = set.elements.values().filter_map(|element| match &element.data {
-                Data::Value(value) => place(value.as_slice()),
+                Data::Value(value) => Ip::ALL.into_iter().find_map(|ip| place(value.as_slice(), ip)),
                 _ => None,
             });
             found.backends.extend(values);
-        }
-        // Backends that take no new flows have no slots.
-        for ip in Ip::ALL {
-            let sets = table.sets.iter().filter(|(name, _)| names::is_source(name));
-            for key in sets.flat_map(|(_, set)| set.elements.keys()) {
-                found.backends.extend(behind(key.as_slice(), ip));
-            }
         }
         found
     }
@@ -73,39 +76,22 @@ impl Found {
 }
 
 /// A key of address, protocol and port.
-fn exact(key: &[u8], ip: Ip) -> Option<(Protocol, SocketAddr)> {
-    let (address, rest) = key.split_at_checked(width(ip))?;
-    let [protocol, _, _, _, high, low, _, _] = *rest else { return None };
-    let to = SocketAddr::new(self::address(address)?, u16::from_be_bytes([high, low]));
-    Some((Protocol::from_number(protocol)?, to))
+fn exact(key: &Key) -> Option<(Protocol, SocketAddr)> {
+    let (address, protocol, port) = listener(key)?;
+    Some((Protocol::from_number(protocol)?, SocketAddr::new(address, port)))
 }
 
 /// A key of address, protocol, the backend's address and its port.
-fn behind(key: &[u8], ip: Ip) -> Option<(IpAddr, Option<u16>)> {
-    let rest = key.get(width(ip) + 4..)?;
-    (rest.len() == width(ip) + 4).then(|| place(rest))?
+fn behind(key: &Key, ip: Ip) -> Option<(IpAddr, Option<u16>)> {
+    let (_, rest) = ip.split_address(key.as_slice())?;
+    place(rest.get(4..)?, ip).filter(|(_, port)| port.is_some())
 }
 
 /// An address, or an address and a port.
-fn place(value: &[u8]) -> Option<(IpAddr, Option<u16>)> {
-    let ip = if value.len() < width(Ip::V6) { Ip::V4 } else { Ip::V6 };
-    let (address, rest) = value.split_at_checked(width(ip))?;
-    let port = match *rest {
-        [] => None,
-        [high, low, _, _] => Some(u16::from_be_bytes([high, low])),
-        _ => return None,
-    };
-    Some((self::address(address)?, port))
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
-}
-
-fn width(ip: Ip) -> usize {
-    match ip {
-        Ip::V4 => 4,
-        Ip::V6 => 16,
+fn place(value: &[u8], ip: Ip) -> Option<(IpAddr, Option<u16>)> {
+    match ip.split_address(value)? {
+        (address, []) => Some((address, None)),
+        (address, &[high, low, _, _]) => Some((address, Some(u16::from_be_bytes([high, low])))),
+        _ => None,
     }
 }

@@ -20,7 +20,7 @@ pub use self::found::Found;
 pub use self::scope::{Look, Scope, Target, Wanted};
 use crate::model::{Backend, Guard, InForce, OnDeny, OnDown, Protocol, Service};
 use crate::owners::{Owners, leads};
-use crate::render::entry::Entry;
+use crate::render::Entry;
 
 /// A flow, as conntrack has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -120,11 +120,6 @@ pub enum Scheduler {
 }
 
 impl Scheduler {
-    /// Whether it deals slots in turn, and so needs a counter for each listener.
-    pub fn counts(self) -> bool {
-        matches!(self, Scheduler::RoundRobin | Scheduler::LeastConnections)
-    }
-
     /// As written in the file.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -138,7 +133,7 @@ impl Scheduler {
 }
 
 /// What of the client is hashed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HashOn {
     /// Its address.
     #[default]

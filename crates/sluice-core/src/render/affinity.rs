@@ -9,13 +9,16 @@
 use std::net::IpAddr;
 
 use sluice_nft::{
-    Base, Chain, ChainName, Data, Element, Field, Ip, Key, Learn, Octets, Operand, Pick, Rule, Set, SetName,
-    SetType, Statement, Table, Test,
+    ChainName, Data, Field, Ip, Key, Learn, Octets, Operand, Pick, Rule, Set, SetName, SetType, Statement,
+    Table,
 };
 
-use super::entry::Entry;
+use super::dispatch;
+use super::entry::{Entry, Rank};
+use super::fragment::Draft;
 use super::groups::Groups;
-use super::{Rendered, dispatch, names, pick};
+use super::layout::Affine;
+use super::names::{ChainId, SetId};
 use crate::model::{Backend, BackendPort, Protocol};
 
 /// Clients that each map remembers at a time.
@@ -25,8 +28,8 @@ const CLIENTS: u32 = 1 << 20;
 const DEFAULT_TIMEOUT: u32 = 600;
 
 /// What is remembered of a client's backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Remembered {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Remembered {
     /// Address and port, for backends whose port is the same behind all listeners.
     AddressAndPort,
     /// The address, for those that keep the client's port.
@@ -34,7 +37,7 @@ pub(crate) enum Remembered {
 }
 
 impl Remembered {
-    const ALL: [Self; 2] = [Remembered::AddressAndPort, Remembered::Address];
+    pub(crate) const ALL: [Self; 2] = [Remembered::AddressAndPort, Remembered::Address];
 
     pub(crate) fn of(backend: &Backend) -> Self {
         match backend.port {
@@ -62,138 +65,100 @@ impl Remembered {
     }
 }
 
-/// The maps that remember clients, of those that a table has.
-pub(crate) fn maps(table: &Table) -> impl Iterator<Item = (Ip, Remembered, SetName)> + '_ {
-    let kinds = Ip::ALL.into_iter().flat_map(|ip| Remembered::ALL.map(|kind| (ip, kind)));
-    let maps = kinds.map(|(ip, kind)| (ip, kind, names::clients(ip, kind)));
-    maps.filter(|(.., name)| table.sets.contains_key(name))
-}
-
-/// Whether a map remembers clients.
-pub(crate) fn is_map(name: &SetName) -> bool {
-    Ip::ALL.into_iter().any(|ip| Remembered::ALL.iter().any(|kind| names::clients(ip, *kind) == *name))
-}
-
 /// Address, protocol and port of each listener that a table leads to an affinity chain, and the number of its group.
-pub(super) fn groups(table: &Table) -> impl Iterator<Item = ((IpAddr, u8, u16), u32)> + '_ {
+pub(super) fn groups(table: &Table) -> impl Iterator<Item = (Affine, u32)> + '_ {
     let of = |ip: Ip| {
         let key = dispatch::key(ip);
         table.sets.values().filter(move |set| set.data == SetType::Verdicts && set.key == key)
     };
     Ip::ALL.into_iter().flat_map(of).flat_map(|set| &set.elements).filter_map(|(key, element)| {
         let Data::Goto(chain) = &element.data else { return None };
-        Some((listener(key)?, names::affinity_number(chain)?))
+        match ChainId::parse(chain)? {
+            ChainId::Affinity(_, _, number, _) => Some((listener(key)?, number)),
+            _ => None,
+        }
     })
 }
 
 /// Address, protocol and port of a key that [`dispatch::key`] describes.
-fn listener(key: &Key) -> Option<(IpAddr, u8, u16)> {
-    let (rest, [protocol, _, _, _, high, low, _, _]) = key.as_slice().split_last_chunk()?;
-    let v4 = <[u8; 4]>::try_from(rest).map(IpAddr::from);
-    let address = v4.or_else(|_| <[u8; 16]>::try_from(rest).map(IpAddr::from)).ok()?;
-    Some((address, *protocol, u16::from_be_bytes([*high, *low])))
+pub(crate) fn listener(key: &Key) -> Option<Affine> {
+    Ip::ALL.into_iter().find_map(|ip| match ip.split_address(key.as_slice())? {
+        (address, &[protocol, _, _, _, high, low, _, _]) => {
+            Some((address, protocol, u16::from_be_bytes([high, low])))
+        }
+        _ => None,
+    })
 }
 
 /// Renders what remembers clients of a listener before the chain `pick`; returns the chain that comes first.
-pub(super) fn render<'a>(
-    rendered: &mut Rendered,
-    entry: &Entry<'a>,
-    groups: &Groups<'a>,
+pub(super) fn render(
+    draft: &mut Draft<'_, '_>,
+    entry: &Entry<'_>,
+    groups: &Groups<'_>,
     pick: ChainName,
 ) -> ChainName {
-    let Some(Member { ip, protocol, address, port, number, timeout }) = Member::of(entry, groups) else {
-        return pick;
-    };
+    let Some(member) = Member::of(entry, groups) else { return pick };
+    let Member { ip, protocol, address, number, .. } = member;
+    draft.fragment.group = Some(number);
     let kinds = kinds(entry);
     if kinds.is_empty() {
         return pick;
     }
-    let origin = rendered.origins.add(entry.flow(None));
-    let listener = Key::EMPTY.address(address).protocol(protocol.number()).port(port);
-    let unknown = rendered.table.sets.entry(names::unknown_clients(ip));
-    let unknown = unknown.or_insert_with(|| Set::verdicts(dispatch::key(ip)));
-    unknown.elements.insert(listener, Element { data: Data::Goto(pick), origin });
+    let listener = Key::EMPTY.address(address).protocol(protocol.number()).port(member.port);
+    let declare = || Set::verdicts(dispatch::key(ip));
+    let unknown = draft.fill(SetId::UnknownClients(ip), declare, [(listener, Data::Goto(pick))]);
 
-    for kind in &kinds {
-        let bound = names::bound(ip, protocol, port, number, timeout, *kind);
-        let mut set = rendered.table.sets.remove(&bound).unwrap_or_else(|| Set::counted(translation(ip)));
-        for backend in keeping(entry).filter(|backend| Remembered::of(backend) == *kind) {
-            let origin = rendered.origins.add(entry.flow(Some(backend)));
-            let key = Key::EMPTY.address(address).protocol(protocol.number()).address(backend.address);
-            let key = key.port(backend.port.translate(entry.listener.ports, port));
-            set.elements.insert(key, Element { data: Data::None, origin });
-        }
-        rendered.table.sets.insert(bound, set);
-        let clients = || Set {
-            data: SetType::Map(kind.fields(ip)),
-            ..Set::learned(client(ip, 0), CLIENTS, Some(DEFAULT_TIMEOUT))
-        };
-        rendered.table.sets.entry(names::clients(ip, *kind)).or_insert_with(clients);
-    }
-
-    let version = || Statement::is(Field::Nfproto, &[ip.nfproto()]);
     // nft refuses to set a port in a rule that does not say whose port it is, and adds the IP version behind that.
-    let known = |kind: &Remembered| {
+    let version = || Statement::is(Field::Nfproto, &[ip.nfproto()]);
+    let mut rules = vec![];
+    for kind in &kinds {
+        let map = learn(draft, entry, &member, *kind);
         let mut key = [Field::Saddr(ip), Field::Daddr(ip)].map(Operand::Field).to_vec();
         key.push(Operand::Pick(Pick::constant(number)));
         let port = *kind == Remembered::AddressAndPort;
-        Rule(vec![
+        rules.push(Rule(vec![
             Statement::is(Field::L4proto, &[protocol.number()]),
             version(),
-            Statement::Dnat { ip, key, map: names::clients(ip, *kind), port },
-        ])
-    };
-    let others = Rule(vec![version(), Statement::VerdictMap(dispatch::key(ip), names::unknown_clients(ip))]);
-    let chain = names::affinity(ip, protocol, number, &kinds);
-    let rules = kinds.iter().map(known).chain([others, pick::miss(rendered)]).collect();
-    rendered.table.chains.insert(chain.clone(), Chain { base: None, rules });
-    chain
+            Statement::Dnat { ip, key, map, port },
+        ]));
+    }
+    rules.push(Rule(vec![version(), Statement::VerdictMap(dispatch::key(ip), unknown)]));
+    rules.push(draft.miss());
+    draft.shared(ChainId::Affinity(ip, protocol, number, kinds), || rules)
 }
 
-/// Adds what fills the maps: a chain for each port.
-pub(super) fn learn<'a>(table: &mut Table, entries: &[Entry<'a>], groups: &Groups<'a>) {
-    for entry in entries {
-        let Some(Member { ip, protocol, port, number, timeout, .. }) = Member::of(entry, groups) else {
-            continue;
-        };
-        for kind in kinds(entry) {
-            let name = names::learn_port(protocol, port);
-            let ports = table.sets.entry(names::learn(protocol));
-            let ports = ports.or_insert_with(|| Set::verdicts(vec![Operand::Field(Field::Dport)]));
-            let data = Data::Goto(name.clone());
-            ports.elements.insert(Key::EMPTY.port(port), Element { data, origin: Default::default() });
-            let rule = Rule(vec![
-                Statement::is(Field::Nfproto, &[ip.nfproto()]),
-                Statement::InSet(translation(ip), names::bound(ip, protocol, port, number, timeout, kind)),
-                Statement::Update {
-                    key: client(ip, number),
-                    set: names::clients(ip, kind),
-                    learn: Learn::Value(kind.fields(ip), timeout),
-                },
-            ]);
-            let chain = table.chains.entry(name).or_default();
-            if !chain.rules.contains(&rule) {
-                chain.rules.push(rule);
-            }
-        }
-    }
-    let rules: Vec<_> = Protocol::ALL
-        .into_iter()
-        .filter(|protocol| table.sets.contains_key(&names::learn(*protocol)))
-        .map(|protocol| {
-            Rule(vec![
-                Statement::Match(Field::CtStatus, Test::Has(Field::DNAT)),
-                Statement::is(Field::L4proto, &[protocol.number()]),
-                Statement::VerdictMap(vec![Operand::Field(Field::CtOriginalDport)], names::learn(protocol)),
-            ])
-        })
-        .collect();
-    if !rules.is_empty() {
-        table.chains.insert("learn".into(), Chain { base: Some(Base::LEARN), rules });
-    }
+/// Adds what fills the map of clients of one kind, and returns that map.
+fn learn(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, member: &Member, kind: Remembered) -> SetName {
+    let Member { ip, protocol, address, port, number, timeout } = *member;
+    let keeping = keeping(entry).filter(|backend| Remembered::of(backend) == kind).map(|backend| {
+        let key = Key::EMPTY.address(address).protocol(protocol.number()).address(backend.address);
+        (key.port(backend.port.translate(entry.listener.ports, port)), Data::None, Some(backend))
+    });
+    let bound = SetId::Bound(ip, protocol, port, number, timeout, kind == Remembered::Address);
+    let bound = draft.count(bound, || Set::counted(translation(ip)), keeping);
+    let declare = || Set {
+        data: SetType::Map(kind.fields(ip)),
+        ..Set::learned(client(ip, 0), CLIENTS, Some(DEFAULT_TIMEOUT))
+    };
+    let clients = draft.fill(SetId::Clients(kind, ip), declare, []);
+    let chain = ChainName::from(ChainId::LearnPort(protocol, port));
+    let ports = || Set::verdicts(vec![Operand::Field(Field::Dport)]);
+    draft.fill(SetId::Learn(protocol), ports, [(Key::EMPTY.port(port), Data::Goto(chain))]);
+    let rule = Rule(vec![
+        Statement::is(Field::Nfproto, &[ip.nfproto()]),
+        Statement::InSet(translation(ip), bound),
+        Statement::Update {
+            key: client(ip, number),
+            set: clients.clone(),
+            learn: Learn::Value(kind.fields(ip), timeout),
+        },
+    ]);
+    draft.hook(ChainId::LearnPort(protocol, port), Rank::Exact, rule);
+    clients
 }
 
 /// A listener with affinity.
+#[derive(Clone, Copy)]
 struct Member {
     ip: Ip,
     protocol: Protocol,
@@ -204,7 +169,7 @@ struct Member {
 }
 
 impl Member {
-    fn of<'a>(entry: &Entry<'a>, groups: &Groups<'a>) -> Option<Self> {
+    fn of(entry: &Entry<'_>, groups: &Groups<'_>) -> Option<Self> {
         let (timeout, (address, port)) = (entry.service.affinity?, entry.exact()?);
         let number = groups.number(entry, address)?;
         Some(Member { ip: entry.ip, protocol: entry.listener.protocol, address, port, number, timeout })

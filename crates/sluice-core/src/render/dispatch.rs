@@ -1,59 +1,29 @@
-//! Base chains that see new flows first: which listener is this packet for?
+//! Which listener is a packet for?
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use sluice_nft::{
-    Base, Chain, ChainName, Data, Element, Field, Ip, Key, Octets, Operand, Rule, Set, Statement, Table, Test,
-};
+use sluice_nft::{Base, ChainName, Data, Field, Ip, Key, Octets, Operand, Rule, Set, Statement, Test};
 
 use super::entry::Entry;
-use super::{Rendered, guard, midstream, names, synproxy};
+use super::fragment::Draft;
+use super::names::{ChainId, SetId};
 use crate::model::{Address, InterfaceName, Ports};
 
-/// Adds an exact listener to the verdict map.
-pub(super) fn exact(rendered: &mut Rendered, entry: &Entry<'_>, chain: &ChainName) {
-    let Some((address, port)) = entry.exact() else { return };
-    let map =
-        rendered.table.sets.entry(names::services(entry.ip)).or_insert_with(|| Set::verdicts(key(entry.ip)));
-    let key = Key::EMPTY.address(address).protocol(entry.protocol()).port(port);
-    let origin = rendered.origins.add(entry.flow(None));
-    map.elements.insert(key, Element { data: Data::Goto(chain.clone()), origin });
-}
-
-/// Adds the base chains: the verdict maps first, then every other listener in order of precedence.
-pub(super) fn base_chains(table: &mut Table, entries: &[Entry<'_>], midstream: midstream::Form) {
-    let mut others: Vec<_> = entries.iter().filter(|entry| entry.exact().is_none()).collect();
-    others.sort_by_key(|entry| entry.rank());
-    let mut prerouting = if midstream.ignores_all() { vec![] } else { synproxy::acks(table) };
-    prerouting.extend(midstream.prerouting(table, &others));
-    let mut output: Vec<_> = midstream.output().into_iter().collect();
-    for ip in Ip::ALL.into_iter().filter(|ip| table.sets.contains_key(&names::services(*ip))) {
-        let rule = Rule(vec![
-            Statement::is(Field::Nfproto, &[ip.nfproto()]),
-            Statement::VerdictMap(key(ip), names::services(ip)),
-        ]);
-        prerouting.push(rule.clone());
-        output.push(rule);
-    }
-    for entry in others {
-        let way = Statement::Goto(private_way(entry));
-        prerouting.push(arriving(entry, way.clone()));
-        if entry.service.interface.is_none() {
-            output.push(local(entry, way));
+/// Leads packets of a listener to `chain`: an exact one by the verdict map, any other by rules of its own.
+pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, chain: &ChainName) {
+    match entry.exact_key() {
+        Some(listener) => {
+            let element = (listener, Data::Goto(chain.clone()));
+            draft.fill(SetId::Services(entry.ip), || Set::verdicts(key(entry.ip)), [element]);
+        }
+        None => {
+            let verdict = || Statement::Goto(chain.clone());
+            draft.hook(ChainId::Base(Base::PREROUTING), entry.rank(), arriving(entry, verdict()));
+            if entry.service.interface.is_none() {
+                draft.hook(ChainId::Base(Base::OUTPUT), entry.rank(), local(entry, verdict()));
+            }
         }
     }
-    for (name, base, rules) in
-        [("prerouting", Base::PREROUTING, prerouting), ("output", Base::OUTPUT, output)]
-    {
-        if !rules.is_empty() {
-            table.chains.insert(name.into(), Chain { base: Some(base), rules });
-        }
-    }
-}
-
-/// Where new flows of a listener go that is not exact.
-pub(super) fn private_way(entry: &Entry<'_>) -> ChainName {
-    if guard::asks(entry) { names::private_guard(entry) } else { names::private_pick(entry) }
 }
 
 /// What exact listeners are looked up by.

@@ -2,47 +2,55 @@
 
 use std::net::IpAddr;
 
-use sluice_nft::Ip;
+use sluice_nft::{Ip, Key};
 
-use crate::model::{Address, Backend, InForce, Listener, Ports, Reason, Service, ServiceName, Source};
-use crate::origin::Flow;
+use super::names::FrontendId;
+use crate::model::{Address, Backend, InForce, InterfaceName, Listener, Ports, Service, ServiceName, Source};
 
 /// What a packet can enter by.
 #[derive(Debug)]
-pub(crate) struct Entry<'a> {
-    pub(crate) name: &'a ServiceName,
-    pub(crate) service: &'a Service,
-    pub(crate) listener: Listener,
-    pub(crate) ip: Ip,
+pub struct Entry<'a> {
+    /// Name of its service.
+    pub name: &'a ServiceName,
+    /// Its service.
+    pub service: &'a Service,
+    /// The listener.
+    pub listener: Listener,
+    /// IP version.
+    pub ip: Ip,
     /// Backends of this IP version that take new flows, in file order.
-    pub(crate) backends: Vec<&'a Backend>,
+    pub backends: Vec<&'a Backend>,
 }
 
 /// All entries of enabled services, by service name, listener and IP version.
-pub(crate) fn entries(services: InForce<'_>) -> Vec<Entry<'_>> {
+pub fn entries(services: InForce<'_>) -> Vec<Entry<'_>> {
     services.iter().flat_map(|(name, service)| Entry::of(name, service)).collect()
 }
 
 /// Precedence of an entry: where two match a packet, the lower one gets it. Exact beats interface
 /// beats wildcard beats range; within each, named ports beat `*` and an address beats `*`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// One address and one port, on any interface.
     Exact,
+    /// On one interface.
     Interface(Breadth),
+    /// One port of any address.
     Wildcard,
+    /// Several ports.
     Range(Breadth),
 }
 
 /// Ports, then address, the narrower first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Breadth {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Breadth {
     ports: u8,
     any_address: bool,
 }
 
 impl<'a> Entry<'a> {
     /// Those of one service, by listener and IP version; none if it is not enabled.
-    pub(crate) fn of(name: &'a ServiceName, service: &'a Service) -> Vec<Entry<'a>> {
+    pub fn of(name: &'a ServiceName, service: &'a Service) -> Vec<Entry<'a>> {
         let mut entries = Vec::new();
         for listener in service.listeners.iter().filter(|_| service.enabled) {
             for ip in Ip::ALL.into_iter().filter(|ip| service.takes(listener, *ip)) {
@@ -72,7 +80,8 @@ impl<'a> Entry<'a> {
         self.service.source != Source::Masquerade
     }
 
-    pub(crate) fn rank(&self) -> Rank {
+    /// Its precedence.
+    pub fn rank(&self) -> Rank {
         let Listener { address, ports, .. } = self.listener;
         let breadth = Breadth {
             ports: if ports.as_single().is_some() { 0 } else { 1 + u8::from(ports == Ports::ALL) },
@@ -87,7 +96,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Address and port, when the entry is one that the exact map holds.
-    pub(crate) fn exact(&self) -> Option<(IpAddr, u16)> {
+    pub fn exact(&self) -> Option<(IpAddr, u16)> {
         match (self.rank(), self.listener.address, self.listener.ports.as_single()) {
             (Rank::Exact, Address::Exact(address), Some(port)) => Some((address, port)),
             _ => None,
@@ -106,30 +115,46 @@ impl<'a> Entry<'a> {
         self.listener.protocol.number()
     }
 
-    pub(crate) fn flow(&self, backend: Option<&Backend>) -> Flow {
-        Flow {
-            service: self.name.clone(),
-            listener: self.listener,
-            backend: backend.map(|backend| backend.name.clone()),
-            dropped: None,
-        }
+    /// What tells it from all others.
+    pub fn id(&self) -> FrontendId {
+        FrontendId { service: self.name.clone(), listener: self.listener, ip: self.ip }
     }
 
-    /// What an element is for that counts packets the guard drops.
-    pub(crate) fn dropped(&self, reason: Reason) -> Flow {
-        Flow { dropped: Some(reason), ..self.flow(None) }
+    /// What the exact maps are looked up by to find the entry, if they hold it.
+    pub(crate) fn exact_key(&self) -> Option<Key> {
+        self.exact().map(|(address, port)| Key::EMPTY.address(address).protocol(self.protocol()).port(port))
+    }
+
+    /// The packets that it is for, precedence aside.
+    pub(crate) fn destination(&self) -> Destination {
+        Destination { listener: self.listener, ip: self.ip, interface: self.service.interface.clone() }
     }
 
     /// The ports of `backend` that this entry leads to.
-    pub(crate) fn backend_ports(&self, backend: &Backend) -> Ports {
+    pub fn backend_ports(&self, backend: &Backend) -> Ports {
         let ports = self.listener.ports;
         let translate = |port| backend.port.translate(ports, port);
         Ports { first: translate(ports.first), last: translate(ports.last) }
     }
 
     /// Whether one packet could match both, leaving precedence aside.
-    pub(crate) fn overlaps(&self, other: &Entry<'_>) -> bool {
-        let address = |entry: &Entry<'_>| match entry.listener.address {
+    pub fn overlaps(&self, other: &Entry<'_>) -> bool {
+        self.destination().overlaps(&other.destination())
+    }
+}
+
+/// The packets that an entry is for, precedence aside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Destination {
+    listener: Listener,
+    ip: Ip,
+    interface: Option<InterfaceName>,
+}
+
+impl Destination {
+    /// Whether one packet could match both.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let address = |destination: &Self| match destination.listener.address {
             Address::Any => None,
             Address::Exact(address) => Some(address),
         };
@@ -137,7 +162,7 @@ impl<'a> Entry<'a> {
             && self.listener.protocol == other.listener.protocol
             && self.listener.ports.overlaps(other.listener.ports)
             && compatible(address(self), address(other))
-            && compatible(self.service.interface.as_ref(), other.service.interface.as_ref())
+            && compatible(self.interface.as_ref(), other.interface.as_ref())
     }
 }
 

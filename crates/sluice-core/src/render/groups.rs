@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
 use super::entry::Entry;
-use super::layout::Layout;
+use super::layout::GroupNumbers;
 use crate::model::ServiceName;
 
 /// The number of each group, by service and address.
@@ -17,9 +17,9 @@ use crate::model::ServiceName;
 pub(crate) struct Groups<'a>(BTreeMap<(&'a ServiceName, IpAddr), u32>);
 
 impl<'a> Groups<'a> {
-    /// Numbers the groups of these entries. A group without a number in `layout` gets the port of its first listener
+    /// Numbers the groups of these entries. A group without one in `held` gets the port of its first listener
     /// if that is free at the address, otherwise the port plus the lowest multiple of 65,536 that is.
-    pub(crate) fn of(entries: &[Entry<'a>], layout: &Layout) -> Self {
+    pub(crate) fn of(entries: &[Entry<'a>], held: &GroupNumbers) -> Self {
         let affine = entries.iter().filter(|entry| entry.service.affinity.is_some());
         let listeners: Vec<_> = affine.filter_map(|entry| Some((entry, entry.exact()?))).collect();
         let mut numbers = BTreeMap::new();
@@ -27,7 +27,7 @@ impl<'a> Groups<'a> {
         for (entry, (address, port)) in &listeners {
             let id = (entry.name, *address);
             if !numbers.contains_key(&id)
-                && let Some(number) = layout.group(*address, entry.protocol(), *port)
+                && let Some(number) = held.of_listener((*address, entry.protocol(), *port))
                 && taken.insert((*address, number))
             {
                 numbers.insert(id, number);
@@ -36,7 +36,7 @@ impl<'a> Groups<'a> {
         if listeners.iter().all(|(entry, (address, _))| numbers.contains_key(&(entry.name, *address))) {
             return Groups(numbers);
         }
-        taken.extend(layout.groups());
+        taken.extend(held.0.iter().map(|((address, ..), number)| (*address, *number)));
         for (entry, (address, port)) in &listeners {
             numbers.entry((entry.name, *address)).or_insert_with(|| {
                 let mut candidates = (u32::from(*port)..).step_by(1 << 16);
@@ -48,7 +48,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The number of the group of a service at an address.
-    pub(super) fn number(&self, entry: &Entry<'a>, address: IpAddr) -> Option<u32> {
+    pub(super) fn number(&self, entry: &Entry<'_>, address: IpAddr) -> Option<u32> {
         self.0.get(&(entry.name, address)).copied()
     }
 }

@@ -8,60 +8,52 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use sluice_nft::{
-    Chain, ChainName, Data, Element, Field, Ip, Key, Learn, Octets, Operand, Origin, Rate, Rule, Set,
-    SetName, Statement, Table,
+    ChainName, Data, Field, Ip, Key, Learn, Octets, Operand, Rate, Rule, Set, SetName, Statement,
 };
 
 use super::entry::Entry;
-use super::{Rendered, dispatch, midstream, names, pick};
+use super::fragment::Draft;
+use super::names::{Access, ChainId, FrontendId, SetId};
+use super::{dispatch, midstream};
 use crate::model::{Limits, OnFull, Reason, ServiceName};
 
 /// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
-pub(super) fn render(rendered: &mut Rendered, entry: &Entry<'_>, pick: ChainName) -> ChainName {
+pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, pick: ChainName) -> ChainName {
     let checks = Check::all(entry);
     if checks.is_empty() {
         return pick;
     }
     let scope = Scope::new(entry, &checks);
     for check in &checks {
-        check.fill(rendered, entry, &scope);
+        check.fill(draft, &scope);
     }
-    let rules = || checks.iter().flat_map(|check| check.rules(&scope)).map(|rule| scope.of_version(rule));
     let last = match entry.exact() {
         None => Rule(vec![Statement::Goto(pick)]),
         Some(_) => {
-            let map = names::guarded(entry.ip);
-            let origin = rendered.origins.add(entry.flow(None));
-            let next = Element { data: Data::Goto(pick), origin };
-            let set = rendered.table.sets.entry(map.clone());
-            set.or_insert_with(|| Set::verdicts(scope.key.clone())).elements.insert(scope.listener, next);
+            let next = (scope.listener, Data::Goto(pick));
+            let map = draft.fill(SetId::Guarded(entry.ip), || Set::verdicts(scope.key.clone()), [next]);
             scope.of_version(vec![Statement::VerdictMap(scope.key.clone(), map)])
         }
     };
-    let miss = pick::miss(rendered);
-    let chains = rendered.table.chains.entry(scope.chain.clone());
-    chains.or_insert_with(|| Chain { base: None, rules: rules().chain([last, miss]).collect() });
-    scope.chain
-}
-
-/// Whether a listener asks anything of new flows.
-pub(super) fn asks(entry: &Entry<'_>) -> bool {
-    !Check::all(entry).is_empty()
+    let miss = draft.miss();
+    let rules = || scope.rules(&checks).chain([last, miss]).collect();
+    match entry.exact() {
+        None => draft.own(ChainId::Guard(entry.id()), rules()),
+        Some(_) => draft.shared(scope.chain(&checks), rules),
+    }
 }
 
 /// Renders what a listener asks of a client before its handshake is answered; returns the chain. Limits are not part of
 /// it: they are for clients that are who they say.
-pub(super) fn before_handshake(rendered: &mut Rendered, entry: &Entry<'_>) -> ChainName {
+pub(super) fn before_handshake(draft: &mut Draft<'_, '_>, entry: &Entry<'_>) -> ChainName {
     let mut checks = Check::all(entry);
     checks.retain(|check| matches!(check, Check::Deny(_) | Check::Allow(_)));
     let scope = Scope::new(entry, &checks);
-    let words: String = checks.iter().map(|check| format!("/{}", check.word())).collect();
-    let name = ChainName::from(format!("syn{}{words}", entry.ip.digit()));
-    rendered.table.chains.entry(name.clone()).or_insert_with(|| {
-        let rules = checks.iter().flat_map(|check| check.rules(&scope)).map(|rule| scope.of_version(rule));
-        Chain { base: None, rules: rules.chain([Rule(vec![Statement::Notrack])]).collect() }
-    });
-    name
+    let words = checks.iter().map(|check| check.word().into()).collect();
+    let words = Some(words).filter(|words: &Vec<_>| !words.is_empty());
+    draft.shared(ChainId::Syn(entry.ip, words), || {
+        scope.rules(&checks).chain([Rule(vec![Statement::Notrack])]).collect()
+    })
 }
 
 /// One thing a listener asks for.
@@ -102,41 +94,41 @@ impl<'a> Clients<'a> {
     }
 
     /// What is said of them in the name of a chain.
-    fn word(&self, kind: &str) -> String {
+    fn word(&self, access: Access) -> String {
         match self.are_ranges() {
-            true => kind.to_owned(),
-            false => self.0.keys().fold(kind.to_owned(), |word, length| format!("{word}-{length}")),
+            true => access.word().to_owned(),
+            false => self.0.keys().fold(access.word().to_owned(), |word, length| format!("{word}-{length}")),
         }
     }
 
     /// A key and the set to look it up in, for each set.
-    fn look_ups(&self, kind: &str, scope: &Scope) -> Vec<(Vec<Operand>, SetName)> {
+    fn look_ups(&self, access: Access, scope: &Scope) -> Vec<(Vec<Operand>, SetName)> {
+        let set = |length| scope.networks(access, length).into();
         if self.are_ranges() {
-            return vec![(scope.client_key(), scope.set(kind, ""))];
+            return vec![(scope.client_key(), set(None))];
         }
         let saddr = Field::Saddr(scope.ip);
         let key = |length: u8| match usize::from(length) == 8 * saddr.width() {
             true => scope.client_key(),
             false => [&scope.key[..], &[Operand::Prefix(saddr, length)]].concat(),
         };
-        self.0.keys().map(|length| (key(*length), scope.set(kind, &length.to_string()))).collect()
+        self.0.keys().map(|length| (key(*length), set(Some(*length)))).collect()
     }
 
-    /// Puts them into their sets.
-    fn fill(&self, table: &mut Table, kind: &str, scope: &Scope, counter: bool, origin: Origin) {
-        let ranges = self.are_ranges();
+    /// Puts them into their sets, whose elements count if those clients are dropped.
+    fn fill(&self, draft: &mut Draft<'_, '_>, access: Access, scope: &Scope) {
+        let (ranges, counter) = (self.are_ranges(), access == Access::Deny);
         for (length, nets) in &self.0 {
-            let name = if ranges { scope.set(kind, "") } else { scope.set(kind, &length.to_string()) };
-            let declared = || match ranges {
+            let id = scope.networks(access, (!ranges).then_some(*length));
+            let declare = || match ranges {
                 true => Set { counter, ..Set::ranges(scope.client_key()) },
                 false => Set { counter, ..Set::plain(scope.client_key()) },
             };
-            let set = table.sets.entry(name).or_insert_with(declared);
-            set.elements.extend(nets.iter().map(|net| {
+            let elements = nets.iter().map(|net| {
                 let last = ranges.then(|| Data::Through(Octets::EMPTY.address(net.broadcast())));
-                let data = last.unwrap_or(Data::None);
-                (scope.listener.address(net.network()), Element { data, origin })
-            }));
+                (scope.listener.address(net.network()), last.unwrap_or(Data::None))
+            });
+            draft.fill(id, declare, elements);
         }
     }
 }
@@ -204,9 +196,9 @@ impl<'a> Check<'a> {
     /// Part of the name of a shared chain: all that makes its rules differ.
     fn word(&self) -> String {
         match self {
-            Check::Deny(clients) => clients.word("deny"),
+            Check::Deny(clients) => clients.word(Access::Deny),
             Check::Allow(clients) if clients.are_none() => "nobody".to_owned(),
-            Check::Allow(clients) => clients.word("allow"),
+            Check::Allow(clients) => clients.word(Access::Allow),
             Check::Limit(limit) => {
                 let on_full =
                     limit.on_full.map(|on_full| format!("-{}", on_full.as_str())).unwrap_or_default();
@@ -216,46 +208,44 @@ impl<'a> Check<'a> {
     }
 
     /// Puts into sets what the rules look for.
-    fn fill(&self, rendered: &mut Rendered, entry: &Entry<'_>, scope: &Scope) {
-        let Rendered { table, origins } = rendered;
+    fn fill(&self, draft: &mut Draft<'_, '_>, scope: &Scope) {
         let mut count = |reason| {
-            let element = Element { data: Data::None, origin: origins.add(entry.dropped(reason)) };
-            let set = table.sets.entry(scope.dropped(reason));
-            set.or_insert_with(|| Set::counted(scope.key.clone())).elements.insert(scope.listener, element);
+            draft.fill(
+                scope.dropped(reason),
+                || Set::counted(scope.key.clone()),
+                [(scope.listener, Data::None)],
+            );
         };
         match self {
-            Check::Deny(clients) => {
-                let origin = origins.add(entry.dropped(Reason::Denied));
-                clients.fill(table, names::DENY, scope, true, origin);
-            }
+            Check::Deny(clients) => clients.fill(draft, Access::Deny, scope),
             Check::Allow(clients) => {
                 count(Reason::NotAllowed);
-                let origin = origins.add(entry.flow(None));
-                clients.fill(table, "allow", scope, false, origin);
+                clients.fill(draft, Access::Allow, scope);
             }
             Check::Limit(limit) => {
                 count(limit.reason);
                 limit.on_full.iter().for_each(|_| count(Reason::ClientsFull));
-                let learned = || Set::learned(limit.key(scope), limit.size, limit.timeout);
-                table.sets.entry(limit.set(scope)).or_insert_with(learned);
+                let declare = || Set::learned(limit.key(scope), limit.size, limit.timeout);
+                draft.fill(limit.set(scope), declare, []);
             }
         }
     }
 
     fn rules(&self, scope: &Scope) -> Vec<Vec<Statement>> {
-        let count = |reason| Statement::InSet(scope.key.clone(), scope.dropped(reason));
+        let count = |reason| Statement::InSet(scope.key.clone(), scope.dropped(reason).into());
         match self {
             Check::Deny(clients) => {
                 let rule = |(key, set)| vec![Statement::InSet(key, set), Statement::Drop];
-                clients.look_ups(names::DENY, scope).into_iter().map(rule).collect()
+                clients.look_ups(Access::Deny, scope).into_iter().map(rule).collect()
             }
             Check::Allow(clients) => {
-                let look_ups = if clients.are_none() { vec![] } else { clients.look_ups("allow", scope) };
+                let look_ups =
+                    if clients.are_none() { vec![] } else { clients.look_ups(Access::Allow, scope) };
                 let others = look_ups.into_iter().map(|(key, set)| Statement::NotInSet(key, set));
                 vec![others.chain([count(Reason::NotAllowed), Statement::Drop]).collect()]
             }
             Check::Limit(limit) => {
-                let (key, set) = (limit.key(scope), limit.set(scope));
+                let (key, set) = (limit.key(scope), SetName::from(limit.set(scope)));
                 let learn = Statement::Update { key, set: set.clone(), learn: limit.learn.clone() };
                 let above = vec![learn, count(limit.reason), Statement::Drop];
                 // A connection that is adopted is not new. It is one of the client's, though.
@@ -290,15 +280,11 @@ impl Limit {
     }
 
     /// The set that its rule fills: one for each limit, since sets of different ones are not declared alike.
-    fn set(&self, scope: &Scope) -> SetName {
+    fn set(&self, scope: &Scope) -> SetId {
+        let ip = self.on_full.map(|_| scope.ip);
         match &self.own {
-            None => scope.set(self.reason.as_str(), &self.word()),
-            Some(name) if self.on_full.is_none() => {
-                format!("{}-{}/{name}", self.reason.as_str(), self.word()).into()
-            }
-            Some(name) => {
-                format!("{}{}-{}/{name}", self.reason.as_str(), scope.ip.digit(), self.word()).into()
-            }
+            None => SetId::Limit(self.reason, scope.shared, self.word().into(), scope.own.clone(), None),
+            Some(service) => SetId::Limit(self.reason, ip, self.word().into(), None, Some(service.clone())),
         }
     }
 
@@ -323,13 +309,14 @@ fn refilled(rate: Rate) -> u32 {
 
 /// How the sets of a guard are called and looked into.
 struct Scope {
-    chain: ChainName,
+    /// IP version, if exact listeners share them.
+    shared: Option<Ip>,
+    /// The listener, if it is alone.
+    own: Option<FrontendId>,
     /// What comes first in the keys of its sets.
     key: Vec<Operand>,
     /// That of the listener.
     listener: Key,
-    /// What a listener's own sets are told by: `web/tcp/any4/80`.
-    path: Option<String>,
     ip: Ip,
     /// Whether the listener adopts connections, which count for no rate.
     adopts: bool,
@@ -340,30 +327,32 @@ impl Scope {
         let ip = entry.ip;
         let is_rate = |check: &Check<'_>| matches!(check, Check::Limit(limit) if limit.is_rate());
         let adopts = midstream::adopts(entry) && checks.iter().any(is_rate);
-        match entry.exact() {
-            Some((address, port)) => {
-                // Once, or the name would be longer than the kernel takes (255 bytes).
-                let owner = checks.iter().find_map(Check::owner).map(|name| format!("of-{name}"));
-                let adopts_word = adopts.then(|| "adopt".to_owned());
-                let words: Vec<_> = checks.iter().map(Check::word).chain(adopts_word).chain(owner).collect();
-                Scope {
-                    chain: format!("guard{}/{}", ip.digit(), words.join("/")).into(),
-                    key: dispatch::key(ip),
-                    listener: Key::EMPTY.address(address).protocol(entry.protocol()).port(port),
-                    path: None,
-                    ip,
-                    adopts,
-                }
-            }
-            None => Scope {
-                chain: names::private_guard(entry),
-                key: vec![Operand::Field(Field::L4proto)],
-                listener: Key::EMPTY.protocol(entry.protocol()),
-                path: Some(names::path(entry)),
-                ip,
-                adopts,
-            },
-        }
+        let (key, listener) = match entry.exact_key() {
+            Some(listener) => (dispatch::key(ip), listener),
+            None => (vec![Operand::Field(Field::L4proto)], Key::EMPTY.protocol(entry.protocol())),
+        };
+        let is_shared = entry.exact().is_some();
+        let (shared, own) = (is_shared.then_some(ip), (!is_shared).then(|| entry.id()));
+        Scope { shared, own, key, listener, ip, adopts }
+    }
+
+    /// Networks of clients of one prefix length, or of any.
+    fn networks(&self, access: Access, length: Option<u8>) -> SetId {
+        SetId::Networks(access, self.shared, length, self.own.clone())
+    }
+
+    /// What counts what is dropped for a reason.
+    fn dropped(&self, reason: Reason) -> SetId {
+        SetId::Dropped(self.shared, reason, self.own.clone())
+    }
+
+    /// The chain that exact listeners with the same checks share.
+    fn chain(&self, checks: &[Check<'_>]) -> ChainId {
+        // Once, or the name would be longer than the kernel takes (255 bytes).
+        let owner = checks.iter().find_map(Check::owner).map(|name| format!("of-{name}"));
+        let adopts_word = self.adopts.then(|| "adopt".to_owned());
+        let words = checks.iter().map(Check::word).chain(adopts_word).chain(owner);
+        ChainId::SharedGuard(self.ip, words.map(Into::into).collect())
     }
 
     /// Listener and client.
@@ -371,18 +360,8 @@ impl Scope {
         [&self.key[..], &[Operand::Field(Field::Saddr(self.ip))]].concat()
     }
 
-    fn set(&self, kind: &str, detail: &str) -> SetName {
-        let detail = if detail.is_empty() { String::new() } else { format!("-{detail}") };
-        match &self.path {
-            None => format!("{kind}{}{detail}", self.ip.digit()),
-            Some(path) => format!("{kind}{detail}/{path}"),
-        }
-        .into()
-    }
-
-    /// The set that counts by listener what is dropped.
-    fn dropped(&self, reason: Reason) -> SetName {
-        self.set(names::DROPPED, reason.as_str())
+    fn rules<'a>(&'a self, checks: &'a [Check<'_>]) -> impl Iterator<Item = Rule> + 'a {
+        checks.iter().flat_map(|check| check.rules(self)).map(|rule| self.of_version(rule))
     }
 
     fn of_version(&self, mut statements: Vec<Statement>) -> Rule {

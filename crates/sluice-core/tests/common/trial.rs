@@ -23,7 +23,7 @@ pub fn host() -> Host {
 /// What `before` becomes when `after` is planned and carried out, state by state.
 pub fn states(before: &Table, after: &Services) -> (Vec<Table>, Rendered, Plan) {
     let desired = render(after, Some(before));
-    let plan = diff(Some(before), Some(&desired.table), &desired.origins);
+    let plan = diff(Some(before), Some(&desired.table), &desired.owners);
     let mut kernel = FakeKernel::with_table(before.clone());
     let mut states = vec![before.clone()];
     for batch in &plan.batches {

@@ -1,7 +1,7 @@
 //! What others put into our table is seen, does no harm, and can be put right.
 
 use sluice_core::diff::diff;
-use sluice_core::origin::Origins;
+use sluice_core::owner::Owners;
 use sluice_nft::{Data, Hook, Key, Statement, Table};
 
 use super::shapes::rendered;
@@ -17,7 +17,7 @@ fn edited(edit: &'static str, look: impl FnOnce(&Table) + Send + 'static) {
         let current = table(&mut netlink);
         assert_ne!(current, desired, "{edit}");
         look(&current);
-        for batch in diff(Some(&current), Some(&desired), &Origins::default()).batches {
+        for batch in diff(Some(&current), Some(&desired), &Owners::default()).batches {
             commit(&mut netlink, &batch.steps());
         }
         assert_eq!(table(&mut netlink), desired, "put right after {edit}");

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use sluice_nft::{
-    Chain, ChainName, Data, Dataplane, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule, Set,
-    Statement, Table,
+    Chain, ChainName, Data, Dataplane, Element, Field, Ip, Key, Octets, Operand, Pick, Rule, Set, Statement,
+    Table,
 };
 
 use super::{commit, in_namespace, open, steps, table};
@@ -26,7 +26,7 @@ pub(super) fn large() -> Table {
     let chain = ChainName::from("random4-4");
     let mut services = Set::verdicts(listener.to_vec());
     let mut slots = Set::counted_map(slot.clone(), backend);
-    let element = |data| Element { data, origin: Origin::default() };
+    let element = |data| Element { data };
     for n in 0..SERVICES {
         let key = Key::EMPTY.address(Ipv4Addr::from(0x0b00_0000 + n).into()).protocol(6).port(80);
         services.elements.insert(key, element(Data::Goto(chain.clone())));

@@ -25,7 +25,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 use sluice_core::diff::diff;
-use sluice_core::origin::Origins;
+use sluice_core::owner::Owners;
 use sluice_nft::{Dataplane, Snapshot, Step, Table};
 
 use crate::Netlink;
@@ -86,6 +86,6 @@ fn elsewhere() -> Netlink {
 
 /// The steps from nothing to a table.
 fn steps(table: &Table) -> Vec<Step> {
-    let plan = diff(None, Some(table), &Origins::default());
+    let plan = diff(None, Some(table), &Owners::default());
     plan.changes().map(|change| change.step.clone()).collect()
 }

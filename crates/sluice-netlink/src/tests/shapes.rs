@@ -8,8 +8,7 @@ use std::sync::Arc;
 use sluice_core::model::{InForce, Networks};
 use sluice_core::render::render;
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Origin, Pick, Rule, Set, Statement, Table,
-    Test,
+    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Rule, Set, Statement, Table, Test,
 };
 
 use super::{commit, in_namespace, nft, nft_prints, open, read, steps, table};
@@ -241,9 +240,9 @@ fn by_hand() -> Table {
     }
     let mut slots = Set::counted_map(vec![slot(65_536)], backend);
     let data = Data::Value(octets(&[10, 0, 2, 11, 0x1f, 0x90, 0, 0]));
-    slots.elements.insert(Key::EMPTY.slot(0), Element { data, origin: Origin::default() });
+    slots.elements.insert(Key::EMPTY.slot(0), Element { data });
     let mut clients = Set::plain(vec![Operand::Field(Field::Sport)]);
-    clients.elements.insert(Key::EMPTY.port(4711), Element { data: Data::None, origin: Origin::default() });
+    clients.elements.insert(Key::EMPTY.port(4711), Element { data: Data::None });
     let ports = Test::Between(octets(&80_u16.to_be_bytes()), octets(&90_u16.to_be_bytes()));
     let output = vec![
         Rule(vec![

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{State, check};
 use crate::{
-    Base, Chain, ChainName, CommitError, Counter, Counters, Data, Element, Errno, Key, Origin, Rule, Set,
-    SetName, Statement, Step, Table,
+    Base, Chain, ChainName, CommitError, Counter, Counters, Data, Element, Errno, Key, Rule, Set, SetName,
+    Statement, Step, Table,
 };
 
 /// The result of a commit.
@@ -197,7 +197,7 @@ impl Transaction {
             let set = table.sets.get(name).ok_or(Errno::ENOENT)?;
             check::element(table, set, key, data)?;
             let counter = set.counter;
-            let element = Element { data: data.clone(), origin: Origin::default() };
+            let element = Element { data: data.clone() };
             check::is_free(set, key, data)?;
             let set = table.sets.get_mut(name).ok_or(Errno::ENOENT)?;
             set.elements.insert(*key, element);

@@ -1,6 +1,6 @@
 //! Runs one packet through the hooks.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use super::load::{View, holds};
 use super::{Entry, Outcome, Packet, RoundRobinCounters, Trace, Tracer, Visit};
@@ -258,11 +258,7 @@ impl<'a> Run<'a> {
         if ip != self.view.packet.ip() {
             return Effect::Next;
         }
-        let (address, rest) = value.split_at(if ip == Ip::V4 { 4 } else { 16 });
-        let address = match ip {
-            Ip::V4 => IpAddr::from(<[u8; 4]>::try_from(address).expect("split there")),
-            Ip::V6 => IpAddr::from(<[u8; 16]>::try_from(address).expect("split there")),
-        };
+        let (address, rest) = ip.split_address(value).expect("a map to addresses");
         let port = if port { u16::from_be_bytes([rest[0], rest[1]]) } else { self.view.destination.port() };
         self.view.destination = SocketAddr::new(address, port);
         self.translated = true;

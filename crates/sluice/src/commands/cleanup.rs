@@ -53,7 +53,7 @@ impl CleanupCommand {
         let progress = Progress::of("cleanup: removing");
         let mut reconciler = Reconciler::new(kernel::look()?);
         let found = reconciler.find();
-        let removed = daemon::run(reconciler.remove(&Services::new()))?;
+        let removed = daemon::run(reconciler.remove())?;
         if removed.is_ok() {
             cleaner::settle(Affected::at_start(&Services::new(), found), Arc::default());
         }

@@ -11,7 +11,6 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::Value;
 use sluice_core::affinity;
-use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_core::model::{Config, InForce, Networks, Protocol, Services};
 use sluice_core::pool;
 use sluice_core::render::render;
@@ -20,6 +19,7 @@ use sluice_nft::{Dataplane, Element, Ip, Table};
 use sluiced::fatal::Fatal;
 
 use crate::commands::usage_error;
+use crate::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use crate::options::Common;
 use crate::progress::Progress;
 use crate::{config, daemon, kernel, output};
@@ -273,7 +273,7 @@ fn live() -> Result<Option<Table>, Fatal> {
     for name in maps {
         let Some(map) = table.sets.get_mut(&name) else { continue };
         let learned = netlink.learned(&name, map).map_err(kernel::unread)?;
-        let element = |data| Element { data, origin: Default::default() };
+        let element = |data| Element { data };
         map.elements.extend(learned.into_iter().map(|(key, data)| (key, element(data))));
     }
     Ok(Some(table))

@@ -1,23 +1,23 @@
 //! `sluice render`: prints the ruleset of a configuration.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use sluice_core::iptables;
 use sluice_core::model::{Config, InForce};
-use sluice_core::origin::{Flow, Origins};
+use sluice_core::owner::Owner;
 use sluice_core::pool;
-use sluice_core::render::Rendered;
-use sluice_nft::{Ip, Set, SetType, Table};
+use sluice_core::render::{Rendered, SetId};
+use sluice_nft::{Ip, Key, Set, SetType, Table};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::commands::usage_error;
 use crate::options::Common;
 use crate::progress::Progress;
-use crate::{config, kernel, output};
+use crate::{config, iptables, kernel, output};
 
 /// Print the ruleset of a configuration
 ///
@@ -139,12 +139,14 @@ struct ChainJson {
 }
 
 impl RulesetJson {
-    fn of(Rendered { table, origins }: &Rendered) -> Self {
+    fn of(rendered: &Rendered) -> Self {
+        let (table, owners) = (&rendered.table, rendered.program.fragments.owners());
+        let owners = |name| SetId::parse(name).and_then(|id| owners.get(&id));
         let sets = table.sets.iter().map(|(name, set)| SetJson {
             name: name.to_string(),
             kind: set.keyword(),
             r#typeof: declared(set),
-            elements: elements(set, origins),
+            elements: elements(set, owners(name)),
         });
         let chains = table.chains.iter().map(|(name, chain)| ChainJson {
             name: name.to_string(),
@@ -155,14 +157,14 @@ impl RulesetJson {
     }
 }
 
-fn elements(set: &Set, origins: &Origins) -> Vec<ElementJson> {
+fn elements(set: &Set, owners: Option<&BTreeMap<Key, Owner<'_>>>) -> Vec<ElementJson> {
     let element = |(key, element): (_, &sluice_nft::Element)| {
-        let flow: Option<&Flow> = origins.get(element.origin);
+        let owner = owners.and_then(|owners| owners.get(key));
         ElementJson {
             element: set.element(key, &element.data).to_string(),
-            service: flow.map(|flow| flow.service.to_string()),
-            listener: flow.map(|flow| flow.listener.to_string()),
-            backend: flow.and_then(|flow| flow.backend.as_ref()).map(ToString::to_string),
+            service: owner.map(|owner| owner.frontend.service.to_string()),
+            listener: owner.map(|owner| owner.frontend.listener.to_string()),
+            backend: owner.and_then(|owner| owner.backend).map(ToString::to_string),
         }
     };
     set.elements.iter().map(element).collect()

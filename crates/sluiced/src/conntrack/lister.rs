@@ -11,7 +11,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ipnet::IpNet;
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
-use sluice_core::first::First;
 use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
 use sluice_core::owners::Owners;
 use sluice_core::way::Way;
@@ -21,6 +20,7 @@ use sluice_nft::Ip;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::conntrack::first::First;
 use crate::host::threads;
 use crate::names;
 

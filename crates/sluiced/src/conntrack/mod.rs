@@ -3,5 +3,6 @@
 pub mod bytes;
 pub mod cleaner;
 pub mod counter;
+mod first;
 pub mod lister;
 pub(crate) mod orders;

@@ -227,8 +227,8 @@ mod tests {
     use std::net::IpAddr;
 
     use sluice_core::model::{Address, Backend, BackendPort, Listener, Ports, Protocol, Reason, Service};
-    use sluice_core::origin::Flow;
-    use sluice_core::tally::Tally;
+    use sluice_core::owner::Flow;
+    use sluice_core::render::tally::Tally;
 
     use super::*;
     use crate::state::tests::Scratch;

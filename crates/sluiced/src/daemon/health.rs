@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use sluice_api::{EventKind, Override, Severity};
 use sluice_core::health::Health;
-use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
@@ -18,6 +17,7 @@ use crate::daemon::Daemon;
 use crate::daemon::saver::{Saved, State};
 use crate::host::clock::now;
 use crate::pool::backend_states::{Standings, key};
+use crate::pool::identity::Identity;
 use crate::reconcile::Trigger;
 use crate::state::backends::{Known, Remembered, Said};
 use crate::status::shared::Shared;

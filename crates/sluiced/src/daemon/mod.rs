@@ -23,7 +23,6 @@ use sluice_api::{
 };
 use sluice_config::{Loaded, Problem};
 use sluice_core::health::Health;
-use sluice_core::identity::Identity;
 use sluice_core::model::{Backend, BackendKey, Config, Networks, OnStop, ServiceName, Services};
 use sluice_core::transition::Transition;
 use sluice_netlink::{Change, Event};
@@ -41,6 +40,7 @@ use crate::counters::store::Bases;
 use crate::daemon::due::Trouble;
 use crate::daemon::health::{warn_dropped, watches};
 use crate::daemon::load::Following;
+use crate::pool::identity::Identity;
 use crate::request::Follower;
 
 use crate::daemon::saver::{Saved, Saves, Saving};
@@ -397,7 +397,7 @@ impl<D: Dataplane> Daemon<D> {
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {
-                let removed = self.reconciler.remove(self.standings.in_force(&self.config.services)).await;
+                let removed = self.reconciler.remove().await;
                 match removed {
                     Ok(()) => self.flows.stop(self.standings.in_force(&self.config.services)),
                     Err(_) => self.flows.finish(),

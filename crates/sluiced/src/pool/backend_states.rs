@@ -6,7 +6,6 @@ use std::time::Duration;
 use sluice_api::{Admin as Said, Override};
 use sluice_core::balance::{Balance, Load};
 use sluice_core::health::{Admin, Health};
-use sluice_core::identity::Identity;
 use sluice_core::model::{
     Backend, BackendKey, BackendName, InForce, Networks, Scheduler, Service, ServiceName, Services,
 };
@@ -14,6 +13,7 @@ use sluice_core::pool::{self, Standing};
 use sluice_probe::Down;
 use tokio::time::Instant;
 
+use crate::pool::identity::Identity;
 use crate::pool::ramps::Ramps;
 
 /// What keeps backends from what the file says of them. Most stand as they should, and those take no room.

@@ -2,5 +2,6 @@
 //! reconcile task changes and others read.
 
 pub(crate) mod backend_states;
+pub(crate) mod identity;
 pub(crate) mod ramps;
 pub(crate) mod state_since;

@@ -27,15 +27,13 @@ impl<D: Dataplane> Reconciler<D> {
     /// Forgets clients that are held on backends which are down, disabled or gone.
     pub(super) fn release_clients(&mut self, services: InForce<'_>) -> Result<(), Failure> {
         let Some(known) = &mut self.known else { return Ok(()) };
-        let maps: Vec<_> = affinity::maps(known.committed.table()).collect();
-        for clients in maps {
-            let layout = known.committed.layout();
-            let declaration = Arc::new(known.committed.table().sets[&clients.name].declaration_only());
+        for (clients, declaration) in known.committed.client_maps() {
+            let declaration = Arc::new(declaration);
             let of = ElementsOf { name: clients.name.clone(), declaration };
             let mut attempts = ATTEMPTS;
             loop {
                 let learned = self.dataplane.learned(&of.name, &of.declaration)?;
-                let stale = affinity::stale(services, &layout, &clients, learned);
+                let stale = affinity::stale(services, &known.committed.groups, &clients, learned);
                 let mut chunks = stale.chunks(AT_ONCE);
                 let deleted = chunks.try_for_each(|chunk| {
                     let steps = [Step::DeleteElements(of.clone(), chunk.to_vec())];

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use sluice_core::committed::Committed;
-use sluice_core::render::Layout;
-use sluice_nft::{Set, SetName, Table, TableFlags};
+use sluice_core::render::{Fragments, Program};
+use sluice_nft::{Set, SetName, TableFlags};
 
 /// What the kernel holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,29 +25,19 @@ pub struct Inventory {
 pub struct Countable {
     /// Names and declarations of the sets whose elements count.
     pub sets: Vec<(SetName, Set)>,
-    /// Where slots lie in them.
-    pub layout: Arc<Layout>,
+    /// What their elements are for.
+    pub fragments: Arc<Fragments>,
 }
 
 impl Inventory {
-    pub(super) fn of(table: Option<&Table>, flags: TableFlags) -> Self {
-        let sets = || table.iter().flat_map(|table| table.sets.values());
-        Inventory {
-            present: table.is_some(),
-            flags,
-            sets: sets().count(),
-            chains: table.map_or(0, |table| table.chains.len()),
-            elements: sets().map(|set| set.elements.len()).sum(),
-        }
+    pub(super) fn of(committed: &Program, flags: TableFlags) -> Self {
+        let (sets, chains, elements) = committed.sizes();
+        Inventory { present: true, flags, sets, chains, elements }
     }
 }
 
 impl Countable {
-    pub(super) fn of(committed: &Committed) -> Self {
-        let counting = committed.table().sets.iter().filter(|(_, set)| set.counter);
-        Countable {
-            sets: counting.map(|(name, set)| (name.clone(), set.declaration_only())).collect(),
-            layout: committed.layout(),
-        }
+    pub(super) fn of(committed: &Program) -> Self {
+        Countable { sets: committed.counting(), fragments: committed.fragments.clone() }
     }
 }

@@ -13,17 +13,16 @@ pub mod timings;
 mod trigger;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_api::Timestamp;
-use sluice_core::committed::Committed;
 use sluice_core::diff::diff;
 use sluice_core::flows::Found;
 use sluice_core::model::{InForce, ServiceName};
-use sluice_core::origin::Origins;
+use sluice_core::owner::Owners;
 use sluice_core::plan::{Batch, Plan, Purpose};
-use sluice_core::render::{Layout, Rendered, render};
-use sluice_core::tally::{tally, tally_services};
+use sluice_core::render::{Fragments, Program, Rendered, render};
 use sluice_core::transition::Transition;
 use sluice_nft::{
     Counters, Dataplane, Errno, Owner, Part, ReadError, Receipt, Snapshot, Step, Table, TableFlags,
@@ -53,6 +52,8 @@ pub struct Reconciler<D> {
     dataplane: D,
     /// What the kernel holds as far as we know; `None`: it has to be read.
     known: Option<Known>,
+    /// Fragments of the table that was last known, which counters belong to.
+    fragments: Arc<Fragments>,
     /// What the table of somebody before us leads where, until somebody asks.
     found: Option<Found>,
     /// What it held when we last knew.
@@ -68,7 +69,7 @@ pub struct Reconciler<D> {
 /// The table as we left it.
 #[derive(Debug)]
 struct Known {
-    committed: Committed,
+    committed: Program,
     flags: TableFlags,
     /// Up to which nobody else touched it.
     generation: u32,
@@ -80,6 +81,7 @@ impl<D: Dataplane> Reconciler<D> {
         Reconciler {
             dataplane,
             known: None,
+            fragments: Arc::default(),
             found: None,
             inventory: Inventory::default(),
             totals: Totals::default(),
@@ -113,7 +115,8 @@ impl<D: Dataplane> Reconciler<D> {
             let outcome = self.attempts(trigger.looks(), transition).await;
             self.timings.round(trigger, began.elapsed(), outcome.is_ok());
             if let Some(known) = &self.known {
-                self.inventory = Inventory::of(Some(known.committed.table()), known.flags);
+                self.inventory = Inventory::of(&known.committed, known.flags);
+                self.fragments = known.committed.fragments.clone();
             }
             match &outcome {
                 Ok(Outcome::Unchanged) => debug!("{}", Outcome::Unchanged),
@@ -155,7 +158,7 @@ impl<D: Dataplane> Reconciler<D> {
         transition: &Transition<'_>,
         began: Instant,
     ) -> Result<Outcome, RoundError> {
-        let found = if look || self.known.is_none() { self.look(transition.held)? } else { None };
+        let found = if look || self.known.is_none() { self.look()? } else { None };
         let outcome = match (found, self.known.take()) {
             (None, Some(known)) => self.change(known, look, transition, began).await,
             (found, _) => self.replace(found.unwrap_or_default(), transition, began).await,
@@ -178,7 +181,7 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// Reads everything. Returns what it found if that is not what is known.
-    fn look(&mut self, held: InForce<'_>) -> Result<Option<Snapshot>, RoundError> {
+    fn look(&mut self) -> Result<Option<Snapshot>, RoundError> {
         let mut snapshot = self.dataplane.read()?;
         if let Some(Owner::Port(port)) = snapshot.flags.owner {
             return Err(Failure::Owned { port }.into());
@@ -189,9 +192,9 @@ impl<D: Dataplane> Reconciler<D> {
             snapshot.generation = after;
         }
         match &mut self.known {
-            Some(known) if snapshot.table.as_ref() == Some(known.committed.table()) => {
+            Some(known) if snapshot.table.as_ref() == Some(&known.committed.table()) => {
                 known.generation = snapshot.generation;
-                self.totals.observe(known.committed.tally(held, &snapshot.counters));
+                self.totals.observe(self.fragments.tally(&snapshot.counters));
                 Ok(None)
             }
             _ => {
@@ -202,7 +205,7 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// Goes from what is known to what is wanted. A look at the kernel goes with one at what is known: that is
-    /// compared with a rendering of all services, so that no mistake in a partial plan lasts.
+    /// compared with the fragments of all services, so that no mistake in it lasts.
     async fn change(
         &mut self,
         mut known: Known,
@@ -225,16 +228,20 @@ impl<D: Dataplane> Reconciler<D> {
         let mut deleted = Counters::new();
         self.totals.begin();
         let done = self.carry_out(plan, known.generation, began, &mut deleted).await;
-        self.totals.keep(proposal.tally(&known.committed, transition.held, &deleted));
+        self.totals.keep(proposal.tally(&known.committed, &deleted));
         if counted {
             self.write_totals(services);
         }
         let (generation, outcome) = done?;
+        let committed = proposal.after.part(&part);
+        // Not shared with this round, which is about to change them.
+        self.fragments = Arc::default();
         known.committed.accept(proposal);
+        self.fragments = known.committed.fragments.clone();
         known.generation = generation;
         if outcome != Outcome::Unchanged {
             let there = self.dataplane.read_part(&part).map_err(made)?.unwrap_or_default();
-            compare(&there, &known.committed.table().part(&part))?;
+            compare(&there, &committed)?;
         }
         self.known = Some(known);
         Ok(outcome)
@@ -249,34 +256,35 @@ impl<D: Dataplane> Reconciler<D> {
     ) -> Result<Outcome, RoundError> {
         let Transition { held, wanted, .. } = *transition;
         let Snapshot { table: current, counters, flags, generation } = found;
-        let layout = Layout::of(current.as_ref());
         if held.iter().next().is_none() {
             self.found.get_or_insert_with(|| current.as_ref().map(Found::of).unwrap_or_default());
         }
-        let Rendered { table: desired, origins } = render(wanted, current.as_ref());
-        let plan = diff(current.as_ref(), Some(&desired), &origins);
+        let desired = render(wanted, current.as_ref());
+        let plan = diff(current.as_ref(), Some(&desired.table), &desired.owners);
         plan.findings().iter().for_each(|finding| warn!("{finding}"));
         self.totals.observe(if plan.is_empty() {
-            tally(&desired, &origins, &counters)
+            desired.program.fragments.tally(&counters)
         } else if held.iter().next().is_none() {
             // Nobody knows whose elements were that are to go. What they counted since it was written down is lost.
-            tally(&desired, &origins, &staying(current.as_ref(), &desired, counters))
+            desired.program.fragments.tally(&staying(current.as_ref(), &desired.table, counters))
         } else {
-            tally_services(held, &layout, &counters)
+            self.fragments.tally(&counters)
         });
-        drop((current, origins));
+        drop(current);
         self.write_totals(None);
         let mut deleted = Counters::new();
         self.totals.begin();
         let done = self.carry_out(plan, generation, began, &mut deleted).await;
-        self.totals.keep(tally_services(held, &layout, &deleted));
+        self.totals.keep(self.fragments.tally(&deleted));
         self.write_totals(None);
         let (generation, outcome) = done?;
-        let mut known = Known { committed: Committed::new(wanted, desired), flags, generation };
+        let Rendered { table, program: committed, .. } = desired;
+        self.fragments = committed.fragments.clone();
+        let mut known = Known { committed, flags, generation };
         if outcome != Outcome::Unchanged {
-            let Snapshot { table, counters, flags, .. } = self.dataplane.read().map_err(made)?;
-            self.totals.observe(known.committed.tally(wanted, &counters));
-            compare(&table.unwrap_or_default(), known.committed.table())?;
+            let Snapshot { table: there, counters, flags, .. } = self.dataplane.read().map_err(made)?;
+            self.totals.observe(self.fragments.tally(&counters));
+            compare(&there.unwrap_or_default(), &table)?;
             known.flags = flags;
         }
         self.known = Some(known);
@@ -360,9 +368,9 @@ impl<D: Dataplane> Reconciler<D> {
         read.ok().and_then(|snapshot| snapshot.table).as_ref().map(Found::of).unwrap_or_default()
     }
 
-    /// Removes the table, if there is one; `services` are those it was made equal to. Like a round, it is tried again
+    /// Removes the table, if there is one. Like a round, it is tried again
     /// where the kernel was short of something for a moment.
-    pub async fn remove<'a>(&mut self, services: impl Into<InForce<'a>>) -> Result<(), Failure> {
+    pub async fn remove(&mut self) -> Result<(), Failure> {
         self.write_totals(None);
         let known = self.known.take();
         let (mut left, mut backoff) = (ATTEMPTS, BACKOFF);
@@ -382,7 +390,7 @@ impl<D: Dataplane> Reconciler<D> {
         };
         if let Some(known) = known {
             self.totals.begin();
-            self.totals.keep(known.committed.tally(services.into(), &deleted));
+            self.totals.keep(known.committed.fragments.tally(&deleted));
             self.write_totals(None);
         }
         Ok(())
@@ -439,8 +447,8 @@ impl<D: Dataplane> Reconciler<D> {
 
 /// What leads from a table, or none, to these services.
 pub fn plan(current: Option<&Table>, wanted: InForce<'_>) -> Plan {
-    let Rendered { table: desired, origins } = render(wanted, current);
-    diff(current, Some(&desired), &origins)
+    let Rendered { table, owners, .. } = render(wanted, current);
+    diff(current, Some(&table), &owners)
 }
 
 /// Whether elements go that count.
@@ -471,7 +479,7 @@ fn compare(there: &Table, committed: &Table) -> Result<(), RoundError> {
     if there == committed {
         return Ok(());
     }
-    let rest = diff(Some(there), Some(committed), &Origins::default());
+    let rest = diff(Some(there), Some(committed), &Owners::default());
     match rest.is_empty() {
         true => Ok(()),
         false => Err(made(Failure::differs(&rest))),

@@ -7,7 +7,6 @@ use sluice_api::{
 };
 use sluice_core::census::Census;
 use sluice_core::model::Services;
-use sluice_core::tally::tally_services;
 use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
 use sluice_probe::Board;
 
@@ -65,14 +64,13 @@ impl View {
     /// Updates the totals from the kernel's counters. `false` if the table changed meanwhile and they were not updated.
     pub(crate) fn count(&self, read: &mut ReadCounters) -> Result<bool, ReadError> {
         let Some(turn) = self.turn else { return Ok(false) };
-        let Some(Countable { sets, layout }) = &self.countable else { return Ok(true) };
+        let Some(Countable { sets, fragments }) = &self.countable else { return Ok(true) };
         let mut counters = Counters::new();
         for (name, set) in sets {
             let counted = read(name, set)?.into_iter();
             counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
         }
-        let tally = tally_services(self.standings.in_force(&self.services), layout, &counters);
-        Ok(self.totals.observe_in(turn, tally))
+        Ok(self.totals.observe_in(turn, fragments.tally(&counters)))
     }
 
     /// Has totals saved before they are shown.

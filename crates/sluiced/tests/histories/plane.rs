@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use sluice_core::diff::diff;
-use sluice_core::origin::Origins;
+use sluice_core::owner::Owners;
 use sluice_netlink::{Hold, Netlink};
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
@@ -208,7 +208,7 @@ impl Kernel {
                 let current = real.1.read().expect("read the kernel").table;
                 let mut edited = current.clone();
                 change(&mut edited);
-                let plan = diff(current.as_ref(), edited.as_ref(), &Origins::default());
+                let plan = diff(current.as_ref(), edited.as_ref(), &Owners::default());
                 let batches = plan.batches.into_iter();
                 let mut steps =
                     batches.map(|batch| batch.changes.into_iter().map(|change| change.step).collect());

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::process::Command;
 
 use sluice_core::diff::diff;
-use sluice_core::origin::Origins;
+use sluice_core::owner::Owners;
 use sluice_netlink::Netlink;
 use sluice_nft::{
     ChainName, CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot,
@@ -55,10 +55,8 @@ impl Kernel {
 
     /// Makes a table, where there is none.
     pub fn make(&self, table: &Table) {
-        let steps: Vec<_> = diff(None, Some(table), &Origins::default())
-            .changes()
-            .map(|change| change.step.clone())
-            .collect();
+        let steps: Vec<_> =
+            diff(None, Some(table), &Owners::default()).changes().map(|change| change.step.clone()).collect();
         self.netlink.borrow_mut().commit(&steps, None).unwrap_or_else(|e| panic!("{e}: {}", e.errno));
     }
 

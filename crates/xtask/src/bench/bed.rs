@@ -106,7 +106,7 @@ fn load(balancer: &Namespace, ruleset: Ruleset) -> anyhow::Result<Duration> {
         }
         Ruleset::Sluice(rendered) => balancer.run(|| {
             let mut netlink = Netlink::open()?;
-            let plan = diff(None, Some(&rendered.table), &rendered.origins);
+            let plan = diff(None, Some(&rendered.table), &rendered.owners);
             let start = Instant::now();
             for batch in &plan.batches {
                 netlink.commit(&batch.steps(), None)?;

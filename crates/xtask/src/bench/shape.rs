@@ -63,13 +63,15 @@ pub(super) enum Ruleset {
     /// By `nft -f`.
     Text(String),
     /// By sluice's own batches.
-    Sluice(Rendered),
+    Sluice(Box<Rendered>),
 }
 
 impl Shape {
     pub(super) fn ruleset(self, pool: Pool) -> anyhow::Result<Ruleset> {
         let rendered = |scheduler, source| pool.render(scheduler, source, self.protocol());
-        let sluice = |scheduler, source| rendered(scheduler, source).map(Ruleset::Sluice);
+        let sluice = |scheduler, source| {
+            rendered(scheduler, source).map(|rendered| Ruleset::Sluice(Box::new(rendered)))
+        };
         let text = |scheduler, source, edit: fn(&str) -> String| {
             rendered(scheduler, source).map(|r| Ruleset::Text(edit(&r.table.to_string())))
         };

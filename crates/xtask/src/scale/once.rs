@@ -69,7 +69,7 @@ fn cold_apply(config: &Path) -> anyhow::Result<Took> {
     let (loaded, load) = timed(|| self::load(config));
     let services = loaded?.config.services;
     let (rendered, render) = timed(|| render(&services, None));
-    let (plan, diff) = timed(|| diff(None, Some(&rendered.table), &rendered.origins));
+    let (plan, diff) = timed(|| diff(None, Some(&rendered.table), &rendered.owners));
     ensure!(plan.batches.len() == 1, "a cold apply is one commit");
     let steps = plan.batches[0].steps();
     let (committed, commit) = timed(|| netlink.commit(&steps, None));

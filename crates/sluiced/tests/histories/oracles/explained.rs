@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sluice_core::explain::{Explanation, Fate, explain};
+use sluice::explain::{Explanation, Fate, explain};
 use sluice_core::model::{Backend, InForce};
 use sluice_nft::trace::Host;
 use tokio::time::Instant;

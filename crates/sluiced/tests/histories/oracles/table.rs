@@ -2,7 +2,7 @@
 
 use sluice_core::diff::diff;
 use sluice_core::model::{InForce, Scheduler};
-use sluice_core::origin::Origins;
+use sluice_core::owner::Owners;
 use sluice_core::render::render;
 use sluice_core::report::report;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ pub fn is_fresh(history: &mut History<'_>, now: Instant) -> Verdict {
     let networks = history.machine.known_networks();
     let table = history.machine.plane.table();
     let fresh = render(InForce::from(&services).on(&networks), table.as_ref()).table;
-    let plan = diff(table.as_ref(), Some(&fresh), &Origins::default());
+    let plan = diff(table.as_ref(), Some(&fresh), &Owners::default());
     if services != *history.model.services() {
         history.reach.hit("table: serves otherwise than the file says");
     }

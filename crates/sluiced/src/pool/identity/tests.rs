@@ -1,10 +1,11 @@
 //! Which backend of the file before a backend of a new file is.
 
-use sluice_core::identity::Identity;
 use sluice_core::model::{
     Address, Backend, BackendKey, BackendName, BackendPort, Listener, Ports, Protocol, Service, ServiceName,
     Services,
 };
+
+use super::Identity;
 
 fn name(name: &str) -> ServiceName {
     ServiceName::new(name).unwrap()

@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use sluice_core::model::{InForce, Listener, Reason, ServiceName};
+use sluice_core::render::{ChainId, Entry, SetId};
 use sluice_nft::trace::{Host, Outcome, Packet, Trace, Tracer};
-use sluice_nft::{Data, Field, Ip, Key, Operand, Pick, SetName, Statement, Table};
-
-use crate::model::{InForce, Listener, Reason, ServiceName};
-use crate::render::affinity::is_map;
-use crate::render::entry::Entry;
-use crate::render::{names, way_names};
+use sluice_nft::{ChainName, Data, Field, Ip, Key, Operand, Pick, SetName, Statement, Table};
 
 /// What becomes of the first packet of a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,16 +102,16 @@ fn takes(entry: &Entry<'_>, packet: &Packet, trace: &Trace, table: &Table) -> bo
     if entry.exact() == Some((to.ip(), to.port())) {
         return entry.listener.protocol == packet.protocol && led_by_map(trace, entry.ip);
     }
-    let chains = way_names(entry);
-    let met = trace.visits.iter().filter_map(|visit| statement(table, visit));
-    entry.exact().is_none()
-        && met.into_iter().any(|met| matches!(met, Statement::Goto(chain) if chains.contains(chain)))
+    let id = entry.id();
+    let leads = |chain: &ChainName| ChainId::parse(chain).is_some_and(|chain| chain.listener() == Some(&id));
+    let mut met = trace.visits.iter().filter_map(|visit| statement(table, visit));
+    entry.exact().is_none() && met.any(|met| matches!(met, Statement::Goto(chain) if leads(chain)))
 }
 
 /// Whether the map of exact listeners had it.
 fn led_by_map(trace: &Trace, ip: Ip) -> bool {
     let found = |(set, _): &(SetName, Key)| {
-        [names::services(ip), names::syns(ip)].iter().any(|map| set.as_str().starts_with(map.as_str()))
+        SetId::parse(set).is_some_and(|id| id == SetId::Services(ip) || id == SetId::Syns(ip))
     };
     trace.visits.iter().any(|visit| visit.element.as_ref().is_some_and(found))
 }
@@ -128,7 +125,7 @@ fn dropped(trace: &Trace) -> Option<Reason> {
     let last = trace.visits.last()?;
     let of_rule =
         trace.visits.iter().rev().take_while(|visit| visit.chain == last.chain && visit.rule == last.rule);
-    of_rule.filter_map(|visit| visit.element.as_ref()).find_map(|(set, _)| names::reason_of(set))
+    of_rule.filter_map(|visit| visit.element.as_ref()).find_map(|(set, _)| SetId::parse(set)?.reason())
 }
 
 fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> Fate {
@@ -137,7 +134,7 @@ fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> F
     let mut source = SourceSeen::Client;
     for visit in &trace.visits {
         match statement(table, visit) {
-            Some(Statement::Dnat { map, .. }) if is_map(map) => {}
+            Some(Statement::Dnat { map, .. }) if matches!(SetId::parse(map), Some(SetId::Clients(..))) => {}
             Some(Statement::Dnat { ip, key, map, port }) => {
                 let Some(Operand::Pick(pick)) = key.last() else { continue };
                 by = match pick {
@@ -152,7 +149,8 @@ fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> F
                 }
             }
             Some(Statement::Masquerade) => source = SourceSeen::Masquerade,
-            Some(Statement::Snat { first, last, .. }) => {
+            Some(Statement::Snat { ip, first, last }) => {
+                let address = |octets: &[u8]| ip.split_address(octets).map(|(address, _)| address);
                 if let (Some(first), Some(last)) = (address(first.as_slice()), address(last.as_slice())) {
                     source = SourceSeen::Addresses(first, last);
                 }
@@ -172,25 +170,19 @@ fn shares(
     ip: Ip,
     port: Option<u16>,
 ) -> Vec<(SocketAddr, f64)> {
-    let width = if ip == Ip::V4 { 4 } else { 16 };
     let listener = &found.as_slice()[..found.as_slice().len() - 4];
     let mut counts: BTreeMap<SocketAddr, u32> = BTreeMap::new();
     for slot in base..base + modulus {
         let key = Key::EMPTY.with(listener).slot(slot);
         let element = table.sets.get(map).and_then(|set| set.elements.get(&key));
         if let Some(Data::Value(value)) = element.map(|element| &element.data) {
-            let (ip, rest) = value.as_slice().split_at(width);
+            let Some((address, rest)) = ip.split_address(value.as_slice()) else { continue };
             let port = port.or_else(|| Some(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])));
-            if let (Some(ip), Some(port)) = (address(ip), port) {
-                *counts.entry(SocketAddr::new(ip, port)).or_default() += 1;
+            if let Some(port) = port {
+                *counts.entry(SocketAddr::new(address, port)).or_default() += 1;
             }
         }
     }
     let all: u32 = counts.values().sum();
     counts.into_iter().map(|(to, count)| (to, f64::from(count) / f64::from(all))).collect()
-}
-
-fn address(octets: &[u8]) -> Option<IpAddr> {
-    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }

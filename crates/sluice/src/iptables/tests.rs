@@ -1,8 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use sluice_core::model::{BackendName, HashOn, InterfaceName, Listener, Protocol, Service};
+
 use super::*;
-use crate::model::{BackendName, HashOn, InterfaceName, Listener, Protocol, Service};
 
 fn service(listeners: &[Listener], scheduler: Scheduler, backends: &[Backend]) -> Service {
     Service { listeners: listeners.to_vec(), scheduler, backends: backends.to_vec(), ..Service::default() }

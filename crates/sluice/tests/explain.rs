@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use sluice::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_config::SourceFile;
-use sluice_core::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_core::model::{InForce, Protocol, Reason, Services};
 use sluice_core::pool;
 use sluice_core::render::render;

@@ -10,29 +10,28 @@ mod tests;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use sluice_nft::Ip;
-
-use crate::model::{
+use sluice_core::model::{
     Address, Backend, BackendPort, InForce, Midstream, Ports, Scheduler, ServiceName, Source,
 };
-use crate::render::entry::{Entry, entries};
-use crate::slots::slots;
+use sluice_core::render::{Entry, entries};
+use sluice_core::slots::slots;
+use sluice_nft::Ip;
 
 /// A service that iptables has no rules for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("render service {service} for iptables: {reason}")]
-pub struct Unsupported {
+pub(crate) struct Unsupported {
     /// The service.
-    pub service: ServiceName,
+    service: ServiceName,
     /// What iptables lacks.
-    pub reason: &'static str,
+    reason: &'static str,
 }
 
 /// Renders all enabled services of one IP version.
 ///
 /// The text loads with `iptables-restore --noflush` (`ip6tables-restore` for [`Ip::V6`]), and without
 /// `--noflush` where no other rules need to stay. Fails on the first service that has no iptables form.
-pub fn render<'a>(services: impl Into<InForce<'a>>, ip: Ip) -> Result<String, Unsupported> {
+pub(crate) fn render<'a>(services: impl Into<InForce<'a>>, ip: Ip) -> Result<String, Unsupported> {
     let mut entries: Vec<_> = entries(services.into()).into_iter().filter(|entry| entry.ip == ip).collect();
     entries.sort_by_key(Entry::rank);
     entries.iter().try_for_each(check_supported)?;

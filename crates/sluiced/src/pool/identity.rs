@@ -4,13 +4,16 @@
 //! was saved of it), and what is known of a backend has to follow it. There are two answers, because there are two kinds of knowledge. Health was observed at an address, so it follows the address
 //! first. What an operator said, and what is counted, belongs to a name as long as that name exists.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
-use crate::model::{Backend, BackendKey, Listener, Service, ServiceName, Services};
+use sluice_core::model::{Backend, BackendKey, Listener, Service, ServiceName, Services};
 
 /// Backends of a new file and the backends of the file before that they continue.
 #[derive(Debug)]
-pub struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     old: &'a Services,
     new: &'a Services,
     /// Services that are not in the new file any more, by each of their listeners.
@@ -19,7 +22,7 @@ pub struct Identity<'a> {
 
 impl<'a> Identity<'a> {
     /// Compares the services of two files.
-    pub fn between(old: &'a Services, new: &'a Services) -> Self {
+    pub(crate) fn between(old: &'a Services, new: &'a Services) -> Self {
         let mut gone: HashMap<_, Vec<_>> = HashMap::new();
         if new.keys().any(|name| !old.contains_key(name)) {
             for (name, service) in old.iter().filter(|(name, _)| !new.contains_key(*name)) {
@@ -30,12 +33,12 @@ impl<'a> Identity<'a> {
     }
 
     /// The old file and the new one.
-    pub fn files(&self) -> (&'a Services, &'a Services) {
+    pub(crate) fn files(&self) -> (&'a Services, &'a Services) {
         (self.old, self.new)
     }
 
     /// The service before. That of the same name; where the name is new, one that is gone and shared a listener.
-    pub fn service(&self, name: &ServiceName) -> Option<&'a ServiceName> {
+    pub(crate) fn service(&self, name: &ServiceName) -> Option<&'a ServiceName> {
         if let Some((before, _)) = self.old.get_key_value(name) {
             return Some(before);
         }
@@ -45,7 +48,7 @@ impl<'a> Identity<'a> {
     /// The backend whose health a backend of the new file has: in the same service the one at the same address and
     /// port, else the one of the same name at the same address. Where the name of the service is new, one at the same
     /// address and port of a service that is gone and shared a listener.
-    pub fn health(&self, name: &ServiceName, backend: &Backend) -> Option<BackendKey> {
+    pub(crate) fn health(&self, name: &ServiceName, backend: &Backend) -> Option<BackendKey> {
         let service = self.new.get(name)?;
         match self.old.get_key_value(name) {
             Some((name, old)) => {
@@ -64,7 +67,7 @@ impl<'a> Identity<'a> {
     /// The backend whose override, ramp and load a backend of the new file has: in the same service the one of the same
     /// name; where the name is new, the one at the same address and port. The same in a service that is gone and
     /// shared a listener, where the name of the service is new.
-    pub fn settings(&self, name: &ServiceName, backend: &Backend) -> Option<BackendKey> {
+    pub(crate) fn settings(&self, name: &ServiceName, backend: &Backend) -> Option<BackendKey> {
         let service = self.new.get(name)?;
         let within = |(name, old): (&ServiceName, &Service)| {
             let named = old.backends.iter().find(|it| it.name == backend.name);

@@ -1,0 +1,213 @@
+//! The chains that all frontends have in common: base chains, and what those lead to. The one place that knows which
+//! rules they hold, and in which order.
+
+use std::collections::BTreeMap;
+
+use sluice_nft::{Base, Chain, Field, Ip, Operand, Rule, SetName, Statement, Test};
+
+use super::midstream::{self, Arriving};
+use super::names::{ChainId, SetId};
+use super::totals::Totals;
+use super::{dispatch, invalid, reset, source, synproxy};
+use crate::model::{Protocol, Source};
+
+/// What decides on the chains.
+pub(super) struct Parts<'a> {
+    /// Names of the sets that there are.
+    pub(super) set: &'a dyn Fn(&SetId) -> Option<SetName>,
+    pub(super) totals: &'a Totals,
+    /// Rules of frontends, in order.
+    pub(super) hooks: BTreeMap<ChainId, Vec<Rule>>,
+}
+
+/// Assembles the chains that have any rules.
+pub(super) fn assemble(parts: &Parts<'_>) -> BTreeMap<ChainId, Chain> {
+    let inner = |rules| Chain { base: None, rules };
+    let of_frontends =
+        parts.hooks.iter().filter(|(id, _)| matches!(id, ChainId::Source | ChainId::LearnPort(..)));
+    let mut chains: BTreeMap<_, _> =
+        of_frontends.map(|(id, rules)| (id.clone(), inner(rules.clone()))).collect();
+    for (id, rules) in [
+        (ChainId::Midstream, parts.midstream()),
+        (ChainId::Invalid, parts.invalid()),
+        (ChainId::Handshake, parts.handshake()),
+    ] {
+        if !rules.is_empty() {
+            chains.insert(id, inner(rules));
+        }
+    }
+    let leads = |id: &ChainId| chains.contains_key(id);
+    let base_chains = [
+        (Base::SYN, parts.syn()),
+        (Base::GUARD, leads(&ChainId::Invalid).then(guard).into_iter().collect()),
+        (Base::PREROUTING, parts.prerouting()),
+        (Base::OUTPUT, parts.output()),
+        (Base::INPUT, leads(&ChainId::Handshake).then(handshakes).into_iter().collect()),
+        (Base::FORWARD, parts.forward(leads(&ChainId::Handshake))),
+        (Base::LEARN, parts.learn()),
+        (Base::POSTROUTING, parts.postrouting(leads(&ChainId::Source))),
+    ];
+    for (base, rules) in base_chains {
+        if !rules.is_empty() {
+            chains.insert(ChainId::Base(base), Chain { base: Some(base), rules });
+        }
+    }
+    chains
+}
+
+impl Parts<'_> {
+    fn hooks(&self, chain: &ChainId) -> impl Iterator<Item = Rule> {
+        self.hooks.get(chain).into_iter().flatten().cloned()
+    }
+
+    /// A rule for each IP version that has a set: what comes before the lookup, the lookup, and what follows.
+    fn by_version(
+        &self,
+        id: fn(Ip) -> SetId,
+        rule: impl Fn(Statement, Ip, SetName) -> Vec<Statement>,
+    ) -> impl Iterator<Item = Rule> {
+        Ip::ALL.into_iter().filter_map(move |ip| {
+            let version = Statement::is(Field::Nfproto, &[ip.nfproto()]);
+            Some(Rule(rule(version, ip, (self.set)(&id(ip))?)))
+        })
+    }
+
+    fn verdicts(&self, id: fn(Ip) -> SetId) -> impl Iterator<Item = Rule> {
+        self.by_version(id, |version, ip, map| vec![version, Statement::VerdictMap(dispatch::key(ip), map)])
+    }
+
+    /// Before conntrack: SYNs that the host answers.
+    fn syn(&self) -> Vec<Rule> {
+        let look_up = |version, ip, map| {
+            let look_up = [version, Statement::VerdictMap(dispatch::key(ip), map)];
+            midstream::opens(true).into_iter().chain(look_up).collect()
+        };
+        self.by_version(SetId::Syns, look_up).collect()
+    }
+
+    /// What is neither a SYN nor an ACK is answered by nobody.
+    fn handshake(&self) -> Vec<Rule> {
+        let rules = |then: fn(Ip) -> Statement| {
+            self.by_version(SetId::Proxied, move |version, ip, set| {
+                vec![version, Statement::InSet(dispatch::key(ip), set), then(ip)]
+            })
+        };
+        let answers = rules(|ip| Statement::Synproxy { mss: synproxy::mss(ip) });
+        answers.zip(rules(|_| Statement::Drop)).flat_map(|(answer, drop)| [answer, drop]).collect()
+    }
+
+    /// Before translation, one rule for a packet that is as it should be.
+    fn invalid(&self) -> Vec<Rule> {
+        let rule = |key: fn(Ip) -> Vec<Operand>| {
+            move |version, ip, set| vec![version, Statement::InSet(key(ip), set), Statement::Drop]
+        };
+        let requests = self.by_version(SetId::InvalidRequests, rule(dispatch::key));
+        let replies = self.by_version(SetId::InvalidReplies, rule(invalid::replies_key));
+        let mut rules = in_turn(requests.chain(replies));
+        rules.extend(self.hooks(&ChainId::Invalid));
+        rules
+    }
+
+    /// Packets that begin no connection first, then the verdict maps, then every other listener in order of precedence.
+    fn prerouting(&self) -> Vec<Rule> {
+        let mut rules = match self.totals.midstream() {
+            // It lets the ACKs of synproxy pass, too.
+            Arriving::Ignored => vec![unless_opening([Statement::Accept])],
+            Arriving::Adopted => self.acks(),
+            Arriving::Mixed { .. } => {
+                let mut rules = self.acks();
+                rules.push(unless_opening([Statement::Goto(ChainId::Midstream.into())]));
+                rules
+            }
+        };
+        rules.extend(self.verdicts(SetId::Services));
+        rules.extend(self.hooks(&ChainId::Base(Base::PREROUTING)));
+        rules
+    }
+
+    /// An ACK that returns a cookie stays as it is, or it would be taken for a connection whose beginning conntrack
+    /// missed. Of those to these listeners there are none, for their SYNs are not tracked.
+    fn acks(&self) -> Vec<Rule> {
+        let look_up = |version, ip, set| {
+            let look_up = [version, Statement::InSet(dispatch::key(ip), set), Statement::Accept];
+            midstream::opens(false).into_iter().chain(look_up).collect()
+        };
+        self.by_version(SetId::Proxied, look_up).collect()
+    }
+
+    /// Listeners that adopt connections and those that ignore them, if there are both.
+    fn midstream(&self) -> Vec<Rule> {
+        let Arriving::Mixed { by_rule } = self.totals.midstream() else { return vec![] };
+        let ignored = self.by_version(SetId::Ignored, |version, ip, set| {
+            vec![version, Statement::InSet(dispatch::key(ip), set), Statement::Accept]
+        });
+        let mut rules = in_turn(self.verdicts(SetId::Adopted).chain(ignored));
+        rules.extend(self.hooks(&ChainId::Midstream).filter(|_| by_rule));
+        rules
+    }
+
+    /// Connections of clients on this host end with it, and no other node has had them.
+    fn output(&self) -> Vec<Rule> {
+        let ignores = self.totals.is_local().then(|| unless_opening([Statement::Accept]));
+        let mut rules: Vec<_> = ignores.into_iter().chain(self.verdicts(SetId::Services)).collect();
+        rules.extend(self.hooks(&ChainId::Base(Base::OUTPUT)));
+        rules
+    }
+
+    fn forward(&self, answers: bool) -> Vec<Rule> {
+        let reset = self.totals.resets().then(reset::rule);
+        answers.then(handshakes).into_iter().chain(reset).collect()
+    }
+
+    /// When the destination is translated and the source is not.
+    fn learn(&self) -> Vec<Rule> {
+        let rule = |protocol: Protocol| {
+            let map = (self.set)(&SetId::Learn(protocol))?;
+            Some(Rule(vec![
+                Statement::Match(Field::CtStatus, Test::Has(Field::DNAT)),
+                Statement::is(Field::L4proto, &[protocol.number()]),
+                Statement::VerdictMap(vec![Operand::Field(Field::CtOriginalDport)], map),
+            ]))
+        };
+        Protocol::ALL.into_iter().filter_map(rule).collect()
+    }
+
+    /// What is masqueraded by a constant rule, no other listener claims. All others have to be told apart first.
+    fn postrouting(&self, one_by_one: bool) -> Vec<Rule> {
+        let rule = |(source, ip)| {
+            Some((source, source::constant_rule(source, ip, (self.set)(&SetId::Source((source, ip)))?)))
+        };
+        let mut rules: Vec<_> = self.totals.sources().into_iter().filter_map(rule).collect();
+        if one_by_one {
+            let others = rules.partition_point(|(source, _)| *source == Source::Masquerade);
+            let jump = Rule(vec![source::translated(), Statement::Jump(ChainId::Source.into())]);
+            rules.insert(others, (Source::Masquerade, jump));
+        }
+        rules.into_iter().map(|(_, rule)| rule).collect()
+    }
+}
+
+/// Rules of one IP version, then those of the other.
+fn in_turn(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
+    let mut rules: Vec<_> = rules.collect();
+    rules.sort_by_key(|rule| rule.0.first().cloned());
+    rules
+}
+
+fn unless_opening<const N: usize>(then: [Statement; N]) -> Rule {
+    Rule(midstream::opens(false).into_iter().chain(then).collect())
+}
+
+fn guard() -> Rule {
+    Rule(vec![
+        Statement::Match(Field::CtState, Test::Has(Field::INVALID)),
+        Statement::Goto(ChainId::Invalid.into()),
+    ])
+}
+
+/// What belongs to no connection yet. An ACK that returns a cookie is new or invalid, depending on
+/// `nf_conntrack_tcp_loose`.
+fn handshakes() -> Rule {
+    let no_connection = Test::Has(Field::INVALID | Field::NEW | Field::UNTRACKED);
+    Rule(vec![Statement::Match(Field::CtState, no_connection), Statement::Jump(ChainId::Handshake.into())])
+}

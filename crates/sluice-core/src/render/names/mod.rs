@@ -1,0 +1,292 @@
+//! Typed names of sets and chains.
+//!
+//! `Display` writes the name that the kernel knows, `parse` reads it back. All names begin with a letter and hold only what
+//! nft 1.0.6 reads as one word; none is a keyword of nft.
+
+mod grammar;
+
+use std::sync::Arc;
+
+use sluice_nft::{Base, ChainName, Ip, SetName};
+
+use self::grammar::{Word, literal, names, optional};
+use super::affinity::Remembered;
+use super::layout::Form;
+use crate::model::{Listener, Protocol, Reason, ServiceName, Source};
+
+/// One listener of one service for one IP version: the unit that everything is rendered for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FrontendId {
+    /// The service.
+    pub service: ServiceName,
+    /// One of its listeners.
+    pub listener: Listener,
+    /// IP version.
+    pub ip: Ip,
+}
+
+/// Ways to pick a slot that need no counter, so that listeners can share a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PickBy {
+    /// At random.
+    Random,
+    /// By a hash of the client's address.
+    Hash,
+    /// By a hash of address and port.
+    HashWithPort,
+    /// By a hash of the client's address, in a table of fixed size.
+    Maglev,
+    /// The same of address and port.
+    MaglevWithPort,
+}
+
+/// Lists of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Those that may come in.
+    Allow,
+    /// Those that may not.
+    Deny,
+}
+
+names! {
+    /// A set or map of the table, whatever its size.
+    SetId => SetName {
+        /// The verdict map of exact listeners.
+        Services(ip: Ip) = ["services" ip],
+        /// The verdict map of exact listeners that adopt connections which conntrack does not know.
+        Adopted(ip: Ip) = ["adopted" ip],
+        /// Exact TCP listeners that do not.
+        Ignored(ip: Ip) = ["ignored" ip],
+        /// The verdict map behind the guards of exact listeners.
+        Guarded(ip: Ip) = ["guarded" ip],
+        /// The verdict map behind the lookup of known clients.
+        UnknownClients(ip: Ip) = ["unknown-clients" ip],
+        /// The verdict map of listeners whose handshakes the host completes.
+        Syns(ip: Ip) = ["syns" ip],
+        /// The same listeners, for the chains behind conntrack.
+        Proxied(ip: Ip) = ["proxied" ip],
+        /// Exact listeners that drop invalid packets.
+        InvalidRequests(ip: Ip) = ["invalid-requests" ip],
+        /// Backends whose invalid packets are dropped.
+        InvalidReplies(ip: Ip) = ["invalid-replies" ip],
+        /// The counter of invalid packets of one listener that is not exact.
+        Invalid(frontend: FrontendId) = ["invalid/" frontend],
+        /// Networks by the interface that leads there.
+        OnLink(ip: Ip) = ["on-link" ip],
+        /// Each interface beside itself.
+        SameInterface = ["same-interface"],
+        /// The map that remembers the backends of clients.
+        Clients(kind: Remembered, ip: Ip) = [kind ip],
+        /// Translations that are learnt, of flows to a port, for affinity groups of a number that remember clients for so
+        /// many seconds, and whether they remember addresses alone.
+        Bound(ip: Ip, protocol: Protocol, port: u16, number: u32, timeout: u32, addresses: bool) =
+            ["bound" ip "/" protocol "/" port "/" number "/" timeout "s" {"/address" addresses}],
+        /// The verdict map of ports of flows that are learnt.
+        Learn(protocol: Protocol) = ["learn-" protocol],
+        /// What the constant postrouting rule of a source matches.
+        Source(source: (Source, Ip)) = [source],
+        /// Backends of one listener that the constant rules cannot tell apart, and whether they are addresses alone.
+        OwnSource(source: Source, frontend: FrontendId, addresses: bool) =
+            [source "/" frontend {"/addresses" addresses}],
+        /// Slots of all exact listeners of one scheduler and slot count.
+        Slots(by: PickBy, ip: Ip, slots: u32) = [by ip "-" slots],
+        /// Stripes of slots of listeners that have a pick chain of their own.
+        Stripes(form: Form, ip: Ip, number: u32) = [form ip "-" number],
+        /// Networks of clients of one prefix length, or of any, for exact listeners or for one other.
+        Networks(access: Access, ip: Option<Ip>, length: Option<u8>, own: Option<FrontendId>) =
+            [access ["" ip] ["-" length] ["/" own]],
+        /// The counter of what a guard drops for a reason.
+        Dropped(ip: Option<Ip>, reason: Reason, own: Option<FrontendId>) = ["dropped" ["" ip] "-" reason ["/" own]],
+        /// What the kernel remembers for a limit, for exact listeners, for one other, or for all of a service.
+        Limit(reason: Reason, ip: Option<Ip>, limit: Arc<str>, own: Option<FrontendId>, all: Option<ServiceName>) =
+            [reason ["" ip] "-" limit ["/" own] ["/" all]],
+    }
+}
+
+names! {
+    /// A chain of the table.
+    ChainId => ChainName {
+        /// The pick chain of one listener.
+        Pick(frontend: FrontendId) = ["pick/" frontend],
+        /// The pick chain of all exact listeners of one scheduler and slot count.
+        SharedPick(by: PickBy, ip: Ip, slots: u32) = [by ip "-" slots],
+        /// Called by the kernel.
+        Base(base: Base) = [base],
+        /// Listeners that adopt connections, and those that ignore them.
+        Midstream = ["midstream"],
+        /// Answers to SYNs.
+        Handshake = ["handshake"],
+        /// Invalid packets of listeners and backends.
+        Invalid = ["invalid"],
+        /// Listeners whose flows the constant postrouting rules cannot tell apart.
+        Source = ["source"],
+        /// The end of every lookup of a slot that fails.
+        Miss = ["miss"],
+        /// The answer to new flows that no backend takes, and whether there is none.
+        NoBackend(drop: bool) = ["no-backend" {"-drop" drop}],
+        /// The guard of all exact listeners that ask for the same checks.
+        SharedGuard(ip: Ip, checks: Vec<Arc<str>>) = ["guard" ip "/" checks],
+        /// The guard of one listener.
+        Guard(frontend: FrontendId) = ["guard/" frontend],
+        /// The checks before the host answers a SYN.
+        Syn(ip: Ip, checks: Option<Vec<Arc<str>>>) = ["syn" ip ["/" checks]],
+        /// Invalid packets to one listener.
+        OwnInvalid(frontend: FrontendId) = ["invalid/" frontend],
+        /// The source of flows of one listener, told by addresses of its backends alone or by their ports, too.
+        OwnSource(source: Source, frontend: FrontendId, addresses: bool) =
+            [source "/" frontend {"/addresses" addresses}],
+        /// The lookup of known clients of the affinity groups of a number, in these maps.
+        Affinity(ip: Ip, protocol: Protocol, number: u32, kinds: Vec<Remembered>) =
+            ["affinity" ip "/" protocol "/" number kinds],
+        /// Where flows to a port are learnt.
+        LearnPort(protocol: Protocol, port: u16) = ["learn/" protocol "/" port],
+    }
+}
+
+/// What comes between the name of a set and its size.
+const SEPARATOR: char = '_';
+
+impl SetId {
+    /// The name of a set of this size that is not the smallest.
+    pub(super) fn sized(&self, size: u32) -> SetName {
+        format!("{self}{SEPARATOR}{size}").into()
+    }
+
+    /// The set that has a name, whatever its size; `None` for a foreign one. No name without a size ends like one with a
+    /// size, but for those of limits, which get no size.
+    pub fn parse(name: &SetName) -> Option<Self> {
+        let without_size = || {
+            let (text, size) = name.as_str().rsplit_once(SEPARATOR)?;
+            size.parse::<u32>().ok().and_then(|_| Self::read(text))
+        };
+        Self::read(name.as_str()).or_else(without_size)
+    }
+
+    /// Why packets end here that an element of this set counts; `None`: it does not count what is dropped.
+    pub fn reason(&self) -> Option<Reason> {
+        self.facts().0
+    }
+
+    /// Whether several frontends may need the same element.
+    pub(super) fn has_common_elements(&self) -> bool {
+        self.facts().1
+    }
+
+    /// Whether it is a verdict map that packets meet behind another one, which still led them there.
+    pub(crate) fn is_behind_a_map(&self) -> bool {
+        self.facts().2
+    }
+
+    fn facts(&self) -> (Option<Reason>, bool, bool) {
+        use SetId::*;
+        match self {
+            Adopted(_) | Guarded(_) | UnknownClients(_) => (None, false, true),
+            Learn(_) | Source(_) | OnLink(_) | SameInterface => (None, true, false),
+            InvalidReplies(_) => (Some(Reason::Invalid), true, false),
+            InvalidRequests(_) | Invalid(_) => (Some(Reason::Invalid), false, false),
+            Networks(Access::Deny, ..) => (Some(Reason::Denied), false, false),
+            Dropped(_, reason, _) => (Some(*reason), false, false),
+            Services(_)
+            | Ignored(_)
+            | Syns(_)
+            | Proxied(_)
+            | Clients(..)
+            | Bound(..)
+            | OwnSource(..)
+            | Slots(..)
+            | Stripes(..)
+            | Networks(Access::Allow, ..)
+            | Limit(..) => (None, false, false),
+        }
+    }
+}
+
+impl Access {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Access::Allow => "allow",
+            Access::Deny => "deny",
+        }
+    }
+}
+
+impl ChainId {
+    /// The chain that has a name; `None` for a foreign one.
+    pub fn parse(name: &ChainName) -> Option<Self> {
+        Self::read(name.as_str())
+    }
+
+    /// The listener that alone leads to this chain, before its destination is translated.
+    pub fn listener(&self) -> Option<&FrontendId> {
+        self.facts().0
+    }
+
+    /// Whether packets meet it after their destination is translated. Of base chains their hooks say it.
+    pub(crate) fn is_behind_translation(&self) -> bool {
+        self.facts().1
+    }
+
+    fn facts(&self) -> (Option<&FrontendId>, bool) {
+        use ChainId::*;
+        match self {
+            Pick(frontend) | Guard(frontend) => (Some(frontend), false),
+            Source | OwnSource(..) | LearnPort(..) | Handshake => (None, true),
+            Base(_) | Midstream | Invalid | OwnInvalid(_) | Syn(..) | SharedPick(..) | SharedGuard(..)
+            | Affinity(..) | Miss | NoBackend(_) => (None, false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Reason;
+
+    #[test]
+    fn names_of_sets_are_read_back_whatever_their_size() {
+        let words = "services4 invalid/web/tcp/2001-db8--1/80 client-addresses6 bound4/tcp/443/80/600s/address learn-udp \
+            snat6/2001-db8--1..2001-db8--8 preserve4 snat/10.0.2.1/web/tcp/any4/any/addresses same-interface ports4-7 \
+            masquerade/web_1/tcp/any6/80-90 hash-port4-2 maglev6-1021 deny4 allow-24/web/tcp/any4/80 clients4 \
+            dropped6-not-allowed dropped-rate/client-rate/tcp/any4/80 rate4-10-second-5 rate-10-second-5/dropped-rate \
+            client-rate4-10-second-5-9/web_4096 client-connections-9-9/web/tcp/any4/80";
+        for text in words.split_whitespace() {
+            let id = SetId::parse(&text.into()).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(id.to_string(), text);
+            if !matches!(id, SetId::Limit(..)) {
+                assert_eq!(SetId::parse(&id.sized(4096)), Some(id));
+            }
+        }
+        for foreign in "services services5 services4/1 web slots4 deny4-x services4_big".split(' ') {
+            assert_eq!(SetId::parse(&foreign.into()), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn names_of_chains_are_read_back() {
+        let words = "prerouting guard syn syn4 syn6/deny-24 learn learn/tcp/80 no-backend-drop pick/web/tcp/any4/80 source \
+            guard/web/udp/203.0.113.10/any guard4/deny-32/rate-1-day-2 invalid invalid/web/tcp/any6/80 random4-3 \
+            auto/web/tcp/any4/80 affinity4/tcp/65616/both";
+        for text in words.split_whitespace() {
+            assert_eq!(ChainId::parse(&text.into()).map(|id| id.to_string()).as_deref(), Some(text));
+        }
+        for foreign in "preroutings pick/web affinity4/tcp guard4 learn/tcp/x".split(' ') {
+            assert_eq!(ChainId::parse(&foreign.into()), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn reason_follows_from_the_kind_of_a_set_and_not_from_names_of_services() {
+        for (set, reason) in [
+            ("deny4", Some(Reason::Denied)),
+            ("deny-24/client-rate/tcp/any4/80", Some(Reason::Denied)),
+            ("dropped4-client-rate", Some(Reason::ClientRate)),
+            ("dropped-rate/client-rate/tcp/any4/80", Some(Reason::Rate)),
+            ("invalid-requests4", Some(Reason::Invalid)),
+            ("rate4-10-second-5/dropped-rate", None),
+            ("allow4-24", None),
+        ] {
+            assert_eq!(SetId::parse(&set.into()).and_then(|id| id.reason()), reason, "{set}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The program: the table as the sum of its fragments, with counts of what needs what.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sluice_nft::{Chain, ChainName, Data, Element, Key, Rule, Set, SetName, Table};
+
+use super::capacity::SMALLEST;
+use super::claims::Claims;
+use super::entry::Rank;
+use super::fragment::{Declared, Fragment, Held, SharedChain};
+use super::layout::{GroupNumbers, Places};
+use super::midstream::Arriving;
+use super::names::{ChainId, FrontendId, SetId};
+use super::totals::Totals;
+use crate::affinity::Clients;
+use crate::model::ServiceName;
+use crate::owner::Owners;
+
+/// All fragments, by service; `None`: that of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fragments(pub(super) BTreeMap<Option<ServiceName>, Arc<[Fragment]>>);
+
+/// The table as the sum of fragments. What follows from them is kept, so that a change is planned in proportion to it.
+#[derive(Debug, Default)]
+pub struct Program {
+    /// The fragments, which say what an element is for; shared with readers of counters.
+    pub fragments: Arc<Fragments>,
+    pub(super) sets: BTreeMap<SetId, SetState>,
+    /// How many fragments need an element, where more than one does.
+    pub(super) common: BTreeMap<SetId, HashMap<Key, u32>>,
+    pub(super) chains: BTreeMap<ChainId, ChainState>,
+    pub(super) hooks: Hooks,
+    pub(super) totals: Totals,
+    pub(super) assembled: BTreeMap<ChainId, Chain>,
+    pub(super) claims: Claims,
+    pub(super) places: Places,
+    /// Numbers of affinity groups.
+    pub groups: GroupNumbers,
+}
+
+/// A set that fragments need.
+#[derive(Clone, Debug)]
+pub(super) struct SetState {
+    pub(super) set: Arc<Declared>,
+    /// Number of fragments.
+    pub(super) users: usize,
+    /// Number of elements.
+    pub(super) count: usize,
+    /// The size that the set got by that number, if it gets one so.
+    pub(super) size: Option<u32>,
+}
+
+/// A chain that fragments lead to.
+#[derive(Clone, Debug)]
+pub(super) struct ChainState {
+    pub(super) chain: Arc<SharedChain>,
+    /// Number of fragments.
+    pub(super) users: usize,
+}
+
+/// Rules of frontends in chains of all of them, in order; the number tells those of one frontend apart.
+pub(super) type Hooks = BTreeMap<(ChainId, Rank, FrontendId, usize), Arc<Rule>>;
+
+/// Names that rules have for sets, and those that the sets have by their sizes, where they differ.
+pub(super) type Renamed = BTreeMap<SetName, SetName>;
+
+impl Fragments {
+    /// Of all frontends, by service; that of the host comes first.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Fragment> {
+        self.0.values().flat_map(|fragments| fragments.iter())
+    }
+}
+
+impl SetState {
+    /// The name that the set has in the kernel.
+    pub(super) fn name(&self) -> SetName {
+        self.set.named(self.size)
+    }
+
+    /// The set as it is declared in the kernel, without elements.
+    pub(super) fn declaration(&self) -> Set {
+        let declaration = self.set.declaration.clone();
+        match self.size {
+            None => declaration,
+            Some(size) => declaration.sized(size),
+        }
+    }
+}
+
+/// Whether the table has a set that fragments need, given what they do with connections that conntrack does not know.
+pub(super) fn is_live(id: &SetId, totals: &Totals) -> bool {
+    match (id, totals.midstream()) {
+        (SetId::Adopted(_), form) => matches!(form, Arriving::Mixed { .. }),
+        (SetId::Ignored(_), form) => form == Arriving::Mixed { by_rule: true },
+        _ => true,
+    }
+}
+
+impl Program {
+    /// Sets that the table has.
+    pub(super) fn live(&self) -> impl Iterator<Item = &SetState> {
+        self.sets.values().filter(|state| is_live(&state.set.id, &self.totals))
+    }
+
+    /// Number of sets, chains and elements of the table.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        let own: usize = self.fragments.iter().map(|fragment| fragment.own.len()).sum();
+        let (sets, elements) = self.live().fold((0, 0), |(n, elements), set| (n + 1, elements + set.count));
+        (sets, self.chains.len() + self.assembled.len() + own, elements)
+    }
+
+    /// Names and declarations of the sets whose elements count.
+    pub fn counting(&self) -> Vec<(SetName, Set)> {
+        let counting = self.live().filter(|state| state.set.declaration.counter);
+        counting.map(|state| (state.name(), state.declaration())).collect()
+    }
+
+    /// The maps that remember clients, and their declarations.
+    pub fn client_maps(&self) -> Vec<(Clients, Set)> {
+        let maps = self.live().filter_map(|state| match state.set.id {
+            SetId::Clients(kind, ip) => Some((Clients::new(state.name(), ip, kind), state.declaration())),
+            _ => None,
+        });
+        maps.collect()
+    }
+
+    /// The whole table.
+    pub fn table(&self) -> Table {
+        self.fold().0
+    }
+
+    pub(super) fn renamed(&self) -> Renamed {
+        let states = self.live().filter(|state| state.size.is_some_and(|size| size != SMALLEST));
+        states.map(|state| (state.set.name.clone(), state.name())).collect()
+    }
+
+    /// Adds everything up.
+    pub(crate) fn fold(&self) -> (Table, Owners) {
+        let mut table = Table::default();
+        let mut owners = Owners::new();
+        let mut elements = gather(self.fragments.iter(), |id| is_live(id, &self.totals));
+        for state in self.live() {
+            let elements = elements.remove(&state.set.id).unwrap_or_default();
+            let (set, owned) = filled(state.declaration(), elements);
+            owners.insert(state.name(), owned);
+            table.sets.insert(state.name(), set);
+        }
+        let own = self.fragments.iter().flat_map(|fragment| &fragment.own);
+        let shared = self.chains.values().map(|state| &*state.chain);
+        table.chains = chains(own, shared, &self.assembled, &self.renamed());
+        (table, owners)
+    }
+}
+
+/// Chains of a table: those of frontends, those that several lead to, and those that all have in common.
+pub(super) fn chains<'a>(
+    own: impl Iterator<Item = &'a (ChainName, Vec<Rule>)>,
+    shared: impl Iterator<Item = &'a SharedChain>,
+    assembled: impl IntoIterator<Item = (&'a ChainId, &'a Chain)>,
+    renamed: &Renamed,
+) -> BTreeMap<ChainName, Chain> {
+    let own = own.map(|(name, rules)| (name.clone(), None, rules));
+    let shared = shared.map(|chain| (chain.name.clone(), None, &chain.rules));
+    let assembled = assembled.into_iter().map(|(id, chain)| (id.clone().into(), chain.base, &chain.rules));
+    let all = own.chain(shared).chain(assembled);
+    all.map(|(name, base, rules)| (name, Chain { base, rules: rename(rules, renamed) })).collect()
+}
+
+/// Elements of the sets that are asked for, in no order.
+pub(super) fn gather<'a>(
+    fragments: impl Iterator<Item = &'a Fragment>,
+    is_wanted: impl Fn(&SetId) -> bool,
+) -> BTreeMap<&'a SetId, Vec<Owned<'a>>> {
+    let mut all = BTreeMap::<_, Vec<_>>::new();
+    for fragment in fragments {
+        for elements in fragment.elements.iter().filter(|elements| is_wanted(&elements.set.id)) {
+            // Which ports are learnt is not a matter of one service.
+            let service = fragment.service().filter(|_| !matches!(elements.set.id, SetId::Learn(_)));
+            let of_set = all.entry(&elements.set.id).or_default();
+            of_set.extend(elements.iter().map(|Held { key, data, .. }| (key, data, service)));
+        }
+    }
+    all
+}
+
+/// An element, and the service that it is for.
+pub(super) type Owned<'a> = (Key, Data, Option<&'a ServiceName>);
+
+/// A set with elements, and their services: one that several need is the last one's.
+pub(super) fn filled(set: Set, mut elements: Vec<Owned<'_>>) -> (Set, Vec<Option<ServiceName>>) {
+    elements.sort_by(|(a, _, of), (b, _, other)| a.cmp(b).then_with(|| other.cmp(of)));
+    elements.dedup_by(|(later, ..), (first, ..)| later == first);
+    let owners = elements.iter().map(|(.., service)| service.cloned()).collect();
+    let elements = elements.into_iter().map(|(key, data, _)| (key, Element { data })).collect();
+    (Set { elements, ..set }, owners)
+}
+
+/// Rules with the names that sets have by their sizes.
+pub(super) fn rename(rules: &[Rule], renamed: &Renamed) -> Vec<Rule> {
+    let mut rules = rules.to_vec();
+    if !renamed.is_empty() {
+        for statement in rules.iter_mut().flat_map(|rule| &mut rule.0) {
+            if let Some(set) = statement.set_mut()
+                && let Some(name) = renamed.get(set)
+            {
+                *set = name.clone();
+            }
+        }
+    }
+    rules
+}
+
+/// Whether rules look up one of these sets.
+pub(super) fn refers(rules: &[Rule], sets: &BTreeSet<&SetName>) -> bool {
+    rules
+        .iter()
+        .flat_map(|rule| &rule.0)
+        .any(|statement| statement.set().is_some_and(|set| sets.contains(set)))
+}

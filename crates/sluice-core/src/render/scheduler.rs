@@ -1,0 +1,103 @@
+//! Schedulers: how many slots a listener has, which backend each slot leads to, and how a rule picks one.
+
+use sluice_nft::{Field, Ip, Pick};
+
+use super::entry::Entry;
+use super::names::PickBy;
+use crate::maglev;
+use crate::model::{Backend, HashOn, Scheduler, Service};
+use crate::per_port::{elements_per_slot, slots_on_grid};
+use crate::slots::{on_grid, period, slots};
+
+/// Initial value of the hash: the same file picks the same backend for a client after a restart and
+/// on a second machine. ASCII "slui".
+const HASH_SEED: u32 = 0x736c_7569;
+
+impl Scheduler {
+    /// How listeners that share a pick chain pick a slot; `None`: each has a counter, and a chain, of its own.
+    pub(super) fn shared(self) -> Option<PickBy> {
+        match self {
+            Scheduler::RoundRobin | Scheduler::LeastConnections => None,
+            Scheduler::Random => Some(PickBy::Random),
+            Scheduler::SourceHash(HashOn::Address) => Some(PickBy::Hash),
+            Scheduler::SourceHash(HashOn::AddressAndPort) => Some(PickBy::HashWithPort),
+            Scheduler::Maglev(HashOn::Address, _) => Some(PickBy::Maglev),
+            Scheduler::Maglev(HashOn::AddressAndPort, _) => Some(PickBy::MaglevWithPort),
+        }
+    }
+
+    /// The expression that picks one of `modulus` slots, the first of which has the number `offset`.
+    pub(super) fn pick(self, ip: Ip, modulus: u32, offset: u32) -> Pick {
+        match self {
+            Scheduler::RoundRobin | Scheduler::LeastConnections => Pick::Inc { modulus, offset },
+            Scheduler::Random => Pick::Random { modulus, offset },
+            Scheduler::SourceHash(on) | Scheduler::Maglev(on, _) => {
+                let on = match on {
+                    HashOn::Address => vec![Field::Saddr(ip)],
+                    HashOn::AddressAndPort => vec![Field::Saddr(ip), Field::Sport],
+                };
+                Pick::Jhash { on, modulus, seed: HASH_SEED, offset }
+            }
+        }
+    }
+
+    /// Whether that reads the client's address.
+    pub(super) fn reads_client(self) -> bool {
+        match self {
+            Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random => false,
+            Scheduler::SourceHash(_) | Scheduler::Maglev(..) => true,
+        }
+    }
+
+    /// The backend of each slot, as an index into those of the entry that take new flows.
+    pub(super) fn slots(self, entry: &Entry<'_>) -> Vec<usize> {
+        let weights = || entry.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>();
+        match self {
+            Scheduler::Maglev(_, size) => {
+                let backends = entry.service.backends.iter().enumerate();
+                let members: Vec<_> = backends
+                    .filter(|(_, backend)| Ip::of(backend.address) == entry.ip)
+                    .map(|(index, backend)| maglev::Member {
+                        name: backend.name.as_str(),
+                        full: *entry.service.full_weights.get(index).unwrap_or(&backend.weight),
+                        now: backend.weight,
+                    })
+                    .collect();
+                let before = |index: usize| members[..index].iter().filter(|member| member.now > 0).count();
+                let serving: Vec<_> = (0..members.len()).map(before).collect();
+                maglev::table(&members, size).into_iter().map(|member| serving[member]).collect()
+            }
+            Scheduler::RoundRobin
+            | Scheduler::LeastConnections
+            | Scheduler::Random
+            | Scheduler::SourceHash(_) => match entry.service.fixed_grid {
+                true => {
+                    let each = elements_per_slot(entry.listener.ports, entry.backends.iter().copied());
+                    on_grid(&weights(), slots_on_grid(entry.members().count(), each))
+                }
+                false => slots(&weights()),
+            },
+        }
+    }
+
+    /// Slots that a listener needs for the weights of its backends, of one IP version, as a file has them. As long as
+    /// it has no more than [`MAX_ELEMENTS`](crate::per_port::MAX_ELEMENTS) allows, no weights at run time take more: each
+    /// backend can have a slot.
+    pub fn slots_needed<'a>(
+        self,
+        service: &Service,
+        backends: impl Iterator<Item = &'a Backend> + Clone,
+    ) -> u32 {
+        let members = backends.clone().count() as u32;
+        match self {
+            Scheduler::Maglev(_, size) => size,
+            Scheduler::RoundRobin
+            | Scheduler::LeastConnections
+            | Scheduler::Random
+            | Scheduler::SourceHash(_) => match service.fixed_grid {
+                true => members,
+                false => members.max(period(backends.map(|backend| backend.weight))),
+            },
+        }
+    }
+}
