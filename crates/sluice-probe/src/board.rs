@@ -141,7 +141,7 @@ impl Board {
         self.state().down.clone()
     }
 
-    /// The value of [`Board::down`] after [`Board::keep`] with these backends.
+    /// The value of [`Board::down`] once exactly these backends are watched.
     pub fn preview(&self, wanted: &[WatchedBackend]) -> Down {
         self.state().down_after(wanted)
     }

@@ -1,4 +1,4 @@
-//! [`Daemon`]: the state of the reconcile task, and the handling of each request.
+//! `Daemon`: the state of the reconcile task, and the handling of each request.
 
 mod accounting;
 mod due;
