@@ -1,7 +1,10 @@
 //! Connections are counted across everything that happens to the elements that count them.
 
+use std::time::Duration;
+
 use sluice_nft::Protocol;
 use sluice_nft::trace::{Outcome, Packet};
+use tokio::time::sleep;
 
 use crate::host::{Daemon, Host};
 use crate::{WEB, WEB3};
@@ -118,6 +121,8 @@ async fn totals_of_elements_that_are_gone_outlive_a_crash() {
         connect(&host, 10);
         assert_eq!(totals(daemon).await, [5, 5]);
         assert!(daemon.reload_with(WEB3).await.ok);
+        // A moment, in which they are saved.
+        sleep(Duration::from_millis(1)).await;
         connect(&host, 3);
     })
     .await;

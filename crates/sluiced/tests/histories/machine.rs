@@ -173,7 +173,7 @@ impl Machine {
             tokio::select! {
                 biased;
                 ended = &mut task => break ended,
-                () = sleep(STEP) => self.pump(),
+                () = sleep(STEP) => self.step().await,
             }
         };
         self.pump();
@@ -247,13 +247,16 @@ impl Machine {
         let asking = self.daemon.as_ref()?.requests.clone();
         let teller = Teller::new(asking, counter, Box::new(|_, _| Ok(vec![])), self.proc());
         let mut look = pin!(teller.look());
-        loop {
+        let look = loop {
             tokio::select! {
                 biased;
-                look = &mut look => return look.ok(),
-                () = sleep(STEP) => self.pump(),
+                look = &mut look => break look.ok(),
+                () = sleep(STEP) => self.step().await,
             }
-        }
+        };
+        // Part of it was done by another thread, so what else was due at this moment may have been done or not.
+        self.step().await;
+        look
     }
 
     /// Notes what status says, without what differs each time.
@@ -276,13 +279,16 @@ impl Machine {
     pub async fn ask<T>(&mut self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
         let (sender, mut answer) = oneshot::channel();
         self.daemon.as_ref()?.requests.send(request(sender)).await.ok()?;
-        loop {
+        let answer = loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer.ok(),
-                () = sleep(STEP) => self.pump(),
+                answer = &mut answer => break answer.ok(),
+                () = sleep(STEP) => self.step().await,
             }
-        }
+        };
+        // As in `look`.
+        self.step().await;
+        answer
     }
 
     /// Lets time pass until nothing happens any more; `false` if something always does.
@@ -305,8 +311,13 @@ impl Machine {
         let end = Instant::now() + time;
         while Instant::now() < end {
             sleep(STEP.min(end - Instant::now())).await;
-            self.pump();
+            self.step().await;
         }
+        self.step().await;
+    }
+
+    /// Lets the daemon do what is due at this moment, and then its threads. Which of them is first must not be left to chance.
+    async fn step(&mut self) {
         self.come_to_rest().await;
         self.pump();
     }
