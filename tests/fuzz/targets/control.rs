@@ -21,9 +21,9 @@ use sluiced::conntrack::counter::Counts;
 use sluiced::conntrack::lister::Listing;
 use sluiced::daemon::event_loop::{self, Surroundings};
 use sluiced::daemon::saver;
-use sluiced::request;
-use sluiced::reconcile::namespace_lock::Claim;
 use sluiced::host::systemd::Notify;
+use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::request;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Long enough for an answer to begin, if there is going to be one.

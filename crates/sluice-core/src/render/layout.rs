@@ -19,7 +19,7 @@ const LISTENERS_PER_MAP: u32 = 128;
 /// Size of a map, unless its first listener needs a larger one.
 const MAP_SIZE: u32 = 1024;
 
-/// What a private map holds for a slot; see [`super::pick`].
+/// What a private map holds for a slot; see `pick`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Form {
     /// Address and port.
