@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod affinity;
 pub mod balance;
 pub mod census;
 pub mod committed;
@@ -13,7 +12,6 @@ pub mod flows;
 pub mod health;
 pub mod maglev;
 pub mod model;
-pub mod owner;
 pub mod owners;
 pub mod per_port;
 pub mod plan;

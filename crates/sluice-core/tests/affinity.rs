@@ -5,8 +5,8 @@ mod common;
 use std::net::{IpAddr, SocketAddr};
 
 use common::{Services, service, services};
-use sluice_core::affinity::{maps, may_leave, stale};
 use sluice_core::model::{BackendName, Protocol, Scheduler, Service};
+use sluice_core::render::clients::{maps, may_leave, stale};
 use sluice_core::render::{GroupNumbers, render};
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
 use sluice_nft::{Data, Element, Field, Key, Learn, Octets, Operand, Statement, Table};

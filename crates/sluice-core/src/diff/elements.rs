@@ -10,8 +10,8 @@ use sluice_nft::{Data, Element, ElementsOf, Filling, Key, Set, SetName, Step};
 
 use super::{absent, change};
 use crate::model::ServiceName;
-use crate::owner::Owners;
 use crate::plan::{Change, Why};
+use crate::render::owner::Owners;
 
 /// Elements to add and to point elsewhere.
 pub(super) fn add(

@@ -12,9 +12,9 @@ use clash::Clash;
 use sluice_nft::{Chain, Data, Element, Hook, Set, SetName, SetType, Step, Table};
 
 use crate::model::ServiceName;
-use crate::owner::Owners;
 use crate::plan::{Batch, Change, Plan, Purpose, Reason, Why};
 use crate::render::SetId;
+use crate::render::owner::Owners;
 
 /// The plan that makes `current` equal to `desired`; empty when they are equal.
 ///

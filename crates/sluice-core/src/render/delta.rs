@@ -15,7 +15,7 @@ use super::program::{ChainState, Hooks, Program, SetState, chains, filled, gathe
 use super::source;
 use super::totals::Totals;
 use crate::model::{Networks, ServiceName};
-use crate::owner::Owners;
+use crate::render::owner::Owners;
 
 /// What is different about a program, and what follows from that.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use super::names::{ChainId, FrontendId, SetId};
 use super::program::Program;
 use super::totals::Traits;
 use crate::model::{Address, Backend, BackendName, ServiceName};
-use crate::owner::Owner;
+use crate::render::owner::Owner;
 
 /// All that one frontend puts into the table. A function of the frontend and of what it is told of the others: its
 /// stripe, the number of its affinity group, which of its backends are ambiguous.

@@ -82,7 +82,7 @@ pub struct GroupNumbers(pub(super) BTreeMap<Affine, u32>);
 impl GroupNumbers {
     /// Those of a table.
     pub fn of(table: &Table) -> Self {
-        let is_any = crate::affinity::maps(table).next().is_some();
+        let is_any = super::clients::maps(table).next().is_some();
         GroupNumbers(if is_any { affinity::groups(table).collect() } else { BTreeMap::new() })
     }
 

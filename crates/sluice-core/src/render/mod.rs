@@ -7,6 +7,7 @@ mod assembly;
 mod capacity;
 mod change;
 mod claims;
+pub mod clients;
 mod delta;
 mod dispatch;
 mod entry;
@@ -17,6 +18,7 @@ mod invalid;
 mod layout;
 mod midstream;
 mod names;
+pub mod owner;
 mod pick;
 mod program;
 mod reset;
@@ -29,12 +31,12 @@ mod totals;
 use sluice_nft::Table;
 
 use crate::model::InForce;
-use crate::owner::Owners;
 pub use affinity::Remembered;
 pub(crate) use delta::Delta;
 pub use entry::{Entry, Rank, entries};
 pub use layout::{Form, GroupNumbers, Layout};
 pub use names::{Access, ChainId, FrontendId, PickBy, SetId};
+use owner::Owners;
 pub use program::{Fragments, Program};
 
 /// A ruleset, and what its elements are for.

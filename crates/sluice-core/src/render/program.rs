@@ -13,9 +13,9 @@ use super::layout::{GroupNumbers, Places};
 use super::midstream::Arriving;
 use super::names::{ChainId, FrontendId, SetId};
 use super::totals::Totals;
-use crate::affinity::Clients;
 use crate::model::ServiceName;
-use crate::owner::Owners;
+use crate::render::clients::Clients;
+use crate::render::owner::Owners;
 
 /// All fragments, by service; `None`: that of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

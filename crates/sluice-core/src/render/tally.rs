@@ -8,7 +8,7 @@ use super::fragment::Fragment;
 use super::names::{FrontendId, SetId};
 use super::program::Fragments;
 use crate::model::ServiceName;
-use crate::owner::{Flow, Owner};
+use crate::render::owner::{Flow, Owner};
 
 /// New connections of each service, listener and backend, and what the guard drops for each reason.
 pub type Tally = BTreeMap<Flow, u64>;

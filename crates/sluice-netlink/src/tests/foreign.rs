@@ -1,7 +1,7 @@
 //! What others put into our table is seen, does no harm, and can be put right.
 
 use sluice_core::diff::diff;
-use sluice_core::owner::Owners;
+use sluice_core::render::owner::Owners;
 use sluice_nft::{Data, Hook, Key, Statement, Table};
 
 use super::shapes::rendered;

@@ -25,7 +25,7 @@ use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
 use sluice_core::diff::diff;
-use sluice_core::owner::Owners;
+use sluice_core::render::owner::Owners;
 use sluice_nft::{Dataplane, Snapshot, Step, Table};
 
 use crate::Netlink;

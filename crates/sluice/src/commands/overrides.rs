@@ -25,7 +25,7 @@ pub(crate) struct OverridesCommand {
 const AFTER_HELP: &str = "\
 Examples:
   sluice overrides
-  sluice overrides --json | jq -r '.[] | \"\\(.service)/\\(.backend)\"' | xargs -r sluice reset
+  sluice overrides --json | jq -r '.[].backend'
 
 JSON: [{ \"service\": name, \"backend\": name, \"admin\": drain, disabled or null, \"weight\": number or null, \
 \"uid\": number, \"since\": time, \"reason\": text or null }]";

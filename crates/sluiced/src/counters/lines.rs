@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName};
-use sluice_core::owner::Flow;
+use sluice_core::render::owner::Flow;
 
 use crate::counters::totals::Totals;
 

@@ -227,7 +227,7 @@ mod tests {
     use std::net::IpAddr;
 
     use sluice_core::model::{Address, Backend, BackendPort, Listener, Ports, Protocol, Reason, Service};
-    use sluice_core::owner::Flow;
+    use sluice_core::render::owner::Flow;
     use sluice_core::render::tally::Tally;
 
     use super::*;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName};
-use sluice_core::owner::Flow;
+use sluice_core::render::owner::Flow;
 use sluice_core::render::tally::Tally;
 
 /// Totals by flow: a base (the counts of deleted elements) plus the counts of existing elements. A total

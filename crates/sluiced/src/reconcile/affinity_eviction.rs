@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sluice_core::affinity;
 use sluice_core::model::InForce;
+use sluice_core::render::clients as affinity;
 use sluice_core::transition::Transition;
 use sluice_nft::{Dataplane, ElementsOf, Errno, Step};
 use tracing::info;

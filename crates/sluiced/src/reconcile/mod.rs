@@ -20,8 +20,8 @@ use sluice_api::Timestamp;
 use sluice_core::diff::diff;
 use sluice_core::flows::Found;
 use sluice_core::model::{InForce, ServiceName};
-use sluice_core::owner::Owners;
 use sluice_core::plan::{Batch, Plan, Purpose};
+use sluice_core::render::owner::Owners;
 use sluice_core::render::{Fragments, Program, Rendered, render};
 use sluice_core::transition::Transition;
 use sluice_nft::{

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use sluice_core::diff::diff;
-use sluice_core::owner::Owners;
+use sluice_core::render::owner::Owners;
 use sluice_netlink::{Hold, Netlink};
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{

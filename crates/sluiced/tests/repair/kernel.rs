@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::process::Command;
 
 use sluice_core::diff::diff;
-use sluice_core::owner::Owners;
+use sluice_core::render::owner::Owners;
 use sluice_netlink::Netlink;
 use sluice_nft::{
     ChainName, CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot,

@@ -2,7 +2,7 @@
 
 use sluice_core::diff::diff;
 use sluice_core::model::{InForce, Scheduler};
-use sluice_core::owner::Owners;
+use sluice_core::render::owner::Owners;
 use sluice_core::render::render;
 use sluice_core::report::report;
 use tokio::time::Instant;
