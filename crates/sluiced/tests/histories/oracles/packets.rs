@@ -46,7 +46,8 @@ pub fn were_translated(history: &mut History<'_>) -> Verdict {
         // Nor need a guard and the pool behind it change in the same batch.
         let [was_refused, is_refused] =
             [&history.before, history.model.services()].map(|services| refused(services, &packet));
-        let has_turned = takers.iter().any(turned) || was_refused != is_refused;
+        let mut listeners = takers.into_iter().chain(listening(&history.before, &packet));
+        let has_turned = listeners.any(|taker| turned(&taker)) || was_refused != is_refused;
         for outcome in between {
             let is_known =
                 [before, after].map(|known| discriminant(&known)).contains(&discriminant(&outcome));
