@@ -134,6 +134,21 @@ fn backend_with_as_many_connections_as_it_may_have_gets_no_more_until_some_end()
 }
 
 #[test]
+fn first_fills_one_backend_after_the_other() {
+    let lab = Lab::new();
+    let backends = "[{address: '10.0.2.11:8080', max_connections: 3}, '10.0.2.12:8080', '10.0.2.13:8080']";
+    let service = format!("{{listen: '{EVEN}', scheduler: first, backends: {backends}}}");
+    let _daemon = lab.start(&format!("services: {{web: {service}}}"));
+    let open: Vec<_> = (0..3).map(|_| lab.client.open(EVEN).unwrap()).collect();
+    assert!(open.iter().all(|conversation| conversation.answer.backend == "b1"));
+    eventually("it is full", || (first(&lab) == (true, 3)).then_some(()));
+    assert_eq!(lab.client.tcp_shares(10, EVEN), Shares::from([("b2", 10)]));
+    drop(open);
+    eventually("it has room", || (first(&lab) == (false, 0)).then_some(()));
+    assert_eq!(lab.client.tcp_shares(2, EVEN), Shares::from([("b1", 2)]));
+}
+
+#[test]
 fn pool_whose_backends_are_all_full_refuses() {
     let lab = Lab::new();
     let backends = "[{address: '10.0.2.11:8080', max_connections: 1}]";

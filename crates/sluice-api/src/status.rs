@@ -39,7 +39,7 @@ pub struct ServiceStatus {
     pub name: String,
     /// Listeners as text: `203.0.113.10:80/tcp`.
     pub listeners: Vec<String>,
-    /// `round-robin`, `random`, `source-hash`, `maglev` or `least-connections`.
+    /// `round-robin`, `random`, `source-hash`, `maglev`, `least-connections` or `first`.
     pub scheduler: String,
     /// What happens to new connections.
     pub state: ServiceState,

@@ -216,6 +216,7 @@ fn pick(rules: &mut String, entry: &Entry<'_>) {
     let weights: Vec<_> = backends.iter().map(|backend| backend.weight).collect();
     let shares: Vec<(usize, u32)> = match service.scheduler {
         Scheduler::Random => weights.iter().map(|weight| u32::from(*weight)).enumerate().collect(),
+        Scheduler::First => vec![(0, 1)],
         _ => slots(&weights).into_iter().map(|backend| (backend, 1)).collect(),
     };
     let mut left: u32 = shares.iter().map(|(_, share)| share).sum();

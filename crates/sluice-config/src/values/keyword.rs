@@ -94,7 +94,7 @@ impl Keyword for OnFull {
 
 /// The hash and the table size are placeholders here; `hash` sets them.
 impl Keyword for Scheduler {
-    const EXPECTED: &'static str = "round-robin, random, source-hash, maglev or least-connections";
+    const EXPECTED: &'static str = "round-robin, random, source-hash, maglev, least-connections or first";
     const WHAT: &'static str = "scheduler";
 
     fn words() -> Vec<(&'static str, Self)> {
@@ -104,6 +104,7 @@ impl Keyword for Scheduler {
             Scheduler::SourceHash(Default::default()),
             Scheduler::Maglev(Default::default(), DEFAULT_TABLE_SIZE),
             Scheduler::LeastConnections,
+            Scheduler::First,
         ];
         known.map(|scheduler| (scheduler.as_str(), scheduler)).to_vec()
     }

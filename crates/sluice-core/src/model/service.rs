@@ -117,6 +117,8 @@ pub enum Scheduler {
     Maglev(HashOn, u32),
     /// The one with the fewest live connections for its weight, as far as shares can follow that.
     LeastConnections,
+    /// All of them to the first of the file that takes new flows.
+    First,
 }
 
 impl Scheduler {
@@ -128,6 +130,7 @@ impl Scheduler {
             Scheduler::SourceHash(_) => "source-hash",
             Scheduler::Maglev(..) => "maglev",
             Scheduler::LeastConnections => "least-connections",
+            Scheduler::First => "first",
         }
     }
 }

@@ -18,7 +18,8 @@ impl Scheduler {
     pub(super) fn shared(self) -> Option<PickBy> {
         match self {
             Scheduler::RoundRobin | Scheduler::LeastConnections => None,
-            Scheduler::Random => Some(PickBy::Random),
+            // Of one slot, chance picks that.
+            Scheduler::Random | Scheduler::First => Some(PickBy::Random),
             Scheduler::SourceHash(HashOn::Address) => Some(PickBy::Hash),
             Scheduler::SourceHash(HashOn::AddressAndPort) => Some(PickBy::HashWithPort),
             Scheduler::Maglev(HashOn::Address, _) => Some(PickBy::Maglev),
@@ -30,7 +31,7 @@ impl Scheduler {
     pub(super) fn pick(self, ip: Ip, modulus: u32, offset: u32) -> Pick {
         match self {
             Scheduler::RoundRobin | Scheduler::LeastConnections => Pick::Inc { modulus, offset },
-            Scheduler::Random => Pick::Random { modulus, offset },
+            Scheduler::Random | Scheduler::First => Pick::Random { modulus, offset },
             Scheduler::SourceHash(on) | Scheduler::Maglev(on, _) => {
                 let on = match on {
                     HashOn::Address => vec![Field::Saddr(ip)],
@@ -44,7 +45,7 @@ impl Scheduler {
     /// Whether that reads the client's address.
     pub(super) fn reads_client(self) -> bool {
         match self {
-            Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random => false,
+            Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random | Scheduler::First => false,
             Scheduler::SourceHash(_) | Scheduler::Maglev(..) => true,
         }
     }
@@ -53,6 +54,7 @@ impl Scheduler {
     pub(super) fn slots(self, entry: &Entry<'_>) -> Vec<usize> {
         let weights = || entry.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>();
         match self {
+            Scheduler::First => (0..entry.backends.len().min(1)).collect(),
             Scheduler::Maglev(_, size) => {
                 let backends = entry.service.backends.iter().enumerate();
                 let members: Vec<_> = backends
@@ -90,6 +92,7 @@ impl Scheduler {
     ) -> u32 {
         let members = backends.clone().count() as u32;
         match self {
+            Scheduler::First => 1,
             Scheduler::Maglev(_, size) => size,
             Scheduler::RoundRobin
             | Scheduler::LeastConnections

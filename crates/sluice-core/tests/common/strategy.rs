@@ -118,6 +118,7 @@ fn any_service() -> impl Strategy<Value = Service> {
             Scheduler::SourceHash(HashOn::Address),
             Scheduler::SourceHash(HashOn::AddressAndPort),
             Scheduler::LeastConnections,
+            Scheduler::First,
         ]);
         let source =
             select(vec![Source::Masquerade, Source::Masquerade, Source::Preserve, Source::Auto, FROM]);
