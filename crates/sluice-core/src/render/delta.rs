@@ -142,10 +142,12 @@ impl Program {
 
     /// Searches the fragments that stay for elements which come. Needs of one alone are not kept.
     fn search(&self, delta: &Delta, touched: &mut BTreeMap<&SetId, Touched<'_>>) {
-        let is_new = |touched: &Touched<'_>| touched.needs.values().any(|needs| needs.before == 0);
+        let may_be_there = |touched: &Touched<'_>| {
+            touched.needs.iter().any(|(key, needs)| needs.before == 0 && self.seen.may_have(key))
+        };
         let mut searched: BTreeMap<_, _> = touched
             .iter_mut()
-            .filter(|(id, touched)| id.has_common_elements() && is_new(touched))
+            .filter(|(id, touched)| id.has_common_elements() && may_be_there(touched))
             .map(|(id, touched)| (*id, &mut touched.needs))
             .collect();
         if searched.is_empty() {
@@ -244,7 +246,10 @@ impl Program {
                 }
             }
             let common = self.common.entry(id.clone()).or_default();
-            for (key, Needs { after, .. }) in needs {
+            for (key, Needs { before, after }) in needs {
+                if id.has_common_elements() {
+                    self.seen.change(&key, after as i32 - before as i32);
+                }
                 match after {
                     0 | 1 => common.remove(&key),
                     _ => common.insert(key, after),
@@ -309,8 +314,11 @@ impl Delta {
     pub(crate) fn tables(&self, program: &Program) -> (Table, Table, Owners) {
         let (mut before, mut after, mut owners) = (Table::default(), Table::default(), Owners::new());
         let is_whole = |id: &SetId| self.sets.get(id).is_some_and(SetChange::is_whole);
-        let is_any_whole = self.sets.values().any(SetChange::is_whole);
-        let stay: Vec<_> = program.staying(self).filter(|_| is_any_whole).collect();
+        // Many, and only needed then.
+        let stay: Vec<_> = match self.sets.values().any(SetChange::is_whole) {
+            true => program.staying(self).collect(),
+            false => vec![],
+        };
         let stay_in_whole = gather(stay.iter().copied(), is_whole);
         let (old, new) = (gather(program.old(self), |_| true), gather(self.coming(), |_| true));
         for (id, change) in &self.sets {

@@ -1,6 +1,7 @@
 //! The program: the table as the sum of its fragments, with counts of what needs what.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use sluice_nft::{Chain, ChainName, Data, Element, Key, Rule, Set, SetName, Table};
@@ -29,6 +30,8 @@ pub struct Program {
     pub(super) sets: BTreeMap<SetId, SetState>,
     /// How many fragments need an element, where more than one does.
     pub(super) common: BTreeMap<SetId, HashMap<Key, u32>>,
+    /// Which elements no fragment needs.
+    pub(super) seen: Seen,
     pub(super) chains: BTreeMap<ChainId, ChainState>,
     pub(super) hooks: Hooks,
     pub(super) totals: Totals,
@@ -37,6 +40,34 @@ pub struct Program {
     pub(super) places: Places,
     /// Numbers of affinity groups.
     pub groups: GroupNumbers,
+}
+
+/// Which elements of sets that several fragments fill are certainly not there, in a few bytes for each that is: so that the
+/// fragments need not be searched for one that is new.
+#[derive(Debug, Default)]
+pub(super) struct Seen(HashMap<u32, u32>);
+
+impl Seen {
+    /// Whether some fragment may need an element. If not, none does.
+    pub(super) fn may_have(&self, key: &Key) -> bool {
+        self.0.contains_key(&hash(key))
+    }
+
+    /// Notes that so many fragments more, or fewer, need an element.
+    pub(super) fn change(&mut self, key: &Key, by: i32) {
+        let hash = hash(key);
+        let count = self.0.get(&hash).copied().unwrap_or(0).saturating_add_signed(by);
+        match count {
+            0 => self.0.remove(&hash),
+            count => self.0.insert(hash, count),
+        };
+    }
+}
+
+fn hash(key: &Key) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish() as u32
 }
 
 /// A set that fragments need.
