@@ -45,7 +45,9 @@ impl Scheduler {
     /// Whether that reads the client's address.
     pub(super) fn reads_client(self) -> bool {
         match self {
-            Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random | Scheduler::First => false,
+            Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random | Scheduler::First => {
+                false
+            }
             Scheduler::SourceHash(_) | Scheduler::Maglev(..) => true,
         }
     }
