@@ -52,7 +52,7 @@ fn turn() -> MutexGuard<'static, ()> {
 #[test]
 fn histories_on_the_fake_kernel_end_as_the_model_says() {
     let _turn = turn();
-    let cases = number("SLUICE_HISTORIES", 2000);
+    let cases = number("SLUICE_HISTORIES", 1800);
     // One a core.
     let threads: Vec<_> =
         (0..2u64).map(|n| thread::spawn(move || explore(n, cases / 2, Plane::fake))).collect();
