@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use sluice_core::diff::diff;
-use sluice_core::render::owner::Owners;
 use sluice_core::render::Layout;
+use sluice_core::render::owner::Owners;
 use sluice_netlink::datagram;
 use sluice_nft::Table;
 
