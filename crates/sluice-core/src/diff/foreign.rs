@@ -2,6 +2,8 @@
 
 use sluice_nft::{Chain, ChainName, Hook, Rule, Set, SetName, Statement};
 
+use crate::render::SetId;
+
 /// Of a set whose declaration sluice never writes.
 pub(super) fn set(name: &SetName, set: &Set) -> Option<String> {
     set.key.is_empty().then(|| format!("the declaration of {name}"))
@@ -20,6 +22,8 @@ pub(super) fn rules<'a>(rules: impl IntoIterator<Item = &'a Rule>) -> Option<Str
         Statement::Goto(chain) | Statement::Jump(chain) => {
             chain.is_anonymous().then(|| "a chain without a name".to_owned())
         }
+        // A meter's set has a name of any kind, and goes with its rule.
+        Statement::Update { set, .. } if SetId::parse(set).is_none() => Some(format!("set {set}")),
         other => {
             let is_nameless = other.set().is_some_and(|set| set.is_anonymous());
             is_nameless.then(|| "a set without a name".to_owned())
