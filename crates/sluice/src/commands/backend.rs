@@ -233,18 +233,21 @@ fn wait(common: &Common, backends: &[BackendArg], timeout: Option<Duration>) -> 
     let (socket, began) = (common.socket()?, Instant::now());
     loop {
         let status = daemon::ask("drain: live connections", &socket, async |client| client.status().await)?;
-        let left: Vec<(&BackendArg, u64)> = backends
+        let left: Vec<(&BackendArg, Option<u64>)> = backends
             .iter()
             .filter_map(|backend| Some((backend, active(&status, backend)?)))
-            .filter(|(_, active)| *active > 0)
+            .filter(|(_, active)| *active != Some(0))
             .collect();
         if left.is_empty() {
             return Ok(true);
         }
         if timeout.is_some_and(|timeout| began.elapsed() >= timeout) {
             for (backend, active) in left {
-                let live = pluralize(active as usize, "live connection");
-                output::print_error(&format!("sluice: drain: {backend} still has {live}"));
+                let live = match active {
+                    Some(active) => format!("still has {}", pluralize(active as usize, "live connection")),
+                    None => "has connections that cannot be counted".to_owned(),
+                };
+                output::print_error(&format!("sluice: drain: {backend} {live}"));
             }
             return Ok(false);
         }
@@ -252,10 +255,10 @@ fn wait(common: &Common, backends: &[BackendArg], timeout: Option<Duration>) -> 
     }
 }
 
-/// Live connections of a backend; `None`: it is gone, or they are not counted.
-fn active(status: &Status, backend: &BackendArg) -> Option<u64> {
+/// Live connections of a backend, `Some(None)` if they cannot be counted; `None`: it is gone.
+fn active(status: &Status, backend: &BackendArg) -> Option<Option<u64>> {
     let service = status.services.iter().find(|service| service.name == backend.service)?;
-    service.backends.iter().find(|known| known.name == backend.backend)?.active
+    Some(service.backends.iter().find(|known| known.name == backend.backend)?.active)
 }
 
 fn change(

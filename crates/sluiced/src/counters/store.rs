@@ -10,7 +10,7 @@
 //! [`Bases`] collects what must be saved, and a thread ([`Book`]) writes the then current totals. Only readers of totals wait
 //! for the disk, and only for a moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -80,26 +80,15 @@ impl Bases {
         services: &Services,
         wake: mpsc::UnboundedSender<()>,
     ) -> (Self, Book, Totals) {
-        let ignored = |why: &str| warn!("ignored {why} of {}", files.path(FILE).display());
-        let mut found = match files.read(FILE) {
-            Ok(None) => BTreeMap::new(),
-            Ok(Some(text)) => match read(&text) {
-                Ok((found, lines)) => {
-                    if lines > 0 {
-                        ignored(&format!("{lines} lines"));
-                    }
-                    found
-                }
-                Err(error) => {
-                    warn!("ignored {}: {error}", files.path(FILE).display());
-                    BTreeMap::new()
-                }
-            },
-            Err(error) => {
-                warn!("ignored {}: {error}", files.path(FILE).display());
-                BTreeMap::new()
-            }
-        };
+        let text = files.read(FILE).map_err(|error| error.to_string());
+        let found = text.and_then(|text| text.map_or_else(|| Ok(Default::default()), |text| read(&text)));
+        let (mut found, ignored) = found.unwrap_or_else(|error| {
+            warn!("ignored {}: {error}", files.path(FILE).display());
+            Default::default()
+        });
+        if ignored > 0 {
+            warn!("ignored {ignored} lines of {}", files.path(FILE).display());
+        }
         // Otherwise totals of removed services would stay for ever.
         found.retain(|flow, _| {
             services.get(&flow.service).is_some_and(|service| {
