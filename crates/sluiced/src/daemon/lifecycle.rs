@@ -1,0 +1,168 @@
+//! Start, stop, and hand-over to the next daemon.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sluice_api::{EventKind, ForeignChanges, ReloadStatus, Severity};
+use sluice_config::Loaded;
+use sluice_core::model::{Networks, OnStop, Services};
+use sluice_core::transition::Transition;
+use sluice_nft::{Dataplane, Table};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use crate::conntrack::bytes::{Accounting, Accounts};
+use crate::conntrack::orders::FlowOrders;
+use crate::counters::store::Bases;
+use crate::daemon::load::Following;
+use crate::daemon::saver::{Saved, Saves};
+use crate::daemon::{Daemon, Hands, ensure_forwarding};
+use crate::fatal::Fatal;
+use crate::host::clock::now;
+use crate::pool::backend_states::Standings;
+use crate::pool::state_since::Since;
+use crate::reconcile::{Reconciler, RoundError, Trigger};
+use crate::state::backends::Memory;
+use crate::status::shared::Shared;
+use crate::status::view::Reloads;
+
+/// Timeout of the last save at a stop.
+const LAST_SAVE: Duration = Duration::from_secs(10);
+
+impl<D: Dataplane> Daemon<D> {
+    /// Makes the kernel equal to the configuration for the first time.
+    pub(crate) async fn start(
+        file: PathBuf,
+        Loaded { config, warnings }: Loaded,
+        dataplane: D,
+        Hands { mut sysctls, notify, prober, flows, web, saving, results }: Hands,
+        networks: Networks,
+    ) -> Result<Self, Fatal> {
+        let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        ensure_forwarding(&mut sysctls, &config)?;
+        let started = now();
+        let reload = ReloadStatus {
+            at: started,
+            ok: true,
+            invalid: false,
+            problems: vec![],
+            warnings,
+            summary: String::new(),
+            generation: 1,
+        };
+        let since = Shared::new(Since::new(started));
+        let reloads = Reloads { ok: 0, failed: 0, taken: started };
+        let last_look = Instant::now();
+        let (memory, remembered, before) = Memory::open(sysctls.files(), sysctls.boot());
+        let (wake, woken) = mpsc::unbounded_channel();
+        let (bases, book, totals) = Bases::open(sysctls.files(), &config.services, wake.clone());
+        let reconciler = Reconciler::resume(dataplane, (bases, totals));
+        let (saves, saver) = Saves::new(memory, book, (wake, woken), results);
+        saving(saver);
+        let mut daemon = Daemon {
+            file,
+            config,
+            standings: Shared::new(Standings::on(networks)),
+            following: Following::default(),
+            prober,
+            flows: FlowOrders::new(flows),
+            saves,
+            reconciler,
+            sysctls,
+            accounts: Accounts::default(),
+            accounting: None,
+            notify,
+            started,
+            since,
+            events: Shared::default(),
+            web,
+            reload,
+            reloads,
+            trouble: None,
+            forwarding: None,
+            unsaved: None,
+            foreign: ForeignChanges::default(),
+            followers: BTreeMap::new(),
+            last_look,
+        };
+        daemon.following.replace(&daemon.config.services);
+        daemon.recall(&remembered, before.as_ref());
+        daemon.remember();
+        daemon.ensure_accounting();
+        let wanted = daemon.standings.in_force(&daemon.config.services);
+        let outcome =
+            daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
+        daemon.flows.note_start(wanted, daemon.reconciler.take_found());
+        daemon.flows.settle(&outcome, &daemon.config.services, wanted);
+        let outcome =
+            outcome.map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
+        daemon.reload.summary = outcome.to_string();
+        let line = daemon.line();
+        daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));
+        info!("ready: {line}");
+        daemon.notify.ready(&line);
+        Ok(daemon)
+    }
+
+    /// Stops, as `on_stop` says.
+    pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
+        self.notify.stopping();
+        // The last attempt to save; a failure is logged.
+        let (saved, bases) = (self.save(true), self.reconciler.bases());
+        self.accounting.take().into_iter().for_each(Accounting::stop);
+        match self.config.on_stop {
+            OnStop::Keep => {
+                // The next daemon may have removed backends again; it checks flows when it starts.
+                self.reconciler.write_totals(None);
+                wait_for(saved, bases).await;
+                info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
+            }
+            OnStop::Remove => {
+                let removed = self.reconciler.remove().await;
+                match removed {
+                    Ok(()) => self.flows.stop(self.standings.in_force(&self.config.services)),
+                    Err(_) => self.flows.finish(),
+                }
+                // Also if the table could not be removed. Failures are logged, and recorded for `sluice cleanup`.
+                self.sysctls.put_back();
+                wait_for(saved, bases).await;
+                removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
+                info!(
+                    "stopped: table {} removed; established connections continue only if another table has NAT \
+                     rules",
+                    Table::NAME
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops, and leaves table and forwarding to the next daemon.
+    pub(crate) async fn hand_over(mut self) {
+        self.notify.stopping();
+        let (saved, bases) = (self.save(true), self.reconciler.bases());
+        self.accounting.take().into_iter().for_each(Accounting::stop);
+        self.reconciler.write_totals(None);
+        wait_for(saved, bases).await;
+        info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
+    }
+}
+
+/// Waits until the state of backends, and the last totals, are saved. A disk that does not answer must not keep the process.
+async fn wait_for(saved: oneshot::Receiver<Saved>, bases: Option<Bases>) {
+    let all = async {
+        let _ = saved.await;
+        if let Some(bases) = bases {
+            bases.written().await;
+        }
+    };
+    if let Err(_elapsed) = timeout(LAST_SAVE, all).await {
+        warn!(
+            "a write to the state directory is pending for {} s: the last changes are lost",
+            LAST_SAVE.as_secs()
+        );
+    }
+}
