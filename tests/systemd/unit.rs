@@ -124,7 +124,8 @@ fn journal_has_severities_and_fields() {
         found.unwrap_or_else(|| panic!("no {message} in:\n{text}"))
     };
     let ready = find("ready: 1 service with 4 backends");
-    assert_eq!((&ready["PRIORITY"], &ready["TARGET"]), (&"5".into(), &"sluiced::daemon".into()), "{ready:?}");
+    assert_eq!(ready["PRIORITY"], "5", "{ready:?}");
+    assert!(ready["TARGET"].as_str().is_some_and(|module| module.starts_with("sluiced::")), "{ready:?}");
     assert_eq!(find("unknown key `lisen`")["PRIORITY"], "3");
     let round = find("added, 0 changed");
     assert_eq!((&round["F_ROUND"], &round["F_TRIGGER"]), (&"1".into(), &"start".into()), "{round:?}");
