@@ -211,7 +211,11 @@ pub fn meetings(first: &Table, before: &Services, after: &Services) -> Vec<Meeti
         let ends = [first, states.last().unwrap()];
         let mut allowed: BTreeSet<String> =
             same.flat_map(|other| ends.into_iter().flat_map(|table| outcomes(table, other))).collect();
-        if allowed.iter().any(|outcome| outcome.starts_with("Translated")) {
+        // A pool that was empty may get its backends before the listener leaves an interface.
+        let taken = ["Translated", "Reset", "Unreachable"];
+        if allowed.iter().any(|outcome| taken.iter().any(|taken| outcome.starts_with(taken)))
+            || before.values().any(|service| service.guard.is_none() && takes(service, packet))
+        {
             allowed.extend(translations([before, after], packet));
         }
         let mut met = BTreeSet::new();

@@ -300,12 +300,14 @@ impl<'a> History<'a> {
             Verb::FileWeight => OverrideChange::Weight(None),
         };
         let [service, backend] = [key.service.to_string(), key.backend.to_string()];
-        // Something may have failed while the oracles looked.
-        let was_synced = self.machine.status().await.is_some_and(|status| status.table.synced);
+        // Something may have failed while the oracles looked, or fail beside the question for it.
         let was_faulty = self.machine.plane.is_faulty();
+        let was_synced = self.machine.status().await.is_some_and(|status| status.table.synced);
+        // A slow disk delays the answer, not what was asked for.
+        let asked = Instant::now();
         let answer = self.machine.operator(OverrideRequest { service, backend, change, reason: None }).await;
         self.learn();
-        self.model.operator(&key, verb, Instant::now());
+        self.model.operator(&key, verb, asked);
         self.unsure |= answer.is_none();
         match answer {
             // What could not be done before waits for a retry.

@@ -68,7 +68,9 @@ impl History<'_> {
             End::Stop | End::HandOver => {
                 let request = if end == End::Stop { Request::Stop } else { Request::HandOver };
                 let was_faulty = self.machine.plane.is_faulty();
-                self.learn();
+                self.is_fresh |= self.learn().1;
+                // It may be killed at a commit before it saves what it knows.
+                self.unsure_of_health |= was_faulty && self.is_fresh;
                 let stopped = self.machine.end(request).await;
                 self.learn_what_may_be_lost();
                 if end == End::HandOver || keeps {
@@ -117,6 +119,10 @@ impl History<'_> {
         let tried = self.machine.plane.tried();
         let refresh = self.model.config.refresh.unwrap_or(RETRY);
         self.machine.pass(refresh + Duration::from_secs(6)).await;
+        // A host that was hanging until then is found well by the next probe of a long interval.
+        if self.learn().1 {
+            return Ok(());
+        }
         self.reach.hit("quiet refresh");
         match self.machine.plane.tried() - tried {
             0 => Ok(()),
