@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use sluice_api::{Client, ClientError};
 use sluiced::fatal::{Exit, Fatal};
-use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::reconcile::namespace_lock::NamespaceLock;
 use sluiced::state::StateDir;
 
 use crate::progress::Progress;
@@ -51,7 +51,11 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> Result<T, Fatal> {
 }
 
 /// Ensures that no daemon runs, and that none can start while the result lives. `hint` is for the error if one runs.
-pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result<(StateDir, Claim), Fatal> {
+pub(crate) fn exclude(
+    socket: &Path,
+    state: &Path,
+    hint: &'static str,
+) -> Result<(StateDir, NamespaceLock), Fatal> {
     match UnixStream::connect(socket) {
         Ok(daemon) => {
             let pid = getsockopt(&daemon, PeerCredentials).map_or(0, |credentials| credentials.pid());
@@ -70,7 +74,7 @@ pub(crate) fn exclude(socket: &Path, state: &Path, hint: &'static str) -> Result
         }
     }
     let state = StateDir::open(state).map_err(|error| Fatal::new(Exit::Runtime, error, hint))?;
-    let claim = Claim::take()?;
+    let claim = NamespaceLock::take()?;
     state.ensure_alone(claim.is_held())?;
     Ok((state, claim))
 }

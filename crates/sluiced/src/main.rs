@@ -14,16 +14,16 @@ use sluice_netlink::{CounterReader, Hold, Netlink, ProbeError, Proc, memory};
 use sluice_nft::Table;
 use sluice_probe::Prober;
 use sluiced::args::Args;
-use sluiced::conntrack::cleaner::Flows;
-use sluiced::conntrack::counter::Counts;
-use sluiced::conntrack::lister::Listing;
+use sluiced::conntrack::cleaner::FlowCleaner;
+use sluiced::conntrack::counter::FlowCounter;
+use sluiced::conntrack::lister::ConnectionLister;
 use sluiced::daemon::event_loop::{self, Surroundings};
 use sluiced::daemon::followers;
 use sluiced::daemon::saver;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::host::systemd::Notify;
 use sluiced::logging;
-use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::reconcile::namespace_lock::NamespaceLock;
 use sluiced::request;
 use sluiced::request::Request;
 use tokio::sync::mpsc::Sender;
@@ -71,11 +71,11 @@ fn run(args: Args) -> Result<(), Fatal> {
         proc: Proc::default(),
         notify: Notify::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
-        claim: Claim::take,
+        claim: NamespaceLock::take,
         prober: Prober::new(),
-        flows: Flows::start(),
-        counter: Counts::start(),
-        listing: Listing::start(),
+        flows: FlowCleaner::start(),
+        counter: FlowCounter::start(),
+        listing: ConnectionLister::start(),
         networks,
         saving: Box::new(saver::on_a_thread),
         counters: Box::new(move |name, set| counters.read(name, set)),

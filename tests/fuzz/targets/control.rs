@@ -16,13 +16,13 @@ use sluice_core::model::Networks;
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_probe::Prober;
-use sluiced::conntrack::cleaner::Flows;
-use sluiced::conntrack::counter::Counts;
-use sluiced::conntrack::lister::Listing;
+use sluiced::conntrack::cleaner::FlowCleaner;
+use sluiced::conntrack::counter::FlowCounter;
+use sluiced::conntrack::lister::ConnectionLister;
 use sluiced::daemon::event_loop::{self, Surroundings};
 use sluiced::daemon::saver;
 use sluiced::host::systemd::Notify;
-use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::reconcile::namespace_lock::NamespaceLock;
 use sluiced::request;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -76,11 +76,11 @@ fn start() -> PathBuf {
             proc,
             notify: Notify::to(|_| {}),
             watchdog: None,
-            claim: || Ok(Claim::default()),
+            claim: || Ok(NamespaceLock::default()),
             prober: Prober::new(),
-            flows: Flows::to(channel().0),
-            counter: Counts::to(channel().0),
-            listing: Listing::to(channel().0),
+            flows: FlowCleaner::to(channel().0),
+            counter: FlowCounter::to(channel().0),
+            listing: ConnectionLister::to(channel().0),
             networks: Networks::default(),
             saving: Box::new(saver::on_a_thread),
             counters: Box::new(|_, _| Ok(vec![])),

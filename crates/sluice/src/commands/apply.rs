@@ -82,7 +82,7 @@ impl ApplyCommand {
         let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
-        cleaner::settle(Affected::at_start(&services, reconciler.take_found()), services);
+        cleaner::sweep_once(Affected::at_start(&services, reconciler.take_found()), services);
         drop(progress);
         match self.json {
             true => output::print_json(&ApplyReport::of(&outcome))?,

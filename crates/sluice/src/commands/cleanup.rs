@@ -52,10 +52,10 @@ impl CleanupCommand {
         let (state, _claim) = daemon::exclude(common.socket_or(&socket), state, "stop it first")?;
         let progress = Progress::of("cleanup: removing");
         let mut reconciler = Reconciler::new(kernel::look()?);
-        let found = reconciler.find();
+        let found = reconciler.read_found();
         let removed = daemon::run(reconciler.remove())?;
         if removed.is_ok() {
-            cleaner::settle(Affected::at_start(&Services::new(), found), Arc::default());
+            cleaner::sweep_once(Affected::at_start(&Services::new(), found), Arc::default());
         }
         // Also if the table could not be removed.
         let mut sysctls = Sysctls::new(Proc::default(), state);

@@ -14,8 +14,8 @@ use tokio::time::sleep;
 use tracing::warn;
 
 pub use crate::api::metrics::Format;
-use crate::conntrack::counter::{Counted as CountedFlows, Counts, REST};
-use crate::counters::totals::Counted;
+use crate::conntrack::counter::{FlowCount, FlowCounter, REST};
+use crate::counters::totals::TotalsSnapshot;
 use crate::fatal::chain;
 use crate::request::Request;
 use crate::status::view::{ReadCounters, View};
@@ -32,7 +32,7 @@ pub struct Teller(Arc<Inner>);
 
 struct Inner {
     requests: mpsc::Sender<Request>,
-    counter: Counts,
+    counter: FlowCounter,
     read: Arc<Mutex<ReadCounters>>,
     proc: Proc,
     last: tokio::sync::Mutex<Last>,
@@ -42,7 +42,7 @@ struct Inner {
 struct Last {
     /// Concurrent readers get the same snapshot.
     look: Weak<Look>,
-    flows: Option<Arc<CountedFlows>>,
+    flows: Option<Arc<FlowCount>>,
 }
 
 /// A snapshot of the status.
@@ -52,7 +52,7 @@ pub struct Look {
     /// The status.
     pub status: Status,
     pub(crate) view: View,
-    pub(crate) counted: Counted,
+    pub(crate) counted: TotalsSnapshot,
     /// Number of flows that conntrack could not insert since the kernel started.
     pub(crate) insert_failed: Option<u64>,
     json: OnceLock<Bytes>,
@@ -66,7 +66,12 @@ pub struct Stopping;
 
 impl Teller {
     /// Gets views through `requests`, counts flows with `counter`, and reads the kernel with `read`.
-    pub fn new(requests: mpsc::Sender<Request>, counter: Counts, read: ReadCounters, proc: Proc) -> Self {
+    pub fn new(
+        requests: mpsc::Sender<Request>,
+        counter: FlowCounter,
+        read: ReadCounters,
+        proc: Proc,
+    ) -> Self {
         let (read, last) = (Arc::new(Mutex::new(read)), tokio::sync::Mutex::default());
         Teller(Arc::new(Inner { requests, counter, read, proc, last }))
     }
@@ -122,7 +127,7 @@ impl Teller {
     }
 
     /// Live flows. If there are many, they are counted less often.
-    async fn flows(&self, last: &mut Option<Arc<CountedFlows>>) -> Option<Arc<CountedFlows>> {
+    async fn flows(&self, last: &mut Option<Arc<FlowCount>>) -> Option<Arc<FlowCount>> {
         if last.as_ref().is_none_or(|counted| counted.at.elapsed() >= REST * counted.took) {
             *last = self.0.counter.count().await.map(Arc::new);
         }

@@ -1,7 +1,8 @@
-//! A thread that ends flows in conntrack, so that the reconcile task never waits for that.
+//! [`FlowCleaner`]: a thread that deletes and resets flows in conntrack, so that the reconcile task never waits for it.
 //!
-//! Orders say where to look, and which services are in force. Flows are judged by the newest services at the time of
-//! the sweep, so orders cannot overtake each other; what is to be looked at is merged and does not queue up.
+//! The thread owns a conntrack socket and runs a [`Sweeper`]. An order contains a scope of flows and the services in force. A sweep
+//! decides about each flow with the services of the newest order, so orders cannot overtake each other. Scopes of waiting
+//! sweeps are merged and do not queue up.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -21,96 +22,96 @@ use tracing::{debug, info, warn};
 
 use crate::host::threads;
 
-/// When flows are looked at for a second time: a packet that was under way during the commit may have made one.
+/// Wait before the second sweep of a scope: a packet that was in flight during the commit may have created a flow.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The same, when there is no time to wait.
-const AGAIN_AT_THE_END: Duration = Duration::from_millis(100);
+/// The same wait at the end of the daemon.
+const AGAIN_AT_STOP: Duration = Duration::from_millis(100);
 
-/// How long flows that are being reset still answer.
+/// Timeout of flows that are reset. Until it, a rule answers each of their packets with RST.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// Up to so many kinds of flows the kernel is asked for each; for more it is asked for all flows once.
-const EACH: usize = 16;
+/// Maximum number of listeners with a filtered dump for each; for more listeners, all flows are dumped once.
+const MAX_FILTERS: usize = 16;
 
-/// How often a sweep is tried.
+/// Attempts of a sweep.
 const ATTEMPTS: u8 = 3;
 
-/// Where to say which flows are to be looked at. Who listens may be gone.
+/// The handle of the thread. Orders are ignored if the thread could not be started.
 #[derive(Debug)]
-pub struct Flows {
-    orders: Sender<Order>,
+pub struct FlowCleaner {
+    orders: Sender<SweepOrder>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What changed for flows.
+/// An order to sweep flows.
 #[derive(Clone, Debug)]
-pub struct Order {
-    /// Flows to look at.
+pub struct SweepOrder {
+    /// The flows to check.
     pub affected: Affected,
-    /// The services that the kernel has.
+    /// The effective services in the kernel.
     pub services: Arc<ServicesInForce>,
 }
 
-impl Flows {
+impl FlowCleaner {
     /// Starts the thread in the network namespace of the caller.
     pub fn start() -> Self {
         let (sender, orders) = channel();
         let thread = Conntrack::open()
             .and_then(|conntrack| threads::start("clean flows", move || serve(conntrack, &orders)))
             .inspect_err(|error| {
-                warn!("open conntrack: {error} (flows of backends that are down stay where they are)");
+                warn!("open conntrack: {error} (flows of backends that are down are not deleted)");
             })
             .ok();
-        Flows { orders: sender, thread }
+        FlowCleaner { orders: sender, thread }
     }
 
-    /// Hands all orders to somebody else.
-    pub fn to(listener: Sender<Order>) -> Self {
-        Flows { orders: listener, thread: None }
+    /// A handle that sends orders to this channel instead of a thread.
+    pub fn to(orders: Sender<SweepOrder>) -> Self {
+        FlowCleaner { orders, thread: None }
     }
 
-    pub(crate) fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: SweepOrder) {
         let _ = self.orders.send(order);
     }
 
-    /// Waits until everything ordered has been done.
+    /// Waits until all orders are executed.
     pub(crate) fn finish(self) {
         drop(self.orders);
-        // It ends by itself; a panic would have ended the process.
+        // The thread ends without its senders; a panic would have aborted the process.
         self.thread.map(JoinHandle::join);
     }
 }
 
-/// Looks at flows now that the kernel has these services, without a daemon. What goes wrong is logged.
-pub fn settle(affected: Affected, services: Arc<Services>) {
+/// Sweeps the affected flows without a daemon, once the kernel has these services. Failures are logged.
+pub fn sweep_once(affected: Affected, services: Arc<Services>) {
     let services = Arc::new(ServicesInForce::from(services));
-    let flows = Flows::start();
-    flows.order(Order { affected, services });
-    flows.finish();
+    let cleaner = FlowCleaner::start();
+    cleaner.order(SweepOrder { affected, services });
+    cleaner.finish();
 }
 
-/// The flows of a network namespace: conntrack, or a model of it.
+/// The flows of a network namespace: conntrack, or a model of it in tests.
 pub trait FlowTable {
-    /// Hands each flow that fits to `f`.
+    /// Calls `f` for each flow that matches the filter.
     ///
     /// # Errors
-    /// Of the system calls; `f` may have seen some flows.
+    /// If a system call fails; `f` may have been called for some flows.
     fn each(&mut self, filter: &Filter, f: &mut dyn FnMut(Flow)) -> io::Result<()>;
 
-    /// Deletes flows, and returns how many there still were.
+    /// Deletes flows. Returns how many of them still existed.
     ///
     /// # Errors
-    /// The first one, after all were tried.
+    /// The first error, after an attempt for each flow.
     fn delete(&mut self, flows: &[Flow]) -> io::Result<usize>;
 
     /// Resets established TCP flows.
     ///
     /// # Errors
-    /// The first one, after all were tried.
+    /// The first error, after an attempt for each flow.
     fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset>;
 
-    /// Addresses that this host has, as far as that is known.
+    /// Addresses of this host, as far as they are known.
     fn local(&mut self) -> HashSet<IpAddr> {
         HashSet::new()
     }
@@ -133,20 +134,22 @@ impl FlowTable for Conntrack {
         match networks() {
             Ok(networks) => networks.into_iter().map(|(_, net)| net.addr()).collect(),
             Err(error) => {
-                warn!("look at interfaces: {error} (flows to `*` that began before its service stay)");
+                warn!(
+                    "read interfaces: {error} (flows to `*` that began before its service are not deleted)"
+                );
                 HashSet::new()
             }
         }
     }
 }
 
-/// Carries out orders. Pure but for its table: the caller says what time it is.
+/// Executes sweep orders on a flow table. The caller passes the time.
 #[derive(Debug)]
-pub struct Cleaner<T> {
+pub struct Sweeper<T> {
     table: T,
-    /// The newest that are known.
+    /// The services of the newest order.
     services: Arc<ServicesInForce>,
-    /// Sweeps by when they are due.
+    /// Waiting sweeps in the order of their times.
     sweeps: VecDeque<Sweep>,
 }
 
@@ -154,41 +157,41 @@ pub struct Cleaner<T> {
 struct Sweep {
     due: Instant,
     scope: Scope,
-    /// Whether its flows are to be looked at once more.
+    /// Whether its scope must be swept a second time.
     again: bool,
-    /// Whether answers are under way to its flows: nobody looks at them before it is due.
-    waits: bool,
+    /// Whether its flows must not be ended before it is due, because answers to them are in flight.
+    deferred: bool,
     attempts: u8,
 }
 
-impl<T: FlowTable> Cleaner<T> {
-    /// Nothing is ordered yet.
+impl<T: FlowTable> Sweeper<T> {
+    /// A sweeper without orders.
     pub fn new(table: T) -> Self {
-        Cleaner { table, services: Arc::default(), sweeps: VecDeque::new() }
+        Sweeper { table, services: Arc::default(), sweeps: VecDeque::new() }
     }
 
-    /// Takes an order; [`Cleaner::run`] carries it out.
-    pub fn order(&mut self, Order { affected, services }: Order, now: Instant) {
+    /// Adds an order; [`Sweeper::run`] executes it.
+    pub fn order(&mut self, SweepOrder { affected, services }: SweepOrder, now: Instant) {
         self.services = services;
         let Affected { soon, later, .. } = affected;
         match self.sweeps.front_mut() {
             _ if soon.is_empty() => {}
             Some(first) if first.again => first.scope.merge(soon),
             _ => {
-                let sweep = Sweep { due: now, scope: soon, again: true, waits: false, attempts: ATTEMPTS };
+                let sweep = Sweep { due: now, scope: soon, again: true, deferred: false, attempts: ATTEMPTS };
                 self.sweeps.push_front(sweep);
             }
         }
-        self.plan(now + AGAIN, later, true, ATTEMPTS);
-        self.forget_services();
+        self.schedule(now + AGAIN, later, true, ATTEMPTS);
+        self.release_services();
     }
 
-    /// When [`Cleaner::run`] has something to do.
+    /// Time of the next sweep.
     pub fn due(&self) -> Option<Instant> {
         self.sweeps.front().map(|sweep| sweep.due)
     }
 
-    /// Does what is due.
+    /// Executes the sweeps that are due.
     pub fn run(&mut self, now: Instant) {
         let (mut all, mut again, mut attempts) = (Scope::default(), Scope::default(), 0);
         while self.due().is_some_and(|due| due <= now)
@@ -200,109 +203,108 @@ impl<T: FlowTable> Cleaner<T> {
             all.merge(sweep.scope);
             attempts = attempts.max(sweep.attempts);
         }
-        // What left, came back and left again since is looked at when it has been away for long enough.
-        let mut waiting = Scope::default();
-        let later = self.sweeps.iter().filter(|sweep| sweep.waits);
-        later.for_each(|sweep| waiting.merge(sweep.scope.clone()));
-        let done = all.is_empty() || sweep(&mut self.table, (&all, &waiting), &self.services);
+        // A backend that was removed, added and removed again is also in a deferred sweep, which then applies.
+        let mut deferred = Scope::default();
+        let later = self.sweeps.iter().filter(|sweep| sweep.deferred);
+        later.for_each(|sweep| deferred.merge(sweep.scope.clone()));
+        let done = all.is_empty() || sweep(&mut self.table, (&all, &deferred), &self.services);
         match done {
-            true => self.plan(now + AGAIN, again, false, ATTEMPTS),
-            false if attempts > 1 => self.plan(now + AGAIN, all, false, attempts - 1),
+            true => self.schedule(now + AGAIN, again, false, ATTEMPTS),
+            false if attempts > 1 => self.schedule(now + AGAIN, all, false, attempts - 1),
             false => {}
         }
-        self.forget_services();
+        self.release_services();
     }
 
-    /// They may be many, and nobody asks for them until another order comes.
-    fn forget_services(&mut self) {
+    /// Frees the services, which may be large, until the next order.
+    fn release_services(&mut self) {
         if self.sweeps.is_empty() {
             self.services = Arc::default();
         }
     }
 
-    fn plan(&mut self, due: Instant, scope: Scope, waits: bool, attempts: u8) {
+    fn schedule(&mut self, due: Instant, scope: Scope, deferred: bool, attempts: u8) {
         if !scope.is_empty() {
-            self.sweeps.push_back(Sweep { due, scope, again: false, waits, attempts });
+            self.sweeps.push_back(Sweep { due, scope, again: false, deferred, attempts });
         }
     }
 }
 
-/// Carries out orders until nobody can give any, and what is left of them then.
-fn serve(conntrack: Conntrack, orders: &Receiver<Order>) {
-    let mut cleaner = Cleaner::new(conntrack);
+/// Executes orders until all senders are dropped, then the remaining sweeps.
+fn serve(conntrack: Conntrack, orders: &Receiver<SweepOrder>) {
+    let mut sweeper = Sweeper::new(conntrack);
     loop {
         let ended = loop {
             match orders.try_recv() {
-                Ok(order) => cleaner.order(order, Instant::now()),
+                Ok(order) => sweeper.order(order, Instant::now()),
                 Err(TryRecvError::Empty) => break false,
                 Err(TryRecvError::Disconnected) => break true,
             }
         };
-        cleaner.run(Instant::now());
-        let order = match cleaner.due() {
+        sweeper.run(Instant::now());
+        let order = match sweeper.due() {
             None if ended => return,
             Some(_) if ended => {
-                thread::sleep(AGAIN_AT_THE_END);
-                return cleaner.run(Instant::now() + AGAIN);
+                thread::sleep(AGAIN_AT_STOP);
+                return sweeper.run(Instant::now() + AGAIN);
             }
             None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => orders.recv_timeout(due.saturating_duration_since(Instant::now())),
         };
         if let Ok(order) = order {
-            cleaner.order(order, Instant::now());
+            sweeper.order(order, Instant::now());
         }
     }
 }
 
-/// Finds flows of a scope that are not of another one and ends them; `false` if that failed.
+/// Ends the flows of a scope that are not also in a deferred one. `false` if that failed.
 fn sweep(table: &mut impl FlowTable, scopes: (&Scope, &Scope), services: &ServicesInForce) -> bool {
     let swept = try_sweep(table, scopes, services);
     match &swept {
-        Ok((0, 0)) => debug!("no flows to forget"),
-        Ok((forgotten, 0)) => info!("forgot {forgotten} flows"),
-        Ok((forgotten, reset)) => info!("forgot {forgotten} flows, reset {reset}"),
-        Err(error) => warn!("forget flows: {error}"),
+        Ok((0, 0)) => debug!("no flows to delete"),
+        Ok((deleted, 0)) => info!("deleted {deleted} flows"),
+        Ok((deleted, reset)) => info!("deleted {deleted} flows, reset {reset}"),
+        Err(error) => warn!("delete flows: {error}"),
     }
     swept.is_ok()
 }
 
 fn try_sweep(
     table: &mut impl FlowTable,
-    (scope, waiting): (&Scope, &Scope),
+    (scope, deferred): (&Scope, &Scope),
     services: &ServicesInForce,
 ) -> io::Result<(usize, usize)> {
-    let (wanted, waiting, judge, local) = (scope.wanted(), waiting.wanted(), OnceCell::new(), table.local());
-    let (mut forgotten, mut reset) = (Vec::new(), Vec::new());
+    let (wanted, deferred, judge, local) =
+        (scope.wanted(), deferred.wanted(), OnceCell::new(), table.local());
+    let (mut deleted, mut reset) = (Vec::new(), Vec::new());
     let mut failed = Ok(());
     for filter in filters(scope) {
         let found = table.each(&filter, &mut |flow| {
             let known = known(&flow);
             let is_local = |address| local.contains(&address);
-            if !wanted.contains(&known, is_local) || waiting.contains(&known, is_local) {
+            if !wanted.contains(&known, is_local) || deferred.contains(&known, is_local) {
                 return;
             }
             let judge = judge.get_or_init(|| Judge::new(services));
             match judge.verdict(&known, is_local) {
                 Verdict::Keep => {}
-                Verdict::Forget => forgotten.push(flow),
+                Verdict::Forget => deleted.push(flow),
                 Verdict::Reset => reset.push(flow),
             }
         });
         failed = failed.and(found);
     }
-    let forgotten = table.delete(&forgotten);
+    let deleted = table.delete(&deleted);
     let mut ended = Ok(0);
     if !reset.is_empty() {
         ended = table.reset(&reset, LINGER).map(|done| {
             if let Some(error) = done.untold {
-                warn!(
-                    "tell both ends of flows that are reset: {error} (they hear of it when they next send)"
-                );
+                warn!("challenge the ends of reset flows: {error} (each end gets a RST when it next sends)");
             }
             done.ended
         });
     }
-    failed.and(Ok((forgotten?, ended?)))
+    failed.and(Ok((deleted?, ended?)))
 }
 
 fn known(flow: &Flow) -> flows::Flow {
@@ -318,13 +320,13 @@ fn known(flow: &Flow) -> flows::Flow {
     }
 }
 
-/// What the kernel is to be asked for: for each listener, or, if there are many, for all flows of an IP version.
+/// The filters of the dumps: one per listener, or one per IP version if there are many listeners.
 fn filters(scope: &Scope) -> Vec<Filter> {
     let mut listeners: BTreeMap<_, Vec<&Look>> = BTreeMap::new();
     for look in &scope.looks {
         listeners.entry((look.listener, look.ip)).or_default().push(look);
     }
-    if scope.found.is_none() && listeners.len() <= EACH {
+    if scope.found.is_none() && listeners.len() <= MAX_FILTERS {
         return listeners.into_values().map(|looks| filter(&looks)).collect();
     }
     let is_in = |ip: Ip| scope.found.is_some() || scope.looks.iter().any(|look| look.ip == ip);
@@ -333,7 +335,7 @@ fn filters(scope: &Scope) -> Vec<Filter> {
     Ip::ALL.into_iter().filter(|ip| is_in(*ip)).map(all).collect()
 }
 
-/// What the kernel can tell apart of looks at one listener.
+/// The filter for the flows of one listener, as narrow as the kernel supports.
 fn filter(looks: &[&Look]) -> Filter {
     let Look { listener, ip, .. } = *looks[0];
     let mut filter = Filter::all(ip);

@@ -1,4 +1,6 @@
-//! A thread that counts flows, so that nobody else waits for a large conntrack.
+//! [`FlowCounter`]: a thread that counts live flows, so that no task waits for the dump of a large conntrack.
+//!
+//! The thread owns a conntrack socket and the ids of the flows of the last count. [`CountSchedule`] runs on the reconcile task.
 
 use std::collections::HashSet;
 use std::io;
@@ -17,131 +19,131 @@ use tracing::warn;
 
 use crate::host::threads;
 
-/// Shortest time from one count to the next, for those who follow them.
+/// Minimum time between scheduled counts.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Counting takes at most one part in so many of the time.
+/// Scheduled counts take at most this fraction (1 / N) of the time.
 pub(crate) const REST: u32 = 10;
 
-/// Who counts flows.
+/// A handle of the thread. Clones are the same thread; it ends with the last handle.
 #[derive(Clone, Debug)]
-pub struct Counts(Sender<Question>);
+pub struct FlowCounter(Sender<CountRequest>);
 
-/// Somebody wants a count.
+/// A request for a count.
 #[derive(Debug)]
-pub struct Question {
-    /// Whether flows that began since the last such count are to be told from others.
+pub struct CountRequest {
+    /// Whether to count separately the flows that began since the last count with this flag.
     pub follow: bool,
-    /// Who waits; may be gone.
-    pub answer: oneshot::Sender<io::Result<Counted>>,
+    /// Receives the count. The receiver may be dropped.
+    pub answer: oneshot::Sender<io::Result<FlowCount>>,
 }
 
-/// A count, and when it was made.
+/// A count of live flows.
 #[derive(Clone, Debug)]
-pub struct Counted {
-    /// What was found; the same for all who asked before it began.
+pub struct FlowCount {
+    /// The flows by NAT tuple. Requests that arrived before the count began share it.
     pub census: Arc<Census>,
-    /// Its end.
+    /// Time of the end of the count.
     pub at: Instant,
-    /// How long it took.
+    /// Duration of the count.
     pub took: Duration,
 }
 
-impl Counts {
-    /// Starts the thread in the network namespace of the caller. It ends with the last handle.
+impl FlowCounter {
+    /// Starts the thread in the network namespace of the caller.
     pub fn start() -> Self {
-        let (sender, questions) = channel();
+        let (sender, requests) = channel();
         let started = Conntrack::open().and_then(|mut conntrack| {
             let mut seen = None;
             let count = move |follow: bool| count(&mut conntrack, follow.then_some(&mut seen));
-            threads::start("count flows", move || serve(count, &questions))
+            threads::start("count flows", move || serve(count, &requests))
         });
         if let Err(error) = started {
             warn!("open conntrack: {error} (flows are not counted)");
         }
-        Counts(sender)
+        FlowCounter(sender)
     }
 
-    /// Hands all questions to somebody else.
-    pub fn to(listener: Sender<Question>) -> Self {
-        Counts(listener)
+    /// A handle that sends requests to this channel instead of a thread.
+    pub fn to(requests: Sender<CountRequest>) -> Self {
+        FlowCounter(requests)
     }
 
-    /// Flows as of now; `None` if they cannot be counted.
-    pub(crate) async fn count(&self) -> Option<Counted> {
-        self.ask(false).await.ok()?.inspect_err(complain).ok()
+    /// Counts the current flows. `None` if they cannot be counted; the failure is logged.
+    pub(crate) async fn count(&self) -> Option<FlowCount> {
+        self.request(false).await.ok()?.inspect_err(warn_failed).ok()
     }
 
-    fn ask(&self, follow: bool) -> oneshot::Receiver<io::Result<Counted>> {
+    fn request(&self, follow: bool) -> oneshot::Receiver<io::Result<FlowCount>> {
         let (answer, receiver) = oneshot::channel();
-        // Where nobody listens the answer never comes, which is told by its channel.
-        let _ = self.0.send(Question { follow, answer });
+        // Without a thread, the answer channel is closed.
+        let _ = self.0.send(CountRequest { follow, answer });
         receiver
     }
 }
 
-/// Counts one after the other, with time between them.
-pub(crate) struct Rounds {
-    counter: Counts,
+/// Requests one count after another, with a wait between them.
+pub(crate) struct CountSchedule {
+    counter: FlowCounter,
     due: time::Instant,
-    asked: Option<oneshot::Receiver<io::Result<Counted>>>,
+    requested: Option<oneshot::Receiver<io::Result<FlowCount>>>,
 }
 
-impl Rounds {
-    /// The first is due at once.
-    pub(crate) fn new(counter: Counts) -> Self {
-        Rounds { counter, due: time::Instant::now(), asked: None }
+impl CountSchedule {
+    /// A schedule whose first count is due immediately.
+    pub(crate) fn new(counter: FlowCounter) -> Self {
+        CountSchedule { counter, due: time::Instant::now(), requested: None }
     }
 
-    /// The next count. May be called again after it was given up.
-    pub(crate) async fn next(&mut self) -> Counted {
+    /// Waits for the next count. Cancel safe: a pending request is kept.
+    pub(crate) async fn next(&mut self) -> FlowCount {
         loop {
-            let asked = match &mut self.asked {
-                Some(asked) => asked,
+            let requested = match &mut self.requested {
+                Some(requested) => requested,
                 None => {
                     sleep_until(self.due).await;
-                    self.asked.insert(self.counter.ask(true))
+                    self.requested.insert(self.counter.request(true))
                 }
             };
-            let answer = asked.await;
-            self.asked = None;
+            let answer = requested.await;
+            self.requested = None;
             let took = answer.as_ref().map_or(Duration::ZERO, |a| a.as_ref().map_or(INTERVAL, |c| c.took));
             self.due = time::Instant::now() + INTERVAL.max(REST * took);
             match answer {
                 Ok(Ok(counted)) => return counted,
-                Ok(Err(error)) => complain(&error),
+                Ok(Err(error)) => warn_failed(&error),
                 Err(_) => {}
             }
         }
     }
 }
 
-fn complain(error: &io::Error) {
-    warn!("count flows: {error} (least-connections and max_connections follow the last count)");
+fn warn_failed(error: &io::Error) {
+    warn!("count flows: {error} (least-connections and max_connections use the last count)");
 }
 
-/// Answers all who wait with one count, so that those who ask often do not have the others wait for as many dumps of
+/// Answers all waiting requests with one count, so that frequent requests do not make others wait for as many dumps of
 /// conntrack.
-fn serve(mut count: impl FnMut(bool) -> io::Result<Census>, questions: &Receiver<Question>) {
-    while let Ok(first) = questions.recv() {
-        let mut waiting: Vec<_> = [first].into_iter().chain(questions.try_iter()).collect();
-        waiting.retain(|question| !question.answer.is_closed());
+fn serve(mut count: impl FnMut(bool) -> io::Result<Census>, requests: &Receiver<CountRequest>) {
+    while let Ok(first) = requests.recv() {
+        let mut waiting: Vec<_> = [first].into_iter().chain(requests.try_iter()).collect();
+        waiting.retain(|request| !request.answer.is_closed());
         if waiting.is_empty() {
             continue;
         }
         let began = Instant::now();
-        let census = count(waiting.iter().any(|question| question.follow));
+        let census = count(waiting.iter().any(|request| request.follow));
         let at = Instant::now();
-        let counted = census.map(|census| Counted { census: Arc::new(census), at, took: at - began });
-        for Question { answer, .. } in waiting {
-            // An I/O error cannot be copied whole.
+        let counted = census.map(|census| FlowCount { census: Arc::new(census), at, took: at - began });
+        for CountRequest { answer, .. } in waiting {
+            // `io::Error` does not implement `Clone`.
             let error = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
-            let _ = answer.send(counted.as_ref().map(Counted::clone).map_err(error));
+            let _ = answer.send(counted.as_ref().map(FlowCount::clone).map_err(error));
         }
     }
 }
 
-/// Counts translated flows. With `seen`, those that were not there last time have begun since.
+/// Counts translated flows. With `seen`, flows that are not in it count as opened, and it is replaced.
 fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> io::Result<Census> {
     let before = seen.as_ref().and_then(|seen| seen.as_ref());
     let (mut census, mut now) = (Census::default(), HashSet::new());
@@ -164,25 +166,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_who_wait_get_one_count_and_who_is_gone_costs_none() {
-        let (sender, questions) = channel();
-        let counts = Counts(sender);
-        let gone: Vec<_> = (0..3).map(|_| counts.ask(false)).collect();
-        drop(gone);
-        let mut first: Vec<_> = [false, true, false].map(|follow| counts.ask(follow)).into();
+    fn waiting_requests_share_one_count_and_dropped_requests_cause_none() {
+        let (sender, requests) = channel();
+        let counts = FlowCounter(sender);
+        let dropped: Vec<_> = (0..3).map(|_| counts.request(false)).collect();
+        drop(dropped);
+        let mut first: Vec<_> = [false, true, false].map(|follow| counts.request(follow)).into();
         let (mut counted, mut late) = (vec![], None);
         let mut counts = Some(counts);
         serve(
             |follow| {
                 counted.push(follow);
-                // Questions that arrive during a count are answered by the next count; none arrives after the last handle.
-                late = late.take().or_else(|| Some(counts.take()?.ask(false)));
+                // A request that arrives during a count is answered by the next count. The last handle is dropped after one.
+                late = late.take().or_else(|| Some(counts.take()?.request(false)));
                 match counted.len() {
                     1 => Ok(Census::default()),
                     _ => Err(io::ErrorKind::OutOfMemory.into()),
                 }
             },
-            &questions,
+            &requests,
         );
         assert_eq!(counted, [true, false]);
         for answer in &mut first {

@@ -1,7 +1,7 @@
-//! A thread that lists live flows, so that nobody else waits for a large conntrack.
+//! [`ConnectionLister`]: a thread that lists live flows, so that no task waits for the dump of a large conntrack.
 //!
-//! Conntrack tells of its entries in no order, and there may be a million. Those that come first by service, backend
-//! and client are kept, as many as were asked for; the others are only counted.
+//! The thread owns a conntrack socket. A dump of conntrack has no order and may have a million entries. The first ones in the
+//! order of service, backend and client are kept, up to the requested limit; the others are only counted.
 
 use std::cmp::Ordering;
 use std::io;
@@ -20,89 +20,89 @@ use sluice_nft::Ip;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use crate::conntrack::first::First;
+use crate::conntrack::smallest::SmallestK;
 use crate::host::threads;
 use crate::names;
 
-/// Most connections that are listed unless somebody says how many.
-const LIMIT: usize = 1000;
+/// Limit of a list without `limit`.
+const DEFAULT_LIMIT: usize = 1000;
 
-/// Most that anybody may ask for.
+/// Maximum `limit`.
 const MAX_LIMIT: usize = 100_000;
 
-/// Beyond so many, memory is given back afterwards.
+/// Limit above which free memory is returned to the system after the list.
 const LARGE: usize = 10_000;
 
-/// Who lists flows.
+/// A handle of the thread. Clones are the same thread; it ends with the last handle.
 #[derive(Clone, Debug)]
-pub struct Listing(Sender<Question>);
+pub struct ConnectionLister(Sender<ListRequest>);
 
-/// Somebody wants a list.
+/// A request for a list.
 #[derive(Debug)]
-pub struct Question {
-    /// Whose flows there may be.
+pub struct ListRequest {
+    /// The services in force.
     pub services: Arc<Services>,
-    /// Those that are wanted.
-    pub wanted: Wanted,
-    /// Who waits; may be gone.
+    /// The flows to list.
+    pub query: ListQuery,
+    /// Receives the list. The receiver may be dropped.
     pub answer: oneshot::Sender<io::Result<Connections>>,
 }
 
-/// Which flows, and how many of them.
+/// A selection of flows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Of this service; `None`: of all.
+pub struct ListQuery {
+    /// Flows of this service; `None`: of all services.
     pub service: Option<ServiceName>,
-    /// Of this backend of it; `None`: of all its backends.
+    /// Flows of this backend of the service; `None`: of all its backends.
     pub backend: Option<BackendName>,
-    /// Of clients in this network; `None`: of all.
+    /// Flows of clients in this network; `None`: of all clients.
     pub client: Option<IpNet>,
-    /// In this state, whatever the case of its letters; `None`: in any.
+    /// Flows in this state, in lower or upper case; `None`: in any state.
     pub state: Option<String>,
-    /// Most that are listed.
+    /// Maximum number of listed flows.
     pub limit: usize,
 }
 
-/// Why there is no list.
+/// The error of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unlisted {
-    /// The question makes no sense.
+pub(crate) enum ListError {
+    /// The query is invalid.
     Bad(ErrorReply),
-    /// There is no such service or backend.
+    /// The service or backend does not exist.
     Unknown(ErrorReply),
-    /// Conntrack does not say.
+    /// Conntrack could not be read.
     Failed(ErrorReply),
 }
 
-impl Listing {
-    /// Starts the thread in the network namespace of the caller. It ends with the last handle.
+impl ConnectionLister {
+    /// Starts the thread in the network namespace of the caller.
     pub fn start() -> Self {
-        let (sender, questions) = channel();
+        let (sender, requests) = channel();
         let started = Conntrack::open()
-            .and_then(|conntrack| threads::start("list flows", move || serve(conntrack, &questions)));
+            .and_then(|conntrack| threads::start("list flows", move || serve(conntrack, &requests)));
         if let Err(error) = started {
             warn!("open conntrack: {error} (flows are not listed)");
         }
-        Listing(sender)
+        ConnectionLister(sender)
     }
 
-    /// Hands all questions to somebody else.
-    pub fn to(listener: Sender<Question>) -> Self {
-        Listing(listener)
+    /// A handle that sends requests to this channel instead of a thread.
+    pub fn to(requests: Sender<ListRequest>) -> Self {
+        ConnectionLister(requests)
     }
 
-    /// Flows as of now.
+    /// Lists the current flows.
     pub(crate) async fn list(
         &self,
         query: &ConnectionsQuery,
         services: Arc<Services>,
-    ) -> Result<Connections, Unlisted> {
-        let wanted = Wanted::of(query, &services)?;
+    ) -> Result<Connections, ListError> {
+        let query = ListQuery::parse(query, &services)?;
         let (answer, receiver) = oneshot::channel();
-        // Where nobody listens the answer never comes, which is told by its channel.
-        let _ = self.0.send(Question { services, wanted, answer });
+        // Without a thread, the answer channel is closed.
+        let _ = self.0.send(ListRequest { services, query, answer });
         let failed = |error: String, hint: &str| {
-            Unlisted::Failed(ErrorReply { error: format!("list flows: {error}"), hint: hint.to_owned() })
+            ListError::Failed(ErrorReply { error: format!("list flows: {error}"), hint: hint.to_owned() })
         };
         match receiver.await {
             Ok(listed) => listed.map_err(|error| failed(error.to_string(), "try again")),
@@ -111,10 +111,10 @@ impl Listing {
     }
 }
 
-impl Wanted {
-    fn of(query: &ConnectionsQuery, services: &Services) -> Result<Self, Unlisted> {
-        let bad = |error: String, hint: &str| Unlisted::Bad(ErrorReply { error, hint: hint.to_owned() });
-        let limit = query.limit.unwrap_or(LIMIT);
+impl ListQuery {
+    fn parse(query: &ConnectionsQuery, services: &Services) -> Result<Self, ListError> {
+        let bad = |error: String, hint: &str| ListError::Bad(ErrorReply { error, hint: hint.to_owned() });
+        let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
         if limit > MAX_LIMIT {
             return Err(bad(format!("limit is at most {MAX_LIMIT}"), "name a service to see fewer"));
         }
@@ -123,55 +123,55 @@ impl Wanted {
             network.map_err(|_| bad(format!("invalid client {text:?}"), "write an address or a network"))
         };
         let client = query.client.as_ref().map(network).transpose()?;
-        let all = Wanted { service: None, backend: None, client, state: query.state.clone(), limit };
+        let all = ListQuery { service: None, backend: None, client, state: query.state.clone(), limit };
         let Some(service) = &query.service else {
             return match query.backend {
-                Some(_) => Err(bad("backend without service".to_owned(), "say service=web&backend=web1")),
+                Some(_) => Err(bad("backend without service".to_owned(), "write service=web&backend=web1")),
                 None => Ok(all),
             };
         };
-        let found = names::service(services, service).map_err(Unlisted::Unknown)?;
+        let found = names::service(services, service).map_err(ListError::Unknown)?;
         let backend = query.backend.as_ref().map(|backend| names::backend(found, backend));
-        let backend = backend.transpose().map_err(Unlisted::Unknown)?;
+        let backend = backend.transpose().map_err(ListError::Unknown)?;
         let backend = backend.map(|backend| backend.name.clone());
-        Ok(Wanted { service: Some(found.0.clone()), backend, ..all })
+        Ok(ListQuery { service: Some(found.0.clone()), backend, ..all })
     }
 
-    fn fits(&self, flow: &Flow) -> bool {
+    fn matches(&self, flow: &Flow) -> bool {
         self.client.is_none_or(|network| network.contains(&flow.client.ip()))
             && self.state.as_ref().is_none_or(|state| state.eq_ignore_ascii_case(flow.state()))
     }
 
-    fn is_of(&self, service: &ServiceName, backend: &BackendName) -> bool {
-        self.service.as_ref().is_none_or(|wanted| wanted == service)
-            && self.backend.as_ref().is_none_or(|wanted| wanted == backend)
+    fn includes(&self, service: &ServiceName, backend: &BackendName) -> bool {
+        self.service.as_ref().is_none_or(|name| name == service)
+            && self.backend.as_ref().is_none_or(|name| name == backend)
     }
 }
 
-fn serve(mut conntrack: Conntrack, questions: &Receiver<Question>) {
-    for Question { services, wanted, answer } in questions {
-        // Who does not wait any more costs nothing.
+fn serve(mut conntrack: Conntrack, requests: &Receiver<ListRequest>) {
+    for ListRequest { services, query, answer } in requests {
+        // A dropped request costs no dump.
         if !answer.is_closed() {
-            let _ = answer.send(list(&mut conntrack, &services, &wanted));
+            let _ = answer.send(list(&mut conntrack, &services, &query));
             drop(services);
-            if wanted.limit > LARGE {
+            if query.limit > LARGE {
                 memory::give_back();
             }
         }
     }
 }
 
-fn list(conntrack: &mut Conntrack, services: &Services, wanted: &Wanted) -> io::Result<Connections> {
+fn list(conntrack: &mut Conntrack, services: &Services, query: &ListQuery) -> io::Result<Connections> {
     let owners = Owners::of(services);
-    let mut found = First::new(wanted.limit);
-    for filter in filters(services, wanted) {
+    let mut found = SmallestK::new(query.limit);
+    for filter in filters(services, query) {
         conntrack.each(&filter, |flow| {
-            if !wanted.fits(&flow) {
+            if !query.matches(&flow) {
                 return;
             }
             let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-            let of = owners.backends(&way).filter(|(service, backend)| wanted.is_of(service, backend));
-            of.for_each(|(service, backend)| found.add(Found { service, backend, flow }));
+            let of = owners.backends(&way).filter(|(service, backend)| query.includes(service, backend));
+            of.for_each(|(service, backend)| found.add(OwnedFlow { service, backend, flow }));
         })?;
     }
     let total = found.total();
@@ -179,17 +179,18 @@ fn list(conntrack: &mut Conntrack, services: &Services, wanted: &Wanted) -> io::
     Ok(Connections { total, connections })
 }
 
-/// What the kernel can tell apart, so that it does not tell of a million flows for the sake of a few.
-fn filters(services: &Services, wanted: &Wanted) -> Vec<Filter> {
-    let Some(service) = wanted.service.as_ref().and_then(|name| services.get(name)) else {
+/// The filters of the dumps, as narrow as the kernel supports, so that a list of a few flows does not dump a million.
+fn filters(services: &Services, query: &ListQuery) -> Vec<Filter> {
+    let Some(service) = query.service.as_ref().and_then(|name| services.get(name)) else {
         return Ip::ALL.map(|ip| Filter { translated: true, ..Filter::all(ip) }).into();
     };
-    let is_it = |backend: &Backend| wanted.backend.as_ref().is_none_or(|name| *name == backend.name);
-    let filter = |ip| filter(service, ip, service.backends.iter().filter(|backend| is_it(backend)));
+    let is_included = |backend: &Backend| query.backend.as_ref().is_none_or(|name| *name == backend.name);
+    let filter = |ip| filter(service, ip, service.backends.iter().filter(|backend| is_included(backend)));
     Ip::ALL.into_iter().filter_map(filter).collect()
 }
 
-/// What all flows of an IP version through a service to some of its backends have in common. `None`: there are none.
+/// The common properties of all flows of an IP version through a service to some of its backends; `None` without such
+/// backends or listeners.
 fn filter<'a>(service: &Service, ip: Ip, backends: impl Iterator<Item = &'a Backend>) -> Option<Filter> {
     let listeners = || service.listeners.iter().filter(|listener| service.takes(listener, ip));
     let address = |listener: &_| match listener {
@@ -197,59 +198,59 @@ fn filter<'a>(service: &Service, ip: Ip, backends: impl Iterator<Item = &'a Back
         Address::Exact(address) => Some(*address),
     };
     let backends = backends.map(|backend| backend.address).filter(|address| Ip::of(*address) == ip);
-    let protocol = same(listeners().map(|listener| Some(listener.protocol)))?;
+    let protocol = common(listeners().map(|listener| Some(listener.protocol)))?;
     Some(Filter {
         protocol,
-        to: same(listeners().map(|listener| address(&listener.address)))?,
-        to_port: same(listeners().map(|listener| listener.ports.as_single()))?,
-        backend: same(backends.map(Some))?,
+        to: common(listeners().map(|listener| address(&listener.address)))?,
+        to_port: common(listeners().map(|listener| listener.ports.as_single()))?,
+        backend: common(backends.map(Some))?,
         translated: true,
         ..Filter::all(ip)
     })
 }
 
-/// What all are, if they are the same; `None`: there are none.
-fn same<T: PartialEq>(mut all: impl Iterator<Item = Option<T>>) -> Option<Option<T>> {
+/// The common value of all items, `Some(None)` if they differ, `None` without items.
+fn common<T: PartialEq>(mut all: impl Iterator<Item = Option<T>>) -> Option<Option<T>> {
     let first = all.next()?;
     Some(if all.all(|other| other == first) { first } else { None })
 }
 
-/// A flow of ours.
-struct Found<'a> {
+/// A flow of a service.
+struct OwnedFlow<'a> {
     service: &'a ServiceName,
     backend: &'a BackendName,
     flow: Flow,
 }
 
-impl Found<'_> {
+impl OwnedFlow<'_> {
     fn key(&self) -> impl Ord {
-        let Found { service, backend, flow } = self;
+        let OwnedFlow { service, backend, flow } = self;
         (*service, *backend, flow.client, flow.to, flow.protocol, flow.zone, flow.id)
     }
 }
 
-impl Ord for Found<'_> {
+impl Ord for OwnedFlow<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
     }
 }
 
-impl PartialOrd for Found<'_> {
+impl PartialOrd for OwnedFlow<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Found<'_> {
+impl PartialEq for OwnedFlow<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Found<'_> {}
+impl Eq for OwnedFlow<'_> {}
 
-impl From<Found<'_>> for Connection {
-    fn from(Found { service, backend, flow }: Found<'_>) -> Self {
+impl From<OwnedFlow<'_>> for Connection {
+    fn from(OwnedFlow { service, backend, flow }: OwnedFlow<'_>) -> Self {
         Connection {
             service: service.to_string(),
             backend: backend.to_string(),

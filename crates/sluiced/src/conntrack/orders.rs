@@ -1,7 +1,7 @@
-//! When flows are to be looked at: once the kernel has what they are judged by.
+//! [`FlowOrders`]: orders sweeps of conntrack at the right time. Runs on the reconcile task.
 //!
-//! What a change concerns is noted when it is decided on, and ordered when a round has brought the kernel there: at
-//! once, or after as many retries as that takes.
+//! A decision to change services records the affected flows. The sweep is ordered when a round has made the kernel equal to these
+//! services, possibly after retries: an earlier sweep would delete flows that the old rules create again.
 
 use std::sync::Arc;
 
@@ -9,33 +9,34 @@ use sluice_core::flows::{Affected, Found};
 use sluice_core::model::{InForce, Services, ServicesInForce};
 use sluice_core::transition::Transition;
 
-use crate::conntrack::cleaner::{Flows, Order};
+use crate::conntrack::cleaner::{FlowCleaner, SweepOrder};
 use crate::reconcile::{Outcome, RoundError};
 
-/// Orders about flows that wait for the kernel.
+/// Affected flows whose sweep waits for a round.
 #[derive(Debug)]
 pub(crate) struct FlowOrders {
-    flows: Flows,
+    cleaner: FlowCleaner,
     pending: Affected,
 }
 
 impl FlowOrders {
-    /// Nothing waits yet.
-    pub(crate) fn new(flows: Flows) -> Self {
-        FlowOrders { flows, pending: Affected::default() }
+    /// Without affected flows.
+    pub(crate) fn new(cleaner: FlowCleaner) -> Self {
+        FlowOrders { cleaner, pending: Affected::default() }
     }
 
-    /// These services are wanted from now on in place of those.
+    /// Records the flows that a transition affects.
     pub(crate) fn note(&mut self, transition: &Transition<'_>) {
         self.pending.merge(Affected::by(transition));
     }
 
-    /// A daemon starts with these services, where this was found.
+    /// Records the flows that a start with these services affects; `found` describes the table before the start.
     pub(crate) fn note_start(&mut self, services: InForce<'_>, found: Found) {
         self.pending.merge(Affected::at_start(services, found));
     }
 
-    /// A round ended that was to bring these services about, which are those of `file` or in their place.
+    /// Records the result of a round that made the kernel equal to `services`, the effective services of `file`. Orders a
+    /// sweep of the affected flows if the kernel was switched.
     pub(crate) fn settle(
         &mut self,
         result: &Result<Outcome, RoundError>,
@@ -47,13 +48,13 @@ impl FlowOrders {
                 let affected = std::mem::take(&mut self.pending);
                 self.order(affected, file, services);
             }
-            // It is not certain what the kernel has now: this is done again.
-            Err(error) if error.made => self.order(self.pending.clone(), file, services),
+            // A retry may change the kernel again, so the affected flows are also swept after it.
+            Err(error) if error.switched => self.order(self.pending.clone(), file, services),
             Err(_) => {}
         }
     }
 
-    /// The table is gone: waits until all that it translated has been looked at.
+    /// Sweeps the flows of the removed table, and waits until this and all earlier orders are executed.
     pub(crate) fn stop(mut self, held: InForce<'_>) {
         let nothing = Services::new();
         self.note(&Transition::between(held, &nothing));
@@ -61,15 +62,15 @@ impl FlowOrders {
         self.finish();
     }
 
-    /// Waits until all that is ordered has been done.
+    /// Waits until all orders are executed.
     pub(crate) fn finish(self) {
-        self.flows.finish();
+        self.cleaner.finish();
     }
 
     fn order(&self, affected: Affected, file: &Arc<Services>, services: InForce<'_>) {
         if affected.is_news {
             let services = Arc::new(ServicesInForce::new(file.clone(), services));
-            self.flows.order(Order { affected, services });
+            self.cleaner.order(SweepOrder { affected, services });
         }
     }
 }

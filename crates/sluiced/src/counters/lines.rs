@@ -37,16 +37,18 @@ struct Line {
 
 /// The whole file, without outdated lines.
 pub(super) fn whole(totals: &Totals) -> Vec<u8> {
-    let mut text = serde_json::to_vec(&Head { version: VERSION }).expect("a vector takes all");
+    let mut text = serde_json::to_vec(&Head { version: VERSION }).expect("writing to a vector cannot fail");
     text.push(b'\n');
     text.extend(lines(totals, None));
     text
 }
 
+/// The lines of some services, or of all.
 pub(super) fn lines(totals: &Totals, services: Option<&BTreeSet<ServiceName>>) -> Vec<u8> {
     let mut text = vec![];
     for (flow, (base, live)) in totals.counted().parts(services) {
-        serde_json::to_writer(&mut text, &Line::of(flow, base, live)).expect("a vector takes all");
+        serde_json::to_writer(&mut text, &Line::of(flow, base, live))
+            .expect("writing to a vector cannot fail");
         text.push(b'\n');
     }
     text
@@ -70,7 +72,7 @@ pub(super) fn read(text: &str) -> Result<(Counts, usize), String> {
     }
     // A line without a newline was being written when the daemon ended; the previous one is nearly equal.
     for line in lines.filter(|line| line.ends_with('\n')) {
-        match serde_json::from_str::<Line>(line).ok().and_then(Line::understood) {
+        match serde_json::from_str::<Line>(line).ok().and_then(Line::parse) {
             Some((flow, counts)) => drop(found.insert(flow, counts)),
             None => ignored += 1,
         }
@@ -96,7 +98,7 @@ impl Line {
         }
     }
 
-    fn understood(self) -> Option<(Flow, (u64, u64))> {
+    fn parse(self) -> Option<(Flow, (u64, u64))> {
         let reason = |text: String| Reason::ALL.into_iter().find(|reason| reason.as_str() == text);
         let listener = Listener {
             address: self.address.map_or(Address::Any, Address::Exact),

@@ -1,4 +1,4 @@
-//! [`Totals`]: new connections since counting began, across deletions of the kernel's counters.
+//! [`Totals`]: numbers of new connections, across deletions of the kernel's counters. The reconcile task and readers share them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,18 +10,18 @@ use sluice_core::render::tally::Tally;
 /// Totals by flow: a base (the counts of deleted elements) plus the counts of existing elements. A total
 /// never decreases. Clones are the same totals.
 #[derive(Clone, Debug, Default)]
-pub struct Totals(Arc<Mutex<Books>>);
+pub struct Totals(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
-struct Books {
-    counted: Counted,
+struct Inner {
+    counted: TotalsSnapshot,
     /// Number of begins and ends of changes of the table: odd during a change.
-    turns: u64,
+    epoch: u64,
 }
 
 /// A snapshot of totals.
 #[derive(Clone, Debug, Default)]
-pub struct Counted {
+pub struct TotalsSnapshot {
     base: Arc<Tally>,
     live: Arc<Tally>,
 }
@@ -30,74 +30,74 @@ impl Totals {
     /// Updates from counters read from the kernel. A counter that is smaller than before was reset by another
     /// program, and counts on from the previous total.
     pub fn observe(&self, now: Tally) {
-        self.books().counted.observe(now);
+        self.inner().counted.observe(now);
     }
 
     /// The same for counters that were read while the table may have changed: they are used only if it has not changed since
-    /// [`Totals::turn`] returned `turn`. Returns whether they were used.
-    pub fn observe_in(&self, turn: u64, now: Tally) -> bool {
-        let mut books = self.books();
-        let still = books.turns == turn;
-        if still {
-            books.counted.observe(now);
+    /// [`Totals::epoch`] returned `epoch`. Returns whether they were used.
+    pub fn observe_at_epoch(&self, epoch: u64, now: Tally) -> bool {
+        let mut inner = self.inner();
+        let is_current = inner.epoch == epoch;
+        if is_current {
+            inner.counted.observe(now);
         }
-        still
+        is_current
     }
 
-    /// The current turn, for counters that are read from now on; `None` during a change of the table.
-    pub fn turn(&self) -> Option<u64> {
-        Some(self.books().turns).filter(|turns| turns.is_multiple_of(2))
+    /// The current epoch, for counters that are read from now on; `None` during a change of the table.
+    pub fn epoch(&self) -> Option<u64> {
+        Some(self.inner().epoch).filter(|epoch| epoch.is_multiple_of(2))
     }
 
-    /// Begins a change of the table. [`Totals::keep`] ends it.
-    pub fn begin(&self) {
-        self.books().turns += 1;
+    /// Begins a change of the table. [`Totals::end_change`] ends it.
+    pub fn begin_change(&self) {
+        self.inner().epoch += 1;
     }
 
     /// Ends a change, and adds the last counts of the deleted elements to the base.
-    pub fn keep(&self, gone: Tally) {
-        let mut books = self.books();
-        books.turns += 1;
-        books.counted.keep(gone);
+    pub fn end_change(&self, deleted: Tally) {
+        let mut inner = self.inner();
+        inner.epoch += 1;
+        inner.counted.add_deleted(deleted);
     }
 
     /// Restores base and live count of each flow from an earlier daemon.
     pub(crate) fn restored(found: BTreeMap<Flow, (u64, u64)>) -> Self {
         let (mut base, mut live) = (Tally::new(), Tally::new());
-        for (flow, (gone, there)) in found {
-            base.extend((gone > 0).then(|| (flow.clone(), gone)));
-            live.extend((there > 0).then_some((flow, there)));
+        for (flow, (deleted, existing)) in found {
+            base.extend((deleted > 0).then(|| (flow.clone(), deleted)));
+            live.extend((existing > 0).then_some((flow, existing)));
         }
-        let counted = Counted { base: Arc::new(base), live: Arc::new(live) };
-        Totals(Arc::new(Mutex::new(Books { counted, turns: 0 })))
+        let counted = TotalsSnapshot { base: Arc::new(base), live: Arc::new(live) };
+        Totals(Arc::new(Mutex::new(Inner { counted, epoch: 0 })))
     }
 
     /// A snapshot of the current totals.
-    pub fn counted(&self) -> Counted {
-        self.books().counted.clone()
+    pub fn counted(&self) -> TotalsSnapshot {
+        self.inner().counted.clone()
     }
 
-    fn books(&self) -> MutexGuard<'_, Books> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Counted {
+impl TotalsSnapshot {
     fn observe(&mut self, mut now: Tally) {
         now.retain(|_, count| *count > 0);
         let before = std::mem::replace(&mut self.live, Arc::new(now));
-        for (flow, was) in before.iter() {
-            let is = self.live.get(flow).copied().unwrap_or_default();
-            if *was > is {
-                *Arc::make_mut(&mut self.base).entry(flow.clone()).or_default() += was - is;
+        for (flow, before) in before.iter() {
+            let after = self.live.get(flow).copied().unwrap_or_default();
+            if *before > after {
+                *Arc::make_mut(&mut self.base).entry(flow.clone()).or_default() += before - after;
             }
         }
     }
 
-    fn keep(&mut self, gone: Tally) {
-        for (flow, count) in gone.into_iter().filter(|(_, count)| *count > 0) {
+    fn add_deleted(&mut self, deleted: Tally) {
+        for (flow, count) in deleted.into_iter().filter(|(_, count)| *count > 0) {
             if self.live.contains_key(&flow) {
-                let live = Arc::make_mut(&mut self.live).get_mut(&flow).expect("it was just there");
+                let live = Arc::make_mut(&mut self.live).get_mut(&flow).expect("the key exists");
                 *live = live.saturating_sub(count);
             }
             *Arc::make_mut(&mut self.base).entry(flow).or_default() += count;
@@ -188,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn totals_when_we_delete_elements_lose_and_invent_nothing() {
+    fn totals_after_a_deletion_of_elements_are_exact() {
         let totals = Totals::default();
         totals.observe(tally(10, 5));
         // Until the commit the deleted element of `a` counted two more; the new one starts at 0.
-        totals.keep(tally(12, 0));
+        totals.end_change(tally(12, 0));
         totals.observe(tally(3, 6));
         assert_eq!(totals_of(&totals), [15, 6]);
         totals.observe(tally(4, 6));
@@ -200,16 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn totals_when_one_of_several_elements_of_a_flow_goes_keep_the_others() {
+    fn totals_after_a_deletion_of_one_element_of_a_flow_keep_the_others() {
         let totals = Totals::default();
         totals.observe(tally(10, 0));
-        totals.keep(tally(4, 0));
+        totals.end_change(tally(4, 0));
         totals.observe(tally(6, 0));
         assert_eq!(totals_of(&totals), [10, 0]);
     }
 
     #[test]
-    fn totals_when_somebody_flushes_the_table_do_not_go_backwards() {
+    fn totals_after_a_foreign_flush_of_the_table_do_not_decrease() {
         let totals = Totals::default();
         totals.observe(tally(10, 5));
         totals.observe(Tally::new());
@@ -220,17 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_were_read_while_we_changed_the_table_do_not_count() {
+    fn counters_read_during_a_change_of_the_table_are_ignored() {
         let totals = Totals::default();
-        let turn = totals.turn().unwrap();
-        assert!(totals.observe_in(turn, tally(10, 5)));
-        totals.begin();
-        assert_eq!(totals.turn(), None);
-        totals.keep(tally(12, 0));
+        let epoch = totals.epoch().unwrap();
+        assert!(totals.observe_at_epoch(epoch, tally(10, 5)));
+        totals.begin_change();
+        assert_eq!(totals.epoch(), None);
+        totals.end_change(tally(12, 0));
         // Read before the commit: they have the element of `a`, whose count is already in the base.
-        assert!(!totals.observe_in(turn, tally(11, 5)));
+        assert!(!totals.observe_at_epoch(epoch, tally(11, 5)));
         assert_eq!(totals_of(&totals), [12, 5]);
-        assert!(totals.observe_in(totals.turn().unwrap(), tally(0, 6)));
+        assert!(totals.observe_at_epoch(totals.epoch().unwrap(), tally(0, 6)));
         assert_eq!(totals_of(&totals), [12, 6]);
     }
 }

@@ -3,7 +3,7 @@
 use sluice_nft::Dataplane;
 use tracing::warn;
 
-use crate::conntrack::bytes::Accounting;
+use crate::conntrack::bytes::ByteCounter;
 use crate::daemon::Daemon;
 use crate::fatal::chain;
 
@@ -14,13 +14,13 @@ impl<D: Dataplane> Daemon<D> {
     /// Starts or stops accounting as configured. A failure is logged.
     pub(crate) fn ensure_accounting(&mut self) {
         if !self.config.http.is_some_and(|http| http.accounting) {
-            if let Some(accounting) = self.accounting.take() {
-                accounting.stop();
+            if let Some(byte_counter) = self.byte_counter.take() {
+                byte_counter.stop();
                 self.sysctls.put_back_those(|key| key == ACCOUNTING);
             }
             return;
         }
-        if let Err(error) = self.begin_accounting() {
+        if let Err(error) = self.start_accounting() {
             warn!(
                 "count bytes: {error} (give sluiced CAP_NET_ADMIN and a writable /proc/sys/net, or set http.accounting: false)"
             );
@@ -28,25 +28,25 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Gives the byte counter the services in force.
-    pub(crate) fn account_for(&mut self) {
-        if let Some(accounting) = &self.accounting {
-            accounting.follow(self.config.services.clone());
+    pub(crate) fn update_byte_counter(&mut self) {
+        if let Some(byte_counter) = &self.byte_counter {
+            byte_counter.follow(self.config.services.clone());
         }
     }
 
-    fn begin_accounting(&mut self) -> Result<(), String> {
+    fn start_accounting(&mut self) -> Result<(), String> {
         let was_on = self.sysctls.proc.sysctl(ACCOUNTING).map_err(|error| chain(&error))? != "0";
         if !was_on {
             let on = self.sysctls.change(ACCOUNTING, "1", "bytes of backends are counted");
             on.map_err(|error| chain(&error))?;
         }
-        if self.accounting.as_ref().is_some_and(Accounting::has_ended) {
-            self.accounting.take().into_iter().for_each(Accounting::stop);
+        if self.byte_counter.as_ref().is_some_and(ByteCounter::has_ended) {
+            self.byte_counter.take().into_iter().for_each(ByteCounter::stop);
         }
-        if self.accounting.is_none() {
+        if self.byte_counter.is_none() {
             let (services, boot) = (self.config.services.clone(), self.sysctls.boot());
-            let started = self.accounts.start(services, self.sysctls.files(), boot, was_on);
-            self.accounting = Some(started.map_err(|error| error.to_string())?);
+            let started = self.byte_totals.start(services, self.sysctls.files(), boot, was_on);
+            self.byte_counter = Some(started.map_err(|error| error.to_string())?);
         }
         Ok(())
     }

@@ -66,7 +66,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Waits for the next due work.
     pub(crate) async fn due(&self) -> Due {
         let refresh =
-            self.config.refresh.map(|refresh| (self.last_look + refresh, Due::Round(Trigger::Refresh)));
+            self.config.refresh.map(|refresh| (self.last_read + refresh, Due::Round(Trigger::Refresh)));
         let again = |trouble: &Option<Trouble>, what| trouble.as_ref().map(|it| (it.retry.due, what));
         let all = [
             again(&self.trouble, Due::Round(Trigger::Retry)),
@@ -123,10 +123,14 @@ impl<D: Dataplane> Daemon<D> {
         trigger: Trigger,
         result: Result<Outcome, RoundError>,
     ) -> Result<Outcome, Vec<String>> {
-        if trigger.looks() {
-            self.last_look = Instant::now();
+        if trigger.reads_kernel() {
+            self.last_read = Instant::now();
         }
-        self.flows.settle(&result, &self.config.services, self.standings.in_force(&self.config.services));
+        self.flows.settle(
+            &result,
+            &self.config.services,
+            self.backend_states.in_force(&self.config.services),
+        );
         let before = self.trouble.take();
         if before.is_some() && result.is_ok() {
             let text = match self.forwarding {
@@ -136,14 +140,14 @@ impl<D: Dataplane> Daemon<D> {
             self.events.add(EventKind::Sync, Severity::Info, text);
             info!("{text}");
         }
-        result.map_err(|RoundError { failure, made }| {
+        result.map_err(|RoundError { failure, switched }| {
             let retry = before.as_ref().map_or_else(Retry::first, |before| before.retry.next_if_due());
             let error = chain(&failure);
             let differences = match failure {
                 Failure::Differs { lines, .. } => lines,
                 _ => vec![],
             };
-            let extent = if made { "partly done" } else { "nothing was changed" };
+            let extent = if switched { "partly done" } else { "nothing was changed" };
             if before.is_none() {
                 self.events.add(EventKind::Sync, Severity::Error, format!("not in sync: {error} ({extent})"));
             }

@@ -23,9 +23,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use crate::api::collector::Teller;
 use crate::api::control::{self, Answering, ControlSocket};
 use crate::api::http::{Live, Web, public};
-use crate::conntrack::cleaner::Flows;
-use crate::conntrack::counter::{Counted, Counts, Rounds};
-use crate::conntrack::lister::Listing;
+use crate::conntrack::cleaner::FlowCleaner;
+use crate::conntrack::counter::{CountSchedule, FlowCount, FlowCounter};
+use crate::conntrack::lister::ConnectionLister;
 use crate::daemon::due::Due;
 use crate::daemon::loading::{Asked, Loading, Loads};
 use crate::daemon::saver::{Saved, Saving};
@@ -34,7 +34,7 @@ use crate::daemon::turns::Turns;
 use crate::daemon::{Daemon, Hands};
 use crate::fatal::{Exit, Fatal};
 use crate::host::systemd::Notify;
-use crate::reconcile::namespace_lock::Claim;
+use crate::reconcile::namespace_lock::NamespaceLock;
 use crate::request::Request;
 use crate::state::StateDir;
 use crate::state::sysctls::Sysctls;
@@ -54,15 +54,15 @@ pub struct Surroundings {
     /// Watchdog timeout of the service manager; `None` without a watchdog.
     pub watchdog: Option<Duration>,
     /// Takes the claim to the table.
-    pub claim: fn() -> Result<Claim, Fatal>,
+    pub claim: fn() -> Result<NamespaceLock, Fatal>,
     /// Probes backends.
     pub prober: Prober,
     /// Deletes flows.
-    pub flows: Flows,
+    pub flows: FlowCleaner,
     /// Counts flows.
-    pub counter: Counts,
+    pub counter: FlowCounter,
     /// Lists flows.
-    pub listing: Listing,
+    pub listing: ConnectionLister,
     /// The networks of the host at the start.
     pub networks: Networks,
     /// Starts the saver.
@@ -132,7 +132,7 @@ pub async fn run<D: Dataplane>(
         daemon.catch_up().await;
     }
     let mut loading = Loading::default();
-    let mut counts = Rounds::new(counter.clone());
+    let mut counts = CountSchedule::new(counter.clone());
     let answering = Answering { requests: asking, counter, listing, teller, live };
     tokio::spawn(control::serve(listener, answering));
 
@@ -252,7 +252,7 @@ enum Next {
     /// Health of backends changed.
     Health,
     /// Flows were counted.
-    Counted(Counted),
+    Counted(FlowCount),
     /// A step of slow start is due.
     Step,
     /// A save has a result.

@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::daemon::Daemon;
 use crate::daemon::saver::{Saved, State};
 use crate::host::clock::now;
-use crate::pool::backend_states::{Standings, key};
+use crate::pool::backend_states::{BackendStates, key};
 use crate::pool::identity::Identity;
 use crate::reconcile::Trigger;
 use crate::state::backends::{Known, Remembered, Said};
@@ -26,7 +26,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Starts and stops probes for the services in force.
     pub(crate) fn watch(&mut self, watches: Vec<WatchedBackend>) {
         self.prober.watch(watches);
-        self.standings.down = self.prober.board().down();
+        self.backend_states.down = self.prober.board().down();
     }
 
     /// Restores the state of an earlier daemon. `before` are its services; `None`: only the names of
@@ -60,11 +60,11 @@ impl<D: Dataplane> Daemon<D> {
             let weight = said.weight.map(|weight| weight.min(MAX_WEIGHT));
             Some((named(service, backend)?, Override { weight, ..said.clone() }))
         });
-        let mut was = Standings::on(self.standings.networks.clone());
+        let mut was = BackendStates::new(self.backend_states.networks.clone());
         was.overrides = overrides.collect();
-        let (standings, dropped) = was.under(&identity, self.prober.board().down());
+        let (backend_states, dropped) = was.after_change(&identity, self.prober.board().down());
         dropped.iter().for_each(warn_dropped);
-        self.standings = Shared::new(standings);
+        self.backend_states = Shared::new(backend_states);
     }
 
     /// Orders a save of the state for the next daemon. A failure is logged and retried.
@@ -74,7 +74,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// The same; `retries`: also after a recent failure. Returns a receiver for the result.
     pub(crate) fn save(&mut self, retries: bool) -> oneshot::Receiver<Saved> {
-        let said = self.standings.overrides.iter().map(|(key, said)| Said {
+        let said = self.backend_states.overrides.iter().map(|(key, said)| Said {
             service: key.service.to_string(),
             backend: key.backend.to_string(),
             said: said.clone(),
@@ -107,17 +107,17 @@ impl<D: Dataplane> Daemon<D> {
     /// Takes changes of health from the board. Returns the services whose effective state may have changed.
     pub(crate) fn take_health(&mut self) -> BTreeSet<ServiceName> {
         // Dropped first, so that the board need not copy its data.
-        self.standings.down = Down::default();
+        self.backend_states.down = Down::default();
         let flips = self.prober.board().take_changes();
-        self.standings.down = self.prober.board().down();
+        self.backend_states.down = self.prober.board().down();
         let mut services = BTreeSet::new();
         for (key, Flip { was_up, .. }) in flips {
             let Some(report) = self.prober.board().report(&key) else { continue };
-            self.since.mark(key.clone(), now());
+            self.since.record(key.clone(), now());
             self.note_health(&key, &report);
             let Some((name, service)) = self.config.services.get_key_value(&key.service) else { continue };
             services.insert(name.clone());
-            self.standings.ramp_if_turned(service, &key, was_up);
+            self.backend_states.update_ramp(service, &key, was_up);
         }
         services
     }
@@ -134,7 +134,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Waits for the next step of slow start.
     pub(crate) async fn step_is_due(&self) {
-        match self.standings.next_step() {
+        match self.backend_states.next_step() {
             Some(at) => sleep_until(at).await,
             None => std::future::pending().await,
         }
@@ -142,7 +142,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Applies the due steps of slow start.
     pub(crate) async fn step(&mut self) {
-        let services = self.standings.take_steps();
+        let services = self.backend_states.advance_ramps();
         // As above.
         let _ = self.follow(Trigger::Load, &services).await;
     }
@@ -154,16 +154,16 @@ impl<D: Dataplane> Daemon<D> {
         names: impl IntoIterator<Item = &ServiceName>,
     ) -> Result<(), Vec<String>> {
         let file = &self.config.services;
-        let changed = self.standings.changed(file, names);
+        let changed = self.backend_states.diff_effective(file, names);
         if changed.is_empty() {
             // The desired state may still wait for a retry.
             return self.trouble.as_ref().map_or(Ok(()), |trouble| Err(vec![trouble.error.clone()]));
         }
-        let transition = Transition::of_some(self.standings.in_force(file), &changed);
+        let transition = Transition::of_some(self.backend_states.in_force(file), &changed);
         self.flows.note(&transition);
         let result = self.reconciler.round(trigger, &transition).await;
         // Also on failure this is the desired state from now on: a retry applies it.
-        self.standings.accept(&self.config.services, changed);
+        self.backend_states.commit_effective(&self.config.services, changed);
         let settled = self.settle(trigger, result);
         let line = self.line();
         self.notify.status(&line);

@@ -13,16 +13,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use crate::conntrack::bytes::{Accounting, Accounts};
+use crate::conntrack::bytes::{ByteCounter, ByteTotals};
 use crate::conntrack::orders::FlowOrders;
-use crate::counters::store::Bases;
+use crate::counters::store::TotalsStore;
 use crate::daemon::load::Following;
 use crate::daemon::saver::{Saved, Saves};
 use crate::daemon::{Daemon, Hands, ensure_forwarding};
 use crate::fatal::Fatal;
 use crate::host::clock::now;
-use crate::pool::backend_states::Standings;
-use crate::pool::state_since::Since;
+use crate::pool::backend_states::BackendStates;
+use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::{Reconciler, RoundError, Trigger};
 use crate::state::backends::Memory;
 use crate::status::shared::Shared;
@@ -53,27 +53,28 @@ impl<D: Dataplane> Daemon<D> {
             summary: String::new(),
             generation: 1,
         };
-        let since = Shared::new(Since::new(started));
-        let reloads = Reloads { ok: 0, failed: 0, taken: started };
-        let last_look = Instant::now();
+        let since = Shared::new(StateChangeTimes::new(started));
+        let reloads = Reloads { ok: 0, failed: 0, applied: started };
+        let last_read = Instant::now();
         let (memory, remembered, before) = Memory::open(sysctls.files(), sysctls.boot());
         let (wake, woken) = mpsc::unbounded_channel();
-        let (bases, book, totals) = Bases::open(sysctls.files(), &config.services, wake.clone());
-        let reconciler = Reconciler::resume(dataplane, (bases, totals));
-        let (saves, saver) = Saves::new(memory, book, (wake, woken), results);
+        let (totals_store, totals_writer, totals) =
+            TotalsStore::open(sysctls.files(), &config.services, wake.clone());
+        let reconciler = Reconciler::resume(dataplane, (totals_store, totals));
+        let (saves, saver) = Saves::new(memory, totals_writer, (wake, woken), results);
         saving(saver);
         let mut daemon = Daemon {
             file,
             config,
-            standings: Shared::new(Standings::on(networks)),
+            backend_states: Shared::new(BackendStates::new(networks)),
             following: Following::default(),
             prober,
             flows: FlowOrders::new(flows),
             saves,
             reconciler,
             sysctls,
-            accounts: Accounts::default(),
-            accounting: None,
+            byte_totals: ByteTotals::default(),
+            byte_counter: None,
             notify,
             started,
             since,
@@ -86,13 +87,13 @@ impl<D: Dataplane> Daemon<D> {
             unsaved: None,
             foreign: ForeignChanges::default(),
             followers: BTreeMap::new(),
-            last_look,
+            last_read,
         };
         daemon.following.replace(&daemon.config.services);
         daemon.recall(&remembered, before.as_ref());
         daemon.remember();
         daemon.ensure_accounting();
-        let wanted = daemon.standings.in_force(&daemon.config.services);
+        let wanted = daemon.backend_states.in_force(&daemon.config.services);
         let outcome =
             daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
         daemon.flows.note_start(wanted, daemon.reconciler.take_found());
@@ -111,24 +112,24 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
         // The last attempt to save; a failure is logged.
-        let (saved, bases) = (self.save(true), self.reconciler.bases());
-        self.accounting.take().into_iter().for_each(Accounting::stop);
+        let (saved, totals_store) = (self.save(true), self.reconciler.totals_store());
+        self.byte_counter.take().into_iter().for_each(ByteCounter::stop);
         match self.config.on_stop {
             OnStop::Keep => {
                 // The next daemon may have removed backends again; it checks flows when it starts.
-                self.reconciler.write_totals(None);
-                wait_for(saved, bases).await;
+                self.reconciler.save_totals(None);
+                wait_for(saved, totals_store).await;
                 info!("stopped: table {} and forwarding stay (on_stop: keep)", Table::NAME);
             }
             OnStop::Remove => {
                 let removed = self.reconciler.remove().await;
                 match removed {
-                    Ok(()) => self.flows.stop(self.standings.in_force(&self.config.services)),
+                    Ok(()) => self.flows.stop(self.backend_states.in_force(&self.config.services)),
                     Err(_) => self.flows.finish(),
                 }
                 // Also if the table could not be removed. Failures are logged, and recorded for `sluice cleanup`.
                 self.sysctls.put_back();
-                wait_for(saved, bases).await;
+                wait_for(saved, totals_store).await;
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!(
                     "stopped: table {} removed; established connections continue only if another table has NAT \
@@ -143,20 +144,20 @@ impl<D: Dataplane> Daemon<D> {
     /// Stops, and leaves table and forwarding to the next daemon.
     pub(crate) async fn hand_over(mut self) {
         self.notify.stopping();
-        let (saved, bases) = (self.save(true), self.reconciler.bases());
-        self.accounting.take().into_iter().for_each(Accounting::stop);
-        self.reconciler.write_totals(None);
-        wait_for(saved, bases).await;
+        let (saved, totals_store) = (self.save(true), self.reconciler.totals_store());
+        self.byte_counter.take().into_iter().for_each(ByteCounter::stop);
+        self.reconciler.save_totals(None);
+        wait_for(saved, totals_store).await;
         info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);
     }
 }
 
 /// Waits until the state of backends, and the last totals, are saved. A disk that does not answer must not keep the process.
-async fn wait_for(saved: oneshot::Receiver<Saved>, bases: Option<Bases>) {
+async fn wait_for(saved: oneshot::Receiver<Saved>, totals_store: Option<TotalsStore>) {
     let all = async {
         let _ = saved.await;
-        if let Some(bases) = bases {
-            bases.written().await;
+        if let Some(totals_store) = totals_store {
+            totals_store.finish().await;
         }
     };
     if let Err(_elapsed) = timeout(LAST_SAVE, all).await {

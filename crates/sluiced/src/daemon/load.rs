@@ -9,7 +9,7 @@ use sluice_core::model::{BackendName, Service, ServiceName, Services};
 use sluice_core::slots::grid;
 use sluice_nft::Dataplane;
 
-use crate::conntrack::counter::Counted;
+use crate::conntrack::counter::FlowCount;
 use crate::daemon::Daemon;
 use crate::pool::backend_states::{follows_load, key};
 use crate::reconcile::Trigger;
@@ -43,7 +43,7 @@ impl Following {
 
 impl<D: Dataplane> Daemon<D> {
     /// Adapts shares to a count of flows, and excludes full backends.
-    pub(crate) async fn follow_load(&mut self, Counted { census, at, .. }: Counted) {
+    pub(crate) async fn follow_load(&mut self, FlowCount { census, at, .. }: FlowCount) {
         let file = &self.config.services;
         let Following { services, last, waiting } = &mut self.following;
         let elapsed = last.replace(at).map_or(Duration::from_secs(1), |last| at.duration_since(last));
@@ -54,12 +54,12 @@ impl<D: Dataplane> Daemon<D> {
             let load = |backend: &BackendName| loads.get(&(name, backend)).copied().unwrap_or_default();
             for backend in &service.backends {
                 let is_full = backend.max_connections.is_some_and(|max| load(&backend.name).active >= max);
-                if self.standings.set_full(&key(name, backend), is_full) {
+                if self.backend_states.set_full(&key(name, backend), is_full) {
                     now.insert(name.clone());
                 }
             }
             if follows_load(service) {
-                let misplaced = self.standings.balance(name, service, load, elapsed);
+                let misplaced = self.backend_states.balance(name, service, load, elapsed);
                 if misplaced > 0 {
                     waiting.insert(name.clone(), misplaced);
                 }

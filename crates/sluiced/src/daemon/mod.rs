@@ -33,8 +33,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::api::http::Web;
-use crate::conntrack::bytes::{Accounting, Accounts};
-use crate::conntrack::cleaner::Flows;
+use crate::conntrack::bytes::{ByteCounter, ByteTotals};
+use crate::conntrack::cleaner::FlowCleaner;
 use crate::conntrack::orders::FlowOrders;
 use crate::daemon::due::Trouble;
 use crate::daemon::health::{warn_dropped, watches};
@@ -46,8 +46,8 @@ use crate::daemon::saver::{Saved, Saves, Saving};
 use crate::fatal::{Exit, Fatal, chain};
 use crate::host::clock::now;
 use crate::host::systemd::Notify;
-use crate::pool::backend_states::Standings;
-use crate::pool::state_since::Since;
+use crate::pool::backend_states::BackendStates;
+use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::forwarding::{self, ForwardingError, versions};
 use crate::reconcile::{Outcome, Reconciler, Trigger};
 use crate::state::sysctls::Sysctls;
@@ -61,7 +61,7 @@ pub(crate) struct Daemon<D> {
     /// The configuration in force. Control socket and state directory stay those of the start.
     pub(crate) config: Config,
     /// The states of its backends.
-    pub(crate) standings: Shared<Standings>,
+    pub(crate) backend_states: Shared<BackendStates>,
     /// The services that depend on counts of flows.
     pub(crate) following: Following,
     pub(crate) prober: Prober,
@@ -69,12 +69,12 @@ pub(crate) struct Daemon<D> {
     pub(crate) saves: Saves,
     pub(crate) reconciler: Reconciler<D>,
     pub(crate) sysctls: Sysctls,
-    /// The byte counter, if accounting is enabled.
-    pub(crate) accounts: Accounts,
-    pub(crate) accounting: Option<Accounting>,
+    pub(crate) byte_totals: ByteTotals,
+    /// `None` if accounting is disabled.
+    pub(crate) byte_counter: Option<ByteCounter>,
     pub(crate) notify: Notify,
     pub(crate) started: Timestamp,
-    pub(crate) since: Shared<Since>,
+    pub(crate) since: Shared<StateChangeTimes>,
     pub(crate) events: Shared<Events>,
     web: Web,
     pub(crate) reload: ReloadStatus,
@@ -89,7 +89,7 @@ pub(crate) struct Daemon<D> {
     /// The state of the followers.
     pub(crate) followers: BTreeMap<Follower, FollowerStatus>,
     /// Time of the last read of the whole table.
-    pub(crate) last_look: Instant,
+    pub(crate) last_read: Instant,
 }
 
 /// The effects of the reconcile task beside the ruleset.
@@ -97,7 +97,7 @@ pub(crate) struct Hands {
     pub(crate) sysctls: Sysctls,
     pub(crate) notify: Notify,
     pub(crate) prober: Prober,
-    pub(crate) flows: Flows,
+    pub(crate) flows: FlowCleaner,
     pub(crate) web: Web,
     pub(crate) saving: Saving,
     /// Receives the results of saves.
@@ -126,7 +126,7 @@ impl<D: Dataplane> Daemon<D> {
         let line = self.line();
         if ok {
             info!("reloaded: {line}");
-            (self.reloads.ok, self.reloads.taken) = (self.reloads.ok + 1, at);
+            (self.reloads.ok, self.reloads.applied) = (self.reloads.ok + 1, at);
             self.events.add(EventKind::Reload, Severity::Info, format!("reloaded: {}", self.reload.summary));
         } else {
             error!("reload failed: {}", self.reload.summary);
@@ -141,7 +141,10 @@ impl<D: Dataplane> Daemon<D> {
 
     /// The states of backends after these services replace the current ones, the discarded overrides, and the probed backends.
     /// Changes nothing.
-    pub(crate) fn expected(&self, services: &Services) -> (Standings, Vec<BackendKey>, Vec<WatchedBackend>) {
+    pub(crate) fn expected(
+        &self,
+        services: &Services,
+    ) -> (BackendStates, Vec<BackendKey>, Vec<WatchedBackend>) {
         let identity = Identity::between(&self.config.services, services);
         let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
         let served = |key: &BackendKey| {
@@ -149,8 +152,9 @@ impl<D: Dataplane> Daemon<D> {
             before.is_some_and(|service| service.enabled && service.health.is_none())
         };
         let watches = watches(services, from, served, |_, _| Health::Unknown);
-        let (standings, dropped) = self.standings.under(&identity, self.prober.board().preview(&watches));
-        (standings, dropped, watches)
+        let (backend_states, dropped) =
+            self.backend_states.after_change(&identity, self.prober.board().preview(&watches));
+        (backend_states, dropped, watches)
     }
 
     /// Applies a new configuration to the kernel. If this fails before the first commit, the
@@ -162,12 +166,12 @@ impl<D: Dataplane> Daemon<D> {
             .door(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
-        let (standings, dropped, watches) = self.expected(&new.services);
-        let held = self.standings.in_force(&self.config.services);
-        let transition = Transition::between(held, standings.in_force(&new.services));
+        let (backend_states, dropped, watches) = self.expected(&new.services);
+        let held = self.backend_states.in_force(&self.config.services);
+        let transition = Transition::between(held, backend_states.in_force(&new.services));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
-        if result.as_ref().map_or_else(|error| error.made, |_| true) {
-            self.since.change(&transition, now());
+        if result.as_ref().map_or_else(|error| error.switched, |_| true) {
+            self.since.apply(&transition, now());
             // Services with an equal effective state now may differ later.
             let is_same = self.config.services == new.services;
             self.flows.note(&transition);
@@ -175,12 +179,12 @@ impl<D: Dataplane> Daemon<D> {
             let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
             self.web.open(door);
-            self.standings = Shared::new(standings);
+            self.backend_states = Shared::new(backend_states);
             dropped.iter().for_each(warn_dropped);
             self.following.replace(&self.config.services);
             self.watch(watches);
             self.ensure_accounting();
-            self.account_for();
+            self.update_byte_counter();
             let settled = self.settle(Trigger::Reload, result);
             // Other services may need another IP version.
             self.check_forwarding();
@@ -208,9 +212,9 @@ impl<D: Dataplane> Daemon<D> {
         self.ensure_accounting();
         let result = self
             .reconciler
-            .round(trigger, &Transition::none(self.standings.in_force(&self.config.services)))
+            .round(trigger, &Transition::none(self.backend_states.in_force(&self.config.services)))
             .await;
-        self.reconciler.write_totals(None);
+        self.reconciler.save_totals(None);
         // Retries failed writes.
         self.sysctls.save_again();
         self.remember();
@@ -222,12 +226,12 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Applies changes of the host's interfaces and addresses.
     pub(crate) async fn networks(&mut self, networks: Networks) {
-        if networks != self.standings.networks {
-            let before = std::mem::replace(&mut self.standings.networks, networks);
+        if networks != self.backend_states.networks {
+            let before = std::mem::replace(&mut self.backend_states.networks, networks);
             if !self.config.services.values().any(|service| service.source.keeps()) {
                 return;
             }
-            let wanted = self.standings.in_force(&self.config.services);
+            let wanted = self.backend_states.in_force(&self.config.services);
             let transition = Transition::between(wanted.on(&before), wanted);
             let result = self.reconciler.round(Trigger::Networks, &transition).await;
             let _ = self.settle(Trigger::Networks, result);

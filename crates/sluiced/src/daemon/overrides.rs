@@ -39,9 +39,9 @@ impl<D: Dataplane> Daemon<D> {
         let (name, found) = names::service(&self.config.services, &service).map_err(Refused::Unknown)?;
         let found = names::backend((name, found), &backend).map_err(Refused::Unknown)?;
         let (name, key) = (name.clone(), key(name, found));
-        let took = self.standings.takes(&self.config.services[&name], &key);
+        let took = self.backend_states.takes_new_flows(&self.config.services[&name], &key);
         let none = Override { admin: None, weight: None, uid, since: now(), reason: None };
-        let said = self.standings.overrides.remove(&key).unwrap_or(none);
+        let said = self.backend_states.overrides.remove(&key).unwrap_or(none);
         let said = match change {
             OverrideChange::Admin(admin) => {
                 Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said }
@@ -52,7 +52,7 @@ impl<D: Dataplane> Daemon<D> {
         if said.admin.is_some() || said.weight.is_some() {
             // A change without a reason leaves the one that was given before.
             let reason = reason.clone().or_else(|| said.reason.clone());
-            self.standings.overrides.insert(key.clone(), Override { uid, since: now(), reason, ..said });
+            self.backend_states.overrides.insert(key.clone(), Override { uid, since: now(), reason, ..said });
         }
         let mut text = match change {
             OverrideChange::Admin(admin) => format!("{} by uid {uid}", admin.as_str()),
@@ -65,9 +65,9 @@ impl<D: Dataplane> Daemon<D> {
         }
         info!("{name}/{backend} set to {text}");
         self.events.of(&key, EventKind::Operator, Severity::Info, text);
-        self.since.mark(key.clone(), now());
+        self.since.record(key.clone(), now());
         let service = &self.config.services[&name];
-        self.standings.ramp_if_turned(service, &key, took);
+        self.backend_states.update_ramp(service, &key, took);
         let followed = self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
         let saved = self.save(true);
         let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);

@@ -23,8 +23,8 @@ impl<D: Dataplane> Daemon<D> {
         };
         let file = loaded.config.services;
         let instead = self.after_a_reload(&file);
-        let held = self.standings.in_force(&self.config.services);
-        let wanted = InForce::new(&file, &instead).on(&self.standings.networks);
+        let held = self.backend_states.in_force(&self.config.services);
+        let wanted = InForce::new(&file, &instead).on(&self.backend_states.networks);
         let plan = self.reconciler.plan(&Transition::between(held, wanted)).map_err(|error| {
             let hint = "see `sluice status` and the log of sluiced".to_owned();
             Unplanned::Failed(ErrorReply { error: format!("plan: {}", chain(&error)), hint })
@@ -35,11 +35,11 @@ impl<D: Dataplane> Daemon<D> {
     /// Services of another file whose effective state would differ from it. A service that is equal in both files keeps its
     /// state: pending changes by health, slow start and load are applied without a reload.
     fn after_a_reload(&self, file: &Services) -> Services {
-        let (standings, ..) = self.expected(file);
-        let serving = standings.in_force(file);
+        let (backend_states, ..) = self.expected(file);
+        let serving = backend_states.in_force(file);
         let other = serving.iter().filter(|(name, serving)| file.get(*name) != Some(serving));
         let mut instead: Services = other.map(|(name, serving)| (name.clone(), serving.clone())).collect();
-        let held = self.standings.in_force(&self.config.services);
+        let held = self.backend_states.in_force(&self.config.services);
         for (name, service) in
             file.iter().filter(|(name, service)| self.config.services.get(*name) == Some(service))
         {

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::error;
 
-use crate::counters::store::Book;
+use crate::counters::writer::TotalsWriter;
 use crate::host::threads;
 use crate::state::backends::{Known, Memory, Said};
 
@@ -56,7 +56,7 @@ pub(crate) struct State {
 pub struct Saver {
     due: Arc<Mutex<Due>>,
     memory: Memory,
-    book: Book,
+    totals_writer: TotalsWriter,
     woken: mpsc::UnboundedReceiver<()>,
     /// Receives the result of each write, and the number of orders that it completed.
     results: mpsc::UnboundedSender<(u64, Saved)>,
@@ -70,15 +70,15 @@ pub fn on_a_thread(saver: Saver) {
 }
 
 impl Saves {
-    /// Both ends. `wake` wakes the thread of the saver, also for the book of totals.
+    /// Both ends. `wake` wakes the thread of the saver, also for the writer of totals.
     pub(crate) fn new(
         memory: Memory,
-        book: Book,
+        totals_writer: TotalsWriter,
         (wake, woken): (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
         results: mpsc::UnboundedSender<(u64, Saved)>,
     ) -> (Self, Saver) {
         let due = Arc::<Mutex<Due>>::default();
-        let saver = Saver { due: due.clone(), memory, book, woken, results };
+        let saver = Saver { due: due.clone(), memory, totals_writer, woken, results };
         (Saves { due, wake, waiting: 0, since: Instant::now() }, saver)
     }
 
@@ -134,7 +134,7 @@ impl Saver {
 
     /// Whether a write is due.
     pub fn is_due(&self) -> bool {
-        locked(&self.due).newest.is_some() || self.book.is_due()
+        locked(&self.due).newest.is_some() || self.totals_writer.is_due()
     }
 
     /// Executes the writes that are due.
@@ -148,7 +148,7 @@ impl Saver {
             let _ = self.results.send((waiting.len() as u64, saved.clone()));
             waiting.into_iter().for_each(|done| drop(done.send(saved.clone())));
         }
-        self.book.write_due();
+        self.totals_writer.write_due();
     }
 }
 
@@ -159,7 +159,7 @@ fn locked(due: &Mutex<Due>) -> MutexGuard<'_, Due> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::counters::store::Bases;
+    use crate::counters::store::TotalsStore;
     use crate::state::tests::Scratch;
 
     #[test]
@@ -167,9 +167,9 @@ mod tests {
         let state = Scratch::default();
         let (memory, ..) = Memory::open(state.files(), "one");
         let (wake, woken) = mpsc::unbounded_channel();
-        let (_, book, _) = Bases::open(state.files(), &Services::new(), wake.clone());
+        let (_, totals_writer, _) = TotalsStore::open(state.files(), &Services::new(), wake.clone());
         let (sender, mut results) = mpsc::unbounded_channel();
-        let (mut saves, mut saver) = Saves::new(memory, book, (wake, woken), sender);
+        let (mut saves, mut saver) = Saves::new(memory, totals_writer, (wake, woken), sender);
         let services = Arc::new(Services::new());
         let known = |healthy| {
             let [service, backend] = ["web", "b"].map(str::to_owned);

@@ -6,7 +6,7 @@ use sluice_nft::{Dataplane, Table};
 
 use crate::daemon::Daemon;
 use crate::reconcile::Inventory;
-use crate::status::builder::Facts;
+use crate::status::builder::StatusBuilder;
 use crate::status::view::View;
 
 impl<D: Dataplane> Daemon<D> {
@@ -19,13 +19,13 @@ impl<D: Dataplane> Daemon<D> {
         let totals = self.reconciler.totals().clone();
         View {
             services: services.clone(),
-            standings: self.standings.clone(),
+            backend_states: self.backend_states.clone(),
             since: self.since.clone(),
             board: self.prober.board().clone(),
-            turn: totals.turn(),
+            epoch: totals.epoch(),
             totals,
-            bases: self.reconciler.bases(),
-            carried: self.accounts.by_backend(),
+            totals_store: self.reconciler.totals_store(),
+            bytes: self.byte_totals.by_backend(),
             countable: self.reconciler.countable(),
             timings: self.reconciler.timings().clone(),
             reload: self.reload.clone(),
@@ -65,12 +65,9 @@ impl<D: Dataplane> Daemon<D> {
     /// The status of one service, with the counts of the last snapshot.
     pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
-        let serving = self.standings.in_force(&self.config.services).get(name);
-        let (counted, carried) = (self.reconciler.totals().counted(), self.accounts.by_backend());
-        Facts::new(self.prober.board(), &self.standings, &counted, &self.since, None, carried).of(
-            name,
-            service,
-            serving.unwrap_or(service),
-        )
+        let serving = self.backend_states.in_force(&self.config.services).get(name);
+        let (counted, bytes) = (self.reconciler.totals().counted(), self.byte_totals.by_backend());
+        StatusBuilder::new(self.prober.board(), &self.backend_states, &counted, &self.since, None, bytes)
+            .service(name, service, serving.unwrap_or(service))
     }
 }

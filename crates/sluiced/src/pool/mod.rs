@@ -1,5 +1,5 @@
-//! What the daemon knows of backends: health, overrides, ramps and load, and since when. Values that the
-//! reconcile task changes and others read.
+//! States of backends: health, overrides, slow start and load, and when they last changed. The reconcile task owns these values;
+//! readers get shared copies.
 
 pub(crate) mod backend_states;
 pub(crate) mod identity;

@@ -1,4 +1,4 @@
-//! Since when backends are as they are.
+//! [`StateChangeTimes`]: the time at which the state of each backend last changed, for the status.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,20 @@ use sluice_api::Timestamp;
 use sluice_core::model::{Backend, BackendKey, BackendName, ServiceName};
 use sluice_core::transition::Transition;
 
-/// Since when backends are in their state. Most are since the start, and those take no room.
+/// Times of the last state changes. Backends without a change since the start have no entry.
 #[derive(Clone, Debug)]
-pub(crate) struct Since {
+pub(crate) struct StateChangeTimes {
     start: Timestamp,
-    later: BTreeMap<BackendKey, Timestamp>,
+    changed: BTreeMap<BackendKey, Timestamp>,
 }
 
-impl Since {
+impl StateChangeTimes {
     pub(crate) fn new(start: Timestamp) -> Self {
-        Since { start, later: BTreeMap::new() }
+        StateChangeTimes { start, changed: BTreeMap::new() }
     }
 
-    /// Notes what changes.
-    pub(crate) fn change(&mut self, transition: &Transition<'_>, now: Timestamp) {
+    /// Records the changes of a transition: added backends, and backends of services that were enabled or disabled.
+    pub(crate) fn apply(&mut self, transition: &Transition<'_>, now: Timestamp) {
         for (name, before, after) in transition.differences() {
             let key = |backend: &Backend| BackendKey { service: name.clone(), backend: backend.name.clone() };
             let [old, new] =
@@ -32,22 +32,22 @@ impl Since {
             };
             for gone in old {
                 if !new.iter().any(|backend| backend.name == gone.name) {
-                    self.later.remove(&key(gone));
+                    self.changed.remove(&key(gone));
                 }
             }
             for backend in new.iter().filter(|backend| !stays(backend)) {
-                self.later.insert(key(backend), now);
+                self.changed.insert(key(backend), now);
             }
         }
     }
 
-    /// Notes that a backend changed.
-    pub(crate) fn mark(&mut self, key: BackendKey, now: Timestamp) {
-        self.later.insert(key, now);
+    /// Records a change of a backend.
+    pub(crate) fn record(&mut self, key: BackendKey, now: Timestamp) {
+        self.changed.insert(key, now);
     }
 
     pub(crate) fn of(&self, service: &ServiceName, backend: &BackendName) -> Timestamp {
         let key = BackendKey { service: service.clone(), backend: backend.clone() };
-        self.later.get(&key).copied().unwrap_or(self.start)
+        self.changed.get(&key).copied().unwrap_or(self.start)
     }
 }

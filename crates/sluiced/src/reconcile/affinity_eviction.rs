@@ -1,7 +1,8 @@
-//! Clients that affinity holds where they must not stay.
+//! Evicts clients from backends that must not serve them: deletes their elements from the affinity maps.
 
 use std::sync::Arc;
 
+use sluice_api::pluralize;
 use sluice_core::model::InForce;
 use sluice_core::render::clients as affinity;
 use sluice_core::transition::Transition;
@@ -10,13 +11,13 @@ use tracing::info;
 
 use super::{Failure, Reconciler};
 
-/// How often clients are looked up again because one of them was forgotten meanwhile.
+/// Attempts per map: an element that times out between the read and the commit makes the commit fail.
 const ATTEMPTS: u32 = 5;
 
-/// Elements deleted at once: if one of them is gone, none is.
+/// Elements per commit. A commit deletes all of its elements or none.
 const AT_ONCE: usize = 1000;
 
-/// Whether some client may have to leave its backend.
+/// Whether a transition may require the eviction of clients.
 pub(super) fn may_leave(transition: &Transition<'_>) -> bool {
     transition
         .differences()
@@ -24,8 +25,8 @@ pub(super) fn may_leave(transition: &Transition<'_>) -> bool {
 }
 
 impl<D: Dataplane> Reconciler<D> {
-    /// Forgets clients that are held on backends which are down, disabled or gone.
-    pub(super) fn release_clients(&mut self, services: InForce<'_>) -> Result<(), Failure> {
+    /// Deletes the affinity of clients to backends that are down, disabled or removed.
+    pub(super) fn evict_clients(&mut self, services: InForce<'_>) -> Result<(), Failure> {
         let Some(known) = &mut self.known else { return Ok(()) };
         for (clients, declaration) in known.committed.client_maps() {
             let declaration = Arc::new(declaration);
@@ -45,7 +46,7 @@ impl<D: Dataplane> Reconciler<D> {
                 match deleted {
                     Ok(()) if stale.is_empty() => break,
                     Ok(()) => {
-                        info!("{} clients left backends that are down or gone", stale.len());
+                        info!("deleted the affinity of {}", pluralize(stale.len(), "client"));
                         break;
                     }
                     Err(Failure::Commit(error)) if error.errno == Errno::ENOENT && attempts > 0 => {}

@@ -1,4 +1,4 @@
-//! What a round can fail at.
+//! [`RoundError`] and [`Failure`]: errors of a round.
 
 use nix::errno::Errno;
 use sluice_api::pluralize;
@@ -6,52 +6,52 @@ use sluice_core::plan::Plan;
 use sluice_core::report::report;
 use sluice_nft::{CommitError, ReadError, Table};
 
-/// Lines of differing objects that are kept.
+/// Maximum number of lines of [`Failure::Differs`].
 const LINES: usize = 100;
 
-/// A round failed.
+/// The error of a round.
 #[derive(Debug)]
 pub struct RoundError {
-    /// At what.
+    /// The failed operation.
     pub failure: Failure,
-    /// Whether the kernel was switched to the services wanted all the same.
-    pub made: bool,
+    /// Whether the kernel was switched to the wanted services before the failure.
+    pub switched: bool,
 }
 
-/// What a round can fail at.
+/// A failed operation of a round.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Reading the kernel.
+    /// The kernel could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Changing it.
+    /// A commit was rejected.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// It belongs to somebody else.
+    /// Another process owns the table.
     #[error("table {} is owned by another process ({})", Table::NAME, owner(*port))]
     Owned {
-        /// Netlink port of the owner; mostly its process id.
+        /// Netlink port of the owner; usually its process id.
         port: u32,
     },
-    /// It was changed, and then was not what it should be.
+    /// After the commit, the table is not what was committed.
     #[error("verify: table {} is not what was committed: {}", Table::NAME, pluralize(*count, "difference"))]
     Differs {
-        /// How many steps would make it so.
+        /// Number of steps that would correct it.
         count: usize,
-        /// These steps in nft syntax with `+`, `-` and `~`, one a line; of very many the first.
+        /// The first of these steps in nft syntax with `+`, `-` or `~`, one per line.
         lines: Vec<String>,
     },
 }
 
 impl<E: Into<Failure>> From<E> for RoundError {
-    /// Nothing was changed yet.
+    /// A failure before the first commit.
     fn from(failure: E) -> Self {
-        RoundError { failure: failure.into(), made: false }
+        RoundError { failure: failure.into(), switched: false }
     }
 }
 
 impl Failure {
-    /// What is left to do after a commit that should have done it all.
+    /// The table differs from what was committed by the steps of `rest`.
     pub(super) fn differs(rest: &Plan) -> Self {
         let text = report(rest).to_string();
         let lines = text.lines().filter(|line| line.starts_with(['+', '-', '~']));
@@ -61,19 +61,19 @@ impl Failure {
         }
     }
 
-    /// Whether it looks as if somebody else changed the ruleset meanwhile, or as if the kernel was short of
-    /// something for a moment: then reading and planning again helps.
+    /// Whether an attempt with a fresh snapshot may succeed: another program changed the ruleset meanwhile, or the kernel
+    /// had a temporary shortage.
     pub(super) fn is_stale(&self) -> bool {
         match (self, self.errno()) {
             (Failure::Differs { .. }, _) => true,
             (_, Some(Errno::EINTR | Errno::EBUSY | Errno::ENOBUFS)) => true,
-            // What became of the batch is not known.
+            // With some of these errors, it is not known whether the kernel applied the batch.
             (Failure::Commit(_), Some(Errno::ERESTART | Errno::ENOENT | Errno::EEXIST | Errno::EIO)) => true,
             _ => false,
         }
     }
 
-    /// What the system said, if it was asked.
+    /// The error of the system, if a system call failed.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Failure::Read(error) => Some(Errno::from_raw(error.errno.0)),
@@ -84,7 +84,7 @@ impl Failure {
     }
 }
 
-/// What can be said of the owner of a netlink port. The kernel gives the first socket of a process its id.
+/// Name and process id of the owner of a netlink port: the port of the first socket of a process is its process id.
 fn owner(port: u32) -> String {
     match std::fs::read_to_string(format!("/proc/{port}/comm")) {
         Ok(name) => format!("{}, pid {port}", name.trim()),

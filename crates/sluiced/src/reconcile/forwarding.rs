@@ -1,4 +1,4 @@
-//! IP forwarding, which translated packets need.
+//! Checks or enables IP forwarding, which packets to backends need.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,7 +32,7 @@ impl ForwardingError {
         matches!(self, ForwardingError::Sysctl(error) if error.is_permission())
     }
 
-    /// What to do about it.
+    /// What to do.
     pub fn hint(&self) -> &'static str {
         match self {
             ForwardingError::Off(_) => "switch it on, or set `forwarding: manage`",

@@ -1,14 +1,14 @@
-//! What is in the kernel, for those who look at it.
+//! Facts about the known table for readers: its sizes, and its sets with counters.
 
 use std::sync::Arc;
 
 use sluice_core::render::{Fragments, Program};
 use sluice_nft::{Set, SetName, TableFlags};
 
-/// What the kernel holds.
+/// Sizes and flags of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// Whether there is a table.
+    /// Whether the table exists.
     pub present: bool,
     /// Its flags.
     pub flags: TableFlags,
@@ -20,12 +20,12 @@ pub struct Inventory {
     pub elements: usize,
 }
 
-/// Where new connections are counted, and whose each counter is.
+/// The sets that count new connections, and the owners of their elements.
 #[derive(Clone, Debug)]
 pub struct Countable {
-    /// Names and declarations of the sets whose elements count.
+    /// Names and declarations of the sets with counters.
     pub sets: Vec<(SetName, Set)>,
-    /// What their elements are for.
+    /// The fragments that attribute their elements to services and backends.
     pub fragments: Arc<Fragments>,
 }
 

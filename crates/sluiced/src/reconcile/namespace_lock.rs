@@ -1,5 +1,5 @@
-//! [`Claim`]: a lock on the table of a network namespace, also for kernels without owned tables. It ends with the
-//! process, however that ends.
+//! [`NamespaceLock`]: a lock on the table of a network namespace, also for kernels without owned tables. The kernel releases
+//! it when the process ends.
 
 use std::fs;
 use std::io;
@@ -17,38 +17,41 @@ use crate::reconcile::Failure;
 const NET_ADMIN: u32 = 12;
 
 /// Hint for a second daemon.
-const ONE: &str =
+const SECOND: &str =
     "a network namespace can have one sluiced: use `sluice reload` to apply your file, or stop the other one";
 
-/// The lock, held as long as this lives. It is an abstract socket, whose name is unique in a network namespace.
+/// The lock: an abstract socket, whose name is unique in a network namespace. Dropping the value releases it.
 #[derive(Debug, Default)]
-pub struct Claim {
+pub struct NamespaceLock {
     _listener: Option<UnixListener>,
     is_held: bool,
 }
 
-impl Claim {
-    /// Whether it is held.
+impl NamespaceLock {
+    /// Whether this process holds the lock; `false` if the name is taken by a process that cannot change tables.
     pub fn is_held(&self) -> bool {
         self.is_held
     }
 
-    /// For a process that is alone for another reason, such as tests with their own table.
+    /// A lock without a socket, for tests with their own table.
     pub fn assumed() -> Self {
-        Claim { _listener: None, is_held: true }
+        NamespaceLock { _listener: None, is_held: true }
     }
 
-    /// Takes the lock; fails if another process that could change the table holds it.
+    /// Takes the lock.
+    ///
+    /// # Errors
+    /// If another process with `CAP_NET_ADMIN` holds it, or the socket cannot be bound.
     pub fn take() -> Result<Self, Fatal> {
         let failed = |error: io::Error| {
-            let operation = format!("claim table {}: {error}", Table::NAME);
+            let operation = format!("lock table {}: {error}", Table::NAME);
             Fatal::new(Exit::Runtime, operation, "raise the limits of the process")
         };
         let address = SocketAddr::from_abstract_name(Table::NAME).map_err(failed)?;
-        // Its holder may exit at this moment.
+        // The holder may exit between our bind and our connect.
         for _ in 0..3 {
             match UnixListener::bind_addr(&address) {
-                Ok(listener) => return Ok(Claim { _listener: Some(listener), is_held: true }),
+                Ok(listener) => return Ok(NamespaceLock { _listener: Some(listener), is_held: true }),
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => return Err(failed(error)),
                 Err(_) => {}
             }
@@ -56,16 +59,16 @@ impl Claim {
             let pid = getsockopt(&holder, PeerCredentials).map_or(0, |credentials| credentials.pid());
             if may_change_tables(pid) {
                 let port = pid.unsigned_abs();
-                return Err(Fatal::new(Exit::Permission, Failure::Owned { port }, ONE));
+                return Err(Fatal::new(Exit::Permission, Failure::Owned { port }, SECOND));
             }
             warn!("process {pid} holds the lock of table {} without CAP_NET_ADMIN; ignoring it", Table::NAME);
-            return Ok(Claim::default());
+            return Ok(NamespaceLock::default());
         }
-        Ok(Claim::default())
+        Ok(NamespaceLock::default())
     }
 }
 
-/// Any process can take the name; a process that cannot change the table must not block us.
+/// Whether a process has `CAP_NET_ADMIN`. Any process can bind the name, and a process without the capability must not lock us out.
 fn may_change_tables(pid: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));

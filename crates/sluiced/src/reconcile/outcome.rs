@@ -1,4 +1,4 @@
-//! What a round did.
+//! [`Outcome`]: the result of a successful round.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,20 +6,20 @@ use std::time::Duration;
 use sluice_api::pluralize;
 use sluice_core::plan::Summary;
 
-/// What a successful round did; `Display` is one line.
+/// The result of a successful round; `Display` is one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The kernel was as it should be; nothing was sent.
+    /// The kernel was equal to the services already; nothing was committed.
     Unchanged,
-    /// It was made so, and read back.
+    /// The kernel was changed and verified.
     Changed {
-        /// How much.
+        /// Numbers of objects.
         summary: Summary,
-        /// Steps of all commits.
+        /// Number of steps of all commits.
         steps: usize,
-        /// From the beginning of the round to the switch's commit.
+        /// Time from the beginning of the round to the commit of the switch.
         committed: Duration,
-        /// To the last commit.
+        /// Time from the beginning of the round to the last commit.
         took: Duration,
     },
 }

@@ -1,4 +1,4 @@
-//! How long rounds and commits take.
+//! [`Timings`]: durations of rounds and commits, for the metrics.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::reconcile::Trigger;
 
 type Label = [(&'static str, String); 1];
 
-/// Clones are the same timings.
+/// Histograms of rounds and commits. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Timings {
     rounds: Family<Label, Histogram, fn() -> Histogram>,
@@ -42,7 +42,7 @@ impl Timings {
         self.commits.observe(took.as_secs_f64());
     }
 
-    /// Adds them to what is shown.
+    /// Registers the metrics.
     pub(crate) fn register(&self, registry: &mut Registry) {
         let rounds = "Duration of a reconcile round, from trigger to verification, successful or not";
         registry.register_with_unit("reconcile_duration", rounds, Unit::Seconds, self.rounds.clone());
@@ -53,7 +53,7 @@ impl Timings {
     }
 }
 
-/// A tenth of a millisecond to more than half a minute.
+/// Buckets from 0.1 ms to 26 s.
 fn histogram() -> Histogram {
     Histogram::new(exponential_buckets(1e-4, 4.0, 10))
 }

@@ -1,33 +1,33 @@
-//! Why a round takes place.
+//! [`Trigger`]: the cause of a round.
 
 use std::fmt;
 
-/// Why a round takes place.
+/// The cause of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// The daemon starts.
     Start,
-    /// The configuration was read again.
+    /// The configuration was reloaded.
     Reload,
-    /// Somebody else changed the table, or may have.
+    /// Another program changed the table, or may have changed it.
     Foreign,
-    /// Backends became able to take new flows, or no longer.
+    /// Backends became eligible or ineligible because of their health.
     Health,
-    /// An operator said so.
+    /// An operator changed an override.
     Operator,
-    /// Shares follow the load, or time.
+    /// Shares changed with the load, or by a step of slow start.
     Load,
-    /// The host has other interfaces or addresses.
+    /// Interfaces or addresses of the host changed.
     Networks,
-    /// It is time to look.
+    /// The refresh interval has passed.
     Refresh,
-    /// The round before failed.
+    /// The last round failed.
     Retry,
 }
 
 impl Trigger {
-    /// Whether the kernel has to be read, whatever is known of it.
-    pub(crate) fn looks(self) -> bool {
+    /// Whether the round must read the kernel even if the table is known.
+    pub(crate) fn reads_kernel(self) -> bool {
         matches!(self, Trigger::Start | Trigger::Foreign | Trigger::Refresh | Trigger::Retry)
     }
 }

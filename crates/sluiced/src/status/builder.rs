@@ -1,4 +1,4 @@
-//! Builds the status of services and backends.
+//! [`StatusBuilder`]: builds the status of services and backends. Pure; readers run it on their threads.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,50 +12,55 @@ use sluice_netlink::conntrack::Bytes;
 use sluice_nft::Ip;
 use sluice_probe::{Board, LastProbe, ProbeResult};
 
-use crate::conntrack::bytes::Carried;
-use crate::counters::totals::Counted;
-use crate::pool::backend_states::{Standings, key};
-use crate::pool::state_since::Since;
+use crate::conntrack::bytes::BackendBytes;
+use crate::counters::totals::TotalsSnapshot;
+use crate::pool::backend_states::{BackendStates, key};
+use crate::pool::state_since::StateChangeTimes;
 
-/// The state of backends beside the file.
-pub(crate) struct Facts<'a> {
+/// The run-time state from which the status is built.
+pub(crate) struct StatusBuilder<'a> {
     board: &'a Board,
-    standings: &'a Standings,
-    since: &'a Since,
+    backend_states: &'a BackendStates,
+    since: &'a StateChangeTimes,
     totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
     dropped: BTreeMap<(&'a ServiceName, Reason), u64>,
     /// Live flows; `None` if they could not be counted.
     active: Option<Loads<'a>>,
     /// Bytes; `None` if they are not counted.
-    carried: Option<Arc<Carried>>,
+    bytes: Option<Arc<BackendBytes>>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> StatusBuilder<'a> {
     pub(crate) fn new(
         board: &'a Board,
-        standings: &'a Standings,
-        counted: &'a Counted,
-        since: &'a Since,
+        backend_states: &'a BackendStates,
+        counted: &'a TotalsSnapshot,
+        since: &'a StateChangeTimes,
         active: Option<Loads<'a>>,
-        carried: Option<Arc<Carried>>,
+        bytes: Option<Arc<BackendBytes>>,
     ) -> Self {
         let (totals, dropped) = (counted.by_backend(), counted.by_reason());
-        Facts { board, standings, since, totals, dropped, active, carried }
+        StatusBuilder { board, backend_states, since, totals, dropped, active, bytes }
     }
 
     /// The status of one service, from its configuration and its effective state.
-    pub(crate) fn of(&self, name: &ServiceName, service: &Service, serving: &Service) -> ServiceStatus {
-        let Facts { board, standings, since, totals, dropped, active, carried } = self;
+    pub(crate) fn service(
+        &self,
+        name: &ServiceName,
+        service: &Service,
+        effective: &Service,
+    ) -> ServiceStatus {
+        let StatusBuilder { board, backend_states, since, totals, dropped, active, bytes } = self;
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
-        let bytes = |backend| -> Option<Bytes> {
-            let of_service = carried.as_ref()?.get(name);
+        let bytes_of = |backend| -> Option<Bytes> {
+            let of_service = bytes.as_ref()?.get(name);
             Some(of_service.and_then(|backends| backends.get(backend)).copied().unwrap_or_default())
         };
         ServiceStatus {
             name: name.to_string(),
             listeners: service.listeners.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.as_str().to_owned(),
-            state: state(serving),
+            state: state(effective),
             dropped: dropped
                 .range((name, Reason::ALL[0])..)
                 .take_while(|((service, _), _)| *service == name)
@@ -65,33 +70,33 @@ impl<'a> Facts<'a> {
             backends: service
                 .backends
                 .iter()
-                .zip(&serving.backends)
+                .zip(&effective.backends)
                 .map(|(backend, now)| (backend, now, key(name, backend)))
                 .map(|(backend, now, key)| {
-                    let standing = standings.of(&key);
-                    (backend, now, standing, board.report(&key), standings.overrides.get(&key))
+                    let standing = backend_states.of(&key);
+                    (backend, now, standing, board.report(&key), backend_states.overrides.get(&key))
                 })
-                .map(|(backend, now, standing, report, said)| BackendStatus {
+                .map(|(backend, now, standing, report, set)| BackendStatus {
                     name: backend.name.to_string(),
                     address: address(backend),
                     health: report.as_ref().map_or(Health::Unknown, |report| health(report.health)),
-                    admin: admin(said),
+                    admin: admin(set),
                     eligible: service.enabled && standing.is_eligible(),
                     weight: standing.weight(backend),
-                    share: share(serving, now),
+                    share: share(effective, now),
                     connections_total: total(&backend.name),
                     active: active
                         .as_ref()
                         .map(|loads| loads.get(&(name, &backend.name)).map_or(0, |load| load.active.into())),
-                    bytes_in: bytes(&backend.name).map(|bytes| bytes.incoming),
-                    bytes_out: bytes(&backend.name).map(|bytes| bytes.outgoing),
+                    bytes_in: bytes_of(&backend.name).map(|bytes| bytes.incoming),
+                    bytes_out: bytes_of(&backend.name).map(|bytes| bytes.outgoing),
                     source_ports: None,
                     max_connections: backend.max_connections,
                     full: standing.is_full,
                     backup: backend.backup,
                     since: since.of(name, &backend.name),
                     last_probe: report.and_then(|report| report.last).map(last_probe),
-                    overridden: said.cloned(),
+                    overridden: set.cloned(),
                 })
                 .collect(),
         }
@@ -102,7 +107,7 @@ impl<'a> Facts<'a> {
 const PORTS: f64 = 64_512.0;
 
 /// Sets the fraction of source ports in use towards each backend, over all services that masquerade.
-pub(crate) fn note_source_ports(status: &mut [ServiceStatus], services: &Services) {
+pub(crate) fn set_source_ports(status: &mut [ServiceStatus], services: &Services) {
     let addresses = |source: Source| match source {
         Source::Auto | Source::Preserve => None,
         Source::Masquerade => Some(1.0),
@@ -147,8 +152,8 @@ fn health(health: health::Health) -> Health {
     }
 }
 
-fn admin(said: Option<&Override>) -> Admin {
-    said.and_then(|said| said.admin).unwrap_or(Admin::Enabled)
+fn admin(set: Option<&Override>) -> Admin {
+    set.and_then(|set| set.admin).unwrap_or(Admin::Enabled)
 }
 
 fn last_probe(last: LastProbe) -> ProbeStatus {
@@ -214,10 +219,11 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn show(services: &Services, since: &Since) -> ServiceStatus {
+    fn show(services: &Services, since: &StateChangeTimes) -> ServiceStatus {
         let (name, service) = services.first_key_value().unwrap();
-        let (board, standings, counted) = Default::default();
-        Facts::new(&board, &standings, &counted, since, None, None).of(name, service, service)
+        let (board, backend_states, counted) = Default::default();
+        StatusBuilder::new(&board, &backend_states, &counted, since, None, None)
+            .service(name, service, service)
     }
 
     #[test]
@@ -228,27 +234,27 @@ mod tests {
             backend("c", "2001:db8::1", BackendPort::Range(Ports { first: 80, last: 89 }), 7),
             backend("d", "2001:db8::2", BackendPort::One(80), 0),
         ];
-        let shown = show(&web(true, backends.clone()), &Since::new(at(0)));
+        let shown = show(&web(true, backends.clone()), &StateChangeTimes::new(at(0)));
         assert_eq!(shown.state, ServiceState::Up);
         assert_eq!(shown.backends.iter().map(|b| b.share).collect::<Vec<_>>(), [0.75, 0.25, 1.0, 0.0]);
         let addresses: Vec<_> = shown.backends.iter().map(|b| b.address.as_str()).collect();
         assert_eq!(addresses, ["10.0.0.1:80", "10.0.0.2", "[2001:db8::1]:80-89", "[2001:db8::2]:80"]);
 
-        let shown = show(&web(false, backends), &Since::new(at(0)));
+        let shown = show(&web(false, backends), &StateChangeTimes::new(at(0)));
         assert_eq!(shown.state, ServiceState::Disabled);
         assert!(shown.backends.iter().all(|b| b.share == 0.0 && !b.eligible));
-        assert_eq!(show(&web(true, vec![]), &Since::new(at(0))).state, ServiceState::Empty);
+        assert_eq!(show(&web(true, vec![]), &StateChangeTimes::new(at(0))).state, ServiceState::Empty);
     }
 
     #[test]
-    fn since_when_a_reload_leaves_a_backend_as_it_was_stays() {
+    fn since_of_a_backend_that_a_reload_leaves_unchanged_stays() {
         let a = backend("a", "10.0.0.1", BackendPort::Keep, 1);
         let b = backend("b", "10.0.0.2", BackendPort::Keep, 1);
         let (one, two) = (web(true, vec![a.clone()]), web(true, vec![a.clone(), b.clone()]));
         let off = web(false, vec![a.clone(), b.clone()]);
-        let mut since = Since::new(at(1));
+        let mut since = StateChangeTimes::new(at(1));
         let mut seconds = |old: &Services, new: &Services, now| {
-            since.change(&Transition::between(old, new), at(now));
+            since.apply(&Transition::between(old, new), at(now));
             show(new, &since).backends.iter().map(|b| b.since.as_second()).collect::<Vec<_>>()
         };
         assert_eq!(seconds(&one, &two, 2), [1, 2]);

@@ -10,15 +10,15 @@ use sluice_core::model::Services;
 use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
 use sluice_probe::Board;
 
-use crate::conntrack::bytes::Carried;
-use crate::counters::store::Bases;
-use crate::counters::totals::{Counted, Totals};
+use crate::conntrack::bytes::BackendBytes;
+use crate::counters::store::TotalsStore;
+use crate::counters::totals::{Totals, TotalsSnapshot};
 use crate::host::clock::now;
-use crate::pool::backend_states::Standings;
-use crate::pool::state_since::Since;
+use crate::pool::backend_states::BackendStates;
+use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::Countable;
 use crate::reconcile::timings::Timings;
-use crate::status::builder::{Facts, note_source_ports};
+use crate::status::builder::{StatusBuilder, set_source_ports};
 use crate::status::events::Events;
 use crate::status::shared::Shared;
 
@@ -30,16 +30,16 @@ pub type ReadCounters = Box<dyn FnMut(&SetName, &Set) -> Result<Vec<(Key, Counte
 #[derive(Debug)]
 pub struct View {
     pub(crate) services: Arc<Services>,
-    pub(crate) standings: Shared<Standings>,
-    pub(crate) since: Shared<Since>,
+    pub(crate) backend_states: Shared<BackendStates>,
+    pub(crate) since: Shared<StateChangeTimes>,
     pub(crate) board: Board,
     pub(crate) totals: Totals,
-    /// The value of [`Totals::turn`].
-    pub(crate) turn: Option<u64>,
-    /// The file to which totals are saved before they are shown.
-    pub(crate) bases: Option<Bases>,
+    /// The value of [`Totals::epoch`].
+    pub(crate) epoch: Option<u64>,
+    /// The store to which totals are saved before they are shown.
+    pub(crate) totals_store: Option<TotalsStore>,
     /// Bytes of backends; `None` if they are not counted.
-    pub(crate) carried: Option<Arc<Carried>>,
+    pub(crate) bytes: Option<Arc<BackendBytes>>,
     pub(crate) countable: Option<Countable>,
     pub(crate) timings: Timings,
     pub(crate) reload: ReloadStatus,
@@ -56,39 +56,41 @@ pub struct View {
 pub(crate) struct Reloads {
     pub(crate) ok: u64,
     pub(crate) failed: u64,
-    /// When the configuration in force was loaded.
-    pub(crate) taken: Timestamp,
+    /// When the configuration in force was applied.
+    pub(crate) applied: Timestamp,
 }
 
 impl View {
     /// Updates the totals from the kernel's counters. `false` if the table changed meanwhile and they were not updated.
     pub(crate) fn count(&self, read: &mut ReadCounters) -> Result<bool, ReadError> {
-        let Some(turn) = self.turn else { return Ok(false) };
+        let Some(epoch) = self.epoch else { return Ok(false) };
         let Some(Countable { sets, fragments }) = &self.countable else { return Ok(true) };
         let mut counters = Counters::new();
         for (name, set) in sets {
             let counted = read(name, set)?.into_iter();
             counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
         }
-        Ok(self.totals.observe_in(turn, fragments.tally(&counters)))
+        Ok(self.totals.observe_at_epoch(epoch, fragments.tally(&counters)))
     }
 
-    /// Has totals saved before they are shown.
+    /// Waits until the totals are saved, before a reader shows them.
     pub(crate) async fn save(&self) {
-        if let Some(bases) = &self.bases {
-            bases.saved().await;
+        if let Some(totals_store) = &self.totals_store {
+            totals_store.save_for_reader().await;
         }
     }
 
     /// The whole status, with these counts of connections and flows.
-    pub fn status(&self, counted: &Counted, flows: Option<&Census>, host: HostStatus) -> Status {
-        let View { services, standings, since, board, .. } = self;
+    pub fn status(&self, counted: &TotalsSnapshot, flows: Option<&Census>, host: HostStatus) -> Status {
+        let View { services, backend_states, since, board, .. } = self;
         let active = flows.map(|flows| flows.by_backend(services, |_| true));
-        let facts = Facts::new(board, standings, counted, since, active, self.carried.clone());
-        let in_force = standings.in_force(services);
-        let mut shown: Vec<_> =
-            in_force.iter().map(|(name, serving)| facts.of(name, &services[name], serving)).collect();
-        note_source_ports(&mut shown, services);
+        let builder = StatusBuilder::new(board, backend_states, counted, since, active, self.bytes.clone());
+        let in_force = backend_states.in_force(services);
+        let mut shown: Vec<_> = in_force
+            .iter()
+            .map(|(name, effective)| builder.service(name, &services[name], effective))
+            .collect();
+        set_source_ports(&mut shown, services);
         Status {
             services: shown,
             reload: self.reload.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluice_api::{Client, Connections};
 use sluice_core::model::{BackendName, ServiceName};
-use sluiced::conntrack::lister::{Question, Wanted};
+use sluiced::conntrack::lister::{ListQuery, ListRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -73,14 +73,14 @@ async fn request_for_anything_else_is_refused_in_json() {
 }
 
 #[tokio::test]
-async fn request_for_connections_hands_on_whose_are_wanted_and_what_is_in_the_file() {
+async fn request_for_connections_passes_the_query_and_the_services_on() {
     let mut host = Host::new(WEB);
-    let (sender, questions) = channel();
+    let (sender, requests) = channel();
     host.listing = Some(sender);
     let (asking, asked) = channel();
     thread::spawn(move || {
-        for Question { services, wanted, answer } in questions {
-            asking.send((services.len(), wanted)).unwrap();
+        for ListRequest { services, query, answer } in requests {
+            asking.send((services.len(), query)).unwrap();
             answer.send(Ok(Connections { total: 7, connections: vec![] })).unwrap();
         }
     });
@@ -95,10 +95,11 @@ async fn request_for_connections_hands_on_whose_are_wanted_and_what_is_in_the_fi
     })
     .await;
     let (service, backend) = (ServiceName::new("web").ok(), BackendName::new("10.0.2.11:8080").ok());
-    let wanted = |service, backend, limit| (1, Wanted { service, backend, client: None, state: None, limit });
+    let expected =
+        |service, backend, limit| (1, ListQuery { service, backend, client: None, state: None, limit });
     assert_eq!(
         asked.try_iter().collect::<Vec<_>>(),
-        [wanted(None, None, 1000), wanted(service.clone(), None, 5), wanted(service, backend, 1000)]
+        [expected(None, None, 1000), expected(service.clone(), None, 5), expected(service, backend, 1000)]
     );
 }
 

@@ -16,7 +16,7 @@ use sluice_core::model::{
 };
 use sluice_core::transition::Transition;
 use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};
-use sluiced::conntrack::cleaner::{Cleaner, FlowTable, Order};
+use sluiced::conntrack::cleaner::{FlowTable, SweepOrder, Sweeper};
 use tokio::time::sleep;
 
 use crate::host::{Daemon, Host};
@@ -68,7 +68,7 @@ impl FlowTable for Shared {
 /// What goes on, by a clock of its own.
 struct Story {
     table: Shared,
-    cleaner: Cleaner<Shared>,
+    cleaner: Sweeper<Shared>,
     services: Services,
     now: Instant,
 }
@@ -76,7 +76,7 @@ struct Story {
 impl Story {
     fn new(services: Services) -> Self {
         let table = Shared::default();
-        Story { cleaner: Cleaner::new(table.clone()), table, services, now: Instant::now() }
+        Story { cleaner: Sweeper::new(table.clone()), table, services, now: Instant::now() }
     }
 
     /// The kernel gets other services.
@@ -85,7 +85,7 @@ impl Story {
         change(&mut after);
         let affected = Affected::by(&Transition::between(&self.services, &after));
         let services = Arc::new(Arc::new(after.clone()).into());
-        self.cleaner.order(Order { affected, services }, self.now);
+        self.cleaner.order(SweepOrder { affected, services }, self.now);
         self.services = after;
     }
 
@@ -347,7 +347,7 @@ fn many_listeners_are_one_question_to_the_kernel() {
 }
 
 /// Carries out what a daemon has ordered so far, now and when it is due.
-fn carry_out(host: &Host, cleaner: &mut Cleaner<Shared>) {
+fn carry_out(host: &Host, cleaner: &mut Sweeper<Shared>) {
     let now = Instant::now();
     host.forgotten.1.try_iter().for_each(|order| cleaner.order(order, now));
     cleaner.run(now);
@@ -373,7 +373,7 @@ async fn connections_when_the_state_of_their_backend_is_lost_stay_until_a_probe_
 
     let table = Shared::default();
     table.0.borrow_mut().flows.push(flow(1, Protocol::Tcp, "203.0.113.10:80", backend));
-    let mut cleaner = Cleaner::new(table.clone());
+    let mut cleaner = Sweeper::new(table.clone());
     host.network.only(&[]);
     host.run(async |daemon| {
         let status = daemon.status().await;

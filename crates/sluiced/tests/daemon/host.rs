@@ -23,13 +23,13 @@ use sluice_nft::{
 };
 use sluice_probe::{ProbeOutcome, ProbeResult, Prober};
 use sluiced::api::collector::Teller;
-use sluiced::conntrack::cleaner::{Flows, Order};
-use sluiced::conntrack::counter::{Counts, Question};
-use sluiced::conntrack::lister::{self, Listing};
+use sluiced::conntrack::cleaner::{FlowCleaner, SweepOrder};
+use sluiced::conntrack::counter::{CountRequest, FlowCounter};
+use sluiced::conntrack::lister::{self, ConnectionLister};
 use sluiced::daemon::event_loop::{self, Surroundings};
 use sluiced::fatal::Fatal;
 use sluiced::host::systemd::Notify;
-use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::reconcile::namespace_lock::NamespaceLock;
 use sluiced::request::{self, Refused, Request};
 use sluiced::status::view::ReadCounters;
 use tokio::sync::{mpsc, oneshot};
@@ -44,11 +44,11 @@ pub(crate) struct Host {
     /// What the service manager was told, one text a state.
     notified: Rc<RefCell<Vec<String>>>,
     /// Flows that were to be forgotten.
-    pub(crate) forgotten: (Sender<Order>, Receiver<Order>),
+    pub(crate) forgotten: (Sender<SweepOrder>, Receiver<SweepOrder>),
     /// Who counts flows; nobody if the test does not.
-    pub(crate) counting: Option<Sender<Question>>,
+    pub(crate) counting: Option<Sender<CountRequest>>,
     /// Who lists them; nobody if the test does not.
-    pub(crate) listing: Option<Sender<lister::Question>>,
+    pub(crate) listing: Option<Sender<lister::ListRequest>>,
     /// How long the service manager waits for a sign of life.
     pub(crate) watchdog: Option<Duration>,
     /// Who answers probes.
@@ -275,7 +275,7 @@ impl Host {
     }
 
     fn teller(&self, requests: &mpsc::Sender<Request>) -> Teller {
-        Teller::new(requests.clone(), Counts::to(channel().0), self.counters(), self.proc())
+        Teller::new(requests.clone(), FlowCounter::to(channel().0), self.counters(), self.proc())
     }
 
     fn counters(&self) -> ReadCounters {
@@ -297,11 +297,11 @@ impl Host {
             notify: Notify::to(notify),
             watchdog: self.watchdog,
             // All of them are in one namespace.
-            claim: || Ok(Claim::assumed()),
+            claim: || Ok(NamespaceLock::assumed()),
             prober: self.network.prober(),
-            flows: Flows::to(self.forgotten.0.clone()),
-            counter: Counts::to(self.counting.clone().unwrap_or_else(|| channel().0)),
-            listing: Listing::to(self.listing.clone().unwrap_or_else(|| channel().0)),
+            flows: FlowCleaner::to(self.forgotten.0.clone()),
+            counter: FlowCounter::to(self.counting.clone().unwrap_or_else(|| channel().0)),
+            listing: ConnectionLister::to(self.listing.clone().unwrap_or_else(|| channel().0)),
             networks: self.networks.clone(),
             saving: match self.disk_hangs {
                 true => Box::new(|saver| {

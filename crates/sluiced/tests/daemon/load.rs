@@ -8,7 +8,7 @@ use sluice_core::balance::Load;
 use sluice_core::census::Census;
 use sluice_core::way::Way;
 use sluice_nft::{Dataplane, Protocol};
-use sluiced::conntrack::counter::{Counted, Question};
+use sluiced::conntrack::counter::{CountRequest, FlowCount};
 use sluiced::counters::totals::Totals;
 use sluiced::request::Request;
 use tokio::time::sleep;
@@ -17,7 +17,7 @@ use crate::WEB;
 use crate::host::{Daemon, Host};
 
 /// Counts, as the test wants them.
-struct Counting(Receiver<Question>);
+struct Counting(Receiver<CountRequest>);
 
 impl Counting {
     fn of(host: &mut Host) -> Self {
@@ -29,9 +29,9 @@ impl Counting {
     /// Waits for a question and answers it, `loads` being those of the two backends.
     async fn answer(&self, loads: [u32; 2]) {
         for _ in 0..1000 {
-            if let Ok(Question { follow, answer }) = self.0.try_recv() {
+            if let Ok(CountRequest { follow, answer }) = self.0.try_recv() {
                 assert!(follow);
-                let counted = Counted {
+                let counted = FlowCount {
                     census: census(loads).into(),
                     at: Instant::now(),
                     took: Duration::from_millis(1),

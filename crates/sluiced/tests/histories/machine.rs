@@ -16,14 +16,14 @@ use sluice_nft::Table;
 use sluice_nft::trace::{Host, Outcome, Packet, Tracer};
 use sluice_probe::Prober;
 use sluiced::api::collector::{Look, Teller};
-use sluiced::conntrack::cleaner::{Cleaner, Flows, Order};
-use sluiced::conntrack::counter::{Counted, Counts, Question};
-use sluiced::conntrack::lister::Listing;
+use sluiced::conntrack::cleaner::{FlowCleaner, SweepOrder, Sweeper};
+use sluiced::conntrack::counter::{CountRequest, FlowCount, FlowCounter};
+use sluiced::conntrack::lister::ConnectionLister;
 use sluiced::counters::totals::Totals;
 use sluiced::daemon::event_loop::{self, Surroundings};
 use sluiced::fatal::Fatal;
 use sluiced::host::systemd::Notify;
-use sluiced::reconcile::namespace_lock::Claim;
+use sluiced::reconcile::namespace_lock::NamespaceLock;
 use sluiced::request::{self, Refused, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
@@ -53,11 +53,11 @@ pub struct Machine {
     pub plane: Plane,
     pub hosts: Hosts,
     pub conntrack: Conntrack,
-    cleaner: Cleaner<Conntrack>,
+    cleaner: Sweeper<Conntrack>,
     /// Looks at flows were still due when a daemon ended.
     dropped: bool,
-    orders: (Sender<Order>, Receiver<Order>),
-    questions: (Sender<Question>, Receiver<Question>),
+    orders: (Sender<SweepOrder>, Receiver<SweepOrder>),
+    questions: (Sender<CountRequest>, Receiver<CountRequest>),
     pub disk: StateDisk,
     pub networks: Vec<(String, String)>,
     tracer: Tracer,
@@ -90,7 +90,7 @@ impl Machine {
         Machine {
             plane,
             hosts: Hosts::default(),
-            cleaner: Cleaner::new(conntrack.clone()),
+            cleaner: Sweeper::new(conntrack.clone()),
             dropped: false,
             conntrack,
             orders: channel(),
@@ -148,11 +148,11 @@ impl Machine {
             proc: self.proc(),
             notify: Notify::to(|_| {}),
             watchdog: None,
-            claim: || Ok(Claim::assumed()),
+            claim: || Ok(NamespaceLock::assumed()),
             prober: Prober::with(self.hosts.attempt(), 0),
-            flows: Flows::to(self.orders.0.clone()),
-            counter: Counts::to(self.questions.0.clone()),
-            listing: Listing::to(channel().0),
+            flows: FlowCleaner::to(self.orders.0.clone()),
+            counter: FlowCounter::to(self.questions.0.clone()),
+            listing: ConnectionLister::to(channel().0),
             networks: self.known_networks(),
             saving: self.disk.saving(),
             counters: Box::new(|_, _| Ok(vec![])),
@@ -201,7 +201,7 @@ impl Machine {
         while self.orders.1.try_recv().is_ok() {
             self.dropped = true;
         }
-        self.cleaner = Cleaner::new(self.conntrack.clone());
+        self.cleaner = Sweeper::new(self.conntrack.clone());
     }
 
     /// Whether looks at flows were dropped since this was last asked.
@@ -243,7 +243,7 @@ impl Machine {
 
     /// All that is shown, status and figures alike.
     pub async fn look(&mut self) -> Option<Arc<Look>> {
-        let counter = Counts::to(self.questions.0.clone());
+        let counter = FlowCounter::to(self.questions.0.clone());
         let asking = self.daemon.as_ref()?.requests.clone();
         let teller = Teller::new(asking, counter, Box::new(|_, _| Ok(vec![])), self.proc());
         let mut look = pin!(teller.look());
@@ -330,9 +330,9 @@ impl Machine {
             self.cleaner.order(order, now);
         }
         self.cleaner.run(now);
-        while let Ok(Question { follow, answer }) = self.questions.1.try_recv() {
+        while let Ok(CountRequest { follow, answer }) = self.questions.1.try_recv() {
             let census = if follow { self.conntrack.follow() } else { self.conntrack.census() };
-            let counted = Counted { census: census.into(), at: now, took: Duration::from_millis(1) };
+            let counted = FlowCount { census: census.into(), at: now, took: Duration::from_millis(1) };
             let _ = answer.send(Ok(counted));
         }
     }

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use sluice_core::model::Services;
 use sluice_testkit::{Datagram, eventually};
-use sluiced::conntrack::bytes::{Accounting, Accounts};
+use sluiced::conntrack::bytes::{ByteCounter, ByteTotals};
 use sluiced::state::StateDir;
 
 use super::bed::Bed;
@@ -56,8 +56,8 @@ impl Mode {
 
 struct Machine {
     bed: Bed,
-    accounts: Accounts,
-    accounting: Option<Accounting>,
+    accounts: ByteTotals,
+    accounting: Option<ByteCounter>,
     _state: (StateDir, tempfile::TempDir),
     /// Nanoseconds a new flow, and an end.
     new: Vec<f64>,
@@ -108,7 +108,7 @@ impl BenchAccounting {
             if machine.accounting.is_some() {
                 eprintln!("ends that were lost: {}", machine.accounts.lost());
             }
-            machine.accounting.into_iter().for_each(Accounting::stop);
+            machine.accounting.into_iter().for_each(ByteCounter::stop);
         }
         println!("{}", spread::aligned(table));
     }
@@ -119,7 +119,7 @@ impl Machine {
         let (bed, _) = Bed::new(pool, Shape::RandomMasquerade, core)?;
         let directory = tempfile::tempdir().context("make a directory")?;
         let state = StateDir::open(directory.path()).context("lock it")?;
-        let accounts = Accounts::default();
+        let accounts = ByteTotals::default();
         if mode != Mode::Off {
             bed.balancer().set_sysctl("net/netfilter/nf_conntrack_acct", "1");
         }

@@ -23,8 +23,8 @@ use tracing::error;
 
 use crate::api::collector::{Stopping, Teller};
 use crate::api::http::{Live, refuse, showing};
-use crate::conntrack::counter::Counts;
-use crate::conntrack::lister::{Listing, Unlisted};
+use crate::conntrack::counter::FlowCounter;
+use crate::conntrack::lister::{ConnectionLister, ListError};
 use crate::request::{Refused, Request, Unplanned, bad_file};
 
 type Requests = mpsc::Sender<Request>;
@@ -32,8 +32,8 @@ type Requests = mpsc::Sender<Request>;
 /// State of the routes: the channels to the tasks that answer.
 pub(crate) struct Answering {
     pub(crate) requests: Requests,
-    pub(crate) counter: Counts,
-    pub(crate) listing: Listing,
+    pub(crate) counter: FlowCounter,
+    pub(crate) listing: ConnectionLister,
     pub(crate) teller: Teller,
     pub(crate) live: Live,
 }
@@ -65,8 +65,8 @@ pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
 #[derive(Clone)]
 struct Asked {
     requests: Requests,
-    counter: Counts,
-    listing: Listing,
+    counter: FlowCounter,
+    listing: ConnectionLister,
 }
 
 /// The user of the peer.
@@ -146,9 +146,9 @@ async fn connections(
             Ok(response) => response,
             Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
         },
-        Err(Unlisted::Bad(reply)) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
-        Err(Unlisted::Unknown(reply)) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
-        Err(Unlisted::Failed(reply)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+        Err(ListError::Bad(reply)) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Err(ListError::Unknown(reply)) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Err(ListError::Failed(reply)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
     }
 }
 

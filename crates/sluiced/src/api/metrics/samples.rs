@@ -41,7 +41,7 @@ impl Samples {
         let help = "Whether the last reload succeeded";
         out.gauge("config_last_reload_successful", help, u64::from(reload.ok))?;
         let help = "Time when the configuration in force was loaded";
-        out.gauge("config_last_reload_success_timestamp_seconds", help, seconds(reloads.taken))?;
+        out.gauge("config_last_reload_success_timestamp_seconds", help, seconds(reloads.applied))?;
         let help = "Whether all state that a restart needs is written";
         out.gauge("state_directory_writable", help, u64::from(state.problems.is_empty()))?;
         let up = followers.iter().map(|it| ([("follower", &*it.name)], u64::from(it.error.is_none())));

@@ -1,4 +1,4 @@
-//! Bytes of backends, from what single flows say that they carried.
+//! [`Ledger`]: sums up the bytes of backends from the counters of flows. Pure.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -7,81 +7,82 @@ use std::hash::BuildHasher;
 use sluice_core::model::{BackendName, ServiceName};
 use sluice_netlink::conntrack::{Bytes, Flow};
 
-/// Bytes of each backend, in both directions.
-pub type Carried = BTreeMap<ServiceName, BTreeMap<BackendName, Bytes>>;
+/// Bytes of each backend in both directions.
+pub type BackendBytes = BTreeMap<ServiceName, BTreeMap<BackendName, Bytes>>;
 
-/// Adds up what flows carried since they were last looked at. A total never goes backwards.
+/// Totals of bytes. A total never decreases.
 ///
-/// Flows are looked at from time to time, all of them, and once more at their end, of which the kernel tells. Of each
-/// one that lives it is known how much of it has been counted, so nothing counts twice. Whose a flow is counts when it
-/// is looked at.
+/// All flows are read in passes, and the last counters of a flow arrive with its destroy event. The ledger keeps the counted bytes
+/// of each live flow and adds only the difference, so no byte counts twice. The difference is attributed to
+/// the owners of the flow at the time of the read.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    carried: Carried,
-    /// What has been counted of flows that live.
+    totals: BackendBytes,
+    /// Counted bytes of live flows.
     seen: HashMap<u64, Seen>,
-    /// Those that ended since the last look, which may still come up in the one that is under way.
+    /// Flows that ended since the last pass. The current pass may still read them.
     ended: HashSet<u64>,
-    look: u32,
-    /// Whether what flows carried until they are first looked at was counted before, or is none of ours.
-    old: bool,
+    /// Number of the current pass.
+    pass: u32,
+    /// Whether to ignore the bytes of unknown flows before their first read: they were counted before, or before accounting.
+    ignore_preexisting: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     bytes: Bytes,
-    /// The last look that it came up in.
-    look: u32,
+    /// The last pass that read it.
+    pass: u32,
 }
 
 impl Ledger {
-    /// Goes on from what was counted before. `old`: flows that are there already count from their first look on.
-    pub(super) fn new(carried: Carried, old: bool) -> Self {
-        Ledger { carried, old, ..Ledger::default() }
+    /// Continues these totals. With `ignore_preexisting`, existing flows count from their first read.
+    pub(super) fn new(totals: BackendBytes, ignore_preexisting: bool) -> Self {
+        Ledger { totals, ignore_preexisting, ..Ledger::default() }
     }
 
-    /// A look at all flows begins.
-    pub(super) fn begin(&mut self) {
-        self.look = self.look.wrapping_add(1);
+    /// Begins a pass over all flows.
+    pub(super) fn begin_pass(&mut self) {
+        self.pass = self.pass.wrapping_add(1);
     }
 
-    /// A flow comes up in it.
-    pub(super) fn see<'a>(
+    /// Records the counters of a flow in a pass.
+    pub(super) fn observe<'a>(
         &mut self,
         flow: &Flow,
         owners: impl Iterator<Item = (&'a ServiceName, &'a BackendName)>,
     ) {
         let Some(bytes) = flow.bytes else { return };
-        let (key, look) = (self.key(flow), self.look);
+        let (key, pass) = (self.key(flow), self.pass);
         if self.ended.contains(&key) {
             return;
         }
         let more = match self.seen.entry(key) {
             Entry::Occupied(mut seen) => {
-                let before = seen.insert(Seen { bytes, look }).bytes;
+                let before = seen.insert(Seen { bytes, pass }).bytes;
                 beyond(bytes, before)
             }
             Entry::Vacant(place) => {
-                place.insert(Seen { bytes, look });
-                if self.old { Bytes::default() } else { bytes }
+                place.insert(Seen { bytes, pass });
+                if self.ignore_preexisting { Bytes::default() } else { bytes }
             }
         };
         self.add(more, owners);
     }
 
-    /// It is over. Who did not come up has ended without that anybody told of it.
-    pub(super) fn finish(&mut self) {
-        let look = self.look;
-        self.seen.retain(|_, seen| seen.look == look);
+    /// Ends a pass. Flows that it did not read have ended without a destroy event.
+    pub(super) fn end_pass(&mut self) {
+        let pass = self.pass;
+        self.seen.retain(|_, seen| seen.pass == pass);
         self.ended.clear();
-        self.old = false;
+        self.ignore_preexisting = false;
         if self.seen.capacity() > 4 * self.seen.len() {
             self.seen.shrink_to(2 * self.seen.len());
         }
     }
 
-    /// A flow has ended.
-    pub(super) fn end<'a>(
+    /// Records the last counters of a flow that ended.
+    pub(super) fn end_flow<'a>(
         &mut self,
         flow: &Flow,
         owners: impl Iterator<Item = (&'a ServiceName, &'a BackendName)>,
@@ -91,15 +92,15 @@ impl Ledger {
         self.ended.insert(key);
         let more = match self.seen.remove(&key) {
             Some(seen) => beyond(bytes, seen.bytes),
-            None if self.old => Bytes::default(),
+            None if self.ignore_preexisting => Bytes::default(),
             None => bytes,
         };
         self.add(more, owners);
     }
 
-    /// Totals as of now.
-    pub(super) fn carried(&self) -> &Carried {
-        &self.carried
+    /// The totals.
+    pub(super) fn totals(&self) -> &BackendBytes {
+        &self.totals
     }
 
     fn add<'a>(&mut self, more: Bytes, owners: impl Iterator<Item = (&'a ServiceName, &'a BackendName)>) {
@@ -107,10 +108,10 @@ impl Ledger {
             return;
         }
         for (service, backend) in owners {
-            if !self.carried.contains_key(service) {
-                self.carried.insert(service.clone(), BTreeMap::new());
+            if !self.totals.contains_key(service) {
+                self.totals.insert(service.clone(), BTreeMap::new());
             }
-            let Some(backends) = self.carried.get_mut(service) else { continue };
+            let Some(backends) = self.totals.get_mut(service) else { continue };
             let sum = match backends.get_mut(backend) {
                 Some(sum) => sum,
                 None => backends.entry(backend.clone()).or_default(),
@@ -120,7 +121,7 @@ impl Ledger {
         }
     }
 
-    /// The kernel's ids are short, and come again.
+    /// The kernel reuses its 32-bit ids, so the key also contains the tuple.
     fn key(&self, flow: &Flow) -> u64 {
         self.seen.hasher().hash_one((flow.id, flow.client, flow.to, flow.protocol, flow.zone))
     }
@@ -162,91 +163,91 @@ mod tests {
         (ServiceName::new("web").unwrap(), BackendName::new(backend).unwrap())
     }
 
-    fn look(ledger: &mut Ledger, flows: &[Flow], backend: &str) {
+    fn pass(ledger: &mut Ledger, flows: &[Flow], backend: &str) {
         let (service, backend) = names(backend);
-        ledger.begin();
-        flows.iter().for_each(|flow| ledger.see(flow, [(&service, &backend)].into_iter()));
-        ledger.finish();
+        ledger.begin_pass();
+        flows.iter().for_each(|flow| ledger.observe(flow, [(&service, &backend)].into_iter()));
+        ledger.end_pass();
     }
 
     fn end(ledger: &mut Ledger, flow: &Flow, backend: &str) {
         let (service, backend) = names(backend);
-        ledger.end(flow, [(&service, &backend)].into_iter());
+        ledger.end_flow(flow, [(&service, &backend)].into_iter());
     }
 
     fn incoming(ledger: &Ledger, backend: &str) -> u64 {
         let (service, backend) = names(backend);
-        let bytes = ledger.carried.get(&service).and_then(|backends| backends.get(&backend)).copied();
+        let bytes = ledger.totals.get(&service).and_then(|backends| backends.get(&backend)).copied();
         let bytes = bytes.unwrap_or_default();
         assert_eq!(bytes.outgoing, 2 * bytes.incoming);
         bytes.incoming
     }
 
     #[test]
-    fn flow_that_ends_between_looks_counts_once() {
-        let mut ledger = Ledger::new(Carried::new(), false);
-        look(&mut ledger, &[flow(1, 100)], "a");
+    fn flow_that_ends_between_passes_counts_once() {
+        let mut ledger = Ledger::new(BackendBytes::new(), false);
+        pass(&mut ledger, &[flow(1, 100)], "a");
         assert_eq!(incoming(&ledger, "a"), 100);
         end(&mut ledger, &flow(1, 130), "a");
         assert_eq!(incoming(&ledger, "a"), 130);
-        // The look was under way when it ended: it still came up.
-        look(&mut ledger, &[flow(1, 130), flow(2, 5)], "a");
+        // It ended during the pass, which still read it.
+        pass(&mut ledger, &[flow(1, 130), flow(2, 5)], "a");
         assert_eq!(incoming(&ledger, "a"), 135);
         end(&mut ledger, &flow(3, 7), "a");
-        look(&mut ledger, &[flow(2, 5)], "a");
-        assert_eq!(incoming(&ledger, "a"), 142, "and one that never came up");
+        pass(&mut ledger, &[flow(2, 5)], "a");
+        assert_eq!(incoming(&ledger, "a"), 142, "with a flow that no pass read");
     }
 
     #[test]
-    fn flow_that_ends_unheard_keeps_what_was_counted() {
-        let mut ledger = Ledger::new(Carried::new(), false);
-        look(&mut ledger, &[flow(1, 100), flow(2, 1)], "a");
-        look(&mut ledger, &[flow(2, 1)], "a");
+    fn flow_that_ends_without_an_event_keeps_what_was_counted() {
+        let mut ledger = Ledger::new(BackendBytes::new(), false);
+        pass(&mut ledger, &[flow(1, 100), flow(2, 1)], "a");
+        pass(&mut ledger, &[flow(2, 1)], "a");
         assert_eq!((incoming(&ledger, "a"), ledger.seen.len()), (101, 1));
-        // Its number comes again.
-        look(&mut ledger, &[flow(1, 3), flow(2, 1)], "a");
+        // The kernel reuses its id.
+        pass(&mut ledger, &[flow(1, 3), flow(2, 1)], "a");
         assert_eq!(incoming(&ledger, "a"), 104);
     }
 
     #[test]
-    fn flow_counts_for_whom_it_is_of_when_it_is_looked_at() {
-        let mut ledger = Ledger::new(Carried::new(), false);
-        look(&mut ledger, &[flow(1, 100)], "a");
-        look(&mut ledger, &[flow(1, 120)], "b");
+    fn bytes_count_for_the_owner_at_the_time_of_the_read() {
+        let mut ledger = Ledger::new(BackendBytes::new(), false);
+        pass(&mut ledger, &[flow(1, 100)], "a");
+        pass(&mut ledger, &[flow(1, 120)], "b");
         end(&mut ledger, &flow(1, 125), "c");
         assert_eq!(["a", "b", "c"].map(|name| incoming(&ledger, name)), [100, 20, 5]);
     }
 
     #[test]
-    fn flows_that_are_old_count_from_their_first_look_on() {
+    fn preexisting_flows_count_from_their_first_read() {
         let (service, backend) = names("a");
         let before = Bytes { incoming: 50, outgoing: 100 };
         let mut ledger = Ledger::new([(service, [(backend, before)].into())].into(), true);
         end(&mut ledger, &flow(3, 9), "a");
-        look(&mut ledger, &[flow(1, 100), flow(3, 9)], "a");
+        pass(&mut ledger, &[flow(1, 100), flow(3, 9)], "a");
         assert_eq!(incoming(&ledger, "a"), 50);
-        look(&mut ledger, &[flow(1, 101), flow(2, 10)], "a");
+        pass(&mut ledger, &[flow(1, 101), flow(2, 10)], "a");
         assert_eq!(incoming(&ledger, "a"), 61);
     }
 
     #[test]
-    fn flow_whose_bytes_nobody_counts_counts_nothing() {
-        let mut ledger = Ledger::new(Carried::new(), false);
+    fn flow_without_byte_counters_counts_nothing() {
+        let mut ledger = Ledger::new(BackendBytes::new(), false);
         let none = Flow { bytes: None, ..flow(1, 0) };
-        look(&mut ledger, &[none], "a");
+        pass(&mut ledger, &[none], "a");
         end(&mut ledger, &none, "a");
-        assert_eq!((ledger.carried.len(), ledger.seen.len()), (0, 0));
+        assert_eq!((ledger.totals.len(), ledger.seen.len()), (0, 0));
     }
 
     proptest! {
-        /// Whatever flows do between looks and in them, and whatever the kernel tells of their ends.
+        /// For any packets and ends between passes, with and without destroy events.
         #[test]
-        fn total_is_what_flows_carried_and_at_least_what_anybody_saw(
+        fn total_is_at_most_what_flows_carried_and_at_least_what_was_reported(
             steps in prop::collection::vec((0u32..6, 0u64..50, 0u8..8), 0..80)
         ) {
-            let mut ledger = Ledger::new(Carried::new(), false);
+            let mut ledger = Ledger::new(BackendBytes::new(), false);
             let mut live = BTreeMap::<u32, u64>::new();
-            let (mut sent, mut unheard, mut last) = (0, 0, 0);
+            let (mut sent, mut unreported, mut last) = (0, 0, 0);
             let mut generation = 0;
             for (which, bytes, what) in steps {
                 match what {
@@ -255,17 +256,17 @@ mod tests {
                         *live.entry(which + generation).or_default() += bytes;
                         sent += bytes;
                     }
-                    // An end that is told, or is not.
+                    // An end with or without an event.
                     5 | 6 => if let Some(carried) = live.remove(&(which + generation)) {
                         match what {
                             5 => end(&mut ledger, &flow(which + generation, carried), "a"),
-                            _ => unheard += carried,
+                            _ => unreported += carried,
                         }
                         generation += 6;
                     },
                     _ => {
                         let flows: Vec<_> = live.iter().map(|(id, bytes)| flow(*id, *bytes)).collect();
-                        look(&mut ledger, &flows, "a");
+                        pass(&mut ledger, &flows, "a");
                     }
                 }
                 let now = incoming(&ledger, "a");
@@ -273,8 +274,8 @@ mod tests {
                 last = now;
             }
             let flows: Vec<_> = live.iter().map(|(id, bytes)| flow(*id, *bytes)).collect();
-            look(&mut ledger, &flows, "a");
-            prop_assert!(incoming(&ledger, "a") >= sent - unheard);
+            pass(&mut ledger, &flows, "a");
+            prop_assert!(incoming(&ledger, "a") >= sent - unreported);
         }
     }
 }

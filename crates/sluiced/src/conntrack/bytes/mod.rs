@@ -1,8 +1,8 @@
-//! A thread that adds up the bytes of backends, if they are wanted.
+//! [`ByteCounter`]: a thread that sums up the bytes of backends, if `http.accounting` is set.
 //!
-//! Conntrack counts what each flow carries, and tells at its end. The thread hears of the ends, and looks at all flows
-//! about once a second, less often where they are so many that it would take more than a twentieth of the time. What
-//! it has come to is written down first and shown then: a daemon that is killed never shows less afterwards.
+//! Conntrack counts the bytes of each flow. The thread owns two conntrack sockets and the [`Ledger`]: it receives destroy events, and
+//! reads all flows about once a second, less often if reading takes more than a twentieth of the time. It saves new
+//! totals to `bytes.json` before it publishes them in [`ByteTotals`], so that after a kill no total is smaller than before.
 
 mod ledger;
 mod store;
@@ -22,85 +22,84 @@ use sluice_netlink::conntrack::{Arrived, Conntrack, Endings, Filter, Flow};
 use sluice_nft::Ip;
 use tracing::warn;
 
-pub use self::ledger::Carried;
+pub use self::ledger::BackendBytes;
 use self::ledger::Ledger;
-use self::store::Written;
+use self::store::BytesFile;
 use crate::fatal::chain;
 use crate::host::threads;
 use crate::state::Files;
 
-/// Shortest time from one look at all flows to the next.
+/// Minimum time between two reads of all flows.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Looking takes at most one part in so many of the time.
+/// Reading takes at most this fraction (1 / N) of the time.
 const REST: u32 = 20;
 
-/// So many flows are looked at before it is heard whether others have ended meanwhile.
+/// Number of flows that are read before destroy events are received.
 const PIECE: usize = 1024;
 
-/// So many ends are heard before anything else is done.
-const MOST: usize = 1 << 16;
+/// Maximum number of datagrams of events that are received at once.
+const MAX_EVENTS: usize = 1 << 16;
 
-/// What backends carried. Clones are the same.
+/// Published totals of bytes. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Accounts(Arc<Shared>);
+pub struct ByteTotals(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What is shown; `None`: nobody counts.
-    shown: Mutex<Option<Arc<Carried>>>,
-    /// Ends of flows that were not heard: so often something was lost.
+    /// The published totals; `None`: bytes are not counted.
+    published: Mutex<Option<Arc<BackendBytes>>>,
+    /// Number of overflows of the event socket; each lost some destroy events.
     lost: AtomicU64,
-    /// How often `services` changed.
+    /// Number of changes of `services`.
     changes: AtomicU64,
-    /// In force; `None`: the thread is to end.
+    /// The services in force; `None`: the thread must end.
     services: Mutex<Option<Arc<Services>>>,
 }
 
-/// The thread that does it.
+/// The handle of the thread.
 #[derive(Debug)]
-pub struct Accounting {
-    accounts: Accounts,
-    /// It ends when this is closed.
+pub struct ByteCounter {
+    totals: ByteTotals,
+    /// Closing it ends the thread.
     wake: UnixStream,
     thread: JoinHandle<()>,
 }
 
-impl Accounts {
-    /// Bytes of each backend as of the last look; backends that carried nothing are left out. `None`: nobody counts.
-    pub fn by_backend(&self) -> Option<Arc<Carried>> {
-        locked(&self.0.shown).clone()
+impl ByteTotals {
+    /// Bytes of each backend as of the last read, without backends with no bytes. `None`: bytes are not counted.
+    pub fn by_backend(&self) -> Option<Arc<BackendBytes>> {
+        locked(&self.0.published).clone()
     }
 
-    /// How often ends of flows came faster than they could be heard. What such flows carried since they were last
-    /// looked at is missing.
+    /// Number of times that destroy events were lost because they arrived too fast. The bytes of such flows since their last
+    /// read are missing.
     pub fn lost(&self) -> u64 {
         self.0.lost.load(Ordering::Relaxed)
     }
 
-    /// Has a thread count in the network namespace of the caller. `old`: flows may be there whose bytes were counted
+    /// Starts the thread in the network namespace of the caller. `ignore_preexisting`: flows may exist whose bytes were counted
     /// before.
     ///
     /// # Errors
-    /// Of the system calls that sockets and a thread take.
+    /// If the system cannot open the sockets or start the thread.
     pub fn start(
         &self,
         services: Arc<Services>,
         files: Files,
         boot: &str,
-        old: bool,
-    ) -> io::Result<Accounting> {
-        let written = Written::at(files, boot);
-        let (carried, before) = written.load(&services);
+        ignore_preexisting: bool,
+    ) -> io::Result<ByteCounter> {
+        let file = BytesFile::at(files, boot);
+        let (saved, of_this_boot) = file.load(&services);
         let (conntrack, endings) = (Conntrack::open()?, Endings::open()?);
         let (wake, woken) = UnixStream::pair()?;
         self.follow(services);
-        *locked(&self.0.shown) = Some(Arc::new(carried.clone()));
-        let ledger = Ledger::new(carried, old || before);
-        let counter =
-            Counter { accounts: self.clone(), conntrack, endings, ledger, written, complained: false };
-        let thread = threads::start("count bytes", move || counter.run(&woken))?;
-        Ok(Accounting { accounts: self.clone(), wake, thread })
+        *locked(&self.0.published) = Some(Arc::new(saved.clone()));
+        let ledger = Ledger::new(saved, ignore_preexisting || of_this_boot);
+        let worker = Worker { totals: self.clone(), conntrack, endings, ledger, file, warned: false };
+        let thread = threads::start("count bytes", move || worker.run(&woken))?;
+        Ok(ByteCounter { totals: self.clone(), wake, thread })
     }
 
     fn follow(&self, services: Arc<Services>) {
@@ -109,42 +108,42 @@ impl Accounts {
     }
 }
 
-impl Accounting {
-    /// Flows are of these services from now on.
+impl ByteCounter {
+    /// Attributes flows to these services from now on.
     pub(crate) fn follow(&self, services: Arc<Services>) {
-        self.accounts.follow(services);
+        self.totals.follow(services);
     }
 
-    /// Whether the thread has given up.
+    /// Whether the thread has ended because of an error.
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Has a last look at all flows, and ends the thread.
+    /// Ends the thread after a last read of all flows.
     pub fn stop(self) {
-        let Accounting { accounts, wake, thread } = self;
+        let ByteCounter { totals, wake, thread } = self;
         drop(wake);
-        // It ends by itself; a panic would have ended the process.
+        // The thread ends when `wake` is closed; a panic would have aborted the process.
         let _ = thread.join();
-        *locked(&accounts.0.services) = None;
-        *locked(&accounts.0.shown) = None;
+        *locked(&totals.0.services) = None;
+        *locked(&totals.0.published) = None;
     }
 }
 
-/// What the thread works with.
-struct Counter {
-    accounts: Accounts,
+/// The state of the thread.
+struct Worker {
+    totals: ByteTotals,
     conntrack: Conntrack,
     endings: Endings,
     ledger: Ledger,
-    written: Written,
-    complained: bool,
+    file: BytesFile,
+    warned: bool,
 }
 
-impl Counter {
+impl Worker {
     fn run(mut self, woken: &UnixStream) {
         if let Err(error) = self.count(woken) {
-            warn!("count bytes: {error} (they are counted again at the next refresh)");
+            warn!("count bytes: {error} (counting starts again at the next refresh)");
         }
     }
 
@@ -152,19 +151,19 @@ impl Counter {
         woken.set_nonblocking(true)?;
         let mut due = Instant::now();
         loop {
-            let changes = self.accounts.0.changes.load(Ordering::Acquire);
-            let Some(services) = locked(&self.accounts.0.services).clone() else { return Ok(()) };
+            let changes = self.totals.0.changes.load(Ordering::Acquire);
+            let Some(services) = locked(&self.totals.0.services).clone() else { return Ok(()) };
             let owners = Owners::of(&services);
-            // Until other services are in force.
-            while self.accounts.0.changes.load(Ordering::Acquire) == changes {
+            // Until the services change.
+            while self.totals.0.changes.load(Ordering::Acquire) == changes {
                 let wait = due.saturating_duration_since(Instant::now()).min(INTERVAL);
                 self.endings.wait(woken.as_fd(), wait.as_millis().try_into().unwrap_or(u16::MAX))?;
-                self.hear(&owners)?;
-                // Nothing is ever sent: it is closed.
+                self.receive_events(&owners)?;
+                // Nothing is ever sent; the end of the stream means that the other end was closed.
                 let stops = matches!((&*woken).read(&mut [0]), Ok(0));
                 if stops || Instant::now() >= due {
                     let began = Instant::now();
-                    self.look(&owners)?;
+                    self.read_flows(&owners)?;
                     due = began + INTERVAL.max(REST * began.elapsed());
                 }
                 if stops {
@@ -174,65 +173,65 @@ impl Counter {
         }
     }
 
-    /// Takes the ends of flows that were told.
-    fn hear(&mut self, owners: &Owners<'_>) -> io::Result<()> {
-        hear(&mut self.endings, &mut self.ledger, owners, &self.accounts)
+    /// Receives the waiting destroy events.
+    fn receive_events(&mut self, owners: &Owners<'_>) -> io::Result<()> {
+        receive_events(&mut self.endings, &mut self.ledger, owners, &self.totals)
     }
 
-    /// Looks at all flows, writes down what has come together, and shows it.
-    fn look(&mut self, owners: &Owners<'_>) -> io::Result<()> {
-        let Counter { accounts, conntrack, endings, ledger, written, complained } = self;
-        ledger.begin();
-        let mut heard = Ok(());
+    /// Reads all flows, saves the totals, and publishes them.
+    fn read_flows(&mut self, owners: &Owners<'_>) -> io::Result<()> {
+        let Worker { totals, conntrack, endings, ledger, file, warned } = self;
+        ledger.begin_pass();
+        let mut received = Ok(());
         let mut piece = 0;
-        let mut looked = Ok(());
+        let mut read = Ok(());
         for ip in Ip::ALL {
-            looked = looked.and(conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
-                ledger.see(&flow, owners.backends(&way(&flow)));
+            read = read.and(conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
+                ledger.observe(&flow, owners.backends(&way(&flow)));
                 piece += 1;
-                if piece % PIECE == 0 && heard.is_ok() {
-                    heard = hear(endings, ledger, owners, accounts);
+                if piece % PIECE == 0 && received.is_ok() {
+                    received = receive_events(endings, ledger, owners, totals);
                 }
             }));
         }
-        heard?;
-        match looked {
-            Ok(()) => ledger.finish(),
-            // Some may not have come up. They do next time.
+        received?;
+        match read {
+            Ok(()) => ledger.end_pass(),
+            // Some flows may not have been read; the next pass reads them.
             Err(error) => {
-                if !std::mem::replace(complained, true) {
-                    warn!("look at flows: {error} (bytes of backends are late)");
+                if !std::mem::replace(warned, true) {
+                    warn!("read flows: {error} (bytes of backends are delayed)");
                 }
                 return Ok(());
             }
         }
-        let is_same = locked(&accounts.0.shown).as_deref() == Some(ledger.carried());
+        let is_same = locked(&totals.0.published).as_deref() == Some(ledger.totals());
         if !is_same {
-            let carried = Arc::new(ledger.carried().clone());
-            if let Err(error) = written.save(&carried)
-                && !std::mem::replace(complained, true)
+            let bytes = Arc::new(ledger.totals().clone());
+            if let Err(error) = file.save(&bytes)
+                && !std::mem::replace(warned, true)
             {
-                warn!("{} (after a restart bytes of backends may be fewer)", chain(&error));
+                warn!("{} (after a restart bytes of backends may be smaller)", chain(&error));
             }
-            *locked(&accounts.0.shown) = Some(carried);
+            *locked(&totals.0.published) = Some(bytes);
         }
         Ok(())
     }
 }
 
-fn hear(
+fn receive_events(
     endings: &mut Endings,
     ledger: &mut Ledger,
     owners: &Owners<'_>,
-    accounts: &Accounts,
+    totals: &ByteTotals,
 ) -> io::Result<()> {
-    for _ in 0..MOST {
-        match endings.take(|flow| ledger.end(&flow, owners.backends(&way(&flow))))? {
+    for _ in 0..MAX_EVENTS {
+        match endings.take(|flow| ledger.end_flow(&flow, owners.backends(&way(&flow))))? {
             Arrived::Something => {}
             Arrived::Nothing => return Ok(()),
             Arrived::Lost => {
-                if accounts.0.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                    warn!("flows end faster than bytes can be counted: some are missing");
+                if totals.0.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+                    warn!("destroy events of conntrack were lost: some bytes are not counted");
                 }
             }
         }

@@ -1,20 +1,20 @@
-//! What backends carried, from one daemon to the next.
+//! [`BytesFile`]: `bytes.json`, the totals of bytes for the next daemon.
 
 use serde::{Deserialize, Serialize};
 use sluice_core::model::{BackendName, ServiceName, Services};
 use sluice_netlink::conntrack::Bytes;
 use tracing::warn;
 
-use super::ledger::Carried;
+use super::ledger::BackendBytes;
 use crate::state::{Durable, FileError, Files};
 
 const FILE: &str = "bytes.json";
 
 const VERSION: u32 = 1;
 
-/// `bytes.json` in the state directory, and the boot it is written in.
+/// `bytes.json` in the state directory, and the current boot.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
+pub(super) struct BytesFile {
     files: Files,
     boot: String,
 }
@@ -35,46 +35,48 @@ struct Line {
     out: u64,
 }
 
-impl Written {
+impl BytesFile {
     pub(super) fn at(files: Files, boot: &str) -> Self {
-        Written { files, boot: boot.to_owned() }
+        BytesFile { files, boot: boot.to_owned() }
     }
 
-    /// What was counted before of these services, and whether some of it in this boot of the machine. It must never
-    /// prevent a start: what cannot be understood is logged and counts as nothing.
-    pub(super) fn load(&self, services: &Services) -> (Carried, bool) {
+    /// The saved totals of these services, and whether they are of the current boot. State must never prevent a start: an
+    /// invalid file is logged and ignored.
+    pub(super) fn load(&self, services: &Services) -> (BackendBytes, bool) {
         let contents = match self.files.read(FILE) {
             Ok(Some(json)) => serde_json::from_str::<Contents>(&json).map_err(|error| error.to_string()),
-            Ok(None) => return (Carried::new(), false),
+            Ok(None) => return (BackendBytes::new(), false),
             Err(error) => Err(error.to_string()),
         };
         let contents = contents.and_then(|contents| match contents.version {
             VERSION => Ok(contents),
-            version => Err(format!("version {version} of its format is not known")),
+            version => Err(format!("unknown format version {version}")),
         });
         let Contents { boot, backends, .. } = match contents {
             Ok(contents) => contents,
             Err(error) => {
                 warn!("ignored {}: {error}", self.files.path(FILE).display());
-                return (Carried::new(), true);
+                return (BackendBytes::new(), true);
             }
         };
-        let mut carried = Carried::new();
+        let mut totals = BackendBytes::new();
         for Line { service, backend, incoming, out } in backends {
             let (Ok(service), Ok(backend)) = (ServiceName::new(&service), BackendName::new(&backend)) else {
                 continue;
             };
-            let is_known = |service| services.get(service).map(|service| &service.backends);
-            if is_known(&service).is_some_and(|backends| backends.iter().any(|known| known.name == backend)) {
-                carried.entry(service).or_default().insert(backend, Bytes { incoming, outgoing: out });
+            let backends_of = |service| services.get(service).map(|service| &service.backends);
+            if backends_of(&service)
+                .is_some_and(|backends| backends.iter().any(|known| known.name == backend))
+            {
+                totals.entry(service).or_default().insert(backend, Bytes { incoming, outgoing: out });
             }
         }
-        (carried, boot == self.boot)
+        (totals, boot == self.boot)
     }
 
-    /// Replaces what is written in one step. Not synced: it is the daemon that may end at any time, not the machine.
-    pub(super) fn save(&self, carried: &Carried) -> Result<(), FileError> {
-        let lines = carried.iter().flat_map(|(service, backends)| {
+    /// Replaces the file atomically. Not synced, because the file must survive a crash of the daemon, not of the machine.
+    pub(super) fn save(&self, totals: &BackendBytes) -> Result<(), FileError> {
+        let lines = totals.iter().flat_map(|(service, backends)| {
             backends.iter().map(|(backend, bytes)| Line {
                 service: service.to_string(),
                 backend: backend.to_string(),

@@ -1,4 +1,4 @@
-//! Which backend of the file before a backend of a new file is.
+//! Tests of [`Identity`].
 
 use sluice_core::model::{
     Address, Backend, BackendKey, BackendName, BackendPort, Listener, Ports, Protocol, Service, ServiceName,
@@ -11,13 +11,13 @@ fn name(name: &str) -> ServiceName {
     ServiceName::new(name).unwrap()
 }
 
-/// `web/a` or so.
+/// A key such as `web/a`.
 fn key(text: &str) -> BackendKey {
     let (service, backend) = text.split_once('/').unwrap();
     BackendKey { service: name(service), backend: BackendName::new(backend).unwrap() }
 }
 
-/// A backend with a name and the last part of its address; port 0: that of the client.
+/// A backend from its name, the last octet of its address and its port; port 0 keeps the port of the client.
 fn backend((name, host, port): (&str, u8, u16)) -> Backend {
     let port = if port == 0 { BackendPort::Keep } else { BackendPort::One(port) };
     let (name, address) = (BackendName::new(name).unwrap(), [10, 0, 2, host].into());
@@ -42,7 +42,7 @@ fn services<const N: usize>(services: [(&str, Service); N]) -> Services {
     services.map(|(key, service)| (name(key), service)).into()
 }
 
-/// Whose health and whose settings a backend of the new file has; empty: nobody's.
+/// The old backends whose health and whose settings a new backend continues; empty if there is none.
 fn from(old: &Services, new: &Services, of: &str) -> [String; 2] {
     let (identity, of) = (Identity::between(old, new), key(of));
     let backend = new[&of.service].backends.iter().find(|backend| backend.name == of.backend).unwrap();
@@ -57,7 +57,7 @@ fn web<const N: usize>(backends: [(&str, u8, u16); N]) -> Services {
 }
 
 #[test]
-fn backend_that_stays_as_it_is_is_itself() {
+fn backend_that_stays_unchanged_continues_itself() {
     let old = web([("a", 1, 80), ("b", 2, 80)]);
     assert_eq!(from(&old, &old, "web/b"), ["web/b", "web/b"]);
     assert_eq!(Identity::between(&old, &Services::new()).files(), (&old, &Services::new()));
@@ -70,21 +70,21 @@ fn backend_that_stays_as_it_is_is_itself() {
 }
 
 #[test]
-fn backend_whose_name_is_new_is_the_one_at_its_address() {
+fn backend_with_a_new_name_continues_the_one_at_its_address() {
     let old = web([("a", 1, 80), ("b", 2, 80)]);
     assert_eq!(from(&old, &web([("c", 2, 80)]), "web/c"), ["web/b", "web/b"]);
-    assert_eq!(from(&old, &web([("c", 2, 81)]), "web/c"), ["", ""], "on another port it is another one");
+    assert_eq!(from(&old, &web([("c", 2, 81)]), "web/c"), ["", ""], "another port is another backend");
     assert_eq!(from(&old, &web([("c", 3, 80)]), "web/c"), ["", ""]);
 }
 
 #[test]
-fn backend_whose_address_is_new_has_the_settings_of_its_name_but_not_its_health() {
+fn backend_with_a_new_address_continues_the_settings_of_its_name_but_not_the_health() {
     let old = web([("a", 1, 80), ("b", 2, 80)]);
     assert_eq!(from(&old, &web([("b", 3, 80)]), "web/b"), ["", "web/b"]);
 }
 
 #[test]
-fn backend_whose_port_is_new_is_the_one_of_its_name_at_its_address() {
+fn backend_with_a_new_port_continues_the_one_with_its_name_and_address() {
     let old = web([("a", 1, 80), ("b", 1, 81)]);
     assert_eq!(from(&old, &web([("b", 1, 82)]), "web/b"), ["web/b", "web/b"]);
 }
@@ -103,13 +103,13 @@ fn backend_with_and_without_the_port_of_the_only_listener_is_the_same() {
     assert_eq!(from(&old, &web([("b", 1, 80)]), "web/b"), ["web/a", "web/a"]);
     assert_eq!(from(&old, &web([("b", 1, 81)]), "web/b"), ["", ""]);
     let many = services([("web", service(&[80, 81], [("a", 1, 0)]))]);
-    assert_eq!(from(&many, &web([("b", 1, 80)]), "web/b"), ["", ""], "which port it has is not known");
+    assert_eq!(from(&many, &web([("b", 1, 80)]), "web/b"), ["", ""], "the port is ambiguous");
     let others = services([("web", service(&[80, 81], [("b", 1, 0)]))]);
-    assert_eq!(from(&old, &others, "web/b"), ["web/a", "web/a"], "it has the client's");
+    assert_eq!(from(&old, &others, "web/b"), ["web/a", "web/a"], "both have the port of the client");
 }
 
 #[test]
-fn backends_of_a_service_whose_name_is_new_are_those_of_one_that_is_gone_and_shared_a_listener() {
+fn backends_of_a_service_with_a_new_name_continue_those_of_a_removed_service_that_shared_a_listener() {
     let old = services([
         ("one", service(&[80, 81], [("a", 1, 80), ("b", 2, 80)])),
         ("two", service(&[82], [("a", 3, 80)])),
@@ -119,7 +119,7 @@ fn backends_of_a_service_whose_name_is_new_are_those_of_one_that_is_gone_and_sha
     assert_eq!(from(&old, &shared, "new/c"), ["one/a", "one/a"]);
     assert_eq!(from(&old, &shared, "new/b"), ["", "one/b"]);
     let both = services([("new", service(&[80, 82], [("c", 3, 80)]))]);
-    assert_eq!(from(&old, &both, "new/c"), ["two/a", "two/a"], "of two that are gone");
+    assert_eq!(from(&old, &both, "new/c"), ["two/a", "two/a"], "among two removed services");
     let none = services([("new", service(&[83], [("a", 1, 80)]))]);
     assert_eq!(from(&old, &none, "new/a"), ["", ""]);
     assert_eq!(Identity::between(&old, &shared).service(&name("new")), Some(&name("one")));
@@ -127,13 +127,13 @@ fn backends_of_a_service_whose_name_is_new_are_those_of_one_that_is_gone_and_sha
 }
 
 #[test]
-fn service_whose_name_is_not_new_is_itself_whatever_it_listens_on() {
+fn service_with_an_existing_name_continues_itself_whatever_it_listens_on() {
     let old = services([("one", service(&[80], [("a", 1, 80)])), ("two", service(&[81], [("a", 2, 80)]))]);
-    // `one` took over the listener of `two`, which is gone.
+    // `one` took over the listener of `two`, which was removed.
     let new = services([("one", service(&[81], [("a", 2, 80)]))]);
     assert_eq!(from(&old, &new, "one/a"), ["", "one/a"]);
     assert_eq!(Identity::between(&old, &new).service(&name("one")), Some(&name("one")));
-    // `three` took over the listener of `two`, which is still there.
+    // `three` took over the listener of `two`, which still exists.
     let new = services([("two", service(&[82], [("a", 2, 80)])), ("three", service(&[81], [("a", 2, 80)]))]);
     assert_eq!(from(&old, &new, "three/a"), ["", ""]);
     assert_eq!(from(&old, &new, "two/a"), ["two/a", "two/a"]);

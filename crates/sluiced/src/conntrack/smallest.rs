@@ -1,23 +1,23 @@
-//! The least of very many, in little memory.
+//! [`SmallestK`]: the smallest items of a stream, in bounded memory.
 
 use std::collections::BinaryHeap;
 
-/// Keeps the least so many of what comes in any order, and counts all.
+/// Keeps the `limit` smallest items of a stream in any order, and counts all items.
 #[derive(Clone, Debug)]
-pub(super) struct First<T> {
+pub(super) struct SmallestK<T> {
     limit: usize,
-    /// The greatest on top.
+    /// A max-heap: the greatest kept item is on top.
     kept: BinaryHeap<T>,
     total: u64,
 }
 
-impl<T: Ord> First<T> {
-    /// Nothing yet; keeps `limit` at most.
+impl<T: Ord> SmallestK<T> {
+    /// An empty collection of at most `limit` items.
     pub(super) fn new(limit: usize) -> Self {
-        First { limit, kept: BinaryHeap::new(), total: 0 }
+        SmallestK { limit, kept: BinaryHeap::new(), total: 0 }
     }
 
-    /// Takes one.
+    /// Adds an item.
     pub(super) fn add(&mut self, item: T) {
         self.total += 1;
         if self.kept.len() < self.limit {
@@ -29,12 +29,12 @@ impl<T: Ord> First<T> {
         }
     }
 
-    /// How many there were.
+    /// Number of items added.
     pub(super) fn total(&self) -> u64 {
         self.total
     }
 
-    /// Those that were kept, in order.
+    /// The kept items in ascending order.
     pub(super) fn into_sorted(self) -> Vec<T> {
         self.kept.into_sorted_vec()
     }
@@ -44,21 +44,21 @@ impl<T: Ord> First<T> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::First;
+    use super::SmallestK;
 
     proptest! {
         #[test]
-        fn first_of_many_are_those_that_come_first_in_order(
+        fn smallest_items_of_any_stream_are_the_first_of_the_sorted_stream(
             numbers in prop::collection::vec(0u32..50, 0..60),
             limit in 0usize..20,
         ) {
-            let mut first = First::new(limit);
-            numbers.iter().for_each(|number| first.add(*number));
+            let mut smallest = SmallestK::new(limit);
+            numbers.iter().for_each(|number| smallest.add(*number));
             let mut sorted = numbers.clone();
             sorted.sort_unstable();
             sorted.truncate(limit);
-            prop_assert_eq!(first.total(), numbers.len() as u64);
-            prop_assert_eq!(first.into_sorted(), sorted);
+            prop_assert_eq!(smallest.total(), numbers.len() as u64);
+            prop_assert_eq!(smallest.into_sorted(), sorted);
         }
     }
 }
