@@ -9,7 +9,6 @@
 
 mod balancer;
 mod cases;
-mod intervals;
 mod objects;
 mod walk;
 
@@ -18,14 +17,14 @@ pub use balancer::{Balancer, run, value};
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{CommitError, Dataplane, Errno, Part, Receipt, Snapshot, Step, generation_after};
 
-/// What [`conformance`] tries.
+/// A case of [`conformance`].
 struct Case {
     name: &'static str,
-    /// Committed first.
+    /// Committed before the case.
     before: Vec<Step>,
-    /// Tried then.
+    /// The batch under test.
     steps: Vec<Step>,
-    /// Which of them is refused, and why; `None`: none is.
+    /// Index and error of the refused step; `None` if the batch is accepted.
     refused: Option<(usize, Errno)>,
 }
 

@@ -74,9 +74,9 @@ pub(crate) fn exclude(
         }
     }
     let state = StateDir::open(state).map_err(|error| Fatal::new(Exit::Runtime, error, hint))?;
-    let claim = NamespaceLock::take()?;
-    state.ensure_alone(claim.is_held())?;
-    Ok((state, claim))
+    let namespace_lock = NamespaceLock::take()?;
+    state.ensure_alone(namespace_lock.is_held())?;
+    Ok((state, namespace_lock))
 }
 
 #[derive(Debug, thiserror::Error)]

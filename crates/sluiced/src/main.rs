@@ -17,7 +17,7 @@ use sluiced::args::Args;
 use sluiced::conntrack::cleaner::FlowCleaner;
 use sluiced::conntrack::counter::FlowCounter;
 use sluiced::conntrack::lister::ConnectionLister;
-use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::daemon::followers;
 use sluiced::daemon::saver;
 use sluiced::fatal::{Exit, Fatal};
@@ -60,18 +60,18 @@ fn run(args: Args) -> Result<(), Fatal> {
         warn!("clear the ambient capability set: {error} (exec probes inherit capabilities)");
     }
     memory::share_heap();
-    let (asking, requests) = request::channel();
-    let networks = follow_networks(asking.clone())?;
+    let (sender, requests) = request::channel();
+    let networks = follow_networks(sender.clone())?;
     let mut counters = CounterReader::open().map_err(|error| {
         let error = format!("open a netlink socket for counters: {error}");
         Fatal::new(Exit::Runtime, error, "raise the limits of the process")
     })?;
-    let surroundings = Surroundings {
+    let environment = Environment {
         config: args.config,
         proc: Proc::default(),
         notify: Notify::systemd(),
         watchdog: sd_notify::watchdog_enabled(),
-        claim: NamespaceLock::take,
+        lock_namespace: NamespaceLock::take,
         prober: Prober::new(),
         flows: FlowCleaner::start(),
         counter: FlowCounter::start(),
@@ -85,7 +85,7 @@ fn run(args: Args) -> Result<(), Fatal> {
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;
-    let ended = runtime.block_on(event_loop::run(surroundings, open, listen, (asking, requests)));
+    let ended = runtime.block_on(event_loop::run(environment, open, listen, (sender, requests)));
     // Threads that wait for a file or a disk do not delay the exit.
     runtime.shutdown_timeout(GRACE);
     ended
@@ -115,14 +115,14 @@ fn open() -> Result<Netlink, Fatal> {
 }
 
 /// Starts the thread that reports foreign commits.
-fn listen(netlink: &Netlink, asking: Sender<Request>) -> Result<(), Fatal> {
-    followers::follow_commits(netlink.port(), asking)
+fn listen(netlink: &Netlink, sender: Sender<Request>) -> Result<(), Fatal> {
+    followers::follow_commits(netlink.port(), sender)
         .map_err(|error| Fatal::new(Exit::Runtime, error, "raise the limits of the process"))
 }
 
 /// The networks of the host. Starts the thread that reports changes of networks and forwarding.
-fn follow_networks(asking: Sender<Request>) -> Result<Networks, Fatal> {
-    followers::follow_interfaces(asking).map_err(|error| {
+fn follow_networks(sender: Sender<Request>) -> Result<Networks, Fatal> {
+    followers::follow_interfaces(sender).map_err(|error| {
         Fatal::new(Exit::Runtime, format!("read interfaces: {error}"), "raise the limits of the process")
     })
 }

@@ -19,7 +19,7 @@ use sluice_probe::Prober;
 use sluiced::conntrack::cleaner::FlowCleaner;
 use sluiced::conntrack::counter::FlowCounter;
 use sluiced::conntrack::lister::ConnectionLister;
-use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::daemon::saver;
 use sluiced::host::systemd::Notify;
 use sluiced::reconcile::namespace_lock::NamespaceLock;
@@ -71,12 +71,12 @@ fn start() -> PathBuf {
     fs::write(&config, format!("{yaml}\ncontrol: {{socket: {}}}\n", socket.display())).expect("write");
     let proc = Proc::at(folder.join("proc"));
     thread::spawn(move || {
-        let surroundings = Surroundings {
+        let environment = Environment {
             config,
             proc,
             notify: Notify::to(|_| {}),
             watchdog: None,
-            claim: || Ok(NamespaceLock::default()),
+            lock_namespace: || Ok(NamespaceLock::default()),
             prober: Prober::new(),
             flows: FlowCleaner::to(channel().0),
             counter: FlowCounter::to(channel().0),
@@ -91,7 +91,7 @@ fn start() -> PathBuf {
         runtime.block_on(async {
             // Nobody before `main` has seen to it that who writes to a peer that is gone lives.
             let _caught = signal(SignalKind::pipe()).expect("catch a signal");
-            event_loop::run(surroundings, open, |_, _| Ok(()), request::channel()).await
+            event_loop::run(environment, open, |_, _| Ok(()), request::channel()).await
         })
     });
     while UnixStream::connect(&socket).is_err() {

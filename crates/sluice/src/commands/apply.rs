@@ -57,7 +57,7 @@ impl ApplyCommand {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let Config { forwarding: mode, state, control, services, .. } = config;
         output::log();
-        let (state, _claim) = daemon::exclude(
+        let (state, _namespace_lock) = daemon::exclude(
             common.socket_or(&control.socket),
             &state,
             "use `sluice reload`, or stop it first",

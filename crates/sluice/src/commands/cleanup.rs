@@ -49,7 +49,7 @@ impl CleanupCommand {
         let (socket, state) = places(common.config(None));
         let state = self.state.as_ref().unwrap_or(&state);
         output::log();
-        let (state, _claim) = daemon::exclude(common.socket_or(&socket), state, "stop it first")?;
+        let (state, _namespace_lock) = daemon::exclude(common.socket_or(&socket), state, "stop it first")?;
         let progress = Progress::of("cleanup: removing");
         let mut reconciler = Reconciler::new(kernel::look()?);
         let found = reconciler.read_found();

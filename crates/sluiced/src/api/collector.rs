@@ -1,4 +1,4 @@
-//! [`Teller`]: takes status snapshots for readers, on the readers' threads. The reconcile task only hands out a [`View`];
+//! [`StatusCollector`]: takes status snapshots for readers, on the readers' threads. The reconcile task only hands out a [`View`];
 //! reading counters and building the status happens here.
 
 use std::fmt;
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Shared by all readers; clones are the same.
 #[derive(Clone)]
-pub struct Teller(Arc<Inner>);
+pub struct StatusCollector(Arc<Inner>);
 
 struct Inner {
     requests: mpsc::Sender<Request>,
@@ -41,13 +41,13 @@ struct Inner {
 #[derive(Default)]
 struct Last {
     /// Concurrent readers get the same snapshot.
-    look: Weak<Look>,
+    snapshot: Weak<StatusSnapshot>,
     flows: Option<Arc<FlowCount>>,
 }
 
 /// A snapshot of the status.
 #[derive(Debug)]
-pub struct Look {
+pub struct StatusSnapshot {
     began: Instant,
     /// The status.
     pub status: Status,
@@ -64,7 +64,7 @@ pub struct Look {
 #[error("sluiced is stopping")]
 pub struct Stopping;
 
-impl Teller {
+impl StatusCollector {
     /// Gets views through `requests`, counts flows with `counter`, and reads the kernel with `read`.
     pub fn new(
         requests: mpsc::Sender<Request>,
@@ -73,15 +73,15 @@ impl Teller {
         proc: Proc,
     ) -> Self {
         let (read, last) = (Arc::new(Mutex::new(read)), tokio::sync::Mutex::default());
-        Teller(Arc::new(Inner { requests, counter, read, proc, last }))
+        StatusCollector(Arc::new(Inner { requests, counter, read, proc, last }))
     }
 
     /// A current snapshot. Readers that wait while another snapshot is taken share the next one.
-    pub async fn look(&self) -> Result<Arc<Look>, Stopping> {
+    pub async fn collect(&self) -> Result<Arc<StatusSnapshot>, Stopping> {
         let asked = Instant::now();
         let mut last = self.0.last.lock().await;
-        if let Some(look) = last.look.upgrade().filter(|look| look.began >= asked) {
-            return Ok(look);
+        if let Some(snapshot) = last.snapshot.upgrade().filter(|snapshot| snapshot.began >= asked) {
+            return Ok(snapshot);
         }
         let began = Instant::now();
         let flows = self.flows(&mut last.flows).await;
@@ -89,12 +89,12 @@ impl Teller {
         let read = loop {
             left -= 1;
             let read = self.0.read.clone();
-            let (looked, counted) = blocking(move || {
+            let (returned, counted) = blocking(move || {
                 let counted = view.count(&mut read.lock().unwrap_or_else(PoisonError::into_inner));
                 (view, counted)
             })
             .await?;
-            view = looked;
+            view = returned;
             match counted {
                 Ok(false) if left > 0 => {
                     sleep(PAUSE).await;
@@ -108,15 +108,15 @@ impl Teller {
         }
         view.save().await;
         let (host, insert_failed) = (self.host(), self.0.proc.conntrack_insert_failed());
-        let look = blocking(move || {
+        let snapshot = blocking(move || {
             let counted = view.totals.counted();
             let status = view.status(&counted, flows.as_ref().map(|flows| &*flows.census), host);
             let (json, written) = Default::default();
-            Arc::new(Look { began, status, view, counted, insert_failed, json, written })
+            Arc::new(StatusSnapshot { began, status, view, counted, insert_failed, json, written })
         })
         .await?;
-        last.look = Arc::downgrade(&look);
-        Ok(look)
+        last.snapshot = Arc::downgrade(&snapshot);
+        Ok(snapshot)
     }
 
     /// The view of the reconcile task.
@@ -143,7 +143,7 @@ impl Teller {
     }
 }
 
-impl Look {
+impl StatusSnapshot {
     /// A cache of the encoded metrics.
     pub(crate) fn written(&self, format: Format) -> &OnceLock<Bytes> {
         &self.written[format as usize]
@@ -151,11 +151,12 @@ impl Look {
 
     /// The status as JSON.
     pub(crate) async fn json(self: &Arc<Self>) -> Result<Bytes, Stopping> {
-        let look = self.clone();
+        let snapshot = self.clone();
         blocking(move || {
-            let write =
-                || serde_json::to_vec(&look.status).expect("keys are strings, so it is valid JSON").into();
-            look.json.get_or_init(write).clone()
+            let write = || {
+                serde_json::to_vec(&snapshot.status).expect("keys are strings, so it is valid JSON").into()
+            };
+            snapshot.json.get_or_init(write).clone()
         })
         .await
     }
@@ -171,8 +172,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
     })
 }
 
-impl fmt::Debug for Teller {
+impl fmt::Debug for StatusCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Teller")
+        f.write_str("StatusCollector")
     }
 }

@@ -1,6 +1,6 @@
 //! [`FlowCounter`]: a thread that counts live flows, so that no task waits for the dump of a large conntrack.
 //!
-//! The thread owns a conntrack socket and the ids of the flows of the last count. [`CountSchedule`] runs on the reconcile task.
+//! The thread owns a conntrack socket and the ids of the flows of the last count. `CountSchedule` runs on the reconcile task.
 
 use std::collections::HashSet;
 use std::io;

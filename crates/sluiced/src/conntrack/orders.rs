@@ -37,7 +37,7 @@ impl FlowOrders {
 
     /// Records the result of a round that made the kernel equal to `services`, the effective services of `file`. Orders a
     /// sweep of the affected flows if the kernel was switched.
-    pub(crate) fn settle(
+    pub(crate) fn record_round(
         &mut self,
         result: &Result<Outcome, RoundError>,
         file: &Arc<Services>,

@@ -22,7 +22,7 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// A failed operation: its error, and the time of the retry.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct SyncFailure {
     pub(crate) error: String,
     pub(crate) differences: Vec<String>,
     pub(crate) retry: Retry,
@@ -67,11 +67,11 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn due(&self) -> Due {
         let refresh =
             self.config.refresh.map(|refresh| (self.last_read + refresh, Due::Round(Trigger::Refresh)));
-        let again = |trouble: &Option<Trouble>, what| trouble.as_ref().map(|it| (it.retry.due, what));
+        let again = |failure: &Option<SyncFailure>, what| failure.as_ref().map(|it| (it.retry.due, what));
         let all = [
-            again(&self.trouble, Due::Round(Trigger::Retry)),
-            again(&self.forwarding, Due::Forwarding),
-            again(&self.unsaved, Due::Save).filter(|_| !self.saves.is_waiting()),
+            again(&self.sync_failure, Due::Round(Trigger::Retry)),
+            again(&self.forwarding_failure, Due::Forwarding),
+            again(&self.save_failure, Due::Save).filter(|_| !self.saves.is_waiting()),
             refresh,
         ];
         match all.into_iter().flatten().min_by_key(|(at, _)| *at) {
@@ -88,7 +88,7 @@ impl<D: Dataplane> Daemon<D> {
         match due {
             Due::Round(trigger) => self.round(trigger).await,
             Due::Forwarding => self.check_forwarding(),
-            Due::Save => self.remember(),
+            Due::Save => self.save(),
         }
     }
 
@@ -96,7 +96,7 @@ impl<D: Dataplane> Daemon<D> {
     /// after which there is nothing to do.
     pub(crate) fn check_forwarding(&mut self) {
         let result = ensure_forwarding(&mut self.sysctls, &self.config);
-        let before = self.forwarding.take();
+        let before = self.forwarding_failure.take();
         match result {
             Ok(()) if before.is_some() => {
                 self.events.add(EventKind::Sync, Severity::Info, "forwarding is enabled again");
@@ -110,15 +110,15 @@ impl<D: Dataplane> Daemon<D> {
                     error!("{error}");
                 }
                 let retry = before.map_or_else(Retry::first, |before| before.retry.next_if_due());
-                self.forwarding = Some(Trouble { error, differences: vec![], retry });
+                self.forwarding_failure = Some(SyncFailure { error, differences: vec![], retry });
             }
         }
-        let line = self.line();
+        let line = self.summary_line();
         self.notify.status(&line);
     }
 
     /// Records the result of a round, and schedules a retry if it failed.
-    pub(crate) fn settle(
+    pub(crate) fn record_round(
         &mut self,
         trigger: Trigger,
         result: Result<Outcome, RoundError>,
@@ -126,14 +126,14 @@ impl<D: Dataplane> Daemon<D> {
         if trigger.reads_kernel() {
             self.last_read = Instant::now();
         }
-        self.flows.settle(
+        self.flows.record_round(
             &result,
             &self.config.services,
             self.backend_states.in_force(&self.config.services),
         );
-        let before = self.trouble.take();
+        let before = self.sync_failure.take();
         if before.is_some() && result.is_ok() {
-            let text = match self.forwarding {
+            let text = match self.forwarding_failure {
                 None => "in sync again",
                 Some(_) => "the table is in sync again",
             };
@@ -155,21 +155,22 @@ impl<D: Dataplane> Daemon<D> {
             error!("reconcile: {error} ({extent}; retrying in {wait} ms)");
             differences.iter().for_each(|line| error!("{line}"));
             let problems = [error.clone()].into_iter().chain(differences.iter().cloned()).collect();
-            self.trouble = Some(Trouble { error, differences, retry });
+            self.sync_failure = Some(SyncFailure { error, differences, retry });
             problems
         })
     }
 
     /// Why the kernel or the host differs from the configuration; `None` if it does not.
     pub(crate) fn out_of_sync(&self) -> Option<String> {
-        let errors = [&self.trouble, &self.forwarding].map(|trouble| trouble.as_ref().map(|it| &*it.error));
+        let errors = [&self.sync_failure, &self.forwarding_failure]
+            .map(|failure| failure.as_ref().map(|it| &*it.error));
         let errors: Vec<&str> = errors.into_iter().flatten().collect();
         (!errors.is_empty()).then(|| errors.join("; "))
     }
 
     /// Records the result of saving the state of backends, and schedules a retry if it failed.
     pub(crate) fn note_saved(&mut self, result: Result<(), String>) {
-        let before = self.unsaved.take();
+        let before = self.save_failure.take();
         match result {
             Ok(()) if before.is_some() => info!("saved the state of backends again"),
             Ok(()) => {}
@@ -178,7 +179,7 @@ impl<D: Dataplane> Daemon<D> {
                     warn!("{error} (a restart loses overrides and health of backends)");
                 }
                 let retry = before.map_or_else(Retry::first, |before| before.retry.next_if_due());
-                self.unsaved = Some(Trouble { error, differences: vec![], retry });
+                self.save_failure = Some(SyncFailure { error, differences: vec![], retry });
             }
         }
     }

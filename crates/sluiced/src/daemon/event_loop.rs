@@ -20,18 +20,18 @@ use sluice_probe::Prober;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
-use crate::api::collector::Teller;
-use crate::api::control::{self, Answering, ControlSocket};
-use crate::api::http::{Live, Web, public};
+use crate::api::collector::StatusCollector;
+use crate::api::control::{self, ControlSocket, ControlState};
+use crate::api::http::{ChangeFeed, HttpServer, public};
 use crate::conntrack::cleaner::FlowCleaner;
 use crate::conntrack::counter::{CountSchedule, FlowCount, FlowCounter};
 use crate::conntrack::lister::ConnectionLister;
 use crate::daemon::due::Due;
-use crate::daemon::loading::{Asked, Loading, Loads};
+use crate::daemon::loading::{Clients, Loading, Loads};
 use crate::daemon::saver::{Saved, Saving};
 use crate::daemon::signals::Signals;
 use crate::daemon::turns::Turns;
-use crate::daemon::{Daemon, Hands};
+use crate::daemon::{Daemon, Effects};
 use crate::fatal::{Exit, Fatal};
 use crate::host::systemd::Notify;
 use crate::reconcile::namespace_lock::NamespaceLock;
@@ -44,7 +44,7 @@ use crate::status::view::ReadCounters;
 const TIDY: Duration = Duration::from_secs(1);
 
 /// The environment of the daemon.
-pub struct Surroundings {
+pub struct Environment {
     /// The configuration file.
     pub config: PathBuf,
     /// The proc file system with sysctls.
@@ -53,8 +53,8 @@ pub struct Surroundings {
     pub notify: Notify,
     /// Watchdog timeout of the service manager; `None` without a watchdog.
     pub watchdog: Option<Duration>,
-    /// Takes the claim to the table.
-    pub claim: fn() -> Result<NamespaceLock, Fatal>,
+    /// Takes the lock of the network namespace.
+    pub lock_namespace: fn() -> Result<NamespaceLock, Fatal>,
     /// Probes backends.
     pub prober: Prober,
     /// Deletes flows.
@@ -75,17 +75,17 @@ pub struct Surroundings {
 /// valid, and `listen` starts to report foreign commits, if other programs may change the table; `requests` are both ends of a
 /// [`crate::request::channel`].
 pub async fn run<D: Dataplane>(
-    surroundings: Surroundings,
+    environment: Environment,
     open: impl FnOnce() -> Result<D, Fatal>,
     listen: impl FnOnce(&D, mpsc::Sender<Request>) -> Result<(), Fatal>,
-    (asking, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
+    (sender, mut requests): (mpsc::Sender<Request>, mpsc::Receiver<Request>),
 ) -> Result<(), Fatal> {
-    let Surroundings {
+    let Environment {
         config: file,
         proc,
         notify,
         watchdog,
-        claim,
+        lock_namespace,
         prober,
         flows,
         counter,
@@ -93,11 +93,11 @@ pub async fn run<D: Dataplane>(
         networks,
         saving,
         counters,
-    } = surroundings;
+    } = environment;
     let signals = Signals::catch().map_err(|error| {
         Fatal::new(Exit::Runtime, format!("catch signals: {error}"), "raise the limits of the process")
     })?;
-    tokio::spawn(signals.pass_on(asking.clone()));
+    tokio::spawn(signals.pass_on(sender.clone()));
 
     let loaded = sluice_config::load(&file).map_err(Fatal::Config)?;
     let dataplane = open()?;
@@ -112,29 +112,37 @@ pub async fn run<D: Dataplane>(
             "stop it; in another network namespace, set another directory in `state`",
         )
     })?;
-    let held_to_the_end = claim()?;
-    state.ensure_alone(held_to_the_end.is_held())?;
-    let (_removed_at_the_end, listener) = socket.split();
-    let teller = Teller::new(asking.clone(), counter.clone(), counters, proc.clone());
-    let live = Live::new(teller.clone());
-    let mut web = Web::new(public(teller.clone(), live.clone()));
-    let door = web.door(loaded.config.http.as_ref());
-    web.open(
-        door.map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
+    let namespace_lock = lock_namespace()?;
+    state.ensure_alone(namespace_lock.is_held())?;
+    let (_socket_guard, listener) = socket.split();
+    let collector = StatusCollector::new(sender.clone(), counter.clone(), counters, proc.clone());
+    let feed = ChangeFeed::new(collector.clone());
+    let mut http = HttpServer::new(public(collector.clone(), feed.clone()));
+    let change = http.bind(loaded.config.http.as_ref());
+    http.apply(
+        change
+            .map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
     );
-    let (telling, mut results) = mpsc::unbounded_channel();
-    let hands =
-        Hands { sysctls: Sysctls::new(proc, state), notify, prober, flows, web, saving, results: telling };
-    let mut daemon = Daemon::start(file, loaded, dataplane, hands, networks).await?;
+    let (results_sender, mut results) = mpsc::unbounded_channel();
+    let effects = Effects {
+        sysctls: Sysctls::new(proc, state),
+        notify,
+        prober,
+        flows,
+        http,
+        saving,
+        results: results_sender,
+    };
+    let mut daemon = Daemon::start(file, loaded, dataplane, effects, networks).await?;
     // Subscribing has a cost, above all for the first commit.
     if !daemon.owns_table() {
-        listen(daemon.dataplane(), asking.clone())?;
+        listen(daemon.dataplane(), sender.clone())?;
         daemon.catch_up().await;
     }
     let mut loading = Loading::default();
     let mut counts = CountSchedule::new(counter.clone());
-    let answering = Answering { requests: asking, counter, listing, teller, live };
-    tokio::spawn(control::serve(listener, answering));
+    let control_state = ControlState { requests: sender, counter, listing, collector, feed };
+    tokio::spawn(control::serve(listener, control_state));
 
     let mut watchdog = watchdog.map(|limit| {
         let mut signs = interval(limit / 2);
@@ -144,7 +152,7 @@ pub async fn run<D: Dataplane>(
     let (mut tidy, mut is_tidy) = (pin!(sleep(TIDY)), false);
     let mut turns = Turns::default();
     let hands_over = loop {
-        let follows = daemon.following.any();
+        let follows = daemon.load_follower.any();
         let next = turns
             .next(&mut [
                 pin!(async { Next::Request(requests.recv().await) }),
@@ -168,7 +176,7 @@ pub async fn run<D: Dataplane>(
                 }),
                 pin!(async {
                     tick(&mut watchdog).await;
-                    Next::Sign
+                    Next::Watchdog
                 }),
                 pin!(async {
                     if is_tidy {
@@ -222,8 +230,8 @@ pub async fn run<D: Dataplane>(
                 daemon.note_saved(saved);
                 continue;
             }
-            Next::Sign => {
-                daemon.alive();
+            Next::Watchdog => {
+                daemon.feed_watchdog();
                 continue;
             }
             Next::Tidy => {
@@ -246,7 +254,7 @@ pub async fn run<D: Dataplane>(
 enum Next {
     Request(Option<Request>),
     /// A configuration was loaded.
-    Loaded((Loads, Asked)),
+    Loaded((Loads, Clients)),
     /// Timed work is due.
     Due(Due),
     /// Health of backends changed.
@@ -258,7 +266,7 @@ enum Next {
     /// A save has a result.
     Saved((u64, Saved)),
     /// The watchdog must be fed.
-    Sign,
+    Watchdog,
     /// There was no event for a while.
     Tidy,
 }

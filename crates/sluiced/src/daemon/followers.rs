@@ -37,27 +37,27 @@ trait Source: Sized + Send {
 }
 
 /// Reads the networks of the host, and starts a thread that reports changes of networks and forwarding.
-pub fn follow_interfaces(asking: Sender<Request>) -> io::Result<Networks> {
+pub fn follow_interfaces(sender: Sender<Request>) -> io::Result<Networks> {
     // Subscribed before the first read, so that no change is missed.
     let mut interfaces = Interfaces::open()?;
     let now = interfaces.networks().map(Networks::of)?;
-    start(interfaces, asking)?;
+    start(interfaces, sender)?;
     Ok(now)
 }
 
 /// Starts a thread that reports foreign commits; those from netlink port `us` are ours.
-pub fn follow_commits(us: u32, asking: Sender<Request>) -> io::Result<()> {
-    start(Commits { us, monitor: Monitor::open(us)? }, asking)
+pub fn follow_commits(us: u32, sender: Sender<Request>) -> io::Result<()> {
+    start(Commits { us, monitor: Monitor::open(us)? }, sender)
 }
 
-fn start<S: Source + 'static>(source: S, asking: Sender<Request>) -> io::Result<()> {
-    threads::start(S::THREAD, move || follow(source, &asking, thread::sleep)).map(drop)
+fn start<S: Source + 'static>(source: S, sender: Sender<Request>) -> io::Result<()> {
+    threads::start(S::THREAD, move || follow(source, &sender, thread::sleep)).map(drop)
 }
 
 /// Sends events and failures to the reconcile task until that ends.
-fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Duration)) {
+fn follow<S: Source>(mut source: S, sender: &Sender<Request>, pause: impl Fn(Duration)) {
     let (mut failure, mut delay) = (None::<String>, FIRST);
-    let tell = |result| asking.blocking_send(Request::Follower(S::FOLLOWER, result));
+    let tell = |result| sender.blocking_send(Request::Follower(S::FOLLOWER, result));
     if tell(Ok(())).is_err() {
         return;
     }
@@ -79,7 +79,7 @@ fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Dur
                     }
                 }
                 for request in requests {
-                    if asking.blocking_send(request).is_err() {
+                    if sender.blocking_send(request).is_err() {
                         return;
                     }
                 }
@@ -98,7 +98,7 @@ fn follow<S: Source>(mut source: S, asking: &Sender<Request>, pause: impl Fn(Dur
                 failure = Some(error);
                 pause(delay);
                 delay = (2 * delay).min(LONGEST);
-                if asking.is_closed() {
+                if sender.is_closed() {
                     return;
                 }
             }
@@ -194,11 +194,11 @@ mod tests {
 
     /// Runs the script; returns the requests and the pauses.
     fn run(script: impl IntoIterator<Item = Result<&'static str, ErrorKind>>) -> (Vec<String>, Vec<u64>) {
-        let (asking, requests) = mpsc::channel(64);
+        let (sender, requests) = mpsc::channel(64);
         let requests = Mutex::new(Some(requests));
         let script: Arc<Mutex<VecDeque<_>>> = Arc::new(Mutex::new(script.into_iter().collect()));
         let (received, pauses) = (Mutex::new(vec![]), Mutex::new(vec![]));
-        follow(Scripted(script.clone()), &asking, |pause| {
+        follow(Scripted(script.clone()), &sender, |pause| {
             pauses.lock().unwrap().push(pause.as_millis() as u64);
             if script.lock().unwrap().is_empty()
                 && let Some(mut requests) = requests.lock().unwrap().take()

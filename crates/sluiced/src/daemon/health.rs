@@ -14,12 +14,12 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use crate::daemon::Daemon;
-use crate::daemon::saver::{Saved, State};
+use crate::daemon::saver::{SaveOrder, Saved};
 use crate::host::clock::now;
 use crate::pool::backend_states::{BackendStates, key};
 use crate::pool::identity::Identity;
 use crate::reconcile::Trigger;
-use crate::state::backends::{Known, Remembered, Said};
+use crate::state::backends::{SavedHealth, SavedOverride, SavedState};
 use crate::status::shared::Shared;
 
 impl<D: Dataplane> Daemon<D> {
@@ -31,14 +31,14 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Restores the state of an earlier daemon. `before` are its services; `None`: only the names of
     /// their backends are known, and matched with those of the file.
-    pub(crate) fn recall(&mut self, remembered: &Remembered, before: Option<&Services>) {
+    pub(crate) fn restore(&mut self, saved: &SavedState, before: Option<&Services>) {
         let services = self.config.services.clone();
         let identity = Identity::between(before.unwrap_or(&services), &services);
         let named = |service: &str, backend: &str| {
             let (service, backend) = (ServiceName::new(service).ok()?, BackendName::new(backend).ok()?);
             Some(BackendKey { service, backend })
         };
-        let health: HashMap<_, _> = remembered
+        let health: HashMap<_, _> = saved
             .health
             .iter()
             .filter_map(|known| Some((named(&known.service, &known.backend)?, known)))
@@ -51,14 +51,14 @@ impl<D: Dataplane> Daemon<D> {
             // The port of its probe may have changed.
             match known.filter(|known| known.target.ip() == backend.address) {
                 None => Health::Unknown,
-                Some(Known { healthy: true, .. }) => Health::Healthy,
-                Some(Known { healthy: false, .. }) => Health::Unhealthy,
+                Some(SavedHealth { healthy: true, .. }) => Health::Healthy,
+                Some(SavedHealth { healthy: false, .. }) => Health::Unhealthy,
             }
         };
         self.prober.watch(watches(&services, |_, _| None, |_| false, known));
-        let overrides = remembered.overrides.iter().filter_map(|Said { service, backend, said }| {
-            let weight = said.weight.map(|weight| weight.min(MAX_WEIGHT));
-            Some((named(service, backend)?, Override { weight, ..said.clone() }))
+        let overrides = saved.overrides.iter().filter_map(|SavedOverride { service, backend, value }| {
+            let weight = value.weight.map(|weight| weight.min(MAX_WEIGHT));
+            Some((named(service, backend)?, Override { weight, ..value.clone() }))
         });
         let mut was = BackendStates::new(self.backend_states.networks.clone());
         was.overrides = overrides.collect();
@@ -68,19 +68,19 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Orders a save of the state for the next daemon. A failure is logged and retried.
-    pub(crate) fn remember(&mut self) {
-        drop(self.save(false));
+    pub(crate) fn save(&mut self) {
+        drop(self.order_save(false));
     }
 
     /// The same; `retries`: also after a recent failure. Returns a receiver for the result.
-    pub(crate) fn save(&mut self, retries: bool) -> oneshot::Receiver<Saved> {
-        let said = self.backend_states.overrides.iter().map(|(key, said)| Said {
+    pub(crate) fn order_save(&mut self, retries: bool) -> oneshot::Receiver<Saved> {
+        let overrides = self.backend_states.overrides.iter().map(|(key, value)| SavedOverride {
             service: key.service.to_string(),
             backend: key.backend.to_string(),
-            said: said.clone(),
+            value: value.clone(),
         });
-        let said = said.collect();
-        let health = self.prober.board().known().into_iter().map(|(key, target, healthy)| Known {
+        let overrides = overrides.collect();
+        let health = self.prober.board().known().into_iter().map(|(key, target, healthy)| SavedHealth {
             service: key.service.to_string(),
             backend: key.backend.to_string(),
             target: SocketAddr::new(target.address, target.port),
@@ -88,7 +88,7 @@ impl<D: Dataplane> Daemon<D> {
         });
         let health = health.collect();
         let services = self.config.services.clone();
-        self.saves.order(State { services, overrides: said, health }, retries)
+        self.saves.order(SaveOrder { services, overrides, health }, retries)
     }
 
     /// Waits until the health of a backend changes.
@@ -98,14 +98,14 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Applies changes of health to the kernel.
     pub(crate) async fn health(&mut self) {
-        let services = self.take_health();
+        let services = self.take_health_changes();
         // The error was logged and is kept for the status; no client waits for it.
-        let _ = self.follow(Trigger::Health, &services).await;
-        self.remember();
+        let _ = self.apply_effective(Trigger::Health, &services).await;
+        self.save();
     }
 
     /// Takes changes of health from the board. Returns the services whose effective state may have changed.
-    pub(crate) fn take_health(&mut self) -> BTreeSet<ServiceName> {
+    pub(crate) fn take_health_changes(&mut self) -> BTreeSet<ServiceName> {
         // Dropped first, so that the board need not copy its data.
         self.backend_states.down = Down::default();
         let flips = self.prober.board().take_changes();
@@ -144,11 +144,11 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn step(&mut self) {
         let services = self.backend_states.advance_ramps();
         // As above.
-        let _ = self.follow(Trigger::Load, &services).await;
+        let _ = self.apply_effective(Trigger::Load, &services).await;
     }
 
     /// Applies the effective state of some services to the kernel. Returns the problems, one line each.
-    pub(crate) async fn follow(
+    pub(crate) async fn apply_effective(
         &mut self,
         trigger: Trigger,
         names: impl IntoIterator<Item = &ServiceName>,
@@ -157,15 +157,15 @@ impl<D: Dataplane> Daemon<D> {
         let changed = self.backend_states.diff_effective(file, names);
         if changed.is_empty() {
             // The desired state may still wait for a retry.
-            return self.trouble.as_ref().map_or(Ok(()), |trouble| Err(vec![trouble.error.clone()]));
+            return self.sync_failure.as_ref().map_or(Ok(()), |failure| Err(vec![failure.error.clone()]));
         }
         let transition = Transition::of_some(self.backend_states.in_force(file), &changed);
         self.flows.note(&transition);
         let result = self.reconciler.round(trigger, &transition).await;
         // Also on failure this is the desired state from now on: a retry applies it.
         self.backend_states.commit_effective(&self.config.services, changed);
-        let settled = self.settle(trigger, result);
-        let line = self.line();
+        let settled = self.record_round(trigger, result);
+        let line = self.summary_line();
         self.notify.status(&line);
         settled.map(drop)
     }

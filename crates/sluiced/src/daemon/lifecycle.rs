@@ -16,15 +16,15 @@ use tracing::{info, warn};
 use crate::conntrack::bytes::{ByteCounter, ByteTotals};
 use crate::conntrack::orders::FlowOrders;
 use crate::counters::store::TotalsStore;
-use crate::daemon::load::Following;
+use crate::daemon::load::LoadFollower;
 use crate::daemon::saver::{Saved, Saves};
-use crate::daemon::{Daemon, Hands, ensure_forwarding};
+use crate::daemon::{Daemon, Effects, ensure_forwarding};
 use crate::fatal::Fatal;
 use crate::host::clock::now;
 use crate::pool::backend_states::BackendStates;
 use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::{Reconciler, RoundError, Trigger};
-use crate::state::backends::Memory;
+use crate::state::backends::BackendStateFile;
 use crate::status::shared::Shared;
 use crate::status::view::Reloads;
 
@@ -37,7 +37,7 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        Hands { mut sysctls, notify, prober, flows, web, saving, results }: Hands,
+        Effects { mut sysctls, notify, prober, flows, http, saving, results }: Effects,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -56,18 +56,19 @@ impl<D: Dataplane> Daemon<D> {
         let since = Shared::new(StateChangeTimes::new(started));
         let reloads = Reloads { ok: 0, failed: 0, applied: started };
         let last_read = Instant::now();
-        let (memory, remembered, before) = Memory::open(sysctls.files(), sysctls.boot());
+        let (backend_state_file, saved_state, before) =
+            BackendStateFile::open(sysctls.files(), sysctls.boot());
         let (wake, woken) = mpsc::unbounded_channel();
         let (totals_store, totals_writer, totals) =
             TotalsStore::open(sysctls.files(), &config.services, wake.clone());
         let reconciler = Reconciler::resume(dataplane, (totals_store, totals));
-        let (saves, saver) = Saves::new(memory, totals_writer, (wake, woken), results);
+        let (saves, saver) = Saves::new(backend_state_file, totals_writer, (wake, woken), results);
         saving(saver);
         let mut daemon = Daemon {
             file,
             config,
             backend_states: Shared::new(BackendStates::new(networks)),
-            following: Following::default(),
+            load_follower: LoadFollower::default(),
             prober,
             flows: FlowOrders::new(flows),
             saves,
@@ -79,29 +80,29 @@ impl<D: Dataplane> Daemon<D> {
             started,
             since,
             events: Shared::default(),
-            web,
+            http,
             reload,
             reloads,
-            trouble: None,
-            forwarding: None,
-            unsaved: None,
+            sync_failure: None,
+            forwarding_failure: None,
+            save_failure: None,
             foreign: ForeignChanges::default(),
             followers: BTreeMap::new(),
             last_read,
         };
-        daemon.following.replace(&daemon.config.services);
-        daemon.recall(&remembered, before.as_ref());
-        daemon.remember();
+        daemon.load_follower.replace(&daemon.config.services);
+        daemon.restore(&saved_state, before.as_ref());
+        daemon.save();
         daemon.ensure_accounting();
         let wanted = daemon.backend_states.in_force(&daemon.config.services);
         let outcome =
             daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
         daemon.flows.note_start(wanted, daemon.reconciler.take_found());
-        daemon.flows.settle(&outcome, &daemon.config.services, wanted);
+        daemon.flows.record_round(&outcome, &daemon.config.services, wanted);
         let outcome =
             outcome.map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
         daemon.reload.summary = outcome.to_string();
-        let line = daemon.line();
+        let line = daemon.summary_line();
         daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));
         info!("ready: {line}");
         daemon.notify.ready(&line);
@@ -112,7 +113,7 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
         self.notify.stopping();
         // The last attempt to save; a failure is logged.
-        let (saved, totals_store) = (self.save(true), self.reconciler.totals_store());
+        let (saved, totals_store) = (self.order_save(true), self.reconciler.totals_store());
         self.byte_counter.take().into_iter().for_each(ByteCounter::stop);
         match self.config.on_stop {
             OnStop::Keep => {
@@ -144,7 +145,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Stops, and leaves table and forwarding to the next daemon.
     pub(crate) async fn hand_over(mut self) {
         self.notify.stopping();
-        let (saved, totals_store) = (self.save(true), self.reconciler.totals_store());
+        let (saved, totals_store) = (self.order_save(true), self.reconciler.totals_store());
         self.byte_counter.take().into_iter().for_each(ByteCounter::stop);
         self.reconciler.save_totals(None);
         wait_for(saved, totals_store).await;

@@ -19,20 +19,20 @@ const BUDGET: usize = 8192;
 
 /// The services that depend on counts of flows.
 #[derive(Debug, Default)]
-pub(crate) struct Following {
+pub(crate) struct LoadFollower {
     services: BTreeSet<ServiceName>,
     /// The last count.
     last: Option<Instant>,
     /// Services whose shares must change, and the number of their misplaced flows.
-    waiting: BTreeMap<ServiceName, u32>,
+    rebalance_queue: BTreeMap<ServiceName, u32>,
 }
 
-impl Following {
+impl LoadFollower {
     /// Applies another configuration.
     pub(crate) fn replace(&mut self, file: &Services) {
         let follows = file.iter().filter(|(_, service)| follows(service)).map(|(name, _)| name.clone());
         self.services = follows.collect();
-        self.waiting.retain(|name, _| self.services.contains(name));
+        self.rebalance_queue.retain(|name, _| self.services.contains(name));
     }
 
     /// Whether there are any such services.
@@ -45,7 +45,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Adapts shares to a count of flows, and excludes full backends.
     pub(crate) async fn follow_load(&mut self, FlowCount { census, at, .. }: FlowCount) {
         let file = &self.config.services;
-        let Following { services, last, waiting } = &mut self.following;
+        let LoadFollower { services, last, rebalance_queue } = &mut self.load_follower;
         let elapsed = last.replace(at).map_or(Duration::from_secs(1), |last| at.duration_since(last));
         let loads = census.by_backend(file, |name| services.contains(name));
         let mut now = BTreeSet::new();
@@ -61,11 +61,12 @@ impl<D: Dataplane> Daemon<D> {
             if follows_load(service) {
                 let misplaced = self.backend_states.balance(name, service, load, elapsed);
                 if misplaced > 0 {
-                    waiting.insert(name.clone(), misplaced);
+                    rebalance_queue.insert(name.clone(), misplaced);
                 }
             }
         }
-        let mut most: Vec<_> = waiting.iter().map(|(name, misplaced)| (Reverse(*misplaced), name)).collect();
+        let mut most: Vec<_> =
+            rebalance_queue.iter().map(|(name, misplaced)| (Reverse(*misplaced), name)).collect();
         most.sort();
         let mut slots = 0;
         for (_, name) in most {
@@ -75,9 +76,9 @@ impl<D: Dataplane> Daemon<D> {
             }
             now.insert(name.clone());
         }
-        waiting.retain(|name, _| !now.contains(name));
+        rebalance_queue.retain(|name, _| !now.contains(name));
         // The error was logged and is kept for the status; no client waits for it.
-        let _ = self.follow(Trigger::Load, &now).await;
+        let _ = self.apply_effective(Trigger::Load, &now).await;
     }
 
     /// Number of these flows of a backend.

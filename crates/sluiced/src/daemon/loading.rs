@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// Clients that wait for the answer to a reload.
-pub(crate) type Asked = Vec<oneshot::Sender<ReloadStatus>>;
+pub(crate) type Clients = Vec<oneshot::Sender<ReloadStatus>>;
 
 /// The result of a load: the configuration, or all its errors.
 pub(crate) type Loads = Result<Loaded, Vec<Problem>>;
@@ -17,9 +17,9 @@ pub(crate) type Loads = Result<Loaded, Vec<Problem>>;
 /// one began.
 #[derive(Debug, Default)]
 pub(crate) struct Loading {
-    running: Option<(JoinHandle<Loads>, Asked)>,
+    running: Option<(JoinHandle<Loads>, Clients)>,
     /// `None` without requests since it began.
-    again: Option<Asked>,
+    again: Option<Clients>,
 }
 
 impl Loading {
@@ -40,13 +40,13 @@ impl Loading {
     }
 
     /// Waits for the next loaded configuration, with its clients. Cancel safe.
-    pub(crate) async fn next(&mut self) -> (Loads, Asked) {
+    pub(crate) async fn next(&mut self) -> (Loads, Clients) {
         let Some((load, _)) = &mut self.running else { return std::future::pending().await };
         let loaded = load.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         (loaded, self.running.take().map(|(_, asked)| asked).unwrap_or_default())
     }
 
-    fn begin(&mut self, file: &Path, asked: Asked) {
+    fn begin(&mut self, file: &Path, asked: Clients) {
         let file = file.to_owned();
         self.running = Some((spawn_blocking(move || sluice_config::load(&file)), asked));
     }

@@ -32,13 +32,13 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::api::http::Web;
+use crate::api::http::HttpServer;
 use crate::conntrack::bytes::{ByteCounter, ByteTotals};
 use crate::conntrack::cleaner::FlowCleaner;
 use crate::conntrack::orders::FlowOrders;
-use crate::daemon::due::Trouble;
+use crate::daemon::due::SyncFailure;
 use crate::daemon::health::{warn_dropped, watches};
-use crate::daemon::load::Following;
+use crate::daemon::load::LoadFollower;
 use crate::pool::identity::Identity;
 use crate::request::Follower;
 
@@ -63,7 +63,7 @@ pub(crate) struct Daemon<D> {
     /// The states of its backends.
     pub(crate) backend_states: Shared<BackendStates>,
     /// The services that depend on counts of flows.
-    pub(crate) following: Following,
+    pub(crate) load_follower: LoadFollower,
     pub(crate) prober: Prober,
     pub(crate) flows: FlowOrders,
     pub(crate) saves: Saves,
@@ -76,15 +76,15 @@ pub(crate) struct Daemon<D> {
     pub(crate) started: Timestamp,
     pub(crate) since: Shared<StateChangeTimes>,
     pub(crate) events: Shared<Events>,
-    web: Web,
+    http: HttpServer,
     pub(crate) reload: ReloadStatus,
     pub(crate) reloads: Reloads,
     /// The failure of the last round.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) sync_failure: Option<SyncFailure>,
     /// Forwarding is not as configured. Separate, so that a successful round does not hide it.
-    pub(crate) forwarding: Option<Trouble>,
+    pub(crate) forwarding_failure: Option<SyncFailure>,
     /// The state of backends could not be saved.
-    pub(crate) unsaved: Option<Trouble>,
+    pub(crate) save_failure: Option<SyncFailure>,
     pub(crate) foreign: ForeignChanges,
     /// The state of the followers.
     pub(crate) followers: BTreeMap<Follower, FollowerStatus>,
@@ -93,12 +93,12 @@ pub(crate) struct Daemon<D> {
 }
 
 /// The effects of the reconcile task beside the ruleset.
-pub(crate) struct Hands {
+pub(crate) struct Effects {
     pub(crate) sysctls: Sysctls,
     pub(crate) notify: Notify,
     pub(crate) prober: Prober,
     pub(crate) flows: FlowCleaner,
-    pub(crate) web: Web,
+    pub(crate) http: HttpServer,
     pub(crate) saving: Saving,
     /// Receives the results of saves.
     pub(crate) results: mpsc::UnboundedSender<(u64, Saved)>,
@@ -108,22 +108,22 @@ impl<D: Dataplane> Daemon<D> {
     /// Applies a reloaded configuration. An invalid one changes nothing.
     pub(crate) async fn reload(&mut self, loaded: Result<Loaded, Vec<Problem>>) -> ReloadStatus {
         let (mut warnings, invalid) = (vec![], loaded.is_err());
-        let taken = match loaded {
+        let applied = match loaded {
             Err(problems) => Err(problems.iter().map(|problem| logged(problem.to_string())).collect()),
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();
                 warnings.extend(self.only_at_start(&loaded.config));
-                self.take(loaded.config).await
+                self.apply_config(loaded.config).await
             }
         };
         warnings.iter().for_each(|warning| warn!("{warning}"));
-        let (summary, problems) = match taken {
+        let (summary, problems) = match applied {
             Ok(outcome) => (outcome.to_string(), vec![]),
             Err(problems) => (format!("{} as before", self.counts()), problems),
         };
         let (at, ok, generation) = (now(), problems.is_empty(), self.reload.generation + 1);
         self.reload = ReloadStatus { at, ok, invalid, problems, warnings, summary, generation };
-        let line = self.line();
+        let line = self.summary_line();
         if ok {
             info!("reloaded: {line}");
             (self.reloads.ok, self.reloads.applied) = (self.reloads.ok + 1, at);
@@ -159,11 +159,11 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Applies a new configuration to the kernel. If this fails before the first commit, the
     /// old configuration stays in force.
-    async fn take(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
+    async fn apply_config(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
         let new = Config { control: self.config.control.clone(), state: self.config.state.clone(), ..new };
-        let door = self
-            .web
-            .door(new.http.as_ref())
+        let change = self
+            .http
+            .bind(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
         let (backend_states, dropped, watches) = self.expected(&new.services);
@@ -178,24 +178,24 @@ impl<D: Dataplane> Daemon<D> {
             // Unchanged services keep their memory.
             let services = if is_same { self.config.services.clone() } else { new.services };
             self.config = Config { services, ..new };
-            self.web.open(door);
+            self.http.apply(change);
             self.backend_states = Shared::new(backend_states);
             dropped.iter().for_each(warn_dropped);
-            self.following.replace(&self.config.services);
+            self.load_follower.replace(&self.config.services);
             self.watch(watches);
             self.ensure_accounting();
             self.update_byte_counter();
-            let settled = self.settle(Trigger::Reload, result);
+            let settled = self.record_round(Trigger::Reload, result);
             // Other services may need another IP version.
             self.check_forwarding();
             // Changes of health during the round.
-            self.take_health();
+            self.take_health_changes();
             let services = self.config.services.clone();
-            let followed = self.follow(Trigger::Health, services.keys()).await;
-            self.remember();
+            let followed = self.apply_effective(Trigger::Health, services.keys()).await;
+            self.save();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
-        self.settle(Trigger::Reload, result)
+        self.record_round(Trigger::Reload, result)
     }
 
     fn only_at_start(&self, new: &Config) -> Vec<String> {
@@ -217,10 +217,10 @@ impl<D: Dataplane> Daemon<D> {
         self.reconciler.save_totals(None);
         // Retries failed writes.
         self.sysctls.save_again();
-        self.remember();
+        self.save();
         // The error was logged and is kept for the status; no client waits for it.
-        let _ = self.settle(trigger, result);
-        let line = self.line();
+        let _ = self.record_round(trigger, result);
+        let line = self.summary_line();
         self.notify.status(&line);
     }
 
@@ -234,7 +234,7 @@ impl<D: Dataplane> Daemon<D> {
             let wanted = self.backend_states.in_force(&self.config.services);
             let transition = Transition::between(wanted.on(&before), wanted);
             let result = self.reconciler.round(Trigger::Networks, &transition).await;
-            let _ = self.settle(Trigger::Networks, result);
+            let _ = self.record_round(Trigger::Networks, result);
         }
     }
 
@@ -303,12 +303,12 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Still there.
-    pub(crate) fn alive(&mut self) {
+    pub(crate) fn feed_watchdog(&mut self) {
         self.notify.watchdog();
     }
 
     /// A one-line summary of the state.
-    pub(crate) fn line(&self) -> String {
+    pub(crate) fn summary_line(&self) -> String {
         match (self.out_of_sync(), self.reload.ok) {
             (Some(error), _) => format!("{}, not in sync: {error}", self.counts()),
             (None, true) => format!("{}, in sync", self.counts()),

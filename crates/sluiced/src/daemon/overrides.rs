@@ -41,18 +41,18 @@ impl<D: Dataplane> Daemon<D> {
         let (name, key) = (name.clone(), key(name, found));
         let took = self.backend_states.takes_new_flows(&self.config.services[&name], &key);
         let none = Override { admin: None, weight: None, uid, since: now(), reason: None };
-        let said = self.backend_states.overrides.remove(&key).unwrap_or(none);
-        let said = match change {
+        let new = self.backend_states.overrides.remove(&key).unwrap_or(none);
+        let new = match change {
             OverrideChange::Admin(admin) => {
-                Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..said }
+                Override { admin: Some(admin).filter(|a| *a != Admin::Enabled), ..new }
             }
-            OverrideChange::Weight(weight) => Override { weight, ..said },
-            OverrideChange::Reset {} => Override { admin: None, weight: None, ..said },
+            OverrideChange::Weight(weight) => Override { weight, ..new },
+            OverrideChange::Reset {} => Override { admin: None, weight: None, ..new },
         };
-        if said.admin.is_some() || said.weight.is_some() {
+        if new.admin.is_some() || new.weight.is_some() {
             // A change without a reason leaves the one that was given before.
-            let reason = reason.clone().or_else(|| said.reason.clone());
-            self.backend_states.overrides.insert(key.clone(), Override { uid, since: now(), reason, ..said });
+            let reason = reason.clone().or_else(|| new.reason.clone());
+            self.backend_states.overrides.insert(key.clone(), Override { uid, since: now(), reason, ..new });
         }
         let mut text = match change {
             OverrideChange::Admin(admin) => format!("{} by uid {uid}", admin.as_str()),
@@ -68,8 +68,8 @@ impl<D: Dataplane> Daemon<D> {
         self.since.record(key.clone(), now());
         let service = &self.config.services[&name];
         self.backend_states.update_ramp(service, &key, took);
-        let followed = self.follow(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
-        let saved = self.save(true);
+        let followed = self.apply_effective(Trigger::Operator, &BTreeSet::from([name.clone()])).await;
+        let saved = self.order_save(true);
         let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
         let status = status.expect("services change only here");
         Ok(Overridden { name: format!("{name}/{backend}"), followed: followed.map(|()| status), saved })

@@ -13,7 +13,7 @@ use tracing::error;
 
 use crate::counters::writer::TotalsWriter;
 use crate::host::threads;
-use crate::state::backends::{Known, Memory, Said};
+use crate::state::backends::{BackendStateFile, SavedHealth, SavedOverride};
 
 /// Time after which a pending write is reported as a problem.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub(crate) struct Saves {
 /// The waiting order.
 #[derive(Debug, Default)]
 struct Due {
-    newest: Option<State>,
+    newest: Option<SaveOrder>,
     /// Whether to retry also after a recent failure, because a client waits for the result.
     retries: bool,
     waiting: Vec<oneshot::Sender<Saved>>,
@@ -45,17 +45,17 @@ struct Due {
 
 /// An order to save the state of the backends of these services.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct SaveOrder {
     pub(crate) services: Arc<Services>,
-    pub(crate) overrides: Vec<Said>,
-    pub(crate) health: Vec<Known>,
+    pub(crate) overrides: Vec<SavedOverride>,
+    pub(crate) health: Vec<SavedHealth>,
 }
 
 /// Writes the state of backends, and totals.
 #[derive(Debug)]
 pub struct Saver {
     due: Arc<Mutex<Due>>,
-    memory: Memory,
+    backend_state_file: BackendStateFile,
     totals_writer: TotalsWriter,
     woken: mpsc::UnboundedReceiver<()>,
     /// Receives the result of each write, and the number of orders that it completed.
@@ -72,18 +72,18 @@ pub fn on_a_thread(saver: Saver) {
 impl Saves {
     /// Both ends. `wake` wakes the thread of the saver, also for the writer of totals.
     pub(crate) fn new(
-        memory: Memory,
+        backend_state_file: BackendStateFile,
         totals_writer: TotalsWriter,
         (wake, woken): (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
         results: mpsc::UnboundedSender<(u64, Saved)>,
     ) -> (Self, Saver) {
         let due = Arc::<Mutex<Due>>::default();
-        let saver = Saver { due: due.clone(), memory, totals_writer, woken, results };
+        let saver = Saver { due: due.clone(), backend_state_file, totals_writer, woken, results };
         (Saves { due, wake, waiting: 0, since: Instant::now() }, saver)
     }
 
     /// Orders a save, unless a newer order replaces it. The answer is the result of the order that was executed.
-    pub(crate) fn order(&mut self, state: State, retries: bool) -> oneshot::Receiver<Saved> {
+    pub(crate) fn order(&mut self, state: SaveOrder, retries: bool) -> oneshot::Receiver<Saved> {
         let (done, answer) = oneshot::channel();
         if self.waiting == 0 {
             self.since = Instant::now();
@@ -140,11 +140,11 @@ impl Saver {
     /// Executes the writes that are due.
     pub fn save(&mut self) {
         let Due { newest, retries, waiting } = std::mem::take(&mut *locked(&self.due));
-        if let Some(State { services, overrides, health }) = newest {
+        if let Some(SaveOrder { services, overrides, health }) = newest {
             if retries {
-                self.memory.retry_now();
+                self.backend_state_file.retry_now();
             }
-            let saved = self.memory.save(&services, overrides, health);
+            let saved = self.backend_state_file.save(&services, overrides, health);
             let _ = self.results.send((waiting.len() as u64, saved.clone()));
             waiting.into_iter().for_each(|done| drop(done.send(saved.clone())));
         }
@@ -165,19 +165,20 @@ mod tests {
     #[test]
     fn orders_that_wait_are_one_save_of_the_newest() {
         let state = Scratch::default();
-        let (memory, ..) = Memory::open(state.files(), "one");
+        let (backend_state_file, ..) = BackendStateFile::open(state.files(), "one");
         let (wake, woken) = mpsc::unbounded_channel();
         let (_, totals_writer, _) = TotalsStore::open(state.files(), &Services::new(), wake.clone());
         let (sender, mut results) = mpsc::unbounded_channel();
-        let (mut saves, mut saver) = Saves::new(memory, totals_writer, (wake, woken), sender);
+        let (mut saves, mut saver) = Saves::new(backend_state_file, totals_writer, (wake, woken), sender);
         let services = Arc::new(Services::new());
         let known = |healthy| {
             let [service, backend] = ["web", "b"].map(str::to_owned);
-            vec![Known { service, backend, target: "10.0.2.11:80".parse().unwrap(), healthy }]
+            vec![SavedHealth { service, backend, target: "10.0.2.11:80".parse().unwrap(), healthy }]
         };
         let mut answers: Vec<_> = [false, true, false, true]
             .map(|healthy| {
-                let state = State { services: services.clone(), overrides: vec![], health: known(healthy) };
+                let state =
+                    SaveOrder { services: services.clone(), overrides: vec![], health: known(healthy) };
                 saves.order(state, false)
             })
             .into();
@@ -189,6 +190,6 @@ mod tests {
         saves.have_results(4);
         assert!(!saves.is_waiting());
         answers.iter_mut().for_each(|answer| assert_eq!(answer.try_recv().unwrap(), Ok(())));
-        assert_eq!(Memory::open(state.files(), "one").1.health, known(true));
+        assert_eq!(BackendStateFile::open(state.files(), "one").1.health, known(true));
     }
 }

@@ -13,9 +13,9 @@ impl<D: Dataplane> Daemon<D> {
     /// The current view, for readers.
     pub(crate) fn view(&mut self) -> View {
         let Inventory { present, flags, sets, chains, elements } = self.reconciler.inventory();
-        let (trouble, services) = (self.trouble.as_ref(), &self.config.services);
+        let (failure, services) = (self.sync_failure.as_ref(), &self.config.services);
         let error = self.out_of_sync();
-        let retries = [trouble, self.forwarding.as_ref()].into_iter().flatten().map(|it| it.retry.at);
+        let retries = [failure, self.forwarding_failure.as_ref()].into_iter().flatten().map(|it| it.retry.at);
         let totals = self.reconciler.totals().clone();
         View {
             services: services.clone(),
@@ -36,7 +36,7 @@ impl<D: Dataplane> Daemon<D> {
                 flags: flags.names().map(str::to_owned).collect(),
                 synced: error.is_none(),
                 error,
-                differences: trouble.map(|trouble| trouble.differences.clone()).unwrap_or_default(),
+                differences: failure.map(|failure| failure.differences.clone()).unwrap_or_default(),
                 retry_at: retries.min(),
                 services: services.values().filter(|service| service.enabled).count(),
                 sets,

@@ -21,7 +21,7 @@ const VERSION: u32 = 1;
 
 /// Contents of `backends.json` in the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Remembered {
+pub(crate) struct SavedState {
     version: u32,
     /// The boot in which the health was observed; health of another boot is ignored.
     boot: String,
@@ -29,14 +29,14 @@ pub(crate) struct Remembered {
     #[serde(skip_serializing_if = "Option::is_none")]
     services: Option<Id>,
     /// Overrides.
-    pub(crate) overrides: Vec<Said>,
+    pub(crate) overrides: Vec<SavedOverride>,
     /// Backends whose health differs from that before a first probe.
-    pub(crate) health: Vec<Known>,
+    pub(crate) health: Vec<SavedHealth>,
 }
 
 /// The same for reading: a damaged entry does not affect the others.
 #[derive(Deserialize)]
-struct Written {
+struct RawSavedState {
     version: u32,
     boot: String,
     #[serde(default)]
@@ -47,15 +47,15 @@ struct Written {
 
 /// The override of a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Said {
+pub(crate) struct SavedOverride {
     pub(crate) service: String,
     pub(crate) backend: String,
-    pub(crate) said: Override,
+    pub(crate) value: Override,
 }
 
 /// Health of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Known {
+pub(crate) struct SavedHealth {
     pub(crate) service: String,
     pub(crate) backend: String,
     /// The probed address and port; with another one it is another backend.
@@ -65,39 +65,39 @@ pub(crate) struct Known {
 
 /// The file, the saved services that identify its backends, and the current boot.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub(crate) struct BackendStateFile {
     files: Files,
     services: SavedServices,
     boot: String,
     /// Its content.
-    written: Remembered,
+    written: SavedState,
 }
 
-impl Memory {
+impl BackendStateFile {
     /// Reads the state that an earlier daemon saved, and the services of its backends; `None`: only their names are
     /// known. State must never prevent a start: an invalid file is logged and ignored.
-    pub(crate) fn open(files: Files, boot: &str) -> (Self, Remembered, Option<Services>) {
+    pub(crate) fn open(files: Files, boot: &str) -> (Self, SavedState, Option<Services>) {
         let file = files.path(FILE);
         let read = match files.read(FILE) {
-            Ok(Some(json)) => serde_json::from_str::<Written>(&json).map_err(|error| error.to_string()),
+            Ok(Some(json)) => serde_json::from_str::<RawSavedState>(&json).map_err(|error| error.to_string()),
             Ok(None) => {
                 let (version, boot) = (VERSION, boot.to_owned());
-                Ok(Written { version, boot, services: None, overrides: vec![], health: vec![] })
+                Ok(RawSavedState { version, boot, services: None, overrides: vec![], health: vec![] })
             }
             Err(error) => Err(error.to_string()),
         };
         let read = read.and_then(|found| match found.version {
-            VERSION => Ok(Remembered {
+            VERSION => Ok(SavedState {
                 services: found.services,
                 overrides: each(&file, found.overrides),
                 health: each(&file, found.health),
-                ..Remembered::of(&found.boot)
+                ..SavedState::of(&found.boot)
             }),
             version => Err(format!("unknown format version {version}")),
         });
         let mut found = read.unwrap_or_else(|error| {
             warn!("ignored {}: {error}", file.display());
-            Remembered::of(boot)
+            SavedState::of(boot)
         });
         let written = found.clone();
         if found.boot != boot {
@@ -105,10 +105,10 @@ impl Memory {
         }
         let saved = SavedServices::new(files.clone());
         let services = found.services.and_then(|id| saved.load(id));
-        (Memory { files, services: saved, boot: boot.to_owned(), written }, found, services)
+        (BackendStateFile { files, services: saved, boot: boot.to_owned(), written }, found, services)
     }
 
-    /// Makes the next [`Memory::save`] retry also after a recent failure, because the answer to a command reports whether
+    /// Makes the next [`BackendStateFile::save`] retry also after a recent failure, because the answer to a command reports whether
     /// the change is saved.
     pub(crate) fn retry_now(&mut self) {
         self.services.retry_now();
@@ -121,8 +121,8 @@ impl Memory {
     pub(crate) fn save(
         &mut self,
         services: &Arc<Services>,
-        overrides: Vec<Said>,
-        health: Vec<Known>,
+        overrides: Vec<SavedOverride>,
+        health: Vec<SavedHealth>,
     ) -> Result<(), String> {
         let named = if overrides.is_empty() && health.is_empty() {
             // There is no state that a renamed backend could lose.
@@ -133,7 +133,7 @@ impl Memory {
         };
         // Without it, backends are matched by name.
         let services = named.as_ref().ok().copied().flatten();
-        let now = Remembered { services, overrides, health, ..Remembered::of(&self.boot) };
+        let now = SavedState { services, overrides, health, ..SavedState::of(&self.boot) };
         if now != self.written {
             let json = serde_json::to_vec_pretty(&now).expect("names and numbers are valid JSON");
             self.files.replace(FILE, &json, Durable::Yes).map_err(|error| chain(&error))?;
@@ -156,9 +156,9 @@ fn each<T: DeserializeOwned>(file: &Path, entries: Vec<Value>) -> Vec<T> {
     entries.into_iter().filter_map(read).collect()
 }
 
-impl Remembered {
+impl SavedState {
     fn of(boot: &str) -> Self {
-        Remembered { version: VERSION, boot: boot.to_owned(), ..Remembered::default() }
+        SavedState { version: VERSION, boot: boot.to_owned(), ..SavedState::default() }
     }
 }
 
@@ -180,73 +180,73 @@ mod tests {
         services("services: {web: {listen: '*:80', backends: [{name: b, address: 10.0.2.11}]}}")
     }
 
-    fn known() -> Vec<Known> {
+    fn health() -> Vec<SavedHealth> {
         let [service, backend] = ["web", "b"].map(str::to_owned);
-        vec![Known { service, backend, target: "10.0.2.11:80".parse().unwrap(), healthy: false }]
+        vec![SavedHealth { service, backend, target: "10.0.2.11:80".parse().unwrap(), healthy: false }]
     }
 
-    fn said() -> Vec<Said> {
-        let said = Override {
+    fn overrides() -> Vec<SavedOverride> {
+        let value = Override {
             admin: None,
             weight: Some(3),
             uid: 1000,
             since: "2025-01-01T00:00:00Z".parse().unwrap(),
             reason: Some("disk".into()),
         };
-        vec![Said { service: "web".into(), backend: "b".into(), said }]
+        vec![SavedOverride { service: "web".into(), backend: "b".into(), value }]
     }
 
     #[test]
-    fn what_is_remembered_is_read_by_the_next_daemon_but_for_health_of_another_boot() {
+    fn saved_state_is_read_by_the_next_daemon_except_health_of_another_boot() {
         let state = Scratch::default();
-        let (mut memory, found, _) = Memory::open(state.files(), "one");
+        let (mut file, found, _) = BackendStateFile::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (vec![], vec![]));
-        memory.save(&web(), said(), known()).unwrap();
-        let (_, found, _) = Memory::open(state.files(), "one");
-        assert_eq!((found.overrides, found.health), (said(), known()));
-        let (_, found, _) = Memory::open(state.files(), "two");
-        assert_eq!((found.overrides, found.health), (said(), vec![]));
+        file.save(&web(), overrides(), health()).unwrap();
+        let (_, found, _) = BackendStateFile::open(state.files(), "one");
+        assert_eq!((found.overrides, found.health), (overrides(), health()));
+        let (_, found, _) = BackendStateFile::open(state.files(), "two");
+        assert_eq!((found.overrides, found.health), (overrides(), vec![]));
     }
 
     #[test]
-    fn damaged_memory_counts_as_none() {
+    fn damaged_file_is_ignored() {
         let state = Scratch::default();
         for text in ["", "{", "[1]", r#"{"version":2,"boot":"one","overrides":[],"health":[]}"#] {
             fs::write(state.path().join("backends.json"), text).unwrap();
-            let (mut memory, found, _) = Memory::open(state.files(), "one");
+            let (mut file, found, _) = BackendStateFile::open(state.files(), "one");
             assert_eq!((found.overrides, found.health), (vec![], vec![]), "{text:?}");
-            memory.save(&web(), said(), vec![]).unwrap();
-            assert_eq!(Memory::open(state.files(), "one").1.overrides, said());
+            file.save(&web(), overrides(), vec![]).unwrap();
+            assert_eq!(BackendStateFile::open(state.files(), "one").1.overrides, overrides());
         }
     }
 
     #[test]
-    fn damaged_entry_is_left_out_and_the_others_are_read() {
+    fn damaged_entry_is_ignored_and_the_others_are_read() {
         let state = Scratch::default();
-        let (mut memory, ..) = Memory::open(state.files(), "one");
-        memory.save(&web(), said(), known()).unwrap();
+        let (mut file, ..) = BackendStateFile::open(state.files(), "one");
+        file.save(&web(), overrides(), health()).unwrap();
         let file = state.path().join("backends.json");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("\"overrides\": [", "\"overrides\": [{\"service\": 7},")).unwrap();
-        let (_, found, _) = Memory::open(state.files(), "one");
-        assert_eq!((found.overrides, found.health), (said(), known()));
+        let (_, found, _) = BackendStateFile::open(state.files(), "one");
+        assert_eq!((found.overrides, found.health), (overrides(), health()));
 
         let mut bytes = fs::read(&file).unwrap();
         let place = bytes.windows(9).position(|bytes| bytes == b"10.0.2.11").unwrap();
         bytes[place] = 0xff;
         fs::write(&file, bytes).unwrap();
-        let (_, found, _) = Memory::open(state.files(), "one");
-        assert_eq!((found.overrides, found.health), (said(), vec![]), "a byte that is no UTF-8");
+        let (_, found, _) = BackendStateFile::open(state.files(), "one");
+        assert_eq!((found.overrides, found.health), (overrides(), vec![]), "invalid UTF-8");
     }
 
-    /// The services that are read with the names of this state, by name.
+    /// Names of the services that are read with this state.
     fn read(state: &Scratch) -> Option<Vec<String>> {
-        let (_, _, services) = Memory::open(state.files(), "one");
+        let (_, _, services) = BackendStateFile::open(state.files(), "one");
         Some(services?.keys().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn services_are_saved_with_what_identifies_them_and_only_where_something_is_said_of_them() {
+    fn identifying_data_of_services_is_saved_only_if_there_are_overrides_or_health() {
         let state = Scratch::default();
         let services = services(
             "services:
@@ -254,11 +254,11 @@ mod tests {
                dns: {listen: '203.0.113.10:53/udp', interface: eth0, backends: [{address: '10.0.2.11:53', weight: 7}]}
                ftp: {listen: '203.0.113.10:30-39', backends: ['10.0.2.11:40-49', 10.0.2.12]}",
         );
-        let (mut memory, ..) = Memory::open(state.files(), "one");
-        memory.save(&services, vec![], vec![]).unwrap();
+        let (mut file, ..) = BackendStateFile::open(state.files(), "one");
+        file.save(&services, vec![], vec![]).unwrap();
         assert!(!state.path().join("services.json").exists());
-        memory.save(&services, said(), vec![]).unwrap();
-        let found = Memory::open(state.files(), "one").2.unwrap();
+        file.save(&services, overrides(), vec![]).unwrap();
+        let found = BackendStateFile::open(state.files(), "one").2.unwrap();
         assert_eq!(found.len(), 3);
         for (name, service) in services.iter() {
             let found = &found[name];
@@ -268,12 +268,12 @@ mod tests {
                 assert_eq!(identifying(found), identifying(backend));
             }
         }
-        memory.save(&services, vec![], vec![]).unwrap();
-        assert_eq!(read(&state), None, "names of nobody are of no services");
+        file.save(&services, vec![], vec![]).unwrap();
+        assert_eq!(read(&state), None, "no names refer to services");
     }
 
     #[test]
-    fn services_that_change_are_saved_anew_and_those_before_until_no_names_are_of_them() {
+    fn changed_services_are_saved_beside_the_previous_ones_until_no_names_refer_to_these() {
         let state = Scratch::default();
         let versions = || {
             let text = fs::read_to_string(state.path().join("services.json")).unwrap();
@@ -282,49 +282,49 @@ mod tests {
         let [one, two, three] = ["one", "two", "three"].map(|name| {
             services(&format!("services: {{{name}: {{listen: '*:80', backends: [10.0.2.11]}}}}"))
         });
-        let (mut memory, ..) = Memory::open(state.files(), "one");
-        memory.save(&one, said(), vec![]).unwrap();
+        let (mut file, ..) = BackendStateFile::open(state.files(), "one");
+        file.save(&one, overrides(), vec![]).unwrap();
         let written = fs::read(state.path().join("services.json")).unwrap();
-        memory.save(&one, said(), known()).unwrap();
+        file.save(&one, overrides(), health()).unwrap();
         assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written, "health changes often");
         assert_eq!(read(&state).unwrap(), ["one"]);
 
         // The daemon ends between the two files.
         let in_the_way = state.path().join("backends.json.new");
         fs::create_dir(&in_the_way).unwrap();
-        memory.save(&two, said(), vec![]).unwrap_err();
+        file.save(&two, overrides(), vec![]).unwrap_err();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["one".to_owned()]));
         fs::remove_dir(&in_the_way).unwrap();
-        memory.save(&two, said(), vec![]).unwrap();
+        file.save(&two, overrides(), vec![]).unwrap();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["two".to_owned()]));
-        memory.save(&three, said(), vec![]).unwrap();
+        file.save(&three, overrides(), vec![]).unwrap();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["three".to_owned()]));
 
-        // The next daemon finds its own.
+        // The next daemon does not rewrite the file.
         let written = fs::read(state.path().join("services.json")).unwrap();
-        let (mut memory, ..) = Memory::open(state.files(), "one");
-        memory.save(&Arc::new((*three).clone()), said(), vec![]).unwrap();
+        let (mut file, ..) = BackendStateFile::open(state.files(), "one");
+        file.save(&Arc::new((*three).clone()), overrides(), vec![]).unwrap();
         assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written);
     }
 
     #[test]
-    fn services_that_cannot_be_saved_cost_what_follows_renames_and_nothing_else() {
+    fn failure_to_save_services_loses_only_the_state_of_renamed_backends() {
         let state = Scratch::default();
         let in_the_way = state.path().join("services.json.new");
         fs::create_dir(&in_the_way).unwrap();
-        let (mut memory, ..) = Memory::open(state.files(), "one");
-        let why = memory.save(&web(), said(), vec![]).unwrap_err();
+        let (mut file, ..) = BackendStateFile::open(state.files(), "one");
+        let why = file.save(&web(), overrides(), vec![]).unwrap_err();
         assert!(why.starts_with("write ") && why.contains("services.json"), "{why}");
-        let (_, found, services) = Memory::open(state.files(), "one");
-        assert_eq!((found.overrides, services), (said(), None));
+        let (_, found, services) = BackendStateFile::open(state.files(), "one");
+        assert_eq!((found.overrides, services), (overrides(), None));
 
         fs::remove_dir(&in_the_way).unwrap();
-        memory.save(&web(), said(), known()).unwrap();
+        file.save(&web(), overrides(), health()).unwrap();
         assert_eq!(read(&state).unwrap(), ["web"]);
         for text in ["", "{", r#"{"version":2,"services":[]}"#, r#"{"version":1,"services":[]}"#] {
             fs::write(state.path().join("services.json"), text).unwrap();
-            let (_, found, services) = Memory::open(state.files(), "one");
-            assert_eq!((found.overrides, found.health, services), (said(), known(), None), "{text:?}");
+            let (_, found, services) = BackendStateFile::open(state.files(), "one");
+            assert_eq!((found.overrides, found.health, services), (overrides(), health(), None), "{text:?}");
         }
     }
 
@@ -334,7 +334,7 @@ mod tests {
         let old = r#"{"version":1,"boot":"one","overrides":[],"health":[
             {"service":"web","backend":"b","target":"10.0.2.11:80","healthy":false}]}"#;
         fs::write(state.path().join("backends.json"), old).unwrap();
-        let (_, found, services) = Memory::open(state.files(), "one");
-        assert_eq!((found.health, services), (known(), None));
+        let (_, found, services) = BackendStateFile::open(state.files(), "one");
+        assert_eq!((found.health, services), (health(), None));
     }
 }

@@ -1,4 +1,4 @@
-//! `state.json`: the sysctls that sluice changed, with their previous values.
+//! [`SysctlRecord`]: `state.json`, the sysctls that sluice changed, with their previous values.
 
 use serde::{Deserialize, Serialize};
 use sluice_netlink::switched;
@@ -12,17 +12,17 @@ const VERSION: u32 = 1;
 
 /// Contents of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct State {
+pub(crate) struct SysctlRecord {
     version: u32,
     /// The boot in which it was written; sysctls do not outlive a boot.
     boot: String,
     /// The changed sysctls, in order of the changes.
-    pub(crate) sysctls: Vec<Changed>,
+    pub(crate) sysctls: Vec<ChangedSysctl>,
 }
 
 /// A changed sysctl.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changed {
+pub struct ChangedSysctl {
     /// Its key, such as `net/ipv4/ip_forward`.
     pub key: String,
     /// Its previous value.
@@ -31,28 +31,28 @@ pub struct Changed {
     pub now: String,
 }
 
-/// The state that an earlier daemon saved.
+/// The record of an earlier daemon.
 #[derive(Debug)]
 pub(crate) struct Recorded {
     /// The changes of this boot.
-    pub(crate) state: State,
+    pub(crate) state: SysctlRecord,
     /// Another boot id, and the sysctls that were changed under it.
-    pub(crate) before: Option<(String, Vec<Changed>)>,
+    pub(crate) before: Option<(String, Vec<ChangedSysctl>)>,
     /// Why the file could not be read.
     pub(crate) unreadable: Option<String>,
 }
 
-impl Changed {
+impl ChangedSysctl {
     /// Whether sluice makes this change. A user who can write the file must not be able to make root write other values.
     fn is_ours(&self) -> bool {
         switched(&self.key) == Some((&*self.was, &*self.now))
     }
 }
 
-impl State {
+impl SysctlRecord {
     /// No changes in this `boot`.
     pub(crate) fn none(boot: &str) -> Self {
-        State { version: VERSION, boot: boot.to_owned(), sysctls: vec![] }
+        SysctlRecord { version: VERSION, boot: boot.to_owned(), sysctls: vec![] }
     }
 
     /// The boot in which it was written.
@@ -60,13 +60,13 @@ impl State {
         &self.boot
     }
 
-    /// The state that an earlier daemon saved during this `boot`. State must never prevent a start: invalid state is
+    /// The state that an earlier daemon saved during this `boot`. SysctlRecord must never prevent a start: invalid state is
     /// logged and ignored.
     pub(crate) fn load(files: &Files, boot: &str) -> Recorded {
-        let mut recorded = Recorded { state: State::none(boot), before: None, unreadable: None };
+        let mut recorded = Recorded { state: SysctlRecord::none(boot), before: None, unreadable: None };
         let state = match files.read(FILE) {
             Ok(None) => return recorded,
-            Ok(Some(json)) => serde_json::from_str::<State>(&json).map_err(|error| error.to_string()),
+            Ok(Some(json)) => serde_json::from_str::<SysctlRecord>(&json).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let path = files.path(FILE);
@@ -74,9 +74,9 @@ impl State {
             Ok(state) if state.version != VERSION => {
                 format!("unknown format version {}", state.version)
             }
-            Ok(State { boot: other, sysctls, .. }) => {
-                let (ours, others) = sysctls.into_iter().partition::<Vec<_>, _>(Changed::is_ours);
-                for Changed { key, was, now } in others {
+            Ok(SysctlRecord { boot: other, sysctls, .. }) => {
+                let (ours, others) = sysctls.into_iter().partition::<Vec<_>, _>(ChangedSysctl::is_ours);
+                for ChangedSysctl { key, was, now } in others {
                     warn!(
                         "ignored sysctl `{}` in {}: sluice never changes it from `{}` to `{}`",
                         key.escape_debug(),

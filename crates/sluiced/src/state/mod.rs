@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-pub use self::changed::Changed;
-pub(crate) use self::changed::{Recorded, State};
+pub use self::changed::ChangedSysctl;
+pub(crate) use self::changed::{Recorded, SysctlRecord};
 pub(crate) use self::files::Durable;
 use self::files::Lock;
 pub use self::files::{FileError, Files};
@@ -51,10 +51,10 @@ impl StateDir {
         Ok(StateDir { lock, files, unlocked })
     }
 
-    /// Checks that no other process works on the table: by the lock, or otherwise by the claim to the table.
-    pub fn ensure_alone(&self, has_claim: bool) -> Result<(), Fatal> {
+    /// Checks that no other process works on the table: by the lock, or otherwise by the lock of the network namespace.
+    pub fn ensure_alone(&self, has_namespace_lock: bool) -> Result<(), Fatal> {
         match &self.unlocked {
-            Some(error) if !has_claim => {
+            Some(error) if !has_namespace_lock => {
                 let error = format!("find out whether another sluiced runs: {}", chain(error));
                 Err(Fatal::new(Exit::Runtime, error, "fix this, or set another directory in `state`"))
             }

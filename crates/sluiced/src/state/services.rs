@@ -1,6 +1,6 @@
 //! [`SavedServices`]: what identifies services and their backends, saved beside their health and overrides.
 //!
-//! `services.json` in the state directory, owned by the reconcile task. It has the data with which `pool::identity`
+//! `services.json` in the state directory, written by the saver thread. It has the data with which `pool::identity`
 //! recognises a service or a backend that is renamed while no daemon runs. With many services it is large, and it
 //! changes with the configuration file only, so it is separate from `backends.json`, which each health change writes.
 //! `backends.json` refers to the version of the services to which its names belong. The previous version is kept beside a

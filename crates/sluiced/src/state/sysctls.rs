@@ -4,7 +4,7 @@ use sluice_netlink::{Proc, SysctlError};
 use tracing::{debug, info, warn};
 
 use crate::fatal::chain;
-use crate::state::{Changed, Files, Recorded, State, StateDir};
+use crate::state::{ChangedSysctl, Files, Recorded, StateDir, SysctlRecord};
 
 /// The sysctls, with the record of changes in the state directory.
 #[derive(Debug)]
@@ -12,11 +12,11 @@ pub struct Sysctls {
     /// The proc file system.
     pub(crate) proc: Proc,
     dir: StateDir,
-    state: State,
+    state: SysctlRecord,
     /// Whether the file has the record.
     is_saved: bool,
     /// Recorded changes that are not restored, because it is unknown whether they are still ours.
-    doubtful: Option<(String, Vec<Changed>)>,
+    doubtful: Option<(String, Vec<ChangedSysctl>)>,
     unreadable: Option<String>,
 }
 
@@ -24,7 +24,7 @@ impl Sysctls {
     /// Takes over the changes of an earlier daemon in this boot.
     pub fn new(proc: Proc, dir: StateDir) -> Self {
         let boot = proc.sysctl("kernel/random/boot_id").unwrap_or_default();
-        let Recorded { state, before: doubtful, unreadable } = State::load(&dir.files(), &boot);
+        let Recorded { state, before: doubtful, unreadable } = SysctlRecord::load(&dir.files(), &boot);
         Sysctls { proc, dir, state, is_saved: true, doubtful, unreadable }
     }
 
@@ -48,7 +48,7 @@ impl Sysctls {
         let was = self.proc.sysctl(key)?;
         info!("sysctl {} set from {was} to {now}: {why}", name(key));
         if !self.state.sysctls.iter().any(|changed| changed.key == key) {
-            self.state.sysctls.push(Changed { key: key.to_owned(), was, now: now.to_owned() });
+            self.state.sysctls.push(ChangedSysctl { key: key.to_owned(), was, now: now.to_owned() });
             self.save();
         }
         self.proc.set_sysctl(key, now)
@@ -70,7 +70,7 @@ impl Sysctls {
         }
         let (mut left, mut lines) = (vec![], vec![]);
         for change in changed.into_iter().rev() {
-            let Changed { key, was, now } = &change;
+            let ChangedSysctl { key, was, now } = &change;
             let back = self.proc.sysctl(key).and_then(|value| {
                 if value != *now {
                     debug!("left sysctl {} at {value}: changed by another program", name(key));
@@ -98,8 +98,8 @@ impl Sysctls {
             format!("which sysctls sluice has changed is not known: {error} (look at net.ipv4.ip_forward and net.ipv6.conf.all.forwarding)")
         });
         let before = self.doubtful.iter().flat_map(|(boot, changed)| {
-            let is_there = |change: &&Changed| self.proc.sysctl(&change.key).is_ok_and(|value| value == change.now);
-            changed.iter().filter(is_there).map(move |Changed { key, was, now }| {
+            let is_there = |change: &&ChangedSysctl| self.proc.sysctl(&change.key).is_ok_and(|value| value == change.now);
+            changed.iter().filter(is_there).map(move |ChangedSysctl { key, was, now }| {
                 let name = name(key);
                 format!(
                     "sysctl {name} is {now}, to which sluice changed it from {was} under boot id {boot}, and here that is {} \

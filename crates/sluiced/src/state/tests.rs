@@ -1,4 +1,4 @@
-//! State directories as they are found: whole, damaged, full, and in the hands of others.
+//! Tests with state directories that are intact, damaged, full, or owned by other users.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -35,15 +35,15 @@ impl Scratch {
 /// A user that is not root and not we.
 const MALLORY: u32 = 12345;
 
-fn state(sysctls: usize) -> State {
-    let changed = Changed { key: "net/ipv4/ip_forward".into(), was: "0".into(), now: "1".into() };
-    let mut state = State::none("b");
+fn state(sysctls: usize) -> SysctlRecord {
+    let changed = ChangedSysctl { key: "net/ipv4/ip_forward".into(), was: "0".into(), now: "1".into() };
+    let mut state = SysctlRecord::none("b");
     state.sysctls = vec![changed; sysctls];
     state
 }
 
-fn load(dir: &StateDir) -> State {
-    State::load(&dir.files(), "b").state
+fn load(dir: &StateDir) -> SysctlRecord {
+    SysctlRecord::load(&dir.files(), "b").state
 }
 
 /// A directory that belongs to another user, in one that is ours.
@@ -53,6 +53,8 @@ fn foreign() -> (tempfile::TempDir, PathBuf) {
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let path = root.path().join("state");
     fs::create_dir(&path).unwrap();
+    // The umask of the process changes while another test binds a control socket.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     chown(&path, Some(MALLORY), Some(MALLORY)).unwrap();
     (root, path)
 }
@@ -83,7 +85,7 @@ fn state_that_is_corrupt_or_from_the_future_counts_as_none() {
     const FUTURE: &str = r#"{"version":2,"boot":"b","sysctls":[{"key":"x","was":"0","now":"1"}]}"#;
     for text in ["", "{", "\u{0}\u{0}", "[1]", FUTURE, r#"{"version":1}"#] {
         fs::write(root.path().join("state.json"), text).unwrap();
-        let recorded = State::load(&dir.files(), "b");
+        let recorded = SysctlRecord::load(&dir.files(), "b");
         assert_eq!(recorded.state, state(0), "{text:?}");
         assert!(recorded.unreadable.is_some(), "{text:?}");
     }
@@ -96,7 +98,7 @@ fn state_that_names_what_sluice_never_changes_counts_without_it() {
     let root = tempfile::tempdir().unwrap();
     let dir = StateDir::open(root.path()).unwrap();
     let change =
-        |key: &str, was: &str, now: &str| Changed { key: key.into(), was: was.into(), now: now.into() };
+        |key: &str, was: &str, now: &str| ChangedSysctl { key: key.into(), was: was.into(), now: now.into() };
     let mut planted = state(1);
     planted.sysctls.extend([
         change("/etc/passwd", "0", "1"),
@@ -115,8 +117,8 @@ fn state_of_another_boot_is_told_apart() {
     let root = tempfile::tempdir().unwrap();
     let dir = StateDir::open(root.path()).unwrap();
     state(1).save(&dir.files()).unwrap();
-    let recorded = State::load(&dir.files(), "c");
-    assert_eq!(recorded.state, State::none("c"));
+    let recorded = SysctlRecord::load(&dir.files(), "c");
+    assert_eq!(recorded.state, SysctlRecord::none("c"));
     assert_eq!(recorded.before, Some(("b".to_owned(), state(1).sysctls)));
 }
 
@@ -130,7 +132,7 @@ fn state_directory_in_use_names_the_owner() {
 }
 
 #[test]
-fn state_directory_that_is_a_file_is_a_problem_and_needs_the_claim() {
+fn state_directory_that_is_a_file_is_a_problem_and_needs_the_namespace_lock() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let dir = StateDir::open(file.path()).unwrap();
     let expected =

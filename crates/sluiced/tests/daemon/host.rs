@@ -22,11 +22,11 @@ use sluice_nft::{
     Step, Table,
 };
 use sluice_probe::{ProbeOutcome, ProbeResult, Prober};
-use sluiced::api::collector::Teller;
+use sluiced::api::collector::StatusCollector;
 use sluiced::conntrack::cleaner::{FlowCleaner, SweepOrder};
 use sluiced::conntrack::counter::{CountRequest, FlowCounter};
 use sluiced::conntrack::lister::{self, ConnectionLister};
-use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::fatal::Fatal;
 use sluiced::host::systemd::Notify;
 use sluiced::reconcile::namespace_lock::NamespaceLock;
@@ -101,7 +101,7 @@ impl Network {
 /// A running daemon.
 pub(crate) struct Daemon<'a> {
     pub(crate) host: &'a Host,
-    teller: Teller,
+    collector: StatusCollector,
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
@@ -255,7 +255,7 @@ impl Host {
         story: impl AsyncFnOnce(&Daemon),
     ) -> Result<(), Fatal> {
         let (requests, receiver) = request::channel();
-        let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
+        let daemon = Daemon { host: self, requests: requests.clone(), collector: self.collector(&requests) };
         let story = async {
             story(&daemon).await;
             requests.send(end).await.unwrap();
@@ -267,15 +267,15 @@ impl Host {
     /// The same, but the daemon ends without doing anything more.
     pub(crate) async fn run_and_crash(&self, story: impl AsyncFnOnce(&Daemon)) {
         let (requests, receiver) = request::channel();
-        let daemon = Daemon { host: self, requests: requests.clone(), teller: self.teller(&requests) };
+        let daemon = Daemon { host: self, requests: requests.clone(), collector: self.collector(&requests) };
         tokio::select! {
             ended = self.daemon((requests, receiver)) => panic!("{ended:?}"),
             () = story(&daemon) => {}
         }
     }
 
-    fn teller(&self, requests: &mpsc::Sender<Request>) -> Teller {
-        Teller::new(requests.clone(), FlowCounter::to(channel().0), self.counters(), self.proc())
+    fn collector(&self, requests: &mpsc::Sender<Request>) -> StatusCollector {
+        StatusCollector::new(requests.clone(), FlowCounter::to(channel().0), self.counters(), self.proc())
     }
 
     fn counters(&self) -> ReadCounters {
@@ -291,13 +291,13 @@ impl Host {
         let notify = move |states: &[NotifyState<'_>]| {
             notified.borrow_mut().extend(states.iter().map(NotifyState::to_string));
         };
-        let surroundings = Surroundings {
+        let environment = Environment {
             config: self.path("sluice.yaml"),
             proc: self.proc(),
             notify: Notify::to(notify),
             watchdog: self.watchdog,
             // All of them are in one namespace.
-            claim: || Ok(NamespaceLock::assumed()),
+            lock_namespace: || Ok(NamespaceLock::assumed()),
             prober: self.network.prober(),
             flows: FlowCleaner::to(self.forgotten.0.clone()),
             counter: FlowCounter::to(self.counting.clone().unwrap_or_else(|| channel().0)),
@@ -318,13 +318,13 @@ impl Host {
             self.on_listen.iter().for_each(|happens| happens(self));
             Ok(())
         };
-        event_loop::run(surroundings, || Ok(self.kernel.clone()), listen, requests).await
+        event_loop::run(environment, || Ok(self.kernel.clone()), listen, requests).await
     }
 }
 
 impl Daemon<'_> {
     pub(crate) async fn status(&self) -> Status {
-        self.teller.look().await.expect("the daemon ended before it answered").status.clone()
+        self.collector.collect().await.expect("the daemon ended before it answered").status.clone()
     }
 
     pub(crate) async fn reload(&self) -> ReloadStatus {

@@ -15,12 +15,12 @@ use sluice_netlink::Proc;
 use sluice_nft::Table;
 use sluice_nft::trace::{Host, Outcome, Packet, Tracer};
 use sluice_probe::Prober;
-use sluiced::api::collector::{Look, Teller};
+use sluiced::api::collector::{StatusCollector, StatusSnapshot};
 use sluiced::conntrack::cleaner::{FlowCleaner, SweepOrder, Sweeper};
 use sluiced::conntrack::counter::{CountRequest, FlowCount, FlowCounter};
 use sluiced::conntrack::lister::ConnectionLister;
 use sluiced::counters::totals::Totals;
-use sluiced::daemon::event_loop::{self, Surroundings};
+use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::fatal::Fatal;
 use sluiced::host::systemd::Notify;
 use sluiced::reconcile::namespace_lock::NamespaceLock;
@@ -143,12 +143,12 @@ impl Machine {
     pub fn start(&mut self) {
         self.conntrack.forget_counts();
         let (requests, receiver) = request::channel();
-        let surroundings = Surroundings {
+        let environment = Environment {
             config: self.path("sluice.yaml"),
             proc: self.proc(),
             notify: Notify::to(|_| {}),
             watchdog: None,
-            claim: || Ok(NamespaceLock::assumed()),
+            lock_namespace: || Ok(NamespaceLock::assumed()),
             prober: Prober::with(self.hosts.attempt(), 0),
             flows: FlowCleaner::to(self.orders.0.clone()),
             counter: FlowCounter::to(self.questions.0.clone()),
@@ -159,7 +159,7 @@ impl Machine {
         };
         let (plane, asking) = (self.plane.clone(), requests.clone());
         let task = spawn_local(async move {
-            event_loop::run(surroundings, || Ok(plane), |_, _| Ok(()), (asking, receiver)).await
+            event_loop::run(environment, || Ok(plane), |_, _| Ok(()), (asking, receiver)).await
         });
         self.daemon = Some(Running { requests, task });
     }
@@ -242,11 +242,11 @@ impl Machine {
     }
 
     /// All that is shown, status and figures alike.
-    pub async fn look(&mut self) -> Option<Arc<Look>> {
+    pub async fn look(&mut self) -> Option<Arc<StatusSnapshot>> {
         let counter = FlowCounter::to(self.questions.0.clone());
         let asking = self.daemon.as_ref()?.requests.clone();
-        let teller = Teller::new(asking, counter, Box::new(|_, _| Ok(vec![])), self.proc());
-        let mut look = pin!(teller.look());
+        let collector = StatusCollector::new(asking, counter, Box::new(|_, _| Ok(vec![])), self.proc());
+        let mut look = pin!(collector.collect());
         let look = loop {
             tokio::select! {
                 biased;

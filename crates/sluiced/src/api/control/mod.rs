@@ -3,5 +3,5 @@
 mod server;
 mod socket;
 
-pub(crate) use server::{Answering, serve};
+pub(crate) use server::{ControlState, serve};
 pub(crate) use socket::ControlSocket;

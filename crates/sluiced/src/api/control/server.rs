@@ -21,8 +21,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tracing::error;
 
-use crate::api::collector::{Stopping, Teller};
-use crate::api::http::{Live, refuse, showing};
+use crate::api::collector::{StatusCollector, Stopping};
+use crate::api::http::{ChangeFeed, read_only, refuse};
 use crate::conntrack::counter::FlowCounter;
 use crate::conntrack::lister::{ConnectionLister, ListError};
 use crate::request::{Refused, Request, Unplanned, bad_file};
@@ -30,24 +30,24 @@ use crate::request::{Refused, Request, Unplanned, bad_file};
 type Requests = mpsc::Sender<Request>;
 
 /// State of the routes: the channels to the tasks that answer.
-pub(crate) struct Answering {
+pub(crate) struct ControlState {
     pub(crate) requests: Requests,
     pub(crate) counter: FlowCounter,
     pub(crate) listing: ConnectionLister,
-    pub(crate) teller: Teller,
-    pub(crate) live: Live,
+    pub(crate) collector: StatusCollector,
+    pub(crate) feed: ChangeFeed,
 }
 
 /// Serves the control socket until the task is aborted.
-pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
-    let Answering { requests, counter, listing, teller, live } = answering;
+pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
+    let ControlState { requests, counter, listing, collector, feed } = state;
     let router = Router::new()
         .route(CONNECTIONS_PATH, get(connections))
         .route(RELOAD_PATH, post(reload))
         .route(PLAN_PATH, post(plan).layer(DefaultBodyLimit::max(MAX_FILE_SIZE as usize)))
         .route(OVERRIDE_PATH, post(set_override))
-        .with_state(Asked { requests, counter, listing })
-        .merge(showing(teller, live))
+        .with_state(ApiState { requests, counter, listing })
+        .merge(read_only(collector, feed))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
         .method_not_allowed_fallback(async || {
             refuse(
@@ -61,9 +61,9 @@ pub(crate) async fn serve(listener: UnixListener, answering: Answering) {
     }
 }
 
-/// Who sends a request.
+/// State of the routes that only the control socket has.
 #[derive(Clone)]
-struct Asked {
+struct ApiState {
     requests: Requests,
     counter: FlowCounter,
     listing: ConnectionLister,
@@ -81,7 +81,7 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 async fn set_override(
-    State(Asked { requests, counter, .. }): State<Asked>,
+    State(ApiState { requests, counter, .. }): State<ApiState>,
     ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
     request: Result<Json<OverrideRequest>, JsonRejection>,
 ) -> Response {
@@ -126,7 +126,7 @@ async fn set_override(
 }
 
 async fn connections(
-    State(Asked { requests, listing, .. }): State<Asked>,
+    State(ApiState { requests, listing, .. }): State<ApiState>,
     query: Result<Query<ConnectionsQuery>, QueryRejection>,
 ) -> Response {
     let query = match query {
@@ -152,7 +152,7 @@ async fn connections(
     }
 }
 
-async fn reload(State(Asked { requests, .. }): State<Asked>) -> Response {
+async fn reload(State(ApiState { requests, .. }): State<ApiState>) -> Response {
     match ask(&requests, |answer| Request::Reload(Some(answer))).await {
         Ok(reply) if reply.ok => Json(reply).into_response(),
         Ok(reply) => (StatusCode::UNPROCESSABLE_ENTITY, Json(reply)).into_response(),
@@ -161,7 +161,7 @@ async fn reload(State(Asked { requests, .. }): State<Asked>) -> Response {
 }
 
 /// The plan of a reload, of the texts in the body if there is one.
-async fn plan(State(Asked { requests, .. }): State<Asked>, body: Bytes) -> Response {
+async fn plan(State(ApiState { requests, .. }): State<ApiState>, body: Bytes) -> Response {
     // On a blocking thread, because a large configuration takes a moment.
     let given = match spawn_blocking(move || given(&body)).await {
         Ok(Ok(given)) => given,

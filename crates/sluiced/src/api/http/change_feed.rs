@@ -1,4 +1,4 @@
-//! [`Live`]: publishes changes of the status once a second to all subscribers of `/api/v1/live`.
+//! [`ChangeFeed`]: publishes changes of the status once a second to all subscribers of `/api/v1/live`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Mutex, broadcast};
 use tokio::time::sleep;
 
-use crate::api::collector::{Look, Stopping, Teller, blocking};
+use crate::api::collector::{StatusCollector, StatusSnapshot, Stopping, blocking};
 use crate::host::clock::now;
 
 /// Interval between two snapshots.
@@ -24,75 +24,77 @@ const BEHIND: usize = 8;
 
 /// Takes snapshots while there are subscribers; clones share them.
 #[derive(Clone)]
-pub(crate) struct Live(Arc<Inner>);
+pub(crate) struct ChangeFeed(Arc<Inner>);
 
 struct Inner {
-    teller: Teller,
+    collector: StatusCollector,
     /// `None` without subscribers.
-    told: Mutex<Option<Told>>,
+    state: Mutex<Option<FeedState>>,
 }
 
 /// The state that all subscribers have.
-struct Told {
-    look: Arc<Look>,
+struct FeedState {
+    snapshot: Arc<StatusSnapshot>,
     changes: broadcast::Sender<Bytes>,
 }
 
-impl Live {
-    pub(crate) fn new(teller: Teller) -> Self {
-        Live(Arc::new(Inner { teller, told: Mutex::new(None) }))
+impl ChangeFeed {
+    pub(crate) fn new(collector: StatusCollector) -> Self {
+        ChangeFeed(Arc::new(Inner { collector, state: Mutex::new(None) }))
     }
 
     /// Subscribes: the status, and further changes.
-    pub(crate) async fn follow(
+    pub(crate) async fn subscribe(
         &self,
     ) -> Result<impl Stream<Item = Result<Bytes, Infallible>> + use<>, Stopping> {
         let (waiting, changes) = self.begin().await?;
-        let follower = Follower { live: self.clone(), waiting, changes };
-        Ok(stream::unfold(follower, async |mut follower| {
-            let next = follower.next().await?;
-            Some((Ok(next), follower))
+        let subscriber = Subscriber { feed: self.clone(), waiting, changes };
+        Ok(stream::unfold(subscriber, async |mut subscriber| {
+            let next = subscriber.next().await?;
+            Some((Ok(next), subscriber))
         }))
     }
 
     /// The whole status that all subscribers have, and the events after it.
     async fn begin(&self) -> Result<(VecDeque<Bytes>, broadcast::Receiver<Bytes>), Stopping> {
-        let mut told = self.0.told.lock().await;
-        let told = match &mut *told {
-            Some(told) => told,
+        let mut state = self.0.state.lock().await;
+        let state = match &mut *state {
+            Some(state) => state,
             none => {
-                let look = self.0.teller.look().await?;
-                tokio::spawn(self.clone().tell_or_end());
-                none.insert(Told { look, changes: broadcast::channel(BEHIND).0 })
+                let snapshot = self.0.collector.collect().await?;
+                tokio::spawn(self.clone().publish_supervised());
+                none.insert(FeedState { snapshot, changes: broadcast::channel(BEHIND).0 })
             }
         };
-        let changes = told.changes.subscribe();
-        let json = told.look.json().await?;
+        let changes = state.changes.subscribe();
+        let json = state.snapshot.json().await?;
         let status = [Bytes::from_static(b"event: status\ndata: "), json, Bytes::from_static(b"\n\n")];
         Ok((status.into(), changes))
     }
 
-    /// The same; after a panic all subscribers are disconnected, and the next one starts again.
-    async fn tell_or_end(self) {
-        if tokio::spawn(self.clone().tell()).await.is_err() {
-            *self.0.told.lock().await = None;
+    /// Publishes changes. After a panic, all subscribers are disconnected, and the next subscriber starts the task again.
+    async fn publish_supervised(self) {
+        if tokio::spawn(self.clone().publish()).await.is_err() {
+            *self.0.state.lock().await = None;
         }
     }
 
     /// Takes snapshots and publishes changes until there are no subscribers.
-    async fn tell(self) {
+    async fn publish(self) {
         loop {
             sleep(INTERVAL).await;
-            let look = self.0.teller.look().await;
-            let mut told = self.0.told.lock().await;
-            let (Ok(look), Some(Told { look: before, changes })) = (look, &mut *told) else {
-                *told = None;
+            let snapshot = self.0.collector.collect().await;
+            let mut state = self.0.state.lock().await;
+            let (Ok(snapshot), Some(FeedState { snapshot: before, changes })) = (snapshot, &mut *state)
+            else {
+                *state = None;
                 return;
             };
-            let was = std::mem::replace(before, look.clone());
-            let event = blocking(move || event("changes", &changes_between(&was.status, &look.status))).await;
+            let was = std::mem::replace(before, snapshot.clone());
+            let event =
+                blocking(move || event("changes", &changes_between(&was.status, &snapshot.status))).await;
             if event.map_or(true, |event| changes.send(event).is_err()) {
-                *told = None;
+                *state = None;
                 return;
             }
         }
@@ -100,13 +102,13 @@ impl Live {
 }
 
 /// A subscriber.
-struct Follower {
-    live: Live,
+struct Subscriber {
+    feed: ChangeFeed,
     waiting: VecDeque<Bytes>,
     changes: broadcast::Receiver<Bytes>,
 }
 
-impl Follower {
+impl Subscriber {
     /// The next event; `None` if the daemon stops.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
@@ -115,7 +117,7 @@ impl Follower {
             }
             match self.changes.recv().await {
                 Ok(event) => return Some(event),
-                Err(RecvError::Lagged(_)) => (self.waiting, self.changes) = self.live.begin().await.ok()?,
+                Err(RecvError::Lagged(_)) => (self.waiting, self.changes) = self.feed.begin().await.ok()?,
                 Err(RecvError::Closed) => return None,
             }
         }
@@ -124,7 +126,7 @@ impl Follower {
 
 fn event(name: &str, data: &impl Serialize) -> Bytes {
     let mut text = format!("event: {name}\ndata: ").into_bytes();
-    serde_json::to_writer(&mut text, data).expect("keys are strings, and memory takes all");
+    serde_json::to_writer(&mut text, data).expect("keys are strings, and writing to memory cannot fail");
     text.extend_from_slice(b"\n\n");
     text.into()
 }

@@ -1,4 +1,4 @@
-//! Limits of the number of HTTP connections.
+//! [`ConnectionLimits`]: limits the number of HTTP connections, in total and per client address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,25 +13,25 @@ const EACH: usize = 256;
 
 /// The open connections.
 #[derive(Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct ConnectionLimits {
     open: HashMap<Id, IpAddr>,
     each: HashMap<IpAddr, usize>,
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// Whether another connection from this address is admitted.
-    pub(super) fn lets_in(&self, peer: IpAddr) -> bool {
+    pub(super) fn admits(&self, peer: IpAddr) -> bool {
         self.open.len() < ALL && self.each.get(&peer).is_none_or(|open| *open < EACH)
     }
 
     /// Records a new connection, served by this task.
-    pub(super) fn came(&mut self, task: Id, peer: IpAddr) {
+    pub(super) fn opened(&mut self, task: Id, peer: IpAddr) {
         self.open.insert(task, peer);
         *self.each.entry(peer).or_default() += 1;
     }
 
     /// Records the end of a connection.
-    pub(super) fn went(&mut self, task: Id) {
+    pub(super) fn closed(&mut self, task: Id) {
         let Some(peer) = self.open.remove(&task) else { return };
         if let Some(open) = self.each.get_mut(&peer) {
             *open -= 1;
@@ -47,18 +47,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn room_for_others_when_one_address_has_all_that_it_may() {
-        let mut limits = Limits::default();
+    async fn other_addresses_are_admitted_when_one_has_reached_its_limit() {
+        let mut limits = ConnectionLimits::default();
         let [one, other] = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
         let ids: Vec<Id> = (0..EACH).map(|_| tokio::spawn(async {}).id()).collect();
         for id in &ids {
-            assert!(limits.lets_in(one));
-            limits.came(*id, one);
+            assert!(limits.admits(one));
+            limits.opened(*id, one);
         }
-        assert!(!limits.lets_in(one) && limits.lets_in(other));
-        limits.went(ids[0]);
-        assert!(limits.lets_in(one));
-        ids.iter().for_each(|id| limits.went(*id));
+        assert!(!limits.admits(one) && limits.admits(other));
+        limits.closed(ids[0]);
+        assert!(limits.admits(one));
+        ids.iter().for_each(|id| limits.closed(*id));
         assert!(limits.open.is_empty() && limits.each.is_empty());
     }
 }

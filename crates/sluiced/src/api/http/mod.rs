@@ -8,6 +8,6 @@ pub mod page;
 mod routes;
 mod write_rate;
 
-pub(crate) use change_feed::Live;
-pub(crate) use listener::Web;
-pub(crate) use routes::{public, refuse, showing};
+pub(crate) use change_feed::ChangeFeed;
+pub(crate) use listener::HttpServer;
+pub(crate) use routes::{public, read_only, refuse};

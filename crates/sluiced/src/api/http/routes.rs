@@ -14,9 +14,9 @@ use axum::routing::get;
 use sluice_api::{ErrorReply, HEALTHZ_PATH, LIVE_PATH, METRICS_PATH, STATUS_PATH};
 use tokio::time::timeout;
 
-use super::change_feed::Live;
+use super::change_feed::ChangeFeed;
 use super::page::page;
-use crate::api::collector::{Stopping, Teller};
+use crate::api::collector::{StatusCollector, Stopping};
 use crate::api::metrics::Format;
 
 /// Timeout of `/healthz`.
@@ -24,33 +24,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// State of the routes: the sources of the answers.
 #[derive(Clone)]
-struct Shown {
-    teller: Teller,
-    live: Live,
+struct PublicState {
+    collector: StatusCollector,
+    feed: ChangeFeed,
 }
 
 /// The same with the status page, for the HTTP listener.
-pub(crate) fn public(teller: Teller, live: Live) -> Router {
-    let hint = || {
-        refuse(StatusCode::NOT_FOUND, "no such page", "/, /metrics, /healthz and /api/v1/status are there")
-    };
-    let read_only = || {
-        refuse(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here", "use sluice on the balancer")
-    };
-    showing(teller, live)
+pub(crate) fn public(collector: StatusCollector, feed: ChangeFeed) -> Router {
+    let hint =
+        || refuse(StatusCode::NOT_FOUND, "no such page", "see /, /metrics, /healthz and /api/v1/status");
+    let method_not_allowed =
+        || refuse(StatusCode::METHOD_NOT_ALLOWED, "this address is read-only", "use sluice on the balancer");
+    read_only(collector, feed)
         .route("/", get(status_page))
         .fallback(async move || hint())
-        .method_not_allowed_fallback(async move || read_only())
+        .method_not_allowed_fallback(async move || method_not_allowed())
 }
 
 /// The read-only routes.
-pub(crate) fn showing(teller: Teller, live: Live) -> Router {
+pub(crate) fn read_only(collector: StatusCollector, feed: ChangeFeed) -> Router {
     Router::new()
         .route(STATUS_PATH, get(status))
         .route(LIVE_PATH, get(changes))
         .route(METRICS_PATH, get(metrics))
         .route(HEALTHZ_PATH, get(healthz))
-        .with_state(Shown { teller, live })
+        .with_state(PublicState { collector, feed })
 }
 
 async fn status_page() -> Response {
@@ -61,26 +59,26 @@ async fn status_page() -> Response {
     response
 }
 
-async fn status(State(shown): State<Shown>) -> Result<Response, Stopping> {
-    Ok(answer("application/json", shown.teller.look().await?.json().await?))
+async fn status(State(state): State<PublicState>) -> Result<Response, Stopping> {
+    Ok(answer("application/json", state.collector.collect().await?.json().await?))
 }
 
-async fn changes(State(shown): State<Shown>) -> Result<Response, Stopping> {
-    let events = shown.live.follow().await?;
+async fn changes(State(state): State<PublicState>) -> Result<Response, Stopping> {
+    let events = state.feed.subscribe().await?;
     Ok(answer("text/event-stream", Body::from_stream(events)))
 }
 
-async fn metrics(State(shown): State<Shown>, headers: HeaderMap) -> Result<Response, Stopping> {
+async fn metrics(State(state): State<PublicState>, headers: HeaderMap) -> Result<Response, Stopping> {
     let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let format = Format::of(accepted);
-    let look = shown.teller.look().await?;
-    Ok(answer(format.content_type(), look.metrics(format).await?))
+    let snapshot = state.collector.collect().await?;
+    Ok(answer(format.content_type(), snapshot.metrics(format).await?))
 }
 
 /// `/healthz`: 200 if the kernel is in sync.
-async fn healthz(State(shown): State<Shown>) -> Response {
+async fn healthz(State(state): State<PublicState>) -> Response {
     let unwell = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
-    match timeout(PATIENCE, shown.teller.view()).await {
+    match timeout(PATIENCE, state.collector.view()).await {
         Ok(Ok(view)) => match &view.table.error {
             None => "ok\n".into_response(),
             Some(error) => unwell(format!("not in sync: {error}")),
@@ -101,6 +99,6 @@ pub(crate) fn refuse(code: StatusCode, error: &str, hint: &str) -> Response {
 
 impl IntoResponse for Stopping {
     fn into_response(self) -> Response {
-        refuse(StatusCode::SERVICE_UNAVAILABLE, &self.to_string(), "start it again")
+        refuse(StatusCode::SERVICE_UNAVAILABLE, &self.to_string(), "retry when sluiced runs again")
     }
 }

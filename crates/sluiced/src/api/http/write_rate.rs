@@ -1,4 +1,4 @@
-//! A connection with a minimum write rate: it fails if the peer reads too slowly.
+//! [`MinWriteRate`]: a connection that fails if the peer reads too slowly.
 
 use std::io;
 use std::pin::Pin;
@@ -10,36 +10,36 @@ use tokio::time::{Sleep, sleep};
 
 /// Time within which a peer must read this many bytes.
 const PATIENCE: Duration = Duration::from_secs(20);
-const ENOUGH: usize = 64 * 1024;
+const MIN_BYTES: usize = 64 * 1024;
 
 /// A stream that fails if the peer reads too little of the pending data, because pending data use memory.
-pub(super) struct Patient<S> {
+pub(super) struct MinWriteRate<S> {
     inner: S,
-    /// While data are pending: the deadline, and the bytes read since.
-    behind: Option<(Pin<Box<Sleep>>, usize)>,
+    /// While data are pending: the deadline, and the number of bytes read since the first of them.
+    deadline: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
-impl<S> Patient<S> {
+impl<S> MinWriteRate<S> {
     pub(super) fn new(inner: S) -> Self {
-        Patient { inner, behind: None }
+        MinWriteRate { inner, deadline: None }
     }
 
-    fn took(&mut self, bytes: usize, offered: usize) {
-        if let Some((_, taken)) = &mut self.behind {
-            *taken += bytes;
-            if bytes == offered || *taken >= ENOUGH {
-                self.behind = None;
+    fn wrote(&mut self, bytes: usize, offered: usize) {
+        if let Some((_, read)) = &mut self.deadline {
+            *read += bytes;
+            if bytes == offered || *read >= MIN_BYTES {
+                self.deadline = None;
             }
         }
     }
 
     fn is_too_slow(&mut self, context: &mut Context<'_>) -> bool {
-        let (end, _) = self.behind.get_or_insert_with(|| (Box::pin(sleep(PATIENCE)), 0));
+        let (end, _) = self.deadline.get_or_insert_with(|| (Box::pin(sleep(PATIENCE)), 0));
         end.as_mut().poll(context).is_ready()
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for MinWriteRate<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -49,14 +49,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MinWriteRate<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match Pin::new(&mut self.inner).poll_write(cx, buf) {
             Poll::Pending if self.is_too_slow(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
             Poll::Ready(written) => {
                 let written = written?;
-                self.took(written, buf.len());
+                self.wrote(written, buf.len());
                 Poll::Ready(Ok(written))
             }
         }
@@ -78,14 +78,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn peer_that_takes_nothing_is_given_up() {
+    async fn peer_that_reads_nothing_times_out() {
         let (ours, _theirs) = duplex(1000);
-        let error = Patient::new(ours).write_all(&[0; 2000]).await.unwrap_err();
+        let error = MinWriteRate::new(ours).write_all(&[0; 2000]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn peer_that_takes_a_little_now_and_then_is_given_up() {
+    async fn peer_that_reads_too_little_times_out() {
         let (ours, mut theirs) = duplex(1000);
         let dribble = async {
             loop {
@@ -93,7 +93,7 @@ mod tests {
                 theirs.read_exact(&mut [0; 100]).await.unwrap();
             }
         };
-        let mut ours = Patient::new(ours);
+        let mut ours = MinWriteRate::new(ours);
         let written = tokio::select! {
             written = ours.write_all(&[0; 1_000_000]) => written,
             () = dribble => unreachable!(),
@@ -102,16 +102,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn peer_that_is_slow_but_takes_enough_gets_everything() {
-        let (ours, mut theirs) = duplex(ENOUGH);
+    async fn peer_that_is_slow_but_reads_enough_gets_everything() {
+        let (ours, mut theirs) = duplex(MIN_BYTES);
         let reading = async {
-            let mut taken = 0;
-            while taken < 1_000_000 {
+            let mut read = 0;
+            while read < 1_000_000 {
                 sleep(PATIENCE / 2).await;
-                taken += theirs.read(&mut vec![0; ENOUGH]).await.unwrap();
+                read += theirs.read(&mut vec![0; MIN_BYTES]).await.unwrap();
             }
         };
-        let mut ours = Patient::new(ours);
+        let mut ours = MinWriteRate::new(ours);
         let (written, ()) = tokio::join!(ours.write_all(&[0; 1_000_000]), reading);
         written.unwrap();
     }

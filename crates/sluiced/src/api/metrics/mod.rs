@@ -11,7 +11,7 @@ use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
 use self::samples::Samples;
-use crate::api::collector::{Look, Stopping, blocking};
+use crate::api::collector::{StatusSnapshot, Stopping, blocking};
 
 /// Format of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +42,13 @@ impl Format {
     }
 }
 
-impl Look {
+impl StatusSnapshot {
     /// All metrics.
     pub(crate) async fn metrics(self: &Arc<Self>, format: Format) -> Result<Bytes, Stopping> {
-        let look = self.clone();
+        let snapshot = self.clone();
         blocking(move || {
-            let write = || look.figures(format).into();
-            look.written(format).get_or_init(write).clone()
+            let write = || snapshot.figures(format).into();
+            snapshot.written(format).get_or_init(write).clone()
         })
         .await
     }
@@ -59,11 +59,11 @@ impl Look {
     }
 }
 
-fn write(look: &Arc<Look>, format: Format) -> Result<String, fmt::Error> {
+fn write(snapshot: &Arc<StatusSnapshot>, format: Format) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("sluice");
-    look.view.timings.register(&mut registry);
-    look.view.board.register(&mut registry);
-    registry.register_collector(Box::new(Samples(look.clone())));
+    snapshot.view.timings.register(&mut registry);
+    snapshot.view.board.register(&mut registry);
+    registry.register_collector(Box::new(Samples(snapshot.clone())));
     let mut text = String::new();
     match format {
         Format::Prometheus => prometheus_text::encode(&mut text, &registry)?,

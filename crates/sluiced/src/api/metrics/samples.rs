@@ -9,11 +9,11 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLab
 use prometheus_client::metrics::MetricType;
 use sluice_api::{BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
 
-use crate::api::collector::Look;
+use crate::api::collector::StatusSnapshot;
 
 /// The metrics of a snapshot.
 #[derive(Debug)]
-pub(super) struct Samples(pub(super) Arc<Look>);
+pub(super) struct Samples(pub(super) Arc<StatusSnapshot>);
 
 type Label<'a> = (&'static str, &'a str);
 
@@ -91,7 +91,7 @@ impl Samples {
     }
 
     fn backends(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
-        let Look { status, counted, .. } = &*self.0;
+        let StatusSnapshot { status, counted, .. } = &*self.0;
         let all =
             || status.services.iter().flat_map(|service| service.backends.iter().map(move |b| (service, b)));
         // Totals also have removed backends, because they may come back.

@@ -1,6 +1,6 @@
 //! [`ByteCounter`]: a thread that sums up the bytes of backends, if `http.accounting` is set.
 //!
-//! Conntrack counts the bytes of each flow. The thread owns two conntrack sockets and the [`Ledger`]: it receives destroy events, and
+//! Conntrack counts the bytes of each flow. The thread owns two conntrack sockets and the `Ledger`: it receives destroy events, and
 //! reads all flows about once a second, less often if reading takes more than a twentieth of the time. It saves new
 //! totals to `bytes.json` before it publishes them in [`ByteTotals`], so that after a kill no total is smaller than before.
 
