@@ -11,9 +11,7 @@ use crate::model::ServiceName;
 /// Steps to make the kernel equal to what is desired, make before break.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// At most one of each purpose, in that order, or two times so where sets or base chains are declared
-    /// otherwise: to others that stand in for them, and back to their names. None is empty. After each but the
-    /// last, wait for [`Purpose::settle`].
+    /// At most one of each purpose, in that order. None is empty. After each but the last, wait for [`Purpose::settle`].
     pub batches: Vec<Batch>,
 }
 
@@ -97,8 +95,7 @@ pub enum Why {
     Unneeded,
     /// It is a range that nothing needs and that overlaps one to be added, which the kernel would refuse beside it.
     Overlaps,
-    /// It, or what it stands in for meanwhile, is declared otherwise, which cannot be changed in place; or the
-    /// whole table is not as it should be. Says what and how.
+    /// It has another declaration, which cannot be changed; or the whole table is not as it should be. Says what and how.
     Incompatible(String),
     /// It is there, nothing needs it, and sluice never writes what it holds or is: this.
     Unreadable(String),

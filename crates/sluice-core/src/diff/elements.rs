@@ -35,7 +35,7 @@ pub(super) fn add(
         group.entry(services.get(n).cloned().flatten()).or_default().push((*key, element.data.clone()));
     }
     let overlapped = current.map_or_else(BTreeMap::new, |current| overlapped(current, desired));
-    push_deletion(make, &of, desired, overlapped, Why::Overlaps);
+    push_deletion(make, name, desired, overlapped, Why::Overlaps);
     let moved: Vec<_> = moved
         .into_iter()
         .map(|(service, mut new)| {
@@ -66,14 +66,14 @@ pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, d
     let overlapped = overlapped(current, desired);
     let unneeded = absent(&current.elements, &desired.elements);
     let unneeded = unneeded.filter(|(key, _)| !overlapped.contains_key(key));
-    let of = ElementsOf { name: name.clone(), declaration: Arc::new(current.declaration_only()) };
     let unneeded = unneeded.map(|(key, element)| (*key, element.data.clone())).collect();
-    push_deletion(changes, &of, current, unneeded, Why::Unneeded);
+    push_deletion(changes, name, current, unneeded, Why::Unneeded);
 }
 
-fn push_deletion(
+/// Deletes these elements of a set, if there are any.
+pub(super) fn push_deletion(
     changes: &mut Vec<Change>,
-    of: &ElementsOf,
+    name: &SetName,
     set: &Set,
     elements: BTreeMap<Key, Data>,
     why: Why,
@@ -81,7 +81,8 @@ fn push_deletion(
     if !elements.is_empty() {
         let mut elements: Vec<_> = elements.into_iter().collect();
         elements.sort_by_key(|(key, _)| set.sort_key(key));
-        changes.push(change(Step::DeleteElements(of.clone(), elements), None, why));
+        let of = ElementsOf { name: name.clone(), declaration: Arc::new(set.declaration_only()) };
+        changes.push(change(Step::DeleteElements(of, elements), None, why));
     }
 }
 

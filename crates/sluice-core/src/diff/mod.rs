@@ -1,14 +1,13 @@
 //! Current and desired to a plan, make before break; docs/adr/0004-make-before-break.md says why so.
 
 mod chains;
-mod clash;
 mod elements;
 mod foreign;
+mod redeclared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chains::{Course, Role};
-use clash::Clash;
 use sluice_nft::{Chain, Data, Element, Hook, Set, SetName, SetType, Step, Table};
 
 use crate::model::ServiceName;
@@ -34,30 +33,20 @@ pub fn diff(current: Option<&Table>, desired: Option<&Table>, owners: &Owners) -
             let first = [Step::DeleteTable, Step::AddTable].map(|step| change(step, None, why.clone()));
             make_before_break(first.into(), &nothing, desired, owners)
         }
-        (Some(current), Some(desired)) => match Clash::of(current, desired) {
+        (Some(current), Some(desired)) => match redeclared::clear(current, desired) {
+            Some((first, rest)) => make_before_break(first, &rest, desired, owners),
             None => make_before_break(vec![], current, desired, owners),
-            Some(clash) => detour(clash, current.clone(), desired, owners),
         },
     }
 }
 
-/// What is declared otherwise is replaced by stand-ins, and these by what is desired.
-fn detour(mut clash: Clash, mut current: Table, desired: &Table, owners: &Owners) -> Plan {
-    let first = clash.remove_idle(&mut current);
-    if clash.is_empty() {
-        return make_before_break(first, &current, desired, owners);
-    }
-    let stand_ins = clash.rename(desired);
-    let there = make_before_break(first, &current, &stand_ins, owners);
-    let back = make_before_break(vec![], &stand_ins, desired, owners);
-    clash.join(there, back, &current)
-}
-
 /// In the kernel's order: what is referred to comes first, and rules bind to maps while these are
 /// empty, since binding walks the elements. Verdict maps come last, because they lead to it all.
+///
+/// What has to be done `first` leaves nothing that packets under way could keep to, so all switches with it.
 fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, owners: &Owners) -> Plan {
     let courses = courses(current, desired);
-    let is_prepared = needs_preparation(current, desired, &courses);
+    let is_prepared = first.is_empty() && needs_preparation(current, desired, &courses);
     add_sets_and_chains(&mut first, current, desired);
     let mut switch = vec![];
     if is_prepared {

@@ -1,4 +1,5 @@
-//! Tables that an older sluice might have left: the same services in another layout.
+//! Tables of another layout: the same services by an older sluice, whose objects with another declaration have other names,
+//! or by somebody who took our names for them.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -13,10 +14,12 @@ pub struct Older {
     counters: bool,
     /// Whether keys begin with the protocol.
     keys: bool,
-    /// Whether sets are named otherwise.
+    /// Whether all sets have other names.
     sets: bool,
-    /// Whether chains are named otherwise.
+    /// Whether all chains have other names.
     chains: bool,
+    /// Whether what has another declaration keeps its name nevertheless.
+    keeps_names: bool,
     /// Added to priorities of base chains.
     priority: i32,
     /// Whether rules say more, and count less.
@@ -34,6 +37,7 @@ pub fn any_older() -> impl Strategy<Value = Older> {
             keys,
             sets,
             chains,
+            keeps_names: false,
             priority,
             rules,
         },
@@ -41,7 +45,7 @@ pub fn any_older() -> impl Strategy<Value = Older> {
 }
 
 impl Older {
-    /// Sets are declared as ever, without a size.
+    /// Sets without a size.
     pub fn without_sizes() -> Self {
         Older {
             size: Some(None),
@@ -49,16 +53,22 @@ impl Older {
             keys: false,
             sets: false,
             chains: false,
+            keeps_names: false,
             priority: 0,
             rules: false,
         }
+    }
+
+    /// The same, under our names.
+    pub fn under_our_names(self) -> Self {
+        Older { sets: false, chains: false, keeps_names: true, ..self }
     }
 
     /// What the older sluice would have instead of this.
     pub fn layout(&self, table: &Table) -> Table {
         let mut older = Table::default();
         for (name, set) in &table.sets {
-            older.sets.insert(self.set_name(name), self.set(set));
+            older.sets.insert(self.set_name(name, table), self.set(set, table));
         }
         for (name, chain) in &table.chains {
             let mut chain = chain.clone();
@@ -67,27 +77,19 @@ impl Older {
             }
             let at_prerouting = chain.base.is_some_and(|base| base.hook == Hook::Prerouting);
             for rule in &mut chain.rules {
-                self.rule(rule, at_prerouting);
+                self.rule(rule, at_prerouting, table);
             }
-            older.chains.insert(self.chain_name(name), chain);
+            older.chains.insert(self.chain_name(name, table), chain);
         }
         older
     }
 
-    fn set(&self, set: &Set) -> Set {
-        let mut set = set.clone();
-        if !set.is_learned() {
-            set.size = self.size.unwrap_or(set.size);
-        }
-        set.counter &= self.counters;
-        let turns = self.turns(&set.key);
-        if turns {
-            set.key.swap(0, 1);
-        }
-        let elements = std::mem::take(&mut set.elements);
-        for (key, mut element) in elements {
+    fn set(&self, held: &Set, table: &Table) -> Set {
+        let mut set = self.declaration(held);
+        let turns = self.turns(&held.key);
+        for (key, mut element) in held.elements.clone() {
             if let Data::Goto(chain) = &mut element.data {
-                *chain = self.chain_name(chain);
+                *chain = self.chain_name(chain, table);
             }
             let key = if turns { turned(&set.key, &key) } else { key };
             set.elements.insert(key, element);
@@ -95,7 +97,19 @@ impl Older {
         set
     }
 
-    fn rule(&self, rule: &mut Rule, at_prerouting: bool) {
+    fn declaration(&self, set: &Set) -> Set {
+        let mut set = set.declaration_only();
+        if !set.is_learned() {
+            set.size = self.size.unwrap_or(set.size);
+        }
+        set.counter &= self.counters;
+        if self.turns(&set.key) {
+            set.key.swap(0, 1);
+        }
+        set
+    }
+
+    fn rule(&self, rule: &mut Rule, at_prerouting: bool, table: &Table) {
         for statement in &mut rule.0 {
             match statement {
                 Statement::InSet(key, set)
@@ -106,9 +120,9 @@ impl Older {
                     if self.turns(key) {
                         key.swap(0, 1);
                     }
-                    *set = self.set_name(set);
+                    *set = self.set_name(set, table);
                 }
-                Statement::Goto(chain) | Statement::Jump(chain) => *chain = self.chain_name(chain),
+                Statement::Goto(chain) | Statement::Jump(chain) => *chain = self.chain_name(chain, table),
                 _ => {}
             }
         }
@@ -128,12 +142,15 @@ impl Older {
         self.keys && key.len() > 1 && !ends_with_client
     }
 
-    fn set_name(&self, name: &SetName) -> SetName {
-        if self.sets { format!("old-{name}").into() } else { name.clone() }
+    fn set_name(&self, name: &SetName, table: &Table) -> SetName {
+        let set = &table.sets[name];
+        let is_declared_alike = self.keeps_names || set.same_declaration(&self.declaration(set));
+        if self.sets || !is_declared_alike { format!("old-{name}").into() } else { name.clone() }
     }
 
-    fn chain_name(&self, name: &ChainName) -> ChainName {
-        if self.chains { format!("old-{name}").into() } else { name.clone() }
+    fn chain_name(&self, name: &ChainName, table: &Table) -> ChainName {
+        let moves = table.chains[name].base.is_some() && self.priority != 0;
+        if self.chains || moves && !self.keeps_names { format!("old-{name}").into() } else { name.clone() }
     }
 }
 

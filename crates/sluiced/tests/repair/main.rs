@@ -25,9 +25,8 @@ use sluice_nft::Ip;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use tokio::runtime::Runtime;
 
-/// A change has at most this many commits: prepare and switch, twice where something of a name of ours is
-/// declared otherwise, and retire.
-const COMMITS: u64 = 5;
+/// A change has at most this many commits: prepare, switch and retire.
+const COMMITS: u64 = 3;
 
 #[test]
 fn foreign_edits_of_any_kind_are_repaired_in_one_round_and_the_next_sends_nothing() {

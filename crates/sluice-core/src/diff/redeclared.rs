@@ -1,0 +1,91 @@
+//! Sets and base chains that have a name of ours and another declaration.
+//!
+//! Another program declared them: what sluice declares in another way gets another name. A declaration cannot be changed, so
+//! they are deleted and added again in one commit, together with the rules that use them. A packet that is under way at that
+//! moment may miss them.
+
+use std::collections::BTreeMap;
+
+use sluice_nft::{Chain, ChainName, Data, Rule, Set, SetName, Statement, Step, Table};
+
+use super::{change, elements, foreign};
+use crate::plan::{Change, Why};
+
+/// What is declared in another way, and why it has to go.
+struct Redeclared<'a> {
+    sets: BTreeMap<&'a SetName, String>,
+    chains: BTreeMap<&'a ChainName, String>,
+}
+
+/// The steps that delete such objects with all that refers to them, and what is left of the table; `None` if there are none.
+pub(super) fn clear(current: &Table, desired: &Table) -> Option<(Vec<Change>, Table)> {
+    let redeclared = Redeclared::of(current, desired)?;
+    let (mut changes, mut rest) = (vec![], current.clone());
+    for (name, chain) in &mut rest.chains {
+        if redeclared.is_flushed(name, chain) {
+            let why = foreign::rules(&chain.rules).map_or(Why::Differs(None), Why::Unreadable);
+            changes.push(change(Step::FlushChain(name.clone()), None, why));
+            chain.rules.clear();
+        }
+    }
+    for (name, set) in rest.sets.iter_mut().filter(|(name, _)| !redeclared.sets.contains_key(name)) {
+        let leads = |data: &Data| matches!(data, Data::Goto(chain) if redeclared.chains.contains_key(chain));
+        let gone = set.elements.extract_if(.., |_, element| leads(&element.data));
+        let gone = gone.map(|(key, element)| (key, element.data)).collect();
+        elements::push_deletion(&mut changes, name, set, gone, Why::Differs(None));
+    }
+    for (name, reason) in redeclared.sets {
+        rest.sets.remove(name);
+        changes.push(change(Step::DeleteSet(name.clone()), None, Why::Incompatible(reason)));
+    }
+    for (name, reason) in redeclared.chains {
+        rest.chains.remove(name);
+        changes.push(change(Step::DeleteChain(name.clone()), None, Why::Incompatible(reason)));
+    }
+    Some((changes, rest))
+}
+
+impl<'a> Redeclared<'a> {
+    fn of(current: &'a Table, desired: &Table) -> Option<Self> {
+        let chains: BTreeMap<_, _> = current
+            .chains
+            .iter()
+            .filter(|(name, chain)| desired.chains.get(*name).is_some_and(|wanted| wanted.base != chain.base))
+            .map(|(name, chain)| (name, chain_reason(name, chain)))
+            .collect();
+        let differs = |name, set: &Set| {
+            let wanted = desired.sets.get(name);
+            // Elements of a set that cannot be read may lead to the chains.
+            let may_lead = !chains.is_empty() && foreign::set(name, set).is_some();
+            may_lead || wanted.is_some_and(|wanted| !wanted.same_declaration(set))
+        };
+        let sets = current.sets.iter().filter(|(name, set)| differs(name, set));
+        let sets: BTreeMap<_, _> = sets.map(|(name, set)| (name, set_reason(name, set))).collect();
+        (!sets.is_empty() || !chains.is_empty()).then_some(Redeclared { sets, chains })
+    }
+
+    /// Whether rules of a chain have to go, since it goes itself, or since they refer to what goes. Those that cannot be read
+    /// may.
+    fn is_flushed(&self, name: &ChainName, chain: &Chain) -> bool {
+        let refers = |statement: &Statement| match statement {
+            Statement::Goto(chain) | Statement::Jump(chain) => self.chains.contains_key(chain),
+            other => other.set().is_some_and(|set| self.sets.contains_key(set)),
+        };
+        let goes = |rule: &Rule| foreign::rules([rule]).is_some() || rule.0.iter().any(refers);
+        chain.rules.iter().any(|rule| self.chains.contains_key(name) || goes(rule))
+    }
+}
+
+fn set_reason(name: &SetName, set: &Set) -> String {
+    match foreign::set(name, set) {
+        Some(what) => format!("sluice cannot read {what}"),
+        None => format!("{} {name} has another declaration", set.keyword()),
+    }
+}
+
+fn chain_reason(name: &ChainName, chain: &Chain) -> String {
+    match foreign::chain(name, chain) {
+        Some(what) => format!("sluice cannot read {what}"),
+        None => format!("chain {name} has another declaration"),
+    }
+}
