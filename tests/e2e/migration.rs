@@ -79,7 +79,8 @@ fn lines(lab: &Lab) -> BTreeSet<String> {
 
 /// Sum of the packet counters of a map's slots.
 fn counted(lab: &Lab, map: &str) -> u64 {
-    let text = lab.balancer.sh(&format!("nft list map inet sluice {map} || nft list map inet sluice old-{map}"));
+    let text =
+        lab.balancer.sh(&format!("nft list map inet sluice {map} || nft list map inet sluice old-{map}"));
     let counts = text.split("packets ").skip(1).filter_map(|rest| rest.split(' ').next());
     counts.map(|count| count.parse::<u64>().expect("a number")).sum()
 }

@@ -77,8 +77,9 @@ impl History<'_> {
                     self.machine.drop_sweeps();
                 }
                 if end == End::Stop && was_faulty {
-                    // The table is gone, or it is not, for want of a commit.
+                    // The table is gone, or it is not, for want of a commit; and so are flows.
                     self.machine.plane.take_record();
+                    self.machine.conntrack.take_ended();
                     self.table = self.machine.plane.table();
                 } else if end == End::Stop {
                     stopped.map_err(|error| format!("stop: {error}"))?;
