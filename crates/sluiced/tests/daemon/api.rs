@@ -1,4 +1,4 @@
-//! The control socket, asked by the client and by hand.
+//! Requests to the control socket, by the client library and by hand-written HTTP.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;

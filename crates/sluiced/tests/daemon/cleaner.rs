@@ -1,4 +1,4 @@
-//! Flows are ended by the newest services, whatever the order of orders.
+//! The flow sweeper decides by the newest services, in whatever order orders arrive.
 
 use std::cell::RefCell;
 use std::fs;

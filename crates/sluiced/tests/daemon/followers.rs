@@ -1,4 +1,4 @@
-//! Whether changes by others are noticed when they happen is shown.
+//! The status shows whether changes by other programs are noticed when they happen.
 
 use std::hint::spin_loop;
 use std::time::Duration;

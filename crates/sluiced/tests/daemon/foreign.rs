@@ -1,4 +1,4 @@
-//! What the daemon does when it hears of others at its table.
+//! Reactions to events about foreign changes of the table.
 
 use sluice_netlink::{Change, Event};
 use sluice_nft::Errno;

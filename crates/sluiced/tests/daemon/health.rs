@@ -1,4 +1,4 @@
-//! Who takes new flows follows health, whatever a reload changes about a backend meanwhile.
+//! Eligibility follows health, whatever a reload changes about a backend meanwhile.
 
 use sluice_api::Health;
 use sluice_core::flows::Target;

@@ -1,4 +1,4 @@
-//! A host for the daemon to run on, and the daemon running on it.
+//! [`Host`]: a simulated host, and the daemon that runs on it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

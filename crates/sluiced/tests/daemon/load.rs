@@ -1,4 +1,4 @@
-//! Backends by the number of their flows.
+//! Least-connections and `max_connections`, with counts of flows from the test.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};

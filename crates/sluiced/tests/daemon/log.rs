@@ -1,4 +1,4 @@
-//! What is logged, where nothing else tells of it.
+//! Log lines of events that appear nowhere else.
 
 use std::fs;
 use std::io::{self, Write};

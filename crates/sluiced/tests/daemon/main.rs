@@ -1,4 +1,4 @@
-//! The whole daemon on a fake kernel, a made-up `/proc` and a real control socket.
+//! The whole daemon on the fake kernel, a simulated `/proc` and a real control socket.
 
 mod api;
 mod cleaner;

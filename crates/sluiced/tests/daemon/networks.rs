@@ -1,4 +1,4 @@
-//! Rules of services whose backends see clients follow the networks of the host.
+//! With `source: auto` and `preserve`, the rules follow the networks of the host.
 
 use sluice_core::model::Networks;
 use sluice_nft::Protocol;

@@ -1,4 +1,4 @@
-//! What operators say of backends.
+//! Overrides by operators.
 
 use std::fs;
 use std::time::Duration;

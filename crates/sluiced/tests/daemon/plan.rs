@@ -1,4 +1,4 @@
-//! The daemon's own plan: what a reload would do, with everything that it knows of backends.
+//! The plan of a reload, with the current states of backends.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Backends that take new flows again begin with a small share, if the file says so.
+//! Slow start: backends that take new flows again begin with a small share.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A reload takes all of a file or nothing.
+//! A reload applies the whole file or nothing.
 
 use std::io::Write;
 

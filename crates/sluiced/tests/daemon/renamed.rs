@@ -1,4 +1,4 @@
-//! Health and overrides follow a backend that gets another name, whether a daemon runs meanwhile or not.
+//! Health and overrides follow a renamed backend, by a reload and across a restart.
 
 use std::fs;
 

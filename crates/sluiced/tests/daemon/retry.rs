@@ -1,4 +1,4 @@
-//! What the daemon does without being asked.
+//! Refreshes and retries.
 
 use std::time::Duration;
 

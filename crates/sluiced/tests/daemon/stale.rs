@@ -1,4 +1,4 @@
-//! What the daemon does when somebody else is at the ruleset at the same moment.
+//! Concurrent changes of the ruleset by another program.
 
 use sluice_nft::Errno;
 

@@ -1,4 +1,4 @@
-//! What must be so before the daemon says that it is ready.
+//! Conditions for a start, and the state when the daemon reports that it is ready.
 
 use std::fs;
 use std::os::unix::net::UnixListener;

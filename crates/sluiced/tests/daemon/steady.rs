@@ -1,4 +1,4 @@
-//! What is known is not asked again.
+//! In a steady state, the daemon reads nothing that it knows.
 
 use std::time::Duration;
 

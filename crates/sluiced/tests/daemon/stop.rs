@@ -1,4 +1,4 @@
-//! What an orderly stop leaves.
+//! The state after a stop and after a hand-over.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Connections are counted across everything that happens to the elements that count them.
+//! Totals of new connections are exact across changes and deletions of the elements that count them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! After a commit the daemon looks whether it is there.
+//! After a commit the daemon verifies the table.
 
 use sluice_core::render::render;
 use sluice_core::transition::Transition;

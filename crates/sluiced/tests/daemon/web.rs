@@ -1,4 +1,4 @@
-//! A service `web` with the probed backends `a` and `b`: files, hosts and checks that several test modules use.
+//! Shared by test modules: a service `web` with the probed backends `a` and `b`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! A model of conntrack: flows come into being as the rules have them, and the daemon's flow cleaner works on it.
+//! A model of conntrack: the rules create flows, and the daemon's sweeper works on them.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

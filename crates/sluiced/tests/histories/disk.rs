@@ -1,4 +1,4 @@
-//! The disk with the state directory: full, slow or not there at times.
+//! The disk of the state directory: full, slow or missing at times.
 
 use std::fs;
 use std::path::{Path, PathBuf};

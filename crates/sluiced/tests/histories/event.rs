@@ -1,5 +1,5 @@
-//! What happens in a history. Numbers choose among what there is, modulo how much that is, so that any part of a history
-//! is one, too, and shrinking may leave out events.
+//! The events of a history. Numbers select among the existing objects, modulo their number, so that every part of a history
+//! is a valid history and shrinking can remove events.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! The configuration file of a history: small numbers that edits change, and the YAML they stand for.
+//! The configuration file of a history: small numbers that edits change, and the YAML that they represent.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

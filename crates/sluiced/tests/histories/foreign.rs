@@ -1,4 +1,4 @@
-//! What somebody else does to the table.
+//! Foreign changes of the table.
 
 use sluice_nft::{Chain, Data, Octets, Rule, Set, SetName, Statement, Table};
 

@@ -1,4 +1,4 @@
-//! What backends are known by from one file to the next.
+//! The model of how backends are recognised in the next file.
 
 use std::sync::Arc;
 

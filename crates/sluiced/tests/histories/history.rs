@@ -1,4 +1,4 @@
-//! One history: events happen one after the other, and after each that has settled the oracles look.
+//! One history: events one after another; the oracles check the state after each event has settled.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! The hosts of backends: how they answer probes and clients, and what probes found.
+//! The hosts of backends: their answers to probes and clients, and the results of probes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! How daemons of a history end, and how the next ones start.
+//! Ends and starts of daemons in a history.
 
 use std::time::Duration;
 

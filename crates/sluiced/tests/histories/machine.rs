@@ -1,4 +1,4 @@
-//! The machine that a history happens on: files, sysctls, hosts, conntrack, a kernel, and the daemon when it runs.
+//! The simulated machine of a history: files, sysctls, hosts, conntrack, a kernel, and the daemon.
 
 use std::fs;
 use std::net::IpAddr;

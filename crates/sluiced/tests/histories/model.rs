@@ -1,4 +1,4 @@
-//! What a daemon has to know, in a few lines: which backends may take traffic, and whose a packet is.
+//! A small model of the daemon: which backends may take traffic, and which service a packet belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! First packets of flows that clients of the histories send.
+//! First packets of flows from the clients of a history.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! The kernel of a history: the fake or the real one, with faults, and a record of what it held after each commit.
+//! The kernel of a history: the fake or the real one, with injected faults, and a record of the table after each commit.
 
 use std::cell::RefCell;
 use std::panic::resume_unwind;

@@ -1,4 +1,4 @@
-//! How often histories reached what they are for: a law that mostly has nothing to say proves nothing.
+//! Counts how often histories reach each event and each branch of an oracle: a law that is mostly vacuous proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The shortest history that fails in the same way.
+//! Finds the shortest history that fails in the same way.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Shortest histories of faults that there were. Each broke the daemon, or a model of it.
+//! Regression tests: the shortest histories of former faults of the daemon or of a model of it.
 
 use crate::event::Answers::{self, Flaps, Hangs, Refuses};
 use crate::event::Client::{Local, Outside};

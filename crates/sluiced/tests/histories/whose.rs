@@ -1,4 +1,4 @@
-//! Whose a packet or flow is, and whether it may stay there.
+//! The model of which service a packet or flow belongs to, and whether a flow may stay.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! What somebody else may do to the table.
+//! Foreign changes of the table.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The kernel, in a namespace of the test's own.
+//! The kernel, in the test's own namespace.
 
 use std::cell::{Cell, RefCell};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Whatever layout the table has that an older sluice or somebody else left, one round makes it what it should be.
+//! One round converts a table with the layout of an older version or of another program.
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;

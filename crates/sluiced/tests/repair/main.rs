@@ -1,4 +1,4 @@
-//! Whatever somebody does to the table, one round makes it what it should be: random services and random
+//! One round repairs any foreign change of the table: random services and random
 //! foreign edits, made with `nft`, on the real kernel. Needs root and nft; `make test` runs it.
 
 #![forbid(unsafe_code)]
