@@ -31,7 +31,7 @@ pub(super) fn size(set: &Set, count: usize, has_room: impl Fn(u32) -> Option<boo
 
 /// Whether a set that the kernel holds has room for so many keys beside those in it. One with another declaration is not
 /// filled, but replaced.
-pub(super) fn has_room<'k>(size: u32, held: &Set, count: usize, keys: impl Iterator<Item = &'k Key>) -> bool {
+pub(super) fn has_room(size: u32, held: &Set, count: usize, keys: impl Iterator<Item = Key>) -> bool {
     let room = (size as usize).saturating_sub(held.elements.len());
     held.size != Some(size)
         || count <= room

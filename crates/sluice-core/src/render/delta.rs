@@ -1,6 +1,6 @@
 //! Differences between a program and other fragments of some services, and what follows from them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use sluice_nft::{Chain, Key, Rule, SetName, Table};
@@ -8,7 +8,7 @@ use sluice_nft::{Chain, Key, Rule, SetName, Table};
 use super::assembly::{Parts, assemble};
 use super::capacity;
 use super::claims::Claims;
-use super::fragment::{Declared, Draft, Fragment, Pool};
+use super::fragment::{Declared, Draft, Elements, Fragment, Pool};
 use super::layout::Map;
 use super::names::{ChainId, SetId};
 use super::program::{ChainState, Hooks, Program, SetState, chains, filled, gather, is_live, refers};
@@ -40,7 +40,7 @@ struct SetChange {
     now: Option<SetName>,
     /// Number of fragments that need it before and after.
     staying: usize,
-    /// Elements of fragments that go or come.
+    /// Elements of fragments that go or come, where several fragments may need one.
     needs: HashMap<Key, Needs>,
 }
 
@@ -107,12 +107,20 @@ impl Program {
             let touched = touched.entry(&elements.set.id).or_insert_with(|| self.untouched(&elements.set));
             touched.users -= 1;
             touched.staying -= 1;
-            elements.iter().for_each(|held| self.needs(&elements.set.id, touched, held.key, 1).after -= 1);
+            touched.old.push(elements);
         }
         for elements in delta.coming().flat_map(|fragment| &fragment.elements) {
             let touched = touched.entry(&elements.set.id).or_insert_with(|| self.untouched(&elements.set));
             touched.users += 1;
-            elements.iter().for_each(|held| self.needs(&elements.set.id, touched, held.key, 0).after += 1);
+            touched.new.push(elements);
+        }
+        for (id, touched) in touched.iter_mut().filter(|(id, _)| id.has_common_elements()) {
+            for key in std::mem::take(&mut touched.old).into_iter().flat_map(Elements::keys) {
+                self.needs(id, touched, key, 1).after -= 1;
+            }
+            for key in std::mem::take(&mut touched.new).into_iter().flat_map(Elements::keys) {
+                self.needs(id, touched, key, 0).after += 1;
+            }
         }
         if delta.totals.midstream() != self.totals.midstream() {
             for state in self.sets.values() {
@@ -128,7 +136,7 @@ impl Program {
 
     fn untouched<'a>(&self, set: &'a Arc<Declared>) -> Touched<'a> {
         let users = self.sets.get(&set.id).map_or(0, |set| set.users);
-        Touched { set, users, staying: users, needs: HashMap::new() }
+        Touched { set, users, staying: users, old: vec![], new: vec![], needs: HashMap::new() }
     }
 
     /// Needs of an element before anything changes, of which so many are known where they are not kept.
@@ -164,17 +172,17 @@ impl Program {
     }
 
     fn set_change(&self, touched: Touched<'_>, delta: &Delta, current: Option<&Table>) -> SetChange {
-        let Touched { set, users, staying, needs } = touched;
+        let (added, removed) = touched.exchanged();
+        let Touched { set, users, staying, new, needs, .. } = touched;
         let held = self.sets.get(&set.id).map_or(0, |before| before.count);
         let before = self.sets.get(&set.id).filter(|_| is_live(&set.id, &self.totals));
         let is_live = users > 0 && is_live(&set.id, &delta.totals);
-        let count_of = |test: fn(&Needs) -> bool| needs.values().filter(|needs| test(needs)).count();
-        let added = count_of(|needs| needs.before == 0 && needs.after > 0);
-        let count = held + added - count_of(|needs| needs.before > 0 && needs.after == 0);
+        let count = held + added - removed;
         let has_room = |size| match current {
             Some(table) => {
                 let held = table.sets.get(&set.named(Some(size)))?;
-                let coming = needs.iter().filter(|(_, needs)| needs.after > 0).map(|(key, _)| key);
+                let common = needs.iter().filter(|(_, needs)| needs.after > 0).map(|(key, _)| *key);
+                let coming = new.iter().copied().flat_map(Elements::keys).chain(common);
                 Some(capacity::has_room(size, held, count, coming))
             }
             None => before.filter(|before| before.size == Some(size)).map(|_| held + added <= size as usize),
@@ -247,9 +255,7 @@ impl Program {
             }
             let common = self.common.entry(id.clone()).or_default();
             for (key, Needs { before, after }) in needs {
-                if id.has_common_elements() {
-                    self.seen.change(&key, after as i32 - before as i32);
-                }
+                self.seen.change(&key, after as i32 - before as i32);
                 match after {
                     0 | 1 => common.remove(&key),
                     _ => common.insert(key, after),
@@ -284,7 +290,29 @@ struct Touched<'a> {
     /// Number of fragments that need it after, and before and after.
     users: usize,
     staying: usize,
+    /// Elements of fragments that go and of those that come, where each element is needed by one fragment.
+    old: Vec<&'a Elements>,
+    new: Vec<&'a Elements>,
+    /// The same where several fragments may need one.
     needs: HashMap<Key, Needs>,
+}
+
+impl Touched<'_> {
+    /// Number of elements that are added to the set, and of those that are removed.
+    fn exchanged(&self) -> (usize, usize) {
+        let count = |all: &[&Elements]| all.iter().map(|elements| elements.len()).sum::<usize>();
+        // Without old ones, as when everything is rendered, nothing has to be compared.
+        let kept = match self.old.is_empty() {
+            true => 0,
+            false => {
+                let old: HashSet<Key> = self.old.iter().copied().flat_map(Elements::keys).collect();
+                self.new.iter().copied().flat_map(Elements::keys).filter(|key| old.contains(key)).count()
+            }
+        };
+        let count_of = |test: fn(&Needs) -> bool| self.needs.values().filter(|needs| test(needs)).count();
+        let added = count(&self.new) - kept + count_of(|needs| needs.before == 0 && needs.after > 0);
+        (added, count(&self.old) - kept + count_of(|needs| needs.before > 0 && needs.after == 0))
+    }
 }
 
 fn hooks<'a>(fragments: impl Iterator<Item = &'a Fragment>) -> Hooks {

@@ -91,8 +91,8 @@ impl Elements {
     fn new(set: Arc<Declared>, mut held: Vec<Held>) -> Self {
         held.sort_by_key(|held| held.key);
         held.dedup_by(|later, first| later.key == first.key);
-        let [.., counted] = set.widths();
-        let mut bytes = vec![];
+        let [key, value, counted] = set.widths();
+        let mut bytes = Vec::with_capacity(held.len() * (key + value + counted));
         let mut verdict = None;
         for Held { key, data, backend } in held {
             bytes.extend(key.as_slice());
@@ -105,6 +105,17 @@ impl Elements {
             bytes.extend(&backend.unwrap_or(u16::MAX).to_ne_bytes()[..counted]);
         }
         Elements { set, bytes: bytes.into(), verdict }
+    }
+
+    /// Number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() / self.set.widths().iter().sum::<usize>()
+    }
+
+    /// Keys in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        let [key, value, counted] = self.set.widths();
+        self.bytes.chunks_exact(key + value + counted).filter_map(move |element| Key::new(&element[..key]))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Held> + '_ {
