@@ -5,7 +5,7 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::render::render;
 use sluice_netlink::Netlink;
 use sluice_nft::fake::FakeKernel;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use sluice_core::maglev::{Member, table};
+use sluice_core::render::maglev::{Member, table};
 use sluice_nft::jhash::{jhash, reciprocal_scale};
 use sluice_testkit::{Lab, Namespace, Shares, eventually};
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use common::{Services, With, listener, service, services};
 use sluice_core::flows::{Affected, Flow, Found, Look, Scope, Target};
+use sluice_core::model::Transition;
 use sluice_core::model::{Guard, Limits, OnDeny, OnDown, Protocol, Service};
 use sluice_core::render::render;
-use sluice_core::transition::Transition;
 use sluice_nft::Ip;
 
 /// Looks as `203.0.113.10:53/udp to 10.0.2.11:53`, or `203.0.113.10:53/udp untranslated`.

@@ -6,9 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::service;
-use sluice_core::balance::{Balance, Load};
 use sluice_core::model::Service;
-use sluice_core::slots::{grid, on_grid};
+use sluice_core::pool::balance::{Balance, Load};
+use sluice_core::render::slots::{grid, on_grid};
 
 const INTERVAL: f64 = 0.5;
 

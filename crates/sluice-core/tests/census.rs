@@ -3,10 +3,10 @@
 mod common;
 
 use common::{Services, service, services};
-use sluice_core::balance::Load;
-use sluice_core::census::Census;
+use sluice_core::flows::census::Census;
+use sluice_core::flows::way::Way;
 use sluice_core::model::Protocol;
-use sluice_core::way::Way;
+use sluice_core::pool::balance::Load;
 
 const TCP: Protocol = Protocol::Tcp;
 const UDP: Protocol = Protocol::Udp;

@@ -6,13 +6,13 @@ use common::strategy::{FROM, any_services};
 use common::{Services, With, service, services};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use sluice_core::diff::diff;
+use sluice_core::model::Transition;
 use sluice_core::model::{Backend, BackendPort, HashOn, Scheduler, Service, ServiceName, Source};
 use sluice_core::plan::Plan;
+use sluice_core::plan::diff;
+use sluice_core::plan::report;
 use sluice_core::pool::{Standing, in_force};
 use sluice_core::render::{Program, Rendered, render};
-use sluice_core::report::report;
-use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
 

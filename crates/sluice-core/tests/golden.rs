@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_core::diff::diff;
 use sluice_core::model::InForce;
+use sluice_core::plan::diff;
+use sluice_core::plan::report;
 use sluice_core::pool;
 use sluice_core::render::{Rendered, render};
-use sluice_core::report::report;
 use sluice_nft::Table;
 
 #[test]

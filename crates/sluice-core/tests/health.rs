@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_core::health::{Health, Machine};
 use sluice_core::model::{HealthCheck, Initial, Probe};
+use sluice_core::pool::health::{Health, Machine};
 
 fn check(rise: u16, fall: u16, initial: Initial) -> HealthCheck {
     let second = Duration::from_secs(1);

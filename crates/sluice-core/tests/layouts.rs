@@ -7,11 +7,11 @@ use common::strategy::{any_services, disjoint_services};
 use common::trial::{meetings, states};
 use common::{Services, With, service, services};
 use proptest::prelude::*;
-use sluice_core::diff::diff;
 use sluice_core::model::Scheduler;
 use sluice_core::plan::Plan;
+use sluice_core::plan::diff;
+use sluice_core::plan::report;
 use sluice_core::render::render;
-use sluice_core::report::report;
 use sluice_nft::{
     Base, Chain, Data, Element, Field, Hook, Ip, Object, Operand, Rule, Set, Statement, Step, Table,
 };
@@ -154,10 +154,7 @@ fn chain_of_our_name_goes_with_rules_and_elements_of_others_that_lead_to_it() {
         Statement::VerdictMap(map.key.clone(), "theirs".into()),
         Statement::Goto("prerouting".into()),
     ]);
-    let elements = map
-        .elements
-        .iter()
-        .map(|(key, element)| (*key, Element { data: Data::Goto("prerouting".into()), ..element.clone() }));
+    let elements = map.elements.keys().map(|key| (*key, Element { data: Data::Goto("prerouting".into()) }));
     table.sets.insert("theirs".into(), Set { elements: elements.collect(), ..map });
     table.chains.insert("prerouting".into(), Chain::default());
     table.chains.insert("theirs".into(), Chain { rules: vec![theirs], ..Chain::default() });

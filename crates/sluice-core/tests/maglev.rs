@@ -1,7 +1,7 @@
 //! The table of `maglev`: shares, and who moves.
 
 use proptest::prelude::*;
-use sluice_core::maglev::{Member, is_prime, table};
+use sluice_core::render::maglev::{Member, is_prime, table};
 
 /// Backends with a weight each, that with everybody serving first.
 fn fill(weights: &[(u16, u16)], size: u32) -> Vec<usize> {

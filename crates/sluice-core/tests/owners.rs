@@ -9,11 +9,11 @@ use common::strategy::any_services;
 use common::{Services, service, services};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_core::balance::Load;
-use sluice_core::census::{Census, Loads};
+use sluice_core::flows::census::{Census, Loads};
+use sluice_core::flows::owners::Owners;
+use sluice_core::flows::way::Way;
 use sluice_core::model::{Protocol, Service, ServiceName};
-use sluice_core::owners::Owners;
-use sluice_core::way::Way;
+use sluice_core::pool::balance::Load;
 
 /// Backends that a flow is of, as `service/backend`.
 fn shown(services: &Services, protocol: Protocol, to: &str, backend: &str) -> Vec<String> {

@@ -9,12 +9,12 @@ use std::time::Duration;
 use common::{With, service, services};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_core::health::Admin;
 use sluice_core::model::{Backend, HashOn, HealthCheck, Initial, OnEmpty, Probe, Scheduler, Service};
-use sluice_core::per_port::MAX_ELEMENTS;
+use sluice_core::pool::health::Admin;
 use sluice_core::pool::{RAMP_STEPS, Standing, at_start, in_force};
+use sluice_core::render::per_port::MAX_ELEMENTS;
 use sluice_core::render::render;
-use sluice_core::slots::{grid, on_grid};
+use sluice_core::render::slots::{grid, on_grid};
 
 const FOUR: [&str; 4] = ["10.0.2.11:80", "10.0.2.12:80", "10.0.2.13:80", "10.0.2.14:80"];
 

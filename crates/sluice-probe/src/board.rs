@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use sluice_core::health::{Health, Machine};
 use sluice_core::model::{BackendKey, HealthCheck, Initial, ProbeTarget, ServiceName};
+use sluice_core::pool::health::{Health, Machine};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sluice_core::health::Health;
 use sluice_core::model::{BackendKey, HealthCheck, ProbeTarget};
+use sluice_core::pool::health::Health;
 
 /// A backend to probe.
 #[derive(Clone, Debug)]

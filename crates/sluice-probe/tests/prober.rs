@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sluice_core::health::Health;
 use sluice_core::model::{BackendKey, BackendName, HealthCheck, Initial, Probe, ProbeTarget, ServiceName};
+use sluice_core::pool::health::Health;
 use sluice_probe::{BackendHealth, Flip, ProbeOutcome, ProbeResult, Prober, WatchedBackend};
 use tokio::net::TcpListener;
 use tokio::time::timeout;

@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use sluice_core::model::{
     Address, Backend, BackendPort, InForce, Midstream, Ports, Scheduler, ServiceName, Source,
 };
+use sluice_core::render::slots::slots;
 use sluice_core::render::{Entry, entries};
-use sluice_core::slots::slots;
 use sluice_nft::Ip;
 
 /// A service that iptables has no rules for.

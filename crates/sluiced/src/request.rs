@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, PlanReport, ReloadStatus};
 use sluice_config::{Loaded, Problem};
-use sluice_core::census::Census;
+use sluice_core::flows::census::Census;
 use sluice_core::model::Networks;
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use sluice_core::model::Services;
-use sluice_core::transition::Transition;
+use sluice_core::model::Transition;
 use sluice_netlink::{Hold, Netlink};
 use sluice_testkit::Namespace;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use sluice_config::{SourceFile, parse};
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::model::{Config, Service};
 use sluice_core::render::render;
 use sluice_nft::Dataplane;

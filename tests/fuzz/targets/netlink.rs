@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::render::Layout;
 use sluice_core::render::owner::Owners;
 use sluice_netlink::datagram;

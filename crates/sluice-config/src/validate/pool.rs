@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_core::model::{Address, Backend, Listener, Probe, Scheduler};
-use sluice_core::slots::MAX_SLOTS;
+use sluice_core::render::slots::MAX_SLOTS;
 use sluice_nft::Ip;
 
 use super::{Draft, Elements};

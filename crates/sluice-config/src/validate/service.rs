@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, HashOn, Listener, OnDeny, OnDown, Ports, Protocol, Scheduler,
     Service, Source,
 };
-use sluice_core::slots::{MAX_SLOTS, period};
+use sluice_core::render::maglev::DEFAULT_TABLE_SIZE;
+use sluice_core::render::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
 use super::{Draft, Elements, exact, guard, midstream, pool, ports};

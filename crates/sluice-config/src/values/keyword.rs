@@ -1,10 +1,10 @@
 //! Values that are one of a few keywords.
 
 use serde_json::{Value, json};
-use sluice_core::maglev::DEFAULT_TABLE_SIZE;
 use sluice_core::model::{
     Forwarding, Initial, Midstream, OnDeny, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
 };
+use sluice_core::render::maglev::DEFAULT_TABLE_SIZE;
 
 use crate::problem::Fault;
 use crate::read::{Leaf, Scalar, unknown};

@@ -1,8 +1,8 @@
 //! Numbers, each with its own bounds, and booleans.
 
 use serde_json::{Value, json};
-use sluice_core::maglev::is_prime;
 use sluice_core::model::MAX_WEIGHT;
+use sluice_core::render::maglev::is_prime;
 
 use crate::problem::Fault;
 use crate::read::{Leaf, Scalar};

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::{Found, Look, Scope, Target, Verdict, treatment};
+use crate::flows::owners::Owners;
+use crate::model::Transition;
 use crate::model::{Address, Backend, InForce, OnDeny};
-use crate::owners::Owners;
 use crate::render::{Entry, entries};
-use crate::transition::Transition;
 
 /// Flows that a change of services concerns: those on which [`Judge`](super::Judge) may now decide in another way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

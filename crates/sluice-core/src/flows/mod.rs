@@ -4,8 +4,11 @@
 //! in which order. [`Affected`] says which flows are worth a look after a change.
 
 mod affected;
+pub mod census;
 mod found;
+pub mod owners;
 mod scope;
+pub mod way;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -18,8 +21,8 @@ use sluice_nft::Ip;
 pub use self::affected::Affected;
 pub use self::found::Found;
 pub use self::scope::{Look, Scope, Target, Wanted};
+use crate::flows::owners::{Owners, leads};
 use crate::model::{Backend, Guard, InForce, OnDeny, OnDown, Protocol, Service};
-use crate::owners::{Owners, leads};
 use crate::render::Entry;
 
 /// A flow, as conntrack has it.

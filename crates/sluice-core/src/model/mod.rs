@@ -8,6 +8,7 @@ mod listener;
 mod name;
 mod networks;
 mod service;
+mod transition;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;
 pub use service::{HashOn, Midstream, OnDeny, OnDown, OnEmpty, Scheduler, Service, Source};
 pub use sluice_nft::Protocol;
+pub use transition::{Difference, Transition};
 
 /// Services by name.
 pub type Services = BTreeMap<ServiceName, Service>;

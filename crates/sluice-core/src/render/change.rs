@@ -15,8 +15,8 @@ use super::names::FrontendId;
 use super::program::Program;
 use super::totals::Traits;
 use super::{affinity, dispatch, guard, invalid, midstream, pick, source, synproxy};
+use crate::model::Transition;
 use crate::model::{InForce, ServiceName};
-use crate::transition::Transition;
 
 /// What a fragment is told of other frontends.
 struct Others<'a> {

@@ -11,7 +11,7 @@ use sluice_nft::{Chain, Ip, Operand, Statement, Table};
 
 use super::affinity;
 use super::names::{ChainId, FrontendId, SetId};
-use crate::slots::MAX_SLOTS;
+use crate::render::slots::MAX_SLOTS;
 
 /// Listeners that share a map.
 const LISTENERS_PER_MAP: u32 = 128;

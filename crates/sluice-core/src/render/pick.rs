@@ -7,8 +7,8 @@ use super::fragment::Draft;
 use super::layout::{Form, Stripe};
 use super::names::{ChainId, PickBy, SetId};
 use crate::model::{Backend, BackendPort, OnEmpty, Protocol};
-use crate::per_port::elements_per_slot;
-use crate::slots::MAX_SLOTS;
+use crate::render::per_port::elements_per_slot;
+use crate::render::slots::MAX_SLOTS;
 
 /// Renders where new flows of `entry` go and returns that chain. `place` finds a stripe for so many slots and elements.
 pub(super) fn render(

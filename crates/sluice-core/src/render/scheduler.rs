@@ -4,10 +4,10 @@ use sluice_nft::{Field, Ip, Pick};
 
 use super::entry::Entry;
 use super::names::PickBy;
-use crate::maglev;
 use crate::model::{Backend, HashOn, Scheduler, Service};
-use crate::per_port::{elements_per_slot, slots_on_grid};
-use crate::slots::{on_grid, period, slots};
+use crate::render::maglev;
+use crate::render::per_port::{elements_per_slot, slots_on_grid};
+use crate::render::slots::{on_grid, period, slots};
 
 /// Initial value of the hash: the same file picks the same backend for a client after a restart and
 /// on a second machine. ASCII "slui".
@@ -85,7 +85,7 @@ impl Scheduler {
     }
 
     /// Slots that a listener needs for the weights of its backends, of one IP version, as a file has them. As long as
-    /// it has no more than [`MAX_ELEMENTS`](crate::per_port::MAX_ELEMENTS) allows, no weights at run time take more: each
+    /// it has no more than [`MAX_ELEMENTS`](crate::render::per_port::MAX_ELEMENTS) allows, no weights at run time take more: each
     /// backend can have a slot.
     pub fn slots_needed<'a>(
         self,

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_core::diff::diff;
 use sluice_core::model::{Address, InterfaceName, Listener, Ports, Protocol, Service, Source};
 use sluice_core::plan::Plan;
+use sluice_core::plan::diff;
+use sluice_core::plan::report;
 use sluice_core::render::{Rendered, render};
-use sluice_core::report::report;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
 use sluice_nft::{Dataplane, Table};

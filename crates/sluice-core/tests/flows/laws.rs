@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use proptest::sample::select;
+use sluice_core::flows::owners::Owners;
+use sluice_core::flows::way::Way;
 use sluice_core::flows::{Affected, Flow, Judge, Verdict};
 use sluice_core::model::Protocol;
-use sluice_core::owners::Owners;
-use sluice_core::transition::Transition;
-use sluice_core::way::Way;
+use sluice_core::model::Transition;
 
 use crate::common::Services;
 use crate::common::strategy::any_services;

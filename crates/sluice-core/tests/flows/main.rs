@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use common::{Services, With, service, services};
 use sluice_core::flows::{Affected, Flow, Judge, Verdict};
+use sluice_core::model::Transition;
 use sluice_core::model::{Guard, OnDeny, OnDown, Protocol, Service};
-use sluice_core::transition::Transition;
 
 const UDP: Protocol = Protocol::Udp;
 const TCP: Protocol = Protocol::Tcp;

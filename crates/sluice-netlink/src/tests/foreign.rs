@@ -1,6 +1,6 @@
 //! What others put into our table is seen, does no harm, and can be put right.
 
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::render::owner::Owners;
 use sluice_nft::{Data, Hook, Key, Statement, Table};
 

@@ -24,7 +24,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::render::owner::Owners;
 use sluice_nft::{Dataplane, Snapshot, Step, Table};
 

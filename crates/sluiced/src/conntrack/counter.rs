@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use sluice_core::balance::Load;
-use sluice_core::census::Census;
-use sluice_core::way::Way;
+use sluice_core::flows::census::Census;
+use sluice_core::flows::way::Way;
+use sluice_core::pool::balance::Load;
 use sluice_netlink::conntrack::{Conntrack, Filter};
 use sluice_nft::Ip;
 use tokio::sync::oneshot;

@@ -11,9 +11,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ipnet::IpNet;
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
+use sluice_core::flows::owners::Owners;
+use sluice_core::flows::way::Way;
 use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
-use sluice_core::owners::Owners;
-use sluice_core::way::Way;
 use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
 use sluice_netlink::memory;
 use sluice_nft::Ip;

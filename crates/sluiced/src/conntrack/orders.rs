@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use sluice_core::flows::{Affected, Found};
+use sluice_core::model::Transition;
 use sluice_core::model::{InForce, Services, ServicesInForce};
-use sluice_core::transition::Transition;
 
 use crate::conntrack::cleaner::{FlowCleaner, SweepOrder};
 use crate::reconcile::{Outcome, RoundError};

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 use sluice_api::{EventKind, Override, Severity};
-use sluice_core::health::Health;
+use sluice_core::model::Transition;
 use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
-use sluice_core::transition::Transition;
+use sluice_core::pool::health::Health;
 use sluice_nft::Dataplane;
 use sluice_probe::{BackendHealth, Down, Flip, WatchedBackend};
 use tokio::sync::oneshot;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sluice_api::{EventKind, ForeignChanges, ReloadStatus, Severity};
 use sluice_config::Loaded;
+use sluice_core::model::Transition;
 use sluice_core::model::{Networks, OnStop, Services};
-use sluice_core::transition::Transition;
 use sluice_nft::{Dataplane, Table};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};

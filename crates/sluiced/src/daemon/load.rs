@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sluice_core::census::Census;
+use sluice_core::flows::census::Census;
 use sluice_core::model::{BackendName, Service, ServiceName, Services};
-use sluice_core::slots::grid;
+use sluice_core::render::slots::grid;
 use sluice_nft::Dataplane;
 
 use crate::conntrack::counter::FlowCount;

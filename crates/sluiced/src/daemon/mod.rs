@@ -22,9 +22,9 @@ use sluice_api::{
     EventKind, FollowerStatus, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize,
 };
 use sluice_config::{Loaded, Problem};
-use sluice_core::health::Health;
+use sluice_core::model::Transition;
 use sluice_core::model::{Backend, BackendKey, Config, Networks, ServiceName, Services};
-use sluice_core::transition::Transition;
+use sluice_core::pool::health::Health;
 use sluice_netlink::{Change, Event};
 use sluice_nft::{Dataplane, Table};
 use sluice_probe::{Prober, WatchedBackend};

@@ -2,10 +2,10 @@
 
 use sluice_api::{ErrorReply, PlanBatch, PlanReport, PlanStep};
 use sluice_config::Loaded;
+use sluice_core::model::Transition;
 use sluice_core::model::{InForce, Services};
+use sluice_core::plan::report;
 use sluice_core::plan::{Batch, Change, Plan, Summary};
-use sluice_core::report::report;
-use sluice_core::transition::Transition;
 use sluice_nft::Dataplane;
 
 use crate::daemon::Daemon;

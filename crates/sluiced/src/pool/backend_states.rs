@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sluice_api::{Admin as ApiAdmin, Override};
-use sluice_core::balance::{Balance, Load};
-use sluice_core::health::{Admin, Health};
 use sluice_core::model::{
     Backend, BackendKey, BackendName, InForce, Networks, Scheduler, Service, ServiceName, Services,
 };
+use sluice_core::pool::balance::{Balance, Load};
+use sluice_core::pool::health::{Admin, Health};
 use sluice_core::pool::{self, Standing};
 use sluice_probe::Down;
 use tokio::time::Instant;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_api::Timestamp;
+use sluice_core::model::Transition;
 use sluice_core::model::{Backend, BackendKey, BackendName, ServiceName};
-use sluice_core::transition::Transition;
 
 /// Times of the last state changes. Backends without a change since the start have no entry.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use sluice_api::pluralize;
 use sluice_core::model::InForce;
+use sluice_core::model::Transition;
 use sluice_core::render::clients as affinity;
-use sluice_core::transition::Transition;
 use sluice_nft::{Dataplane, ElementsOf, Errno, Step};
 use tracing::info;
 

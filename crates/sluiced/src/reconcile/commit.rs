@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::plan::{Batch, Plan, Purpose};
 use sluice_core::render::owner::Owners;
 use sluice_nft::{Counters, Dataplane, Errno, Receipt, Step, Table};

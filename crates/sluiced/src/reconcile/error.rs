@@ -3,7 +3,7 @@
 use nix::errno::Errno;
 use sluice_api::pluralize;
 use sluice_core::plan::Plan;
-use sluice_core::report::report;
+use sluice_core::plan::report;
 use sluice_nft::{CommitError, ReadError, Table};
 
 /// Maximum number of lines of [`Failure::Differs`].

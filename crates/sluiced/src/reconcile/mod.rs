@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_api::Timestamp;
-use sluice_core::diff::diff;
 use sluice_core::flows::Found;
+use sluice_core::model::Transition;
 use sluice_core::model::{InForce, ServiceName};
 use sluice_core::plan::Plan;
+use sluice_core::plan::diff;
 use sluice_core::render::{Fragments, Program, Rendered, render};
-use sluice_core::transition::Transition;
 use sluice_nft::{Dataplane, Owner, Part, ReadError, Table, TableFlags};
 use tracing::warn;
 

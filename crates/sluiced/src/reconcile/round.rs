@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use sluice_core::diff::diff;
 use sluice_core::flows::Found;
+use sluice_core::model::Transition;
+use sluice_core::plan::diff;
 use sluice_core::render::{Rendered, render};
-use sluice_core::transition::Transition;
 use sluice_nft::{Counters, Dataplane, Owner, Part, Snapshot, Table};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, debug, info, info_span, warn};

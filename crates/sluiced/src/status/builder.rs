@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use sluice_api::{Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus};
-use sluice_core::census::Loads;
-use sluice_core::health;
+use sluice_core::flows::census::Loads;
 use sluice_core::model::{Backend, BackendName, BackendPort, Reason, Service, ServiceName, Services, Source};
+use sluice_core::pool::health;
 use sluice_netlink::conntrack::Bytes;
 use sluice_nft::Ip;
 use sluice_probe::{Board, LastProbe, ProbeResult};
@@ -201,7 +201,7 @@ fn address(backend: &Backend) -> String {
 mod tests {
     use sluice_api::Timestamp;
     use sluice_core::model::Ports;
-    use sluice_core::transition::Transition;
+    use sluice_core::model::Transition;
 
     use super::*;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_api::{
     DaemonStatus, FollowerStatus, HostStatus, ReloadStatus, StateStatus, Status, TableStatus, Timestamp,
 };
-use sluice_core::census::Census;
+use sluice_core::flows::census::Census;
 use sluice_core::model::Services;
 use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
 use sluice_probe::Board;

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use sluice_api::Health;
 use sluice_core::flows::Affected;
+use sluice_core::model::Transition;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, Listener, OnDown, Ports, Protocol, Service, ServiceName,
     Services,
 };
-use sluice_core::transition::Transition;
 use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};
 use sluiced::conntrack::cleaner::{FlowTable, SweepOrder, Sweeper};
 use tokio::time::sleep;

@@ -4,9 +4,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use sluice_api::HostStatus;
-use sluice_core::balance::Load;
-use sluice_core::census::Census;
-use sluice_core::way::Way;
+use sluice_core::flows::census::Census;
+use sluice_core::flows::way::Way;
+use sluice_core::pool::balance::Load;
 use sluice_nft::{Dataplane, Protocol};
 use sluiced::conntrack::counter::{CountRequest, FlowCount};
 use sluiced::counters::totals::Totals;

@@ -1,7 +1,7 @@
 //! After a commit the daemon verifies the table.
 
+use sluice_core::model::Transition;
 use sluice_core::render::render;
-use sluice_core::transition::Transition;
 use sluice_nft::Table;
 use sluice_nft::fake::FakeKernel;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};

@@ -7,10 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use sluice_core::balance::Load;
-use sluice_core::census::Census;
+use sluice_core::flows::census::Census;
+use sluice_core::flows::way::Way;
 use sluice_core::model::Protocol;
-use sluice_core::way::Way;
+use sluice_core::pool::balance::Load;
 use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};
 use sluice_nft::trace::{Entry, Packet};
 use sluiced::conntrack::cleaner::FlowTable;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_api::{Admin as Wanted, BackendStatus, Health as Observed, Status};
-use sluice_core::health::Admin;
 use sluice_core::model::{
     Backend, BackendKey, Config, HealthCheck, Initial, OnEmpty, Scheduler, Service, ServiceName, Services,
 };
+use sluice_core::pool::health::Admin;
 use sluice_core::pool::{self, RAMP_STEPS, Standing};
 use sluice_netlink::conntrack::Flow;
 use tokio::time::Instant;

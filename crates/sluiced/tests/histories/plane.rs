@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::render::owner::Owners;
 use sluice_netlink::{Hold, Netlink};
 use sluice_nft::fake::FakeKernel;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_core::health::Admin;
 use sluice_core::model::{Address, Backend, Listener, OnDeny, OnEmpty, Protocol, Service, ServiceName};
+use sluice_core::pool::health::Admin;
 use sluice_netlink::conntrack::Flow;
 use sluice_nft::trace::Entry;
 

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::process::Command;
 
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::render::owner::Owners;
 use sluice_netlink::Netlink;
 use sluice_nft::{

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_netlink::Netlink;
 use sluice_nft::Dataplane;
 use sluice_testkit::{Datagram, Flood, Namespace};

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use anyhow::{Context, anyhow, bail};
 use comfy_table::Table;
 use serde::{Deserialize, Serialize};
+use sluice_core::model::Transition;
 use sluice_core::model::{Backend, Services};
-use sluice_core::transition::Transition;
 use sluice_netlink::{Hold, Netlink};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 

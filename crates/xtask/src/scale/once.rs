@@ -9,7 +9,7 @@ use anyhow::{anyhow, ensure};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use sluice_config::Loaded;
-use sluice_core::diff::diff;
+use sluice_core::plan::diff;
 use sluice_core::render::render;
 use sluice_netlink::Netlink;
 use sluice_nft::{Dataplane, Step};

@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use sluice_core::flows::owners::Owners;
+use sluice_core::flows::way::Way;
 use sluice_core::model::Services;
-use sluice_core::owners::Owners;
-use sluice_core::way::Way;
 use sluice_netlink::conntrack::{Arrived, Conntrack, Endings, Filter, Flow};
 use sluice_nft::Ip;
 use tracing::warn;

@@ -13,29 +13,7 @@ use crate::model::{Model, key};
 use crate::whose::Taker;
 
 pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
-    let (deleted, reset) = history.machine.conntrack.take_ended();
-    for ended in &deleted {
-        if !ended.is_unfinished() {
-            return Err(format!("an established connection was deleted: {ended:?}"));
-        }
-        history.reach.hit("flows: deleted");
-        let is_same_file = history.before == *history.model.services();
-        // A second look at flows that began before their service came may still have been due.
-        let is_untaken = !ended.flow.is_translated() && !takers(&history.model, &ended.flow).is_empty();
-        let may_go = is_untaken || was_touched(&history.model, ended) || is_down(&history.model, ended);
-        if is_same_file && stays(&history.model, ended) && !may_go {
-            return Err(format!("a flow was deleted that may stay: {ended:?}"));
-        }
-    }
-    for ended in &reset {
-        history.reach.hit("flows: reset");
-        if !may_be_reset(&history.model, ended) {
-            return Err(format!("a connection was reset that may stay: {ended:?}"));
-        }
-        if must_be_reset(&history.model, ended) {
-            history.reach.hit("flows: reset because the client is refused");
-        }
-    }
+    might_end(history)?;
     if history.machine.take_dropped() {
         let flows = history.machine.conntrack.flows().into_iter().map(|known| known.flow);
         let overlooked: Vec<_> =
@@ -63,11 +41,40 @@ pub async fn are_right(history: &mut History<'_>, quiet: bool) -> Verdict {
         // The daemon looks a second time, a little later.
         history.machine.pass(Duration::from_secs(2)).await;
         history.reach.hit("flows: had to go");
+        might_end(history)?;
     }
     match goes(history) {
         None => Ok(()),
         Some(flow) => Err(format!("a flow is left that had to go: {flow:?}")),
     }
+}
+
+/// Flows that ended since this was last asked might end, by the file that is in force.
+fn might_end(history: &mut History<'_>) -> Verdict {
+    let (deleted, reset) = history.machine.conntrack.take_ended();
+    for ended in &deleted {
+        if !ended.is_unfinished() {
+            return Err(format!("an established connection was deleted: {ended:?}"));
+        }
+        history.reach.hit("flows: deleted");
+        let is_same_file = history.before == *history.model.services();
+        // A second look at flows that began before their service came may still have been due.
+        let is_untaken = !ended.flow.is_translated() && !takers(&history.model, &ended.flow).is_empty();
+        let may_go = is_untaken || was_touched(&history.model, ended) || is_down(&history.model, ended);
+        if is_same_file && stays(&history.model, ended) && !may_go {
+            return Err(format!("a flow was deleted that may stay: {ended:?}"));
+        }
+    }
+    for ended in &reset {
+        history.reach.hit("flows: reset");
+        if !may_be_reset(&history.model, ended) {
+            return Err(format!("a connection was reset that may stay: {ended:?}"));
+        }
+        if must_be_reset(&history.model, ended) {
+            history.reach.hit("flows: reset because the client is refused");
+        }
+    }
+    Ok(())
 }
 
 /// No flow is left that rules of ours translated and that nobody needs.

@@ -1,8 +1,8 @@
 //! Status says the same as the model, and so the kernel.
 
 use sluice_api::{Admin as Wanted, Health, Status};
-use sluice_core::health::Admin;
 use sluice_core::model::{BackendKey, BackendName, ServiceName};
+use sluice_core::pool::health::Admin;
 use tokio::time::Instant;
 
 use crate::history::{History, Verdict};

@@ -1,10 +1,10 @@
 //! The kernel's table is a fresh rendering of the file as the model has its backends.
 
-use sluice_core::diff::diff;
 use sluice_core::model::{InForce, Scheduler};
+use sluice_core::plan::diff;
+use sluice_core::plan::report;
 use sluice_core::render::owner::Owners;
 use sluice_core::render::render;
-use sluice_core::report::report;
 use tokio::time::Instant;
 
 use crate::history::{History, Verdict};

@@ -1,9 +1,16 @@
 //! A plan: the ordered difference between what the kernel holds and what it should hold.
 
+mod committed;
+mod diff;
+mod report;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+pub use committed::Proposal;
+pub use diff::diff;
+pub use report::report;
 use sluice_nft::{Data, Key, Step};
 
 use crate::model::ServiceName;

@@ -3,7 +3,7 @@
 //! are laid over as many slots as there may be.
 
 use crate::model::{Backend, BackendPort, Listener, Ports, Service};
-use crate::slots::{MAX_SLOTS, grid, period};
+use crate::render::slots::{MAX_SLOTS, grid, period};
 use sluice_nft::Ip;
 
 /// Most ports of such a listener.

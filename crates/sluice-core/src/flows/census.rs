@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::balance::Load;
+use crate::flows::owners::Owners;
+use crate::flows::way::Way;
 use crate::model::{BackendName, ServiceName, Services};
-use crate::owners::Owners;
+use crate::pool::balance::Load;
 use crate::render::Entry;
-use crate::way::Way;
 
 /// A count of translated flows, by where they came in and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

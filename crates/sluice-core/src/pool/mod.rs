@@ -1,10 +1,13 @@
 //! Which backends take new flows, and with what weight.
 
+pub mod balance;
+pub mod health;
+
 use sluice_nft::Ip;
 
-use crate::health::Admin;
 use crate::model::{Backend, Initial, OnEmpty, Scheduler, Service, Services};
-use crate::per_port;
+use crate::pool::health::Admin;
+use crate::render::per_port;
 
 /// Steps in which a backend that comes back gets its whole weight, where `slow_start` says so.
 pub const RAMP_STEPS: u8 = 10;

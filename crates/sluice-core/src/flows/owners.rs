@@ -10,9 +10,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sluice_nft::Ip;
 
+use crate::flows::way::Way;
 use crate::model::{Address, Backend, BackendName, InForce, Protocol, ServiceName};
 use crate::render::{Entry, entries};
-use crate::way::Way;
 
 /// Services, by what flows are looked up with.
 #[derive(Debug)]

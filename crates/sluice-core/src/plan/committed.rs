@@ -5,12 +5,12 @@
 
 use sluice_nft::{Counters, Table};
 
-use crate::diff::diff;
 use crate::model::InForce;
+use crate::model::Transition;
 use crate::plan::Plan;
+use crate::plan::diff;
 use crate::render::tally::Tally;
 use crate::render::{Delta, Program};
-use crate::transition::Transition;
 
 /// A plan, and what is committed once it has been carried out.
 #[derive(Debug)]
