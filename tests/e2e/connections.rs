@@ -200,7 +200,7 @@ fn connections_of_unknown_names_and_bad_questions_are_refused_with_what_to_do() 
         ("?service=web&backend=web9", 404, "service web has no backend web9", "did you mean web1?"),
         ("?service=", 404, "no service ", "`sluice status` shows all services and backends"),
         ("?backend=web1", 400, "backend without service", "write service=web&backend=web1"),
-        ("?client=me", 400, "invalid client \"me\"", "write an address or a network"),
+        ("?client=me", 400, "invalid client `me`", "write an address or a network"),
         ("?limit=100001", 400, "limit is at most 100000", "name a service to see fewer"),
     ] {
         let (found, answer) = get(&lab, query);

@@ -20,11 +20,11 @@ pub enum Request {
     /// Reload the configuration.
     Reload(Option<oneshot::Sender<ReloadStatus>>),
     /// Plan a reload of this configuration or of the daemon's file.
-    Plan(Option<Box<Loaded>>, oneshot::Sender<Result<PlanReport, Unplanned>>),
+    Plan(Option<Box<Loaded>>, oneshot::Sender<Result<PlanReport, PlanError>>),
     /// Return a view for status and metrics.
     View(oneshot::Sender<View>),
     /// Apply an override of the user with this id. The answer has no counts of flows.
-    Override(OverrideRequest, u32, oneshot::Sender<Result<OverrideReply, Refused>>),
+    Override(OverrideRequest, u32, oneshot::Sender<Result<OverrideReply, OverrideError>>),
     /// Return the number of these flows of a backend, by the names of service and backend; `None` if it does not exist.
     Active([String; 2], Arc<Census>, oneshot::Sender<Option<u64>>),
     /// Check the table after a foreign change, and repair it.
@@ -62,7 +62,7 @@ impl Follower {
 
 /// Why an override failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum OverrideError {
     /// The backend does not exist.
     Unknown(ErrorReply),
     /// The override is stored, but not in the kernel yet.
@@ -71,7 +71,7 @@ pub enum Refused {
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unplanned {
+pub enum PlanError {
     /// The configuration is invalid.
     BadFile(ErrorReply),
     /// The kernel could not be read.

@@ -59,7 +59,7 @@ impl CleanupCommand {
         }
         // Also if the table could not be removed.
         let mut sysctls = Sysctls::new(Proc::default(), state);
-        let mut left = sysctls.put_back();
+        let mut left = sysctls.restore();
         left.extend(sysctls.doubtful());
         drop(progress);
         left.iter().for_each(|line| output::print_error(&format!("left: {}", safe(line))));

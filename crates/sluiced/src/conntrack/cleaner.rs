@@ -25,7 +25,7 @@ use crate::host::threads;
 /// Wait before the second sweep of a scope: a packet that was in flight during the commit may have created a flow.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The same wait at the end of the daemon.
+/// Wait before the second sweep when the daemon stops.
 const AGAIN_AT_STOP: Duration = Duration::from_millis(100);
 
 /// Timeout of flows that are reset. Until it, a rule answers each of their packets with RST.

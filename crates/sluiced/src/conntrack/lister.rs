@@ -120,7 +120,9 @@ impl ListQuery {
         }
         let network = |text: &String| {
             let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            network.map_err(|_| bad(format!("invalid client {text:?}"), "write an address or a network"))
+            network.map_err(|_| {
+                bad(format!("invalid client `{}`", text.escape_debug()), "write an address or a network")
+            })
         };
         let client = query.client.as_ref().map(network).transpose()?;
         let all = ListQuery { service: None, backend: None, client, state: query.state.clone(), limit };

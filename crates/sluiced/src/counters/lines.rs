@@ -67,7 +67,7 @@ pub(super) fn read(text: &str) -> Result<(Counts, usize), String> {
     match serde_json::from_str::<Head>(lines.next().unwrap_or_default()) {
         Ok(Head { version: VERSION }) => {}
         Ok(Head { version }) => return Err(format!("unknown format version {version}")),
-        // Like any other damaged line.
+        // A damaged head is counted like any other damaged line.
         Err(_) => ignored += 1,
     }
     // A line without a newline was being written when the daemon ended; the previous one is nearly equal.

@@ -33,7 +33,7 @@ impl Totals {
         self.inner().counted.observe(now);
     }
 
-    /// The same for counters that were read while the table may have changed: they are used only if it has not changed since
+    /// Updates from counters that were read while the table may have changed: they are used only if it has not changed since
     /// [`Totals::epoch`] returned `epoch`. Returns whether they were used.
     pub fn observe_at_epoch(&self, epoch: u64, now: Tally) -> bool {
         let mut inner = self.inner();

@@ -16,7 +16,7 @@ impl<D: Dataplane> Daemon<D> {
         if !self.config.http.is_some_and(|http| http.accounting) {
             if let Some(byte_counter) = self.byte_counter.take() {
                 byte_counter.stop();
-                self.sysctls.put_back_those(|key| key == ACCOUNTING);
+                self.sysctls.restore_matching(|key| key == ACCOUNTING);
             }
             return;
         }

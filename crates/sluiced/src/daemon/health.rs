@@ -72,7 +72,7 @@ impl<D: Dataplane> Daemon<D> {
         drop(self.order_save(false));
     }
 
-    /// The same; `retries`: also after a recent failure. Returns a receiver for the result.
+    /// Orders a save of the state, with `retries` also after a recent failure. Returns a receiver for the result.
     pub(crate) fn order_save(&mut self, retries: bool) -> oneshot::Receiver<Saved> {
         let overrides = self.backend_states.overrides.iter().map(|(key, value)| SavedOverride {
             service: key.service.to_string(),
@@ -143,7 +143,7 @@ impl<D: Dataplane> Daemon<D> {
     /// Applies the due steps of slow start.
     pub(crate) async fn step(&mut self) {
         let services = self.backend_states.advance_ramps();
-        // As above.
+        // The error was logged and is kept for the status; no client waits for it.
         let _ = self.apply_effective(Trigger::Load, &services).await;
     }
 
@@ -162,7 +162,7 @@ impl<D: Dataplane> Daemon<D> {
         let transition = Transition::of_some(self.backend_states.in_force(file), &changed);
         self.flows.note(&transition);
         let result = self.reconciler.round(trigger, &transition).await;
-        // Also on failure this is the desired state from now on: a retry applies it.
+        // This is the desired state from now on even if the round failed: a retry applies it.
         self.backend_states.commit_effective(&self.config.services, changed);
         let settled = self.record_round(trigger, result);
         let line = self.summary_line();

@@ -128,8 +128,8 @@ impl<D: Dataplane> Daemon<D> {
                     Ok(()) => self.flows.stop(self.backend_states.in_force(&self.config.services)),
                     Err(_) => self.flows.finish(),
                 }
-                // Also if the table could not be removed. Failures are logged, and recorded for `sluice cleanup`.
-                self.sysctls.put_back();
+                // Sysctls are restored even if the table could not be removed. Failures are logged, and recorded for `sluice cleanup`.
+                self.sysctls.restore();
                 wait_for(saved, totals_store).await;
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!(

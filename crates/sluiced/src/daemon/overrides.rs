@@ -17,11 +17,11 @@ use crate::host::clock::now;
 use crate::names;
 use crate::pool::backend_states::key;
 use crate::reconcile::Trigger;
-use crate::request::Refused;
+use crate::request::OverrideError;
 
 /// The result of an override.
 #[derive(Debug)]
-pub(crate) struct Overridden {
+pub(crate) struct PendingOverride {
     name: String,
     /// The status of the backend, or the problems of applying the override to the kernel.
     followed: Result<BackendStatus, Vec<String>>,
@@ -34,10 +34,11 @@ impl<D: Dataplane> Daemon<D> {
         &mut self,
         request: OverrideRequest,
         uid: u32,
-    ) -> Result<Overridden, Refused> {
+    ) -> Result<PendingOverride, OverrideError> {
         let OverrideRequest { service, backend, change, reason } = request;
-        let (name, found) = names::service(&self.config.services, &service).map_err(Refused::Unknown)?;
-        let found = names::backend((name, found), &backend).map_err(Refused::Unknown)?;
+        let (name, found) =
+            names::service(&self.config.services, &service).map_err(OverrideError::Unknown)?;
+        let found = names::backend((name, found), &backend).map_err(OverrideError::Unknown)?;
         let (name, key) = (name.clone(), key(name, found));
         let took = self.backend_states.takes_new_flows(&self.config.services[&name], &key);
         let none = Override { admin: None, weight: None, uid, since: now(), reason: None };
@@ -72,13 +73,13 @@ impl<D: Dataplane> Daemon<D> {
         let saved = self.order_save(true);
         let status = self.service_status(&name).backends.into_iter().find(|status| status.name == backend);
         let status = status.expect("services change only here");
-        Ok(Overridden { name: format!("{name}/{backend}"), followed: followed.map(|()| status), saved })
+        Ok(PendingOverride { name: format!("{name}/{backend}"), followed: followed.map(|()| status), saved })
     }
 }
 
-impl Overridden {
+impl PendingOverride {
     /// The answer, after the result of the save. The reconcile task does not wait for this.
-    pub(crate) async fn answer(self) -> Result<OverrideReply, Refused> {
+    pub(crate) async fn answer(self) -> Result<OverrideReply, OverrideError> {
         let not_remembered = match timeout(PATIENCE, self.saved).await {
             Ok(Ok(saved)) => saved.err(),
             Ok(Err(_closed)) => Some("no thread saves the state of backends".to_owned()),
@@ -90,7 +91,10 @@ impl Overridden {
             let lost = not_remembered.as_ref().map(|why| format!("; a restart loses it: {why}"));
             let (problems, lost) = (problems.join("; "), lost.unwrap_or_default());
             let error = format!("{}: stored, but not in the kernel yet: {problems}{lost}", self.name);
-            Refused::Pending(ErrorReply { error, hint: "it is tried again: see `sluice status`".to_owned() })
+            OverrideError::Pending(ErrorReply {
+                error,
+                hint: "it is tried again: see `sluice status`".to_owned(),
+            })
         })?;
         Ok(OverrideReply { backend, not_remembered })
     }

@@ -10,15 +10,15 @@ use sluice_nft::Dataplane;
 
 use crate::daemon::Daemon;
 use crate::fatal::chain;
-use crate::request::{Unplanned, bad_file};
+use crate::request::{PlanError, bad_file};
 
 impl<D: Dataplane> Daemon<D> {
     /// Plans a reload of the daemon's file, or of this configuration instead, and changes nothing.
-    pub(crate) fn plan(&mut self, given: Option<Loaded>) -> Result<PlanReport, Unplanned> {
+    pub(crate) fn plan(&mut self, given: Option<Loaded>) -> Result<PlanReport, PlanError> {
         let loaded = match given {
             Some(loaded) => loaded,
             None => {
-                sluice_config::load(&self.file).map_err(|problems| Unplanned::BadFile(bad_file(&problems)))?
+                sluice_config::load(&self.file).map_err(|problems| PlanError::BadFile(bad_file(&problems)))?
             }
         };
         let file = loaded.config.services;
@@ -27,7 +27,7 @@ impl<D: Dataplane> Daemon<D> {
         let wanted = InForce::new(&file, &instead).on(&self.backend_states.networks);
         let plan = self.reconciler.plan(&Transition::between(held, wanted)).map_err(|error| {
             let hint = "see `sluice status` and the log of sluiced".to_owned();
-            Unplanned::Failed(ErrorReply { error: format!("plan: {}", chain(&error)), hint })
+            PlanError::Failed(ErrorReply { error: format!("plan: {}", chain(&error)), hint })
         })?;
         Ok(shown(&plan))
     }

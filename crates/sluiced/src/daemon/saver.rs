@@ -118,14 +118,14 @@ impl Saves {
 }
 
 impl Saver {
-    /// Writes what is ordered until the senders are gone.
+    /// Writes what is ordered until all senders are dropped.
     pub fn serve(mut self) {
         while self.woken.blocking_recv().is_some() {
             self.save();
         }
     }
 
-    /// The same on the caller's runtime, for tests whose clock is paused while a thread works.
+    /// Writes what is ordered, on the caller's runtime: for tests whose clock would be paused while a thread works.
     pub async fn serve_here(mut self) {
         while self.woken.recv().await.is_some() {
             self.save();

@@ -145,70 +145,70 @@ mod tests {
     }
 
     #[test]
-    fn forwarding_managed_is_switched_on_and_put_back() {
+    fn managed_forwarding_is_enabled_and_restored() {
         let host = host();
         let mut sysctls = daemon(host.path());
         ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
         assert_eq!(values(host.path()), ["1", "0", "1"], "only the version in use");
         ensure(&mut sysctls, Manage, &both()).unwrap();
         assert_eq!(values(host.path()), ["1", "1", "2"]);
-        sysctls.put_back();
+        sysctls.restore();
         assert_eq!(values(host.path()), ["0", "0", "1"]);
     }
 
     #[test]
-    fn forwarding_that_was_on_is_not_switched_off() {
+    fn forwarding_that_was_enabled_is_not_disabled() {
         let host = host();
         Proc::at(host.path()).set_sysctl(V4, "1").unwrap();
         let mut sysctls = daemon(host.path());
         ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
-        sysctls.put_back();
+        sysctls.restore();
         assert_eq!(values(host.path()), ["1", "0", "1"]);
     }
 
     #[test]
-    fn forwarding_after_a_crash_is_put_back_to_what_it_was_before() {
+    fn forwarding_after_a_crash_is_restored_to_its_original_value() {
         let host = host();
         ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
         let mut next = daemon(host.path());
         ensure(&mut next, Manage, &both()).unwrap();
-        next.put_back();
+        next.restore();
         drop(next);
         assert_eq!(values(host.path()), ["0", "0", "1"]);
-        // All was put back: a third one has nothing to do.
+        // All sysctls are restored; a third daemon has nothing to do.
         Proc::at(host.path()).set_sysctl(V4, "1").unwrap();
-        daemon(host.path()).put_back();
+        daemon(host.path()).restore();
         assert_eq!(values(host.path()), ["1", "0", "1"]);
     }
 
     #[test]
-    fn forwarding_after_a_reboot_forgets_what_it_was() {
+    fn forwarding_after_a_reboot_is_not_restored() {
         let host = host();
         ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
         fs::write(host.path().join("sys/kernel/random/boot_id"), "second").unwrap();
-        daemon(host.path()).put_back();
+        daemon(host.path()).restore();
         assert_eq!(values(host.path()), ["1", "1", "2"]);
     }
 
     #[test]
-    fn forwarding_switched_off_behind_our_back_is_switched_on_again_and_still_put_back() {
+    fn forwarding_disabled_by_another_program_is_enabled_again_and_restored() {
         let host = host();
         let mut sysctls = daemon(host.path());
         ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
         Proc::at(host.path()).set_sysctl(V4, "0").unwrap();
         ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
         assert_eq!(values(host.path()), ["1", "0", "1"]);
-        sysctls.put_back();
+        sysctls.restore();
         assert_eq!(values(host.path()), ["0", "0", "1"]);
     }
 
     #[test]
-    fn sysctl_that_somebody_changed_since_is_left_alone() {
+    fn sysctl_that_another_program_changed_is_not_restored() {
         let host = host();
         let mut sysctls = daemon(host.path());
         ensure(&mut sysctls, Manage, &both()).unwrap();
         Proc::at(host.path()).set_sysctl(RA, "0").unwrap();
-        sysctls.put_back();
+        sysctls.restore();
         assert_eq!(values(host.path()), ["0", "0", "0"]);
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct SavedState {
     pub(crate) health: Vec<SavedHealth>,
 }
 
-/// The same for reading: a damaged entry does not affect the others.
+/// [`SavedState`] before its entries are decoded, so that a damaged entry does not affect the others.
 #[derive(Deserialize)]
 struct RawSavedState {
     version: u32,
@@ -126,7 +126,7 @@ impl BackendStateFile {
     ) -> Result<(), String> {
         let named = if overrides.is_empty() && health.is_empty() {
             // There is no state that a renamed backend could lose.
-            self.services.settled();
+            self.services.clear_problem();
             Ok(None)
         } else {
             self.services.save(services, self.written.services).map(Some)
@@ -140,7 +140,7 @@ impl BackendStateFile {
             self.written = now;
         } else {
             // The state may be back to the saved one after a failure to write another one.
-            self.files.settled(FILE);
+            self.files.clear_problem(FILE);
         }
         named.map(drop)
     }

@@ -73,7 +73,7 @@ impl Directory {
                 }
                 SFlag::S_IFDIR => {
                     let next = Directory::of(next, &stat);
-                    // Otherwise its owner could move a directory of another user there.
+                    // The owner of `here` could have moved a directory of another user there.
                     if !is_trusted(here.owner) && next.owner != here.owner {
                         return Err(refused(format!(
                             "{} belongs to uid {} in a directory of uid {}",

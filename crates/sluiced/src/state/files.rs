@@ -104,7 +104,7 @@ impl Files {
     }
 
     /// Clears the error of a file that has the right content without being written.
-    pub(crate) fn settled(&self, name: &str) {
+    pub(crate) fn clear_problem(&self, name: &str) {
         if let Some(lock) = self.lock.upgrade() {
             lock.note(name, &Ok(()));
         }
@@ -157,7 +157,7 @@ impl Lock {
         let directory = Directory::open(&self.path, true)
             .map_err(|error| FileError::Io("open the state directory", self.path.to_path_buf(), error))?;
         let mut file = match directory.file(LOCK, OFlag::O_RDWR | OFlag::O_CREAT) {
-            // It can be locked nevertheless.
+            // A read-only file can be locked.
             Err(error) if is_read_only(&error) => {
                 directory.file(LOCK, OFlag::O_RDONLY).map_err(|_| failed(error))
             }

@@ -99,7 +99,7 @@ impl SavedServices {
     pub(crate) fn save(&mut self, services: &Arc<Services>, named: Option<Id>) -> Result<Id, String> {
         let is_same = |other: &Weak<Services>| std::ptr::eq(other.as_ptr(), Arc::as_ptr(services));
         if let Some((_, id)) = self.current.as_ref().filter(|(current, _)| is_same(current)) {
-            self.settled();
+            self.clear_problem();
             return Ok(*id);
         }
         if let Some((failed, why, until)) = &self.failed
@@ -112,7 +112,7 @@ impl SavedServices {
         let mut all = self.read();
         let id = match all.iter().find(|saved| saved.by_name == by_name) {
             Some(saved) => {
-                self.settled();
+                self.clear_problem();
                 saved.id
             }
             None => {
@@ -139,8 +139,8 @@ impl SavedServices {
     }
 
     /// Records that the file needs no changes.
-    pub(crate) fn settled(&self) {
-        self.files.settled(FILE);
+    pub(crate) fn clear_problem(&self) {
+        self.files.clear_problem(FILE);
     }
 
     /// The content of the file. State must never prevent a start: an invalid file is logged and ignored.

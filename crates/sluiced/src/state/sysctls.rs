@@ -1,4 +1,4 @@
-//! Changes and restores sysctls, with a record of their previous values.
+//! [`Sysctls`]: changes and restores sysctls, with a record of their previous values. The reconcile task owns it.
 
 use sluice_netlink::{Proc, SysctlError};
 use tracing::{debug, info, warn};
@@ -56,14 +56,14 @@ impl Sysctls {
 
     /// Restores the changed sysctls, last change first, except those that another program has changed since. Returns those
     /// that could not be restored, one line each; the next call retries them.
-    pub fn put_back(&mut self) -> Vec<String> {
-        self.put_back_those(|_| true)
+    pub fn restore(&mut self) -> Vec<String> {
+        self.restore_matching(|_| true)
     }
 
-    /// The same for some of them.
-    pub(crate) fn put_back_those(&mut self, is_one: impl Fn(&str) -> bool) -> Vec<String> {
+    /// Restores the changed sysctls whose key matches, as [`Sysctls::restore`] does.
+    pub(crate) fn restore_matching(&mut self, matches: impl Fn(&str) -> bool) -> Vec<String> {
         let all = std::mem::take(&mut self.state.sysctls);
-        let (changed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|changed| is_one(&changed.key));
+        let (changed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|changed| matches(&changed.key));
         self.state.sysctls = others;
         if changed.is_empty() {
             return vec![];

@@ -9,7 +9,7 @@ use nix::unistd::{geteuid, mkfifo};
 
 use super::*;
 
-/// A state directory that goes with the test.
+/// A state directory that is deleted at the end of the test.
 pub(crate) struct Scratch {
     dir: StateDir,
     root: tempfile::TempDir,
@@ -275,7 +275,7 @@ fn link_on_the_way_is_followed_if_root_made_it_and_not_if_another_user_did() {
     }
     assert!(!target.join("state").exists());
 
-    // The same with a directory of somebody else.
+    // A directory of another user is refused too.
     fs::create_dir(path.join("roots")).unwrap();
     let why = problem(&StateDir::open(&path.join("roots")).unwrap());
     assert!(why.ends_with(&format!(": roots belongs to uid 0 in a directory of uid {MALLORY}")), "{why}");

@@ -30,7 +30,7 @@ use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::fatal::Fatal;
 use sluiced::host::systemd::Notify;
 use sluiced::reconcile::namespace_lock::NamespaceLock;
-use sluiced::request::{self, Refused, Request};
+use sluiced::request::{self, OverrideError, Request};
 use sluiced::status::view::ReadCounters;
 use tokio::sync::{mpsc, oneshot};
 
@@ -338,7 +338,11 @@ impl Daemon<'_> {
     }
 
     /// Has an operator say something of a backend.
-    pub(crate) async fn set(&self, backend: &str, change: OverrideChange) -> Result<BackendStatus, Refused> {
+    pub(crate) async fn set(
+        &self,
+        backend: &str,
+        change: OverrideChange,
+    ) -> Result<BackendStatus, OverrideError> {
         let (service, backend) = backend.split_once('/').unwrap();
         let request =
             OverrideRequest { service: service.into(), backend: backend.into(), change, reason: None };

@@ -7,7 +7,7 @@ use sluice_api::{Admin, OverrideChange, OverrideReply, OverrideRequest, Timestam
 use sluice_core::flows::Target;
 use sluice_core::model::{InForce, MAX_WEIGHT, Ports};
 use sluice_nft::Errno;
-use sluiced::request::{Refused, Request};
+use sluiced::request::{OverrideError, Request};
 use tokio::time::{Instant, sleep};
 
 use crate::WEB;
@@ -15,7 +15,11 @@ use crate::host::{Daemon, Host};
 
 const ENOMEM: Errno = Errno(12);
 
-async fn say(daemon: &Daemon<'_>, backend: &str, change: OverrideChange) -> Result<OverrideReply, Refused> {
+async fn say(
+    daemon: &Daemon<'_>,
+    backend: &str,
+    change: OverrideChange,
+) -> Result<OverrideReply, OverrideError> {
     say_as(daemon, 1000, backend, change).await
 }
 
@@ -24,7 +28,7 @@ async fn say_as(
     uid: u32,
     backend: &str,
     change: OverrideChange,
-) -> Result<OverrideReply, Refused> {
+) -> Result<OverrideReply, OverrideError> {
     let request = OverrideRequest { service: "web".into(), backend: backend.into(), change, reason: None };
     daemon.ask(|answer| Request::Override(request, uid, answer)).await
 }
@@ -83,7 +87,7 @@ async fn what_the_kernel_does_not_take_is_not_answered_as_done_and_is_tried_agai
         daemon.status().await;
         host.kernel().fail_commit(0, ENOMEM);
         let refused = say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Drain)).await.unwrap_err();
-        let Refused::Pending(reply) = refused else { panic!("{refused:?}") };
+        let OverrideError::Pending(reply) = refused else { panic!("{refused:?}") };
         assert!(
             reply.error.starts_with("web/10.0.2.11:8080: stored, but not in the kernel yet: "),
             "{reply:?}"
@@ -102,10 +106,10 @@ async fn backend_that_is_not_there_is_refused() {
     let host = Host::new(WEB);
     host.run(async |daemon| {
         let refused = say(daemon, "b", OverrideChange::Weight(Some(3))).await.unwrap_err();
-        let Refused::Unknown(reply) = refused else { panic!("{refused:?}") };
+        let OverrideError::Unknown(reply) = refused else { panic!("{refused:?}") };
         assert_eq!(reply.hint, "`sluice status` shows all services and backends");
         let refused = say(daemon, "10.0.2.11:8081", OverrideChange::Weight(Some(3))).await.unwrap_err();
-        let Refused::Unknown(reply) = refused else { panic!("{refused:?}") };
+        let OverrideError::Unknown(reply) = refused else { panic!("{refused:?}") };
         assert!(reply.hint.starts_with("did you mean 10.0.2.1"), "{reply:?}");
     })
     .await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice_api::{BackendStatus, EventKind, OverrideChange, Timestamp};
 use sluice_netlink::Event;
 use sluice_nft::Errno;
-use sluiced::request::{Refused, Request};
+use sluiced::request::{OverrideError, Request};
 use tokio::time::{Instant, sleep};
 
 use crate::WEB;
@@ -72,7 +72,7 @@ async fn retries_wait_longer_each_time_up_to_a_limit_until_one_succeeds() {
 }
 
 /// Has an operator change a weight.
-async fn weigh(daemon: &Daemon<'_>, weight: u16) -> Result<BackendStatus, Refused> {
+async fn weigh(daemon: &Daemon<'_>, weight: u16) -> Result<BackendStatus, OverrideError> {
     daemon.set("web/10.0.2.11:8080", OverrideChange::Weight(Some(weight))).await
 }
 
@@ -107,7 +107,7 @@ async fn events_that_fail_do_not_put_off_the_retry() {
         host.spoil(Some(|table| table.sets.clear()));
         // Retries after 0.2, 0.6, 1.4, 3, 6.2 and 12.6 seconds: none of these events makes them fewer or more.
         for n in 0..100 {
-            assert!(matches!(weigh(daemon, 2 + n % 2).await, Err(Refused::Pending(_))));
+            assert!(matches!(weigh(daemon, 2 + n % 2).await, Err(OverrideError::Pending(_))));
             sleep(Duration::from_millis(100)).await;
         }
         host.spoil(None);

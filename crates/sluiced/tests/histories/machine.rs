@@ -24,7 +24,7 @@ use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::fatal::Fatal;
 use sluiced::host::systemd::Notify;
 use sluiced::reconcile::namespace_lock::NamespaceLock;
-use sluiced::request::{self, Refused, Request};
+use sluiced::request::{self, OverrideError, Request};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep};
@@ -231,7 +231,10 @@ impl Machine {
         self.ask(|answer| Request::Reload(Some(answer))).await
     }
 
-    pub async fn operator(&mut self, request: OverrideRequest) -> Option<Result<OverrideReply, Refused>> {
+    pub async fn operator(
+        &mut self,
+        request: OverrideRequest,
+    ) -> Option<Result<OverrideReply, OverrideError>> {
         self.ask(|answer| Request::Override(request, 0, answer)).await
     }
 

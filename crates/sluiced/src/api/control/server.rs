@@ -25,7 +25,7 @@ use crate::api::collector::{StatusCollector, Stopping};
 use crate::api::http::{ChangeFeed, read_only, refuse};
 use crate::conntrack::counter::FlowCounter;
 use crate::conntrack::lister::{ConnectionLister, ListError};
-use crate::request::{Refused, Request, Unplanned, bad_file};
+use crate::request::{OverrideError, PlanError, Request, bad_file};
 
 type Requests = mpsc::Sender<Request>;
 
@@ -119,8 +119,10 @@ async fn set_override(
             }
             Json(reply).into_response()
         }
-        Ok(Err(Refused::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
-        Ok(Err(Refused::Pending(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+        Ok(Err(OverrideError::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
+        Ok(Err(OverrideError::Pending(reply))) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response()
+        }
         Err(refusal) => refusal,
     }
 }
@@ -170,8 +172,8 @@ async fn plan(State(ApiState { requests, .. }): State<ApiState>, body: Bytes) ->
     };
     match ask(&requests, |answer| Request::Plan(given, answer)).await {
         Ok(Ok(plan)) => Json(plan).into_response(),
-        Ok(Err(Unplanned::BadFile(reply))) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
-        Ok(Err(Unplanned::Failed(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+        Ok(Err(PlanError::BadFile(reply))) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
+        Ok(Err(PlanError::Failed(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
         Err(refusal) => refusal,
     }
 }

@@ -41,11 +41,11 @@ pub(crate) struct HttpServer {
 
 /// The change of the listener when a configuration is applied.
 pub(crate) enum ListenerChange {
-    /// It stays.
+    /// The listener stays.
     Keep,
-    /// It is closed.
+    /// The listener is closed.
     Close,
-    /// It is replaced by this listener, which is already bound.
+    /// The listener is replaced by this one, which is already bound.
     Bound(SocketAddr, tokio::net::TcpListener),
 }
 
@@ -93,7 +93,7 @@ impl HttpServer {
 fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     let listener = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     listener.set_reuse_address(true)?;
-    // Otherwise a reload could not move from all addresses to one of them, because both are bound for a moment. Programs
+    // A reload from all addresses to one of them needs this option, because both are bound for a moment. Programs
     // without this option still have exclusive addresses.
     listener.set_reuse_port(true)?;
     listener.set_nonblocking(true)?;

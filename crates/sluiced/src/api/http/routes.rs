@@ -29,7 +29,7 @@ struct PublicState {
     feed: ChangeFeed,
 }
 
-/// The same with the status page, for the HTTP listener.
+/// The read-only routes and the status page, for the HTTP listener.
 pub(crate) fn public(collector: StatusCollector, feed: ChangeFeed) -> Router {
     let hint =
         || refuse(StatusCode::NOT_FOUND, "no such page", "see /, /metrics, /healthz and /api/v1/status");

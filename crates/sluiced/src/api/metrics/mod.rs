@@ -53,9 +53,9 @@ impl StatusSnapshot {
         .await
     }
 
-    /// The same, with a snapshot of the caller.
+    /// The metrics of this snapshot.
     pub fn figures(self: &Arc<Self>, format: Format) -> String {
-        write(self, format).expect("a string takes all")
+        write(self, format).expect("writing to a string cannot fail")
     }
 }
 
