@@ -26,5 +26,5 @@ pub mod request;
 pub mod state;
 pub mod status;
 
-mod names;
+mod lookup;
 mod pool;

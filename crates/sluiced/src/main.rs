@@ -77,7 +77,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         counter: FlowCounter::start(),
         listing: ConnectionLister::start(),
         networks,
-        saving: Box::new(saver::on_a_thread),
+        start_saver: Box::new(saver::start_thread),
         counters: Box::new(move |name, set| counters.read(name, set)),
     };
     raise_limits();

@@ -82,7 +82,7 @@ fn start() -> PathBuf {
             counter: FlowCounter::to(channel().0),
             listing: ConnectionLister::to(channel().0),
             networks: Networks::default(),
-            saving: Box::new(saver::on_a_thread),
+            start_saver: Box::new(saver::start_thread),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let kernel = Mutex::new(Some(FakeKernel::default()));

@@ -22,7 +22,7 @@ use tracing::warn;
 
 use crate::conntrack::smallest::SmallestK;
 use crate::host::threads;
-use crate::names;
+use crate::lookup;
 
 /// Limit of a list without `limit`.
 const DEFAULT_LIMIT: usize = 1000;
@@ -132,8 +132,8 @@ impl ListQuery {
                 None => Ok(all),
             };
         };
-        let found = names::service(services, service).map_err(ListError::Unknown)?;
-        let backend = query.backend.as_ref().map(|backend| names::backend(found, backend));
+        let found = lookup::service(services, service).map_err(ListError::Unknown)?;
+        let backend = query.backend.as_ref().map(|backend| lookup::backend(found, backend));
         let backend = backend.transpose().map_err(ListError::Unknown)?;
         let backend = backend.map(|backend| backend.name.clone());
         Ok(ListQuery { service: Some(found.0.clone()), backend, ..all })

@@ -71,7 +71,7 @@ impl<D: Dataplane> Daemon<D> {
         let all = [
             again(&self.sync_failure, Due::Round(Trigger::Retry)),
             again(&self.forwarding_failure, Due::Forwarding),
-            again(&self.save_failure, Due::Save).filter(|_| !self.saves.is_waiting()),
+            again(&self.save_failure, Due::Save).filter(|_| !self.save_queue.is_waiting()),
             refresh,
         ];
         match all.into_iter().flatten().min_by_key(|(at, _)| *at) {

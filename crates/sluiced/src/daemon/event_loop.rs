@@ -27,8 +27,8 @@ use crate::conntrack::cleaner::FlowCleaner;
 use crate::conntrack::counter::{CountSchedule, FlowCount, FlowCounter};
 use crate::conntrack::lister::ConnectionLister;
 use crate::daemon::due::Due;
-use crate::daemon::loading::{Clients, Loading, Loads};
-use crate::daemon::saver::{Saved, Saving};
+use crate::daemon::loading::{Clients, LoadResult, Loading};
+use crate::daemon::saver::{Saved, StartSaver};
 use crate::daemon::signals::Signals;
 use crate::daemon::turns::Turns;
 use crate::daemon::{Daemon, Effects};
@@ -66,7 +66,7 @@ pub struct Environment {
     /// The networks of the host at the start.
     pub networks: Networks,
     /// Starts the saver.
-    pub saving: Saving,
+    pub start_saver: StartSaver,
     /// Reads counters, independently of the reconcile task.
     pub counters: ReadCounters,
 }
@@ -91,7 +91,7 @@ pub async fn run<D: Dataplane>(
         counter,
         listing,
         networks,
-        saving,
+        start_saver,
         counters,
     } = environment;
     let signals = Signals::catch().map_err(|error| {
@@ -130,7 +130,7 @@ pub async fn run<D: Dataplane>(
         prober,
         flows,
         http,
-        saving,
+        start_saver,
         results: results_sender,
     };
     let mut daemon = Daemon::start(file, loaded, dataplane, effects, networks).await?;
@@ -226,7 +226,7 @@ pub async fn run<D: Dataplane>(
             Next::Counted(counted) => daemon.follow_load(counted).await,
             Next::Step => daemon.step().await,
             Next::Saved((orders, saved)) => {
-                daemon.saves.have_results(orders);
+                daemon.save_queue.have_results(orders);
                 daemon.note_saved(saved);
                 continue;
             }
@@ -254,7 +254,7 @@ pub async fn run<D: Dataplane>(
 enum Next {
     Request(Option<Request>),
     /// A configuration was loaded.
-    Loaded((Loads, Clients)),
+    Loaded((LoadResult, Clients)),
     /// Timed work is due.
     Due(Due),
     /// Health of backends changed.

@@ -88,7 +88,7 @@ impl<D: Dataplane> Daemon<D> {
         });
         let health = health.collect();
         let services = self.config.services.clone();
-        self.saves.order(SaveOrder { services, overrides, health }, retries)
+        self.save_queue.order(SaveOrder { services, overrides, health }, retries)
     }
 
     /// Waits until the health of a backend changes.

@@ -17,7 +17,7 @@ use crate::conntrack::bytes::{ByteCounter, ByteTotals};
 use crate::conntrack::orders::FlowOrders;
 use crate::counters::store::TotalsStore;
 use crate::daemon::load::LoadFollower;
-use crate::daemon::saver::{Saved, Saves};
+use crate::daemon::saver::{SaveQueue, Saved};
 use crate::daemon::{Daemon, Effects, ensure_forwarding};
 use crate::fatal::Fatal;
 use crate::host::clock::now;
@@ -37,7 +37,7 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        Effects { mut sysctls, notify, prober, flows, http, saving, results }: Effects,
+        Effects { mut sysctls, notify, prober, flows, http, start_saver, results }: Effects,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -62,8 +62,8 @@ impl<D: Dataplane> Daemon<D> {
         let (totals_store, totals_writer, totals) =
             TotalsStore::open(sysctls.files(), &config.services, wake.clone());
         let reconciler = Reconciler::resume(dataplane, (totals_store, totals));
-        let (saves, saver) = Saves::new(backend_state_file, totals_writer, (wake, woken), results);
-        saving(saver);
+        let (save_queue, saver) = SaveQueue::new(backend_state_file, totals_writer, (wake, woken), results);
+        start_saver(saver);
         let mut daemon = Daemon {
             file,
             config,
@@ -71,7 +71,7 @@ impl<D: Dataplane> Daemon<D> {
             load_follower: LoadFollower::default(),
             prober,
             flows: FlowOrders::new(flows),
-            saves,
+            save_queue,
             reconciler,
             sysctls,
             byte_totals: ByteTotals::default(),

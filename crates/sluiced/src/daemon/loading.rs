@@ -11,13 +11,13 @@ use tokio::task::{JoinHandle, spawn_blocking};
 pub(crate) type Clients = Vec<oneshot::Sender<ReloadStatus>>;
 
 /// The result of a load: the configuration, or all its errors.
-pub(crate) type Loads = Result<Loaded, Vec<Problem>>;
+pub(crate) type LoadResult = Result<Loaded, Vec<Problem>>;
 
 /// At most one load runs. Requests during a load share the next one, because the file may have changed since the current
 /// one began.
 #[derive(Debug, Default)]
 pub(crate) struct Loading {
-    running: Option<(JoinHandle<Loads>, Clients)>,
+    running: Option<(JoinHandle<LoadResult>, Clients)>,
     /// `None` without requests since it began.
     again: Option<Clients>,
 }
@@ -40,7 +40,7 @@ impl Loading {
     }
 
     /// Waits for the next loaded configuration, with its clients. Cancel safe.
-    pub(crate) async fn next(&mut self) -> (Loads, Clients) {
+    pub(crate) async fn next(&mut self) -> (LoadResult, Clients) {
         let Some((load, _)) = &mut self.running else { return std::future::pending().await };
         let loaded = load.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
         (loaded, self.running.take().map(|(_, asked)| asked).unwrap_or_default())

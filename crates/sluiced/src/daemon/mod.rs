@@ -42,7 +42,7 @@ use crate::daemon::load::LoadFollower;
 use crate::pool::identity::Identity;
 use crate::request::Follower;
 
-use crate::daemon::saver::{Saved, Saves, Saving};
+use crate::daemon::saver::{SaveQueue, Saved, StartSaver};
 use crate::fatal::{Exit, Fatal, chain};
 use crate::host::clock::now;
 use crate::host::systemd::Notify;
@@ -66,7 +66,7 @@ pub(crate) struct Daemon<D> {
     pub(crate) load_follower: LoadFollower,
     pub(crate) prober: Prober,
     pub(crate) flows: FlowOrders,
-    pub(crate) saves: Saves,
+    pub(crate) save_queue: SaveQueue,
     pub(crate) reconciler: Reconciler<D>,
     pub(crate) sysctls: Sysctls,
     pub(crate) byte_totals: ByteTotals,
@@ -99,7 +99,7 @@ pub(crate) struct Effects {
     pub(crate) prober: Prober,
     pub(crate) flows: FlowCleaner,
     pub(crate) http: HttpServer,
-    pub(crate) saving: Saving,
+    pub(crate) start_saver: StartSaver,
     /// Receives the results of saves.
     pub(crate) results: mpsc::UnboundedSender<(u64, Saved)>,
 }

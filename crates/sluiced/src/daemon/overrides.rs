@@ -14,7 +14,7 @@ use tracing::info;
 use crate::daemon::Daemon;
 use crate::daemon::saver::{PATIENCE, Saved};
 use crate::host::clock::now;
-use crate::names;
+use crate::lookup;
 use crate::pool::backend_states::key;
 use crate::reconcile::Trigger;
 use crate::request::OverrideError;
@@ -37,8 +37,8 @@ impl<D: Dataplane> Daemon<D> {
     ) -> Result<PendingOverride, OverrideError> {
         let OverrideRequest { service, backend, change, reason } = request;
         let (name, found) =
-            names::service(&self.config.services, &service).map_err(OverrideError::Unknown)?;
-        let found = names::backend((name, found), &backend).map_err(OverrideError::Unknown)?;
+            lookup::service(&self.config.services, &service).map_err(OverrideError::Unknown)?;
+        let found = lookup::backend((name, found), &backend).map_err(OverrideError::Unknown)?;
         let (name, key) = (name.clone(), key(name, found));
         let took = self.backend_states.takes_new_flows(&self.config.services[&name], &key);
         let none = Override { admin: None, weight: None, uid, since: now(), reason: None };

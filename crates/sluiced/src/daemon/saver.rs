@@ -22,11 +22,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) type Saved = Result<(), String>;
 
 /// Starts a [`Saver`]: on a thread, or in another way in tests.
-pub type Saving = Box<dyn FnOnce(Saver)>;
+pub type StartSaver = Box<dyn FnOnce(Saver)>;
 
 /// Orders saves of the state of backends, for the reconcile task.
 #[derive(Debug)]
-pub(crate) struct Saves {
+pub(crate) struct SaveQueue {
     due: Arc<Mutex<Due>>,
     wake: mpsc::UnboundedSender<()>,
     /// Number of orders without a result, and since when there are any.
@@ -63,13 +63,13 @@ pub struct Saver {
 }
 
 /// Starts the thread. Without a thread no state is saved.
-pub fn on_a_thread(saver: Saver) {
+pub fn start_thread(saver: Saver) {
     if let Err(error) = threads::start("save state", move || saver.serve()) {
         error!("start a thread: {error} (a restart loses overrides and health of backends)");
     }
 }
 
-impl Saves {
+impl SaveQueue {
     /// Both ends. `wake` wakes the thread of the saver, also for the writer of totals.
     pub(crate) fn new(
         backend_state_file: BackendStateFile,
@@ -79,7 +79,7 @@ impl Saves {
     ) -> (Self, Saver) {
         let due = Arc::<Mutex<Due>>::default();
         let saver = Saver { due: due.clone(), backend_state_file, totals_writer, woken, results };
-        (Saves { due, wake, waiting: 0, since: Instant::now() }, saver)
+        (SaveQueue { due, wake, waiting: 0, since: Instant::now() }, saver)
     }
 
     /// Orders a save, unless a newer order replaces it. The answer is the result of the order that was executed.
@@ -169,7 +169,8 @@ mod tests {
         let (wake, woken) = mpsc::unbounded_channel();
         let (_, totals_writer, _) = TotalsStore::open(state.files(), &Services::new(), wake.clone());
         let (sender, mut results) = mpsc::unbounded_channel();
-        let (mut saves, mut saver) = Saves::new(backend_state_file, totals_writer, (wake, woken), sender);
+        let (mut save_queue, mut saver) =
+            SaveQueue::new(backend_state_file, totals_writer, (wake, woken), sender);
         let services = Arc::new(Services::new());
         let known = |healthy| {
             let [service, backend] = ["web", "b"].map(str::to_owned);
@@ -179,7 +180,7 @@ mod tests {
             .map(|healthy| {
                 let state =
                     SaveOrder { services: services.clone(), overrides: vec![], health: known(healthy) };
-                saves.order(state, false)
+                save_queue.order(state, false)
             })
             .into();
         assert!(saver.is_due());
@@ -187,8 +188,8 @@ mod tests {
         assert!(!saver.is_due());
         assert_eq!(results.try_recv().unwrap(), (4, Ok(())));
         assert!(results.try_recv().is_err(), "one write");
-        saves.have_results(4);
-        assert!(!saves.is_waiting());
+        save_queue.have_results(4);
+        assert!(!save_queue.is_waiting());
         answers.iter_mut().for_each(|answer| assert_eq!(answer.try_recv().unwrap(), Ok(())));
         assert_eq!(BackendStateFile::open(state.files(), "one").1.health, known(true));
     }

@@ -56,7 +56,7 @@ impl<D: Dataplane> Daemon<D> {
             },
             state: StateStatus {
                 directory: self.config.state.to_string_lossy().into_owned(),
-                problems: self.sysctls.unsaved().into_iter().chain(self.saves.overdue()).collect(),
+                problems: self.sysctls.unsaved().into_iter().chain(self.save_queue.overdue()).collect(),
             },
             followers: self.followers.values().cloned().collect(),
         }

@@ -303,7 +303,7 @@ impl Host {
             counter: FlowCounter::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             listing: ConnectionLister::to(self.listing.clone().unwrap_or_else(|| channel().0)),
             networks: self.networks.clone(),
-            saving: match self.disk_hangs {
+            start_saver: match self.disk_hangs {
                 true => Box::new(|saver| {
                     drop(tokio::spawn(async {
                         pending::<()>().await;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use sluiced::daemon::saver::{Saver, Saving};
+use sluiced::daemon::saver::{Saver, StartSaver};
 use tokio::time::Instant;
 
 use crate::event::Disk;
@@ -67,8 +67,8 @@ impl StateDisk {
         self.is_slow
     }
 
-    /// Has what a daemon saves written by [`StateDisk::write`].
-    pub fn saving(&self) -> Saving {
+    /// Keeps the saver for [`StateDisk::write`], which runs it.
+    pub fn start_saver(&self) -> StartSaver {
         let savers = self.savers.0.clone();
         Box::new(move |saver| drop(savers.send(saver)))
     }

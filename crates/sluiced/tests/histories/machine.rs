@@ -154,7 +154,7 @@ impl Machine {
             counter: FlowCounter::to(self.questions.0.clone()),
             listing: ConnectionLister::to(channel().0),
             networks: self.known_networks(),
-            saving: self.disk.saving(),
+            start_saver: self.disk.start_saver(),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let (plane, asking) = (self.plane.clone(), requests.clone());
