@@ -96,8 +96,14 @@ impl Affected {
             }
             self.is_news = true;
         }
+        // Flows may go there already, through a service that is gone.
         let has = |backend: &Backend| was.members().any(|other| same((was, other), backend));
-        self.is_news |= !is.members().all(has);
+        for backend in is.members().filter(|backend| !has(backend)) {
+            if clients(is).is_some() || treatment(is.service, backend) != Verdict::Keep {
+                self.soon.looks.insert(look(is, to(is, backend)));
+            }
+            self.is_news = true;
+        }
         if clients(was) != clients(is) {
             self.soon.looks.extend(is.members().map(|backend| look(is, to(is, backend))));
             self.is_news = true;

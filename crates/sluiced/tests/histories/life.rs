@@ -22,8 +22,7 @@ impl History<'_> {
             let was_faulty = self.machine.plane.is_faulty();
             let fate = self.machine.fate().await.unwrap_or_default();
             self.machine.kill().await;
-            let flows = self.machine.conntrack.flows().into_iter();
-            self.overlooked.extend(flows.map(|known| known.flow.id));
+            self.overlook();
             self.reach.hit("daemon killed at a commit, or refused a start by a fault");
             self.learn();
             self.start(self.model.config.clone(), true);
@@ -76,6 +75,9 @@ impl History<'_> {
                 if end == End::HandOver || keeps {
                     self.machine.drop_sweeps();
                 }
+                if was_faulty {
+                    self.overlook();
+                }
                 if end == End::Stop && was_faulty {
                     // The table is gone, or it is not, for want of a commit; and so are flows.
                     self.machine.plane.take_record();
@@ -98,6 +100,12 @@ impl History<'_> {
         });
         self.start(config, self.machine.plane.is_faulty());
         Ok(())
+    }
+
+    /// A daemon may have ended between a commit and its look at the flows.
+    fn overlook(&mut self) {
+        let flows = self.machine.conntrack.flows().into_iter();
+        self.overlooked.extend(flows.map(|known| known.flow.id));
     }
 
     /// Hands to the model what probes found shortly before a daemon ended, which need not have been saved.

@@ -235,3 +235,15 @@ fn flow_when_a_daemon_is_killed_before_it_looks_at_flows_is_looked_at_by_the_nex
         Reload(vec![Of(3, BackendPort(3, 5))]),
     ]);
 }
+
+#[test]
+fn connection_that_a_new_backend_leads_when_its_client_is_refused_is_reset() {
+    story(&[
+        Load(4, 5, 1),
+        Reload(vec![Remove(2)]),
+        Reload(vec![Add(3, 0)]),
+        Reload(vec![Of(0, ResetsDenied(true))]),
+        Restart(Stop, vec![Of(4, Allow(4))]),
+        Reload(vec![Of(1, BackendAddress(2, 1))]),
+    ]);
+}
