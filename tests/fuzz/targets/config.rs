@@ -4,8 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use sluice_config::{SourceFile, parse};
-use sluice_core::plan::diff;
 use sluice_core::model::{Config, Service};
+use sluice_core::plan::diff;
 use sluice_core::render::render;
 use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
