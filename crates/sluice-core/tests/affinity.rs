@@ -4,10 +4,11 @@ mod common;
 
 use std::net::{IpAddr, SocketAddr};
 
+use common::older::Older;
 use common::{Services, service, services};
 use sluice_core::model::{BackendName, Protocol, Scheduler, Service};
 use sluice_core::render::clients::{maps, may_leave, stale};
-use sluice_core::render::{GroupNumbers, render};
+use sluice_core::render::{GroupNumbers, Rendered, render};
 use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
 use sluice_nft::{Data, Element, Field, Key, Learn, Octets, Operand, Statement, Table};
 
@@ -223,4 +224,14 @@ fn client_leaves_a_backend_that_is_gone_or_down_and_no_other() {
     }
     assert!(may_leave(&web, None) && may_leave(&web, Some(&moved)) && may_leave(&web, Some(&without)));
     assert!(!may_leave(&without, Some(&web)));
+}
+
+#[test]
+fn numbers_of_groups_are_read_from_keys_of_our_layout_only() {
+    let web = affine(&["203.0.113.10:80", "[2001:db8::10]:80"], &["10.0.2.11:80", "[fd00::11]:80"]);
+    let Rendered { table, program, .. } = render(&services([("web", web)]), None);
+    assert_eq!(GroupNumbers::of(&table), program.groups);
+    assert_ne!(program.groups, GroupNumbers::default());
+    let older = Older::with_other_keys().under_our_names().layout(&table);
+    assert_eq!(GroupNumbers::of(&older), GroupNumbers::default());
 }

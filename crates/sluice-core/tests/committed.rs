@@ -2,19 +2,24 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
+use common::kinds::{TWO, kinds};
 use common::strategy::{FROM, any_services};
 use common::{Services, With, service, services};
 use proptest::prelude::*;
 use proptest::sample::Index;
-use sluice_core::model::Transition;
-use sluice_core::model::{Backend, BackendPort, HashOn, Scheduler, Service, ServiceName, Source};
+use sluice_core::model::{
+    Backend, BackendPort, HashOn, Midstream, Scheduler, Service, ServiceName, Source, Transition,
+};
 use sluice_core::plan::Plan;
 use sluice_core::plan::diff;
 use sluice_core::plan::report;
 use sluice_core::pool::{Standing, in_force};
+use sluice_core::render::clients::maps;
 use sluice_core::render::{Program, Rendered, render};
-use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
+use sluice_nft::{Counter, Counters, Dataplane, Step, Table};
 
 /// Services that change one after the other, as committed.
 struct Story {
@@ -34,9 +39,16 @@ impl Story {
 
     /// Goes on with these services and returns the plan that led there.
     fn change(&mut self, wanted: Services) -> Plan {
+        self.change_in_part(wanted).0
+    }
+
+    /// The same, and the part of the table after it that was looked at.
+    fn change_in_part(&mut self, wanted: Services) -> (Plan, Table) {
         let before = self.committed.table();
         let proposal = self.committed.propose(&Transition::between(&self.services, &wanted));
-        let plan = proposal.plan.clone();
+        let (plan, part) = (proposal.plan.clone(), proposal.after.clone());
+        let deleted = counters(&plan);
+        assert_eq!(proposal.tally(&self.committed, &deleted), self.committed.fragments.tally(&deleted));
         let whole = render(&wanted, Some(&before));
         assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.owners));
         for batch in &plan.batches {
@@ -45,10 +57,35 @@ impl Story {
         self.parts += usize::from(proposal.is_part());
         self.committed.accept(proposal);
         assert_eq!(self.committed.propose_all((&wanted).into()).plan, Plan::default());
-        assert_eq!(Some(&self.committed.table()), self.kernel.table());
+        let table = self.committed.table();
+        assert_eq!(Some(&table), self.kernel.table());
+        let elements = table.sets.values().map(|set| set.elements.len()).sum();
+        assert_eq!(self.committed.sizes(), (table.sets.len(), table.chains.len(), elements));
+        let counting = table.sets.iter().filter(|(_, set)| set.counter);
+        let counting: BTreeMap<_, _> =
+            counting.map(|(name, set)| (name.clone(), set.declaration_only())).collect();
+        assert_eq!(self.committed.counting().into_iter().collect::<BTreeMap<_, _>>(), counting);
+        let clients: BTreeMap<_, _> =
+            maps(&table).map(|map| (map.name.clone(), table.sets[&map.name].declaration_only())).collect();
+        let kept = self.committed.client_maps().into_iter().map(|(map, set)| (map.name, set));
+        assert_eq!(kept.collect::<BTreeMap<_, _>>(), clients);
         self.services = wanted;
-        plan
+        (plan, part)
     }
+}
+
+/// A packet for each counted element that a plan deletes.
+fn counters(plan: &Plan) -> Counters {
+    let mut counters = Counters::new();
+    for change in plan.changes() {
+        if let Step::DeleteElements(of, elements) = &change.step
+            && of.declaration.counter
+        {
+            let once = elements.iter().map(|(key, _)| (*key, Counter { packets: 1, bytes: 60 }));
+            counters.entry(of.name.clone()).or_default().extend(once);
+        }
+    }
+    counters
 }
 
 proptest! {
@@ -83,6 +120,37 @@ proptest! {
     }
 }
 
+/// Services that stay beside those that change, and share addresses, backends or chains with them.
+fn companions() -> [Services; 6] {
+    let beside = |service| services([("beside", service)]);
+    let adopts = |listen| Service { midstream: Midstream::Adopt, ..service(&[listen], &TWO) };
+    [
+        Services::new(),
+        beside(service(&["203.0.113.10:90"], &TWO)),
+        beside(service(&["203.0.113.10:90"], &TWO).preserve().scheduler(Scheduler::Random)),
+        beside(adopts("203.0.113.12:80")),
+        beside(adopts("203.0.113.12:80-89")),
+        beside(Service { affinity: Some(60), ..service(&["203.0.113.12:80"], &TWO) }),
+    ]
+}
+
+#[test]
+fn plan_for_a_change_of_any_kind_is_the_one_that_looking_at_everything_gives() {
+    for beside in companions() {
+        let with = |services: &Services| {
+            services.iter().chain(&beside).map(|(n, s)| (n.clone(), s.clone())).collect()
+        };
+        let kinds = kinds();
+        for (_, first) in &kinds {
+            let mut story = Story::new(with(first));
+            for (_, next) in &kinds {
+                story.change(with(next));
+                story.change(with(first));
+            }
+        }
+    }
+}
+
 /// Exact listeners that share backends, schedulers and slot counts.
 fn many(count: u8) -> Services {
     let random = |n: u8| {
@@ -100,7 +168,10 @@ fn change_of_one_service_among_exact_ones_is_planned_from_a_part() {
     let mut change = |edit: &dyn Fn(&mut Services)| {
         let mut wanted = story.services.clone();
         edit(&mut wanted);
-        story.change(wanted)
+        let (plan, part) = story.change_in_part(wanted);
+        let elements: usize = part.sets.values().map(|set| set.elements.len()).sum();
+        assert!(part.chains.len() < 8 && elements < 32, "{part}");
+        plan
     };
     let name = |n: u8| ServiceName::new(&format!("s{n}")).unwrap();
     let plans = [
@@ -117,6 +188,18 @@ fn change_of_one_service_among_exact_ones_is_planned_from_a_part() {
     for plan in plans {
         assert!(!plan.is_empty() && plan.changes().count() < 16, "{plan:?}");
     }
+}
+
+#[test]
+fn change_that_other_services_notice_is_planned_from_everything() {
+    let web = |listen, backends: &[&str]| service(&[listen], backends);
+    let both = |backends: &[&str]| {
+        let kept = web("203.0.113.10:81", backends).preserve();
+        services([("masqueraded", web("203.0.113.10:80", &TWO)), ("kept", kept)])
+    };
+    let mut story = Story::new(both(&TWO[..1]));
+    story.change(both(&TWO));
+    assert_eq!(story.parts, 0);
 }
 
 #[test]
@@ -142,6 +225,28 @@ fn set_that_outgrows_its_size_is_exchanged_whole() {
     let plan = story.change(wanted);
     assert!(report(&plan).to_string().contains("delete set inet sluice services4  #"), "{}", report(&plan));
     assert_eq!(story.parts, 2);
+}
+
+#[test]
+fn map_that_outgrows_its_size_is_exchanged_in_chains_of_services_that_stay() {
+    let affine = |n: u32| {
+        let listen = format!("203.1.{}.{}:80", n / 200, n % 200);
+        let web = Service { affinity: Some(60), ..service(&[&listen], &["10.0.2.11:80"]) };
+        (ServiceName::new(&format!("s{n}")).unwrap(), web)
+    };
+    let mut story = Story::new((0..1024).map(affine).collect());
+    for count in [1026, 1020] {
+        story.change((0..count).map(affine).collect());
+    }
+    assert_eq!(story.parts, 2);
+}
+
+#[test]
+fn map_that_comes_again_has_the_size_that_its_listener_needs() {
+    let web = |scheduler| services([("web", service(&["203.0.113.10:80"], &TWO).scheduler(scheduler))]);
+    let mut story = Story::new(web(Scheduler::Maglev(HashOn::Address, 65_537)));
+    story.change(Services::new());
+    story.change(web(Scheduler::RoundRobin));
 }
 
 #[test]

@@ -135,11 +135,17 @@ proptest! {
 /// A program on this host has had the address until then.
 #[test]
 fn packet_of_an_unknown_connection_is_ignored_while_the_first_service_comes_that_ignores_it() {
-    let adopts = |listen| Service { midstream: Midstream::Adopt, ..service(&[listen], &["10.0.2.11:80"]) };
-    let udp = ("udp", service(&["203.0.113.10:80/udp"], &["10.0.2.11:80"]));
-    let web = ("web", service(&["203.0.113.10:80"], &["10.0.2.11:80"]));
-    for other in [udp, ("adopts", adopts("203.0.113.10:81")), ("range", adopts("203.0.113.10:81-90"))] {
-        let (before, after) = (services([other.clone()]), services([other, web.clone()]));
+    let ignores = |listen| service(&[listen], &["10.0.2.11:80"]);
+    let adopts = |listen| Service { midstream: Midstream::Adopt, ..ignores(listen) };
+    // The verdict map leads to a chain that is there already, or that comes.
+    let others = [Scheduler::Random, Scheduler::RoundRobin].into_iter().flat_map(|scheduler| {
+        let others =
+            [ignores("203.0.113.10:80/udp"), adopts("203.0.113.10:81"), adopts("203.0.113.10:81-90")];
+        others.map(|other| (other.scheduler(scheduler), ignores("203.0.113.10:80").scheduler(scheduler)))
+    });
+    for (other, web) in others {
+        let before = services([("other", other)]);
+        let after = before.clone().into_iter().chain(services([("web", web)])).collect();
         let first = render(&before, None).table;
         let (states, ..) = states(&first, &after);
         let packet = Packet::arriving(

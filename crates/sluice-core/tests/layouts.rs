@@ -187,6 +187,26 @@ fn interrupted_migration_is_taken_up_where_it_stopped() {
 }
 
 #[test]
+fn set_that_cannot_be_read_goes_before_a_chain_that_its_elements_may_lead_to() {
+    let (services, mut table) = two();
+    table.sets.insert("theirs".into(), Set::plain(vec![]));
+    let gone = |table: &Table| {
+        let desired = render(&services, Some(table));
+        let plan = diff(Some(table), Some(&desired.table), &desired.owners);
+        let deletes = plan.batches[0].changes.iter().filter_map(|change| match &change.step {
+            Step::DeleteSet(name) => Some(name.to_string()),
+            Step::DeleteChain(name) => Some(name.to_string()),
+            _ => None,
+        });
+        (plan.batches[0].purpose.as_str(), deletes.collect::<Vec<_>>())
+    };
+    assert_eq!(gone(&table), ("retire", vec!["theirs".to_owned()]), "nothing else goes");
+    let base = Base { priority: -90, ..Base::PREROUTING };
+    table.chains.get_mut(&"prerouting".into()).unwrap().base = Some(base);
+    assert_eq!(gone(&table), ("switch", vec!["theirs".to_owned(), "prerouting".to_owned()]));
+}
+
+#[test]
 fn dormant_table_is_replaced_and_the_plan_says_why() {
     let (services, table) = two();
     for table in [Table { dormant: true, ..Table::default() }, Table { dormant: true, ..table }] {

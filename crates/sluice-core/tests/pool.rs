@@ -66,6 +66,9 @@ fn backups_serve_when_the_others_are_fewer_than_the_quorum() {
     assert_eq!(weights(&web, &[up(), up(), down(), up()]), [1, 1, 0, 0]);
     assert_eq!(weights(&web, &[up(), down(), down(), up()]), [0, 0, 0, 1]);
     assert_eq!(weights(&web, &[up(), down(), down(), down()]), [0, 0, 0, 0]);
+    web.backends[1].weight = 0;
+    assert_eq!(weights(&web, &[up(), up(), up(), up()]), [1, 0, 1, 0]);
+    assert_eq!(weights(&web, &[up(), up(), down(), up()]), [0, 0, 0, 1], "weight 0 is not of the quorum");
 }
 
 #[test]

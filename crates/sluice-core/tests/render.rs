@@ -2,17 +2,41 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use common::kinds::kinds;
 use common::{Services, With, service, services};
 use sluice_core::model::{
     Guard, HashOn, Limits, Midstream, OnDeny, OnDown, OnFull, Scheduler, Service, ServiceName,
 };
 use sluice_core::render::render;
-use sluice_nft::{ChainName, Rate, Table};
+use sluice_nft::{ChainName, Data, Rate, Statement, Table};
 
 fn fresh(services: &Services) -> Table {
     render(services, None).table
+}
+
+#[test]
+fn sets_and_chains_of_services_of_any_kind_are_all_used() {
+    for (kind, services) in kinds() {
+        let table = fresh(&services);
+        let statements = || table.chains.values().flat_map(|chain| &chain.rules).flat_map(|rule| &rule.0);
+        let looked_up: BTreeSet<_> = statements().filter_map(Statement::set).collect();
+        assert_eq!(looked_up, table.sets.keys().collect(), "{kind}");
+        let by_rules = statements().filter_map(|statement| match statement {
+            Statement::Goto(chain) | Statement::Jump(chain) => Some(chain),
+            _ => None,
+        });
+        let elements = table.sets.values().flat_map(|set| set.elements.values());
+        let by_elements = elements.filter_map(|element| match &element.data {
+            Data::Goto(chain) => Some(chain),
+            Data::Value(_) | Data::Through(_) | Data::None => None,
+        });
+        let led_to: BTreeSet<_> = by_rules.chain(by_elements).collect();
+        let inner = table.chains.iter().filter(|(_, chain)| chain.base.is_none());
+        assert_eq!(led_to, inner.map(|(name, _)| name).collect(), "{kind}");
+    }
 }
 
 fn rules(table: &Table, chain: &str) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod kinds;
 pub mod older;
 pub mod strategy;
 pub mod trial;

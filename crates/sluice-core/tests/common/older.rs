@@ -45,6 +45,11 @@ pub fn any_older() -> impl Strategy<Value = Older> {
 }
 
 impl Older {
+    /// Keys that begin with the protocol.
+    pub fn with_other_keys() -> Self {
+        Older { size: None, keys: true, ..Older::without_sizes() }
+    }
+
     /// Sets without a size.
     pub fn without_sizes() -> Self {
         Older {

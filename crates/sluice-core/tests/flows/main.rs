@@ -94,6 +94,7 @@ fn flow_stays_with_the_service_that_takes_it_now() {
     let services = services([
         ("any", service(&["*:53/udp"], &["10.0.2.12:53"])),
         ("dns", service(&["203.0.113.10:53/udp"], &["10.0.2.11:53"])),
+        ("local", service(&["127.0.0.1:60-69/udp"], &["10.0.2.15"])),
         ("off", Service { enabled: false, ..service(&["203.0.113.10:54/udp"], &["10.0.2.11:53"]) }),
         ("range", service(&["203.0.113.10:50-59/udp", "198.51.100.1:50-59/udp"], &["10.0.2.13"])),
         ("wide", service(&["*:50-59/udp"], &["10.0.2.14"])),
@@ -118,6 +119,11 @@ fn flow_stays_with_the_service_that_takes_it_now() {
         (
             Flow { client: "127.0.0.1:9".parse().unwrap(), ..udp("127.0.0.1:53", "10.0.2.12:53") },
             Verdict::Forget,
+        ),
+        // A listener at that address does.
+        (
+            Flow { client: "127.0.0.1:9".parse().unwrap(), ..udp("127.0.0.1:60", "10.0.2.15:60") },
+            Verdict::Keep,
         ),
         (udp("203.0.113.10:54", "10.0.2.13:54"), Verdict::Keep),
         (udp("203.0.113.10:54", "10.0.2.13:55"), Verdict::Forget),

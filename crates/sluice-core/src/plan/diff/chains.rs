@@ -1,8 +1,6 @@
 //! What rules a chain holds in each batch of a plan.
 
-use std::collections::BTreeSet;
-
-use sluice_nft::{Chain, ChainName, Hook, Rule, Statement, Step, Table};
+use sluice_nft::{Base, Chain, ChainName, Hook, Rule, Statement, Step};
 
 use super::{change, foreign};
 use crate::plan::{Change, Why};
@@ -19,28 +17,18 @@ pub(super) enum Role {
     Pick,
 }
 
-/// Chains of both tables that the hooks after the first one reach: those that do in these tables, which may be parts, and
-/// those that do by their names.
-pub(super) fn sources<'a>(current: &'a Table, desired: &'a Table) -> BTreeSet<&'a ChainName> {
-    let mut reached = BTreeSet::new();
-    for table in [current, desired] {
-        let is_later = |hook| matches!(hook, Hook::Input | Hook::Forward | Hook::Postrouting);
-        let is_source = |chain: &Chain| chain.base.is_some_and(|base| is_later(base.hook));
-        let is_later = |(name, chain): &(&ChainName, &Chain)| {
-            is_source(chain) || ChainId::parse(name).is_some_and(|id| id.is_behind_translation())
-        };
-        let mut next: Vec<_> = table.chains.iter().filter(is_later).map(|(name, _)| name).collect();
-        while let Some(name) = next.pop() {
-            if reached.insert(name) {
-                let rules = table.chains.get(name).into_iter().flat_map(|chain| &chain.rules);
-                next.extend(rules.flat_map(|rule| &rule.0).filter_map(|statement| match statement {
-                    Statement::Goto(chain) | Statement::Jump(chain) => Some(chain),
-                    _ => None,
-                }));
+impl Role {
+    /// Of a chain by its name and by the hook that it is attached to.
+    pub(super) fn of(name: &ChainName, base: Option<Base>) -> Self {
+        match base {
+            Some(base) if matches!(base.hook, Hook::Input | Hook::Forward | Hook::Postrouting) => {
+                Role::Source
             }
+            Some(_) => Role::Dispatch,
+            None if ChainId::parse(name).is_some_and(|id| id.is_behind_translation()) => Role::Source,
+            None => Role::Pick,
         }
     }
-    reached
 }
 
 /// Rules of one chain now, when dispatch is prepared, at the switch, and in the end.

@@ -86,18 +86,12 @@ fn plan(batches: [Vec<Change>; 3]) -> Plan {
 }
 
 fn courses<'a>(current: &'a Table, desired: &'a Table) -> Vec<Course<'a>> {
-    let sources = chains::sources(current, desired);
     let names: BTreeSet<_> = current.chains.keys().chain(desired.chains.keys()).collect();
     names
         .into_iter()
         .filter_map(|name| {
             let (now, end) = (current.chains.get(name), desired.chains.get(name));
-            let base = end.or(now)?.base;
-            let role = match base {
-                _ if sources.contains(name) => Role::Source,
-                Some(_) => Role::Dispatch,
-                None => Role::Pick,
-            };
+            let role = Role::of(name, end.or(now)?.base);
             (now != end).then(|| Course::new(name, role, now, end))
         })
         .collect()
