@@ -47,8 +47,8 @@ fuzz: setup            ## configurations, control requests and answers of the ke
 	tests/fuzz/run $(or $(SECONDS),20)
 
 mutants: setup         ## changes of the code, one by one, that tests must notice: in files of .cargo/mutants.toml; ARGS as for cargo-mutants
-	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" PROPTEST_CASES=32 PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 \
-		cargo mutants --output target $(ARGS)
+	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" PROPTEST_CASES=8 PROPTEST_MAX_SHRINK_ITERS=0 \
+		PROPTEST_DISABLE_FAILURE_PERSISTENCE=1 cargo mutants --output target $(ARGS)
 
 mutants-daemon: setup  ## the same for the daemon: in files of .cargo/mutants-daemon.toml
 	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" \
