@@ -343,8 +343,22 @@ fn set_that_outgrows_its_size_makes_way_for_a_larger_one_and_no_chain_changes_it
     );
     let shrunk = render(&many(1000), Some(&large)).table;
     assert!(shrunk.sets.contains_key(&"services4_4096".into()), "a little too large is no reason to change");
-    let few = render(&many(10), Some(&large)).table;
+    let few = render(&many(10), Some(&render(&many(4097), Some(&large)).table)).table;
     assert!(few.sets.contains_key(&"services4".into()));
+}
+
+#[test]
+fn set_that_replaces_a_full_one_keeps_its_size() {
+    let on = |address: &str, ports: u16| {
+        let listen: Vec<String> = (1..=ports).map(|port| format!("{address}:{port}")).collect();
+        let listen: Vec<&str> = listen.iter().map(String::as_str).collect();
+        services([("a", service(&listen, &["10.0.2.11:8080"]).scheduler(Scheduler::Random))])
+    };
+    let full = fresh(&on("203.0.113.10", 1024));
+    let others = on("203.0.113.11", 2);
+    let replaced = render(&others, Some(&full)).table;
+    assert!(replaced.sets.contains_key(&"services4_4096".into()), "both do not fit");
+    assert_eq!(render(&others, Some(&replaced)).table, replaced);
 }
 
 #[test]

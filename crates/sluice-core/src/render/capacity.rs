@@ -14,6 +14,10 @@ const STEP: u32 = 4;
 /// A set that is this many times too large is exchanged for a smaller one.
 const SLACK: u32 = 64;
 
+/// A set of this size stays, however few elements it holds: it may have replaced one of the smallest size that was full, and
+/// an exchange must not ask for another one.
+const NEXT: u32 = SMALLEST * STEP;
+
 /// The size for a set of so many elements; `None`: it gets none by that, for it has one, or its elements are ranges, which
 /// take no room before they are there. `has_room` says whether the set of a size that is there can hold them beside
 /// those that it holds now; `None`: there is no such set. One that has room and is not far too large stays; otherwise it
@@ -23,7 +27,7 @@ pub(super) fn size(set: &Set, count: usize, has_room: impl Fn(u32) -> Option<boo
         return None;
     }
     let holds = |size: u32| size as usize >= count;
-    let suits = |size: u32| holds(size) && (size == SMALLEST || (size / SLACK) as usize <= count);
+    let suits = |size: u32| holds(size) && (size <= NEXT || (size / SLACK) as usize <= count);
     let is_kept = |size: &u32| suits(*size) && has_room(*size) == Some(true);
     let is_free = |size: &u32| holds(*size) && has_room(*size) != Some(false);
     Some(sizes().find(is_kept).or_else(|| sizes().find(is_free)).unwrap_or(u32::MAX))

@@ -3,7 +3,7 @@
 use crate::event::Answers::{self, Flaps, Hangs, Refuses};
 use crate::event::Client::{Local, Outside};
 use crate::event::Disk::{Gone, Well};
-use crate::event::Edit::{Add, Fill, Of, Remove, Rename};
+use crate::event::Edit::{Add, Fill, Of, Remove, Rename, Whole};
 use crate::event::End::{HandOver, Kill, KillAtCommit, Stop};
 use crate::event::Event::{
     BadFile, CommitFails, Flows, Foreign, ForwardingOff, Host, Load, Networks, Operator, Pass, Reload,
@@ -26,6 +26,11 @@ fn list_that_fills_its_set_when_one_address_changes_is_applied() {
 #[test]
 fn services_that_fill_a_set_when_one_backend_moves_are_applied() {
     story(&[Reload(vec![Remove(0), Fill(256)]), Reload(vec![Of(0, BackendAddress(0, 3))])]);
+}
+
+#[test]
+fn services_that_fill_a_set_when_others_take_their_place_are_replaced_in_one_round() {
+    story(&[Restart(Stop, vec![Remove(1)]), Reload(vec![Fill(256)]), Reload(vec![Whole(2)])]);
 }
 
 #[test]
