@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use sluice::explain::{Choice, Explanation, Fate, SourceSeen, explain};
-use sluice_core::model::{InForce, Networks, Protocol};
+use sluice_core::model::{EffectiveServices, Networks, Protocol};
 use sluice_netlink::{Netlink, networks};
 use sluice_nft::Dataplane;
 use sluice_nft::trace::{Host, Packet};
@@ -97,8 +97,13 @@ fn explanation_of_ten_thousand_packets_is_what_happens() {
         let (from, to) = any_packet(&mut numbers, number);
         let mut packet = Packet::arriving(Protocol::Udp, from, to);
         packet.leaves = "eth1".to_owned();
-        let Explanation { taken_by, fate, .. } =
-            explain(&table, InForce::from(&services).on(&networks), &host, &packet, false);
+        let Explanation { taken_by, fate, .. } = explain(
+            &table,
+            EffectiveServices::from(&services).with_networks(&networks),
+            &host,
+            &packet,
+            false,
+        );
         assert!(taken_by.is_some(), "{from} to {to}");
         // A missing answer takes a timeout to detect, and is the same for every packet of the client.
         if let Fate::Dropped(_) = fate {

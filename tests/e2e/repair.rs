@@ -7,7 +7,7 @@ use std::time::Instant;
 use std::{env, thread};
 
 use sluice_netlink::{Change, Event, Monitor, Netlink};
-use sluice_nft::{Dataplane, ElementsOf, Step, Table};
+use sluice_nft::{Dataplane, SetRef, Step, Table};
 use sluice_testkit::{Daemon, Lab, PATIENCE, eventually};
 
 use crate::FOUR;
@@ -32,7 +32,7 @@ fn repairs(lab: &Lab) -> Receiver<Instant> {
 fn edits(table: &Table) -> [Step; 3] {
     let (name, slots) = table.sets.iter().find(|(name, _)| name.as_str() == "slots4-0").expect("slots");
     let (key, slot) = slots.elements.first_key_value().expect("a slot");
-    let of = ElementsOf { name: name.clone(), declaration: Arc::new(slots.clone()) };
+    let of = SetRef { name: name.clone(), declaration: Arc::new(slots.clone()) };
     let postrouting = table.chains.keys().find(|name| name.as_str() == "postrouting").expect("a chain");
     [
         Step::DeleteElements(of, vec![(*key, slot.data.clone())]),

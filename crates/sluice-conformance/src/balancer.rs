@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::{Command, Stdio};
 
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Protocol, Rule, Set, Statement, Table,
-    Test,
+    Base, Chain, Comparison, Data, Element, Field, Ip, Key, Octets, Operand, Protocol, Rule, Set, SlotExpr,
+    Statement, Table,
 };
 
 /// Runs a command with `input` and returns what it printed.
@@ -37,7 +37,7 @@ pub struct Balancer {
     /// Address and port of the service.
     pub listener: SocketAddr,
     /// How slots are picked.
-    pub pick: Pick,
+    pub pick: SlotExpr,
     /// One a slot, from the first of `pick` on.
     pub backends: Vec<SocketAddr>,
 }
@@ -61,7 +61,7 @@ impl Balancer {
             Set::verdicts(service()),
             vec![(listener.port(self.listener.port()), Data::Goto("pick".into()))],
         );
-        let slot_number = Operand::Pick(Pick::Inc { modulus: 65_536, offset: 0 });
+        let slot_number = Operand::Slot(SlotExpr::Inc { modulus: 65_536, offset: 0 });
         let slots = Set::counted_map(vec![slot_number], fields(&[Field::Daddr(ip), Field::Dport]));
         let first = self.pick.range().1;
         add(
@@ -73,7 +73,7 @@ impl Balancer {
         add("masqueraded", Set::plain(source()), sources.collect());
 
         let enter = || Rule(vec![version(), Statement::VerdictMap(service(), "services".into())]);
-        let key = vec![Operand::Pick(self.pick.clone())];
+        let key = vec![Operand::Slot(self.pick.clone())];
         let pick = Rule(vec![
             version(),
             Statement::is(Field::L4proto, &[self.protocol.number()]),
@@ -81,7 +81,7 @@ impl Balancer {
         ]);
         let leave = Rule(vec![
             version(),
-            Statement::Match(Field::CtStatus, Test::Has(Field::DNAT)),
+            Statement::Match(Field::CtStatus, Comparison::AnyBit(Field::DNAT)),
             Statement::InSet(source(), "masqueraded".into()),
             Statement::Masquerade,
         ]);

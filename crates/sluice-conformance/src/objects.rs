@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use sluice_nft::{
-    Base, ChainName, Data, ElementsOf, Field, Ip, Key, Learn, Octets, Operand, Pick, Rate, Rule, Set,
+    Base, ChainName, Data, Field, Ip, Key, Octets, Operand, Rate, Rule, Set, SetRef, SetUpdate, SlotExpr,
     Statement, Step,
 };
 
@@ -42,7 +42,7 @@ pub(super) fn services() -> Set {
 
 /// A map from slot to backend.
 pub(super) fn slots() -> Set {
-    let key = Operand::Pick(Pick::Inc { modulus: 65_536, offset: 0 });
+    let key = Operand::Slot(SlotExpr::Inc { modulus: 65_536, offset: 0 });
     Set::counted_map(vec![key], [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec())
 }
 
@@ -56,7 +56,7 @@ pub(super) fn add_slots() -> Step {
 
 /// A set of clients that rules fill.
 pub(super) fn seen() -> Set {
-    Set::learned(vec![Operand::Field(Field::Saddr(Ip::V4))], 16, Some(60))
+    Set::dynamic(vec![Operand::Field(Field::Saddr(Ip::V4))], 16, Some(60))
 }
 
 pub(super) fn add_seen() -> Step {
@@ -69,14 +69,14 @@ pub(super) fn see() -> Statement {
 }
 
 pub(super) fn learn(key: Vec<Operand>, set: &str) -> Statement {
-    let learn = Learn::Above(Rate { packets: 20, unit: 1, burst: 40 });
-    Statement::Update { key, set: set.into(), learn }
+    let update = SetUpdate::LimitOver(Rate { packets: 20, unit: 1, burst: 40 });
+    Statement::Update { key, set: set.into(), update }
 }
 
 /// A set of ranges of clients, for each protocol.
 pub(super) fn deny() -> Set {
     let key = [Field::L4proto, Field::Saddr(Ip::V4)].map(Operand::Field).to_vec();
-    Set { counter: true, ..Set::ranges(key) }
+    Set { counter: true, ..Set::interval(key) }
 }
 
 pub(super) fn add_deny() -> Step {
@@ -85,7 +85,7 @@ pub(super) fn add_deny() -> Step {
 
 /// TCP clients 10.0.0.`first` to `last`.
 pub(super) fn range(first: u8, last: u8) -> (Key, Data) {
-    let last = Data::Through(Octets::EMPTY.with(&[10, 0, 0, last]));
+    let last = Data::KeyEnd(Octets::EMPTY.with(&[10, 0, 0, last]));
     (Key::EMPTY.protocol(6).with(&[10, 0, 0, first]), last)
 }
 
@@ -98,8 +98,8 @@ pub(super) fn delete_range(first: u8, last: u8) -> Step {
     Step::DeleteElements(of_deny(), vec![range(first, last)])
 }
 
-pub(super) fn of_deny() -> ElementsOf {
-    ElementsOf { name: DENY.into(), declaration: Arc::new(deny()) }
+pub(super) fn of_deny() -> SetRef {
+    SetRef { name: DENY.into(), declaration: Arc::new(deny()) }
 }
 
 /// Adds an element that leads port `port` to a chain.
@@ -131,12 +131,12 @@ pub(super) fn backend(number: u8) -> Data {
     Data::Value(Octets::EMPTY.with(&[10, 0, 2, number]).with(&8080_u16.to_be_bytes()))
 }
 
-pub(super) fn of_services() -> ElementsOf {
-    ElementsOf { name: SERVICES.into(), declaration: Arc::new(services()) }
+pub(super) fn of_services() -> SetRef {
+    SetRef { name: SERVICES.into(), declaration: Arc::new(services()) }
 }
 
-pub(super) fn of_slots() -> ElementsOf {
-    ElementsOf { name: SLOTS.into(), declaration: Arc::new(slots()) }
+pub(super) fn of_slots() -> SetRef {
+    SetRef { name: SLOTS.into(), declaration: Arc::new(slots()) }
 }
 
 pub(super) fn tcp() -> Statement {
@@ -147,8 +147,8 @@ pub(super) fn look_up_service() -> Statement {
     Statement::VerdictMap(services().key, SERVICES.into())
 }
 
-pub(super) fn dnat(pick: Pick) -> Statement {
-    Statement::Dnat { ip: Ip::V4, key: vec![Operand::Pick(pick)], map: SLOTS.into(), port: true }
+pub(super) fn dnat(pick: SlotExpr) -> Statement {
+    Statement::Dnat { ip: Ip::V4, key: vec![Operand::Slot(pick)], map: SLOTS.into(), port: true }
 }
 
 /// Table, map, base chain and pick chain of one service at port 1.
@@ -160,7 +160,7 @@ pub(super) fn program() -> Vec<Step> {
         base("prerouting", Base::PREROUTING),
         chain("pick"),
         rule("prerouting", [Statement::is(Field::Nfproto, &[Ip::V4.nfproto()]), look_up_service()]),
-        rule("pick", [tcp(), dnat(Pick::Inc { modulus: 2, offset: 0 })]),
+        rule("pick", [tcp(), dnat(SlotExpr::Inc { modulus: 2, offset: 0 })]),
         rule("pick", [Statement::Counter, Statement::Drop]),
         slot(0),
         slot(1),

@@ -1,7 +1,7 @@
 //! Random batches.
 
 use super::objects::*;
-use sluice_nft::{Base, Field, Ip, Octets, Operand, Pick, Set, Statement, Step};
+use sluice_nft::{Base, Field, Ip, Octets, Operand, Set, SlotExpr, Statement, Step};
 
 const BATCHES: usize = 40;
 const MOST_STEPS: usize = 4;
@@ -66,7 +66,7 @@ fn statements(random: &mut Random, at: usize) -> Vec<Statement> {
         (0..3, Some(chain)) => vec![Statement::Goto(chain)],
         (3..5, Some(chain)) => vec![tcp(), Statement::Jump(chain)],
         (5, _) if at < 3 => vec![of_ipv4(), look_up_service()],
-        (6, _) => vec![tcp(), dnat(Pick::Inc { modulus: 2, offset: 0 })],
+        (6, _) => vec![tcp(), dnat(SlotExpr::Inc { modulus: 2, offset: 0 })],
         (7, _) => vec![Statement::Masquerade],
         (8, _) => vec![of_ipv4(), Statement::InSet(client(), "clients".into())],
         (9, _) => vec![of_ipv4(), Statement::NotInSet(client(), "clients".into()), Statement::Accept],

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use sluice_conformance::run;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
-    Base, Chain, Data, Dataplane, Element, ElementsOf, Field, Ip, Key, Octets, Operand, Pick, Rule, Set,
-    Statement, Step, Table, Test,
+    Base, Chain, Comparison, Data, Dataplane, Element, Field, Ip, Key, Octets, Operand, Rule, Set, SetRef,
+    SlotExpr, Statement, Step, Table,
 };
 
 #[test]
@@ -103,9 +103,9 @@ table inet sluice {
 #[test]
 fn tests_that_sluice_never_makes_still_read_true() {
     let rule = |statement| Rule(vec![statement]).to_string();
-    assert_eq!(rule(test(Field::CtState, Test::Has(Field::NEW))), "ct state new");
+    assert_eq!(rule(test(Field::CtState, Comparison::AnyBit(Field::NEW))), "ct state new");
     assert_eq!(rule(is(Field::CtStatus, &Field::DNAT.to_ne_bytes())), "ct status == dnat");
-    assert_eq!(rule(test(Field::CtStatus, Test::Has(0x28))), "ct status 0x28");
+    assert_eq!(rule(test(Field::CtStatus, Comparison::AnyBit(0x28))), "ct status 0x28");
     assert_eq!(rule(is(Field::FibDaddrType, &7_u32.to_ne_bytes())), "fib daddr type 7");
     assert_eq!(rule(Statement::Foreign("meta mark set 1".to_owned())), "meta mark set 1");
 }
@@ -118,15 +118,15 @@ fn rules() -> Vec<(&'static str, Rule)> {
     let udp = || is(Field::L4proto, &[17]);
     let sctp = || is(Field::L4proto, &[132]);
     let not_type = |kind: u32| Statement::is_not(Field::FibDaddrType, &kind.to_ne_bytes());
-    let has_dnat = || test(Field::CtStatus, Test::Has(Field::DNAT));
+    let has_dnat = || test(Field::CtStatus, Comparison::AnyBit(Field::DNAT));
     let other = || Statement::Goto("other".into());
-    let random = |modulus, offset| Operand::Pick(Pick::Random { modulus, offset });
+    let random = |modulus, offset| Operand::Slot(SlotExpr::Random { modulus, offset });
     let hash = |on: &[Field], offset| {
-        Operand::Pick(Pick::Jhash { on: on.to_vec(), modulus: 3, seed: 0x5105, offset })
+        Operand::Slot(SlotExpr::Jhash { on: on.to_vec(), modulus: 3, seed: 0x5105, offset })
     };
     let dnat = |ip, key: Vec<Operand>, map: &str, port| Statement::Dnat { ip, key, map: map.into(), port };
     let port = || Operand::Field(Field::Dport);
-    let ports = Test::Between(octets(&80_u16.to_be_bytes()), octets(&90_u16.to_be_bytes()));
+    let ports = Comparison::InRange(octets(&80_u16.to_be_bytes()), octets(&90_u16.to_be_bytes()));
     let vip = [203, 0, 113, 10];
     [
         ("sctp dport 2905 goto other", vec![sctp(), is(Field::Dport, &2905_u16.to_be_bytes()), other()]),
@@ -152,7 +152,11 @@ fn rules() -> Vec<(&'static str, Rule)> {
         ),
         (
             "ip daddr != 127.0.0.0/8 accept",
-            vec![v4(), test(Field::Daddr(Ip::V4), Test::NotUnder(octets(&[127]))), Statement::Accept],
+            vec![
+                v4(),
+                test(Field::Daddr(Ip::V4), Comparison::NotInPrefix(octets(&[127]))),
+                Statement::Accept,
+            ],
         ),
         ("meta nfproto ipv4 tcp dport 80 goto other", vec![v4(), tcp(), is(Field::Dport, &[0, 80]), other()]),
         ("meta nfproto ipv6 udp sport 53 goto other", vec![v6(), udp(), is(Field::Sport, &[0, 53]), other()]),
@@ -234,7 +238,7 @@ fn rules() -> Vec<(&'static str, Rule)> {
 fn table() -> Table {
     let backend4 = || [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
     let backend6 = || [Field::Daddr(Ip::V6), Field::Dport].map(Operand::Field).to_vec();
-    let slot_number = || Operand::Pick(Pick::Random { modulus: 3, offset: 0 });
+    let slot_number = || Operand::Slot(SlotExpr::Random { modulus: 3, offset: 0 });
     let mut table = Table::default();
     let mut add = |name: &str, set: Set, key: Key, data: Data| {
         let set = Set { elements: [(key, Element { data })].into(), ..set };
@@ -278,7 +282,8 @@ fn table() -> Table {
         table.chains.insert(name.into(), Chain { base, rules });
     };
     let arriving = || vec![Rule(vec![is(Field::Nfproto, &[2]), look_up(Ip::V4)])];
-    let leaving = Rule(vec![test(Field::CtStatus, Test::Has(Field::DNAT)), Statement::Goto("other".into())]);
+    let leaving =
+        Rule(vec![test(Field::CtStatus, Comparison::AnyBit(Field::DNAT)), Statement::Goto("other".into())]);
     add("all/of-them", None, rules().into_iter().map(|(_, rule)| rule).collect());
     add("other", None, vec![]);
     add("output", Some(Base::OUTPUT), arriving());
@@ -295,7 +300,7 @@ fn steps() -> Vec<Step> {
         [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).into(),
     );
     let clients = Set::plain(vec![Operand::Field(Field::Saddr(Ip::V4))]);
-    let of = |name: &str, set: &Set| ElementsOf { name: name.into(), declaration: Arc::new(set.clone()) };
+    let of = |name: &str, set: &Set| SetRef { name: name.into(), declaration: Arc::new(set.clone()) };
     let [first, second] = [(0, 11), (1, 12)]
         .map(|(n, host)| slot(n, [10, 0, 2, host]))
         .map(|(key, element)| (key, element.data));
@@ -340,7 +345,7 @@ fn look_up(ip: Ip) -> Statement {
 }
 
 fn inc(modulus: u32, offset: u32) -> Operand {
-    Operand::Pick(Pick::Inc { modulus, offset })
+    Operand::Slot(SlotExpr::Inc { modulus, offset })
 }
 
 fn slot(number: u32, address: [u8; 4]) -> (Key, Element) {
@@ -352,7 +357,7 @@ fn is(field: Field, value: &[u8]) -> Statement {
     Statement::is(field, value)
 }
 
-fn test(field: Field, test: Test) -> Statement {
+fn test(field: Field, test: Comparison) -> Statement {
     Statement::Match(field, test)
 }
 

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use sluice_conformance::{Balancer, run};
 use sluice_nft::trace::{Outcome, Packet, Tracer};
-use sluice_nft::{Field, Ip, Pick, Protocol, Rule, Statement, Table};
+use sluice_nft::{Field, Ip, Protocol, Rule, SlotExpr, Statement, Table};
 
 /// Where listeners are: addresses of the namespace that the kernel may masquerade to.
 const OUTSIDE: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
@@ -18,10 +18,10 @@ const CLIENTS: u8 = 40;
 
 #[test]
 fn udp_clients_reach_the_backend_that_the_trace_says() {
-    let hash = |on: &[Field], modulus| Pick::Jhash { on: on.to_vec(), modulus, seed: 0x5105, offset: 3 };
+    let hash = |on: &[Field], modulus| SlotExpr::Jhash { on: on.to_vec(), modulus, seed: 0x5105, offset: 3 };
     for (ip, pick) in [
-        (Ip::V4, Pick::Inc { modulus: 3, offset: 65_536 }),
-        (Ip::V6, Pick::Inc { modulus: 4, offset: 0 }),
+        (Ip::V4, SlotExpr::Inc { modulus: 3, offset: 65_536 }),
+        (Ip::V6, SlotExpr::Inc { modulus: 4, offset: 0 }),
         (Ip::V4, hash(&[Field::Saddr(Ip::V4)], 5)),
         (Ip::V4, hash(&[Field::Saddr(Ip::V4), Field::Sport], 16)),
         (Ip::V4, hash(&[Field::Sport], 7)),
@@ -35,7 +35,7 @@ fn udp_clients_reach_the_backend_that_the_trace_says() {
 
 /// Sends a datagram from each of many clients to a service and compares who got it, and from whom it seemed
 /// to be, with what the trace says.
-fn compare(ip: Ip, pick: Pick) {
+fn compare(ip: Ip, pick: SlotExpr) {
     let (local, outside) = match ip {
         Ip::V4 => (IpAddr::from(Ipv4Addr::LOCALHOST), OUTSIDE[0]),
         Ip::V6 => (IpAddr::from(Ipv6Addr::LOCALHOST), OUTSIDE[1]),
@@ -75,7 +75,7 @@ fn tcp_clients_are_translated_reset_or_dropped_as_the_trace_says() {
         let listener = SocketAddr::new(OUTSIDE[0].parse().expect("an address"), 80);
         let backend = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
         let backends = vec![backend.local_addr().expect("bound")];
-        let pick = Pick::Inc { modulus: 1, offset: 0 };
+        let pick = SlotExpr::Inc { modulus: 1, offset: 0 };
         let table = Balancer { protocol: Protocol::Tcp, listener, pick, backends: backends.clone() }.table();
         let connect = |table: &Table| {
             load(table);

@@ -7,26 +7,26 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use common::{Services, With, listener, service, services};
-use sluice_core::flows::{Affected, Flow, Found, Look, Scope, Target};
+use sluice_core::flows::{Affected, Flow, FlowSelector, Scope, TableEndpoints, Target};
 use sluice_core::model::Transition;
 use sluice_core::model::{Guard, Limits, OnDeny, OnDown, Protocol, Service};
 use sluice_core::render::render;
 use sluice_nft::Ip;
 
 /// Looks as `203.0.113.10:53/udp to 10.0.2.11:53`, or `203.0.113.10:53/udp untranslated`.
-fn looks(scope: &Scope) -> BTreeSet<String> {
+fn selectors(scope: &Scope) -> BTreeSet<String> {
     let target = |target: Target| match target {
         Target::Backend { address, ports } => format!("to {address}:{ports}"),
         Target::Untranslated => "untranslated".to_owned(),
         Target::Translated => "translated".to_owned(),
     };
-    scope.looks.iter().map(|look| format!("{} {}", look.listener, target(look.target))).collect()
+    scope.selectors.iter().map(|look| format!("{} {}", look.listener, target(look.target))).collect()
 }
 
 /// What a change concerns: what is looked at soon, what later, and whether any verdict may be another.
 fn concerns(before: &Services, after: &Services) -> (BTreeSet<String>, BTreeSet<String>, bool) {
     let affected = Affected::by(&Transition::between(before, after));
-    (looks(&affected.soon), looks(&affected.later), affected.is_news)
+    (selectors(&affected.soon), selectors(&affected.later), affected.is_news)
 }
 
 fn set<const N: usize>(texts: [&str; N]) -> BTreeSet<String> {
@@ -159,8 +159,9 @@ fn listener_that_comes_concerns_flows_that_it_takes_from_wider_ones() {
     let [exact, any, range, six] = narrow.map(|listen| service(&[listen], &["10.0.2.99", "[fd00::99]"]));
     // What comes in by an interface was of the listener there, except where the new one is exact.
     let of_exact = ["53/udp to 10.0.2.5:50-79", "53/udp to 10.0.2.6:1", "53/udp to 10.0.2.7:50-79"];
-    let with =
-        |looks: &[String], all: &str| looks.iter().cloned().chain([format!("{all} translated")]).collect();
+    let with = |selectors: &[String], all: &str| {
+        selectors.iter().cloned().chain([format!("{all} translated")]).collect()
+    };
     let of_exact = of_exact.map(|to| format!("203.0.113.10:{to}"));
     assert_eq!(later("new", exact.clone()), with(&of_exact, LISTEN));
     // One port comes before several, whatever the address.
@@ -185,11 +186,12 @@ fn look_is_at_flows_of_its_listener_to_its_target_only() {
     let to = |listen: &str, address: &str, port: &str| {
         let ports = listener(&format!("*:{port}")).ports;
         let target = Target::Backend { address: address.parse().unwrap(), ports };
-        Look { listener: listener(listen), ip: Ip::of(address.parse().unwrap()), target }
+        FlowSelector { listener: listener(listen), ip: Ip::of(address.parse().unwrap()), target }
     };
-    let untranslated = |listen| Look { listener: listener(listen), ip: Ip::V4, target: Target::Untranslated };
-    let translated = |listen| Look { target: Target::Translated, ..untranslated(listen) };
-    let looks = [
+    let untranslated =
+        |listen| FlowSelector { listener: listener(listen), ip: Ip::V4, target: Target::Untranslated };
+    let translated = |listen| FlowSelector { target: Target::Translated, ..untranslated(listen) };
+    let selectors = [
         to("203.0.113.10:53/udp", "10.0.2.11", "53"),
         to("203.0.113.10:60-69/udp", "10.0.2.12", "160-169"),
         to("*:80", "fd00::11", "80"),
@@ -198,8 +200,8 @@ fn look_is_at_flows_of_its_listener_to_its_target_only() {
         translated("203.0.113.10:75/udp"),
         translated("*:80-89/udp"),
     ];
-    let scope = Scope { looks: looks.into(), found: None };
-    let wanted = scope.wanted();
+    let scope = Scope { selectors: selectors.into(), found: None };
+    let wanted = scope.index();
     for (protocol, to, backend, expected) in [
         (Protocol::Udp, "203.0.113.10:53", "10.0.2.11:53", true),
         (Protocol::Tcp, "203.0.113.10:53", "10.0.2.11:53", false),
@@ -242,12 +244,15 @@ fn affected_flows_of_two_changes_are_those_of_either() {
     let nothing = Affected::default();
     assert!(nothing.soon.is_empty() && nothing.later.is_empty() && !nothing.is_news);
 
-    let start = Affected::at_start(&with_dns, Found::of(&table));
-    assert_eq!(looks(&start.soon), set([UNTRANSLATED]));
-    assert_eq!(looks(&start.later), set([TRANSLATED]));
+    let start = Affected::at_start(&with_dns, TableEndpoints::of(&table));
+    assert_eq!(selectors(&start.soon), set([UNTRANSLATED]));
+    assert_eq!(selectors(&start.later), set([TRANSLATED]));
     assert!(start.is_news && start.later.found.is_some());
     let on_eth0 = services([("dns", dns().interface("eth0"))]);
-    assert_eq!(looks(&Affected::at_start(&on_eth0, Found::default()).later), set([TO_FIRST, TO_SECOND]));
+    assert_eq!(
+        selectors(&Affected::at_start(&on_eth0, TableEndpoints::default()).later),
+        set([TO_FIRST, TO_SECOND])
+    );
 
     let gone = Affected::by(&Transition::between(&with_dns, &empty));
     let come = Affected::by(&Transition::between(&empty, &services([("web", service(&["*:80"], &[]))])));
@@ -258,12 +263,13 @@ fn affected_flows_of_two_changes_are_those_of_either() {
             all.merge(part.clone());
             assert!(all.is_news);
         }
-        let expected = |of: fn(&Affected) -> &Scope| parts.iter().flat_map(|part| looks(of(part))).collect();
-        assert_eq!(looks(&all.soon), expected(|part| &part.soon));
-        assert_eq!(looks(&all.later), expected(|part| &part.later));
+        let expected =
+            |of: fn(&Affected) -> &Scope| parts.iter().flat_map(|part| selectors(of(part))).collect();
+        assert_eq!(selectors(&all.soon), expected(|part| &part.soon));
+        assert_eq!(selectors(&all.later), expected(|part| &part.later));
         assert_eq!(all.later.found, start.later.found);
         assert!(!all.soon.is_empty() && !all.later.is_empty());
     }
-    let contains = |scope: &Scope| scope.wanted().contains(&translated, |_| false);
+    let contains = |scope: &Scope| scope.index().contains(&translated, |_| false);
     assert!(contains(&start.later) && !contains(&start.soon));
 }

@@ -9,8 +9,8 @@ use common::{Services, service, services};
 use sluice_core::model::{BackendName, Protocol, Scheduler, Service};
 use sluice_core::render::clients::{maps, may_leave, stale};
 use sluice_core::render::{GroupNumbers, Rendered, render};
-use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
-use sluice_nft::{Data, Element, Field, Key, Learn, Octets, Operand, Statement, Table};
+use sluice_nft::trace::{Host, Ingress, Outcome, Packet, Tracer};
+use sluice_nft::{Data, Element, Field, Key, Octets, Operand, SetUpdate, Statement, Table};
 
 const WEB: &str = "203.0.113.10";
 
@@ -40,7 +40,7 @@ impl Balancer {
         let client: IpAddr = client.parse().unwrap();
         let destination: SocketAddr = to.parse().unwrap();
         let packet = Packet {
-            entry: Entry::Arriving("eth0".into()),
+            ingress: Ingress::Arriving("eth0".into()),
             random,
             ..Packet::local(protocol, SocketAddr::new(client, 4242), destination)
         };
@@ -48,7 +48,8 @@ impl Balancer {
         let Outcome::Translated { to: backend, .. } = trace.outcome else { panic!("{trace:?}") };
         for visit in &trace.visits {
             let rule = &self.0.chains[&visit.chain].rules[visit.rule];
-            let Some(Statement::Update { key, set, learn: Learn::Value(data, _) }) = rule.0.last().cloned()
+            let Some(Statement::Update { key, set, update: SetUpdate::Data(data, _) }) =
+                rule.0.last().cloned()
             else {
                 continue;
             };
@@ -58,7 +59,7 @@ impl Balancer {
             let key = key.iter().fold(Key::EMPTY, |key, part| match part {
                 Operand::Field(Field::Saddr(_)) => key.address(client),
                 Operand::Field(Field::CtOriginalDaddr(_)) => key.address(destination.ip()),
-                Operand::Pick(pick) => key.slot(pick.range().1),
+                Operand::Slot(pick) => key.slot(pick.range().1),
                 other => panic!("{other}"),
             });
             let value = data.iter().fold(Octets::EMPTY, |value, part| match part {

@@ -15,7 +15,7 @@ use sluice_core::model::{
 use sluice_core::plan::Plan;
 use sluice_core::plan::diff;
 use sluice_core::plan::report;
-use sluice_core::pool::{Standing, in_force};
+use sluice_core::pool::{BackendState, effective_service};
 use sluice_core::render::clients::maps;
 use sluice_core::render::{Program, Rendered, render};
 use sluice_nft::fake::FakeKernel;
@@ -48,7 +48,10 @@ impl Story {
         let proposal = self.committed.propose(&Transition::between(&self.services, &wanted));
         let (plan, part) = (proposal.plan.clone(), proposal.after.clone());
         let deleted = counters(&plan);
-        assert_eq!(proposal.tally(&self.committed, &deleted), self.committed.fragments.tally(&deleted));
+        assert_eq!(
+            proposal.connection_counts(&self.committed, &deleted),
+            self.committed.fragments.connection_counts(&deleted)
+        );
         let whole = render(&wanted, Some(&before));
         assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.owners));
         for batch in &plan.batches {
@@ -348,7 +351,10 @@ fn maglev_points_the_slots_of_who_goes_elsewhere_and_touches_nothing_else() {
         let web = service(&[listen], &backends).scheduler(Scheduler::Maglev(HashOn::Address, size));
         let down = |gone: &str| {
             let is_up = |backend: &Backend| backend.name.as_str() != gone;
-            let web = in_force(&web, |backend| Standing { is_up: is_up(backend), ..Standing::default() });
+            let web = effective_service(&web, |backend| BackendState {
+                is_up: is_up(backend),
+                ..BackendState::default()
+            });
             services([("web", web)])
         };
         let mut story = Story::new(down("nobody"));

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_core::model::InForce;
+use sluice_core::model::EffectiveServices;
 use sluice_core::plan::diff;
 use sluice_core::plan::report;
 use sluice_core::pool;
@@ -14,7 +14,8 @@ use sluice_nft::Table;
 #[test]
 fn every_case_renders_and_plans_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|frontend| frontend.unwrap().path()).collect();
     cases.sort();
     sluice_golden::assert_all(cases.iter().flat_map(|case| texts(case)));
 }
@@ -32,7 +33,7 @@ fn rendered(file: &Path, current: Option<&Table>) -> Rendered {
     match sluice_config::load(file) {
         Ok(loaded) => {
             let services = &loaded.config.services;
-            render(InForce::new(services, &pool::at_start(services)), current)
+            render(EffectiveServices::new(services, &pool::at_start(services)), current)
         }
         Err(problems) => panic!("{problems:?}"),
     }

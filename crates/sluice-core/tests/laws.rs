@@ -14,8 +14,8 @@ use sluice_core::plan::diff;
 use sluice_core::plan::report;
 use sluice_core::render::render;
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::trace::{Entry, Outcome, Packet, Tracer};
-use sluice_nft::{Dataplane, Field, Ip, Learn, Operand, Rule, SetName, Statement, Step};
+use sluice_nft::trace::{Ingress, Outcome, Packet, Tracer};
+use sluice_nft::{Dataplane, Field, Ip, Operand, Rule, SetName, SetUpdate, Statement, Step};
 
 proptest! {
     #[test]
@@ -95,7 +95,7 @@ proptest! {
             }
             let adopts = service.is_some_and(|service| service.midstream == Midstream::Adopt);
             let met = outcomes(&table, &midstream);
-            if adopts && packet.entry != Entry::Local {
+            if adopts && packet.ingress != Ingress::Local {
                 prop_assert_eq!(met, outcomes(&table, &packet), "{:?}", midstream);
             } else {
                 prop_assert_eq!(met, ["Untranslated { masqueraded: false }".to_owned()].into(), "{:?}", midstream);
@@ -155,7 +155,7 @@ fn packet_of_an_unknown_connection_is_ignored_while_the_first_service_comes_that
         );
         for pair in states.windows(2) {
             for trace in
-                Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet.clone().midstream())
+                Tracer::new(host()).trace_interleavings(&[&pair[0], &pair[1]], &packet.clone().midstream())
             {
                 assert_eq!(trace.outcome, Outcome::Untranslated { masqueraded: false });
             }
@@ -186,7 +186,7 @@ fn pick_chains_that_ended_in_a_drop_of_their_own_never_let_a_packet_through_whil
     let packet =
         Packet::arriving(Protocol::Tcp, "192.0.2.7:1".parse().unwrap(), "203.0.113.10:80".parse().unwrap());
     for pair in states.windows(2) {
-        for trace in Tracer::new(host()).trace_every_way(&[&pair[0], &pair[1]], &packet) {
+        for trace in Tracer::new(host()).trace_interleavings(&[&pair[0], &pair[1]], &packet) {
             let outcome = trace.outcome;
             assert!(matches!(outcome, Outcome::Translated { .. } | Outcome::Dropped), "{outcome:?}");
         }
@@ -222,15 +222,15 @@ fn every_packet_to_a_listener_is_translated_to_its_backends_by_their_weights() {
 fn nameless() -> Vec<Statement> {
     let key = || vec![Operand::Field(Field::Saddr(Ip::V4))];
     let set = || SetName::from("__set0");
-    let learn = Learn::MoreThan(7);
+    let update = SetUpdate::CtCountOver(7);
     vec![
         Statement::InSet(key(), set()),
         Statement::NotInSet(key(), set()),
         Statement::VerdictMap(key(), set()),
         Statement::Dnat { ip: Ip::V4, key: key(), map: set(), port: false },
-        Statement::Update { key: key(), set: set(), learn },
+        Statement::Update { key: key(), set: set(), update },
         // A meter's.
-        Statement::Update { key: key(), set: "their-count".into(), learn: Learn::MoreThan(5) },
+        Statement::Update { key: key(), set: "their-count".into(), update: SetUpdate::CtCountOver(5) },
         Statement::Goto("__chain0".into()),
         Statement::Jump("__chain0".into()),
     ]

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::model::{Backend, HashOn, HealthCheck, Initial, OnEmpty, Probe, Scheduler, Service};
 use sluice_core::pool::health::Admin;
-use sluice_core::pool::{RAMP_STEPS, Standing, at_start, in_force};
+use sluice_core::pool::{BackendState, RAMP_STEPS, at_start, effective_service};
 use sluice_core::render::per_port::MAX_ELEMENTS;
 use sluice_core::render::render;
 use sluice_core::render::slots::{grid, on_grid};
@@ -23,37 +23,37 @@ fn web(backends: &[&str]) -> Service {
 }
 
 /// Weights in force when backends stand like this.
-fn weights(service: &Service, standings: &[Standing]) -> Vec<u16> {
+fn weights(service: &Service, standings: &[BackendState]) -> Vec<u16> {
     let of = |name: &str| service.backends.iter().position(|b| b.name.as_str() == name).unwrap();
-    let now = in_force(service, |backend| standings[of(backend.name.as_str())]);
+    let now = effective_service(service, |backend| standings[of(backend.name.as_str())]);
     now.backends.iter().map(|backend| backend.weight).collect()
 }
 
-fn up() -> Standing {
-    Standing::default()
+fn up() -> BackendState {
+    BackendState::default()
 }
 
-fn down() -> Standing {
-    Standing { is_up: false, ..up() }
+fn down() -> BackendState {
+    BackendState { is_up: false, ..up() }
 }
 
-fn admin(admin: Admin) -> Standing {
-    Standing { admin, ..up() }
+fn admin(admin: Admin) -> BackendState {
+    BackendState { admin, ..up() }
 }
 
 #[test]
 fn backend_that_is_down_drained_disabled_or_full_takes_no_new_flows() {
     let web = web(&FOUR);
-    let full = Standing { is_full: true, ..up() };
+    let full = BackendState { is_full: true, ..up() };
     assert_eq!(weights(&web, &[up(), down(), up(), up()]), [1, 0, 1, 1]);
     assert_eq!(weights(&web, &[admin(Admin::Drain), admin(Admin::Disabled), full, up()]), [0, 0, 0, 1]);
-    assert_eq!(in_force(&web, |_| up()), web, "nothing is otherwise");
+    assert_eq!(effective_service(&web, |_| up()), web, "nothing is otherwise");
 }
 
 #[test]
 fn weight_of_an_operator_takes_the_place_of_the_files() {
     let web = web(&["10.0.2.11:80*3", "10.0.2.12:80"]);
-    let weight = |weight| Standing { weight: Some(weight), ..up() };
+    let weight = |weight| BackendState { weight: Some(weight), ..up() };
     assert_eq!(weights(&web, &[weight(7), weight(0)]), [7, 0]);
 }
 
@@ -86,7 +86,7 @@ fn clients_of_an_affine_service_leave_backends_that_are_down_or_disabled() {
     let standings = [down(), admin(Admin::Disabled), admin(Admin::Drain), up()];
     let left = |service: &Service| {
         let of = |name: &str| FOUR.iter().position(|address| *address == name).unwrap();
-        let now = in_force(service, |backend| standings[of(backend.name.as_str())]);
+        let now = effective_service(service, |backend| standings[of(backend.name.as_str())]);
         now.left.iter().map(|name| of(name.as_str())).collect::<Vec<_>>()
     };
     assert_eq!(left(&affine), [0, 1]);
@@ -99,18 +99,21 @@ fn empty_pool_with_use_all_takes_whom_no_operator_keeps_out() {
     web.on_empty = OnEmpty::UseAll;
     assert_eq!(weights(&web, &[down(), down(), down(), admin(Admin::Drain)]), [1, 1, 1, 0]);
     assert_eq!(weights(&web, &[down(), up(), down(), down()]), [0, 1, 0, 0]);
-    let full = Standing { is_full: true, ..down() };
+    let full = BackendState { is_full: true, ..down() };
     assert_eq!(weights(&web, &[full, down(), full, full]), [0, 1, 0, 0]);
 }
 
 #[test]
 fn backend_that_came_back_gets_its_share_step_by_step() {
     let web = web(&["10.0.2.11:80*2", "10.0.2.12:80"]);
-    let shares = |ramp| weights(&web, &[up(), Standing { ramp, ..up() }]);
+    let shares = |ramp| weights(&web, &[up(), BackendState { ramp, ..up() }]);
     assert_eq!(shares(1), [20, 1]);
     assert_eq!(shares(5), [20, 5]);
     assert_eq!(shares(RAMP_STEPS), [2, 1]);
-    assert!(in_force(&web, |_| Standing { ramp: 1, ..up() }).fixed_grid, "steps re-point slots only");
+    assert!(
+        effective_service(&web, |_| BackendState { ramp: 1, ..up() }).fixed_grid,
+        "steps re-point slots only"
+    );
 }
 
 /// Slots of others move when the weights that the table is made from do.
@@ -119,10 +122,10 @@ fn table_of_maglev_is_made_from_weights_of_all_backends_that_an_operator_does_no
     let mut web = web(&["10.0.2.11:80*3", "10.0.2.12:80*2", "10.0.2.13:80", "10.0.2.14:80"])
         .scheduler(Scheduler::Maglev(HashOn::Address, 1021));
     web.backends[3].backup = true;
-    let weight = |weight| Standing { weight: Some(weight), ..up() };
-    let full = |standings: [Standing; 4]| {
+    let weight = |weight| BackendState { weight: Some(weight), ..up() };
+    let full = |standings: [BackendState; 4]| {
         let of = |backend: &Backend| web.backends.iter().position(|it| it.name == backend.name).unwrap();
-        in_force(&web, |backend| standings[of(backend)]).full_weights
+        effective_service(&web, |backend| standings[of(backend)]).full_weights
     };
     assert!(full([up(), up(), up(), up()]).is_empty(), "as the file says");
     assert_eq!(full([down(), up(), up(), up()]), [3, 2, 1, 0]);
@@ -165,7 +168,7 @@ proptest! {
         let mut all = vec![];
         for (backend, (admin, [is_up, is_full, backup], weight)) in web.backends.iter_mut().zip(standings) {
             (backend.backup, backend.weight) = (backup, weight);
-            all.push(Standing { admin, is_up, is_full, ..up() });
+            all.push(BackendState { admin, is_up, is_full, ..up() });
         }
         let now = weights(&web, &all);
         let able = |i: usize| all[i].is_eligible() && !all[i].is_full && web.backends[i].weight > 0;
@@ -209,9 +212,9 @@ fn weights_of_operators_take_no_more_elements_than_a_file_may() {
     let coprime = [256, 255, 253, 251, 249, 247, 245, 243, 241, 239, 0, 233];
     for (weights, ramp) in [(&[256, 255][..], RAMP_STEPS), (&coprime, RAMP_STEPS), (&coprime[..9], 3)] {
         let web = shifting(weights.len() as u8);
-        let now = in_force(&web, |backend| {
+        let now = effective_service(&web, |backend| {
             let at = web.backends.iter().position(|other| other.name == backend.name).unwrap();
-            Standing { weight: Some(weights[at]), ramp, ..up() }
+            BackendState { weight: Some(weights[at]), ramp, ..up() }
         });
         let table = render(&services([("web", now)]), None).table;
         let map = &table.sets[&"ports4-0".into()];

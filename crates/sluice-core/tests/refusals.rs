@@ -22,7 +22,7 @@ use worlds::{Many, World, any_world, hosts, networks};
 /// The plan from what the kernel holds, and what it leads to.
 fn plan(kernel: &FakeKernel, world: &World) -> (Plan, Rendered) {
     let current = kernel.table();
-    let desired = render(world.in_force(), current);
+    let desired = render(world.effective(), current);
     (diff(current, Some(&desired.table), &desired.owners), desired)
 }
 
@@ -43,7 +43,7 @@ fn changes(worlds: &[World]) -> Vec<Plan> {
     for world in worlds {
         let (plan, desired) = plan(&kernel, world);
         if let Some((before, committed)) = &mut held {
-            let transition = Transition::between(before.in_force(), world.in_force());
+            let transition = Transition::between(before.effective(), world.effective());
             let proposal = committed.propose(&transition);
             assert_eq!(proposal.plan, plan);
             committed.accept(proposal);

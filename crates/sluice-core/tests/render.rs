@@ -31,7 +31,7 @@ fn sets_and_chains_of_services_of_any_kind_are_all_used() {
         let elements = table.sets.values().flat_map(|set| set.elements.values());
         let by_elements = elements.filter_map(|element| match &element.data {
             Data::Goto(chain) => Some(chain),
-            Data::Value(_) | Data::Through(_) | Data::None => None,
+            Data::Value(_) | Data::KeyEnd(_) | Data::None => None,
         });
         let led_to: BTreeSet<_> = by_rules.chain(by_elements).collect();
         let inner = table.chains.iter().filter(|(_, chain)| chain.base.is_none());

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 
 use nix::errno::Errno;
-use sluice_nft::{CommitError, Data, ElementsOf, Key, Step, Table, generation_after};
+use sluice_nft::{CommitError, Data, Key, SetRef, Step, Table, generation_after};
 
 use crate::attr::Write;
 use crate::batch::{Next, Packed, Sealed};
@@ -141,7 +141,7 @@ fn elements(steps: &[Step], about: About, offset: Option<usize>) -> String {
     });
     let at = refused.unwrap_or(about.first);
     let step = &steps[at.step];
-    let part: fn(ElementsOf, Vec<(Key, Data)>) -> Step = match step {
+    let part: fn(SetRef, Vec<(Key, Data)>) -> Step = match step {
         Step::DeleteElements(..) => Step::DeleteElements,
         _ => Step::AddElements,
     };

@@ -7,7 +7,7 @@ use nftnl::nftnl_sys::libc::{
     NFNL_SUBSYS_NFTABLES, NFT_MSG_DELSETELEM, NFT_MSG_GETSETELEM, NFT_MSG_NEWSETELEM, NLM_F_ACK,
     NLM_F_CREATE, NLM_F_ECHO, NLM_F_EXCL,
 };
-use sluice_nft::{ChainName, Counter, Data, Filling, Key, Octets, Operand, Set, SetName, SetType};
+use sluice_nft::{ChainName, Counter, Data, Key, Octets, Operand, Set, SetFlags, SetName, SetType};
 
 use crate::attr::{Attribute, Attributes, Write};
 use crate::message;
@@ -58,7 +58,7 @@ pub(crate) fn encode<'a>(
             let before = list.len();
             list.nest(LIST_ELEM, |element| {
                 encode_key(element, key, widths.key);
-                if let Data::Through(last) = data {
+                if let Data::KeyEnd(last) = data {
                     let end = &key.as_slice()[..key.as_slice().len() - last.as_slice().len()];
                     let end = [end, last.as_slice()].concat();
                     element.nest(attribute::KEY_END, |value| value.put(data::VALUE, &end));
@@ -123,7 +123,7 @@ fn encode_key(element: &mut Vec<u8>, key: &Key, width: usize) {
 
 fn encode_data(element: &mut Vec<u8>, held: &Data, width: usize) {
     match held {
-        Data::None | Data::Through(_) => {}
+        Data::None | Data::KeyEnd(_) => {}
         Data::Value(octets) => element.nest(attribute::DATA, |value| {
             let octets = octets.as_slice();
             value.put(data::VALUE, &octets[..octets.len().min(width)]);
@@ -163,8 +163,8 @@ pub(crate) fn decode(
     mut take: impl FnMut(Decoded),
 ) {
     for (key, element) in list(attributes) {
-        let data = match set.filling {
-            Filling::Ranges => decode_end(&key, element, set),
+        let data = match set.flags {
+            SetFlags::Interval => decode_end(&key, element, set),
             _ => element.nested(attribute::DATA).map_or(Data::None, |data| decode_data(data, set, chains)),
         };
         take((key, data, set.counter.then(|| decode_counter(element)).flatten()));
@@ -202,7 +202,7 @@ fn decode_end(key: &Key, element: Attributes<'_>, set: &Set) -> Data {
     let (key, end) = (key.as_slice(), end.as_slice());
     match key.len().checked_sub(width).filter(|_| key.len() == end.len()) {
         Some(split) if key[..split] == end[..split] => {
-            Octets::new(&end[split..]).map_or(Data::None, Data::Through)
+            Octets::new(&end[split..]).map_or(Data::None, Data::KeyEnd)
         }
         _ => Data::None,
     }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn range_that_ends_at_another_length_than_it_begins_is_none_of_ours() {
         let address = || Operand::Field(Field::Saddr(Ip::V4));
-        let set = Set::ranges(vec![Operand::Field(Field::L4proto), address()]);
+        let set = Set::interval(vec![Operand::Field(Field::L4proto), address()]);
         let read = |first: &[u8], last: &[u8]| {
             let mut message = message::start(NFT_MSG_NEWSETELEM, 0);
             message.nest(attribute::ELEMENTS, |list| {
@@ -263,7 +263,7 @@ mod tests {
             data.expect("an element")
         };
         let (first, last) = ([6, 0, 0, 0, 10, 0, 0, 0], [6, 0, 0, 0, 10, 0, 0, 255]);
-        assert_eq!(read(&first, &last), Data::Through(Octets::new(&[10, 0, 0, 255]).expect("it fits")));
+        assert_eq!(read(&first, &last), Data::KeyEnd(Octets::new(&[10, 0, 0, 255]).expect("it fits")));
         for (first, last) in
             [(&first[..0], &last[..]), (&first[..4], &last), (&first, &last[..4]), (&first[..0], &[])]
         {

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use nix::errno::Errno;
-use sluice_nft::{Base, Field, Ip, Learn, Operand, Pick, Rate, Rule, Set, Statement, Step, Test};
+use sluice_nft::{
+    Base, Comparison, Field, Ip, Operand, Rate, Rule, Set, SetUpdate, SlotExpr, Statement, Step,
+};
 
 use crate::batch::Packed;
 use crate::commit::send;
@@ -159,9 +161,9 @@ impl Trial {
 
 /// All trials; the first one is for tables.
 fn trials() -> Vec<Trial> {
-    let slot = |pick| vec![Operand::Pick(pick)];
-    let inc = || slot(Pick::Inc { modulus: 2, offset: 0 });
-    let hash = || slot(Pick::Jhash { on: vec![Field::Saddr(Ip::V4)], modulus: 2, seed: 1, offset: 0 });
+    let slot = |pick| vec![Operand::Slot(pick)];
+    let inc = || slot(SlotExpr::Inc { modulus: 2, offset: 0 });
+    let hash = || slot(SlotExpr::Jhash { on: vec![Field::Saddr(Ip::V4)], modulus: 2, seed: 1, offset: 0 });
     let backend = || [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
     let client = || vec![Operand::Field(Field::Saddr(Ip::V4))];
     let rate = Rate { packets: 1, unit: 1, burst: 5 };
@@ -184,17 +186,21 @@ fn trials() -> Vec<Trial> {
         Trial::of_rule(
             "limit in a set",
             "CONFIG_NFT_LIMIT",
-            [Statement::Update { key: client(), set: NAME.into(), learn: Learn::Above(rate) }],
+            [Statement::Update { key: client(), set: NAME.into(), update: SetUpdate::LimitOver(rate) }],
         )
-        .with_set(Set::learned(client(), 2, Some(1))),
+        .with_set(Set::dynamic(client(), 2, Some(1))),
         Trial::of_rule(
             "ct count in a set",
             "CONFIG_NFT_CONNLIMIT",
-            [Statement::Update { key: client(), set: NAME.into(), learn: Learn::MoreThan(1) }],
+            [Statement::Update { key: client(), set: NAME.into(), update: SetUpdate::CtCountOver(1) }],
         )
-        .with_set(Set::learned(client(), 2, None)),
+        .with_set(Set::dynamic(client(), 2, None)),
         Trial::of_rule("masquerade", "CONFIG_NFT_MASQ", [Statement::Masquerade]),
-        Trial::of_rule("ct", "CONFIG_NFT_CT", [Statement::Match(Field::CtStatus, Test::Has(Field::DNAT))]),
+        Trial::of_rule(
+            "ct",
+            "CONFIG_NFT_CT",
+            [Statement::Match(Field::CtStatus, Comparison::AnyBit(Field::DNAT))],
+        ),
         Trial::of_rule("fib", "CONFIG_NFT_FIB_INET", [Statement::is(Field::FibDaddrType, &local)]),
         Trial::of_rule("reject", "CONFIG_NFT_REJECT_INET", [Statement::RejectPort]),
     ]

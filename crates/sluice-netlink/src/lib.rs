@@ -45,6 +45,6 @@ pub use counter_reader::CounterReader;
 pub use features::{Missing, ProbeError, probe};
 pub use interfaces::{Changes, Interfaces, networks};
 pub use monitor::{Change, Event, Monitor};
-pub use netlink::{Hold, Netlink};
+pub use netlink::{Netlink, TableOwnership};
 pub use open::OpenError;
 pub use sysctl::{Proc, SysctlError, switched};

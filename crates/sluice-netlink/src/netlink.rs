@@ -35,25 +35,25 @@ pub struct Netlink {
 
 /// Flags of tables that this process creates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Hold {
+pub enum TableOwnership {
     /// None: any program may change them.
     #[default]
-    Loosely,
+    None,
     /// `persist`: any program may change them, and a daemon can own them later.
-    ForOthers,
+    Persist,
     /// `owner` and `persist`: no other program may change them while this process runs; they outlive it.
-    Firmly,
+    Owner,
 }
 
 impl Netlink {
     /// Opens nf_tables and checks that it answers.
     pub fn open() -> Result<Self, OpenError> {
-        Self::open_to(Hold::Loosely)
+        Self::open_to(TableOwnership::None)
     }
 
     /// The same, with these flags for tables if the kernel accepts them, which is tested, and otherwise without flags: a
     /// table with an owner and without `persist` would be deleted with the process.
-    pub fn open_to(hold: Hold) -> Result<Self, OpenError> {
+    pub fn open_to(hold: TableOwnership) -> Result<Self, OpenError> {
         let other = |errno: Errno| OpenError::Other(errno.into());
         let (mut writer, limit) = open_writer()?;
         let reader = Socket::open().map_err(OpenError::Socket)?;
@@ -61,9 +61,9 @@ impl Netlink {
         let port = writer.port().map_err(other)?;
         let watch = TableWatch::open(port).map_err(OpenError::Socket)?;
         let wanted = match hold {
-            Hold::Loosely => 0,
-            Hold::ForOthers => PERSIST,
-            Hold::Firmly => OWNED | PERSIST,
+            TableOwnership::None => 0,
+            TableOwnership::Persist => PERSIST,
+            TableOwnership::Owner => OWNED | PERSIST,
         };
         let taken = wanted != 0 && features::takes(&mut writer, limit, wanted).map_err(other)?;
         let table = Target { flags: if taken { wanted } else { 0 }, ..Target::SLUICE };
@@ -86,7 +86,7 @@ impl Netlink {
     }
 
     /// Number of requests so far.
-    pub fn questions_asked(&self) -> u64 {
+    pub fn requests_sent(&self) -> u64 {
         self.reader.asked()
     }
 
@@ -113,7 +113,7 @@ impl Dataplane for Netlink {
         if set.counter { read::counters(&mut self.asking().0, name) } else { Ok(vec![]) }
     }
 
-    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+    fn dynamic_elements(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
         read::learned(&mut self.asking().0, name, set)
     }
 

@@ -87,7 +87,7 @@ impl Reader<'_> {
         let mut counters = Counters::new();
         let names = table.chains.keys().map(|name| (name.as_str(), name.clone())).collect();
         // Elements of sets with a foreign declaration cannot be decoded.
-        let ours = |set: &Set| !set.key.is_empty() && !set.is_learned();
+        let ours = |set: &Set| !set.key.is_empty() && !set.is_dynamic();
         for (name, set) in table.sets.iter_mut().filter(|(_, set)| ours(set)) {
             let (elements, counts) = self.elements(name, set, &names)?;
             set.elements = elements;
@@ -108,7 +108,7 @@ impl Reader<'_> {
         }
         for (name, keys) in &part.sets {
             if let Some(mut set) = self.declaration(name)? {
-                if !set.key.is_empty() && !set.is_learned() {
+                if !set.key.is_empty() && !set.is_dynamic() {
                     let keys: Vec<_> = keys.iter().copied().collect();
                     set.elements = self.elements_of(name, &set, &keys)?;
                 }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 
 use nftnl::nftnl_sys::libc::{NFT_MSG_DELSET, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_NONREC};
 use nftnl::{ChainType, MsgType, Policy, ProtoFamily};
-use sluice_nft::{Base, Data, ElementsOf, Hook, Key, Kind, Step};
+use sluice_nft::{Base, Data, Hook, Key, Kind, SetRef, Step};
 
 use crate::attr::Write;
 use crate::element::{self, Verb};
@@ -66,7 +66,7 @@ impl<'a> Messages<'a> {
     }
 
     /// The next message about elements, if any are left in these consecutive steps.
-    fn elements(&mut self, verb: Verb, of: &ElementsOf) -> Option<Message> {
+    fn elements(&mut self, verb: Verb, of: &SetRef) -> Option<Message> {
         let first = self.next;
         let elements = || run(self.steps, first).map(|(_, element)| element);
         elements().next()?;
@@ -177,7 +177,7 @@ fn same_elements(one: &Step, other: &Step) -> bool {
     }
 }
 
-fn elements_of(step: &Step) -> Option<(Verb, &ElementsOf, &[KeyAndData])> {
+fn elements_of(step: &Step) -> Option<(Verb, &SetRef, &[KeyAndData])> {
     match step {
         Step::AddElements(of, elements) => Some((Verb::Add, of, elements)),
         Step::DeleteElements(of, elements) => Some((Verb::Delete { echo: false }, of, elements)),

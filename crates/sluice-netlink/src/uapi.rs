@@ -80,11 +80,11 @@ pub(crate) mod set {
     /// `NFTA_SET_FIELD_LEN`.
     pub(crate) const FIELD_LENGTH: u16 = 1;
     pub(crate) const ANONYMOUS: u32 = 1;
-    pub(crate) const RANGES: u32 = 4;
+    pub(crate) const INTERVAL: u32 = 4;
     pub(crate) const MAP: u32 = 8;
     pub(crate) const TIMEOUTS: u32 = 0x10;
     /// `NFT_SET_EVAL`: rules add elements.
-    pub(crate) const LEARNED: u32 = 0x20;
+    pub(crate) const EVAL: u32 = 0x20;
     /// `NFT_SET_CONCAT`: the parts of a concatenation can be ranges.
     pub(crate) const CONCATENATED: u32 = 0x80;
 }

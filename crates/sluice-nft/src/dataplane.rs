@@ -95,7 +95,7 @@ pub trait Dataplane {
     fn counters(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Counter)>, ReadError>;
 
     /// Reads the elements that rules added to a set with this declaration. There are none if the set does not exist.
-    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError>;
+    fn dynamic_elements(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError>;
 
     /// The current generation, if no other program changed the table since `generation`; `None` if one did
     /// or may have done so.

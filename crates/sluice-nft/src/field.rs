@@ -221,7 +221,7 @@ impl fmt::Display for Field {
 
 /// An expression that computes a slot number: a `u32` in host order from `offset` to `offset + modulus - 1`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pick {
+pub enum SlotExpr {
     /// `numgen inc`: a counter that is part of the rule.
     Inc {
         /// Number of slots.
@@ -249,26 +249,26 @@ pub enum Pick {
     },
 }
 
-impl Pick {
+impl SlotExpr {
     /// A constant. nft has no type for a plain number in the key of a map lookup, but it has one for `numgen`.
     pub fn constant(number: u32) -> Self {
-        Pick::Random { modulus: 1, offset: number }
+        SlotExpr::Random { modulus: 1, offset: number }
     }
 
     /// Number of slots and the first one.
     pub fn range(&self) -> (u32, u32) {
         match *self {
-            Pick::Inc { modulus, offset }
-            | Pick::Random { modulus, offset }
-            | Pick::Jhash { modulus, offset, .. } => (modulus, offset),
+            SlotExpr::Inc { modulus, offset }
+            | SlotExpr::Random { modulus, offset }
+            | SlotExpr::Jhash { modulus, offset, .. } => (modulus, offset),
         }
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, names: &dyn Fn(Field) -> String) -> fmt::Result {
         match self {
-            Pick::Inc { modulus, .. } => write!(f, "numgen inc mod {modulus}")?,
-            Pick::Random { modulus, .. } => write!(f, "numgen random mod {modulus}")?,
-            Pick::Jhash { on, modulus, seed, .. } => {
+            SlotExpr::Inc { modulus, .. } => write!(f, "numgen inc mod {modulus}")?,
+            SlotExpr::Random { modulus, .. } => write!(f, "numgen random mod {modulus}")?,
+            SlotExpr::Jhash { on, modulus, seed, .. } => {
                 let on = on.iter().map(|field| names(*field)).collect::<Vec<_>>().join(" . ");
                 write!(f, "jhash {on} mod {modulus} seed 0x{seed:x}")?;
             }
@@ -286,7 +286,7 @@ pub enum Operand {
     /// Read from the packet or its connection.
     Field(Field),
     /// A slot number.
-    Pick(Pick),
+    Slot(SlotExpr),
     /// The leading bits of an address of the packet, the rest zero.
     Prefix(Field, u8),
 }
@@ -296,7 +296,7 @@ impl Operand {
     pub fn width(&self) -> usize {
         match self {
             Operand::Field(field) => field.width(),
-            Operand::Pick(_) => 4,
+            Operand::Slot(_) => 4,
             Operand::Prefix(field, _) => field.width(),
         }
     }
@@ -305,15 +305,15 @@ impl Operand {
     pub fn fields(&self) -> &[Field] {
         match self {
             Operand::Field(field) | Operand::Prefix(field, _) => std::slice::from_ref(field),
-            Operand::Pick(Pick::Jhash { on, .. }) => on,
-            Operand::Pick(_) => &[],
+            Operand::Slot(SlotExpr::Jhash { on, .. }) => on,
+            Operand::Slot(_) => &[],
         }
     }
 
     pub(crate) fn write(&self, f: &mut fmt::Formatter<'_>, names: &dyn Fn(Field) -> String) -> fmt::Result {
         match self {
             Operand::Field(field) => f.write_str(&names(*field)),
-            Operand::Pick(pick) => pick.write(f, names),
+            Operand::Slot(pick) => pick.write(f, names),
             Operand::Prefix(field, bits) => {
                 write!(f, "{} & ", names(*field))?;
                 field.write_value(f, mask(field.width(), *bits).as_slice())
@@ -324,7 +324,7 @@ impl Operand {
     pub(crate) fn write_value(&self, f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
         match self {
             Operand::Field(field) | Operand::Prefix(field, _) => field.write_value(f, value),
-            Operand::Pick(_) => write!(f, "{}", u32::from_ne_bytes(value.try_into().unwrap_or_default())),
+            Operand::Slot(_) => write!(f, "{}", u32::from_ne_bytes(value.try_into().unwrap_or_default())),
         }
     }
 }

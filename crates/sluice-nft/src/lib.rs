@@ -27,13 +27,13 @@ pub use dataplane::{
     CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Receipt, Snapshot, TableFlags,
     generation_after,
 };
-pub use field::{Field, Ip, Operand, Pick, mask};
+pub use field::{Field, Ip, Operand, SlotExpr, mask};
 pub use name::{ChainName, SetName};
 pub use object::Object;
 pub use octets::Octets;
 pub use part::Part;
 pub use protocol::Protocol;
-pub use rule::{Learn, Rate, Rule, Statement, Test};
-pub use set::{Data, Element, Filling, Key, Set, SetType};
-pub use step::{ElementsOf, Step};
+pub use rule::{Comparison, Rate, Rule, SetUpdate, Statement};
+pub use set::{Data, Element, Key, Set, SetFlags, SetType};
+pub use step::{SetRef, Step};
 pub use table::Table;

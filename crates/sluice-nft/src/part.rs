@@ -76,9 +76,9 @@ impl Set {
     /// The same set without its elements.
     #[must_use]
     pub fn declaration_only(&self) -> Set {
-        let Set { key, data, size, counter, filling, elements: _ } = self;
+        let Set { key, data, size, counter, flags, elements: _ } = self;
         let (key, data) = (key.clone(), data.clone());
-        let (size, counter, filling) = (*size, *counter, *filling);
-        Set { key, data, size, counter, filling, elements: BTreeMap::new() }
+        let (size, counter, flags) = (*size, *counter, *flags);
+        Set { key, data, size, counter, flags, elements: BTreeMap::new() }
     }
 }

@@ -7,30 +7,30 @@ use crate::{ChainName, Field, Ip, Octets, Operand, Protocol, SetName};
 
 /// A comparison of a field.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Test {
+pub enum Comparison {
     /// Equal to a value of the field's width.
-    Is(Octets<16>),
+    Eq(Octets<16>),
     /// Not equal to it.
-    IsNot(Octets<16>),
+    Ne(Octets<16>),
     /// Not in this prefix, whose length is a multiple of 8 bits.
-    NotUnder(Octets<16>),
+    NotInPrefix(Octets<16>),
     /// Between the two, inclusive.
-    Between(Octets<16>, Octets<16>),
+    InRange(Octets<16>, Octets<16>),
     /// At least one bit of this mask is set; for fields of four bytes in host order.
-    Has(u32),
+    AnyBit(u32),
     /// `field & of == are`, for fields of one byte.
-    Bits {
+    MaskedEq {
         /// Mask.
-        of: u8,
+        mask: u8,
         /// Value under the mask.
-        are: u8,
+        value: u8,
     },
     /// `field & of != are`, for fields of one byte.
-    BitsNot {
+    MaskedNe {
         /// Mask.
-        of: u8,
+        mask: u8,
         /// Value under the mask.
-        are: u8,
+        value: u8,
     },
 }
 
@@ -40,7 +40,7 @@ pub enum Test {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Statement {
     /// Continues if the comparison is true.
-    Match(Field, Test),
+    Match(Field, Comparison),
     /// Continues if the key is in the set.
     InSet(Vec<Operand>, SetName),
     /// Continues if the key is not in the set.
@@ -76,7 +76,7 @@ pub enum Statement {
         /// The set.
         set: SetName,
         /// Limit or data of the element.
-        learn: Learn,
+        update: SetUpdate,
     },
     /// Counts packets and bytes. The counts are not part of the rule.
     Counter,
@@ -106,13 +106,13 @@ pub enum Statement {
 
 /// Limit or data that [`Statement::Update`] attaches to an element.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Learn {
+pub enum SetUpdate {
     /// `limit rate over`: continues for packets above the rate.
-    Above(Rate),
+    LimitOver(Rate),
     /// `ct count over`: continues for connections above this number.
-    MoreThan(u32),
+    CtCountOver(u32),
     /// These data, with a timeout in seconds.
-    Value(Vec<Operand>, u32),
+    Data(Vec<Operand>, u32),
 }
 
 /// A token bucket.
@@ -141,12 +141,12 @@ impl Rate {
 impl Statement {
     /// `field == value`.
     pub fn is(field: Field, value: &[u8]) -> Self {
-        Statement::Match(field, Test::Is(octets(value)))
+        Statement::Match(field, Comparison::Eq(octets(value)))
     }
 
     /// `field != value`.
     pub fn is_not(field: Field, value: &[u8]) -> Self {
-        Statement::Match(field, Test::IsNot(octets(value)))
+        Statement::Match(field, Comparison::Ne(octets(value)))
     }
 
     fn operands(&self) -> &[Operand] {
@@ -230,10 +230,10 @@ impl Rule {
     fn is_implied(&self, at: usize) -> bool {
         let later = &self.0[at + 1..];
         match &self.0[at] {
-            Statement::Match(Field::Nfproto, Test::Is(value)) => later
+            Statement::Match(Field::Nfproto, Comparison::Eq(value)) => later
                 .iter()
                 .any(|s| s.reads(|f| f.header().is_some_and(|ip| value.as_slice() == [ip.nfproto()]))),
-            Statement::Match(Field::L4proto, Test::Is(value)) => protocol_of(value)
+            Statement::Match(Field::L4proto, Comparison::Eq(value)) => protocol_of(value)
                 .is_some_and(|protocol| later.iter().any(|s| s.reads(|f| f.is_of_transport(protocol)))),
             _ => false,
         }
@@ -242,7 +242,7 @@ impl Rule {
     /// The protocol that a statement before `at` matches, if it has a name in nft.
     fn transport(&self, at: usize) -> Option<Protocol> {
         self.0[..at].iter().find_map(|s| match s {
-            Statement::Match(Field::L4proto, Test::Is(value)) => protocol_of(value),
+            Statement::Match(Field::L4proto, Comparison::Eq(value)) => protocol_of(value),
             _ => None,
         })
     }
@@ -317,17 +317,17 @@ fn write_statement(
             }
             f.write_str(" fully-random")
         }
-        Statement::Update { key: parts, set, learn } => {
-            let verb = if matches!(learn, Learn::MoreThan(_)) { "add" } else { "update" };
+        Statement::Update { key: parts, set, update } => {
+            let verb = if matches!(update, SetUpdate::CtCountOver(_)) { "add" } else { "update" };
             write!(f, "{verb} @{set} {{ ")?;
             key(f, parts)?;
-            match learn {
-                Learn::Above(rate) => {
+            match update {
+                SetUpdate::LimitOver(rate) => {
                     let Rate { packets, burst, .. } = rate;
                     write!(f, " limit rate over {packets}/{} burst {burst} packets", rate.unit_name())?;
                 }
-                Learn::MoreThan(count) => write!(f, " ct count over {count}")?,
-                Learn::Value(data, timeout) => {
+                SetUpdate::CtCountOver(count) => write!(f, " ct count over {count}")?,
+                SetUpdate::Data(data, timeout) => {
                     write!(f, " timeout {} : ", duration(*timeout))?;
                     key(f, data)?;
                 }
@@ -348,37 +348,37 @@ fn write_statement(
     }
 }
 
-fn write_test(f: &mut fmt::Formatter<'_>, field: Field, test: &Test) -> fmt::Result {
+fn write_test(f: &mut fmt::Formatter<'_>, field: Field, test: &Comparison) -> fmt::Result {
     match test {
-        Test::Is(value) => {
+        Comparison::Eq(value) => {
             // For bit fields, nft reads a value without operator as `Has`.
             f.write_str(if matches!(field, Field::CtState | Field::CtStatus) { " == " } else { " " })?;
             field.write_value(f, value.as_slice())
         }
-        Test::IsNot(value) => {
+        Comparison::Ne(value) => {
             f.write_str(" != ")?;
             field.write_value(f, value.as_slice())
         }
-        Test::NotUnder(prefix) => {
+        Comparison::NotInPrefix(prefix) => {
             let mut network = prefix.as_slice().to_vec();
             network.resize(field.width(), 0);
             f.write_str(" != ")?;
             field.write_value(f, &network)?;
             write!(f, "/{}", 8 * prefix.as_slice().len())
         }
-        Test::Between(first, last) => {
+        Comparison::InRange(first, last) => {
             f.write_str(" ")?;
             field.write_value(f, first.as_slice())?;
             f.write_str("-")?;
             field.write_value(f, last.as_slice())
         }
-        Test::Bits { of, are } | Test::BitsNot { of, are } => {
-            f.write_str(if matches!(test, Test::Bits { .. }) { " " } else { " != " })?;
-            field.write_value(f, &[*are])?;
+        Comparison::MaskedEq { mask, value } | Comparison::MaskedNe { mask, value } => {
+            f.write_str(if matches!(test, Comparison::MaskedEq { .. }) { " " } else { " != " })?;
+            field.write_value(f, &[*value])?;
             f.write_str(" / ")?;
-            field.write_value(f, &[*of])
+            field.write_value(f, &[*mask])
         }
-        Test::Has(mask) => {
+        Comparison::AnyBit(mask) => {
             f.write_str(" ")?;
             field.write_value(f, &mask.to_ne_bytes())
         }

@@ -51,14 +51,14 @@ pub enum SetType {
 
 /// Who adds the elements of a set, and their form (nft's flags `interval` and `dynamic`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Filling {
+pub enum SetFlags {
     /// Keys that commits add.
     #[default]
-    Keys,
-    /// Ranges of the last part of the key, which commits add: see [`Data::Through`].
-    Ranges,
+    Static,
+    /// Ranges of the last part of the key, which commits add: see [`Data::KeyEnd`].
+    Interval,
     /// Keys that rules add as packets pass. Tables that are read or rendered never contain them.
-    Learned {
+    Dynamic {
         /// Seconds until an element expires unless a packet updates it; `None`: elements expire with their limit.
         timeout: Option<u32>,
     },
@@ -77,7 +77,7 @@ pub struct Set {
     /// Whether each element counts its hits.
     pub counter: bool,
     /// Who adds elements, and their form.
-    pub filling: Filling,
+    pub flags: SetFlags,
     /// Elements in key order.
     pub elements: BTreeMap<Key, Element>,
 }
@@ -85,8 +85,8 @@ pub struct Set {
 impl Set {
     /// An empty plain set.
     pub fn plain(key: Vec<Operand>) -> Self {
-        let filling = Filling::Keys;
-        Set { key, data: SetType::Set, size: None, counter: false, filling, elements: BTreeMap::new() }
+        let flags = SetFlags::Static;
+        Set { key, data: SetType::Set, size: None, counter: false, flags, elements: BTreeMap::new() }
     }
 
     /// An empty map to verdicts.
@@ -105,24 +105,24 @@ impl Set {
     }
 
     /// An empty set whose elements are ranges of the last part of the key.
-    pub fn ranges(key: Vec<Operand>) -> Self {
-        Set { filling: Filling::Ranges, ..Set::plain(key) }
+    pub fn interval(key: Vec<Operand>) -> Self {
+        Set { flags: SetFlags::Interval, ..Set::plain(key) }
     }
 
     /// An empty set of bounded size that rules fill.
-    pub fn learned(key: Vec<Operand>, size: u32, timeout: Option<u32>) -> Self {
-        Set { filling: Filling::Learned { timeout }, size: Some(size), ..Set::plain(key) }
+    pub fn dynamic(key: Vec<Operand>, size: u32, timeout: Option<u32>) -> Self {
+        Set { flags: SetFlags::Dynamic { timeout }, size: Some(size), ..Set::plain(key) }
     }
 
     /// Whether rules fill it.
-    pub fn is_learned(&self) -> bool {
-        matches!(self.filling, Filling::Learned { .. })
+    pub fn is_dynamic(&self) -> bool {
+        matches!(self.flags, SetFlags::Dynamic { .. })
     }
 
     /// The element that a lookup of a key finds. If a range lies within
     /// another one, which the kernel allows if the inner one was added first, this is the inner one.
     pub fn find(&self, key: &Key) -> Option<(&Key, &Element)> {
-        if self.filling != Filling::Ranges {
+        if self.flags != SetFlags::Interval {
             return self.elements.get_key_value(key);
         }
         let key_bytes = key.as_slice();
@@ -130,7 +130,7 @@ impl Set {
         let same_fixed = |held: &Key| held.as_slice().starts_with(fixed);
         let before = self.elements.range(..=*key).rev().take_while(|(held, _)| same_fixed(held));
         before.into_iter().find(|(held, element)| match &element.data {
-            Data::Through(last) => value <= last.as_slice(),
+            Data::KeyEnd(last) => value <= last.as_slice(),
             _ => *held == key,
         })
     }
@@ -142,7 +142,7 @@ impl Set {
 
     /// The last key in the range of an element; its own key if it is not a range.
     pub fn last_key(&self, key: &Key, data: &Data) -> Key {
-        let Data::Through(last) = data else { return *key };
+        let Data::KeyEnd(last) = data else { return *key };
         let bytes = key.as_slice();
         let fixed = &bytes[..bytes.len().saturating_sub(last.as_slice().len())];
         Key::new(&[fixed, last.as_slice()].concat()).unwrap_or(*key)
@@ -160,7 +160,7 @@ impl Set {
             && self.data == other.data
             && self.size == other.size
             && self.counter == other.counter
-            && self.filling == other.filling
+            && self.flags == other.flags
     }
 
     /// `map` or `set`, nft's keyword.
@@ -188,11 +188,11 @@ impl Set {
         if let Some(size) = self.size {
             write!(f, "{before}size {size}{after}")?;
         }
-        match self.filling {
-            Filling::Keys => {}
-            Filling::Ranges => write!(f, "{before}flags interval{after}")?,
-            Filling::Learned { timeout: None } => write!(f, "{before}flags dynamic{after}")?,
-            Filling::Learned { timeout: Some(seconds) } => {
+        match self.flags {
+            SetFlags::Static => {}
+            SetFlags::Interval => write!(f, "{before}flags interval{after}")?,
+            SetFlags::Dynamic { timeout: None } => write!(f, "{before}flags dynamic{after}")?,
+            SetFlags::Dynamic { timeout: Some(seconds) } => {
                 write!(
                     f,
                     "{before}flags dynamic,timeout{after}{before}timeout {}{after}",
@@ -220,7 +220,7 @@ impl Set {
         for part in &self.key {
             let (value, tail) = rest.split_at(part.width().next_multiple_of(4).min(rest.len()));
             sorted = match (part, value.try_into()) {
-                (Operand::Pick(_), Ok(slot)) => sorted.with(&u32::from_ne_bytes(slot).to_be_bytes()),
+                (Operand::Slot(_), Ok(slot)) => sorted.with(&u32::from_ne_bytes(slot).to_be_bytes()),
                 _ => sorted.with(value),
             };
             rest = tail;
@@ -235,7 +235,7 @@ impl Set {
             match (data, &self.data) {
                 (Data::None, _) => Ok(()),
                 (Data::Goto(chain), _) => write!(f, " : goto {chain}"),
-                (Data::Through(last), _) => write_end(f, &self.key, key, last.as_slice()),
+                (Data::KeyEnd(last), _) => write_end(f, &self.key, key, last.as_slice()),
                 (Data::Value(value), SetType::Map(parts)) => {
                     f.write_str(" : ")?;
                     write_value(f, parts, value.as_slice())
@@ -256,7 +256,7 @@ pub enum Data {
     /// `goto CHAIN`.
     Goto(ChainName),
     /// A range of a plain set: its last value. The first one is the last part of the element's key, of the same width.
-    Through(Octets<16>),
+    KeyEnd(Octets<16>),
 }
 
 /// An element of a set.

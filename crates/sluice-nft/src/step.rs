@@ -26,14 +26,14 @@ pub enum Step {
     /// Deletes all rules of a chain.
     FlushChain(ChainName),
     /// Adds elements; none of the keys may exist.
-    AddElements(ElementsOf, Vec<(Key, Data)>),
+    AddElements(SetRef, Vec<(Key, Data)>),
     /// Deletes elements; all of the keys must exist.
-    DeleteElements(ElementsOf, Vec<(Key, Data)>),
+    DeleteElements(SetRef, Vec<(Key, Data)>),
 }
 
 /// The set whose elements change: its name, and its declaration for the text form and the encoder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ElementsOf {
+pub struct SetRef {
     /// Name of the set.
     pub name: SetName,
     /// Declaration; `elements` is empty.

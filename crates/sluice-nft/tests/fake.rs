@@ -7,7 +7,7 @@ use sluice_conformance::Balancer;
 use sluice_nft::fake::{FakeKernel, Reads};
 use sluice_nft::trace::{Outcome, Packet};
 use sluice_nft::{
-    Counter, Counters, Data, Dataplane, ElementsOf, Errno, Key, Part, Pick, Protocol, Receipt, SetType,
+    Counter, Counters, Data, Dataplane, Errno, Key, Part, Protocol, Receipt, SetRef, SetType, SlotExpr,
     Snapshot, Statement, Step, Table,
 };
 
@@ -71,7 +71,7 @@ fn sound(snapshot: &Snapshot) {
         for element in set.elements.values() {
             match (&set.data, &element.data) {
                 (SetType::Verdicts, Data::Goto(chain)) => led_to(chain),
-                (SetType::Set, Data::None | Data::Through(_)) | (SetType::Map(_), Data::Value(_)) => {}
+                (SetType::Set, Data::None | Data::KeyEnd(_)) | (SetType::Map(_), Data::Value(_)) => {}
                 (_, data) => panic!("{name} holds {data:?}"),
             }
         }
@@ -120,7 +120,7 @@ fn elements_count_packets_until_they_are_replaced() {
     let declaration = kernel.table().expect("it is there").sets[&"slots".into()].clone();
     let element =
         vec![(Key::EMPTY.slot(0), sluice_conformance::value("10.0.2.12:8080".parse().expect("an address")))];
-    let of = ElementsOf { name: "slots".into(), declaration: Arc::new(declaration) };
+    let of = SetRef { name: "slots".into(), declaration: Arc::new(declaration) };
     let replace = [Step::DeleteElements(of.clone(), element.clone()), Step::AddElements(of, element)];
     let Receipt { deleted, .. } = kernel.commit(&replace, None).expect("it can be replaced");
     assert_eq!(counter(&mut kernel), Some(Counter::default()));
@@ -141,7 +141,7 @@ fn counted(packets: u64) -> Counters {
 fn part_of_a_table_is_what_steps_are_about_and_costs_a_read_of_a_part() {
     let mut kernel = FakeKernel::with_table(balancer());
     let declaration = Arc::new(kernel.table().expect("it is there").sets[&"slots".into()].declaration_only());
-    let of = ElementsOf { name: "slots".into(), declaration };
+    let of = SetRef { name: "slots".into(), declaration };
     let gone = (Key::EMPTY.slot(7), sluice_conformance::value("10.0.2.12:8080".parse().expect("an address")));
     let there = (Key::EMPTY.slot(0), gone.1.clone());
     let steps = [
@@ -190,7 +190,7 @@ fn foreign_edit_counts_as_a_commit_and_takes_counters_along() {
 
 fn balancer() -> Table {
     let address = |text: &str| text.parse().expect("an address");
-    let pick = Pick::Inc { modulus: 1, offset: 0 };
+    let pick = SlotExpr::Inc { modulus: 1, offset: 0 };
     let (listener, backends) = (address("203.0.113.10:80"), vec![address("10.0.2.11:8080")]);
     Balancer { protocol: Protocol::Tcp, listener, pick, backends }.table()
 }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use sluice_conformance::{Balancer, value};
 use sluice_nft::jhash::{jhash, reciprocal_scale};
-use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer, Visit};
+use sluice_nft::trace::{Host, Ingress, Outcome, Packet, Tracer, Visit};
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Protocol, Rule, Set, Statement, Table,
-    Test,
+    Base, Chain, Comparison, Data, Element, Field, Ip, Key, Octets, Operand, Protocol, Rule, Set, SlotExpr,
+    Statement, Table,
 };
 
 const UNTOUCHED: Outcome = Outcome::Untranslated { masqueraded: false };
@@ -41,7 +41,7 @@ fn packet_to_a_listener_is_translated_and_masqueraded() {
 
 #[test]
 fn packet_of_a_local_process_passes_output_and_postrouting() {
-    let local = Packet { entry: Entry::Local, ..packet() };
+    let local = Packet { ingress: Ingress::Local, ..packet() };
     let trace = Tracer::default().trace(&balancer(in_turn(3)), &local);
     assert_eq!(trace.outcome, to_backend(0));
     assert_eq!(trace.visits[0].chain, "output".into());
@@ -72,7 +72,7 @@ fn packet_to_a_backend_on_the_host_is_delivered_without_postrouting() {
     let mut tracer = Tracer::new(host);
     let delivered = Outcome::Translated { to: backend(0), masqueraded: false };
     assert_eq!(tracer.trace(&balancer(in_turn(1)), &packet()).outcome, delivered);
-    let local = Packet { entry: Entry::Local, ..packet() };
+    let local = Packet { ingress: Ingress::Local, ..packet() };
     assert_eq!(tracer.trace(&balancer(in_turn(1)), &local).outcome, to_backend(0));
 }
 
@@ -97,14 +97,14 @@ fn round_robin_starts_at_the_first_slot_and_goes_on_where_it_was() {
     assert_eq!(outcomes(&changed, 2), [0, 0].map(to_backend));
     // Another rule in its place.
     assert_eq!(outcomes(&balancer(in_turn(2)), 3), [0, 1, 0].map(to_backend));
-    tracer.forget(&"pick".into());
+    tracer.reset_counters(&"pick".into());
     assert_eq!(tracer.trace(&balancer(in_turn(2)), &packet()).outcome, to_backend(0));
 }
 
 proptest! {
     #[test]
     fn random_number_chooses_the_slot(random: u32, modulus in 1..50_u32, offset in 0..1000_u32) {
-        let table = balancer(Pick::Random { modulus, offset });
+        let table = balancer(SlotExpr::Random { modulus, offset });
         let outcome = Tracer::default().trace(&table, &Packet { random, ..packet() }).outcome;
         let slot = u64::from(random) * u64::from(modulus) / (1 << 32);
         prop_assert_eq!(outcome, to_backend(slot as u8));
@@ -113,7 +113,7 @@ proptest! {
     #[test]
     fn client_chooses_the_slot_when_hashed(client: [u8; 4], port: u16, modulus in 1..50_u32, seed: u32) {
         let on = vec![Field::Saddr(Ip::V4), Field::Sport];
-        let table = balancer(Pick::Jhash { on, modulus, seed, offset: 7 });
+        let table = balancer(SlotExpr::Jhash { on, modulus, seed, offset: 7 });
         let source = SocketAddr::from((client, port));
         let outcome = Tracer::default().trace(&table, &Packet { source, ..packet() }).outcome;
         let port = port.to_be_bytes();
@@ -144,28 +144,28 @@ fn every_test_compares_like_the_kernel() {
     let short = |value: &[u8]| Octets::new(value).expect("it is short");
     let port = |port: u16| short(&port.to_be_bytes());
     let eth0 = short(b"eth0\0\0\0\0\0\0\0\0\0\0\0\0");
-    let type_is = |kind: u32| Test::Is(short(&kind.to_ne_bytes()));
+    let type_is = |kind: u32| Comparison::Eq(short(&kind.to_ne_bytes()));
     for (field, test, holds) in [
-        (Field::Dport, Test::Is(port(80)), true),
-        (Field::Dport, Test::Is(port(81)), false),
-        (Field::Dport, Test::IsNot(port(81)), true),
-        (Field::Dport, Test::Between(port(80), port(90)), true),
-        (Field::Dport, Test::Between(port(81), port(90)), false),
-        (Field::Dport, Test::Between(port(70), port(80)), true),
-        (Field::Sport, Test::Is(port(40000)), true),
-        (Field::Daddr(Ip::V4), Test::NotUnder(short(&[127])), true),
-        (Field::Daddr(Ip::V4), Test::NotUnder(short(&[203, 0])), false),
-        (Field::Saddr(Ip::V4), Test::Is(short(&[198, 51, 100, 1])), true),
-        (Field::L4proto, Test::Is(short(&[6])), true),
-        (Field::Nfproto, Test::Is(short(&[10])), false),
-        (Field::Iifname, Test::Is(eth0), true),
+        (Field::Dport, Comparison::Eq(port(80)), true),
+        (Field::Dport, Comparison::Eq(port(81)), false),
+        (Field::Dport, Comparison::Ne(port(81)), true),
+        (Field::Dport, Comparison::InRange(port(80), port(90)), true),
+        (Field::Dport, Comparison::InRange(port(81), port(90)), false),
+        (Field::Dport, Comparison::InRange(port(70), port(80)), true),
+        (Field::Sport, Comparison::Eq(port(40000)), true),
+        (Field::Daddr(Ip::V4), Comparison::NotInPrefix(short(&[127])), true),
+        (Field::Daddr(Ip::V4), Comparison::NotInPrefix(short(&[203, 0])), false),
+        (Field::Saddr(Ip::V4), Comparison::Eq(short(&[198, 51, 100, 1])), true),
+        (Field::L4proto, Comparison::Eq(short(&[6])), true),
+        (Field::Nfproto, Comparison::Eq(short(&[10])), false),
+        (Field::Iifname, Comparison::Eq(eth0), true),
         (Field::FibDaddrType, type_is(Field::LOCAL), true),
-        (Field::CtStatus, Test::Has(Field::DNAT), false),
-        (Field::CtOriginalDaddr(Ip::V4), Test::Is(short(&[203, 0, 113, 10])), true),
-        (Field::CtOriginalDaddr(Ip::V6), Test::IsNot(short(&[0; 16])), false),
-        (Field::CtOriginalDport, Test::Is(port(80)), true),
+        (Field::CtStatus, Comparison::AnyBit(Field::DNAT), false),
+        (Field::CtOriginalDaddr(Ip::V4), Comparison::Eq(short(&[203, 0, 113, 10])), true),
+        (Field::CtOriginalDaddr(Ip::V6), Comparison::Ne(short(&[0; 16])), false),
+        (Field::CtOriginalDport, Comparison::Eq(port(80)), true),
         // An IPv6 address read from an IPv4 packet is something else, not nothing.
-        (Field::Saddr(Ip::V6), Test::IsNot(short(&[0; 16])), true),
+        (Field::Saddr(Ip::V6), Comparison::Ne(short(&[0; 16])), true),
     ] {
         let host = Host { local: [packet().destination.ip()].into(), ..Host::default() };
         let rule = Rule(vec![Statement::Match(field, test), Statement::Drop]);
@@ -274,7 +274,7 @@ fn element_led_to_a_chain_of_the_same_commit_lets_packets_slip_through() {
     services.values_mut().for_each(|element| element.data = Data::Goto("new".into()));
 
     let outcomes = |tables: &[&Table]| {
-        let ways = Tracer::default().trace_every_way(tables, &packet());
+        let ways = Tracer::default().trace_interleavings(tables, &packet());
         ways.into_iter().map(|trace| trace.outcome).collect::<Vec<_>>()
     };
     assert!(outcomes(&[&old, &moved]).contains(&UNTOUCHED));
@@ -284,13 +284,13 @@ fn element_led_to_a_chain_of_the_same_commit_lets_packets_slip_through() {
 #[test]
 fn slots_deleted_with_the_switch_are_missed() {
     let old = balancer(in_turn(2));
-    let new = Balancer { pick: Pick::Inc { modulus: 1, offset: 9 }, ..two_backends() }.table();
+    let new = Balancer { pick: SlotExpr::Inc { modulus: 1, offset: 9 }, ..two_backends() }.table();
     let mut both = new.clone();
     let slots = &mut both.sets.get_mut(&"slots".into()).expect("it has slots").elements;
     slots.extend(old.sets[&"slots".into()].elements.clone());
 
     let dropped = |tables: &[&Table]| {
-        let ways = Tracer::default().trace_every_way(tables, &packet());
+        let ways = Tracer::default().trace_interleavings(tables, &packet());
         ways.iter().filter(|trace| trace.outcome == Outcome::Dropped).count()
     };
     // The commit falls into the base chain, before any of its four other reads.
@@ -305,7 +305,7 @@ fn map_replaced_by_one_declared_otherwise_is_missed() {
     let mut new = old.clone();
     let services = new.sets.get_mut(&"services".into()).expect("it is there");
     *services = Set { size: Some(1024), ..services.clone() };
-    let ways = Tracer::default().trace_every_way(&[&old, &new], &packet());
+    let ways = Tracer::default().trace_interleavings(&[&old, &new], &packet());
     assert!(ways.iter().any(|trace| trace.outcome == UNTOUCHED));
 }
 
@@ -326,13 +326,13 @@ fn two_backends() -> Balancer {
     Balancer { protocol: Protocol::Tcp, listener: address("203.0.113.10:80"), pick: in_turn(2), backends }
 }
 
-fn balancer(pick: Pick) -> Table {
+fn balancer(pick: SlotExpr) -> Table {
     let backends = (0..pick.range().0).map(|n| backend(n as u8)).collect();
     Balancer { pick, backends, ..two_backends() }.table()
 }
 
-fn in_turn(modulus: u32) -> Pick {
-    Pick::Inc { modulus, offset: 0 }
+fn in_turn(modulus: u32) -> SlotExpr {
+    SlotExpr::Inc { modulus, offset: 0 }
 }
 
 fn backend(number: u8) -> SocketAddr {

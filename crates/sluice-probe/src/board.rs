@@ -12,7 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use sluice_core::model::{BackendKey, HealthCheck, Initial, ProbeTarget, ServiceName};
-use sluice_core::pool::health::{Health, Machine};
+use sluice_core::pool::health::{Health, HealthState};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
@@ -72,7 +72,7 @@ struct ProbedBackend {
     check: Arc<HealthCheck>,
     /// The running probe; outcomes of others are ignored.
     job: JobId,
-    machine: Machine,
+    machine: HealthState,
     /// Success or failure, and the number of consecutive ones.
     streak: (bool, u16),
     since: Timestamp,
@@ -267,8 +267,8 @@ impl BoardState {
 }
 
 /// The initial health of a new backend.
-fn begun(WatchedBackend { check, known, served, .. }: &WatchedBackend) -> Machine {
-    if *served { Machine::serving(check) } else { Machine::new(check, *known) }
+fn begun(WatchedBackend { check, known, served, .. }: &WatchedBackend) -> HealthState {
+    if *served { HealthState::serving(check) } else { HealthState::new(check, *known) }
 }
 
 impl ProbedBackend {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_core::model::{InForce, Listener, Reason, ServiceName};
-use sluice_core::render::{ChainId, Entry, SetId};
+use sluice_core::model::{DropReason, EffectiveServices, Listener, ServiceName};
+use sluice_core::render::{ChainId, Frontend, SetId};
 use sluice_nft::trace::{Host, Outcome, Packet, Trace, Tracer};
-use sluice_nft::{ChainName, Data, Field, Ip, Key, Operand, Pick, SetName, Statement, Table};
+use sluice_nft::{ChainName, Data, Field, Ip, Key, Operand, SetName, SlotExpr, Statement, Table};
 
 /// What becomes of the first packet of a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,7 @@ pub enum Fate {
     /// Nothing of ours: it goes on to where it was sent.
     Untouched,
     /// The guard drops it.
-    Dropped(Reason),
+    Dropped(DropReason),
     /// It is dropped for another reason: no backend and `on_empty: drop`, or a slot that is missing.
     Silence,
     /// There is no backend, and the client is told.
@@ -73,14 +73,14 @@ pub enum SourceSeen {
 /// known, whatever the packet has.
 pub fn explain(
     table: &Table,
-    services: InForce<'_>,
+    services: EffectiveServices<'_>,
     host: &Host,
     packet: &Packet,
     any_port: bool,
 ) -> Explanation {
     let trace = Tracer::new(host.clone()).trace(table, packet);
-    let entries = services.iter().flat_map(|(name, service)| Entry::of(name, service));
-    let taken_by = entries.into_iter().find(|entry| takes(entry, packet, &trace, table));
+    let frontends = services.iter().flat_map(|(name, service)| Frontend::of(name, service));
+    let taken_by = frontends.into_iter().find(|frontend| takes(frontend, packet, &trace, table));
     let fate = match trace.outcome {
         Outcome::Dropped => dropped(&trace).map_or(Fate::Silence, Fate::Dropped),
         Outcome::Reset | Outcome::Unreachable => Fate::Refused,
@@ -93,19 +93,23 @@ pub fn explain(
     };
     let proxies = |visit| matches!(statement(table, visit), Some(Statement::Synproxy { .. }));
     let proxied = trace.visits.iter().any(proxies);
-    Explanation { taken_by: taken_by.map(|entry| (entry.name.clone(), entry.listener)), proxied, fate }
+    Explanation {
+        taken_by: taken_by.map(|frontend| (frontend.name.clone(), frontend.listener)),
+        proxied,
+        fate,
+    }
 }
 
 /// Whether it was this listener that a packet was led to.
-fn takes(entry: &Entry<'_>, packet: &Packet, trace: &Trace, table: &Table) -> bool {
+fn takes(frontend: &Frontend<'_>, packet: &Packet, trace: &Trace, table: &Table) -> bool {
     let to = packet.destination;
-    if entry.exact() == Some((to.ip(), to.port())) {
-        return entry.listener.protocol == packet.protocol && led_by_map(trace, entry.ip);
+    if frontend.exact() == Some((to.ip(), to.port())) {
+        return frontend.listener.protocol == packet.protocol && led_by_map(trace, frontend.ip);
     }
-    let id = entry.id();
+    let id = frontend.id();
     let leads = |chain: &ChainName| ChainId::parse(chain).is_some_and(|chain| chain.listener() == Some(&id));
     let mut met = trace.visits.iter().filter_map(|visit| statement(table, visit));
-    entry.exact().is_none() && met.any(|met| matches!(met, Statement::Goto(chain) if leads(chain)))
+    frontend.exact().is_none() && met.any(|met| matches!(met, Statement::Goto(chain) if leads(chain)))
 }
 
 /// Whether the map of exact listeners had it.
@@ -121,7 +125,7 @@ fn statement<'a>(table: &'a Table, visit: &sluice_nft::trace::Visit) -> Option<&
 }
 
 /// The guard's reason: the rule that dropped the packet looked into the set that counts it.
-fn dropped(trace: &Trace) -> Option<Reason> {
+fn dropped(trace: &Trace) -> Option<DropReason> {
     let last = trace.visits.last()?;
     let of_rule =
         trace.visits.iter().rev().take_while(|visit| visit.chain == last.chain && visit.rule == last.rule);
@@ -136,11 +140,11 @@ fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> F
         match statement(table, visit) {
             Some(Statement::Dnat { map, .. }) if matches!(SetId::parse(map), Some(SetId::Clients(..))) => {}
             Some(Statement::Dnat { ip, key, map, port }) => {
-                let Some(Operand::Pick(pick)) = key.last() else { continue };
+                let Some(Operand::Slot(pick)) = key.last() else { continue };
                 by = match pick {
-                    Pick::Jhash { on, .. } => Choice::Hash { port: on.contains(&Field::Sport) },
-                    Pick::Inc { .. } => Choice::Turns,
-                    Pick::Random { .. } => Choice::Chance,
+                    SlotExpr::Jhash { on, .. } => Choice::Hash { port: on.contains(&Field::Sport) },
+                    SlotExpr::Inc { .. } => Choice::Turns,
+                    SlotExpr::Random { .. } => Choice::Chance,
                 };
                 let is_certain = matches!(by, Choice::Hash { port } if !(port && any_port));
                 if let (false, Some((_, found))) = (is_certain, &visit.element) {

@@ -11,10 +11,10 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use sluice_core::model::{
-    Address, Backend, BackendPort, InForce, Midstream, Ports, Scheduler, ServiceName, Source,
+    Address, Backend, BackendPort, EffectiveServices, Midstream, Ports, Scheduler, ServiceName, Source,
 };
 use sluice_core::render::slots::slots;
-use sluice_core::render::{Entry, entries};
+use sluice_core::render::{Frontend, frontends};
 use sluice_nft::Ip;
 
 /// A service that iptables has no rules for.
@@ -31,16 +31,17 @@ pub(crate) struct Unsupported {
 ///
 /// The text loads with `iptables-restore --noflush` (`ip6tables-restore` for [`Ip::V6`]), and without
 /// `--noflush` where no other rules need to stay. Fails on the first service that has no iptables form.
-pub(crate) fn render<'a>(services: impl Into<InForce<'a>>, ip: Ip) -> Result<String, Unsupported> {
-    let mut entries: Vec<_> = entries(services.into()).into_iter().filter(|entry| entry.ip == ip).collect();
-    entries.sort_by_key(Entry::rank);
-    entries.iter().try_for_each(check_supported)?;
-    Ok(header(ip) + &nat(&entries))
+pub(crate) fn render<'a>(services: impl Into<EffectiveServices<'a>>, ip: Ip) -> Result<String, Unsupported> {
+    let mut frontends: Vec<_> =
+        frontends(services.into()).into_iter().filter(|frontend| frontend.ip == ip).collect();
+    frontends.sort_by_key(Frontend::rank);
+    frontends.iter().try_for_each(check_supported)?;
+    Ok(header(ip) + &nat(&frontends))
 }
 
-fn check_supported(entry: &Entry<'_>) -> Result<(), Unsupported> {
-    let refuse = |reason| Err(Unsupported { service: entry.name.clone(), reason });
-    match entry.service.scheduler {
+fn check_supported(frontend: &Frontend<'_>) -> Result<(), Unsupported> {
+    let refuse = |reason| Err(Unsupported { service: frontend.name.clone(), reason });
+    match frontend.service.scheduler {
         Scheduler::SourceHash(_) => {
             return refuse(
                 "source-hash has no iptables form: `statistic` picks by count or by chance, and HMARK would \
@@ -55,7 +56,7 @@ fn check_supported(entry: &Entry<'_>) -> Result<(), Unsupported> {
         }
         _ => {}
     }
-    match &entry.service.interface {
+    match &frontend.service.interface {
         Some(name) if name.as_str().ends_with('+') => {
             refuse("iptables takes an interface name that ends in '+' for a prefix (rename the interface)")
         }
@@ -76,17 +77,17 @@ fn header(ip: Ip) -> String {
     )
 }
 
-fn nat(entries: &[Entry<'_>]) -> String {
+fn nat(frontends: &[Frontend<'_>]) -> String {
     let mut hooks = Hooks::default();
     let mut picks = Chains::default();
-    hooks.dispatch_all(entries);
-    for entry in entries {
-        if !entry.backends.is_empty() {
-            picks.declare(&pick_chain(entry));
-            pick(&mut picks.rules, entry);
+    hooks.dispatch_all(frontends);
+    for frontend in frontends {
+        if !frontend.backends.is_empty() {
+            picks.declare(&pick_chain(frontend));
+            pick(&mut picks.rules, frontend);
         }
     }
-    hooks.masquerade(entries);
+    hooks.masquerade(frontends);
 
     let mut chains = Chains::default();
     chains.hook(
@@ -137,64 +138,68 @@ struct Hooks {
 impl Hooks {
     /// Leads new connections to the pick chains. Packets in the middle of connections that conntrack does not know pass
     /// where listeners ignore them, and those of clients on this host always.
-    fn dispatch_all(&mut self, entries: &[Entry<'_>]) {
-        let is_tcp = |entry: &&Entry<'_>| entry.listener.protocol.has_midstream();
-        let ignores = |entry: &Entry<'_>| is_tcp(&entry) && entry.service.midstream == Midstream::Ignore;
-        let all_ignore = entries.iter().filter(is_tcp).all(ignores);
-        if all_ignore && entries.iter().any(ignores) {
+    fn dispatch_all(&mut self, frontends: &[Frontend<'_>]) {
+        let is_tcp = |frontend: &&Frontend<'_>| frontend.listener.protocol.has_midstream();
+        let ignores =
+            |frontend: &Frontend<'_>| is_tcp(&frontend) && frontend.service.midstream == Midstream::Ignore;
+        let all_ignore = frontends.iter().filter(is_tcp).all(ignores);
+        if all_ignore && frontends.iter().any(ignores) {
             line(&mut self.prerouting, format_args!("-A sluice-prerouting -p tcp ! --syn -j RETURN"));
         }
-        if entries.iter().filter(is_tcp).any(|entry| entry.service.interface.is_none()) {
+        if frontends.iter().filter(is_tcp).any(|frontend| frontend.service.interface.is_none()) {
             line(&mut self.output, format_args!("-A sluice-output -p tcp ! --syn -j RETURN"));
         }
-        for entry in entries {
-            if ignores(entry) && !all_ignore {
-                let matches = arriving(entry);
+        for frontend in frontends {
+            if ignores(frontend) && !all_ignore {
+                let matches = arriving(frontend);
                 line(&mut self.prerouting, format_args!("-A sluice-prerouting {matches} ! --syn -j RETURN"));
             }
-            self.dispatch(entry);
+            self.dispatch(frontend);
         }
     }
 
-    fn dispatch(&mut self, entry: &Entry<'_>) {
-        let target = match entry.backends.is_empty() {
+    fn dispatch(&mut self, frontend: &Frontend<'_>) {
+        let target = match frontend.backends.is_empty() {
             true => NO_BACKEND.to_owned(),
-            false => pick_chain(entry),
+            false => pick_chain(frontend),
         };
-        line(&mut self.prerouting, format_args!("-A sluice-prerouting {} -j {target}", arriving(entry)));
-        if entry.service.interface.is_none() {
-            line(&mut self.output, format_args!("-A sluice-output {} -j {target}", local(entry)));
+        line(&mut self.prerouting, format_args!("-A sluice-prerouting {} -j {target}", arriving(frontend)));
+        if frontend.service.interface.is_none() {
+            line(&mut self.output, format_args!("-A sluice-output {} -j {target}", local(frontend)));
         }
     }
 
     /// In order of precedence. A listener that preserves the source stands here only where its
     /// connections would be taken for those of a later one.
-    fn masquerade(&mut self, entries: &[Entry<'_>]) {
-        let masquerades = |entry: &Entry<'_>| !entry.service.source.keeps() && !entry.backends.is_empty();
-        for (n, entry) in entries.iter().enumerate() {
-            let translated = original(entry);
+    fn masquerade(&mut self, frontends: &[Frontend<'_>]) {
+        let masquerades =
+            |frontend: &Frontend<'_>| !frontend.service.source.keeps() && !frontend.backends.is_empty();
+        for (n, frontend) in frontends.iter().enumerate() {
+            let translated = original(frontend);
             let mut rule = |to: &str, target: &str| {
                 line(
                     &mut self.postrouting,
                     format_args!("-A sluice-postrouting {translated}{to} -j {target}"),
                 );
             };
-            let target = match entry.service.source {
-                Source::Addresses(..) => format!("SNAT --to-source {} --random-fully", entry.service.source),
+            let target = match frontend.service.source {
+                Source::Addresses(..) => {
+                    format!("SNAT --to-source {} --random-fully", frontend.service.source)
+                }
                 _ => "MASQUERADE --random-fully".to_owned(),
             };
-            match (entry.service.source, entry.listener.address) {
-                _ if entry.backends.is_empty() => {}
+            match (frontend.service.source, frontend.listener.address) {
+                _ if frontend.backends.is_empty() => {}
                 (Source::Preserve | Source::Auto, _) => {
-                    if entries[n + 1..].iter().any(|later| masquerades(later) && entry.overlaps(later)) {
+                    if frontends[n + 1..].iter().any(|later| masquerades(later) && frontend.overlaps(later)) {
                         rule("", "RETURN");
                     }
                 }
                 (_, Address::Exact(_)) => rule("", &target),
                 // Somebody else may translate the same port of another address, so ask for the backend too.
                 (_, Address::Any) => {
-                    for backend in &entry.backends {
-                        rule(&reached(entry, backend), &target);
+                    for backend in &frontend.backends {
+                        rule(&reached(frontend, backend), &target);
                     }
                 }
             }
@@ -203,8 +208,8 @@ impl Hooks {
 }
 
 /// The cascade: each rule takes its share of what the ones before it left.
-fn pick(rules: &mut String, entry: &Entry<'_>) {
-    let Entry { name, service, listener, backends, .. } = entry;
+fn pick(rules: &mut String, frontend: &Frontend<'_>) {
+    let Frontend { name, service, listener, backends, .. } = frontend;
     line(rules, format_args!("# {name}, {listener}: {}", service.scheduler.as_str()));
     if service.guard.is_some() {
         line(rules, format_args!("# (without its allow, deny and limits: a nat table cannot drop)"));
@@ -231,12 +236,12 @@ fn pick(rules: &mut String, entry: &Entry<'_>) {
                 "-m comment --comment \"1 of {left} left\" -m statistic --mode nth --every {left} --packet 0"
             ),
         };
-        let to = translation(entry, backends[backend]);
+        let to = translation(frontend, backends[backend]);
         line(
             rules,
             format_args!(
                 "-A {} -p {} {condition} -j DNAT --to-destination {to}",
-                pick_chain(entry),
+                pick_chain(frontend),
                 listener.protocol
             ),
         );
@@ -245,8 +250,8 @@ fn pick(rules: &mut String, entry: &Entry<'_>) {
 }
 
 /// What `DNAT` rewrites to: the address alone where the port stays.
-fn translation(entry: &Entry<'_>, backend: &Backend) -> String {
-    let ports = entry.listener.ports;
+fn translation(frontend: &Frontend<'_>, backend: &Backend) -> String {
+    let ports = frontend.listener.ports;
     let address = backend.address;
     let port = match backend.port {
         port if port.keeps(ports) => return address.to_string(),
@@ -262,48 +267,49 @@ fn translation(entry: &Entry<'_>, backend: &Backend) -> String {
 }
 
 /// Matches packets that arrive.
-fn arriving(entry: &Entry<'_>) -> String {
-    let address = match (entry.listener.address, &entry.service.interface, entry.ip) {
+fn arriving(frontend: &Frontend<'_>) -> String {
+    let address = match (frontend.listener.address, &frontend.service.interface, frontend.ip) {
         (Address::Exact(address), ..) => format!("-d {address}"),
         (Address::Any, None, _) => "-m addrtype --dst-type LOCAL".to_owned(),
         (Address::Any, Some(_), Ip::V4) => "-m addrtype ! --dst-type BROADCAST,MULTICAST".to_owned(),
         (Address::Any, Some(_), Ip::V6) => "-m addrtype ! --dst-type MULTICAST".to_owned(),
     };
-    format!("{}{address} {}", interface(entry), transport(entry))
+    format!("{}{address} {}", interface(frontend), transport(frontend))
 }
 
 /// Matches packets of local processes. `*` leaves loopback destinations alone: translated, their
 /// source address would have no way back.
-fn local(entry: &Entry<'_>) -> String {
-    let address = match (entry.listener.address, entry.ip) {
+fn local(frontend: &Frontend<'_>) -> String {
+    let address = match (frontend.listener.address, frontend.ip) {
         (Address::Exact(address), _) => format!("-d {address}"),
         (Address::Any, Ip::V4) => "! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL".to_owned(),
         (Address::Any, Ip::V6) => "! -d ::1 -m addrtype --dst-type LOCAL".to_owned(),
     };
-    format!("{address} {}", transport(entry))
+    format!("{address} {}", transport(frontend))
 }
 
 /// Matches translated connections by the destination that the client asked for. `-i` is known at
 /// postrouting since Linux 5.7; iptables takes it in chains of our own only.
-fn original(entry: &Entry<'_>) -> String {
-    let mut text = format!("{}-p {} -m conntrack --ctstate DNAT", interface(entry), entry.listener.protocol);
-    if let Address::Exact(address) = entry.listener.address {
+fn original(frontend: &Frontend<'_>) -> String {
+    let mut text =
+        format!("{}-p {} -m conntrack --ctstate DNAT", interface(frontend), frontend.listener.protocol);
+    if let Address::Exact(address) = frontend.listener.address {
         text += &format!(" --ctorigdst {address}");
     }
-    text + &ports(" --ctorigdstport ", entry.listener.ports)
+    text + &ports(" --ctorigdstport ", frontend.listener.ports)
 }
 
 /// Matches what `backend` receives.
-fn reached(entry: &Entry<'_>, backend: &Backend) -> String {
-    format!(" -d {}{}", backend.address, ports(" --dport ", entry.backend_ports(backend)))
+fn reached(frontend: &Frontend<'_>, backend: &Backend) -> String {
+    format!(" -d {}{}", backend.address, ports(" --dport ", frontend.backend_ports(backend)))
 }
 
-fn interface(entry: &Entry<'_>) -> String {
-    entry.service.interface.as_ref().map(|name| format!("-i {name} ")).unwrap_or_default()
+fn interface(frontend: &Frontend<'_>) -> String {
+    frontend.service.interface.as_ref().map(|name| format!("-i {name} ")).unwrap_or_default()
 }
 
-fn transport(entry: &Entry<'_>) -> String {
-    format!("-p {}{}", entry.listener.protocol, ports(" --dport ", entry.listener.ports))
+fn transport(frontend: &Frontend<'_>) -> String {
+    format!("-p {}{}", frontend.listener.protocol, ports(" --dport ", frontend.listener.ports))
 }
 
 fn ports(option: &str, ports: Ports) -> String {
@@ -316,9 +322,9 @@ fn ports(option: &str, ports: Ports) -> String {
 
 /// Chain of one listener: `tcp/web/203.0.113.10/80`, or with a hash in place of the address where
 /// that has more than the 28 characters iptables allows. Only characters that nft reads too.
-fn pick_chain(entry: &Entry<'_>) -> String {
+fn pick_chain(frontend: &Frontend<'_>) -> String {
     const LONGEST: usize = 28;
-    let Entry { name, listener, .. } = entry;
+    let Frontend { name, listener, .. } = frontend;
     let address = match listener.address {
         Address::Any => "any".to_owned(),
         Address::Exact(address) => address.to_string().replace(':', "-"),

@@ -3,14 +3,14 @@
 use ipnet::IpNet;
 use nix::errno::Errno;
 use sluice_core::model::Networks;
-use sluice_netlink::{Hold, Netlink};
+use sluice_netlink::{Netlink, TableOwnership};
 use sluice_nft::ReadError;
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::reconcile::{Failure, RoundError};
 
 /// Connects to nftables in the network namespace of this process. A daemon can own the created table later.
 pub(crate) fn open() -> Result<Netlink, Fatal> {
-    Netlink::open_to(Hold::ForOthers).map_err(Fatal::open)
+    Netlink::open_to(TableOwnership::Persist).map_err(Fatal::open)
 }
 
 /// The same without probing for kernel features: for reading and removing.

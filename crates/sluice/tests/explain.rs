@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sluice::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use sluice_config::SourceFile;
-use sluice_core::model::{InForce, Protocol, Reason, Services};
+use sluice_core::model::{DropReason, EffectiveServices, Protocol, Services};
 use sluice_core::pool;
 use sluice_core::render::render;
 use sluice_nft::fake::FakeKernel;
@@ -27,8 +27,8 @@ impl Case {
         Case { services, at_start, host }
     }
 
-    fn in_force(&self) -> InForce<'_> {
-        InForce::new(&self.services, &self.at_start)
+    fn effective(&self) -> EffectiveServices<'_> {
+        EffectiveServices::new(&self.services, &self.at_start)
     }
 
     /// What becomes of a packet from a client to a port, and of the same sent to a kernel.
@@ -36,8 +36,8 @@ impl Case {
         let client: IpAddr = client.parse().unwrap();
         let to = SocketAddr::new("203.0.113.10".parse().unwrap(), port);
         let packet = Packet::arriving(Protocol::Tcp, SocketAddr::new(client, 40_000), to);
-        let table = render(self.in_force(), None).table;
-        explain(&table, self.in_force(), &self.host, &packet, false)
+        let table = render(self.effective(), None).table;
+        explain(&table, self.effective(), &self.host, &packet, false)
     }
 
     fn fate(&self, client: &str, port: u16) -> Fate {
@@ -69,10 +69,10 @@ fn limits_count_as_not_reached_also_where_clients_beyond_them_are_dropped() {
 fn reason_is_of_the_rule_that_drops_and_not_of_the_name_of_the_service() {
     let case = Case::new(NAMED_LIKE_REASONS);
     for port in [80, 81, 82, 83, 1001] {
-        assert_eq!(case.fate("192.0.2.9", port), Fate::Dropped(Reason::Denied), "{port}");
+        assert_eq!(case.fate("192.0.2.9", port), Fate::Dropped(DropReason::Denied), "{port}");
     }
     for port in [81, 82, 83] {
-        assert_eq!(case.fate("198.18.0.1", port), Fate::Dropped(Reason::NotAllowed), "{port}");
+        assert_eq!(case.fate("198.18.0.1", port), Fate::Dropped(DropReason::NotAllowed), "{port}");
     }
     assert_eq!(case.fate("198.51.100.7", 83), Fate::Silence, "there is no backend, and that is all");
 }
@@ -80,7 +80,7 @@ fn reason_is_of_the_rule_that_drops_and_not_of_the_name_of_the_service() {
 #[test]
 fn packet_within_all_limits_counts_at_none_of_them() {
     let case = Case::new(NAMED_LIKE_REASONS);
-    let mut kernel = FakeKernel::with_table(render(case.in_force(), None).table);
+    let mut kernel = FakeKernel::with_table(render(case.effective(), None).table);
     let to = "203.0.113.10:80".parse().unwrap();
     let trace = kernel.send(&Packet::arriving(Protocol::Tcp, "198.51.100.7:40000".parse().unwrap(), to));
     let counted = trace.visits.iter().filter_map(|visit| visit.element.as_ref());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_core::model::Networks;
-use sluice_netlink::{CounterReader, Hold, Netlink, ProbeError, Proc, memory};
+use sluice_netlink::{CounterReader, Netlink, ProbeError, Proc, TableOwnership, memory};
 use sluice_nft::Table;
 use sluice_probe::Prober;
 use sluiced::args::Args;
@@ -103,7 +103,7 @@ fn open() -> Result<Netlink, Fatal> {
         return Err(Fatal::new(Exit::KernelFeature, error, "use a kernel with these options, 6.1 or newer"));
     }
     // For tests on kernels that support the flags.
-    let hold = if env::var_os(UNOWNED).is_some() { Hold::Loosely } else { Hold::Firmly };
+    let hold = if env::var_os(UNOWNED).is_some() { TableOwnership::None } else { TableOwnership::Owner };
     let netlink = Netlink::open_to(hold).map_err(Fatal::open)?;
     if !netlink.owns() {
         info!(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, PlanReport, ReloadStatus};
 use sluice_config::{Loaded, Problem};
-use sluice_core::flows::census::Census;
+use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::model::Networks;
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
@@ -26,7 +26,7 @@ pub enum Request {
     /// Apply an override of the user with this id. The answer has no counts of flows.
     Override(OverrideRequest, u32, oneshot::Sender<Result<OverrideReply, OverrideError>>),
     /// Return the number of these flows of a backend, by the names of service and backend; `None` if it does not exist.
-    Active([String; 2], Arc<Census>, oneshot::Sender<Option<u64>>),
+    Active([String; 2], Arc<FlowCounts>, oneshot::Sender<Option<u64>>),
     /// Check the table after a foreign change, and repair it.
     Foreign(Event),
     /// Apply the current networks of the host.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use sluice_core::model::Services;
 use sluice_core::model::Transition;
-use sluice_netlink::{Hold, Netlink};
+use sluice_netlink::{Netlink, TableOwnership};
 use sluice_testkit::Namespace;
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 
@@ -20,7 +20,7 @@ struct Traffic {
 
 #[tokio::test(start_paused = true)]
 async fn change_of_one_service_takes_as_many_messages_among_ten_as_among_ten_thousand() {
-    for hold in [Hold::Firmly, Hold::Loosely] {
+    for hold in [TableOwnership::Owner, TableOwnership::None] {
         let (few, many) = (story(10, hold).await, story(10_000, hold).await);
         assert_eq!(few, many, "{hold:?}");
         assert_eq!(few[0], Traffic { sent: 0, asked: 0 }, "a reload without a change, {hold:?}");
@@ -29,7 +29,7 @@ async fn change_of_one_service_takes_as_many_messages_among_ten_as_among_ten_tho
 }
 
 /// What each of some reloads takes among so many services.
-async fn story(count: u32, hold: Hold) -> Vec<Traffic> {
+async fn story(count: u32, hold: TableOwnership) -> Vec<Traffic> {
     let namespace = Namespace::new();
     let netlink = namespace.run(|| Netlink::open_to(hold)).expect("open nf_tables");
     let mut reconciler = Reconciler::new(netlink);
@@ -69,7 +69,7 @@ async fn story(count: u32, hold: Hold) -> Vec<Traffic> {
 }
 
 fn taken(netlink: &Netlink) -> Traffic {
-    Traffic { sent: netlink.messages_sent(), asked: netlink.questions_asked() }
+    Traffic { sent: netlink.messages_sent(), asked: netlink.requests_sent() }
 }
 
 /// So many services of two backends each, in turn round-robin and random, and one as written.

@@ -2,12 +2,12 @@
 
 use super::{Case, accepted, refused};
 use crate::objects::*;
-use sluice_nft::{Base, Errno, Field, Filling, Ip, Operand, Pick, Set, Statement, Step};
+use sluice_nft::{Base, Errno, Field, Ip, Operand, Set, SetFlags, SlotExpr, Statement, Step};
 
 pub(super) fn rules() -> Vec<Case> {
     let table = || vec![Step::AddTable, chain("c"), add_services(), add_slots()];
     let narrow = vec![Operand::Field(Field::Daddr(Ip::V4))];
-    let range = |modulus, offset| rule("c", [tcp(), dnat(Pick::Inc { modulus, offset })]);
+    let range = |modulus, offset| rule("c", [tcp(), dnat(SlotExpr::Inc { modulus, offset })]);
     let v6 = Statement::Dnat { ip: Ip::V6, key: slots().key, map: SLOTS.into(), port: true };
     vec![
         accepted("a rule is added", table(), [range(4, 0)]),
@@ -64,7 +64,7 @@ pub(super) fn rules() -> Vec<Case> {
         refused("a rule fills a missing set", table(), [rule("c", [see()])], 0, Errno::ENOENT),
         refused(
             "a rule fills a set that commits fill",
-            [table(), vec![Step::AddSet(SEEN.into(), Set { filling: Filling::Keys, ..seen() })]].concat(),
+            [table(), vec![Step::AddSet(SEEN.into(), Set { flags: SetFlags::Static, ..seen() })]].concat(),
             [rule("c", [see()])],
             0,
             Errno::EOPNOTSUPP,
@@ -142,7 +142,7 @@ pub(super) fn reach() -> Vec<Case> {
         refused(
             "translation is added at postrouting",
             and(with(Base::POSTROUTING), vec![goto_c(), add_slots()]),
-            [rule("c", [tcp(), dnat(Pick::Random { modulus: 2, offset: 0 })])],
+            [rule("c", [tcp(), dnat(SlotExpr::Random { modulus: 2, offset: 0 })])],
             0,
             Errno::EOPNOTSUPP,
         ),

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::{Found, Look, Scope, Target, Verdict, treatment};
-use crate::flows::owners::Owners;
+use super::{FlowAction, FlowSelector, Scope, TableEndpoints, Target, treatment};
+use crate::flows::flow_index::FlowIndex;
 use crate::model::Transition;
-use crate::model::{Address, Backend, InForce, OnDeny};
-use crate::render::{Entry, entries};
+use crate::model::{Address, Backend, EffectiveServices, OnDeny};
+use crate::render::{Frontend, frontends};
 
-/// Flows that a change of services concerns: those on which [`Judge`](super::Judge) may now decide in another way.
+/// Flows that a change of services concerns: those on which [`FlowPolicy`](super::FlowPolicy) may now decide in another way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
     /// Those that go nowhere useful now: to be looked at immediately, and once more a little later.
@@ -28,14 +28,14 @@ impl Affected {
     pub fn by(transition: &Transition<'_>) -> Self {
         let (mut affected, held) = (Affected::default(), OnceCell::new());
         for (name, before, after) in transition.differences() {
-            let old = before.map(|service| Entry::of(name, service)).unwrap_or_default();
-            let new = after.map(|service| Entry::of(name, service)).unwrap_or_default();
-            let mut pairs: BTreeMap<_, (Option<&Entry<'_>>, Option<&Entry<'_>>)> = BTreeMap::new();
-            for entry in &old {
-                pairs.entry((entry.listener, entry.ip.nfproto())).or_default().0 = Some(entry);
+            let old = before.map(|service| Frontend::of(name, service)).unwrap_or_default();
+            let new = after.map(|service| Frontend::of(name, service)).unwrap_or_default();
+            let mut pairs: BTreeMap<_, (Option<&Frontend<'_>>, Option<&Frontend<'_>>)> = BTreeMap::new();
+            for frontend in &old {
+                pairs.entry((frontend.listener, frontend.ip.nfproto())).or_default().0 = Some(frontend);
             }
-            for entry in &new {
-                pairs.entry((entry.listener, entry.ip.nfproto())).or_default().1 = Some(entry);
+            for frontend in &new {
+                pairs.entry((frontend.listener, frontend.ip.nfproto())).or_default().1 = Some(frontend);
             }
             for pair in pairs.into_values() {
                 match pair {
@@ -43,7 +43,7 @@ impl Affected {
                         affected.stays(was, is);
                     }
                     (was, is) => {
-                        affected.moves(was, is, || held.get_or_init(|| Owners::of(transition.held)));
+                        affected.moves(was, is, || held.get_or_init(|| FlowIndex::of(transition.held)));
                     }
                 }
             }
@@ -54,15 +54,15 @@ impl Affected {
     /// At the start of a daemon. Clients may have sent to our listeners before, and the table of an earlier daemon may have
     /// been found. That one may have been killed between a commit and its look at the flows, when no table says any more
     /// where they went: so all flows to a listener are looked at of which it is certain that they are ours.
-    pub fn at_start<'a>(services: impl Into<InForce<'a>>, found: Found) -> Self {
+    pub fn at_start<'a>(services: impl Into<EffectiveServices<'a>>, found: TableEndpoints) -> Self {
         let mut affected = Affected { is_news: true, ..Affected::default() };
-        for entry in &entries(services.into()) {
-            affected.soon.looks.insert(look(entry, Target::Untranslated));
-            affected.later.looks.extend(certain(entry));
+        for frontend in &frontends(services.into()) {
+            affected.soon.selectors.insert(look(frontend, Target::Untranslated));
+            affected.later.selectors.extend(certain(frontend));
             // What is addressed to this host is not known for certain.
-            if entry.service.interface.is_some() || entry.listener.address == Address::Any {
-                let to_backends = entry.members().map(|backend| look(entry, to(entry, backend)));
-                affected.later.looks.extend(to_backends);
+            if frontend.service.interface.is_some() || frontend.listener.address == Address::Any {
+                let to_backends = frontend.members().map(|backend| look(frontend, to(frontend, backend)));
+                affected.later.selectors.extend(to_backends);
             }
         }
         affected.later.found = (!found.is_empty()).then(|| found.into());
@@ -77,8 +77,8 @@ impl Affected {
     }
 
     /// A listener is there before and after.
-    fn stays(&mut self, was: &Entry<'_>, is: &Entry<'_>) {
-        let same = |(a, at): (&Entry<'_>, &Backend), b: &Backend| {
+    fn stays(&mut self, was: &Frontend<'_>, is: &Frontend<'_>) {
+        let same = |(a, at): (&Frontend<'_>, &Backend), b: &Backend| {
             at.address == b.address && a.backend_ports(at) == is.backend_ports(b)
         };
         for backend in was.members() {
@@ -86,12 +86,12 @@ impl Affected {
             let now = now.map(|now| treatment(is.service, now));
             match now {
                 Some(now) if now == treatment(was.service, backend) => continue,
-                Some(Verdict::Keep) => {}
-                Some(Verdict::Forget | Verdict::Reset) => {
-                    self.soon.looks.insert(look(was, to(was, backend)));
+                Some(FlowAction::Keep) => {}
+                Some(FlowAction::Delete | FlowAction::Reset) => {
+                    self.soon.selectors.insert(look(was, to(was, backend)));
                 }
                 None => {
-                    self.later.looks.insert(look(was, to(was, backend)));
+                    self.later.selectors.insert(look(was, to(was, backend)));
                 }
             }
             self.is_news = true;
@@ -99,18 +99,18 @@ impl Affected {
         // Flows may go there already, through a service that is gone.
         let has = |backend: &Backend| was.members().any(|other| same((was, other), backend));
         for backend in is.members().filter(|backend| !has(backend)) {
-            if clients(is).is_some() || treatment(is.service, backend) != Verdict::Keep {
-                self.soon.looks.insert(look(is, to(is, backend)));
+            if clients(is).is_some() || treatment(is.service, backend) != FlowAction::Keep {
+                self.soon.selectors.insert(look(is, to(is, backend)));
             }
             self.is_news = true;
         }
         if clients(was) != clients(is) {
-            self.soon.looks.extend(is.members().map(|backend| look(is, to(is, backend))));
+            self.soon.selectors.extend(is.members().map(|backend| look(is, to(is, backend))));
             self.is_news = true;
         }
         // No rule of ours may have met flows to a service without backends.
         if was.backends.is_empty() != is.backends.is_empty() {
-            self.soon.looks.insert(look(is, Target::Untranslated));
+            self.soon.selectors.insert(look(is, Target::Untranslated));
             self.is_news = true;
         }
     }
@@ -118,40 +118,40 @@ impl Affected {
     /// A listener comes, goes, or is on another interface.
     fn moves<'o, 'a: 'o>(
         &mut self,
-        was: Option<&Entry<'_>>,
-        is: Option<&Entry<'_>>,
-        held: impl FnOnce() -> &'o Owners<'a>,
+        was: Option<&Frontend<'_>>,
+        is: Option<&Frontend<'_>>,
+        held: impl FnOnce() -> &'o FlowIndex<'a>,
     ) {
         self.is_news = true;
-        self.soon.looks.extend(was.or(is).map(|entry| look(entry, Target::Untranslated)));
+        self.soon.selectors.extend(was.or(is).map(|frontend| look(frontend, Target::Untranslated)));
         if let Some(was) = was {
-            self.later.looks.extend(was.members().map(|backend| look(was, to(was, backend))));
+            self.later.selectors.extend(was.members().map(|backend| look(was, to(was, backend))));
         }
         if let Some(is) = is {
-            self.later.looks.extend(certain(is));
+            self.later.selectors.extend(certain(is));
             // Those that it takes from others.
             for other in held().behind(is) {
-                self.later.looks.extend(other.members().map(|backend| look(is, to(other, backend))));
+                self.later.selectors.extend(other.members().map(|backend| look(is, to(other, backend))));
             }
         }
     }
 }
 
-fn look(entry: &Entry<'_>, target: Target) -> Look {
-    Look { listener: entry.listener, ip: entry.ip, target }
+fn look(frontend: &Frontend<'_>, target: Target) -> FlowSelector {
+    FlowSelector { listener: frontend.listener, ip: frontend.ip, target }
 }
 
 /// Flows of which it is certain that this listener takes them, wherever they go.
-fn certain(entry: &Entry<'_>) -> Option<Look> {
-    entry.service.interface.is_none().then(|| look(entry, Target::Translated))
+fn certain(frontend: &Frontend<'_>) -> Option<FlowSelector> {
+    frontend.service.interface.is_none().then(|| look(frontend, Target::Translated))
 }
 
-fn to(entry: &Entry<'_>, backend: &Backend) -> Target {
-    Target::Backend { address: backend.address, ports: entry.backend_ports(backend) }
+fn to(frontend: &Frontend<'_>, backend: &Backend) -> Target {
+    Target::Backend { address: backend.address, ports: frontend.backend_ports(backend) }
 }
 
 /// The clients that a service accepts, and what happens to the connections of refused clients.
-fn clients<'a>(entry: &Entry<'a>) -> Option<(&'a [IpNet], &'a [IpNet], OnDeny)> {
-    let guard = entry.service.guard.as_ref().filter(|guard| guard.selects_clients())?;
-    Some((&guard.allow, &guard.deny, entry.service.on_deny))
+fn clients<'a>(frontend: &Frontend<'a>) -> Option<(&'a [IpNet], &'a [IpNet], OnDeny)> {
+    let guard = frontend.service.guard.as_ref().filter(|guard| guard.selects_clients())?;
+    Some((&guard.allow, &guard.deny, frontend.service.on_deny))
 }

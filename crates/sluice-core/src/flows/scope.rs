@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use sluice_nft::Ip;
 
-use super::{Flow, Found};
+use super::{Flow, TableEndpoints};
 use crate::model::{Address, Listener, Ports, Protocol};
 
 /// Flows that are to be looked at. Scopes are merged, not queued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Flows of single listeners.
-    pub looks: HashSet<Look>,
+    pub selectors: HashSet<FlowSelector>,
     /// And those of a table that was found in the kernel.
-    pub found: Option<Arc<Found>>,
+    pub found: Option<Arc<TableEndpoints>>,
 }
 
 /// Some flows that were addressed to a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Look {
+pub struct FlowSelector {
     /// Where they came in.
     pub listener: Listener,
     /// Their IP version.
@@ -48,23 +48,23 @@ pub enum Target {
 impl Scope {
     /// Whether there is nothing to look at.
     pub fn is_empty(&self) -> bool {
-        self.looks.is_empty() && self.found.is_none()
+        self.selectors.is_empty() && self.found.is_none()
     }
 
     /// Adds those of another one.
     pub fn merge(&mut self, other: Scope) {
-        if self.looks.is_empty() {
-            self.looks = other.looks;
+        if self.selectors.is_empty() {
+            self.selectors = other.selectors;
         } else {
-            self.looks.extend(other.looks);
+            self.selectors.extend(other.selectors);
         }
         self.found = other.found.or(self.found.take());
     }
 
     /// For asking about many flows.
-    pub fn wanted(&self) -> Wanted<'_> {
-        let mut wanted = Wanted { scope: self, exact: HashMap::new(), others: HashMap::new() };
-        for look in &self.looks {
+    pub fn index(&self) -> ScopeIndex<'_> {
+        let mut wanted = ScopeIndex { scope: self, exact: HashMap::new(), others: HashMap::new() };
+        for look in &self.selectors {
             let Listener { address, ports, protocol } = look.listener;
             match (address, ports.as_single()) {
                 (Address::Exact(address), Some(port)) => {
@@ -82,13 +82,13 @@ impl Scope {
 
 /// A scope, by what flows are looked up with.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct ScopeIndex<'a> {
     scope: &'a Scope,
-    exact: HashMap<(Protocol, SocketAddr), Vec<&'a Look>>,
-    others: HashMap<(Protocol, Option<IpAddr>), Vec<&'a Look>>,
+    exact: HashMap<(Protocol, SocketAddr), Vec<&'a FlowSelector>>,
+    others: HashMap<(Protocol, Option<IpAddr>), Vec<&'a FlowSelector>>,
 }
 
-impl Wanted<'_> {
+impl ScopeIndex<'_> {
     /// Whether a flow is one of them. `is_local` tells addresses that this host is known to have.
     pub fn contains(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> bool {
         let exact = self.exact.get(&(flow.protocol, flow.to));
@@ -99,7 +99,7 @@ impl Wanted<'_> {
     }
 }
 
-impl Look {
+impl FlowSelector {
     /// Whether a flow of its protocol and address is one of these.
     fn fits(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> bool {
         Ip::of(flow.to.ip()) == self.ip

@@ -23,16 +23,18 @@ impl Guard {
     }
 
     /// Whether it drops, or at least counts, packets for this reason.
-    pub fn has(&self, reason: Reason) -> bool {
+    pub fn has(&self, reason: DropReason) -> bool {
         let Limits { new_connections, new_connections_per_client, connections_per_client, .. } = self.limits;
         match reason {
-            Reason::Denied => !self.deny.is_empty(),
-            Reason::NotAllowed => !self.allow.is_empty(),
-            Reason::ClientRate => new_connections_per_client.is_some(),
-            Reason::ClientConnections => connections_per_client.is_some(),
-            Reason::Rate => new_connections.is_some(),
-            Reason::Invalid => self.drop_invalid,
-            Reason::ClientsFull => new_connections_per_client.is_some() || connections_per_client.is_some(),
+            DropReason::Denied => !self.deny.is_empty(),
+            DropReason::NotAllowed => !self.allow.is_empty(),
+            DropReason::ClientRate => new_connections_per_client.is_some(),
+            DropReason::ClientConnections => connections_per_client.is_some(),
+            DropReason::Rate => new_connections.is_some(),
+            DropReason::Invalid => self.drop_invalid,
+            DropReason::ClientsFull => {
+                new_connections_per_client.is_some() || connections_per_client.is_some()
+            }
         }
     }
 }
@@ -87,7 +89,7 @@ impl OnFull {
 
 /// Why the guard drops a packet, or would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
+pub enum DropReason {
     /// The client is denied.
     Denied,
     /// Others are allowed.
@@ -104,28 +106,28 @@ pub enum Reason {
     ClientsFull,
 }
 
-impl Reason {
+impl DropReason {
     /// All.
-    pub const ALL: [Reason; 7] = [
-        Reason::Denied,
-        Reason::NotAllowed,
-        Reason::ClientRate,
-        Reason::ClientConnections,
-        Reason::Rate,
-        Reason::Invalid,
-        Reason::ClientsFull,
+    pub const ALL: [DropReason; 7] = [
+        DropReason::Denied,
+        DropReason::NotAllowed,
+        DropReason::ClientRate,
+        DropReason::ClientConnections,
+        DropReason::Rate,
+        DropReason::Invalid,
+        DropReason::ClientsFull,
     ];
 
     /// One word for it, as in status and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
-            Reason::Denied => "denied",
-            Reason::NotAllowed => "not-allowed",
-            Reason::ClientRate => "client-rate",
-            Reason::ClientConnections => "client-connections",
-            Reason::Rate => "rate",
-            Reason::Invalid => "invalid",
-            Reason::ClientsFull => "clients-full",
+            DropReason::Denied => "denied",
+            DropReason::NotAllowed => "not-allowed",
+            DropReason::ClientRate => "client-rate",
+            DropReason::ClientConnections => "client-connections",
+            DropReason::Rate => "rate",
+            DropReason::Invalid => "invalid",
+            DropReason::ClientsFull => "clients-full",
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What the administrator asked for, after validation. Vocabulary: docs/architecture.md.
 
 mod backend;
+mod effective;
 mod guard;
 mod health;
-mod in_force;
 mod listener;
 mod name;
 mod networks;
@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
-pub use guard::{Guard, Limits, OnFull, Reason};
+pub use effective::{EffectiveServices, OwnedEffectiveServices};
+pub use guard::{DropReason, Guard, Limits, OnFull};
 pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
-pub use in_force::{InForce, ServicesInForce};
 pub use listener::{Address, Listener, Ports};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;

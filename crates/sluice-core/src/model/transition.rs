@@ -2,15 +2,15 @@
 
 use std::cmp::Ordering;
 
-use crate::model::{InForce, Service, ServiceName, Services};
+use crate::model::{EffectiveServices, Service, ServiceName, Services};
 
 /// From the services that were committed to those that are wanted.
 #[derive(Clone, Debug)]
 pub struct Transition<'a> {
     /// What the kernel was made equal to.
-    pub held: InForce<'a>,
+    pub held: EffectiveServices<'a>,
     /// What it is to be made equal to.
-    pub wanted: InForce<'a>,
+    pub wanted: EffectiveServices<'a>,
     changed: Vec<Difference<'a>>,
 }
 
@@ -19,7 +19,7 @@ pub type Difference<'a> = (&'a ServiceName, Option<&'a Service>, Option<&'a Serv
 
 impl<'a> Transition<'a> {
     /// Compares all services.
-    pub fn between(held: impl Into<InForce<'a>>, wanted: impl Into<InForce<'a>>) -> Self {
+    pub fn between(held: impl Into<EffectiveServices<'a>>, wanted: impl Into<EffectiveServices<'a>>) -> Self {
         let (held, wanted) = (held.into(), wanted.into());
         let mut changed = Vec::new();
         let (mut before, mut after) = (held.iter().peekable(), wanted.iter().peekable());
@@ -41,14 +41,14 @@ impl<'a> Transition<'a> {
     }
 
     /// Some services change; the others are not looked at.
-    pub fn of_some(held: InForce<'a>, changed: &'a Services) -> Self {
+    pub fn of_some(held: EffectiveServices<'a>, changed: &'a Services) -> Self {
         let differences = changed.iter().map(|(name, service)| (name, held.get(name), Some(service)));
         let differences = differences.filter(|(_, before, after)| before != after).collect();
-        Transition { held, wanted: held.but(changed), changed: differences }
+        Transition { held, wanted: held.overlay(changed), changed: differences }
     }
 
     /// For services that stay as they are.
-    pub fn none(services: impl Into<InForce<'a>>) -> Self {
+    pub fn none(services: impl Into<EffectiveServices<'a>>) -> Self {
         let services = services.into();
         Transition { held: services, wanted: services, changed: vec![] }
     }

@@ -5,11 +5,11 @@
 
 use sluice_nft::{Counters, Table};
 
-use crate::model::InForce;
+use crate::model::EffectiveServices;
 use crate::model::Transition;
 use crate::plan::Plan;
 use crate::plan::diff;
-use crate::render::tally::Tally;
+use crate::render::connection_counts::ConnectionCounts;
 use crate::render::{Delta, Program};
 
 /// A plan, and what is committed once it has been carried out.
@@ -31,7 +31,7 @@ impl Program {
     }
 
     /// The plan to make everything as these services need it: all are rendered and compared with what is kept in memory.
-    pub fn propose_all(&self, wanted: InForce<'_>) -> Proposal {
+    pub fn propose_all(&self, wanted: EffectiveServices<'_>) -> Proposal {
         self.proposal(self.change_all(wanted), false)
     }
 
@@ -42,7 +42,7 @@ impl Program {
 
     /// Takes over what a proposal led to.
     pub fn accept(&mut self, proposal: Proposal) {
-        self.take_over(proposal.delta);
+        self.apply(proposal.delta);
     }
 }
 
@@ -53,10 +53,10 @@ impl Proposal {
     }
 
     /// New connections by flow from the counters of elements that its plan deletes.
-    pub fn tally(&self, committed: &Program, deleted: &Counters) -> Tally {
+    pub fn connection_counts(&self, committed: &Program, deleted: &Counters) -> ConnectionCounts {
         match self.delta.services() {
-            Some(services) => committed.fragments.tally_of(services, deleted),
-            None => committed.fragments.tally(deleted),
+            Some(services) => committed.fragments.connection_counts_of(services, deleted),
+            None => committed.fragments.connection_counts(deleted),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sluice_nft::{Data, ElementsOf, Key, Step, Table};
+use sluice_nft::{Data, Key, SetRef, Step, Table};
 
 use crate::plan::{Change, Plan, Purpose, Reason, Why};
 
@@ -87,7 +87,7 @@ impl Writer<'_, '_> {
         &mut self,
         gutter: char,
         verb: &str,
-        of: &ElementsOf,
+        of: &SetRef,
         elements: &[(Key, Data)],
         reason: &Reason,
     ) -> fmt::Result {
@@ -117,7 +117,7 @@ impl Writer<'_, '_> {
 }
 
 /// What an element led to.
-fn held(of: &ElementsOf, (key, data): &(Key, Data)) -> String {
+fn held(of: &SetRef, (key, data): &(Key, Data)) -> String {
     let text = of.declaration.element(key, data).to_string();
     text.split_once(" : ").map_or(text.clone(), |(_, data)| data.to_owned())
 }

@@ -13,25 +13,25 @@ use sluice_nft::Ip;
 use crate::model::{Backend, BackendName, Service};
 
 /// A share becomes at most so many times larger or smaller in one step.
-const STEP: f64 = 2.0;
+const MAX_STEP: f64 = 2.0;
 
 /// A share is at least its weight's divided by this: what is never tried cannot get better.
-const LEAST: f64 = 1.0 / 32.0;
+const MIN_FACTOR: f64 = 1.0 / 32.0;
 
 /// Shares that would change by less than this part of them stay.
 const DEADBAND: f64 = 0.05;
 
 /// Flows a second that are dealt by weight alone: so few tell nothing about the backends.
-const DOUBT: f64 = 0.5;
+const PRIOR_RATE: f64 = 0.5;
 
 /// How much of a lack may be chance, in square roots of the number that should be there.
-const CHANCE: f64 = 1.5;
+const NOISE_SIGMAS: f64 = 1.5;
 
 /// Weight of the last interval against those before it.
-const RECENT: f64 = 0.25;
+const EWMA_ALPHA: f64 = 0.25;
 
 /// Effective weight of the backend with the largest share: fine enough for the smallest.
-const FINEST: f64 = 50_000.0;
+const MAX_EFFECTIVE_WEIGHT: f64 = 50_000.0;
 
 /// Flows of one backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,10 +44,10 @@ pub struct Load {
 
 /// How the shares of one service follow its flows.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Balance(BTreeMap<BackendName, Followed>);
+pub struct Balance(BTreeMap<BackendName, BackendTrend>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Followed {
+struct BackendTrend {
     /// Its share in force, divided by what its weight alone would give it.
     factor: f64,
     active: u32,
@@ -74,8 +74,8 @@ impl Balance {
             let before = seen.map_or(active.saturating_sub(opened), |before| before.active);
             let rate = |flows: u32| f64::from(flows) / elapsed;
             let ended = rate((before + opened).saturating_sub(active));
-            let lately = |before: Option<f64>, now: f64| before.map_or(now, |b| b + RECENT * (now - b));
-            let now = Followed {
+            let lately = |before: Option<f64>, now: f64| before.map_or(now, |b| b + EWMA_ALPHA * (now - b));
+            let now = BackendTrend {
                 factor: seen.map_or(1.0, |before| before.factor),
                 active,
                 opened: lately(seen.map(|before| before.opened), rate(opened)),
@@ -97,7 +97,7 @@ impl Balance {
         };
         let largest = service.backends.iter().map(weight).fold(0.0, f64::max);
         for backend in service.backends.iter_mut().filter(|backend| backend.weight > 0) {
-            backend.weight = (weight(backend) / largest * FINEST).round().max(1.0) as u16;
+            backend.weight = (weight(backend) / largest * MAX_EFFECTIVE_WEIGHT).round().max(1.0) as u16;
         }
     }
 
@@ -105,22 +105,22 @@ impl Balance {
     fn follow(&mut self, service: &Service, ip: Ip, elapsed: f64) -> u32 {
         let serving = || service.backends.iter().filter(|b| Ip::of(b.address) == ip && b.weight > 0);
         let pool = serving().map(|backend| (f64::from(backend.weight), self.0[&backend.name]));
-        let pool: Vec<(f64, Followed)> = pool.collect();
-        let sum = |part: &dyn Fn(&(f64, Followed)) -> f64| pool.iter().map(part).sum::<f64>();
+        let pool: Vec<(f64, BackendTrend)> = pool.collect();
+        let sum = |part: &dyn Fn(&(f64, BackendTrend)) -> f64| pool.iter().map(part).sum::<f64>();
         let weights = sum(&|(weight, _)| *weight);
         let active = sum(&|(_, now)| f64::from(now.active));
         let growth = sum(&|(_, now)| now.opened - now.ended);
-        let lacks = |(weight, now): &(f64, Followed)| {
+        let lacks = |(weight, now): &(f64, BackendTrend)| {
             let due = active * weight / weights;
             let lacks = due - f64::from(now.active);
             // Few more or less may be chance, and are corrected slowly.
-            lacks * lacks.abs() / (lacks.abs() + CHANCE * due.sqrt()).max(1.0)
+            lacks * lacks.abs() / (lacks.abs() + NOISE_SIGMAS * due.sqrt()).max(1.0)
         };
         let wanted: Vec<f64> = pool
             .iter()
             .map(|each| {
                 let part = each.0 / weights;
-                (each.1.ended + growth * part + lacks(each) / (2.0 * elapsed)).max(0.0) + DOUBT * part
+                (each.1.ended + growth * part + lacks(each) / (2.0 * elapsed)).max(0.0) + PRIOR_RATE * part
             })
             .collect();
         let total: f64 = wanted.iter().sum();
@@ -129,11 +129,11 @@ impl Balance {
             .zip(wanted)
             .map(|((weight, now), wanted)| {
                 let factor = wanted / total * weights / weight;
-                factor.clamp(now.factor / STEP, now.factor * STEP).max(LEAST)
+                factor.clamp(now.factor / MAX_STEP, now.factor * MAX_STEP).max(MIN_FACTOR)
             })
             .collect();
         let changes =
-            |((_, now), factor): (&(f64, Followed), &f64)| (factor / now.factor - 1.0).abs() > DEADBAND;
+            |((_, now), factor): (&(f64, BackendTrend), &f64)| (factor / now.factor - 1.0).abs() > DEADBAND;
         if !pool.iter().zip(&factors).any(changes) {
             return 0;
         }

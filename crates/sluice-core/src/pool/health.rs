@@ -31,33 +31,33 @@ pub enum Admin {
 
 /// Health of one backend as results come in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Machine {
+pub struct HealthState {
     rise: u16,
     fall: u16,
     health: Health,
     /// Whether the backend takes new flows while its health is unknown.
     assumed_up: bool,
     /// Results in a row that speak against what is in force.
-    against: u16,
+    contrary: u16,
 }
 
-impl Machine {
+impl HealthState {
     /// A backend that was never probed, or whose health is known from before.
     pub fn new(check: &HealthCheck, health: Health) -> Self {
         let assumed_up = check.initial == Initial::Up;
-        Machine { rise: check.rise, fall: check.fall, health, assumed_up, against: 0 }
+        HealthState { rise: check.rise, fall: check.fall, health, assumed_up, contrary: 0 }
     }
 
     /// A backend that took new flows without a check until now: `initial` is for those that did not.
     pub fn serving(check: &HealthCheck) -> Self {
-        Machine { assumed_up: true, ..Machine::new(check, Health::Unknown) }
+        HealthState { assumed_up: true, ..HealthState::new(check, Health::Unknown) }
     }
 
     /// The same backend under another check: the verdict stays until the new check has had its say, also that of a
     /// backend whose health is unknown. Results that were counted under the old check do not count.
     #[must_use]
     pub fn under(self, check: &HealthCheck) -> Self {
-        Machine { rise: check.rise, fall: check.fall, against: 0, ..self }
+        HealthState { rise: check.rise, fall: check.fall, contrary: 0, ..self }
     }
 
     /// What is known.
@@ -75,8 +75,8 @@ impl Machine {
     }
 
     /// Results in a row that speak against what is in force, and how many would change it.
-    pub fn against(&self) -> (u16, u16) {
-        (self.against, if self.is_up() { self.fall } else { self.rise })
+    pub fn contrary_results(&self) -> (u16, u16) {
+        (self.contrary, if self.is_up() { self.fall } else { self.rise })
     }
 
     /// Takes a result; `true` if health changed with it. One that agrees with what is in force confirms it, so that
@@ -85,12 +85,12 @@ impl Machine {
         let before = self.health;
         let named = |up| if up { Health::Healthy } else { Health::Unhealthy };
         if success == self.is_up() {
-            self.against = 0;
+            self.contrary = 0;
             self.health = named(success);
         } else {
-            self.against += 1;
-            if self.against >= self.against().1 {
-                self.against = 0;
+            self.contrary += 1;
+            if self.contrary >= self.contrary_results().1 {
+                self.contrary = 0;
                 self.health = named(success);
             }
         }

@@ -14,7 +14,7 @@ pub const RAMP_STEPS: u8 = 10;
 
 /// How a backend stands, whatever the file says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct BackendState {
     /// What an operator wants.
     pub admin: Admin,
     /// Weight that an operator gave it.
@@ -29,9 +29,9 @@ pub struct Standing {
     pub ramp: u8,
 }
 
-impl Default for Standing {
+impl Default for BackendState {
     fn default() -> Self {
-        Standing {
+        BackendState {
             admin: Admin::Enabled,
             weight: None,
             is_up: true,
@@ -42,7 +42,7 @@ impl Default for Standing {
     }
 }
 
-impl Standing {
+impl BackendState {
     /// Whether admin state and health let it take new flows.
     pub fn is_eligible(&self) -> bool {
         self.admin == Admin::Enabled && self.is_up
@@ -59,7 +59,7 @@ impl Standing {
 pub fn at_start(file: &Services) -> Services {
     let serving = file.iter().map(|(name, service)| {
         let is_up = service.health.as_ref().is_none_or(|check| check.initial == Initial::Up);
-        (name, service, in_force(service, |_| Standing { is_up, ..Standing::default() }))
+        (name, service, effective_service(service, |_| BackendState { is_up, ..BackendState::default() }))
     });
     let other = serving.filter(|(_, service, serving)| *service != serving);
     other.map(|(name, _, serving)| (name.clone(), serving)).collect()
@@ -69,11 +69,11 @@ pub fn at_start(file: &Services) -> Services {
 ///
 /// For each IP version by itself, those serve that are no backups, if they are at least a quorum; else the backups;
 /// and if there is none of those either, what `on_empty` says.
-pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> Service {
-    let standings: Vec<Standing> = service.backends.iter().map(standing).collect();
+pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> BackendState) -> Service {
+    let standings: Vec<BackendState> = service.backends.iter().map(standing).collect();
     let mut serves = vec![false; standings.len()];
     for ip in Ip::ALL {
-        let some = |test: &dyn Fn(&Backend, &Standing) -> bool| -> Vec<usize> {
+        let some = |test: &dyn Fn(&Backend, &BackendState) -> bool| -> Vec<usize> {
             let all = service.backends.iter().zip(&standings).enumerate();
             let able = all.filter(|(_, (backend, standing))| {
                 Ip::of(backend.address) == ip && standing.weight(backend) > 0 && !standing.is_full
@@ -99,7 +99,7 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
         backend.weight = if serves { standing.weight(backend) * u16::from(share) } else { 0 };
     }
     if let Scheduler::Maglev(..) = now.scheduler {
-        let full = |(backend, standing): (&Backend, &Standing)| match standing.weight(backend) {
+        let full = |(backend, standing): (&Backend, &BackendState)| match standing.weight(backend) {
             _ if backend.backup => 0,
             0 => backend.weight,
             weight => weight,
@@ -110,7 +110,7 @@ pub fn in_force(service: &Service, standing: impl Fn(&Backend) -> Standing) -> S
             now.full_weights = full;
         }
     }
-    let those = |test: &dyn Fn(&Standing) -> bool| -> Vec<_> {
+    let those = |test: &dyn Fn(&BackendState) -> bool| -> Vec<_> {
         let of = service.backends.iter().zip(&standings).filter(|(_, standing)| test(standing));
         of.map(|(backend, _)| backend.name.clone()).collect()
     };

@@ -2,22 +2,22 @@
 //!
 //! Maps that rules fill hold where each client of a [group](super::groups) went, and are looked up before the pick
 //! chain. They are filled at postrouting, when the destination is translated and the source is not, from the first
-//! packet of each flow. The number of the group is the same for every packet of a rule: [`Pick::constant`]. nft 1.0.6
+//! packet of each flow. The number of the group is the same for every packet of a rule: [`SlotExpr::constant`]. nft 1.0.6
 //! cannot type the original port in a concatenation, so that a verdict map leads from it to a chain of its own. The
 //! sets there count new connections of backends, too: those of a known client meet no slot.
 
 use std::net::IpAddr;
 
 use sluice_nft::{
-    ChainName, Data, Field, Ip, Key, Learn, Octets, Operand, Pick, Rule, Set, SetName, SetType, Statement,
-    Table,
+    ChainName, Data, Field, Ip, Key, Octets, Operand, Rule, Set, SetName, SetType, SetUpdate, SlotExpr,
+    Statement, Table,
 };
 
 use super::dispatch;
-use super::entry::{Entry, Rank};
 use super::fragment::Draft;
+use super::frontend::{Frontend, Rank};
 use super::groups::Groups;
-use super::layout::Affine;
+use super::layout::ListenerKey;
 use super::names::{ChainId, SetId};
 use crate::model::{Backend, BackendPort, Protocol};
 
@@ -56,17 +56,17 @@ impl Remembered {
     }
 
     /// What the map holds for clients of a backend that `port` of a listener leads to.
-    pub(crate) fn data(self, entry: &Entry<'_>, backend: &Backend, port: u16) -> Octets<20> {
+    pub(crate) fn data(self, frontend: &Frontend<'_>, backend: &Backend, port: u16) -> Octets<20> {
         let address = Octets::EMPTY.address(backend.address);
         match self {
-            Remembered::AddressAndPort => address.port(backend.port.translate(entry.listener.ports, port)),
+            Remembered::AddressAndPort => address.port(backend.port.translate(frontend.listener.ports, port)),
             Remembered::Address => address,
         }
     }
 }
 
 /// Address, protocol and port of each listener that a table leads to an affinity chain, and the number of its group.
-pub(super) fn groups(table: &Table) -> impl Iterator<Item = (Affine, u32)> + '_ {
+pub(super) fn groups(table: &Table) -> impl Iterator<Item = (ListenerKey, u32)> + '_ {
     let of = |ip: Ip| {
         let key = dispatch::key(ip);
         table.sets.values().filter(move |set| set.data == SetType::Verdicts && set.key == key)
@@ -81,7 +81,7 @@ pub(super) fn groups(table: &Table) -> impl Iterator<Item = (Affine, u32)> + '_ 
 }
 
 /// Address, protocol and port of a key that [`dispatch::key`] describes.
-pub(crate) fn listener(key: &Key) -> Option<Affine> {
+pub(crate) fn listener(key: &Key) -> Option<ListenerKey> {
     Ip::ALL.into_iter().find_map(|ip| match ip.split_address(key.as_slice())? {
         (address, &[protocol, _, _, _, high, low, _, _]) => {
             Some((address, protocol, u16::from_be_bytes([high, low])))
@@ -93,14 +93,14 @@ pub(crate) fn listener(key: &Key) -> Option<Affine> {
 /// Renders what remembers clients of a listener before the chain `pick`; returns the chain that comes first.
 pub(super) fn render(
     draft: &mut Draft<'_, '_>,
-    entry: &Entry<'_>,
+    frontend: &Frontend<'_>,
     groups: &Groups<'_>,
     pick: ChainName,
 ) -> ChainName {
-    let Some(member) = Member::of(entry, groups) else { return pick };
+    let Some(member) = Member::of(frontend, groups) else { return pick };
     let Member { ip, protocol, address, number, .. } = member;
     draft.fragment.group = Some(number);
-    let kinds = kinds(entry);
+    let kinds = kinds(frontend);
     if kinds.is_empty() {
         return pick;
     }
@@ -112,9 +112,9 @@ pub(super) fn render(
     let version = || Statement::is(Field::Nfproto, &[ip.nfproto()]);
     let mut rules = vec![];
     for kind in &kinds {
-        let map = learn(draft, entry, &member, *kind);
+        let map = learn(draft, frontend, &member, *kind);
         let mut key = [Field::Saddr(ip), Field::Daddr(ip)].map(Operand::Field).to_vec();
-        key.push(Operand::Pick(Pick::constant(number)));
+        key.push(Operand::Slot(SlotExpr::constant(number)));
         let port = *kind == Remembered::AddressAndPort;
         rules.push(Rule(vec![
             Statement::is(Field::L4proto, &[protocol.number()]),
@@ -128,17 +128,17 @@ pub(super) fn render(
 }
 
 /// Adds what fills the map of clients of one kind, and returns that map.
-fn learn(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, member: &Member, kind: Remembered) -> SetName {
+fn learn(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, member: &Member, kind: Remembered) -> SetName {
     let Member { ip, protocol, address, port, number, timeout } = *member;
-    let keeping = keeping(entry).filter(|backend| Remembered::of(backend) == kind).map(|backend| {
+    let keeping = keeping(frontend).filter(|backend| Remembered::of(backend) == kind).map(|backend| {
         let key = Key::EMPTY.address(address).protocol(protocol.number()).address(backend.address);
-        (key.port(backend.port.translate(entry.listener.ports, port)), Data::None, Some(backend))
+        (key.port(backend.port.translate(frontend.listener.ports, port)), Data::None, Some(backend))
     });
     let bound = SetId::Bound(ip, protocol, port, number, timeout, kind == Remembered::Address);
     let bound = draft.count(bound, || Set::counted(translation(ip)), keeping);
     let declare = || Set {
         data: SetType::Map(kind.fields(ip)),
-        ..Set::learned(client(ip, 0), CLIENTS, Some(DEFAULT_TIMEOUT))
+        ..Set::dynamic(client(ip, 0), CLIENTS, Some(DEFAULT_TIMEOUT))
     };
     let clients = draft.fill(SetId::Clients(kind, ip), declare, []);
     let chain = ChainName::from(ChainId::LearnPort(protocol, port));
@@ -150,7 +150,7 @@ fn learn(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, member: &Member, kind: Re
         Statement::Update {
             key: client(ip, number),
             set: clients.clone(),
-            learn: Learn::Value(kind.fields(ip), timeout),
+            update: SetUpdate::Data(kind.fields(ip), timeout),
         },
     ]);
     draft.hook(ChainId::LearnPort(protocol, port), Rank::Exact, rule);
@@ -169,29 +169,29 @@ struct Member {
 }
 
 impl Member {
-    fn of(entry: &Entry<'_>, groups: &Groups<'_>) -> Option<Self> {
-        let (timeout, (address, port)) = (entry.service.affinity?, entry.exact()?);
-        let number = groups.number(entry, address)?;
-        Some(Member { ip: entry.ip, protocol: entry.listener.protocol, address, port, number, timeout })
+    fn of(frontend: &Frontend<'_>, groups: &Groups<'_>) -> Option<Self> {
+        let (timeout, (address, port)) = (frontend.service.affinity?, frontend.exact()?);
+        let number = groups.number(frontend, address)?;
+        Some(Member { ip: frontend.ip, protocol: frontend.listener.protocol, address, port, number, timeout })
     }
 }
 
 /// What is remembered of the backends of an entry, whether or not clients stay on them now.
-fn kinds(entry: &Entry<'_>) -> Vec<Remembered> {
-    let has = |kind: &Remembered| entry.members().any(|backend| Remembered::of(backend) == *kind);
+fn kinds(frontend: &Frontend<'_>) -> Vec<Remembered> {
+    let has = |kind: &Remembered| frontend.members().any(|backend| Remembered::of(backend) == *kind);
     Remembered::ALL.into_iter().filter(has).collect()
 }
 
 /// Backends that clients stay on, including those that take no others.
-pub(crate) fn keeping<'a>(entry: &Entry<'a>) -> impl Iterator<Item = &'a Backend> + use<'a> {
-    let left = &entry.service.left;
-    entry.members().filter(move |backend| !left.contains(&backend.name))
+pub(crate) fn keeping<'a>(frontend: &Frontend<'a>) -> impl Iterator<Item = &'a Backend> + use<'a> {
+    let left = &frontend.service.left;
+    frontend.members().filter(move |backend| !left.contains(&backend.name))
 }
 
 /// Client, address of the listener and number of the group, which the maps are keyed by.
 fn client(ip: Ip, number: u32) -> Vec<Operand> {
     let fields = [Field::Saddr(ip), Field::CtOriginalDaddr(ip)].map(Operand::Field);
-    fields.into_iter().chain([Operand::Pick(Pick::constant(number))]).collect()
+    fields.into_iter().chain([Operand::Slot(SlotExpr::constant(number))]).collect()
 }
 
 /// What a flow was translated from, as far as it can be in a key, and to.

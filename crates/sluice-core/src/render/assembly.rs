@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_nft::{Base, Chain, Field, Ip, Operand, Rule, SetName, Statement, Test};
+use sluice_nft::{Base, Chain, Comparison, Field, Ip, Operand, Rule, SetName, Statement};
 
 use super::midstream::{self, Arriving};
 use super::names::{ChainId, SetId};
@@ -12,7 +12,7 @@ use super::{dispatch, invalid, reset, source, synproxy};
 use crate::model::{Protocol, Source};
 
 /// What decides on the chains.
-pub(super) struct Parts<'a> {
+pub(super) struct AssemblyInput<'a> {
     /// Names of the sets that there are.
     pub(super) set: &'a dyn Fn(&SetId) -> Option<SetName>,
     pub(super) totals: &'a Totals,
@@ -21,16 +21,16 @@ pub(super) struct Parts<'a> {
 }
 
 /// Assembles the chains that have any rules.
-pub(super) fn assemble(parts: &Parts<'_>) -> BTreeMap<ChainId, Chain> {
+pub(super) fn assemble(input: &AssemblyInput<'_>) -> BTreeMap<ChainId, Chain> {
     let inner = |rules| Chain { base: None, rules };
     let of_frontends =
-        parts.hooks.iter().filter(|(id, _)| matches!(id, ChainId::Source | ChainId::LearnPort(..)));
+        input.hooks.iter().filter(|(id, _)| matches!(id, ChainId::Source | ChainId::LearnPort(..)));
     let mut chains: BTreeMap<_, _> =
         of_frontends.map(|(id, rules)| (id.clone(), inner(rules.clone()))).collect();
     for (id, rules) in [
-        (ChainId::Midstream, parts.midstream()),
-        (ChainId::Invalid, parts.invalid()),
-        (ChainId::Handshake, parts.handshake()),
+        (ChainId::Midstream, input.midstream()),
+        (ChainId::Invalid, input.invalid()),
+        (ChainId::Handshake, input.handshake()),
     ] {
         if !rules.is_empty() {
             chains.insert(id, inner(rules));
@@ -38,14 +38,14 @@ pub(super) fn assemble(parts: &Parts<'_>) -> BTreeMap<ChainId, Chain> {
     }
     let leads = |id: &ChainId| chains.contains_key(id);
     let base_chains = [
-        (Base::SYN, parts.syn()),
+        (Base::SYN, input.syn()),
         (Base::GUARD, leads(&ChainId::Invalid).then(guard).into_iter().collect()),
-        (Base::PREROUTING, parts.prerouting()),
-        (Base::OUTPUT, parts.output()),
+        (Base::PREROUTING, input.prerouting()),
+        (Base::OUTPUT, input.output()),
         (Base::INPUT, leads(&ChainId::Handshake).then(handshakes).into_iter().collect()),
-        (Base::FORWARD, parts.forward(leads(&ChainId::Handshake))),
-        (Base::LEARN, parts.learn()),
-        (Base::POSTROUTING, parts.postrouting(leads(&ChainId::Source))),
+        (Base::FORWARD, input.forward(leads(&ChainId::Handshake))),
+        (Base::LEARN, input.learn()),
+        (Base::POSTROUTING, input.postrouting(leads(&ChainId::Source))),
     ];
     for (base, rules) in base_chains {
         if !rules.is_empty() {
@@ -55,7 +55,7 @@ pub(super) fn assemble(parts: &Parts<'_>) -> BTreeMap<ChainId, Chain> {
     chains
 }
 
-impl Parts<'_> {
+impl AssemblyInput<'_> {
     fn hooks(&self, chain: &ChainId) -> impl Iterator<Item = Rule> {
         self.hooks.get(chain).into_iter().flatten().cloned()
     }
@@ -164,7 +164,7 @@ impl Parts<'_> {
         let rule = |protocol: Protocol| {
             let map = (self.set)(&SetId::Learn(protocol))?;
             Some(Rule(vec![
-                Statement::Match(Field::CtStatus, Test::Has(Field::DNAT)),
+                Statement::Match(Field::CtStatus, Comparison::AnyBit(Field::DNAT)),
                 Statement::is(Field::L4proto, &[protocol.number()]),
                 Statement::VerdictMap(vec![Operand::Field(Field::CtOriginalDport)], map),
             ]))
@@ -200,7 +200,7 @@ fn unless_opening<const N: usize>(then: [Statement; N]) -> Rule {
 
 fn guard() -> Rule {
     Rule(vec![
-        Statement::Match(Field::CtState, Test::Has(Field::INVALID)),
+        Statement::Match(Field::CtState, Comparison::AnyBit(Field::INVALID)),
         Statement::Goto(ChainId::Invalid.into()),
     ])
 }
@@ -208,6 +208,6 @@ fn guard() -> Rule {
 /// What belongs to no connection yet. An ACK that returns a cookie is new or invalid, depending on
 /// `nf_conntrack_tcp_loose`.
 fn handshakes() -> Rule {
-    let no_connection = Test::Has(Field::INVALID | Field::NEW | Field::UNTRACKED);
+    let no_connection = Comparison::AnyBit(Field::INVALID | Field::NEW | Field::UNTRACKED);
     Rule(vec![Statement::Match(Field::CtState, no_connection), Statement::Jump(ChainId::Handshake.into())])
 }

@@ -5,7 +5,7 @@
 //! A change adds before it deletes, in commits of their own, so a set must have room for what it holds and what it is
 //! to hold together.
 
-use sluice_nft::{Filling, Key, Set};
+use sluice_nft::{Key, Set, SetFlags};
 
 /// Size of a set that holds few elements, and what each next size is larger by.
 pub(super) const SMALLEST: u32 = 1024;
@@ -23,7 +23,7 @@ const NEXT: u32 = SMALLEST * STEP;
 /// those that it holds now; `None`: there is no such set. One that has room and is not far too large stays; otherwise it
 /// is the smallest size that they fit in.
 pub(super) fn size(set: &Set, count: usize, has_room: impl Fn(u32) -> Option<bool>) -> Option<u32> {
-    if set.size.is_some() || set.filling != Filling::Keys {
+    if set.size.is_some() || set.flags != SetFlags::Static {
         return None;
     }
     let holds = |size: u32| size as usize >= count;

@@ -5,59 +5,65 @@ use std::sync::Arc;
 
 use sluice_nft::Table;
 
-use super::claims::{Claims, notices};
+use super::ambiguous::{AmbiguousFlows, source_traits};
 use super::delta::Delta;
-use super::entry::{self, Entry};
 use super::fragment::{Draft, Fragment, Pool};
+use super::frontend::{self, Frontend};
 use super::groups::Groups;
-use super::layout::{Layout, Places, Stripe};
+use super::layout::{Layout, Stripe, StripeAllocator};
 use super::names::FrontendId;
 use super::program::Program;
 use super::totals::Traits;
 use super::{affinity, dispatch, guard, invalid, midstream, pick, source, synproxy};
 use crate::model::Transition;
-use crate::model::{InForce, ServiceName};
+use crate::model::{EffectiveServices, ServiceName};
 
 /// What a fragment is told of other frontends.
-struct Others<'a> {
+struct Surroundings<'a> {
     /// The stripe that a frontend has.
     stripe: &'a dyn Fn(&FrontendId) -> Option<Stripe>,
     groups: &'a Groups<'a>,
-    claims: &'a Claims,
+    ambiguous: &'a AmbiguousFlows,
 }
 
-/// Renders a frontend, along the way of a new flow from its end to its beginning. `places` are for slots that must not
+/// Renders a frontend, along the way of a new flow from its end to its beginning. `stripes_in_use` are for slots that must not
 /// stay where they are.
-fn fragment(entry: &Entry<'_>, others: &Others<'_>, places: &mut Places, pool: &mut Pool<'_>) -> Fragment {
-    let mut draft = Draft::new(Some(entry.id()), pool);
-    let held = (others.stripe)(&entry.id());
-    let pick = pick::render(&mut draft, entry, |form, slots, elements| {
-        let stays = |held: &Stripe| (held.map.form, held.map.ip, held.slots) == (form, entry.ip, slots);
-        held.filter(stays).unwrap_or_else(|| places.take(form, entry.ip, slots, elements))
+fn fragment(
+    frontend: &Frontend<'_>,
+    others: &Surroundings<'_>,
+    stripes_in_use: &mut StripeAllocator,
+    pool: &mut Pool<'_>,
+) -> Fragment {
+    let mut draft = Draft::new(Some(frontend.id()), pool);
+    let held = (others.stripe)(&frontend.id());
+    let pick = pick::render(&mut draft, frontend, |shape, slots, elements| {
+        let stays = |held: &Stripe| (held.map.shape, held.map.ip, held.slots) == (shape, frontend.ip, slots);
+        held.filter(stays).unwrap_or_else(|| stripes_in_use.take(shape, frontend.ip, slots, elements))
     });
-    let known = affinity::render(&mut draft, entry, others.groups, pick);
-    let first = guard::render(&mut draft, entry, known);
-    dispatch::render(&mut draft, entry, &first);
-    midstream::render(&mut draft, entry, &first);
-    invalid::render(&mut draft, entry);
-    synproxy::render(&mut draft, entry);
-    source::render(&mut draft, entry, others.claims);
-    draft.fragment.traits = Some(Traits::of(entry));
+    let known = affinity::render(&mut draft, frontend, others.groups, pick);
+    let first = guard::render(&mut draft, frontend, known);
+    dispatch::render(&mut draft, frontend, &first);
+    midstream::render(&mut draft, frontend, &first);
+    invalid::render(&mut draft, frontend);
+    synproxy::render(&mut draft, frontend);
+    source::render(&mut draft, frontend, others.ambiguous);
+    draft.fragment.traits = Some(Traits::of(frontend));
     draft.finish()
 }
 
 /// Fragments by service.
 fn fragments(
-    entries: &[Entry<'_>],
-    others: &Others<'_>,
-    places: &mut Places,
+    frontends: &[Frontend<'_>],
+    others: &Surroundings<'_>,
+    stripes_in_use: &mut StripeAllocator,
     pool: &mut Pool<'_>,
 ) -> BTreeMap<Option<ServiceName>, Arc<[Fragment]>> {
-    let of_service = |entries: &[Entry<'_>]| {
-        let fragments = entries.iter().map(|entry| fragment(entry, others, places, pool)).collect();
-        (Some(entries[0].name.clone()), fragments)
+    let of_service = |frontends: &[Frontend<'_>]| {
+        let fragments =
+            frontends.iter().map(|frontend| fragment(frontend, others, stripes_in_use, pool)).collect();
+        (Some(frontends[0].name.clone()), fragments)
     };
-    entries.chunk_by(|a, b| a.name == b.name).map(of_service).collect()
+    frontends.chunk_by(|a, b| a.name == b.name).map(of_service).collect()
 }
 
 impl Program {
@@ -66,21 +72,21 @@ impl Program {
     /// A listener whose number of slots is unchanged keeps its stripe, so that its rule and its round-robin counter stay;
     /// one whose number changes gets a stripe that nobody uses, so that its old slots stay valid until the switch is
     /// over. A set keeps its size if it has room for what it is to hold beside what it holds.
-    pub(crate) fn new(services: InForce<'_>, current: Option<&Table>) -> Self {
-        let Layout { stripes, mut places, groups } = Layout::of(current);
-        let entries = entry::entries(services);
-        let claims = Claims::of(&entries);
+    pub(crate) fn new(services: EffectiveServices<'_>, current: Option<&Table>) -> Self {
+        let Layout { stripes, mut stripes_in_use, groups } = Layout::of(current);
+        let frontends = frontend::frontends(services);
+        let ambiguous = AmbiguousFlows::of(&frontends);
         let mut program = Program::default();
         let mut pool = Pool::new(&program);
         let fragments = {
-            let groups = Groups::of(&entries, &groups);
+            let groups = Groups::of(&frontends, &groups);
             let stripe = |id: &FrontendId| stripes.get(id).copied();
-            let others = Others { stripe: &stripe, groups: &groups, claims: &claims };
-            fragments(&entries, &others, &mut places, &mut pool)
+            let others = Surroundings { stripe: &stripe, groups: &groups, ambiguous: &ambiguous };
+            fragments(&frontends, &others, &mut stripes_in_use, &mut pool)
         };
         let mut delta = program.delta(fragments, services.networks(), &mut pool, current);
-        delta.claims = Some(claims);
-        program.take_over(delta);
+        delta.ambiguous = Some(ambiguous);
+        program.apply(delta);
         program
     }
 
@@ -88,14 +94,14 @@ impl Program {
     pub(crate) fn change(&self, transition: &Transition<'_>) -> (Delta, bool) {
         let (mut old, mut new) = (vec![], vec![]);
         for (name, before, after) in transition.differences() {
-            old.extend(before.into_iter().flat_map(|service| Entry::of(name, service)));
-            new.extend(after.into_iter().flat_map(|service| Entry::of(name, service)));
+            old.extend(before.into_iter().flat_map(|service| Frontend::of(name, service)));
+            new.extend(after.into_iter().flat_map(|service| Frontend::of(name, service)));
         }
         if !self.concerns_no_other(&old, &new) {
             return (self.change_all(transition.wanted), false);
         }
         let mut pool = Pool::new(self);
-        let mut fragments = self.render(&new, &self.claims, &mut pool);
+        let mut fragments = self.render(&new, &self.ambiguous, &mut pool);
         for (name, ..) in transition.differences() {
             fragments.entry(Some(name.clone())).or_insert_with(|| Arc::new([]));
         }
@@ -103,39 +109,39 @@ impl Program {
     }
 
     /// The change to these services, whatever they were before: everything is rendered and compared with what is kept.
-    pub(crate) fn change_all(&self, wanted: InForce<'_>) -> Delta {
-        let entries = entry::entries(wanted);
-        let claims = Claims::of(&entries);
+    pub(crate) fn change_all(&self, wanted: EffectiveServices<'_>) -> Delta {
+        let frontends = frontend::frontends(wanted);
+        let ambiguous = AmbiguousFlows::of(&frontends);
         let mut pool = Pool::new(self);
-        let mut fragments = self.render(&entries, &claims, &mut pool);
+        let mut fragments = self.render(&frontends, &ambiguous, &mut pool);
         for name in self.fragments.0.keys().filter(|name| name.is_some()) {
             fragments.entry(name.clone()).or_insert_with(|| Arc::new([]));
         }
         let mut delta = self.delta(fragments, wanted.networks(), &mut pool, None);
-        delta.claims = Some(claims);
+        delta.ambiguous = Some(ambiguous);
         delta
     }
 
     /// Whether these frontends can take the place of those without a change to the fragment of any other.
-    fn concerns_no_other(&self, old: &[Entry<'_>], new: &[Entry<'_>]) -> bool {
+    fn concerns_no_other(&self, old: &[Frontend<'_>], new: &[Frontend<'_>]) -> bool {
         let before: BTreeSet<_> = self.totals.sources().into_iter().map(|(source, _)| source).collect();
-        let after = before.iter().copied().chain(new.iter().map(|entry| entry.service.source));
+        let after = before.iter().copied().chain(new.iter().map(|frontend| frontend.service.source));
         let is_one = after.collect::<BTreeSet<_>>().len() < 2;
-        is_one || before.len() > 1 && notices(old) == notices(new)
+        is_one || before.len() > 1 && source_traits(old) == source_traits(new)
     }
 
     fn render(
         &self,
-        entries: &[Entry<'_>],
-        claims: &Claims,
+        frontends: &[Frontend<'_>],
+        ambiguous: &AmbiguousFlows,
         pool: &mut Pool<'_>,
     ) -> BTreeMap<Option<ServiceName>, Arc<[Fragment]>> {
-        let groups = Groups::of(entries, &self.groups);
+        let groups = Groups::of(frontends, &self.groups);
         let stripe = |id: &FrontendId| {
             let of_service = self.fragments.0.get(&Some(id.service.clone()))?;
             of_service.iter().find(|fragment| fragment.owner.as_ref() == Some(id))?.stripe
         };
-        let others = Others { stripe: &stripe, groups: &groups, claims };
-        fragments(entries, &others, &mut self.places.clone(), pool)
+        let others = Surroundings { stripe: &stripe, groups: &groups, ambiguous };
+        fragments(frontends, &others, &mut self.stripes_in_use.clone(), pool)
     }
 }

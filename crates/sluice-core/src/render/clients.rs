@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use sluice_nft::{Data, Ip, Key, SetName, Table};
 
-use crate::model::{InForce, Service};
-use crate::render::Entry;
+use crate::model::{EffectiveServices, Service};
+use crate::render::Frontend;
 use crate::render::affinity::keeping;
 use crate::render::{GroupNumbers, Remembered, SetId};
 
@@ -46,19 +46,19 @@ pub fn may_leave(before: &Service, after: Option<&Service>) -> bool {
 /// Elements of such a map that lead to a backend which its service no longer has, or which is down or disabled.
 /// `groups` are those of the table.
 pub fn stale(
-    services: InForce<'_>,
+    services: EffectiveServices<'_>,
     groups: &GroupNumbers,
     clients: &Clients,
     elements: Vec<(Key, Data)>,
 ) -> Vec<(Key, Data)> {
     let affine = services.iter().filter(|(_, service)| service.affinity.is_some());
     let mut held = HashSet::new();
-    for entry in affine.flat_map(|(name, service)| Entry::of(name, service)) {
-        let Some((address, port)) = entry.exact().filter(|_| entry.ip == clients.ip) else { continue };
-        let Some(number) = groups.of_listener((address, entry.protocol(), port)) else { continue };
+    for frontend in affine.flat_map(|(name, service)| Frontend::of(name, service)) {
+        let Some((address, port)) = frontend.exact().filter(|_| frontend.ip == clients.ip) else { continue };
+        let Some(number) = groups.of_listener((address, frontend.protocol(), port)) else { continue };
         let group = Key::EMPTY.address(address).slot(number);
-        for backend in keeping(&entry).filter(|backend| Remembered::of(backend) == clients.kind) {
-            held.insert((group, clients.kind.data(&entry, backend, port)));
+        for backend in keeping(&frontend).filter(|backend| Remembered::of(backend) == clients.kind) {
+            held.insert((group, clients.kind.data(&frontend, backend, port)));
         }
     }
     let is_held = |(key, data): &(Key, Data)| match (data, clients.ip.split_address(key.as_slice())) {

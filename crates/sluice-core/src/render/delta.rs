@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use sluice_nft::{Chain, Key, Rule, SetName, Table};
 
-use super::assembly::{Parts, assemble};
+use super::ambiguous::AmbiguousFlows;
+use super::assembly::{AssemblyInput, assemble};
 use super::capacity;
-use super::claims::Claims;
-use super::fragment::{Declared, Draft, Elements, Fragment, Pool};
+use super::fragment::{DeclaredSet, Draft, Elements, Fragment, Pool};
 use super::layout::Map;
 use super::names::{ChainId, SetId};
 use super::program::{ChainState, Hooks, Program, SetState, chains, filled, gather, is_live, refers};
@@ -28,7 +28,7 @@ pub(crate) struct Delta {
     totals: Totals,
     assembled: Option<BTreeMap<ChainId, Chain>>,
     /// Those of all frontends, if they are others.
-    pub(super) claims: Option<Claims>,
+    pub(super) ambiguous: Option<AmbiguousFlows>,
 }
 
 /// A set that has other elements or another name.
@@ -105,13 +105,13 @@ impl Program {
         let mut touched = BTreeMap::<&SetId, Touched<'_>>::new();
         for elements in self.old(delta).flat_map(|fragment| &fragment.elements) {
             let touched = touched.entry(&elements.set.id).or_insert_with(|| self.untouched(&elements.set));
-            touched.users -= 1;
+            touched.refs -= 1;
             touched.staying -= 1;
             touched.old.push(elements);
         }
         for elements in delta.coming().flat_map(|fragment| &fragment.elements) {
             let touched = touched.entry(&elements.set.id).or_insert_with(|| self.untouched(&elements.set));
-            touched.users += 1;
+            touched.refs += 1;
             touched.new.push(elements);
         }
         for (id, touched) in touched.iter_mut().filter(|(id, _)| id.has_common_elements()) {
@@ -134,9 +134,9 @@ impl Program {
         touched.into_iter().map(change).collect()
     }
 
-    fn untouched<'a>(&self, set: &'a Arc<Declared>) -> Touched<'a> {
-        let users = self.sets.get(&set.id).map_or(0, |set| set.users);
-        Touched { set, users, staying: users, old: vec![], new: vec![], needs: HashMap::new() }
+    fn untouched<'a>(&self, set: &'a Arc<DeclaredSet>) -> Touched<'a> {
+        let refs = self.sets.get(&set.id).map_or(0, |set| set.refs);
+        Touched { set, refs, staying: refs, old: vec![], new: vec![], needs: HashMap::new() }
     }
 
     /// Needs of an element before anything changes, of which so many are known where they are not kept.
@@ -151,7 +151,7 @@ impl Program {
     /// Searches the fragments that stay for elements which come. Needs of one alone are not kept.
     fn search(&self, delta: &Delta, touched: &mut BTreeMap<&SetId, Touched<'_>>) {
         let may_be_there = |touched: &Touched<'_>| {
-            touched.needs.iter().any(|(key, needs)| needs.before == 0 && self.seen.may_have(key))
+            touched.needs.iter().any(|(key, needs)| needs.before == 0 && self.key_filter.may_contain(key))
         };
         let mut searched: BTreeMap<_, _> = touched
             .iter_mut()
@@ -173,10 +173,10 @@ impl Program {
 
     fn set_change(&self, touched: Touched<'_>, delta: &Delta, current: Option<&Table>) -> SetChange {
         let (added, removed) = touched.exchanged();
-        let Touched { set, users, staying, new, needs, .. } = touched;
+        let Touched { set, refs, staying, new, needs, .. } = touched;
         let held = self.sets.get(&set.id).map_or(0, |before| before.count);
         let before = self.sets.get(&set.id).filter(|_| is_live(&set.id, &self.totals));
-        let is_live = users > 0 && is_live(&set.id, &delta.totals);
+        let is_live = refs > 0 && is_live(&set.id, &delta.totals);
         let count = held + added - removed;
         let has_room = |size| match current {
             Some(table) => {
@@ -188,7 +188,7 @@ impl Program {
             None => before.filter(|before| before.size == Some(size)).map(|_| held + added <= size as usize),
         };
         let size = is_live.then(|| capacity::size(&set.declaration, count, has_room)).flatten();
-        let after = SetState { set: set.clone(), users, count, size };
+        let after = SetState { set: set.clone(), refs, count, size };
         let (before, now) = (before.map(SetState::name), is_live.then(|| after.name()));
         SetChange { after, before, now, staying, needs }
     }
@@ -200,9 +200,9 @@ impl Program {
         for (chain, by) in new.chain(old) {
             let state = chains.entry(chain.id.clone()).or_insert_with(|| {
                 let known = self.chains.get(&chain.id).cloned();
-                known.unwrap_or_else(|| ChainState { chain: chain.clone(), users: 0 })
+                known.unwrap_or_else(|| ChainState { chain: chain.clone(), refs: 0 })
             });
-            state.users = state.users.saturating_add_signed(by);
+            state.refs = state.refs.saturating_add_signed(by);
         }
         chains
     }
@@ -232,30 +232,30 @@ impl Program {
                 self.sets.get(id).filter(|_| is_live(id, &delta.totals)).map(|state| state.set.name.clone())
             }
         };
-        assemble(&Parts { set: &set, totals: &delta.totals, hooks })
+        assemble(&AssemblyInput { set: &set, totals: &delta.totals, hooks })
     }
 
     /// Takes a change over.
-    pub(crate) fn take_over(&mut self, delta: Delta) {
-        let Delta { fragments, sets, chains, hooks, totals, assembled, claims } = delta;
+    pub(crate) fn apply(&mut self, delta: Delta) {
+        let Delta { fragments, sets, chains, hooks, totals, assembled, ambiguous } = delta;
         for fragment in
             fragments.keys().filter_map(|service| self.fragments.0.get(service)).flat_map(|old| old.iter())
         {
-            fragment.stripe.iter().for_each(|stripe| self.places.free(stripe));
-            if let Some(listener) = fragment.affine() {
+            fragment.stripe.iter().for_each(|stripe| self.stripes_in_use.free(stripe));
+            if let Some(listener) = fragment.affinity_key() {
                 self.groups.0.remove(&listener);
             }
         }
         for (id, SetChange { after, needs, .. }) in sets {
             if let Some(map) = Map::of(&id) {
-                match after.set.declaration.size.filter(|_| after.users > 0) {
-                    Some(size) => self.places.put(map, size, after.count as u32),
-                    None => self.places.remove(map),
+                match after.set.declaration.size.filter(|_| after.refs > 0) {
+                    Some(size) => self.stripes_in_use.record(map, size, after.count as u32),
+                    None => self.stripes_in_use.remove(map),
                 }
             }
             let common = self.common.entry(id.clone()).or_default();
             for (key, Needs { before, after }) in needs {
-                self.seen.change(&key, after as i32 - before as i32);
+                self.key_filter.change(&key, after as i32 - before as i32);
                 match after {
                     0 | 1 => common.remove(&key),
                     _ => common.insert(key, after),
@@ -264,31 +264,31 @@ impl Program {
             if common.is_empty() {
                 self.common.remove(&id);
             }
-            if after.users > 0 { drop(self.sets.insert(id, after)) } else { drop(self.sets.remove(&id)) }
+            if after.refs > 0 { drop(self.sets.insert(id, after)) } else { drop(self.sets.remove(&id)) }
         }
         for (id, after) in chains {
-            if after.users > 0 { drop(self.chains.insert(id, after)) } else { drop(self.chains.remove(&id)) }
+            if after.refs > 0 { drop(self.chains.insert(id, after)) } else { drop(self.chains.remove(&id)) }
         }
         let kept = Arc::make_mut(&mut self.fragments);
         for (service, new) in fragments {
             for fragment in new.iter() {
-                fragment.stripe.iter().for_each(|stripe| self.places.take_again(stripe));
-                self.groups.0.extend(fragment.affine().zip(fragment.group));
+                fragment.stripe.iter().for_each(|stripe| self.stripes_in_use.mark_used(stripe));
+                self.groups.0.extend(fragment.affinity_key().zip(fragment.group));
             }
             if new.is_empty() { drop(kept.0.remove(&service)) } else { drop(kept.0.insert(service, new)) }
         }
         self.hooks = hooks.unwrap_or_else(|| std::mem::take(&mut self.hooks));
         self.assembled = assembled.unwrap_or_else(|| std::mem::take(&mut self.assembled));
-        self.claims = claims.unwrap_or_else(|| std::mem::take(&mut self.claims));
+        self.ambiguous = ambiguous.unwrap_or_else(|| std::mem::take(&mut self.ambiguous));
         self.totals = totals;
     }
 }
 
 /// What happens to a set.
 struct Touched<'a> {
-    set: &'a Arc<Declared>,
+    set: &'a Arc<DeclaredSet>,
     /// Number of fragments that need it after, and before and after.
-    users: usize,
+    refs: usize,
     staying: usize,
     /// Elements of fragments that go and of those that come, where each element is needed by one fragment.
     old: Vec<&'a Elements>,
@@ -397,7 +397,7 @@ impl Delta {
         let common = program.assembled.iter().filter(|(id, chain)| differs(assembled, id, chain));
         before.chains = chains(own, shared, common, &was);
         let own = self.coming().flat_map(|fragment| &fragment.own).chain(stay);
-        let touched = self.chains.values().filter(|state| state.users > 0).map(|state| &*state.chain);
+        let touched = self.chains.values().filter(|state| state.refs > 0).map(|state| &*state.chain);
         let common = assembled.iter().filter(|(id, chain)| differs(&program.assembled, id, chain));
         after.chains = chains(own, touched.chain(others), common, &is);
     }

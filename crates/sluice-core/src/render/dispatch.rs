@@ -2,25 +2,25 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use sluice_nft::{Base, ChainName, Data, Field, Ip, Key, Octets, Operand, Rule, Set, Statement, Test};
+use sluice_nft::{Base, ChainName, Comparison, Data, Field, Ip, Key, Octets, Operand, Rule, Set, Statement};
 
-use super::entry::Entry;
 use super::fragment::Draft;
+use super::frontend::Frontend;
 use super::names::{ChainId, SetId};
 use crate::model::{Address, InterfaceName, Ports};
 
 /// Leads packets of a listener to `chain`: an exact one by the verdict map, any other by rules of its own.
-pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, chain: &ChainName) {
-    match entry.exact_key() {
+pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, chain: &ChainName) {
+    match frontend.exact_key() {
         Some(listener) => {
             let element = (listener, Data::Goto(chain.clone()));
-            draft.fill(SetId::Services(entry.ip), || Set::verdicts(key(entry.ip)), [element]);
+            draft.fill(SetId::Services(frontend.ip), || Set::verdicts(key(frontend.ip)), [element]);
         }
         None => {
             let verdict = || Statement::Goto(chain.clone());
-            draft.hook(ChainId::Base(Base::PREROUTING), entry.rank(), arriving(entry, verdict()));
-            if entry.service.interface.is_none() {
-                draft.hook(ChainId::Base(Base::OUTPUT), entry.rank(), local(entry, verdict()));
+            draft.hook(ChainId::Base(Base::PREROUTING), frontend.rank(), arriving(frontend, verdict()));
+            if frontend.service.interface.is_none() {
+                draft.hook(ChainId::Base(Base::OUTPUT), frontend.rank(), local(frontend, verdict()));
             }
         }
     }
@@ -33,60 +33,60 @@ pub(super) fn key(ip: Ip) -> Vec<Operand> {
 
 /// Packets that arrive. `*` means the host's own addresses, or with an interface whatever unicast
 /// destination arrives there.
-pub(super) fn arriving(entry: &Entry<'_>, verdict: Statement) -> Rule {
+pub(super) fn arriving(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
     let mut rule = vec![];
-    if let Some(interface) = &entry.service.interface {
+    if let Some(interface) = &frontend.service.interface {
         rule.push(Statement::is(Field::Iifname, &interface_octets(interface)));
     }
-    match (entry.listener.address, &entry.service.interface) {
-        (Address::Exact(_), _) => rule.extend(destination(entry)),
+    match (frontend.listener.address, &frontend.service.interface) {
+        (Address::Exact(_), _) => rule.extend(destination(frontend)),
         (Address::Any, Some(_)) => {
             for kind in [Field::BROADCAST, Field::MULTICAST] {
                 rule.push(Statement::is_not(Field::FibDaddrType, &kind.to_ne_bytes()));
             }
-            rule.push(Statement::is(Field::Nfproto, &[entry.ip.nfproto()]));
+            rule.push(Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]));
         }
         (Address::Any, None) => {
-            rule.push(Statement::is(Field::Nfproto, &[entry.ip.nfproto()]));
+            rule.push(Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]));
             rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
         }
     }
-    finish(rule, entry, verdict)
+    finish(rule, frontend, verdict)
 }
 
 /// Packets of local processes. `*` leaves loopback destinations alone: translated, their source
 /// address would have no way back.
-fn local(entry: &Entry<'_>, verdict: Statement) -> Rule {
+fn local(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
     let mut rule = vec![];
-    match entry.listener.address {
-        Address::Exact(_) => rule.extend(destination(entry)),
+    match frontend.listener.address {
+        Address::Exact(_) => rule.extend(destination(frontend)),
         Address::Any => {
-            rule.push(Statement::is(Field::Nfproto, &[entry.ip.nfproto()]));
-            rule.push(match entry.ip {
+            rule.push(Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]));
+            rule.push(match frontend.ip {
                 Ip::V4 => {
                     let network = Octets::new(&Ipv4Addr::LOCALHOST.octets()[..1]).expect("one byte fits");
-                    Statement::Match(Field::Daddr(Ip::V4), Test::NotUnder(network))
+                    Statement::Match(Field::Daddr(Ip::V4), Comparison::NotInPrefix(network))
                 }
                 Ip::V6 => Statement::is_not(Field::Daddr(Ip::V6), &Ipv6Addr::LOCALHOST.octets()),
             });
             rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
         }
     }
-    finish(rule, entry, verdict)
+    finish(rule, frontend, verdict)
 }
 
-fn destination(entry: &Entry<'_>) -> Vec<Statement> {
-    let Address::Exact(address) = entry.listener.address else { return vec![] };
+fn destination(frontend: &Frontend<'_>) -> Vec<Statement> {
+    let Address::Exact(address) = frontend.listener.address else { return vec![] };
     let value = Key::EMPTY.address(address);
     vec![
-        Statement::is(Field::Nfproto, &[entry.ip.nfproto()]),
-        Statement::is(Field::Daddr(entry.ip), value.as_slice()),
+        Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]),
+        Statement::is(Field::Daddr(frontend.ip), value.as_slice()),
     ]
 }
 
-fn finish(mut rule: Vec<Statement>, entry: &Entry<'_>, verdict: Statement) -> Rule {
-    rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
-    rule.extend(ports(Field::Dport, entry.listener.ports));
+fn finish(mut rule: Vec<Statement>, frontend: &Frontend<'_>, verdict: Statement) -> Rule {
+    rule.push(Statement::is(Field::L4proto, &[frontend.protocol()]));
+    rule.extend(ports(Field::Dport, frontend.listener.ports));
     rule.push(verdict);
     Rule(rule)
 }
@@ -96,8 +96,8 @@ pub(super) fn ports(field: Field, ports: Ports) -> Option<Statement> {
     let octets = |port: u16| Octets::new(&port.to_be_bytes()).expect("a port has two bytes");
     let test = match ports {
         Ports::ALL => return None,
-        Ports { first, last } if first == last => Test::Is(octets(first)),
-        Ports { first, last } => Test::Between(octets(first), octets(last)),
+        Ports { first, last } if first == last => Comparison::Eq(octets(first)),
+        Ports { first, last } => Comparison::InRange(octets(first), octets(last)),
     };
     Some(Statement::Match(field, test))
 }

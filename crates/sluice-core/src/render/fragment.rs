@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_nft::{ChainName, Data, Filling, Key, Octets, Operand, Rule, Set, SetName, SetType, Statement};
+use sluice_nft::{ChainName, Data, Key, Octets, Operand, Rule, Set, SetFlags, SetName, SetType, Statement};
 
 use super::capacity::SMALLEST;
-use super::entry::Rank;
-use super::layout::{Affine, Stripe};
+use super::frontend::Rank;
+use super::layout::{ListenerKey, Stripe};
 use super::names::{ChainId, FrontendId, SetId};
 use super::program::Program;
 use super::totals::Traits;
@@ -42,7 +42,7 @@ pub struct Fragment {
 /// counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Elements {
-    pub(super) set: Arc<Declared>,
+    pub(super) set: Arc<DeclaredSet>,
     bytes: Box<[u8]>,
     /// Where all of them lead, if that is a chain.
     verdict: Option<ChainName>,
@@ -50,7 +50,7 @@ pub(super) struct Elements {
 
 /// One element, and the backend that it counts for, as an index into those of the fragment.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct FragmentElement {
     pub(super) key: Key,
     pub(super) data: Data,
     backend: Option<u16>,
@@ -58,14 +58,14 @@ pub(super) struct Held {
 
 /// A set as fragments need it: what has no size yet gets one from all of them together.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Declared {
+pub(super) struct DeclaredSet {
     pub(super) id: SetId,
     /// Without a size.
     pub(super) name: SetName,
     pub(super) declaration: Set,
 }
 
-impl Declared {
+impl DeclaredSet {
     /// The name of the set with a size.
     pub(super) fn named(&self, size: Option<u32>) -> SetName {
         match size {
@@ -76,11 +76,11 @@ impl Declared {
 
     /// Bytes of a key, a value and a backend of an element.
     fn widths(&self) -> [usize; 3] {
-        let Set { key, data, filling, counter, .. } = &self.declaration;
+        let Set { key, data, flags, counter, .. } = &self.declaration;
         let width = |parts: &[Operand]| parts.iter().map(|part| part.width().next_multiple_of(4)).sum();
-        let value = match (data, filling) {
+        let value = match (data, flags) {
             (SetType::Map(parts), _) => width(parts),
-            (_, Filling::Ranges) => width(&key[key.len() - 1..]),
+            (_, SetFlags::Interval) => width(&key[key.len() - 1..]),
             (SetType::Set | SetType::Verdicts, _) => 0,
         };
         [width(key), value, if *counter { size_of::<u16>() } else { 0 }]
@@ -88,18 +88,18 @@ impl Declared {
 }
 
 impl Elements {
-    fn new(set: Arc<Declared>, mut held: Vec<Held>) -> Self {
+    fn new(set: Arc<DeclaredSet>, mut held: Vec<FragmentElement>) -> Self {
         held.sort_by_key(|held| held.key);
         held.dedup_by(|later, first| later.key == first.key);
         let [key, value, counted] = set.widths();
         let mut bytes = Vec::with_capacity(held.len() * (key + value + counted));
         let mut verdict = None;
-        for Held { key, data, backend } in held {
+        for FragmentElement { key, data, backend } in held {
             bytes.extend(key.as_slice());
             match data {
                 Data::None => {}
                 Data::Value(value) => bytes.extend(value.as_slice()),
-                Data::Through(last) => bytes.extend(last.as_slice()),
+                Data::KeyEnd(last) => bytes.extend(last.as_slice()),
                 Data::Goto(chain) => verdict = Some(chain),
             }
             bytes.extend(&backend.unwrap_or(u16::MAX).to_ne_bytes()[..counted]);
@@ -118,19 +118,19 @@ impl Elements {
         self.bytes.chunks_exact(key + value + counted).filter_map(move |element| Key::new(&element[..key]))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Held> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = FragmentElement> + '_ {
         let [key, value, counted] = self.set.widths();
         self.bytes.chunks_exact(key + value + counted).map(move |element| {
             let (key, rest) = element.split_at(key);
             let (value, backend) = rest.split_at(value);
-            let data = match (&self.verdict, self.set.declaration.filling) {
+            let data = match (&self.verdict, self.set.declaration.flags) {
                 (Some(chain), _) => Data::Goto(chain.clone()),
-                (None, Filling::Ranges) => Octets::new(value).map_or(Data::None, Data::Through),
+                (None, SetFlags::Interval) => Octets::new(value).map_or(Data::None, Data::KeyEnd),
                 (None, _) if value.is_empty() => Data::None,
                 (None, _) => Octets::new(value).map_or(Data::None, Data::Value),
             };
             let backend = backend.try_into().ok().map(u16::from_ne_bytes);
-            Held { key: Key::new(key).unwrap_or(Key::EMPTY), data, backend }
+            FragmentElement { key: Key::new(key).unwrap_or(Key::EMPTY), data, backend }
         })
     }
 }
@@ -156,7 +156,7 @@ impl Fragment {
     /// Elements of one of its sets, and what they are for.
     pub(super) fn owned<'a>(&'a self, elements: &'a Elements) -> impl Iterator<Item = (Key, Owner<'a>)> + 'a {
         let dropped = elements.set.id.reason();
-        let owner = move |frontend, held: &Held| {
+        let owner = move |frontend, held: &FragmentElement| {
             let backend = held.backend.and_then(|index| self.backends.get(usize::from(index)));
             Owner { frontend, backend, dropped }
         };
@@ -165,7 +165,7 @@ impl Fragment {
     }
 
     /// The listener, if it has affinity.
-    pub(super) fn affine(&self) -> Option<Affine> {
+    pub(super) fn affinity_key(&self) -> Option<ListenerKey> {
         let (FrontendId { listener, .. }, _) = (self.owner.as_ref()?, self.group?);
         match (listener.address, listener.ports.as_single()) {
             (Address::Exact(address), Some(port)) => Some((address, listener.protocol.number(), port)),
@@ -183,7 +183,7 @@ impl Fragment {
 #[derive(Debug)]
 pub(super) struct Pool<'a> {
     known: &'a Program,
-    sets: BTreeMap<SetId, Arc<Declared>>,
+    sets: BTreeMap<SetId, Arc<DeclaredSet>>,
     chains: BTreeMap<ChainId, Arc<SharedChain>>,
 }
 
@@ -192,11 +192,11 @@ impl<'a> Pool<'a> {
         Pool { known, sets: BTreeMap::new(), chains: BTreeMap::new() }
     }
 
-    fn set(&mut self, id: SetId, declare: impl FnOnce() -> Set) -> &Arc<Declared> {
+    fn set(&mut self, id: SetId, declare: impl FnOnce() -> Set) -> &Arc<DeclaredSet> {
         match self.known.sets.get(&id) {
             Some(state) => &state.set,
             None => self.sets.entry(id).or_insert_with_key(|id| {
-                Arc::new(Declared { id: id.clone(), name: id.clone().into(), declaration: declare() })
+                Arc::new(DeclaredSet { id: id.clone(), name: id.clone().into(), declaration: declare() })
             }),
         }
     }
@@ -216,7 +216,7 @@ impl<'a> Pool<'a> {
 pub(super) struct Draft<'p, 'a> {
     pub(super) fragment: Fragment,
     backends: Vec<BackendName>,
-    elements: Vec<(Arc<Declared>, Vec<Held>)>,
+    elements: Vec<(Arc<DeclaredSet>, Vec<FragmentElement>)>,
     pool: &'p mut Pool<'a>,
 }
 
@@ -259,7 +259,7 @@ impl<'p, 'a> Draft<'p, 'a> {
             }) as u16
         };
         let (set, held) = &mut self.elements[at];
-        held.extend(elements.into_iter().map(|(key, data, backend)| Held {
+        held.extend(elements.into_iter().map(|(key, data, backend)| FragmentElement {
             key,
             data,
             backend: backend.map(&mut index),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-use super::entry::Entry;
+use super::frontend::Frontend;
 use super::layout::GroupNumbers;
 use crate::model::ServiceName;
 
@@ -19,26 +19,26 @@ pub(crate) struct Groups<'a>(BTreeMap<(&'a ServiceName, IpAddr), u32>);
 impl<'a> Groups<'a> {
     /// Numbers the groups of these entries. A group without one in `held` gets the port of its first listener
     /// if that is free at the address, otherwise the port plus the lowest multiple of 65,536 that is.
-    pub(crate) fn of(entries: &[Entry<'a>], held: &GroupNumbers) -> Self {
-        let affine = entries.iter().filter(|entry| entry.service.affinity.is_some());
-        let listeners: Vec<_> = affine.filter_map(|entry| Some((entry, entry.exact()?))).collect();
+    pub(crate) fn of(frontends: &[Frontend<'a>], held: &GroupNumbers) -> Self {
+        let affine = frontends.iter().filter(|frontend| frontend.service.affinity.is_some());
+        let listeners: Vec<_> = affine.filter_map(|frontend| Some((frontend, frontend.exact()?))).collect();
         let mut numbers = BTreeMap::new();
         let mut taken = HashSet::new();
-        for (entry, (address, port)) in &listeners {
-            let id = (entry.name, *address);
+        for (frontend, (address, port)) in &listeners {
+            let id = (frontend.name, *address);
             if !numbers.contains_key(&id)
-                && let Some(number) = held.of_listener((*address, entry.protocol(), *port))
+                && let Some(number) = held.of_listener((*address, frontend.protocol(), *port))
                 && taken.insert((*address, number))
             {
                 numbers.insert(id, number);
             }
         }
-        if listeners.iter().all(|(entry, (address, _))| numbers.contains_key(&(entry.name, *address))) {
+        if listeners.iter().all(|(frontend, (address, _))| numbers.contains_key(&(frontend.name, *address))) {
             return Groups(numbers);
         }
         taken.extend(held.0.iter().map(|((address, ..), number)| (*address, *number)));
-        for (entry, (address, port)) in &listeners {
-            numbers.entry((entry.name, *address)).or_insert_with(|| {
+        for (frontend, (address, port)) in &listeners {
+            numbers.entry((frontend.name, *address)).or_insert_with(|| {
                 let mut candidates = (u32::from(*port)..).step_by(1 << 16);
                 let free = candidates.find(|number| taken.insert((*address, *number)));
                 free.expect("an address has fewer groups than there are numbers")
@@ -48,7 +48,7 @@ impl<'a> Groups<'a> {
     }
 
     /// The number of the group of a service at an address.
-    pub(super) fn number(&self, entry: &Entry<'_>, address: IpAddr) -> Option<u32> {
-        self.0.get(&(entry.name, address)).copied()
+    pub(super) fn number(&self, frontend: &Frontend<'_>, address: IpAddr) -> Option<u32> {
+        self.0.get(&(frontend.name, address)).copied()
     }
 }

@@ -8,50 +8,50 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use sluice_nft::{
-    ChainName, Data, Field, Ip, Key, Learn, Octets, Operand, Rate, Rule, Set, SetName, Statement,
+    ChainName, Data, Field, Ip, Key, Octets, Operand, Rate, Rule, Set, SetName, SetUpdate, Statement,
 };
 
-use super::entry::Entry;
 use super::fragment::Draft;
+use super::frontend::Frontend;
 use super::names::{Access, ChainId, FrontendId, SetId};
 use super::{dispatch, midstream};
-use crate::model::{Limits, OnFull, Reason, ServiceName};
+use crate::model::{DropReason, Limits, OnFull, ServiceName};
 
 /// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
-pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, pick: ChainName) -> ChainName {
-    let checks = Check::all(entry);
+pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, pick: ChainName) -> ChainName {
+    let checks = Check::all(frontend);
     if checks.is_empty() {
         return pick;
     }
-    let scope = Scope::new(entry, &checks);
+    let scope = Scope::new(frontend, &checks);
     for check in &checks {
         check.fill(draft, &scope);
     }
-    let last = match entry.exact() {
+    let last = match frontend.exact() {
         None => Rule(vec![Statement::Goto(pick)]),
         Some(_) => {
             let next = (scope.listener, Data::Goto(pick));
-            let map = draft.fill(SetId::Guarded(entry.ip), || Set::verdicts(scope.key.clone()), [next]);
+            let map = draft.fill(SetId::Guarded(frontend.ip), || Set::verdicts(scope.key.clone()), [next]);
             scope.of_version(vec![Statement::VerdictMap(scope.key.clone(), map)])
         }
     };
     let miss = draft.miss();
     let rules = || scope.rules(&checks).chain([last, miss]).collect();
-    match entry.exact() {
-        None => draft.own(ChainId::Guard(entry.id()), rules()),
+    match frontend.exact() {
+        None => draft.own(ChainId::Guard(frontend.id()), rules()),
         Some(_) => draft.shared(scope.chain(&checks), rules),
     }
 }
 
 /// Renders what a listener asks of a client before its handshake is answered; returns the chain. Limits are not part of
 /// it: they are for clients that are who they say.
-pub(super) fn before_handshake(draft: &mut Draft<'_, '_>, entry: &Entry<'_>) -> ChainName {
-    let mut checks = Check::all(entry);
+pub(super) fn before_handshake(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) -> ChainName {
+    let mut checks = Check::all(frontend);
     checks.retain(|check| matches!(check, Check::Deny(_) | Check::Allow(_)));
-    let scope = Scope::new(entry, &checks);
+    let scope = Scope::new(frontend, &checks);
     let words = checks.iter().map(|check| check.word().into()).collect();
     let words = Some(words).filter(|words: &Vec<_>| !words.is_empty());
-    draft.shared(ChainId::Syn(entry.ip, words), || {
+    draft.shared(ChainId::Syn(frontend.ip, words), || {
         scope.rules(&checks).chain([Rule(vec![Statement::Notrack])]).collect()
     })
 }
@@ -121,11 +121,11 @@ impl<'a> Clients<'a> {
         for (length, nets) in &self.0 {
             let id = scope.networks(access, (!ranges).then_some(*length));
             let declare = || match ranges {
-                true => Set { counter, ..Set::ranges(scope.client_key()) },
+                true => Set { counter, ..Set::interval(scope.client_key()) },
                 false => Set { counter, ..Set::plain(scope.client_key()) },
             };
             let elements = nets.iter().map(|net| {
-                let last = ranges.then(|| Data::Through(Octets::EMPTY.address(net.broadcast())));
+                let last = ranges.then(|| Data::KeyEnd(Octets::EMPTY.address(net.broadcast())));
                 (scope.listener.address(net.network()), last.unwrap_or(Data::None))
             });
             draft.fill(id, declare, elements);
@@ -138,8 +138,8 @@ impl<'a> Clients<'a> {
 struct Limit {
     /// The service, if it has sets of its own.
     own: Option<ServiceName>,
-    reason: Reason,
-    learn: Learn,
+    reason: DropReason,
+    update: SetUpdate,
     /// How many are remembered.
     size: u32,
     timeout: Option<u32>,
@@ -150,35 +150,35 @@ struct Limit {
 impl<'a> Check<'a> {
     /// In the order in which they are looked at: what is dropped for a reason of its client alone is no part of the rate
     /// of all.
-    fn all(entry: &Entry<'a>) -> Vec<Check<'a>> {
-        let Some(guard) = &entry.service.guard else { return vec![] };
+    fn all(frontend: &Frontend<'a>) -> Vec<Check<'a>> {
+        let Some(guard) = &frontend.service.guard else { return vec![] };
         let Limits { new_connections, new_connections_per_client, connections_per_client, clients, on_full } =
             guard.limits;
-        let own = || entry.is_one_of_several().then(|| entry.name.clone());
+        let own = || frontend.is_one_of_several().then(|| frontend.name.clone());
         let rate = |reason, rate: Rate, size, on_full| Limit {
             own: own(),
             reason,
-            learn: Learn::Above(rate),
+            update: SetUpdate::LimitOver(rate),
             size,
             timeout: Some(refilled(rate)),
             on_full,
         };
-        let of_client = |limit| rate(Reason::ClientRate, limit, clients, Some(on_full));
+        let of_client = |limit| rate(DropReason::ClientRate, limit, clients, Some(on_full));
         let live = |most| Limit {
             own: own(),
-            reason: Reason::ClientConnections,
-            learn: Learn::MoreThan(most),
+            reason: DropReason::ClientConnections,
+            update: SetUpdate::CtCountOver(most),
             size: clients,
             timeout: None,
             on_full: Some(on_full),
         };
-        let (deny, allow) = (Clients::of(&guard.deny, entry.ip), Clients::of(&guard.allow, entry.ip));
+        let (deny, allow) = (Clients::of(&guard.deny, frontend.ip), Clients::of(&guard.allow, frontend.ip));
         [
             (!deny.are_none()).then_some(Check::Deny(deny)),
             (!guard.allow.is_empty() && !allow.are_all()).then_some(Check::Allow(allow)),
             new_connections_per_client.map(of_client).map(Check::Limit),
             connections_per_client.map(live).map(Check::Limit),
-            new_connections.map(|limit| rate(Reason::Rate, limit, LISTENERS, None)).map(Check::Limit),
+            new_connections.map(|limit| rate(DropReason::Rate, limit, LISTENERS, None)).map(Check::Limit),
         ]
         .into_iter()
         .flatten()
@@ -219,13 +219,13 @@ impl<'a> Check<'a> {
         match self {
             Check::Deny(clients) => clients.fill(draft, Access::Deny, scope),
             Check::Allow(clients) => {
-                count(Reason::NotAllowed);
+                count(DropReason::NotAllowed);
                 clients.fill(draft, Access::Allow, scope);
             }
             Check::Limit(limit) => {
                 count(limit.reason);
-                limit.on_full.iter().for_each(|_| count(Reason::ClientsFull));
-                let declare = || Set::learned(limit.key(scope), limit.size, limit.timeout);
+                limit.on_full.iter().for_each(|_| count(DropReason::ClientsFull));
+                let declare = || Set::dynamic(limit.key(scope), limit.size, limit.timeout);
                 draft.fill(limit.set(scope), declare, []);
             }
         }
@@ -242,12 +242,12 @@ impl<'a> Check<'a> {
                 let look_ups =
                     if clients.are_none() { vec![] } else { clients.look_ups(Access::Allow, scope) };
                 let others = look_ups.into_iter().map(|(key, set)| Statement::NotInSet(key, set));
-                vec![others.chain([count(Reason::NotAllowed), Statement::Drop]).collect()]
+                vec![others.chain([count(DropReason::NotAllowed), Statement::Drop]).collect()]
             }
             Check::Limit(limit) => {
                 let (key, set) = (limit.key(scope), SetName::from(limit.set(scope)));
-                let learn = Statement::Update { key, set: set.clone(), learn: limit.learn.clone() };
-                let above = vec![learn, count(limit.reason), Statement::Drop];
+                let update = Statement::Update { key, set: set.clone(), update: limit.update.clone() };
+                let above = vec![update, count(limit.reason), Statement::Drop];
                 // A connection that is adopted is not new. It is one of the client's, though.
                 let counted = match scope.adopts && limit.is_rate() {
                     true => midstream::opens(true).to_vec(),
@@ -256,7 +256,7 @@ impl<'a> Check<'a> {
                 let full = limit.on_full.map(|on_full| {
                     let forgotten = Statement::NotInSet(limit.key(scope), set);
                     let drop = (on_full == OnFull::Drop).then_some(Statement::Drop);
-                    [forgotten, count(Reason::ClientsFull)].into_iter().chain(drop).collect()
+                    [forgotten, count(DropReason::ClientsFull)].into_iter().chain(drop).collect()
                 });
                 [above].into_iter().chain(full).map(|rule| [&counted[..], &rule].concat()).collect()
             }
@@ -266,7 +266,7 @@ impl<'a> Check<'a> {
 
 impl Limit {
     fn is_rate(&self) -> bool {
-        matches!(self.learn, Learn::Above(_))
+        matches!(self.update, SetUpdate::LimitOver(_))
     }
 
     fn key(&self, scope: &Scope) -> Vec<Operand> {
@@ -290,10 +290,12 @@ impl Limit {
 
     fn word(&self) -> String {
         let size = if self.on_full.is_some() { format!("-{}", self.size) } else { String::new() };
-        match &self.learn {
-            Learn::Above(rate) => format!("{}-{}-{}{size}", rate.packets, rate.unit_name(), rate.burst),
-            Learn::MoreThan(most) => format!("{most}{size}"),
-            Learn::Value(..) => size,
+        match &self.update {
+            SetUpdate::LimitOver(rate) => {
+                format!("{}-{}-{}{size}", rate.packets, rate.unit_name(), rate.burst)
+            }
+            SetUpdate::CtCountOver(most) => format!("{most}{size}"),
+            SetUpdate::Data(..) => size,
         }
     }
 }
@@ -323,16 +325,16 @@ struct Scope {
 }
 
 impl Scope {
-    fn new(entry: &Entry<'_>, checks: &[Check<'_>]) -> Self {
-        let ip = entry.ip;
+    fn new(frontend: &Frontend<'_>, checks: &[Check<'_>]) -> Self {
+        let ip = frontend.ip;
         let is_rate = |check: &Check<'_>| matches!(check, Check::Limit(limit) if limit.is_rate());
-        let adopts = midstream::adopts(entry) && checks.iter().any(is_rate);
-        let (key, listener) = match entry.exact_key() {
+        let adopts = midstream::adopts(frontend) && checks.iter().any(is_rate);
+        let (key, listener) = match frontend.exact_key() {
             Some(listener) => (dispatch::key(ip), listener),
-            None => (vec![Operand::Field(Field::L4proto)], Key::EMPTY.protocol(entry.protocol())),
+            None => (vec![Operand::Field(Field::L4proto)], Key::EMPTY.protocol(frontend.protocol())),
         };
-        let is_shared = entry.exact().is_some();
-        let (shared, own) = (is_shared.then_some(ip), (!is_shared).then(|| entry.id()));
+        let is_shared = frontend.exact().is_some();
+        let (shared, own) = (is_shared.then_some(ip), (!is_shared).then(|| frontend.id()));
         Scope { shared, own, key, listener, ip, adopts }
     }
 
@@ -342,7 +344,7 @@ impl Scope {
     }
 
     /// What counts what is dropped for a reason.
-    fn dropped(&self, reason: Reason) -> SetId {
+    fn dropped(&self, reason: DropReason) -> SetId {
         SetId::Dropped(self.shared, reason, self.own.clone())
     }
 

@@ -4,38 +4,38 @@
 
 use sluice_nft::{Data, Field, Ip, Key, Operand, Rule, Set, SetName, Statement};
 
-use super::entry::{Entry, Rank};
 use super::fragment::Draft;
+use super::frontend::{Frontend, Rank};
 use super::names::{ChainId, SetId};
 use super::{dispatch, synproxy};
 
 /// Adds what a listener needs that drops them.
-pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>) {
-    if !entry.service.guard.as_ref().is_some_and(|guard| guard.drop_invalid) {
+pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) {
+    if !frontend.service.guard.as_ref().is_some_and(|guard| guard.drop_invalid) {
         return;
     }
-    match entry.exact_key() {
+    match frontend.exact_key() {
         // An ACK that returns a cookie may be invalid, and nothing else that is gets past.
-        Some(_) if synproxy::answers(entry) => {}
+        Some(_) if synproxy::answers(frontend) => {}
         Some(listener) => {
-            let declare = || Set::counted(dispatch::key(entry.ip));
-            draft.fill(SetId::InvalidRequests(entry.ip), declare, [(listener, Data::None)]);
+            let declare = || Set::counted(dispatch::key(frontend.ip));
+            draft.fill(SetId::InvalidRequests(frontend.ip), declare, [(listener, Data::None)]);
         }
         None => {
             let key = || vec![Operand::Field(Field::L4proto)];
-            let element = (Key::EMPTY.protocol(entry.protocol()), Data::None);
-            let set: SetName = draft.fill(SetId::Invalid(entry.id()), || Set::counted(key()), [element]);
+            let element = (Key::EMPTY.protocol(frontend.protocol()), Data::None);
+            let set: SetName = draft.fill(SetId::Invalid(frontend.id()), || Set::counted(key()), [element]);
             let rule = Rule(vec![Statement::InSet(key(), set), Statement::Drop]);
-            let chain = draft.own(ChainId::OwnInvalid(entry.id()), vec![rule]);
-            draft.hook(ChainId::Invalid, Rank::Exact, dispatch::arriving(entry, Statement::Goto(chain)));
+            let chain = draft.own(ChainId::OwnInvalid(frontend.id()), vec![rule]);
+            draft.hook(ChainId::Invalid, Rank::Exact, dispatch::arriving(frontend, Statement::Goto(chain)));
         }
     }
-    let replies = entry.members().map(|backend| {
+    let replies = frontend.members().map(|backend| {
         // Of a range no more than its first port: replies of the others pass, as without a guard.
-        let key = Key::EMPTY.address(backend.address).protocol(entry.protocol());
-        (key.port(entry.backend_ports(backend).first), Data::None)
+        let key = Key::EMPTY.address(backend.address).protocol(frontend.protocol());
+        (key.port(frontend.backend_ports(backend).first), Data::None)
     });
-    draft.fill(SetId::InvalidReplies(entry.ip), || Set::counted(replies_key(entry.ip)), replies);
+    draft.fill(SetId::InvalidReplies(frontend.ip), || Set::counted(replies_key(frontend.ip)), replies);
 }
 
 /// What replies of backends are looked up by.

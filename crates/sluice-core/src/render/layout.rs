@@ -21,7 +21,7 @@ const MAP_SIZE: u32 = 1024;
 
 /// What a private map holds for a slot; see `pick`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub enum Form {
+pub enum MapShape {
     /// Address and port.
     Slots,
     /// Address; the port stays.
@@ -45,39 +45,39 @@ pub(super) struct Stripe {
 /// A map of stripes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Map {
-    pub(super) form: Form,
+    pub(super) shape: MapShape,
     pub(super) ip: Ip,
     number: u32,
 }
 
 impl Map {
     pub(super) fn id(self) -> SetId {
-        SetId::Stripes(self.form, self.ip, self.number)
+        SetId::Stripes(self.shape, self.ip, self.number)
     }
 
     pub(super) fn of(id: &SetId) -> Option<Self> {
         match id {
-            SetId::Stripes(form, ip, number) => Some(Map { form: *form, ip: *ip, number: *number }),
+            SetId::Stripes(shape, ip, number) => Some(Map { shape: *shape, ip: *ip, number: *number }),
             _ => None,
         }
     }
 }
 
 /// Address, protocol number and port of a listener with affinity.
-pub(crate) type Affine = (IpAddr, u8, u16);
+pub(crate) type ListenerKey = (IpAddr, u8, u16);
 
 /// What is in use in the kernel and has to stay, or to stay unused: read back from the rules themselves.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
     /// By frontend.
     pub(super) stripes: BTreeMap<FrontendId, Stripe>,
-    pub(super) places: Places,
+    pub(super) stripes_in_use: StripeAllocator,
     pub(super) groups: GroupNumbers,
 }
 
 /// Numbers of affinity groups by their listeners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupNumbers(pub(super) BTreeMap<Affine, u32>);
+pub struct GroupNumbers(pub(super) BTreeMap<ListenerKey, u32>);
 
 impl GroupNumbers {
     /// Those of a table.
@@ -87,7 +87,7 @@ impl GroupNumbers {
     }
 
     /// The number of the affinity group that a listener is in.
-    pub(crate) fn of_listener(&self, listener: Affine) -> Option<u32> {
+    pub(crate) fn of_listener(&self, listener: ListenerKey) -> Option<u32> {
         self.0.get(&listener).copied()
     }
 }
@@ -99,14 +99,14 @@ impl Layout {
         let Some(table) = table else { return layout };
         for (name, set) in &table.sets {
             if let (Some(map), Some(size)) = (SetId::parse(name).and_then(|id| Map::of(&id)), set.size) {
-                layout.places.put(map, size, set.elements.len() as u32);
+                layout.stripes_in_use.record(map, size, set.elements.len() as u32);
             }
         }
         let mut led_to = BTreeMap::<Map, u32>::new();
         for (name, chain) in &table.chains {
             for stripe in stripes(chain, table) {
                 // Whoever calls the chain otherwise, an older sluice, uses the stripe until it is switched over.
-                layout.places.take_again(&stripe);
+                layout.stripes_in_use.mark_used(&stripe);
                 if let Some(ChainId::Pick(frontend)) = ChainId::parse(name) {
                     layout.stripes.insert(frontend, stripe);
                     *led_to.entry(stripe.map).or_default() += stripe.slots;
@@ -115,7 +115,7 @@ impl Layout {
         }
         // Somebody may have deleted elements that will be added again.
         for (map, slots) in led_to {
-            layout.places.map(map).into_iter().for_each(|held| held.held = held.held.max(slots));
+            layout.stripes_in_use.map(map).into_iter().for_each(|held| held.held = held.held.max(slots));
         }
         layout.groups = GroupNumbers::of(table);
         layout
@@ -129,7 +129,7 @@ fn stripes(chain: &Chain, table: &Table) -> Vec<Stripe> {
         _ => None,
     });
     let stripe = |(key, name): (&Operand, _)| match key {
-        Operand::Pick(pick) => {
+        Operand::Slot(pick) => {
             let ((slots, base), map) = (pick.range(), Map::of(&SetId::parse(name)?)?);
             Some(Stripe { map, base, slots, size: table.sets.get(name)?.size? })
         }
@@ -140,7 +140,7 @@ fn stripes(chain: &Chain, table: &Table) -> Vec<Stripe> {
 
 /// Which stripes are taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Places(BTreeMap<(Form, Ip), Maps>);
+pub(super) struct StripeAllocator(BTreeMap<(MapShape, Ip), Maps>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Maps {
@@ -158,10 +158,10 @@ struct Taken {
     stripes: u128,
 }
 
-impl Places {
+impl StripeAllocator {
     /// Takes the lowest free stripe of a map with room for `elements` more.
-    pub(super) fn take(&mut self, form: Form, ip: Ip, slots: u32, elements: u32) -> Stripe {
-        let Maps { maps, next } = self.0.entry((form, ip)).or_default();
+    pub(super) fn take(&mut self, shape: MapShape, ip: Ip, slots: u32, elements: u32) -> Stripe {
+        let Maps { maps, next } = self.0.entry((shape, ip)).or_default();
         let has_room =
             |map: &Taken| map.stripes != u128::MAX && map.size.saturating_sub(map.held) >= elements;
         while maps.get(next).is_some_and(|map| !has_room(map)) {
@@ -170,25 +170,25 @@ impl Places {
         let size = MAP_SIZE.max(elements.next_power_of_two());
         let map = maps.entry(*next).or_insert(Taken { size, held: 0, stripes: 0 });
         let stripe = map.stripes.trailing_ones();
-        map.stripes = if form == Form::Ports { u128::MAX } else { map.stripes | 1 << stripe };
+        map.stripes = if shape == MapShape::Ports { u128::MAX } else { map.stripes | 1 << stripe };
         map.held += elements;
-        Stripe { map: Map { form, ip, number: *next }, base: stripe * MAX_SLOTS, slots, size: map.size }
+        Stripe { map: Map { shape, ip, number: *next }, base: stripe * MAX_SLOTS, slots, size: map.size }
     }
 
     /// A map has so many elements now.
-    pub(super) fn put(&mut self, map: Map, size: u32, held: u32) {
-        let whole = if map.form == Form::Ports { u128::MAX } else { 0 };
-        let Maps { maps, .. } = self.0.entry((map.form, map.ip)).or_default();
+    pub(super) fn record(&mut self, map: Map, size: u32, held: u32) {
+        let whole = if map.shape == MapShape::Ports { u128::MAX } else { 0 };
+        let Maps { maps, .. } = self.0.entry((map.shape, map.ip)).or_default();
         let stripes = maps.get(&map.number).map_or(0, |map| map.stripes) | whole;
         maps.insert(map.number, Taken { size, held, stripes });
     }
 
     /// A map is gone.
     pub(super) fn remove(&mut self, map: Map) {
-        self.0.entry((map.form, map.ip)).or_default().maps.remove(&map.number);
+        self.0.entry((map.shape, map.ip)).or_default().maps.remove(&map.number);
     }
 
-    pub(super) fn take_again(&mut self, stripe: &Stripe) {
+    pub(super) fn mark_used(&mut self, stripe: &Stripe) {
         self.map(stripe.map).into_iter().for_each(|map| map.stripes |= stripe.bit());
     }
 
@@ -197,7 +197,7 @@ impl Places {
     }
 
     fn map(&mut self, map: Map) -> Option<&mut Taken> {
-        self.0.get_mut(&(map.form, map.ip))?.maps.get_mut(&map.number)
+        self.0.get_mut(&(map.shape, map.ip))?.maps.get_mut(&map.number)
     }
 }
 

@@ -6,11 +6,11 @@
 //!
 //! A SYN meets one more rule for that, and looks nothing up; docs/adr/0021-midstream.md explains why.
 
-use sluice_nft::{ChainName, Data, Field, Set, Statement, Test};
+use sluice_nft::{ChainName, Comparison, Data, Field, Set, Statement};
 
 use super::dispatch;
-use super::entry::Entry;
 use super::fragment::Draft;
+use super::frontend::Frontend;
 use super::names::{ChainId, SetId};
 use crate::model::{Midstream, Protocol};
 
@@ -29,34 +29,34 @@ pub(super) enum Arriving {
 }
 
 /// Whether a listener translates such packets.
-pub(super) fn adopts(entry: &Entry<'_>) -> bool {
-    entry.listener.protocol.has_midstream() && entry.service.midstream == Midstream::Adopt
+pub(super) fn adopts(frontend: &Frontend<'_>) -> bool {
+    frontend.listener.protocol.has_midstream() && frontend.service.midstream == Midstream::Adopt
 }
 
 /// Matches a TCP packet that does, or does not, begin a connection.
 pub(super) fn opens(yes: bool) -> [Statement; 2] {
-    let (of, are) = (Field::OPENING, Field::SYN);
-    let test = if yes { Test::Bits { of, are } } else { Test::BitsNot { of, are } };
+    let (mask, value) = (Field::OPENING, Field::SYN);
+    let test = if yes { Comparison::MaskedEq { mask, value } } else { Comparison::MaskedNe { mask, value } };
     [Statement::is(Field::L4proto, &[Protocol::Tcp.number()]), Statement::Match(Field::TcpFlags, test)]
 }
 
 /// Adds what the chain `midstream` needs of a listener whose new flows go to `chain`, if there is that chain.
-pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, chain: &ChainName) {
-    if !entry.listener.protocol.has_midstream() {
+pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, chain: &ChainName) {
+    if !frontend.listener.protocol.has_midstream() {
         return;
     }
-    let key = || dispatch::key(entry.ip);
-    match entry.exact_key() {
-        Some(listener) if adopts(entry) => {
+    let key = || dispatch::key(frontend.ip);
+    match frontend.exact_key() {
+        Some(listener) if adopts(frontend) => {
             let element = (listener, Data::Goto(chain.clone()));
-            draft.fill(SetId::Adopted(entry.ip), || Set::verdicts(key()), [element]);
+            draft.fill(SetId::Adopted(frontend.ip), || Set::verdicts(key()), [element]);
         }
         Some(listener) => {
-            draft.fill(SetId::Ignored(entry.ip), || Set::plain(key()), [(listener, Data::None)]);
+            draft.fill(SetId::Ignored(frontend.ip), || Set::plain(key()), [(listener, Data::None)]);
         }
         None => {
-            let verdict = if adopts(entry) { Statement::Goto(chain.clone()) } else { Statement::Accept };
-            draft.hook(ChainId::Midstream, entry.rank(), dispatch::arriving(entry, verdict));
+            let verdict = if adopts(frontend) { Statement::Goto(chain.clone()) } else { Statement::Accept };
+            draft.hook(ChainId::Midstream, frontend.rank(), dispatch::arriving(frontend, verdict));
         }
     }
 }

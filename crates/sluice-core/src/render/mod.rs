@@ -3,15 +3,16 @@
 //! The shape is explained chain by chain in docs/ruleset.md; why it is this one, in docs/adr/.
 
 pub(crate) mod affinity;
+mod ambiguous;
 mod assembly;
 mod capacity;
 mod change;
-mod claims;
 pub mod clients;
+pub mod connection_counts;
 mod delta;
 mod dispatch;
-mod entry;
 mod fragment;
+mod frontend;
 mod groups;
 mod guard;
 mod invalid;
@@ -28,16 +29,15 @@ mod scheduler;
 pub mod slots;
 mod source;
 mod synproxy;
-pub mod tally;
 mod totals;
 
 use sluice_nft::Table;
 
-use crate::model::InForce;
+use crate::model::EffectiveServices;
 pub use affinity::Remembered;
 pub(crate) use delta::Delta;
-pub use entry::{Entry, Rank, entries};
-pub use layout::{Form, GroupNumbers, Layout};
+pub use frontend::{Frontend, Rank, frontends};
+pub use layout::{GroupNumbers, Layout, MapShape};
 pub use names::{Access, ChainId, FrontendId, PickBy, SetId};
 use owner::Owners;
 pub use program::{Fragments, Program};
@@ -54,7 +54,7 @@ pub struct Rendered {
 }
 
 /// Renders all enabled services, for a kernel that holds `current` now: `None` for no table.
-pub fn render<'a>(services: impl Into<InForce<'a>>, current: Option<&Table>) -> Rendered {
+pub fn render<'a>(services: impl Into<EffectiveServices<'a>>, current: Option<&Table>) -> Rendered {
     let program = Program::new(services.into(), current);
     let (table, owners) = program.fold();
     Rendered { table, owners, program }

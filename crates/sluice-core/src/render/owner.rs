@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sluice_nft::SetName;
 
-use crate::model::{BackendName, Listener, Reason, ServiceName};
+use crate::model::{BackendName, DropReason, Listener, ServiceName};
 use crate::render::FrontendId;
 
 /// What counters are attributed to.
@@ -17,7 +17,7 @@ pub struct Flow {
     /// One of its backends; `None` for what leads to all of them.
     pub backend: Option<BackendName>,
     /// Why packets end here that its element counts; `None` if they go on.
-    pub dropped: Option<Reason>,
+    pub dropped: Option<DropReason>,
 }
 
 /// What an element serves; as in its fragment.
@@ -28,7 +28,7 @@ pub struct Owner<'a> {
     /// The backend whose new connections it counts.
     pub backend: Option<&'a BackendName>,
     /// Why packets end here that it counts; `None` if they go on.
-    pub dropped: Option<Reason>,
+    pub dropped: Option<DropReason>,
 }
 
 /// Services of the elements of a table, set by set in the order of keys; `None` for an element of no service.

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use sluice_nft::{Chain, ChainName, Data, Element, Key, Rule, Set, SetName, Table};
 
+use super::ambiguous::AmbiguousFlows;
 use super::capacity::SMALLEST;
-use super::claims::Claims;
-use super::entry::Rank;
-use super::fragment::{Declared, Fragment, Held, SharedChain};
-use super::layout::{GroupNumbers, Places};
+use super::fragment::{DeclaredSet, Fragment, FragmentElement, SharedChain};
+use super::frontend::Rank;
+use super::layout::{GroupNumbers, StripeAllocator};
 use super::midstream::Arriving;
 use super::names::{ChainId, FrontendId, SetId};
 use super::totals::Totals;
@@ -31,13 +31,13 @@ pub struct Program {
     /// How many fragments need an element, where more than one does.
     pub(super) common: BTreeMap<SetId, HashMap<Key, u32>>,
     /// Which elements no fragment needs.
-    pub(super) seen: Seen,
+    pub(super) key_filter: KeyFilter,
     pub(super) chains: BTreeMap<ChainId, ChainState>,
     pub(super) hooks: Hooks,
     pub(super) totals: Totals,
     pub(super) assembled: BTreeMap<ChainId, Chain>,
-    pub(super) claims: Claims,
-    pub(super) places: Places,
+    pub(super) ambiguous: AmbiguousFlows,
+    pub(super) stripes_in_use: StripeAllocator,
     /// Numbers of affinity groups.
     pub groups: GroupNumbers,
 }
@@ -45,11 +45,11 @@ pub struct Program {
 /// Which elements of sets that several fragments fill are certainly not there, in a few bytes for each that is: so that the
 /// fragments need not be searched for one that is new.
 #[derive(Debug, Default)]
-pub(super) struct Seen(HashMap<u32, u32>);
+pub(super) struct KeyFilter(HashMap<u32, u32>);
 
-impl Seen {
+impl KeyFilter {
     /// Whether some fragment may need an element. If not, none does.
-    pub(super) fn may_have(&self, key: &Key) -> bool {
+    pub(super) fn may_contain(&self, key: &Key) -> bool {
         self.0.contains_key(&hash(key))
     }
 
@@ -73,9 +73,9 @@ fn hash(key: &Key) -> u32 {
 /// A set that fragments need.
 #[derive(Clone, Debug)]
 pub(super) struct SetState {
-    pub(super) set: Arc<Declared>,
+    pub(super) set: Arc<DeclaredSet>,
     /// Number of fragments.
-    pub(super) users: usize,
+    pub(super) refs: usize,
     /// Number of elements.
     pub(super) count: usize,
     /// The size that the set got by that number, if it gets one so.
@@ -87,7 +87,7 @@ pub(super) struct SetState {
 pub(super) struct ChainState {
     pub(super) chain: Arc<SharedChain>,
     /// Number of fragments.
-    pub(super) users: usize,
+    pub(super) refs: usize,
 }
 
 /// Rules of frontends in chains of all of them, in order; the number tells those of one frontend apart.
@@ -122,8 +122,8 @@ impl SetState {
 /// Whether the table has a set that fragments need, given what they do with connections that conntrack does not know.
 pub(super) fn is_live(id: &SetId, totals: &Totals) -> bool {
     match (id, totals.midstream()) {
-        (SetId::Adopted(_), form) => matches!(form, Arriving::Mixed { .. }),
-        (SetId::Ignored(_), form) => form == Arriving::Mixed { by_rule: true },
+        (SetId::Adopted(_), shape) => matches!(shape, Arriving::Mixed { .. }),
+        (SetId::Ignored(_), shape) => shape == Arriving::Mixed { by_rule: true },
         _ => true,
     }
 }
@@ -209,7 +209,7 @@ pub(super) fn gather<'a>(
             // Which ports are learnt is not a matter of one service.
             let service = fragment.service().filter(|_| !matches!(elements.set.id, SetId::Learn(_)));
             let of_set = all.entry(&elements.set.id).or_default();
-            of_set.extend(elements.iter().map(|Held { key, data, .. }| (key, data, service)));
+            of_set.extend(elements.iter().map(|FragmentElement { key, data, .. }| (key, data, service)));
         }
     }
     all

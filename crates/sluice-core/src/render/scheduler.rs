@@ -1,8 +1,8 @@
 //! Schedulers: how many slots a listener has, which backend each slot leads to, and how a rule picks one.
 
-use sluice_nft::{Field, Ip, Pick};
+use sluice_nft::{Field, Ip, SlotExpr};
 
-use super::entry::Entry;
+use super::frontend::Frontend;
 use super::names::PickBy;
 use crate::model::{Backend, HashOn, Scheduler, Service};
 use crate::render::maglev;
@@ -28,16 +28,16 @@ impl Scheduler {
     }
 
     /// The expression that picks one of `modulus` slots, the first of which has the number `offset`.
-    pub(super) fn pick(self, ip: Ip, modulus: u32, offset: u32) -> Pick {
+    pub(super) fn pick(self, ip: Ip, modulus: u32, offset: u32) -> SlotExpr {
         match self {
-            Scheduler::RoundRobin | Scheduler::LeastConnections => Pick::Inc { modulus, offset },
-            Scheduler::Random | Scheduler::First => Pick::Random { modulus, offset },
+            Scheduler::RoundRobin | Scheduler::LeastConnections => SlotExpr::Inc { modulus, offset },
+            Scheduler::Random | Scheduler::First => SlotExpr::Random { modulus, offset },
             Scheduler::SourceHash(on) | Scheduler::Maglev(on, _) => {
                 let on = match on {
                     HashOn::Address => vec![Field::Saddr(ip)],
                     HashOn::AddressAndPort => vec![Field::Saddr(ip), Field::Sport],
                 };
-                Pick::Jhash { on, modulus, seed: HASH_SEED, offset }
+                SlotExpr::Jhash { on, modulus, seed: HASH_SEED, offset }
             }
         }
     }
@@ -53,17 +53,17 @@ impl Scheduler {
     }
 
     /// The backend of each slot, as an index into those of the entry that take new flows.
-    pub(super) fn slots(self, entry: &Entry<'_>) -> Vec<usize> {
-        let weights = || entry.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>();
+    pub(super) fn slots(self, frontend: &Frontend<'_>) -> Vec<usize> {
+        let weights = || frontend.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>();
         match self {
-            Scheduler::First => (0..entry.backends.len().min(1)).collect(),
+            Scheduler::First => (0..frontend.backends.len().min(1)).collect(),
             Scheduler::Maglev(_, size) => {
-                let backends = entry.service.backends.iter().enumerate();
+                let backends = frontend.service.backends.iter().enumerate();
                 let members: Vec<_> = backends
-                    .filter(|(_, backend)| Ip::of(backend.address) == entry.ip)
+                    .filter(|(_, backend)| Ip::of(backend.address) == frontend.ip)
                     .map(|(index, backend)| maglev::Member {
                         name: backend.name.as_str(),
-                        full: *entry.service.full_weights.get(index).unwrap_or(&backend.weight),
+                        full: *frontend.service.full_weights.get(index).unwrap_or(&backend.weight),
                         now: backend.weight,
                     })
                     .collect();
@@ -74,10 +74,10 @@ impl Scheduler {
             Scheduler::RoundRobin
             | Scheduler::LeastConnections
             | Scheduler::Random
-            | Scheduler::SourceHash(_) => match entry.service.fixed_grid {
+            | Scheduler::SourceHash(_) => match frontend.service.fixed_grid {
                 true => {
-                    let each = elements_per_slot(entry.listener.ports, entry.backends.iter().copied());
-                    on_grid(&weights(), slots_on_grid(entry.members().count(), each))
+                    let each = elements_per_slot(frontend.listener.ports, frontend.backends.iter().copied());
+                    on_grid(&weights(), slots_on_grid(frontend.members().count(), each))
                 }
                 false => slots(&weights()),
             },

@@ -8,28 +8,28 @@
 
 use std::collections::BTreeSet;
 
-use sluice_nft::{Data, Field, Ip, Key, Octets, Operand, Rule, Set, SetName, Statement, Test};
+use sluice_nft::{Comparison, Data, Field, Ip, Key, Octets, Operand, Rule, Set, SetName, Statement};
 
-use super::claims::Claims;
+use super::ambiguous::AmbiguousFlows;
 use super::dispatch;
-use super::entry::Entry;
 use super::fragment::Draft;
+use super::frontend::Frontend;
 use super::names::{ChainId, SetId};
 use crate::model::{Address, Backend, BackendPort, Networks, Source};
 
 /// Adds what postrouting looks up for a listener.
-pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, claims: &Claims) {
-    let (source, ip) = (entry.service.source, entry.ip);
-    let (own, keys) = divide(entry, claims);
+pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, ambiguous: &AmbiguousFlows) {
+    let (source, ip) = (frontend.service.source, frontend.ip);
+    let (own, keys) = split_by_ambiguity(frontend, ambiguous);
     if !keys.is_empty() {
         let elements = keys.into_iter().map(|key| (key, Data::None));
         draft.fill(SetId::Source((source, ip)), || Set::plain(key(source, ip)), elements);
     }
     if !own.is_empty() {
-        one_by_one(draft, entry, &own);
-    } else if claims.is_mistaken(entry) {
+        one_by_one(draft, frontend, &own);
+    } else if ambiguous.would_match_another(frontend) {
         // The constant rules know it, and yet it would be taken for another.
-        one_by_one(draft, entry, &entry.members().collect::<Vec<_>>());
+        one_by_one(draft, frontend, &frontend.members().collect::<Vec<_>>());
     }
 }
 
@@ -38,10 +38,10 @@ pub(super) fn near(draft: &mut Draft<'_, '_>, sources: BTreeSet<(Source, Ip)>, n
     let named = |key: Key, name| key.with(&dispatch::interface_octets(name));
     for (source, ip) in sources.into_iter().filter(|(source, _)| source.keeps()) {
         let on_link = networks.iter().filter(|(_, net)| Ip::of(net.addr()) == ip).map(|(name, net)| {
-            let last = Data::Through(Octets::EMPTY.address(net.broadcast()));
+            let last = Data::KeyEnd(Octets::EMPTY.address(net.broadcast()));
             (named(Key::EMPTY, name).address(net.network()), last)
         });
-        draft.fill(SetId::OnLink(ip), || Set::ranges(fields([Field::Oifname, Field::Saddr(ip)])), on_link);
+        draft.fill(SetId::OnLink(ip), || Set::interval(fields([Field::Oifname, Field::Saddr(ip)])), on_link);
         if source == Source::Preserve {
             let back = networks.iter().map(|(name, _)| (named(named(Key::EMPTY, name), name), Data::None));
             draft.fill(SetId::SameInterface, || Set::plain(fields([Field::Iifname, Field::Oifname])), back);
@@ -51,7 +51,7 @@ pub(super) fn near(draft: &mut Draft<'_, '_>, sources: BTreeSet<(Source, Ip)>, n
 
 /// Matches flows that we translated, or somebody else.
 pub(super) fn translated() -> Statement {
-    Statement::Match(Field::CtStatus, Test::Has(Field::DNAT))
+    Statement::Match(Field::CtStatus, Comparison::AnyBit(Field::DNAT))
 }
 
 /// The rule of postrouting for all listeners of a source that it can tell from others.
@@ -80,22 +80,25 @@ fn treatment(source: Source, ip: Ip) -> Vec<Vec<Statement>> {
 }
 
 /// Backends that need a comparison of their own, and keys of all others.
-pub(super) fn divide<'a>(entry: &Entry<'a>, claims: &Claims) -> (Vec<&'a Backend>, Vec<Key>) {
-    let protocol = entry.protocol();
-    match (entry.service.source.keeps(), entry.listener.address, entry.exact_destination()) {
+pub(super) fn split_by_ambiguity<'a>(
+    frontend: &Frontend<'a>,
+    ambiguous: &AmbiguousFlows,
+) -> (Vec<&'a Backend>, Vec<Key>) {
+    let protocol = frontend.protocol();
+    match (frontend.service.source.keeps(), frontend.listener.address, frontend.exact_destination()) {
         (true, Address::Exact(address), _) => (vec![], vec![Key::EMPTY.address(address).protocol(protocol)]),
         (false, _, Some(address)) => {
-            let disputed = |backend: &Backend| claims.dispute(entry, address, backend);
-            let all = entry.claims() && entry.members().any(disputed);
+            let disputed = |backend: &Backend| ambiguous.is_ambiguous(frontend, address, backend);
+            let all = frontend.has_own_source() && frontend.members().any(disputed);
             let (own, common): (Vec<_>, Vec<_>) =
-                entry.members().partition(|backend| all || disputed(backend));
+                frontend.members().partition(|backend| all || disputed(backend));
             let key = |backend: &&Backend| {
                 let key = Key::EMPTY.address(address).protocol(protocol).address(backend.address);
-                key.port(entry.backend_ports(backend).first)
+                key.port(frontend.backend_ports(backend).first)
             };
             (own, common.iter().map(key).collect())
         }
-        _ => (entry.members().collect(), vec![]),
+        _ => (frontend.members().collect(), vec![]),
     }
 }
 
@@ -113,38 +116,38 @@ fn fields<const N: usize>(fields: [Field; N]) -> Vec<Operand> {
 /// Adds a listener to the chain `source`, the set of its backends, and the chain that decides on flows to them. In a
 /// chain of their own because nft 1.0.6, listing a port and `ct original proto-dst` in one rule, prints what it can't
 /// read again.
-fn one_by_one(draft: &mut Draft<'_, '_>, entry: &Entry<'_>, backends: &[&Backend]) {
-    let (source, ip) = (entry.service.source, entry.ip);
-    let with_port = entry.listener.ports.as_single().is_some()
+fn one_by_one(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, backends: &[&Backend]) {
+    let (source, ip) = (frontend.service.source, frontend.ip);
+    let with_port = frontend.listener.ports.as_single().is_some()
         || backends.iter().all(|backend| matches!(backend.port, BackendPort::One(_)));
     let mut key = vec![Operand::Field(Field::Daddr(ip))];
     key.extend(with_port.then_some(Operand::Field(Field::Dport)));
     let elements = backends.iter().map(|backend| {
         let address = Key::EMPTY.address(backend.address);
-        let key = if with_port { address.port(entry.backend_ports(backend).first) } else { address };
+        let key = if with_port { address.port(frontend.backend_ports(backend).first) } else { address };
         (key, Data::None)
     });
     let set =
-        draft.fill(SetId::OwnSource(source, entry.id(), !with_port), || Set::plain(key.clone()), elements);
+        draft.fill(SetId::OwnSource(source, frontend.id(), !with_port), || Set::plain(key.clone()), elements);
     let rule = |then| {
         let version = Statement::is(Field::Nfproto, &[ip.nfproto()]);
         Rule([version, Statement::InSet(key.clone(), set.clone())].into_iter().chain(then).collect())
     };
     let rules = treatment(source, ip).into_iter().map(rule).collect();
-    let chain = draft.own(ChainId::OwnSource(source, entry.id(), !with_port), rules);
+    let chain = draft.own(ChainId::OwnSource(source, frontend.id(), !with_port), rules);
 
     let mut rule = vec![];
-    if let Some(interface) = &entry.service.interface {
+    if let Some(interface) = &frontend.service.interface {
         rule.push(Statement::is(Field::Iifname, &dispatch::interface_octets(interface)));
     }
-    if entry.listener.address == Address::Any {
+    if frontend.listener.address == Address::Any {
         rule.push(Statement::is(Field::Nfproto, &[ip.nfproto()]));
     }
-    rule.push(Statement::is(Field::L4proto, &[entry.protocol()]));
-    if let Address::Exact(address) = entry.listener.address {
+    rule.push(Statement::is(Field::L4proto, &[frontend.protocol()]));
+    if let Address::Exact(address) = frontend.listener.address {
         rule.push(Statement::is(Field::CtOriginalDaddr(ip), Key::EMPTY.address(address).as_slice()));
     }
-    rule.extend(dispatch::ports(Field::CtOriginalDport, entry.listener.ports));
+    rule.extend(dispatch::ports(Field::CtOriginalDport, frontend.listener.ports));
     rule.push(Statement::Jump(chain));
-    draft.hook(ChainId::Source, entry.rank(), Rule(rule));
+    draft.hook(ChainId::Source, frontend.rank(), Rule(rule));
 }

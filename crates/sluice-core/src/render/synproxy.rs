@@ -7,27 +7,27 @@
 
 use sluice_nft::{Data, Ip, Set};
 
-use super::entry::Entry;
 use super::fragment::Draft;
+use super::frontend::Frontend;
 use super::names::SetId;
 use super::{dispatch, guard};
 
 /// Whether the host answers handshakes for a listener: only while somebody serves, for a client is better off with a
 /// refusal than with a connection that leads nowhere.
-pub(super) fn answers(entry: &Entry<'_>) -> bool {
-    entry.service.synproxy
-        && entry.listener.protocol.has_synproxy()
-        && entry.exact().is_some()
-        && !entry.backends.is_empty()
+pub(super) fn answers(frontend: &Frontend<'_>) -> bool {
+    frontend.service.synproxy
+        && frontend.listener.protocol.has_synproxy()
+        && frontend.exact().is_some()
+        && !frontend.backends.is_empty()
 }
 
 /// Adds a listener to what SYNs and their answers are looked up in.
-pub(super) fn render(draft: &mut Draft<'_, '_>, entry: &Entry<'_>) {
-    let Some(listener) = entry.exact_key().filter(|_| answers(entry)) else { return };
-    let chain = guard::before_handshake(draft, entry);
-    let key = || dispatch::key(entry.ip);
-    draft.fill(SetId::Syns(entry.ip), || Set::verdicts(key()), [(listener, Data::Goto(chain))]);
-    draft.fill(SetId::Proxied(entry.ip), || Set::plain(key()), [(listener, Data::None)]);
+pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) {
+    let Some(listener) = frontend.exact_key().filter(|_| answers(frontend)) else { return };
+    let chain = guard::before_handshake(draft, frontend);
+    let key = || dispatch::key(frontend.ip);
+    draft.fill(SetId::Syns(frontend.ip), || Set::verdicts(key()), [(listener, Data::Goto(chain))]);
+    draft.fill(SetId::Proxied(frontend.ip), || Set::plain(key()), [(listener, Data::None)]);
 }
 
 /// What an Ethernet frame has room for.

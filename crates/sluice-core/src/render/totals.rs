@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sluice_nft::Ip;
 
-use super::entry::Entry;
+use super::frontend::Frontend;
 use super::midstream::{self, Arriving};
 use super::reset;
 use crate::model::Source;
@@ -30,17 +30,17 @@ pub(super) struct Traits {
 pub(super) struct Totals(BTreeMap<Traits, usize>);
 
 impl Traits {
-    pub(super) fn of(entry: &Entry<'_>) -> Self {
-        let is_tcp = entry.listener.protocol.has_midstream();
-        let adopts = midstream::adopts(entry);
+    pub(super) fn of(frontend: &Frontend<'_>) -> Self {
+        let is_tcp = frontend.listener.protocol.has_midstream();
+        let adopts = midstream::adopts(frontend);
         Traits {
-            source: entry.service.source,
-            ip: entry.ip,
-            resets: reset::resets(entry),
+            source: frontend.service.source,
+            ip: frontend.ip,
+            resets: reset::resets(frontend),
             ignores: is_tcp && !adopts,
             adopts,
-            adopts_by_rule: adopts && entry.exact().is_none(),
-            is_local: is_tcp && entry.service.interface.is_none(),
+            adopts_by_rule: adopts && frontend.exact().is_none(),
+            is_local: is_tcp && frontend.service.interface.is_none(),
         }
     }
 }

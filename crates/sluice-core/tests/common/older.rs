@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_nft::{ChainName, Data, Field, Hook, Key, Operand, Rule, Set, SetName, Statement, Table, Test};
+use sluice_nft::{
+    ChainName, Comparison, Data, Field, Hook, Key, Operand, Rule, Set, SetName, Statement, Table,
+};
 
 /// How a layout differs from ours.
 #[derive(Clone, Debug)]
@@ -104,7 +106,7 @@ impl Older {
 
     fn declaration(&self, set: &Set) -> Set {
         let mut set = set.declaration_only();
-        if !set.is_learned() {
+        if !set.is_dynamic() {
             set.size = self.size.unwrap_or(set.size);
         }
         set.counter &= self.counters;
@@ -134,7 +136,7 @@ impl Older {
         if self.rules {
             rule.0.retain(|statement| *statement != Statement::Counter);
             if at_prerouting {
-                rule.0.insert(0, Statement::Match(Field::CtState, Test::Has(Field::NEW)));
+                rule.0.insert(0, Statement::Match(Field::CtState, Comparison::AnyBit(Field::NEW)));
             }
         }
     }
@@ -143,7 +145,7 @@ impl Older {
     fn turns(&self, key: &[Operand]) -> bool {
         let is_client = |part: &Operand| part.fields().iter().any(|field| matches!(field, Field::Saddr(_)));
         let ends_with_client =
-            key.last().is_some_and(|part| !matches!(part, Operand::Pick(_)) && is_client(part));
+            key.last().is_some_and(|part| !matches!(part, Operand::Slot(_)) && is_client(part));
         self.keys && key.len() > 1 && !ends_with_client
     }
 

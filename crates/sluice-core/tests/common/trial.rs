@@ -10,7 +10,7 @@ use sluice_core::plan::diff;
 use sluice_core::plan::report;
 use sluice_core::render::{Rendered, render};
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::trace::{Entry, Host, Outcome, Packet, Tracer};
+use sluice_nft::trace::{Host, Ingress, Outcome, Packet, Tracer};
 use sluice_nft::{Dataplane, Table};
 
 use super::Services;
@@ -50,8 +50,8 @@ pub fn packets(services: &Services) -> Vec<Packet> {
             let protocol = listener.protocol;
             packets.push(Packet::local(protocol, source, destination));
             for interface in ["eth0", "eth1", "eth2"] {
-                let entry = Entry::Arriving(interface.into());
-                packets.push(Packet { entry, ..Packet::local(protocol, source, destination) });
+                let ingress = Ingress::Arriving(interface.into());
+                packets.push(Packet { ingress, ..Packet::local(protocol, source, destination) });
             }
         }
     }
@@ -135,7 +135,7 @@ impl fmt::Display for Meeting {
 /// Everything that can happen to a packet while a commit falls between any two of its reads.
 fn outcomes_across(tables: [&Table; 2], packet: &Packet) -> BTreeSet<String> {
     let packets = (0..8u32).map(|n| Packet { random: n << 29, ..packet.clone() });
-    let traces = packets.flat_map(|packet| Tracer::new(host()).trace_every_way(&tables, &packet));
+    let traces = packets.flat_map(|packet| Tracer::new(host()).trace_interleavings(&tables, &packet));
     traces.map(|trace| format!("{:?}", trace.outcome)).collect()
 }
 
@@ -169,7 +169,7 @@ pub fn midstream_meetings(first: &Table, before: &Services, after: &Services) ->
         [before, after].into_iter().flat_map(|services| services.values()).any(proxied)
     };
     let arriving = packets(before).into_iter().filter(|packet| {
-        packet.protocol == Protocol::Tcp && packet.entry != Entry::Local && !is_answered(packet)
+        packet.protocol == Protocol::Tcp && packet.ingress != Ingress::Local && !is_answered(packet)
     });
     let mut meetings = Vec::new();
     for packet in arriving.map(Packet::midstream) {
@@ -186,7 +186,7 @@ pub fn midstream_meetings(first: &Table, before: &Services, after: &Services) ->
 /// Whether a listener of a service takes a packet, precedence aside.
 pub fn takes(service: &Service, packet: &Packet) -> bool {
     let (address, port) = (packet.destination.ip(), packet.destination.port());
-    let interface = |name: &InterfaceName| packet.entry == Entry::Arriving(name.as_str().to_owned());
+    let interface = |name: &InterfaceName| packet.ingress == Ingress::Arriving(name.as_str().to_owned());
     let versions = |listener: &Listener| service.takes(listener, packet.ip());
     service.enabled
         && service.interface.as_ref().is_none_or(interface)

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_core::flows::owners::Owners;
-use sluice_core::flows::way::Way;
-use sluice_core::flows::{Affected, Flow, Judge, Verdict};
+use sluice_core::flows::flow_index::FlowIndex;
+use sluice_core::flows::nat_tuple::NatTuple;
+use sluice_core::flows::{Affected, Flow, FlowAction, FlowPolicy};
 use sluice_core::model::Protocol;
 use sluice_core::model::Transition;
 
@@ -72,13 +72,13 @@ proptest! {
         services in any_standing(),
         flows in prop::collection::vec(any_flow(), 1..40),
     ) {
-        let judge = Judge::new(&services);
+        let judge = FlowPolicy::new(&services);
         for flow in flows {
-            prop_assert_eq!(judge.verdict(&flow, is_local), modelled(&services, &flow), "{:?}", flow);
+            prop_assert_eq!(judge.action(&flow, is_local), modelled(&services, &flow), "{:?}", flow);
         }
     }
 
-    /// Of a flow that was right where it was, every change of the verdict is noticed.
+    /// Of a flow that was right where it was, every change of the action is noticed.
     #[test]
     fn change_concerns_all_flows_that_it_does_not_keep(
         before in any_standing(),
@@ -103,17 +103,17 @@ proptest! {
             }
         }
         let affected = Affected::by(&Transition::between(&before, &after));
-        let (soon, later) = (affected.soon.wanted(), affected.later.wanted());
-        let (old, new, had) = (Judge::new(&before), Judge::new(&after), Owners::of(&before));
+        let (soon, later) = (affected.soon.index(), affected.later.index());
+        let (old, new, had) = (FlowPolicy::new(&before), FlowPolicy::new(&after), FlowIndex::of(&before));
         for flow in flows {
             // Connections that were never ours are no concern.
-            let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
+            let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
             let moves = !flow.protocol.has_connections() || flow.is_opening;
             if !moves && had.backends(&way).next().is_none() {
                 continue;
             }
-            let (was, is) = (old.verdict(&flow, is_local), new.verdict(&flow, is_local));
-            if was == Verdict::Keep && is != Verdict::Keep {
+            let (was, is) = (old.action(&flow, is_local), new.action(&flow, is_local));
+            if was == FlowAction::Keep && is != FlowAction::Keep {
                 prop_assert!(affected.is_news, "{flow:?} {was:?} {is:?}");
                 prop_assert!(soon.contains(&flow, is_local) || later.contains(&flow, is_local), "{flow:?} {was:?} {is:?}");
             }

@@ -2,15 +2,15 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-mod found;
 mod laws;
 mod model;
+mod table_endpoints;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use common::{Services, With, service, services};
-use sluice_core::flows::{Affected, Flow, Judge, Verdict};
+use sluice_core::flows::{Affected, Flow, FlowAction, FlowPolicy};
 use sluice_core::model::Transition;
 use sluice_core::model::{Guard, OnDeny, OnDown, Protocol, Service};
 
@@ -45,11 +45,11 @@ fn tcp(to: &str, backend: &str) -> Flow {
     Flow { protocol: TCP, ..udp(to, backend) }
 }
 
-fn verdict(services: &Services, flow: &Flow) -> Verdict {
-    Judge::new(services).verdict(flow, is_local)
+fn action(services: &Services, flow: &Flow) -> FlowAction {
+    FlowPolicy::new(services).action(flow, is_local)
 }
 
-trait Standing {
+trait BackendState {
     fn unhealthy(self, backend: &str) -> Self;
     fn disabled(self, backend: &str) -> Self;
     fn resets(self) -> Self;
@@ -57,7 +57,7 @@ trait Standing {
     fn resets_refused(self) -> Self;
 }
 
-impl Standing for Service {
+impl BackendState for Service {
     fn unhealthy(mut self, backend: &str) -> Self {
         let down = self.backends.iter_mut().find(|it| it.name.as_str() == backend).unwrap();
         down.weight = 0;
@@ -100,46 +100,46 @@ fn flow_stays_with_the_service_that_takes_it_now() {
         ("wide", service(&["*:50-59/udp"], &["10.0.2.14"])),
     ]);
     for (flow, expected) in [
-        (udp(VIP, "10.0.2.11:53"), Verdict::Keep),
+        (udp(VIP, "10.0.2.11:53"), FlowAction::Keep),
         // Where others led that come after it.
-        (udp(VIP, "10.0.2.12:53"), Verdict::Forget),
-        (udp(VIP, "10.0.2.13:53"), Verdict::Forget),
+        (udp(VIP, "10.0.2.12:53"), FlowAction::Delete),
+        (udp(VIP, "10.0.2.13:53"), FlowAction::Delete),
         // From before the rules.
-        (udp(VIP, VIP), Verdict::Forget),
-        (Flow { is_opening: true, ..tcp(VIP, VIP) }, Verdict::Keep),
-        (udp("10.0.1.1:53", "10.0.1.1:53"), Verdict::Forget),
-        (udp("10.0.1.1:53", "10.0.2.12:53"), Verdict::Keep),
+        (udp(VIP, VIP), FlowAction::Delete),
+        (Flow { is_opening: true, ..tcp(VIP, VIP) }, FlowAction::Keep),
+        (udp("10.0.1.1:53", "10.0.1.1:53"), FlowAction::Delete),
+        (udp("10.0.1.1:53", "10.0.2.12:53"), FlowAction::Keep),
         // It only passes through, or a program of its own sends to itself.
-        (udp("198.51.100.9:53", "198.51.100.9:53"), Verdict::Keep),
+        (udp("198.51.100.9:53", "198.51.100.9:53"), FlowAction::Keep),
         (
             Flow { client: "127.0.0.1:9".parse().unwrap(), ..udp("127.0.0.1:53", "127.0.0.1:53") },
-            Verdict::Keep,
+            FlowAction::Keep,
         ),
         // No wildcard takes what this host sends to itself.
         (
             Flow { client: "127.0.0.1:9".parse().unwrap(), ..udp("127.0.0.1:53", "10.0.2.12:53") },
-            Verdict::Forget,
+            FlowAction::Delete,
         ),
         // A listener at that address does.
         (
             Flow { client: "127.0.0.1:9".parse().unwrap(), ..udp("127.0.0.1:60", "10.0.2.15:60") },
-            Verdict::Keep,
+            FlowAction::Keep,
         ),
-        (udp("203.0.113.10:54", "10.0.2.13:54"), Verdict::Keep),
-        (udp("203.0.113.10:54", "10.0.2.13:55"), Verdict::Forget),
+        (udp("203.0.113.10:54", "10.0.2.13:54"), FlowAction::Keep),
+        (udp("203.0.113.10:54", "10.0.2.13:55"), FlowAction::Delete),
         // A wildcard may have taken it, if the address is local in a way that nobody knows of.
-        (udp("198.51.100.1:53", "10.0.2.12:53"), Verdict::Keep),
-        (udp("198.51.100.1:53", "10.0.2.13:53"), Verdict::Keep),
-        (udp("198.51.100.1:53", "198.51.100.1:53"), Verdict::Forget),
+        (udp("198.51.100.1:53", "10.0.2.12:53"), FlowAction::Keep),
+        (udp("198.51.100.1:53", "10.0.2.13:53"), FlowAction::Keep),
+        (udp("198.51.100.1:53", "198.51.100.1:53"), FlowAction::Delete),
         // Of two wildcards the first takes it, or neither does.
-        (udp("198.51.100.9:53", "10.0.2.12:53"), Verdict::Keep),
-        (udp("198.51.100.9:53", "10.0.2.14:53"), Verdict::Forget),
+        (udp("198.51.100.9:53", "10.0.2.12:53"), FlowAction::Keep),
+        (udp("198.51.100.9:53", "10.0.2.14:53"), FlowAction::Delete),
         // Nobody takes it.
-        (udp("203.0.113.10:99", "10.0.2.11:53"), Verdict::Forget),
-        (udp("203.0.113.10:99", "203.0.113.10:99"), Verdict::Keep),
-        (tcp("203.0.113.10:99", "10.0.2.11:53"), Verdict::Keep),
+        (udp("203.0.113.10:99", "10.0.2.11:53"), FlowAction::Delete),
+        (udp("203.0.113.10:99", "203.0.113.10:99"), FlowAction::Keep),
+        (tcp("203.0.113.10:99", "10.0.2.11:53"), FlowAction::Keep),
     ] {
-        assert_eq!(verdict(&services, &flow), expected, "{flow:?}");
+        assert_eq!(action(&services, &flow), expected, "{flow:?}");
     }
 }
 
@@ -155,23 +155,23 @@ fn flow_that_several_interfaces_may_have_taken_stays_if_one_of_them_keeps_it() {
     ]);
     let local = |flow: Flow| Flow { client: "10.0.1.1:9".parse().unwrap(), ..flow };
     for (flow, expected) in [
-        (udp(VIP, "10.0.2.11:53"), Verdict::Keep),
-        (udp(VIP, "10.0.2.12:53"), Verdict::Keep),
-        (udp(VIP, "10.0.2.13:53"), Verdict::Keep),
-        (udp(VIP, "10.0.2.14:53"), Verdict::Forget),
+        (udp(VIP, "10.0.2.11:53"), FlowAction::Keep),
+        (udp(VIP, "10.0.2.12:53"), FlowAction::Keep),
+        (udp(VIP, "10.0.2.13:53"), FlowAction::Keep),
+        (udp(VIP, "10.0.2.14:53"), FlowAction::Delete),
         // What this host sends arrives nowhere.
-        (local(udp(VIP, "10.0.2.11:53")), Verdict::Forget),
-        (local(udp(VIP, "10.0.2.13:53")), Verdict::Keep),
+        (local(udp(VIP, "10.0.2.11:53")), FlowAction::Delete),
+        (local(udp(VIP, "10.0.2.13:53")), FlowAction::Keep),
         // It may have come in elsewhere. If it did, it does not notice, unless its source was translated.
-        (udp("198.51.100.9:80", "198.51.100.9:80"), Verdict::Forget),
+        (udp("198.51.100.9:80", "198.51.100.9:80"), FlowAction::Delete),
         (
             Flow { back_to: "192.0.2.1:1".parse().unwrap(), ..udp("198.51.100.9:80", "198.51.100.9:80") },
-            Verdict::Keep,
+            FlowAction::Keep,
         ),
-        (udp("224.0.0.9:80", "224.0.0.9:80"), Verdict::Keep),
-        (udp("255.255.255.255:80", "255.255.255.255:80"), Verdict::Keep),
+        (udp("224.0.0.9:80", "224.0.0.9:80"), FlowAction::Keep),
+        (udp("255.255.255.255:80", "255.255.255.255:80"), FlowAction::Keep),
     ] {
-        assert_eq!(verdict(&services, &flow), expected, "{flow:?}");
+        assert_eq!(action(&services, &flow), expected, "{flow:?}");
     }
 }
 
@@ -181,12 +181,12 @@ fn backend_keeps_its_flows_unless_it_is_unhealthy_or_disabled() {
     let backends = &["10.0.2.11:80", "10.0.2.12:80*0", "10.0.2.13:80"];
     let of = |change: &dyn Fn(Service) -> Service| services([("web", change(service(listen, backends)))]);
     let (first, to) = ("10.0.2.11:80", "203.0.113.10:80");
-    let cases: [(Services, Verdict, Verdict); 6] = [
-        (of(&|web| web), Verdict::Keep, Verdict::Keep),
-        (of(&|web| web.resets()), Verdict::Keep, Verdict::Keep),
-        (of(&|web| web.unhealthy(first)), Verdict::Forget, Verdict::Keep),
-        (of(&|web| web.unhealthy(first).resets()), Verdict::Forget, Verdict::Reset),
-        (of(&|web| web.disabled(first).resets()), Verdict::Forget, Verdict::Keep),
+    let cases: [(Services, FlowAction, FlowAction); 6] = [
+        (of(&|web| web), FlowAction::Keep, FlowAction::Keep),
+        (of(&|web| web.resets()), FlowAction::Keep, FlowAction::Keep),
+        (of(&|web| web.unhealthy(first)), FlowAction::Delete, FlowAction::Keep),
+        (of(&|web| web.unhealthy(first).resets()), FlowAction::Delete, FlowAction::Reset),
+        (of(&|web| web.disabled(first).resets()), FlowAction::Delete, FlowAction::Keep),
         // With `on_empty: use-all`.
         (
             of(&|web| {
@@ -194,17 +194,17 @@ fn backend_keeps_its_flows_unless_it_is_unhealthy_or_disabled() {
                 web.backends[0].weight = 1;
                 web
             }),
-            Verdict::Keep,
-            Verdict::Keep,
+            FlowAction::Keep,
+            FlowAction::Keep,
         ),
     ];
     for (services, of_udp, established) in cases {
         let flow = tcp(to, first);
-        assert_eq!(verdict(&services, &udp(to, first)), of_udp, "{services:?}");
-        assert_eq!(verdict(&services, &flow), established, "{services:?}");
-        assert_eq!(verdict(&services, &Flow { is_opening: true, ..flow }), of_udp, "{services:?}");
-        assert_eq!(verdict(&services, &Flow { is_active: false, ..flow }), Verdict::Keep);
-        assert_eq!(verdict(&services, &udp(to, "10.0.2.12:80")), Verdict::Keep, "one of weight 0");
+        assert_eq!(action(&services, &udp(to, first)), of_udp, "{services:?}");
+        assert_eq!(action(&services, &flow), established, "{services:?}");
+        assert_eq!(action(&services, &Flow { is_opening: true, ..flow }), of_udp, "{services:?}");
+        assert_eq!(action(&services, &Flow { is_active: false, ..flow }), FlowAction::Keep);
+        assert_eq!(action(&services, &udp(to, "10.0.2.12:80")), FlowAction::Keep, "one of weight 0");
     }
 }
 
@@ -215,9 +215,9 @@ fn connection_is_reset_only_by_the_service_that_takes_it() {
         ("b", service(&["203.0.113.10:80"], &["10.0.2.11:80"])),
         ("c", service(&["198.51.100.1:79-81"], &["10.0.2.11:80"])),
     ]);
-    assert_eq!(verdict(&services, &tcp("203.0.113.10:80", "10.0.2.11:80")), Verdict::Keep);
-    assert_eq!(verdict(&services, &tcp("10.0.1.1:80", "10.0.2.11:80")), Verdict::Reset);
-    assert_eq!(verdict(&services, &tcp("198.51.100.1:80", "10.0.2.11:80")), Verdict::Keep, "it may be c's");
+    assert_eq!(action(&services, &tcp("203.0.113.10:80", "10.0.2.11:80")), FlowAction::Keep);
+    assert_eq!(action(&services, &tcp("10.0.1.1:80", "10.0.2.11:80")), FlowAction::Reset);
+    assert_eq!(action(&services, &tcp("198.51.100.1:80", "10.0.2.11:80")), FlowAction::Keep, "it may be c's");
 }
 
 #[test]
@@ -229,29 +229,31 @@ fn flows_of_clients_that_are_refused_end() {
         )])
     };
     for (allow, deny, expected) in [
-        (&[][..], &[][..], Verdict::Keep),
-        (&[], &["198.51.100.0/24"], Verdict::Forget),
-        (&[], &["198.51.100.0/30"], Verdict::Keep),
-        (&["198.51.100.0/24"], &[], Verdict::Keep),
-        (&["198.51.100.0/24"], &["198.51.100.7/32"], Verdict::Forget),
-        (&["192.0.2.0/24"], &[], Verdict::Forget),
-        (&["::/0"], &[], Verdict::Forget),
+        (&[][..], &[][..], FlowAction::Keep),
+        (&[], &["198.51.100.0/24"], FlowAction::Delete),
+        (&[], &["198.51.100.0/30"], FlowAction::Keep),
+        (&["198.51.100.0/24"], &[], FlowAction::Keep),
+        (&["198.51.100.0/24"], &["198.51.100.7/32"], FlowAction::Delete),
+        (&["192.0.2.0/24"], &[], FlowAction::Delete),
+        (&["::/0"], &[], FlowAction::Delete),
     ] {
         let mut services = dns(allow, deny);
-        let is_refused = expected == Verdict::Forget;
-        for (on_deny, of_established) in [(OnDeny::Keep, Verdict::Keep), (OnDeny::Reset, Verdict::Reset)] {
+        let is_refused = expected == FlowAction::Delete;
+        for (on_deny, of_established) in
+            [(OnDeny::Keep, FlowAction::Keep), (OnDeny::Reset, FlowAction::Reset)]
+        {
             services.values_mut().for_each(|service| service.on_deny = on_deny);
             let established = tcp(VIP, "10.0.2.11:53");
             let opening = Flow { is_opening: true, ..established };
             let told = format!("{allow:?} {deny:?} {on_deny:?}");
-            assert_eq!(verdict(&services, &udp(VIP, "10.0.2.11:53")), expected, "{told}");
-            assert_eq!(verdict(&services, &opening), expected, "{told}");
-            let of_established = if is_refused { of_established } else { Verdict::Keep };
-            assert_eq!(verdict(&services, &established), of_established, "{told}");
+            assert_eq!(action(&services, &udp(VIP, "10.0.2.11:53")), expected, "{told}");
+            assert_eq!(action(&services, &opening), expected, "{told}");
+            let of_established = if is_refused { of_established } else { FlowAction::Keep };
+            assert_eq!(action(&services, &established), of_established, "{told}");
             let closed = Flow { is_active: false, ..established };
-            assert_eq!(verdict(&services, &closed), Verdict::Keep, "{told}");
+            assert_eq!(action(&services, &closed), FlowAction::Keep, "{told}");
             let elsewhere = tcp(VIP, "10.0.2.12:53");
-            assert_eq!(verdict(&services, &elsewhere), Verdict::Keep, "not to one of its backends: {told}");
+            assert_eq!(action(&services, &elsewhere), FlowAction::Keep, "not to one of its backends: {told}");
         }
     }
 }
@@ -267,18 +269,18 @@ fn connections_of_a_client_that_one_service_refuses_stay_with_the_others() {
         ("e", service(&["*:81"], &["10.0.2.12:80"]).guard(&[], deny).resets_refused()),
     ]);
     for (flow, expected) in [
-        (tcp("203.0.113.10:80", "10.0.2.11:80"), Verdict::Reset),
-        (tcp("203.0.113.11:80", "10.0.2.11:80"), Verdict::Keep),
+        (tcp("203.0.113.10:80", "10.0.2.11:80"), FlowAction::Reset),
+        (tcp("203.0.113.11:80", "10.0.2.11:80"), FlowAction::Keep),
         // Where c led before a came.
-        (tcp("203.0.113.10:80", "10.0.2.12:80"), Verdict::Keep),
-        (tcp("10.0.1.1:80", "10.0.2.11:80"), Verdict::Keep),
+        (tcp("203.0.113.10:80", "10.0.2.12:80"), FlowAction::Keep),
+        (tcp("10.0.1.1:80", "10.0.2.11:80"), FlowAction::Keep),
         // It may have come in where d takes it.
-        (tcp("10.0.1.1:81", "10.0.2.12:80"), Verdict::Keep),
-        (tcp("203.0.113.10:81", "10.0.2.12:80"), Verdict::Reset),
+        (tcp("10.0.1.1:81", "10.0.2.12:80"), FlowAction::Keep),
+        (tcp("203.0.113.10:81", "10.0.2.12:80"), FlowAction::Reset),
     ] {
-        assert_eq!(verdict(&services, &flow), expected, "{flow:?}");
+        assert_eq!(action(&services, &flow), expected, "{flow:?}");
         let client = "198.18.0.1:5300".parse().unwrap();
-        assert_eq!(verdict(&services, &Flow { client, ..flow }), Verdict::Keep, "{flow:?}");
+        assert_eq!(action(&services, &Flow { client, ..flow }), FlowAction::Keep, "{flow:?}");
     }
 }
 
@@ -288,13 +290,13 @@ fn connections_of_a_client_are_reset_whatever_its_backend_is() {
     let flow = tcp("203.0.113.10:80", "10.0.2.11:80");
     let name = "10.0.2.11:80";
     for (web, expected) in [
-        (web().resets_refused().disabled(name), Verdict::Reset),
-        (web().resets_refused().unhealthy(name), Verdict::Reset),
-        (web().resets().unhealthy(name), Verdict::Reset),
-        (web().resets().disabled(name), Verdict::Keep),
-        (Service { enabled: false, ..web().resets_refused() }, Verdict::Keep),
+        (web().resets_refused().disabled(name), FlowAction::Reset),
+        (web().resets_refused().unhealthy(name), FlowAction::Reset),
+        (web().resets().unhealthy(name), FlowAction::Reset),
+        (web().resets().disabled(name), FlowAction::Keep),
+        (Service { enabled: false, ..web().resets_refused() }, FlowAction::Keep),
     ] {
-        assert_eq!(verdict(&services([("web", web)]), &flow), expected);
+        assert_eq!(action(&services([("web", web)]), &flow), expected);
     }
 }
 
@@ -312,7 +314,7 @@ fn change_of_the_guard_concerns_connections() {
     ] {
         let [before, after] = [before, after].map(|web| services([("web", web)]));
         let affected = Affected::by(&Transition::between(&before, &after));
-        assert_eq!(affected.soon.wanted().contains(&flow, |_| false), expected, "{before:?} {after:?}");
+        assert_eq!(affected.soon.index().contains(&flow, |_| false), expected, "{before:?} {after:?}");
         assert_eq!(affected.is_news, expected);
     }
 }
@@ -327,12 +329,12 @@ fn association_is_moved_while_it_opens_and_stays_once_it_is_established() {
     // Validation refuses `on_down: reset`; nothing would be sent if it got past.
     for service in [down.clone(), down.resets()] {
         let services = services([("m3ua", service)]);
-        assert_eq!(verdict(&services, &established), Verdict::Keep);
-        assert_eq!(verdict(&services, &opening), Verdict::Forget);
+        assert_eq!(action(&services, &established), FlowAction::Keep);
+        assert_eq!(action(&services, &opening), FlowAction::Delete);
         assert_eq!(
-            verdict(&services, &Flow { backend: "10.0.2.12:2905".parse().unwrap(), ..opening }),
-            Verdict::Keep
+            action(&services, &Flow { backend: "10.0.2.12:2905".parse().unwrap(), ..opening }),
+            FlowAction::Keep
         );
-        assert_eq!(verdict(&services, &udp), Verdict::Forget);
+        assert_eq!(action(&services, &udp), FlowAction::Delete);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use sluice_core::flows::{Flow, Verdict};
+use sluice_core::flows::{Flow, FlowAction};
 use sluice_core::model::{Address, Listener, OnDeny, OnDown, Service};
 use sluice_nft::Ip;
 
@@ -11,11 +11,11 @@ use crate::common::Services;
 use crate::is_local;
 
 /// Another statement of the rule: tries every service for every way in that the packet may have taken.
-pub fn modelled(services: &Services, flow: &Flow) -> Verdict {
+pub fn modelled(services: &Services, flow: &Flow) -> FlowAction {
     let moves = !flow.protocol.has_connections() || flow.is_opening;
     let is_live = flow.protocol.has_reset() && flow.is_active && flow.is_translated;
     if !moves && !is_live {
-        return Verdict::Keep;
+        return FlowAction::Keep;
     }
     let from_here = is_local(flow.client.ip());
     let ways: &[Option<&str>] =
@@ -25,7 +25,7 @@ pub fn modelled(services: &Services, flow: &Flow) -> Verdict {
     for way in ways {
         // An address that is not known to be local may be so.
         for local in [true, is_local(flow.to.ip())] {
-            let takers = services
+            let candidates = services
                 .values()
                 .flat_map(|service| service.listeners.iter().map(move |listener| (service, listener)));
             let takes = |(service, listener): &(&Service, &Listener)| {
@@ -57,7 +57,7 @@ pub fn modelled(services: &Services, flow: &Flow) -> Verdict {
                 };
                 (class, ports, any)
             };
-            let taker = takers.filter(takes).min_by_key(rank);
+            let taker = candidates.filter(takes).min_by_key(rank);
             fates.insert(taker.map(|(service, listener)| {
                 let of = service.backends.iter().filter(|backend| {
                     let port = backend.port.translate(listener.ports, flow.to.port());
@@ -75,10 +75,10 @@ pub fn modelled(services: &Services, flow: &Flow) -> Verdict {
                     let resets = is_down && !stays && service.on_down == OnDown::Reset
                         || refuses && service.on_deny == OnDeny::Reset;
                     match stays && !refuses {
-                        true => Verdict::Keep,
-                        false if resets => Verdict::Reset,
-                        false if moves => Verdict::Forget,
-                        false => Verdict::Keep,
+                        true => FlowAction::Keep,
+                        false if resets => FlowAction::Reset,
+                        false if moves => FlowAction::Delete,
+                        false => FlowAction::Keep,
                     }
                 })
                 .min()
@@ -86,18 +86,18 @@ pub fn modelled(services: &Services, flow: &Flow) -> Verdict {
         }
     }
     let takes = fates.iter().any(Option::is_some);
-    let led: Vec<Verdict> = fates.iter().flatten().flatten().copied().collect();
+    let led: Vec<FlowAction> = fates.iter().flatten().flatten().copied().collect();
     match led.iter().min() {
-        Some(Verdict::Keep) => Verdict::Keep,
-        Some(Verdict::Reset) if !moves => Verdict::Reset,
-        _ if !moves => Verdict::Keep,
-        Some(_) => Verdict::Forget,
-        None if flow.is_translated => Verdict::Forget,
-        None if takes && !fates.contains(&None) => Verdict::Forget,
+        Some(FlowAction::Keep) => FlowAction::Keep,
+        Some(FlowAction::Reset) if !moves => FlowAction::Reset,
+        _ if !moves => FlowAction::Keep,
+        Some(_) => FlowAction::Delete,
+        None if flow.is_translated => FlowAction::Delete,
+        None if takes && !fates.contains(&None) => FlowAction::Delete,
         None => {
             let by_interface =
                 !from_here && services.values().any(|s| s.interface.is_some() && listens(s, flow));
-            if by_interface && flow.back_to == flow.client { Verdict::Forget } else { Verdict::Keep }
+            if by_interface && flow.back_to == flow.client { FlowAction::Delete } else { FlowAction::Keep }
         }
     }
 }

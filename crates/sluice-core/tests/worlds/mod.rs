@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
-use sluice_core::model::{Guard, HashOn, InForce, Networks, Scheduler, Service, ServiceName, Source};
+use sluice_core::model::{
+    EffectiveServices, Guard, HashOn, Networks, Scheduler, Service, ServiceName, Source,
+};
 
 use crate::common::strategy::any_services;
 use crate::common::{Services, service};
@@ -36,8 +38,8 @@ impl fmt::Debug for World {
 }
 
 impl World {
-    pub fn in_force(&self) -> InForce<'_> {
-        InForce::from(&self.services).on(&self.networks)
+    pub fn effective(&self) -> EffectiveServices<'_> {
+        EffectiveServices::from(&self.services).with_networks(&self.networks)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A socket works on the network namespace of the thread that opened it.
 
 mod challenge;
-mod endings;
+mod destroy_events;
 mod flow;
 mod state;
 pub(crate) mod wire;
@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use sluice_nft::{Ip, Protocol};
 
 use self::challenge::ChallengeSender;
-pub use self::endings::{Arrived, Endings};
+pub use self::destroy_events::{DestroyEvents, Received};
 pub use self::flow::{Bytes, Flow};
 pub use self::state::{ConnectionState, SctpState, TcpState};
 use crate::socket::Socket;
@@ -53,7 +53,7 @@ pub struct Reset {
     /// Number of flows that now have a fixed timeout.
     pub ended: usize,
     /// The first error of sending challenges: both ends then notice the reset only when they next send.
-    pub untold: Option<io::Error>,
+    pub challenge_error: Option<io::Error>,
 }
 
 impl Conntrack {
@@ -91,12 +91,12 @@ impl Conntrack {
     /// end, that they must answer (RFC 5961, 4.2), so that silent ends also get a reset.
     ///
     /// # Errors
-    /// The first one, after all were tried. Errors of sending challenges are in [`Reset::untold`].
+    /// The first one, after all were tried. Errors of sending challenges are in [`Reset::challenge_error`].
     pub fn reset(&mut self, flows: &[Flow], linger: Duration) -> io::Result<Reset> {
         let seconds = linger.as_secs().clamp(1, 3600) as u32;
         let told = self.tell(flows, &[Errno::ENOENT, Errno::EPERM], |flow| wire::end(flow, seconds));
         let challenged = ChallengeSender::open(flows).and_then(|sender| sender.send_challenges(flows));
-        Ok(Reset { ended: told?, untold: challenged.err() })
+        Ok(Reset { ended: told?, challenge_error: challenged.err() })
     }
 
     /// Sends a message for each flow, and returns how many succeeded. Errors in `fine` are ignored: the flow no longer

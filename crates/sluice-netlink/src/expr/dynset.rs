@@ -14,18 +14,18 @@ use super::register::Register;
 pub(crate) struct Dynset {
     pub(crate) set: String,
     pub(crate) key: Register,
-    pub(crate) keep: Keep,
+    pub(crate) attached: Attached,
 }
 
 /// Expression or data of the element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keep {
+pub(crate) enum Attached {
     /// A token bucket; continues above the rate. Restarts the element's timeout.
-    Above(Rate),
+    LimitOver(Rate),
     /// A count of live connections; continues above the number.
-    MoreThan(u32),
+    CtCountOver(u32),
     /// The data in these registers, with a timeout in milliseconds.
-    Value(Register, u64),
+    Data(Register, u64),
 }
 
 impl Dynset {
@@ -38,31 +38,31 @@ impl Dynset {
     pub(super) fn decode(raw: RawExpr<'_>) -> Option<Self> {
         let timeout = raw.u64(sys::NFTNL_EXPR_DYNSET_TIMEOUT).unwrap_or(0);
         let data = raw.u32(sys::NFTNL_EXPR_DYNSET_SREG_DATA);
-        let keep = match (raw.u32(sys::NFTNL_EXPR_DYNSET_OP)?, data, raw.inner()) {
-            (Self::UPDATE, Some(data), None) => Keep::Value(Register::of(data)?, timeout),
-            (Self::UPDATE, None, Some(kept)) if timeout == 0 => Keep::Above(limit::decode(kept)?),
-            (Self::ADD, None, Some(kept)) if timeout == 0 => Keep::MoreThan(connlimit::decode(kept)?),
+        let attached = match (raw.u32(sys::NFTNL_EXPR_DYNSET_OP)?, data, raw.inner()) {
+            (Self::UPDATE, Some(data), None) => Attached::Data(Register::of(data)?, timeout),
+            (Self::UPDATE, None, Some(kept)) if timeout == 0 => Attached::LimitOver(limit::decode(kept)?),
+            (Self::ADD, None, Some(kept)) if timeout == 0 => Attached::CtCountOver(connlimit::decode(kept)?),
             _ => return None,
         };
         Some(Dynset {
             set: raw.text(sys::NFTNL_EXPR_DYNSET_SET_NAME)?.to_owned(),
             key: Register::of(raw.u32(sys::NFTNL_EXPR_DYNSET_SREG_KEY)?)?,
-            keep,
+            attached,
         })
     }
 }
 
 impl Expression for Dynset {
     fn to_expr(&self, _: &nftnl::Rule<'_>) -> NonNull<sys::nftnl_expr> {
-        let op = if matches!(self.keep, Keep::MoreThan(_)) { Self::ADD } else { Self::UPDATE };
+        let op = if matches!(self.attached, Attached::CtCountOver(_)) { Self::ADD } else { Self::UPDATE };
         let expr = Builder::new(c"dynset")
             .u32(sys::NFTNL_EXPR_DYNSET_SREG_KEY, self.key.number())
             .text(sys::NFTNL_EXPR_DYNSET_SET_NAME, &self.set)
             .u32(sys::NFTNL_EXPR_DYNSET_OP, op);
-        match self.keep {
-            Keep::Above(rate) => expr.inner(limit::encode(rate)),
-            Keep::MoreThan(count) => expr.inner(connlimit::encode(count)),
-            Keep::Value(data, timeout) => expr
+        match self.attached {
+            Attached::LimitOver(rate) => expr.inner(limit::encode(rate)),
+            Attached::CtCountOver(count) => expr.inner(connlimit::encode(count)),
+            Attached::Data(data, timeout) => expr
                 .u32(sys::NFTNL_EXPR_DYNSET_SREG_DATA, data.number())
                 .u64(sys::NFTNL_EXPR_DYNSET_TIMEOUT, timeout),
         }

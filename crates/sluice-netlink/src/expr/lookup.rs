@@ -13,16 +13,16 @@ use super::register::Register;
 pub(crate) struct Lookup {
     pub(crate) set: String,
     pub(crate) from: Register,
-    pub(crate) to: Found,
+    pub(crate) to: LookupTo,
     /// Whether it continues if the key does not exist.
     pub(crate) inverted: bool,
 }
 
 /// The destination of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum LookupTo {
     /// No data: a plain set.
-    Nowhere,
+    Nothing,
     /// A verdict, which is applied.
     Verdict,
     /// A value, which goes to this register.
@@ -41,9 +41,9 @@ impl Lookup {
             set: raw.text(sys::NFTNL_EXPR_LOOKUP_SET)?.to_owned(),
             from: Register::of(raw.u32(sys::NFTNL_EXPR_LOOKUP_SREG)?)?,
             to: match raw.u32(sys::NFTNL_EXPR_LOOKUP_DREG) {
-                None => Found::Nowhere,
-                Some(Self::VERDICT) => Found::Verdict,
-                Some(register) => Found::Value(Register::of(register)?),
+                None => LookupTo::Nothing,
+                Some(Self::VERDICT) => LookupTo::Verdict,
+                Some(register) => LookupTo::Value(Register::of(register)?),
             },
         })
     }
@@ -56,9 +56,9 @@ impl Expression for Lookup {
             .text(sys::NFTNL_EXPR_LOOKUP_SET, &self.set);
         let expr = if self.inverted { expr.u32(sys::NFTNL_EXPR_LOOKUP_FLAGS, Self::INVERTED) } else { expr };
         match self.to {
-            Found::Nowhere => expr.finish(),
-            Found::Verdict => expr.u32(sys::NFTNL_EXPR_LOOKUP_DREG, Self::VERDICT).finish(),
-            Found::Value(to) => expr.u32(sys::NFTNL_EXPR_LOOKUP_DREG, to.number()).finish(),
+            LookupTo::Nothing => expr.finish(),
+            LookupTo::Verdict => expr.u32(sys::NFTNL_EXPR_LOOKUP_DREG, Self::VERDICT).finish(),
+            LookupTo::Value(to) => expr.u32(sys::NFTNL_EXPR_LOOKUP_DREG, to.number()).finish(),
         }
     }
 }

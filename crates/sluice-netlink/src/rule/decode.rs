@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 use nftnl::nftnl_sys as sys;
-use sluice_nft::{Field, Learn, Octets, Operand, Pick, SetName, Statement, Test, mask};
+use sluice_nft::{Comparison, Field, Octets, Operand, SetName, SetUpdate, SlotExpr, Statement, mask};
 
 use super::encode::{hashed_len, port_after};
 use super::field::{Loaded, loaded};
 use crate::expr::{
-    Bitwise, Cmp, CmpOp, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Nat, RawExpr, Register, Reject,
-    Synproxy, Translation, Verdict, words,
+    Attached, Bitwise, Cmp, CmpOp, Dynset, Expr, Hash, Immediate, Lookup, LookupTo, Nat, RawExpr, Register,
+    Reject, Synproxy, Translation, Verdict, words,
 };
 
 /// The statements of a rule.
@@ -66,9 +66,12 @@ impl<'a> Machine<'a> {
         match expr {
             Expr::Numgen(n) => {
                 let (modulus, offset) = (n.modulus, n.offset);
-                let pick =
-                    if n.random { Pick::Random { modulus, offset } } else { Pick::Inc { modulus, offset } };
-                self.store(n.to, Operand::Pick(pick).into(), raw);
+                let pick = if n.random {
+                    SlotExpr::Random { modulus, offset }
+                } else {
+                    SlotExpr::Inc { modulus, offset }
+                };
+                self.store(n.to, Operand::Slot(pick).into(), raw);
             }
             Expr::Hash(hash) => self.hash(hash, raw)?,
             Expr::Bitwise(Bitwise { at, mask: bits }) => {
@@ -111,11 +114,11 @@ impl<'a> Machine<'a> {
         let Hash { from, len, modulus, seed, offset, to } = hash;
         let on = self.take_key(from).into_iter().map(|part| match part {
             Operand::Field(field) => Some(field),
-            Operand::Pick(_) | Operand::Prefix(..) => None,
+            Operand::Slot(_) | Operand::Prefix(..) => None,
         });
         let on: Vec<Field> = on.collect::<Option<_>>()?;
         (!on.is_empty() && len == hashed_len(&on)).then_some(())?;
-        self.store(to, Operand::Pick(Pick::Jhash { on, modulus, seed, offset }).into(), raw);
+        self.store(to, Operand::Slot(SlotExpr::Jhash { on, modulus, seed, offset }).into(), raw);
         Some(())
     }
 
@@ -123,22 +126,31 @@ impl<'a> Machine<'a> {
         let value = Octets::new(&data)?;
         let (field, test) = match (self.take(Register::FIRST)?, op) {
             (Value::Operand(Operand::Field(field)), _) if field.width() != data.len() => return None,
-            (Value::Operand(Operand::Field(field)), CmpOp::Eq) => (field, Test::Is(value)),
-            (Value::Operand(Operand::Field(field)), CmpOp::Neq) => (field, Test::IsNot(value)),
+            (Value::Operand(Operand::Field(field)), CmpOp::Eq) => (field, Comparison::Eq(value)),
+            (Value::Operand(Operand::Field(field)), CmpOp::Neq) => (field, Comparison::Ne(value)),
             (Value::Operand(Operand::Field(field)), CmpOp::Gte) => {
                 self.store(Register::FIRST, Value::AtLeast(field, value), raw);
                 return Some(());
             }
             (Value::AtLeast(field, low), CmpOp::Lte) if data.len() == field.width() => {
-                (field, Test::Between(low, value))
+                (field, Comparison::InRange(low, value))
             }
-            (Value::Head(field, len), CmpOp::Neq) if data.len() == len => (field, Test::NotUnder(value)),
-            (Value::Masked(field @ Field::TcpFlags, of), CmpOp::Eq | CmpOp::Neq) => {
-                let [are] = *data.as_slice() else { return None };
-                let of = of as u8;
-                (field, if op == CmpOp::Eq { Test::Bits { of, are } } else { Test::BitsNot { of, are } })
+            (Value::Head(field, len), CmpOp::Neq) if data.len() == len => {
+                (field, Comparison::NotInPrefix(value))
             }
-            (Value::Masked(field, mask), CmpOp::Neq) if data == [0; 4] => (field, Test::Has(mask)),
+            (Value::Masked(field @ Field::TcpFlags, mask), CmpOp::Eq | CmpOp::Neq) => {
+                let [value] = *data.as_slice() else { return None };
+                let mask = mask as u8;
+                (
+                    field,
+                    if op == CmpOp::Eq {
+                        Comparison::MaskedEq { mask, value }
+                    } else {
+                        Comparison::MaskedNe { mask, value }
+                    },
+                )
+            }
+            (Value::Masked(field, mask), CmpOp::Neq) if data == [0; 4] => (field, Comparison::AnyBit(mask)),
             _ => return None,
         };
         self.statements.push(Statement::Match(field, test));
@@ -150,10 +162,10 @@ impl<'a> Machine<'a> {
         let set = SetName::from(set);
         (!key.is_empty()).then_some(())?;
         match to {
-            Found::Nowhere if inverted => self.statements.push(Statement::NotInSet(key, set)),
-            Found::Nowhere => self.statements.push(Statement::InSet(key, set)),
-            Found::Verdict => self.statements.push(Statement::VerdictMap(key, set)),
-            Found::Value(to) => self.store(to, Value::Mapped(key, set), raw),
+            LookupTo::Nothing if inverted => self.statements.push(Statement::NotInSet(key, set)),
+            LookupTo::Nothing => self.statements.push(Statement::InSet(key, set)),
+            LookupTo::Verdict => self.statements.push(Statement::VerdictMap(key, set)),
+            LookupTo::Value(to) => self.store(to, Value::Mapped(key, set), raw),
         }
         Some(())
     }
@@ -183,19 +195,19 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    fn dynset(&mut self, Dynset { set, key, keep }: Dynset) -> Option<()> {
-        let learn = match keep {
-            Keep::Above(rate) => Learn::Above(rate),
-            Keep::MoreThan(count) => Learn::MoreThan(count),
-            Keep::Value(data, timeout) => {
+    fn dynset(&mut self, Dynset { set, key, attached }: Dynset) -> Option<()> {
+        let update = match attached {
+            Attached::LimitOver(rate) => SetUpdate::LimitOver(rate),
+            Attached::CtCountOver(count) => SetUpdate::CtCountOver(count),
+            Attached::Data(data, timeout) => {
                 let data = self.take_key(data);
                 (!data.is_empty() && timeout.is_multiple_of(1000)).then_some(())?;
-                Learn::Value(data, u32::try_from(timeout / 1000).ok()?)
+                SetUpdate::Data(data, u32::try_from(timeout / 1000).ok()?)
             }
         };
         let key = self.take_key(key);
         (!key.is_empty()).then_some(())?;
-        self.statements.push(Statement::Update { key, set: set.into(), learn });
+        self.statements.push(Statement::Update { key, set: set.into(), update });
         Some(())
     }
 

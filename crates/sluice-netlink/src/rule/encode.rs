@@ -1,10 +1,10 @@
 //! Encodes a rule as expressions, with the registers that nft 1.0.6 would use.
 
-use sluice_nft::{Field, Ip, Learn, Operand, Pick, Rule, Statement, Test, mask};
+use sluice_nft::{Comparison, Field, Ip, Operand, Rule, SetUpdate, SlotExpr, Statement, mask};
 
 use super::field::{load, load_head};
 use crate::expr::{
-    Bitwise, Cmp, CmpOp, Counter, Dynset, Expr, Found, Hash, Immediate, Keep, Lookup, Masquerade, Nat,
+    Attached, Bitwise, Cmp, CmpOp, Counter, Dynset, Expr, Hash, Immediate, Lookup, LookupTo, Masquerade, Nat,
     Notrack, Numgen, Register, Reject, Synproxy, Translation, Verdict, words,
 };
 
@@ -21,20 +21,20 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
     match statement {
         Statement::Match(field, test) => return encode_match(*field, test, exprs),
         Statement::InSet(key, set) => {
-            look_up(key, reserved(key), set.to_string(), Found::Nowhere, false, exprs)?
+            look_up(key, reserved(key), set.to_string(), LookupTo::Nothing, false, exprs)?
         }
         Statement::NotInSet(key, set) => {
-            look_up(key, reserved(key), set.to_string(), Found::Nowhere, true, exprs)?
+            look_up(key, reserved(key), set.to_string(), LookupTo::Nothing, true, exprs)?
         }
         Statement::VerdictMap(key, map) => {
             // nft reserves registers for a concatenated key twice.
             let scratch = if key.len() > 1 { 2 * reserved(key) } else { reserved(key) };
-            look_up(key, scratch, map.to_string(), Found::Verdict, false, exprs)?;
+            look_up(key, scratch, map.to_string(), LookupTo::Verdict, false, exprs)?;
         }
         Statement::Dnat { ip, key, map, port } => {
             // Registers for an address, then for a concatenated key.
             let scratch = 4 + if key.len() > 1 { reserved(key) } else { 0 };
-            look_up(key, scratch, map.to_string(), Found::Value(KEY), false, exprs)?;
+            look_up(key, scratch, map.to_string(), LookupTo::Value(KEY), false, exprs)?;
             let what = Translation::Destination { address: KEY, port: port.then(|| port_after(*ip, KEY)) };
             exprs.push(Nat { ip: *ip, what }.into());
         }
@@ -47,21 +47,21 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
             }
             exprs.push(Nat { ip: *ip, what: Translation::Source { first: KEY, last: last_in } }.into());
         }
-        Statement::Update { key, set, learn } => {
+        Statement::Update { key, set, update } => {
             load_key(key, KEY, KEY.plus(reserved(key)), exprs)?;
-            let keep = match learn {
-                Learn::Above(rate) => Keep::Above(*rate),
-                Learn::MoreThan(count) => Keep::MoreThan(*count),
-                Learn::Value(values, seconds) => {
+            let attached = match update {
+                SetUpdate::LimitOver(rate) => Attached::LimitOver(*rate),
+                SetUpdate::CtCountOver(count) => Attached::CtCountOver(*count),
+                SetUpdate::Data(values, seconds) => {
                     // nft starts the data at a 16-byte register, of which none is left after two IPv6 addresses.
                     let aligned = KEY.plus(reserved(key).next_multiple_of(4));
                     let fits = aligned.fits(values.iter().map(|part| words(part.width())).sum());
                     let data = if fits { aligned } else { KEY.plus(reserved(key)) };
                     load_key(values, data, data, exprs)?;
-                    Keep::Value(data, u64::from(*seconds) * 1000)
+                    Attached::Data(data, u64::from(*seconds) * 1000)
                 }
             };
-            exprs.push(Dynset { set: set.to_string(), key: KEY, keep }.into());
+            exprs.push(Dynset { set: set.to_string(), key: KEY, attached }.into());
         }
         Statement::Masquerade => exprs.push(Masquerade.into()),
         Statement::Counter => exprs.push(Counter.into()),
@@ -83,7 +83,7 @@ fn look_up(
     key: &[Operand],
     scratch: usize,
     set: String,
-    to: Found,
+    to: LookupTo,
     inverted: bool,
     exprs: &mut Vec<Expr>,
 ) -> Option<()> {
@@ -98,26 +98,28 @@ pub(super) fn port_after(ip: Ip, address: Register) -> Register {
     address.plus(words(Field::Daddr(ip).width()))
 }
 
-fn encode_match(field: Field, test: &Test, exprs: &mut Vec<Expr>) -> Option<()> {
+fn encode_match(field: Field, test: &Comparison, exprs: &mut Vec<Expr>) -> Option<()> {
     let first = Register::FIRST;
     let cmp = |op, data: &[u8]| Expr::from(Cmp { op, data: data.to_vec() });
     exprs.push(match test {
-        Test::NotUnder(prefix) => load_head(field, prefix.as_slice().len(), first)?,
+        Comparison::NotInPrefix(prefix) => load_head(field, prefix.as_slice().len(), first)?,
         _ => load(field, first),
     });
     match test {
-        Test::Is(value) => exprs.push(cmp(CmpOp::Eq, value.as_slice())),
-        Test::IsNot(value) | Test::NotUnder(value) => exprs.push(cmp(CmpOp::Neq, value.as_slice())),
-        Test::Between(low, high) => {
+        Comparison::Eq(value) => exprs.push(cmp(CmpOp::Eq, value.as_slice())),
+        Comparison::Ne(value) | Comparison::NotInPrefix(value) => {
+            exprs.push(cmp(CmpOp::Neq, value.as_slice()))
+        }
+        Comparison::InRange(low, high) => {
             exprs.push(cmp(CmpOp::Gte, low.as_slice()));
             exprs.push(cmp(CmpOp::Lte, high.as_slice()));
         }
-        Test::Bits { of, are } | Test::BitsNot { of, are } => {
-            let op = if matches!(test, Test::Bits { .. }) { CmpOp::Eq } else { CmpOp::Neq };
-            exprs.push(Bitwise { at: first, mask: vec![*of] }.into());
-            exprs.push(cmp(op, &[*are]));
+        Comparison::MaskedEq { mask, value } | Comparison::MaskedNe { mask, value } => {
+            let op = if matches!(test, Comparison::MaskedEq { .. }) { CmpOp::Eq } else { CmpOp::Neq };
+            exprs.push(Bitwise { at: first, mask: vec![*mask] }.into());
+            exprs.push(cmp(op, &[*value]));
         }
-        Test::Has(mask) => {
+        Comparison::AnyBit(mask) => {
             exprs.push(Bitwise { at: first, mask: mask.to_ne_bytes().to_vec() }.into());
             exprs.push(cmp(CmpOp::Neq, &[0; 4]));
         }
@@ -139,7 +141,7 @@ fn load_key(key: &[Operand], mut to: Register, scratch: Register, exprs: &mut Ve
         to.fits(words(part.width())).then_some(())?;
         match part {
             Operand::Field(field) => exprs.push(load(*field, to)),
-            Operand::Pick(pick) => load_pick(pick, to, scratch, exprs)?,
+            Operand::Slot(pick) => load_pick(pick, to, scratch, exprs)?,
             Operand::Prefix(field, bits) => {
                 let mask = mask(field.width(), *bits).as_slice().to_vec();
                 exprs.extend([load(*field, to), Bitwise { at: to, mask }.into()]);
@@ -150,15 +152,15 @@ fn load_key(key: &[Operand], mut to: Register, scratch: Register, exprs: &mut Ve
     Some(())
 }
 
-fn load_pick(pick: &Pick, to: Register, scratch: Register, exprs: &mut Vec<Expr>) -> Option<()> {
+fn load_pick(pick: &SlotExpr, to: Register, scratch: Register, exprs: &mut Vec<Expr>) -> Option<()> {
     match pick {
-        Pick::Inc { modulus, offset } => {
+        SlotExpr::Inc { modulus, offset } => {
             exprs.push(Numgen { random: false, modulus: *modulus, offset: *offset, to }.into());
         }
-        Pick::Random { modulus, offset } => {
+        SlotExpr::Random { modulus, offset } => {
             exprs.push(Numgen { random: true, modulus: *modulus, offset: *offset, to }.into());
         }
-        Pick::Jhash { on, modulus, seed, offset } => {
+        SlotExpr::Jhash { on, modulus, seed, offset } => {
             let mut from = scratch;
             for field in on {
                 from.fits(words(field.width())).then_some(())?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use nftnl::nftnl_sys::libc::{NFT_MSG_NEWSET, NLM_F_CREATE, NLM_F_EXCL};
-use sluice_nft::{Filling, Operand, Set, SetName, SetType};
+use sluice_nft::{Operand, Set, SetFlags, SetName, SetType};
 
 use super::typing;
 use crate::attr::{Attributes, Write};
@@ -34,7 +34,7 @@ pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8>
         message.put_u32(attribute::DATA_TYPE, datatype);
         message.put_u32(attribute::DATA_LEN, length as u32);
     }
-    let is_ranges = set.filling == Filling::Ranges;
+    let is_ranges = set.flags == SetFlags::Interval;
     if set.size.is_some() || is_ranges {
         message.nest(attribute::DESC, |desc| {
             set.size.iter().for_each(|size| desc.put_u32(attribute::DESC_SIZE, *size));
@@ -49,7 +49,7 @@ pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8>
             }
         });
     }
-    if let Filling::Learned { timeout: Some(seconds) } = set.filling {
+    if let SetFlags::Dynamic { timeout: Some(seconds) } = set.flags {
         message.put(attribute::TIMEOUT, &(u64::from(seconds) * 1000).to_be_bytes());
     }
     message.put_u32(attribute::ID, id);
@@ -64,13 +64,13 @@ pub(crate) fn encode(table: &str, name: &SetName, set: &Set, id: u32) -> Vec<u8>
 }
 
 fn flags(set: &Set) -> u32 {
-    let filling = match set.filling {
-        Filling::Keys => 0,
-        Filling::Ranges => attribute::RANGES | attribute::CONCATENATED,
-        Filling::Learned { timeout: None } => attribute::LEARNED,
-        Filling::Learned { timeout: Some(_) } => attribute::LEARNED | attribute::TIMEOUTS,
+    let flags = match set.flags {
+        SetFlags::Static => 0,
+        SetFlags::Interval => attribute::INTERVAL | attribute::CONCATENATED,
+        SetFlags::Dynamic { timeout: None } => attribute::EVAL,
+        SetFlags::Dynamic { timeout: Some(_) } => attribute::EVAL | attribute::TIMEOUTS,
     };
-    if set.data == SetType::Set { filling } else { filling | attribute::MAP }
+    if set.data == SetType::Set { flags } else { flags | attribute::MAP }
 }
 
 fn data_type(data: &SetType) -> Option<(u32, usize)> {
@@ -135,14 +135,14 @@ fn ours(attributes: Attributes<'_>, flags: u32) -> Option<Set> {
         Some(_) => return None,
     };
     let size = desc.u32(attribute::DESC_SIZE);
-    let filling = if desc.find(attribute::DESC_CONCAT).is_some() {
-        Filling::Ranges
-    } else if flags & attribute::LEARNED != 0 {
-        Filling::Learned { timeout: timeout.and_then(|seconds| u32::try_from(seconds).ok()) }
+    let set_flags = if desc.find(attribute::DESC_CONCAT).is_some() {
+        SetFlags::Interval
+    } else if flags & attribute::EVAL != 0 {
+        SetFlags::Dynamic { timeout: timeout.and_then(|seconds| u32::try_from(seconds).ok()) }
     } else {
-        Filling::Keys
+        SetFlags::Static
     };
-    let set = Set { key, data, size, counter, filling, elements: BTreeMap::new() };
+    let set = Set { key, data, size, counter, flags: set_flags, elements: BTreeMap::new() };
     (agrees(attributes, &set) && self::flags(&set) == flags).then_some(set)
 }
 

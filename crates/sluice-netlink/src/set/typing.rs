@@ -5,7 +5,7 @@
 //! Numbers in them are in host order. The numbers are those of nft's `include/expression.h`,
 //! `include/proto.h` and `include/datatype.h`.
 
-use sluice_nft::{Field, Ip, Operand, Pick};
+use sluice_nft::{Field, Ip, Operand, SlotExpr};
 
 use crate::expr::{Ct, Fib, Meta, Numgen, words};
 
@@ -57,7 +57,7 @@ fn datatype_of(part: &Operand) -> u32 {
             Field::FibDaddrType => 38,
             Field::Iifname | Field::Oifname => 41,
         },
-        Operand::Pick(_) => 4,
+        Operand::Slot(_) => 4,
     }
 }
 
@@ -124,11 +124,11 @@ pub(super) fn encode_verdict() -> Vec<u8> {
 fn encode_part(part: &Operand) -> Vec<u8> {
     let (kind, properties) = match part {
         Operand::Field(field) | Operand::Prefix(field, _) => properties_of(*field),
-        Operand::Pick(pick) => {
+        Operand::Slot(pick) => {
             let random = match pick {
-                Pick::Inc { .. } => Numgen::INCREMENTAL,
+                SlotExpr::Inc { .. } => Numgen::INCREMENTAL,
                 // nft cannot print the type of a hash; for the map it is a number as well.
-                Pick::Random { .. } | Pick::Jhash { .. } => Numgen::RANDOM,
+                SlotExpr::Random { .. } | SlotExpr::Jhash { .. } => Numgen::RANDOM,
             };
             let (modulus, offset) = pick.range();
             (kind::NUMGEN, vec![random, modulus, offset])
@@ -189,10 +189,10 @@ fn decode_part(bytes: &[u8]) -> Option<Operand> {
         (kind::META, properties) => among(&METAS, properties),
         (kind::FIB, properties) => among(&FIBS, properties),
         (kind::NUMGEN, &[Numgen::INCREMENTAL, modulus, offset]) => {
-            Some(Operand::Pick(Pick::Inc { modulus, offset }))
+            Some(Operand::Slot(SlotExpr::Inc { modulus, offset }))
         }
         (kind::NUMGEN, &[Numgen::RANDOM, modulus, offset]) => {
-            Some(Operand::Pick(Pick::Random { modulus, offset }))
+            Some(Operand::Slot(SlotExpr::Random { modulus, offset }))
         }
         _ => None,
     }
@@ -236,7 +236,7 @@ mod tests {
 
     fn random4_3() -> Vec<Operand> {
         let fields = [Field::Daddr(Ip::V4), Field::L4proto, Field::Dport].map(Operand::Field);
-        [fields.as_slice(), &[Operand::Pick(Pick::Random { modulus: 3, offset: 0 })]].concat()
+        [fields.as_slice(), &[Operand::Slot(SlotExpr::Random { modulus: 3, offset: 0 })]].concat()
     }
 
     #[test]

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use nftnl::nftnl_sys::libc;
 use sluice_nft::{
-    Base, CommitError, Counter, Data, Dataplane, ElementsOf, Errno, Field, Ip, Key, Octets, Operand, Pick,
-    Rule, Set, Statement, Step,
+    Base, CommitError, Counter, Data, Dataplane, Errno, Field, Ip, Key, Octets, Operand, Rule, Set, SetRef,
+    SlotExpr, Statement, Step,
 };
 
 use super::{commit, in_namespace, nft_prints, open, read};
 use crate::Netlink;
 
-pub(super) fn slots() -> ElementsOf {
-    let key = vec![Operand::Pick(Pick::Inc { modulus: 65_536, offset: 0 })];
+pub(super) fn slots() -> SetRef {
+    let key = vec![Operand::Slot(SlotExpr::Inc { modulus: 65_536, offset: 0 })];
     let data = [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
-    ElementsOf { name: "slots".into(), declaration: Arc::new(Set::counted_map(key, data)) }
+    SetRef { name: "slots".into(), declaration: Arc::new(Set::counted_map(key, data)) }
 }
 
 /// Leads to port 9000 of 127.0.0.`host`.
@@ -37,7 +37,7 @@ pub(super) fn balancing(elements: Vec<(Key, Data)>) -> Netlink {
     assert!(status.success());
     let mut netlink = open();
     with_slots(&mut netlink, elements);
-    let pick = Operand::Pick(Pick::Inc { modulus: 2, offset: 0 });
+    let pick = Operand::Slot(SlotExpr::Inc { modulus: 2, offset: 0 });
     let dnat = Statement::Dnat { ip: Ip::V4, key: vec![pick], map: slots().name, port: true };
     let rule = Rule(vec![Statement::is(Field::L4proto, &[17]), dnat]);
     let chain = Step::AddChain("output".into(), Some(Base::OUTPUT));

@@ -9,7 +9,9 @@ use sluice_nft::{Ip, Protocol};
 
 use super::in_namespace;
 use crate::Proc;
-use crate::conntrack::{Arrived, Bytes, ConnectionState, Conntrack, Endings, Filter, Flow, TcpState, wire};
+use crate::conntrack::{
+    Bytes, ConnectionState, Conntrack, DestroyEvents, Filter, Flow, Received, TcpState, wire,
+};
 use crate::socket::Socket;
 
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
@@ -172,16 +174,16 @@ fn flows_say_what_they_carried_only_if_bytes_were_counted_when_they_began() {
 fn endings_are_heard_of_translated_flows_with_what_they_carried() {
     in_namespace(|| {
         Proc::default().set_sysctl(ACCOUNTING, "1").unwrap();
-        let mut endings = Endings::open().unwrap();
+        let mut events = DestroyEvents::open().unwrap();
         let mut conntrack = six();
         let flows = [Ip::V4, Ip::V6].map(|ip| all(&mut conntrack, &Filter::all(ip))).concat();
         assert_eq!(conntrack.delete(&flows).unwrap(), 6);
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let mut ended = vec![];
         while ended.len() < 5 {
-            endings.wait(ours.as_fd(), 5000).unwrap();
-            let arrived = endings.take(|flow| ended.push(flow)).unwrap();
-            assert_eq!(arrived, Arrived::Something, "{ended:?}");
+            events.wait(ours.as_fd(), 5000).unwrap();
+            let arrived = events.take(|flow| ended.push(flow)).unwrap();
+            assert_eq!(arrived, Received::Events, "{ended:?}");
         }
         ended.sort_by_key(|flow| flow.client.port());
         let ports: Vec<_> = ended.iter().map(|flow| flow.client.port()).collect();
@@ -197,16 +199,16 @@ fn endings_are_heard_of_translated_flows_with_what_they_carried() {
 #[test]
 fn endings_that_are_too_many_to_take_are_lost_and_that_is_told() {
     in_namespace(|| {
-        let mut endings = Endings::open().unwrap();
-        endings.socket.make_room(1).unwrap();
+        let mut events = DestroyEvents::open().unwrap();
+        events.socket.make_room(1).unwrap();
         let mut conntrack = six();
         let flows = all(&mut conntrack, &Filter::all(Ip::V4));
         conntrack.delete(&flows).unwrap();
         let mut told = vec![];
-        while !told.contains(&Arrived::Nothing) {
-            told.push(endings.take(|_| {}).unwrap());
+        while !told.contains(&Received::Nothing) {
+            told.push(events.take(|_| {}).unwrap());
         }
-        assert!(told.contains(&Arrived::Lost), "{told:?}");
+        assert!(told.contains(&Received::Lost), "{told:?}");
     });
 }
 

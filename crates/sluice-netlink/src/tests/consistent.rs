@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use sluice_nft::{Data, Dataplane, ElementsOf, Field, Ip, Key, Operand, Set, SetName, Step, Table};
+use sluice_nft::{Data, Dataplane, Field, Ip, Key, Operand, Set, SetName, SetRef, Step, Table};
 
 use super::{commit, in_namespace, open, read};
 
 const READS: usize = 50;
 
-fn of(name: &str) -> ElementsOf {
+fn of(name: &str) -> SetRef {
     let key = vec![Operand::Field(Field::Saddr(Ip::V4))];
-    ElementsOf { name: name.into(), declaration: Arc::new(Set::plain(key)) }
+    SetRef { name: name.into(), declaration: Arc::new(Set::plain(key)) }
 }
 
 /// Elements that fill several parts of a dump.

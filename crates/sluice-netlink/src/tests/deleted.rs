@@ -108,11 +108,11 @@ fn counts_of_as_many_elements_as_there_is_room_for_are_all_told() {
         let elements = (0..many).map(|n| format!("{n} counter packets 1 bytes 33 : 127.0.0.1 . 9000"));
         let elements = elements.collect::<Vec<_>>().join(", ");
         nft(&format!("add element inet sluice slots {{ {elements} }}"));
-        let asked = netlink.questions_asked();
+        let asked = netlink.requests_sent();
         let gone = (0..many).map(|n| slot(n, 1)).collect();
         let told = deleted(&mut netlink, &[Step::DeleteElements(slots(), gone)]);
         assert_eq!(packets(&told), u64::from(many));
-        assert_eq!(netlink.questions_asked(), asked, "the kernel told of them unasked");
+        assert_eq!(netlink.requests_sent(), asked, "the kernel told of them unasked");
     });
 }
 

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use sluice_nft::{
-    Chain, ChainName, Data, Dataplane, Element, Field, Ip, Key, Octets, Operand, Pick, Rule, Set, Statement,
-    Table,
+    Chain, ChainName, Data, Dataplane, Element, Field, Ip, Key, Octets, Operand, Rule, Set, SlotExpr,
+    Statement, Table,
 };
 
 use super::{commit, in_namespace, open, steps, table};
@@ -20,7 +20,7 @@ const INSIDE: &str = "SLUICE_TEST_INSIDE_USER_NAMESPACE";
 /// Services of one pick chain.
 pub(super) fn large() -> Table {
     let listener = [Field::Daddr(Ip::V4), Field::L4proto, Field::Dport].map(Operand::Field);
-    let pick = Operand::Pick(Pick::Random { modulus: BACKENDS, offset: 0 });
+    let pick = Operand::Slot(SlotExpr::Random { modulus: BACKENDS, offset: 0 });
     let slot = [listener.as_slice(), &[pick]].concat();
     let backend = [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
     let chain = ChainName::from("random4-4");

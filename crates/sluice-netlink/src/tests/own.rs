@@ -3,12 +3,12 @@
 use sluice_nft::{Dataplane, Errno, Owner, Step, TableFlags};
 
 use super::{commit, in_namespace, nft, open, read};
-use crate::{Hold, Netlink};
+use crate::{Netlink, TableOwnership};
 
 const ORPHAN: TableFlags = TableFlags { owner: None, persist: true };
 const OURS: TableFlags = TableFlags { owner: Some(Owner::Us), persist: true };
 
-fn hold(hold: Hold) -> Netlink {
+fn hold(hold: TableOwnership) -> Netlink {
     Netlink::open_to(hold).expect("nf_tables answers")
 }
 
@@ -19,7 +19,7 @@ fn chain(name: &str) -> [Step; 1] {
 #[test]
 fn table_held_firmly_is_left_alone_by_others_and_outlives_its_owner() {
     in_namespace(|| {
-        let mut owner = hold(Hold::Firmly);
+        let mut owner = hold(TableOwnership::Owner);
         assert!(owner.owns());
         commit(&mut owner, &[Step::AddTable]);
         commit(&mut owner, &chain("c"));
@@ -35,7 +35,7 @@ fn table_held_firmly_is_left_alone_by_others_and_outlives_its_owner() {
         nft("flush ruleset");
         assert!(read(&mut owner).table.is_some());
 
-        let mut heir = hold(Hold::Firmly);
+        let mut heir = hold(TableOwnership::Owner);
         let generation = read(&mut heir).generation;
         assert_eq!(heir.adopt(flags, generation).expect("nothing is asked"), None, "it has an owner");
         drop(owner);
@@ -52,12 +52,12 @@ fn table_held_firmly_is_left_alone_by_others_and_outlives_its_owner() {
 #[test]
 fn table_held_for_others_can_be_changed_by_anybody_and_adopted() {
     in_namespace(|| {
-        let mut maker = hold(Hold::ForOthers);
+        let mut maker = hold(TableOwnership::Persist);
         commit(&mut maker, &[Step::AddTable]);
         let made = read(&mut maker);
         assert_eq!(made.flags, ORPHAN);
         commit(&mut open(), &chain("c"));
-        let mut owner = hold(Hold::Firmly);
+        let mut owner = hold(TableOwnership::Owner);
         let error = owner.adopt(made.flags, made.generation).expect_err("somebody changed it");
         assert_eq!((error.operation.as_str(), error.errno), ("own table inet sluice", Errno::ERESTART));
         let now = read(&mut owner);
@@ -70,7 +70,7 @@ fn table_held_for_others_can_be_changed_by_anybody_and_adopted() {
 fn table_held_loosely_cannot_be_adopted() {
     in_namespace(|| {
         commit(&mut open(), &[Step::AddTable]);
-        let mut owner = hold(Hold::Firmly);
+        let mut owner = hold(TableOwnership::Owner);
         let plain = read(&mut owner);
         assert_eq!(plain.flags, TableFlags::default());
         assert_eq!(owner.adopt(plain.flags, plain.generation).expect("nothing is asked"), None);

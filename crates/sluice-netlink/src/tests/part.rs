@@ -27,12 +27,12 @@ fn part_of_a_large_table_takes_questions_for_the_part() {
         commit(&mut netlink, &steps(&held));
         let part = part_of(&held, 16_000);
         assert_eq!(part.len(), 2 + 1 + 10);
-        let asked = netlink.questions_asked();
+        let asked = netlink.requests_sent();
         let read = read_part(&mut netlink, &part).expect("the table exists");
         assert_eq!(read, held.part(&part));
         assert_eq!((read.chains.len(), read.sets[&"random4-4".into()].elements.len()), (1, 5));
         // The table, two chains, the rules of one, the set, and keys up to each that is missing.
-        assert!(netlink.questions_asked() - asked <= 5 + 6, "{}", netlink.questions_asked() - asked);
+        assert!(netlink.requests_sent() - asked <= 5 + 6, "{}", netlink.requests_sent() - asked);
     });
 }
 

@@ -3,7 +3,7 @@
 use nftnl::{MsgType, ProtoFamily};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_nft::{Field, Ip, Learn, Octets, Operand, Pick, Rate, Rule, Statement, Test};
+use sluice_nft::{Comparison, Field, Ip, Octets, Operand, Rate, Rule, SetUpdate, SlotExpr, Statement};
 
 use crate::message::Scratch;
 use crate::rule;
@@ -77,7 +77,7 @@ fn statements() -> impl Strategy<Value = Statement> {
         1 => (keys(), name()).prop_map(|(key, set)| Statement::InSet(key, set.into())),
         1 => (keys(), name()).prop_map(|(key, set)| Statement::NotInSet(key, set.into())),
         1 => (keys(), name()).prop_map(|(key, map)| Statement::VerdictMap(key, map.into())),
-        1 => (fields(), name(), learns()).prop_map(|(key, set, learn)| Statement::Update { key, set: set.into(), learn }),
+        1 => (fields(), name(), learns()).prop_map(|(key, set, update)| Statement::Update { key, set: set.into(), update }),
         1 => any::<(u32, u32)>().prop_map(|(first, last)| {
             let [first, last] = [first, last].map(|address| Octets::new(&address.to_be_bytes()).unwrap());
             Statement::Snat { ip: Ip::V4, first, last }
@@ -104,9 +104,9 @@ fn matches() -> impl Strategy<Value = Statement> {
     let of_width = move |field: Field| {
         let width = field.width();
         let test = prop_oneof![
-            value(width).prop_map(Test::Is),
-            value(width).prop_map(Test::IsNot),
-            (value(width), value(width)).prop_map(|(low, high)| Test::Between(low, high)),
+            value(width).prop_map(Comparison::Eq),
+            value(width).prop_map(Comparison::Ne),
+            (value(width), value(width)).prop_map(|(low, high)| Comparison::InRange(low, high)),
         ];
         test.prop_map(move |test| Statement::Match(field, test))
     };
@@ -115,32 +115,32 @@ fn matches() -> impl Strategy<Value = Statement> {
     let under = headers.prop_flat_map(move |field| {
         (1..field.width())
             .prop_flat_map(value)
-            .prop_map(move |prefix| Statement::Match(field, Test::NotUnder(prefix)))
+            .prop_map(move |prefix| Statement::Match(field, Comparison::NotInPrefix(prefix)))
     });
     let words = select(vec![Field::CtStatus, Field::FibDaddrType, Field::CtState]);
     prop_oneof![
         3 => select(&FIELDS[..]).prop_flat_map(of_width),
         1 => under,
-        1 => any::<(u8, u8)>().prop_map(|(of, are)| Statement::Match(Field::TcpFlags, Test::Bits { of, are })),
-        1 => any::<(u8, u8)>().prop_map(|(of, are)| Statement::Match(Field::TcpFlags, Test::BitsNot { of, are })),
-        1 => (words, any::<u32>()).prop_map(|(field, mask)| Statement::Match(field, Test::Has(mask))),
+        1 => any::<(u8, u8)>().prop_map(|(mask, value)| Statement::Match(Field::TcpFlags, Comparison::MaskedEq { mask, value })),
+        1 => any::<(u8, u8)>().prop_map(|(mask, value)| Statement::Match(Field::TcpFlags, Comparison::MaskedNe { mask, value })),
+        1 => (words, any::<u32>()).prop_map(|(field, mask)| Statement::Match(field, Comparison::AnyBit(mask))),
     ]
 }
 
 /// What rules keep.
-fn learns() -> impl Strategy<Value = Learn> {
+fn learns() -> impl Strategy<Value = SetUpdate> {
     let rate = (any::<u32>(), select(vec![1, 60, 3600, 86_400]), any::<u32>());
     let backend = [Field::Daddr(Ip::V6), Field::Dport].map(Operand::Field).to_vec();
     prop_oneof![
-        rate.prop_map(|(packets, unit, burst)| Learn::Above(Rate { packets, unit, burst })),
-        any::<u32>().prop_map(Learn::MoreThan),
-        any::<u32>().prop_map(move |timeout| Learn::Value(backend.clone(), timeout)),
+        rate.prop_map(|(packets, unit, burst)| SetUpdate::LimitOver(Rate { packets, unit, burst })),
+        any::<u32>().prop_map(SetUpdate::CtCountOver),
+        any::<u32>().prop_map(move |timeout| SetUpdate::Data(backend.clone(), timeout)),
     ]
 }
 
 /// Keys of what a packet holds, of at most 40 bytes.
 fn fields() -> impl Strategy<Value = Vec<Operand>> {
-    let is_hash = |part: &Operand| matches!(part, Operand::Pick(Pick::Jhash { .. }));
+    let is_hash = |part: &Operand| matches!(part, Operand::Slot(SlotExpr::Jhash { .. }));
     keys().prop_filter("a hash is computed in registers that data take", move |key| !key.iter().any(is_hash))
 }
 
@@ -150,7 +150,7 @@ fn keys() -> impl Strategy<Value = Vec<Operand>> {
         3 => select(&FIELDS[..]).prop_map(Operand::Field),
         1 => (0_u8..=32).prop_map(|bits| Operand::Prefix(Field::Saddr(Ip::V4), bits)),
         1 => (0_u8..=128).prop_map(|bits| Operand::Prefix(Field::Saddr(Ip::V6), bits)),
-        1 => picks().prop_map(Operand::Pick),
+        1 => picks().prop_map(Operand::Slot),
     ];
     prop::collection::vec(operand, 1..5).prop_map(|mut key| {
         while key.iter().map(|part| part.width().next_multiple_of(4)).sum::<usize>() > 40 {
@@ -160,7 +160,7 @@ fn keys() -> impl Strategy<Value = Vec<Operand>> {
     })
 }
 
-fn picks() -> impl Strategy<Value = Pick> {
+fn picks() -> impl Strategy<Value = SlotExpr> {
     let client = select(vec![
         vec![Field::Saddr(Ip::V4)],
         vec![Field::Saddr(Ip::V4), Field::Sport],
@@ -169,9 +169,9 @@ fn picks() -> impl Strategy<Value = Pick> {
     ]);
     (client, any::<u32>(), any::<u32>(), any::<u32>(), 0..3).prop_map(|(on, modulus, seed, offset, kind)| {
         match kind {
-            0 => Pick::Inc { modulus, offset },
-            1 => Pick::Random { modulus, offset },
-            _ => Pick::Jhash { on, modulus, seed, offset },
+            0 => SlotExpr::Inc { modulus, offset },
+            1 => SlotExpr::Random { modulus, offset },
+            _ => SlotExpr::Jhash { on, modulus, seed, offset },
         }
     })
 }

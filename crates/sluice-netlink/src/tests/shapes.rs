@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use sluice_core::model::{InForce, Networks};
+use sluice_core::model::{EffectiveServices, Networks};
 use sluice_core::render::render;
 use sluice_nft::{
-    Base, Chain, Data, Element, Field, Ip, Key, Octets, Operand, Pick, Rule, Set, Statement, Table, Test,
+    Base, Chain, Comparison, Data, Element, Field, Ip, Key, Octets, Operand, Rule, Set, SlotExpr, Statement,
+    Table,
 };
 
 use super::{commit, in_namespace, nft, nft_prints, open, read, steps, table};
@@ -139,7 +140,7 @@ fn rendered_from(text: &str) -> Table {
     let nets = ["10.0.2.1/24", "10.0.3.1/16", "fd00::1/64"]
         .map(|net| ("eth1".to_owned(), net.parse().expect("a network")));
     let (services, networks) = (services(file.path()), Networks::of(nets));
-    render(InForce::from(&services).on(&networks), None).table
+    render(EffectiveServices::from(&services).with_networks(&networks), None).table
 }
 
 fn services(file: &Path) -> BTreeMap<sluice_core::model::ServiceName, sluice_core::model::Service> {
@@ -234,7 +235,7 @@ fn read_of_what_nft_loaded_is_what_the_text_says() {
 
 fn by_hand() -> Table {
     let backend = [Field::Daddr(Ip::V4), Field::Dport].map(Operand::Field).to_vec();
-    let slot = |modulus| Operand::Pick(Pick::Inc { modulus, offset: 0 });
+    let slot = |modulus| Operand::Slot(SlotExpr::Inc { modulus, offset: 0 });
     fn octets<const N: usize>(bytes: &[u8]) -> Octets<N> {
         Octets::new(bytes).expect("few bytes")
     }
@@ -243,18 +244,18 @@ fn by_hand() -> Table {
     slots.elements.insert(Key::EMPTY.slot(0), Element { data });
     let mut clients = Set::plain(vec![Operand::Field(Field::Sport)]);
     clients.elements.insert(Key::EMPTY.port(4711), Element { data: Data::None });
-    let ports = Test::Between(octets(&80_u16.to_be_bytes()), octets(&90_u16.to_be_bytes()));
+    let ports = Comparison::InRange(octets(&80_u16.to_be_bytes()), octets(&90_u16.to_be_bytes()));
     let output = vec![
         Rule(vec![
             Statement::is(Field::Nfproto, &[2]),
-            Statement::Match(Field::Daddr(Ip::V4), Test::NotUnder(octets(&[127]))),
+            Statement::Match(Field::Daddr(Ip::V4), Comparison::NotInPrefix(octets(&[127]))),
             Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()),
             Statement::is(Field::L4proto, &[6]),
             Statement::Match(Field::Dport, ports),
             Statement::Goto("pick".into()),
         ]),
         Rule(vec![
-            Statement::Match(Field::CtStatus, Test::Has(Field::DNAT)),
+            Statement::Match(Field::CtStatus, Comparison::AnyBit(Field::DNAT)),
             Statement::is(Field::L4proto, &[17]),
             Statement::InSet(vec![Operand::Field(Field::Sport)], "clients".into()),
             Statement::Accept,

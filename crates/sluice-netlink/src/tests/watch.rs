@@ -3,7 +3,7 @@
 use sluice_nft::{Dataplane, Step, generation_after};
 
 use super::{commit, elsewhere, in_namespace, nft, open, read};
-use crate::{Hold, Netlink};
+use crate::{Netlink, TableOwnership};
 
 fn unchanged(netlink: &mut Netlink, since: u32) -> Option<u32> {
     netlink.unchanged_since(since).unwrap_or_else(|error| panic!("{error}: {}", error.errno))
@@ -61,7 +61,7 @@ fn more_commits_than_there_is_room_for_are_a_change_once() {
 #[test]
 fn table_of_our_own_is_unchanged_whatever_others_commit() {
     in_namespace(|| {
-        let mut netlink = Netlink::open_to(Hold::Firmly).expect("nf_tables answers");
+        let mut netlink = Netlink::open_to(TableOwnership::Owner).expect("nf_tables answers");
         let before = read(&mut netlink).generation;
         assert_eq!(unchanged(&mut netlink, before), Some(before), "it listens, for there is no table");
         commit(&mut netlink, &[Step::AddTable]);

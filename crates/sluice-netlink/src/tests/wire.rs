@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::c_int;
 
 use nftnl::nftnl_sys::libc;
-use sluice_nft::{Field, Filling, Ip, Operand, Pick, Set, SetType, Table};
+use sluice_nft::{Field, Ip, Operand, Set, SetFlags, SetType, SlotExpr, Table};
 
 use super::shapes::rendered;
 use super::{commit, in_namespace, nft, nft_prints, open, steps};
@@ -46,15 +46,15 @@ fn sets_of_every_type_are_declared_as_by_nft() {
             Field::CtOriginalDaddr(Ip::V6),
         ];
         let address = [Operand::Field(Field::Saddr(Ip::V4))];
-        let picks = [Pick::Inc { modulus: 7, offset: 3 }, Pick::Random { modulus: 9, offset: 0 }];
-        let parts = fields.map(Operand::Field).into_iter().chain(picks.map(Operand::Pick));
+        let picks = [SlotExpr::Inc { modulus: 7, offset: 3 }, SlotExpr::Random { modulus: 9, offset: 0 }];
+        let parts = fields.map(Operand::Field).into_iter().chain(picks.map(Operand::Slot));
         for (n, part) in parts.enumerate() {
             let beside = vec![part.clone(), Operand::Field(Field::L4proto)];
             let data = SetType::Map(vec![part.clone()]);
-            table.sets.insert(format!("ranges{n}").into(), Set::ranges([&beside[..], &address].concat()));
+            table.sets.insert(format!("ranges{n}").into(), Set::interval([&beside[..], &address].concat()));
             table.sets.insert(
                 format!("learned{n}").into(),
-                Set::learned(beside.clone(), 99, (n > 0).then_some(n as u32)),
+                Set::dynamic(beside.clone(), 99, (n > 0).then_some(n as u32)),
             );
             table.sets.insert(format!("alone{n}").into(), Set::plain(vec![part.clone()]));
             table.sets.insert(format!("verdicts{n}").into(), Set::verdicts(vec![part]));
@@ -97,7 +97,7 @@ fn everything(table: &Table) -> BTreeSet<Vec<u8>> {
         asked.expect("an answer");
     }
     // nft 1.0.6 turns around the one byte of a protocol where it looks among ranges.
-    let ranges = table.sets.iter().filter(|(_, set)| set.filling == Filling::Ranges);
+    let ranges = table.sets.iter().filter(|(_, set)| set.flags == SetFlags::Interval);
     for name in ranges.map(|(name, _)| [name.as_str().as_bytes(), &[0]].concat()) {
         let is_lookup = |object: &Vec<u8>| object.windows(6).any(|bytes| bytes == b"lookup");
         objects.retain(|object| !is_lookup(object) || !object.windows(name.len()).any(|bytes| bytes == name));

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use crate::{
-    Base, ChainName, Data, Errno, Filling, Hook, Key, Kind, Learn, Operand, Pick, Rule, Set, SetName,
-    SetType, Statement, Table,
+    Base, ChainName, Data, Errno, Hook, Key, Kind, Operand, Rule, Set, SetFlags, SetName, SetType, SetUpdate,
+    SlotExpr, Statement, Table,
 };
 
 /// Maximum length of a name, without the terminating zero.
@@ -35,7 +35,7 @@ pub(super) fn element(table: &Table, set: &Set, key: &Key, data: &Data) -> Resul
     self::key(set, key)?;
     match (&set.data, data) {
         (SetType::Set, Data::None) => Ok(()),
-        (SetType::Set, Data::Through(_)) if set.filling == Filling::Ranges => Ok(()),
+        (SetType::Set, Data::KeyEnd(_)) if set.flags == SetFlags::Interval => Ok(()),
         (SetType::Map(parts), Data::Value(value)) if value.as_slice().len() == width(parts) => Ok(()),
         (SetType::Verdicts, Data::Goto(chain)) => target(table, chain),
         _ => Err(Errno::EINVAL),
@@ -71,16 +71,16 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
                     return Err(Errno::ENODATA);
                 }
             }
-            Statement::Update { key, set, learn } => match (lookup(table, key, set)?, learn) {
-                (set, _) if !set.is_learned() => {
+            Statement::Update { key, set, update } => match (lookup(table, key, set)?, update) {
+                (set, _) if !set.is_dynamic() => {
                     // A hash table without a size could be filled by rules, if it were declared so.
-                    let grows = set.filling == Filling::Keys && set.size.is_none();
+                    let grows = set.flags == SetFlags::Static && set.size.is_none();
                     return Err(if grows { Errno::EINVAL } else { Errno::EOPNOTSUPP });
                 }
-                (Set { data: SetType::Map(held), .. }, Learn::Value(data, _)) => {
+                (Set { data: SetType::Map(held), .. }, SetUpdate::Data(data, _)) => {
                     (width(data) >= width(held)).then_some(()).ok_or(Errno::ENODATA)?;
                 }
-                (Set { data: SetType::Set, .. }, Learn::Above(_) | Learn::MoreThan(_)) => {}
+                (Set { data: SetType::Set, .. }, SetUpdate::LimitOver(_) | SetUpdate::CtCountOver(_)) => {}
                 _ => return Err(Errno::EINVAL),
             },
             Statement::Goto(chain) | Statement::Jump(chain) => target(table, chain)?,
@@ -156,7 +156,7 @@ fn can_be_at(statement: &Statement, Base { kind, hook, .. }: Base) -> bool {
 /// The set of a lookup, if the rule loads at least its whole key.
 fn lookup<'a>(table: &'a Table, parts: &[Operand], set: &SetName) -> Result<&'a Set, Errno> {
     for part in parts {
-        if let Operand::Pick(pick) = part {
+        if let Operand::Slot(pick) = part {
             self::pick(pick)?;
         }
     }
@@ -164,7 +164,7 @@ fn lookup<'a>(table: &'a Table, parts: &[Operand], set: &SetName) -> Result<&'a 
     if width(parts) < width(&set.key) { Err(Errno::ENODATA) } else { Ok(set) }
 }
 
-fn pick(pick: &Pick) -> Result<(), Errno> {
+fn pick(pick: &SlotExpr) -> Result<(), Errno> {
     let (modulus, offset) = pick.range();
     match modulus.checked_sub(1) {
         None => Err(Errno::ERANGE),

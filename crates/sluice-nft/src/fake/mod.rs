@@ -153,7 +153,7 @@ impl Dataplane for FakeKernel {
     }
 
     /// Always empty: packets do not fill sets of the fake.
-    fn learned(&mut self, _: &SetName, _: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+    fn dynamic_elements(&mut self, _: &SetName, _: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
         Ok(vec![])
     }
 
@@ -177,7 +177,7 @@ impl Dataplane for FakeKernel {
         }
         let done = transaction::run(&self.state, steps)?;
         self.state = done.state;
-        done.rewritten.iter().for_each(|chain| self.tracer.forget(chain));
+        done.rewritten.iter().for_each(|chain| self.tracer.reset_counters(chain));
         if done.changed {
             self.generation = generation_after(self.generation);
         }

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Entry;
+use super::Ingress;
 use super::packet::{Host, Packet};
 use crate::jhash::{jhash, reciprocal_scale};
-use crate::{Field, Ip, Octets, Protocol, Test};
+use crate::{Comparison, Field, Ip, Octets, Protocol};
 
 /// A packet while it passes the hooks.
 pub(super) struct View<'a> {
@@ -37,9 +37,9 @@ impl View<'_> {
             Field::TcpFlags if self.proxied => Octets::new(&[Field::SYN]),
             Field::TcpFlags => Octets::new(&[self.packet.flags]),
             Field::Iifname if self.proxied => interface(""),
-            Field::Iifname => match &self.packet.entry {
-                Entry::Arriving(name) => interface(name),
-                Entry::Local => interface(""),
+            Field::Iifname => match &self.packet.ingress {
+                Ingress::Arriving(name) => interface(name),
+                Ingress::Local => interface(""),
             },
             // Determined by routes, which the trace does not know.
             Field::Oifname => interface(&self.packet.leaves),
@@ -103,15 +103,17 @@ fn interface(name: &str) -> Option<Octets<16>> {
 }
 
 /// Whether a comparison is true.
-pub(super) fn holds(value: &[u8], test: &Test) -> bool {
-    match test {
-        Test::Is(wanted) => value == wanted.as_slice(),
-        Test::IsNot(unwanted) => value != unwanted.as_slice(),
-        Test::NotUnder(prefix) => !value.starts_with(prefix.as_slice()),
-        Test::Between(first, last) => first.as_slice() <= value && value <= last.as_slice(),
-        Test::Bits { of, are } => value.first().is_some_and(|byte| byte & of == *are),
-        Test::BitsNot { of, are } => value.first().is_some_and(|byte| byte & of != *are),
-        Test::Has(mask) => value.try_into().is_ok_and(|value| u32::from_ne_bytes(value) & mask != 0),
+pub(super) fn holds(loaded: &[u8], comparison: &Comparison) -> bool {
+    match comparison {
+        Comparison::Eq(wanted) => loaded == wanted.as_slice(),
+        Comparison::Ne(unwanted) => loaded != unwanted.as_slice(),
+        Comparison::NotInPrefix(prefix) => !loaded.starts_with(prefix.as_slice()),
+        Comparison::InRange(first, last) => first.as_slice() <= loaded && loaded <= last.as_slice(),
+        Comparison::MaskedEq { mask, value } => loaded.first().is_some_and(|byte| byte & mask == *value),
+        Comparison::MaskedNe { mask, value } => loaded.first().is_some_and(|byte| byte & mask != *value),
+        Comparison::AnyBit(mask) => {
+            loaded.try_into().is_ok_and(|bytes| u32::from_ne_bytes(bytes) & mask != 0)
+        }
     }
 }
 

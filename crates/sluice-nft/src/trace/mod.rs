@@ -3,15 +3,15 @@
 //! Source: net/netfilter/nf_tables_core.c (`nft_do_chain`), nft_lookup.c, nft_nat.c, nft_synproxy.c,
 //! nft_numgen.c, nft_hash.c and nf_nat_core.c (`nf_nat_inet_fn`).
 
+mod interleavings;
 mod load;
 mod packet;
 mod run;
-mod ways;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-pub use packet::{Entry, Host, Packet};
+pub use packet::{Host, Ingress, Packet};
 
 use crate::{ChainName, Key, Rule, SetName, Table};
 
@@ -66,12 +66,14 @@ impl Tracer {
     ///
     /// # Panics
     /// Without tables.
-    pub fn trace_every_way(&self, tables: &[&Table], packet: &Packet) -> Vec<Trace> {
-        ways::every_way(tables.len() - 1, |advance| self.clone().trace_across(tables, packet, advance))
+    pub fn trace_interleavings(&self, tables: &[&Table], packet: &Packet) -> Vec<Trace> {
+        interleavings::every_interleaving(tables.len() - 1, |advance| {
+            self.clone().trace_across(tables, packet, advance)
+        })
     }
 
     /// Resets the counters of a chain's rules, as writing the rules again does.
-    pub fn forget(&mut self, chain: &ChainName) {
+    pub fn reset_counters(&mut self, chain: &ChainName) {
         self.counters.retain(|(of, _), _| of != chain);
     }
 }

@@ -9,7 +9,7 @@ use crate::{Field, Ip, Protocol};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Where it enters the host.
-    pub entry: Entry,
+    pub ingress: Ingress,
     /// Transport protocol.
     pub protocol: Protocol,
     /// Source address and port.
@@ -26,7 +26,7 @@ pub struct Packet {
 
 /// Where a packet enters the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Entry {
+pub enum Ingress {
     /// At the interface with this name.
     Arriving(String),
     /// From a local process.
@@ -36,13 +36,16 @@ pub enum Entry {
 impl Packet {
     /// A packet that arrives through interface `eth0`.
     pub fn arriving(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> Self {
-        Packet { entry: Entry::Arriving("eth0".to_owned()), ..Packet::local(protocol, source, destination) }
+        Packet {
+            ingress: Ingress::Arriving("eth0".to_owned()),
+            ..Packet::local(protocol, source, destination)
+        }
     }
 
     /// A packet of a local process.
     pub fn local(protocol: Protocol, source: SocketAddr, destination: SocketAddr) -> Self {
         Packet {
-            entry: Entry::Local,
+            ingress: Ingress::Local,
             protocol,
             source,
             destination,

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 
 use super::load::{View, holds};
-use super::{Entry, Outcome, Packet, RoundRobinCounters, Trace, Tracer, Visit};
+use super::{Ingress, Outcome, Packet, RoundRobinCounters, Trace, Tracer, Visit};
 use crate::jhash::reciprocal_scale;
 use crate::{
-    ChainName, Data, Element, Field, Hook, Ip, Key, Kind, Learn, Octets, Operand, Pick, Rule, SetName,
-    Statement, Table, mask,
+    ChainName, Data, Element, Field, Hook, Ip, Key, Kind, Octets, Operand, Rule, SetName, SetUpdate,
+    SlotExpr, Statement, Table, mask,
 };
 
 /// Maximum nesting of chains (`NFT_JUMP_STACK_SIZE`).
@@ -87,9 +87,9 @@ impl<'a> Run<'a> {
     }
 
     fn hooks(&mut self) -> Verdict {
-        match self.view.packet.entry {
-            Entry::Local => self.hook(Hook::Output)?,
-            Entry::Arriving(_) => {
+        match self.view.packet.ingress {
+            Ingress::Local => self.hook(Hook::Output)?,
+            Ingress::Arriving(_) => {
                 self.hook(Hook::Prerouting)?;
                 let kind = self.view.host.address_type(self.view.destination.ip());
                 let stays = matches!(kind, Field::LOCAL | Field::BROADCAST | Field::MULTICAST);
@@ -204,14 +204,14 @@ impl<'a> Run<'a> {
                 None if self.has_learned(place, parts, set) => Effect::Leave,
                 None => Effect::Next,
             },
-            Statement::Update { key, set, learn } => match self.key(place, key) {
+            Statement::Update { key, set, update } => match self.key(place, key) {
                 None => Effect::Leave,
                 Some(key) => {
                     self.learned.push((set.clone(), key));
-                    match learn {
-                        Learn::Value(..) => Effect::Next,
+                    match update {
+                        SetUpdate::Data(..) => Effect::Next,
                         // A single packet exceeds no limit, and the set is not full.
-                        Learn::Above(_) | Learn::MoreThan(_) => Effect::Leave,
+                        SetUpdate::LimitOver(_) | SetUpdate::CtCountOver(_) => Effect::Leave,
                     }
                 }
             },
@@ -285,7 +285,7 @@ impl<'a> Run<'a> {
         for part in parts {
             key = match part {
                 Operand::Field(field) => key.with(self.view.load(*field)?.as_slice()),
-                Operand::Pick(pick) => key.slot(self.pick(place, pick)?),
+                Operand::Slot(pick) => key.slot(self.pick(place, pick)?),
                 Operand::Prefix(field, bits) => key.with(masked(self.view.load(*field)?, *bits).as_slice()),
             };
         }
@@ -298,12 +298,12 @@ impl<'a> Run<'a> {
             && self.key(place, parts).is_some_and(|key| self.learned.contains(&(set.clone(), key)))
     }
 
-    fn pick(&mut self, place: &RuleRef<'_>, pick: &Pick) -> Option<u32> {
+    fn pick(&mut self, place: &RuleRef<'_>, pick: &SlotExpr) -> Option<u32> {
         let (modulus, offset) = pick.range();
         let number = match pick {
-            Pick::Inc { .. } => self.count(place, modulus),
-            Pick::Random { .. } => reciprocal_scale(self.view.packet.random, modulus),
-            Pick::Jhash { on, seed, .. } => self.view.hash(on, modulus, *seed)?,
+            SlotExpr::Inc { .. } => self.count(place, modulus),
+            SlotExpr::Random { .. } => reciprocal_scale(self.view.packet.random, modulus),
+            SlotExpr::Jhash { on, seed, .. } => self.view.hash(on, modulus, *seed)?,
         };
         Some(offset + number)
     }

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use sluice_core::flows::Affected;
 use sluice_core::model::Transition;
-use sluice_core::model::{Config, InForce, Initial, Service, Services};
+use sluice_core::model::{Config, EffectiveServices, Initial, Service, Services};
 use sluice_core::pool;
 use sluice_netlink::Proc;
 use sluiced::conntrack::cleaner;
@@ -79,7 +79,10 @@ impl ApplyCommand {
                 "sluice: {name}: no backend gets connections: all wait for their first probe (initial: down), and only sluiced probes"
             ));
         }
-        let transition = Transition::between(&nothing, InForce::new(&services, &at_start).on(&networks));
+        let transition = Transition::between(
+            &nothing,
+            EffectiveServices::new(&services, &at_start).with_networks(&networks),
+        );
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
         cleaner::sweep_once(Affected::at_start(&services, reconciler.take_found()), services);

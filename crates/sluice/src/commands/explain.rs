@@ -10,7 +10,7 @@ use clap::Args;
 use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::Value;
-use sluice_core::model::{Config, InForce, Networks, Protocol, Services};
+use sluice_core::model::{Config, EffectiveServices, Networks, Protocol, Services};
 use sluice_core::pool;
 use sluice_core::render::clients as affinity;
 use sluice_core::render::render;
@@ -101,14 +101,14 @@ impl ExplainCommand {
         let addresses = kernel::addresses()?;
         let networks = Networks::of(addresses.iter().cloned());
         let at_start = pool::at_start(&services);
-        let in_force = InForce::new(&services, &at_start).on(&networks);
+        let effective = EffectiveServices::new(&services, &at_start).with_networks(&networks);
         let table = match live()? {
             Some(table) => table,
             None => {
                 output::print_error(
                     "sluice: the kernel has no table inet sluice: using the ruleset of the file",
                 );
-                render(in_force, None).table
+                render(effective, None).table
             }
         };
         let broadcast = addresses.iter().map(|(_, net)| net.broadcast()).filter(IpAddr::is_ipv4);
@@ -121,20 +121,20 @@ impl ExplainCommand {
             true => Packet::local(protocol, from, to),
             false => Packet::arriving(protocol, from, to),
         };
-        if let sluice_nft::trace::Entry::Arriving(name) = &mut packet.entry {
+        if let sluice_nft::trace::Ingress::Arriving(name) = &mut packet.ingress {
             *name = self.interface.clone().unwrap_or_else(|| device_to(client));
         }
         // The source depends on the output interface, which depends on the backend.
-        let mut explained = explain(&table, in_force, &host, &packet, port.is_none());
+        let mut explained = explain(&table, effective, &host, &packet, port.is_none());
         if let Fate::Translated { backends, .. } = &explained.fate {
             packet.leaves = backends.first().map(|(backend, _)| device_to(backend.ip())).unwrap_or_default();
-            explained = explain(&table, in_force, &host, &packet, port.is_none());
+            explained = explain(&table, effective, &host, &packet, port.is_none());
         }
         drop(progress);
         let is_taken = explained.taken_by.is_some() || explained.fate != Fate::Untouched;
         let notes = match &explained.taken_by {
             None if is_taken => vec![],
-            None => notes::near(&services, self.to, &packet.entry, &host),
+            None => notes::near(&services, self.to, &packet.ingress, &host),
             Some((name, _)) => {
                 let service = &services[name];
                 let socket = common.socket_or(&control.socket);
@@ -272,7 +272,7 @@ fn live() -> Result<Option<Table>, Fatal> {
     let maps: Vec<_> = affinity::maps(&table).map(|clients| clients.name).collect();
     for name in maps {
         let Some(map) = table.sets.get_mut(&name) else { continue };
-        let learned = netlink.learned(&name, map).map_err(kernel::unread)?;
+        let learned = netlink.dynamic_elements(&name, map).map_err(kernel::unread)?;
         let element = |data| Element { data };
         map.elements.extend(learned.into_iter().map(|(key, data)| (key, element(data))));
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use sluice_api::{FileText, IncludeTexts, PlanReport, PlanRequest};
 use sluice_config::{SourceFile, Texts};
-use sluice_core::model::{InForce, Services};
+use sluice_core::model::{EffectiveServices, Services};
 use sluice_core::pool;
 use sluice_nft::Dataplane;
 use sluiced::daemon::planning;
@@ -74,7 +74,7 @@ fn offline(services: &Services) -> Result<PlanReport, Fatal> {
     let _progress = Progress::of("plan: comparing");
     let networks = kernel::networks()?;
     let at_start = pool::at_start(services);
-    let wanted = InForce::new(services, &at_start).on(&networks);
+    let wanted = EffectiveServices::new(services, &at_start).with_networks(&networks);
     Ok(planning::shown(&reconcile::plan(snapshot.table.as_ref(), wanted)))
 }
 

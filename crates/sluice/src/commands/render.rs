@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use sluice_core::model::{Config, InForce};
+use sluice_core::model::{Config, EffectiveServices};
 use sluice_core::pool;
 use sluice_core::render::owner::Owner;
 use sluice_core::render::{Rendered, SetId};
@@ -84,10 +84,10 @@ impl RenderCommand {
         let Config { services, .. } = config::load(common.config(self.file.as_ref()))?.config;
         let networks = kernel::networks()?;
         let at_start = pool::at_start(&services);
-        let in_force = || InForce::new(&services, &at_start).on(&networks);
+        let effective = || EffectiveServices::new(&services, &at_start).with_networks(&networks);
         let rendered = || {
             let _progress = Progress::of("render: rendering");
-            sluice_core::render::render(in_force(), None)
+            sluice_core::render::render(effective(), None)
         };
         match if self.json { RenderFormat::Json } else { self.format } {
             RenderFormat::Nft => output::print(&rendered().table.to_string())?,
@@ -97,7 +97,7 @@ impl RenderCommand {
                     None | Some(Family::Ip) => Ip::V4,
                     Some(Family::Ip6) => Ip::V6,
                 };
-                let text = iptables::render(in_force(), ip).map_err(|error| {
+                let text = iptables::render(effective(), ip).map_err(|error| {
                     Fatal::new(Exit::Runtime, error, "use --format nft, which supports all features")
                 })?;
                 output::print(&text)?;

@@ -161,7 +161,7 @@ fn pick_chain_of_many_listeners_is_short_and_unique() {
     let one = service(&listeners, Scheduler::RoundRobin, &three([1, 1, 1]));
     let services =
         named(&[("a-service-with-a-long-name", one.clone()), ("a-service-with-a-longer-name", one)]);
-    let chains: BTreeSet<_> = entries((&services).into()).iter().map(pick_chain).collect();
+    let chains: BTreeSet<_> = frontends((&services).into()).iter().map(pick_chain).collect();
     assert_eq!(chains.len(), 6000);
     assert!(chains.iter().all(|chain| chain.len() <= 28), "{chains:?}");
 }

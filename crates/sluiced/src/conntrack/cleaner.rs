@@ -13,8 +13,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sluice_core::flows::{self, Affected, Judge, Look, Scope, Target, Verdict};
-use sluice_core::model::{Address, Services, ServicesInForce};
+use sluice_core::flows::{self, Affected, FlowAction, FlowPolicy, FlowSelector, Scope, Target};
+use sluice_core::model::{Address, OwnedEffectiveServices, Services};
 use sluice_netlink::conntrack::{Conntrack, Filter, Flow, Reset};
 use sluice_netlink::networks;
 use sluice_nft::Ip;
@@ -50,7 +50,7 @@ pub struct SweepOrder {
     /// The flows to check.
     pub affected: Affected,
     /// The effective services in the kernel.
-    pub services: Arc<ServicesInForce>,
+    pub services: Arc<OwnedEffectiveServices>,
 }
 
 impl FlowCleaner {
@@ -85,7 +85,7 @@ impl FlowCleaner {
 
 /// Sweeps the affected flows without a daemon, once the kernel has these services. Failures are logged.
 pub fn sweep_once(affected: Affected, services: Arc<Services>) {
-    let services = Arc::new(ServicesInForce::from(services));
+    let services = Arc::new(OwnedEffectiveServices::from(services));
     let cleaner = FlowCleaner::start();
     cleaner.order(SweepOrder { affected, services });
     cleaner.finish();
@@ -148,7 +148,7 @@ impl FlowTable for Conntrack {
 pub struct Sweeper<T> {
     table: T,
     /// The services of the newest order.
-    services: Arc<ServicesInForce>,
+    services: Arc<OwnedEffectiveServices>,
     /// Waiting sweeps in the order of their times.
     sweeps: VecDeque<Sweep>,
 }
@@ -258,7 +258,7 @@ fn serve(conntrack: Conntrack, orders: &Receiver<SweepOrder>) {
 }
 
 /// Ends the flows of a scope that are not also in a deferred one. `false` if that failed.
-fn sweep(table: &mut impl FlowTable, scopes: (&Scope, &Scope), services: &ServicesInForce) -> bool {
+fn sweep(table: &mut impl FlowTable, scopes: (&Scope, &Scope), services: &OwnedEffectiveServices) -> bool {
     let swept = try_sweep(table, scopes, services);
     match &swept {
         Ok((0, 0)) => debug!("no flows to delete"),
@@ -272,10 +272,9 @@ fn sweep(table: &mut impl FlowTable, scopes: (&Scope, &Scope), services: &Servic
 fn try_sweep(
     table: &mut impl FlowTable,
     (scope, deferred): (&Scope, &Scope),
-    services: &ServicesInForce,
+    services: &OwnedEffectiveServices,
 ) -> io::Result<(usize, usize)> {
-    let (wanted, deferred, judge, local) =
-        (scope.wanted(), deferred.wanted(), OnceCell::new(), table.local());
+    let (wanted, deferred, judge, local) = (scope.index(), deferred.index(), OnceCell::new(), table.local());
     let (mut deleted, mut reset) = (Vec::new(), Vec::new());
     let mut failed = Ok(());
     for filter in filters(scope) {
@@ -285,11 +284,11 @@ fn try_sweep(
             if !wanted.contains(&known, is_local) || deferred.contains(&known, is_local) {
                 return;
             }
-            let judge = judge.get_or_init(|| Judge::new(services));
-            match judge.verdict(&known, is_local) {
-                Verdict::Keep => {}
-                Verdict::Forget => deleted.push(flow),
-                Verdict::Reset => reset.push(flow),
+            let judge = judge.get_or_init(|| FlowPolicy::new(services));
+            match judge.action(&known, is_local) {
+                FlowAction::Keep => {}
+                FlowAction::Delete => deleted.push(flow),
+                FlowAction::Reset => reset.push(flow),
             }
         });
         failed = failed.and(found);
@@ -298,7 +297,7 @@ fn try_sweep(
     let mut ended = Ok(0);
     if !reset.is_empty() {
         ended = table.reset(&reset, LINGER).map(|done| {
-            if let Some(error) = done.untold {
+            if let Some(error) = done.challenge_error {
                 warn!("challenge the ends of reset flows: {error} (each end gets a RST when it next sends)");
             }
             done.ended
@@ -322,30 +321,30 @@ fn known(flow: &Flow) -> flows::Flow {
 
 /// The filters of the dumps: one per listener, or one per IP version if there are many listeners.
 fn filters(scope: &Scope) -> Vec<Filter> {
-    let mut listeners: BTreeMap<_, Vec<&Look>> = BTreeMap::new();
-    for look in &scope.looks {
+    let mut listeners: BTreeMap<_, Vec<&FlowSelector>> = BTreeMap::new();
+    for look in &scope.selectors {
         listeners.entry((look.listener, look.ip)).or_default().push(look);
     }
     if scope.found.is_none() && listeners.len() <= MAX_FILTERS {
-        return listeners.into_values().map(|looks| filter(&looks)).collect();
+        return listeners.into_values().map(|selectors| filter(&selectors)).collect();
     }
-    let is_in = |ip: Ip| scope.found.is_some() || scope.looks.iter().any(|look| look.ip == ip);
-    let translated = scope.looks.iter().all(|look| look.target != Target::Untranslated);
+    let is_in = |ip: Ip| scope.found.is_some() || scope.selectors.iter().any(|look| look.ip == ip);
+    let translated = scope.selectors.iter().all(|look| look.target != Target::Untranslated);
     let all = |ip| Filter { translated, ..Filter::all(ip) };
     Ip::ALL.into_iter().filter(|ip| is_in(*ip)).map(all).collect()
 }
 
 /// The filter for the flows of one listener, as narrow as the kernel supports.
-fn filter(looks: &[&Look]) -> Filter {
-    let Look { listener, ip, .. } = *looks[0];
+fn filter(selectors: &[&FlowSelector]) -> Filter {
+    let FlowSelector { listener, ip, .. } = *selectors[0];
     let mut filter = Filter::all(ip);
     filter.protocol = Some(listener.protocol);
     if let Address::Exact(address) = listener.address {
         filter.to = Some(address);
     }
     filter.to_port = listener.ports.as_single();
-    filter.translated = looks.iter().all(|look| look.target != Target::Untranslated);
-    if let [Look { target: Target::Backend { address, ports }, .. }] = looks {
+    filter.translated = selectors.iter().all(|look| look.target != Target::Untranslated);
+    if let [FlowSelector { target: Target::Backend { address, ports }, .. }] = selectors {
         filter.backend = Some(*address);
         filter.backend_port = ports.as_single();
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use sluice_core::flows::census::Census;
-use sluice_core::flows::way::Way;
+use sluice_core::flows::flow_counts::FlowCounts;
+use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::pool::balance::Load;
 use sluice_netlink::conntrack::{Conntrack, Filter};
 use sluice_nft::Ip;
@@ -42,7 +42,7 @@ pub struct CountRequest {
 #[derive(Clone, Debug)]
 pub struct FlowCount {
     /// The flows by NAT tuple. Requests that arrived before the count began share it.
-    pub census: Arc<Census>,
+    pub census: Arc<FlowCounts>,
     /// Time of the end of the count.
     pub at: Instant,
     /// Duration of the count.
@@ -124,7 +124,7 @@ fn warn_failed(error: &io::Error) {
 
 /// Answers all waiting requests with one count, so that frequent requests do not make others wait for as many dumps of
 /// conntrack.
-fn serve(mut count: impl FnMut(bool) -> io::Result<Census>, requests: &Receiver<CountRequest>) {
+fn serve(mut count: impl FnMut(bool) -> io::Result<FlowCounts>, requests: &Receiver<CountRequest>) {
     while let Ok(first) = requests.recv() {
         let mut waiting: Vec<_> = [first].into_iter().chain(requests.try_iter()).collect();
         waiting.retain(|request| !request.answer.is_closed());
@@ -144,14 +144,14 @@ fn serve(mut count: impl FnMut(bool) -> io::Result<Census>, requests: &Receiver<
 }
 
 /// Counts translated flows. With `seen`, flows that are not in it count as opened, and it is replaced.
-fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> io::Result<Census> {
+fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> io::Result<FlowCounts> {
     let before = seen.as_ref().and_then(|seen| seen.as_ref());
-    let (mut census, mut now) = (Census::default(), HashSet::new());
+    let (mut census, mut now) = (FlowCounts::default(), HashSet::new());
     for ip in Ip::ALL {
         conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
             let is_new = seen.is_some() && now.insert(flow.id);
             let opened = is_new && before.is_some_and(|before| !before.contains(&flow.id));
-            let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
+            let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
             census.add(way, Load { active: flow.is_active().into(), opened: opened.into() });
         })?;
     }
@@ -180,7 +180,7 @@ mod tests {
                 // A request that arrives during a count is answered by the next count. The last handle is dropped after one.
                 late = late.take().or_else(|| Some(counts.take()?.request(false)));
                 match counted.len() {
-                    1 => Ok(Census::default()),
+                    1 => Ok(FlowCounts::default()),
                     _ => Err(io::ErrorKind::OutOfMemory.into()),
                 }
             },
@@ -188,7 +188,7 @@ mod tests {
         );
         assert_eq!(counted, [true, false]);
         for answer in &mut first {
-            assert_eq!(*answer.try_recv().unwrap().unwrap().census, Census::default());
+            assert_eq!(*answer.try_recv().unwrap().unwrap().census, FlowCounts::default());
         }
         let late = late.unwrap().try_recv().unwrap();
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::OutOfMemory);

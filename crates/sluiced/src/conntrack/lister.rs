@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use ipnet::IpNet;
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
-use sluice_core::flows::owners::Owners;
-use sluice_core::flows::way::Way;
+use sluice_core::flows::flow_index::FlowIndex;
+use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
 use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
 use sluice_netlink::memory;
@@ -164,15 +164,15 @@ fn serve(mut conntrack: Conntrack, requests: &Receiver<ListRequest>) {
 }
 
 fn list(conntrack: &mut Conntrack, services: &Services, query: &ListQuery) -> io::Result<Connections> {
-    let owners = Owners::of(services);
+    let index = FlowIndex::of(services);
     let mut found = SmallestK::new(query.limit);
     for filter in filters(services, query) {
         conntrack.each(&filter, |flow| {
             if !query.matches(&flow) {
                 return;
             }
-            let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-            let of = owners.backends(&way).filter(|(service, backend)| query.includes(service, backend));
+            let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
+            let of = index.backends(&way).filter(|(service, backend)| query.includes(service, backend));
             of.for_each(|(service, backend)| found.add(OwnedFlow { service, backend, flow }));
         })?;
     }

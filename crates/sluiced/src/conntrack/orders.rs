@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use sluice_core::flows::{Affected, Found};
+use sluice_core::flows::{Affected, TableEndpoints};
 use sluice_core::model::Transition;
-use sluice_core::model::{InForce, Services, ServicesInForce};
+use sluice_core::model::{EffectiveServices, OwnedEffectiveServices, Services};
 
 use crate::conntrack::cleaner::{FlowCleaner, SweepOrder};
 use crate::reconcile::{Outcome, RoundError};
@@ -31,7 +31,7 @@ impl FlowOrders {
     }
 
     /// Records the flows that a start with these services affects; `found` describes the table before the start.
-    pub(crate) fn note_start(&mut self, services: InForce<'_>, found: Found) {
+    pub(crate) fn note_start(&mut self, services: EffectiveServices<'_>, found: TableEndpoints) {
         self.pending.merge(Affected::at_start(services, found));
     }
 
@@ -41,7 +41,7 @@ impl FlowOrders {
         &mut self,
         result: &Result<Outcome, RoundError>,
         file: &Arc<Services>,
-        services: InForce<'_>,
+        services: EffectiveServices<'_>,
     ) {
         match result {
             Ok(_) => {
@@ -55,10 +55,10 @@ impl FlowOrders {
     }
 
     /// Sweeps the flows of the removed table, and waits until this and all earlier orders are executed.
-    pub(crate) fn stop(mut self, held: InForce<'_>) {
+    pub(crate) fn stop(mut self, held: EffectiveServices<'_>) {
         let nothing = Services::new();
         self.note(&Transition::between(held, &nothing));
-        self.order(self.pending.clone(), &Arc::default(), InForce::from(&nothing));
+        self.order(self.pending.clone(), &Arc::default(), EffectiveServices::from(&nothing));
         self.finish();
     }
 
@@ -67,9 +67,9 @@ impl FlowOrders {
         self.cleaner.finish();
     }
 
-    fn order(&self, affected: Affected, file: &Arc<Services>, services: InForce<'_>) {
+    fn order(&self, affected: Affected, file: &Arc<Services>, services: EffectiveServices<'_>) {
         if affected.is_news {
-            let services = Arc::new(ServicesInForce::new(file.clone(), services));
+            let services = Arc::new(OwnedEffectiveServices::new(file.clone(), services));
             self.cleaner.order(SweepOrder { affected, services });
         }
     }

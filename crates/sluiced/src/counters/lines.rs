@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName};
+use sluice_core::model::{Address, BackendName, DropReason, Listener, Ports, Protocol, ServiceName};
 use sluice_core::render::owner::Flow;
 
 use crate::counters::totals::Totals;
@@ -99,7 +99,7 @@ impl Line {
     }
 
     fn parse(self) -> Option<(Flow, (u64, u64))> {
-        let reason = |text: String| Reason::ALL.into_iter().find(|reason| reason.as_str() == text);
+        let reason = |text: String| DropReason::ALL.into_iter().find(|reason| reason.as_str() == text);
         let listener = Listener {
             address: self.address.map_or(Address::Any, Address::Exact),
             ports: Ports { first: self.ports.0, last: self.ports.1 },

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, Listener, Ports, Protocol, Reason, Service, ServiceName,
+    Address, Backend, BackendName, BackendPort, DropReason, Listener, Ports, Protocol, Service, ServiceName,
     Services,
 };
+use sluice_core::render::connection_counts::ConnectionCounts;
 use sluice_core::render::owner::Flow;
-use sluice_core::render::tally::Tally;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -23,7 +23,7 @@ fn open(state: &Scratch, services: &Services) -> (TotalsStore, TotalsWriter, Tot
     TotalsStore::open(state.files(), services, mpsc::unbounded_channel().0)
 }
 
-fn flow(service: &str, listen: Option<IpAddr>, backend: Option<&str>, dropped: Option<Reason>) -> Flow {
+fn flow(service: &str, listen: Option<IpAddr>, backend: Option<&str>, dropped: Option<DropReason>) -> Flow {
     let address = listen.map_or(Address::Any, Address::Exact);
     let listener = Listener { address, ports: Ports { first: 80, last: 89 }, protocol: Protocol::Udp };
     let backend = backend.map(|name| BackendName::new(name).unwrap());
@@ -33,7 +33,7 @@ fn flow(service: &str, listen: Option<IpAddr>, backend: Option<&str>, dropped: O
 fn flows() -> [Flow; 3] {
     [
         flow("dns", None, Some("d1"), None),
-        flow("web", Some("2001:db8::10".parse().unwrap()), None, Some(Reason::Denied)),
+        flow("web", Some("2001:db8::10".parse().unwrap()), None, Some(DropReason::Denied)),
         flow("web", Some("203.0.113.10".parse().unwrap()), Some("[fd00::1]:80"), None),
     ]
 }
@@ -53,7 +53,7 @@ fn services() -> Services {
         .into()
 }
 
-fn counted(counts: [u64; 3]) -> Tally {
+fn counted(counts: [u64; 3]) -> ConnectionCounts {
     flows().into_iter().zip(counts).collect()
 }
 
@@ -76,7 +76,7 @@ fn saved_totals_continue_with_and_without_the_elements_in_the_kernel() {
     assert_eq!(shown(&adopted), [12, 5, 9]);
     let (.., anew) = open(&state, &services());
     assert_eq!(shown(&anew), [10, 5, 7]);
-    anew.observe(Tally::new());
+    anew.observe(ConnectionCounts::new());
     assert_eq!(shown(&anew), [10, 5, 7]);
     anew.observe(counted([0, 0, 1]));
     assert_eq!(shown(&anew), [10, 5, 8]);

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sluice_core::model::{Address, BackendName, Listener, Ports, Protocol, Reason, ServiceName};
+use sluice_core::model::{Address, BackendName, DropReason, Listener, Ports, Protocol, ServiceName};
+use sluice_core::render::connection_counts::ConnectionCounts;
 use sluice_core::render::owner::Flow;
-use sluice_core::render::tally::Tally;
 
 /// Totals by flow: a base (the counts of deleted elements) plus the counts of existing elements. A total
 /// never decreases. Clones are the same totals.
@@ -22,20 +22,20 @@ struct Inner {
 /// A snapshot of totals.
 #[derive(Clone, Debug, Default)]
 pub struct TotalsSnapshot {
-    base: Arc<Tally>,
-    live: Arc<Tally>,
+    base: Arc<ConnectionCounts>,
+    live: Arc<ConnectionCounts>,
 }
 
 impl Totals {
     /// Updates from counters read from the kernel. A counter that is smaller than before was reset by another
     /// program, and counts on from the previous total.
-    pub fn observe(&self, now: Tally) {
+    pub fn observe(&self, now: ConnectionCounts) {
         self.inner().counted.observe(now);
     }
 
     /// Updates from counters that were read while the table may have changed: they are used only if it has not changed since
     /// [`Totals::epoch`] returned `epoch`. Returns whether they were used.
-    pub fn observe_at_epoch(&self, epoch: u64, now: Tally) -> bool {
+    pub fn observe_at_epoch(&self, epoch: u64, now: ConnectionCounts) -> bool {
         let mut inner = self.inner();
         let is_current = inner.epoch == epoch;
         if is_current {
@@ -55,7 +55,7 @@ impl Totals {
     }
 
     /// Ends a change, and adds the last counts of the deleted elements to the base.
-    pub fn end_change(&self, deleted: Tally) {
+    pub fn end_change(&self, deleted: ConnectionCounts) {
         let mut inner = self.inner();
         inner.epoch += 1;
         inner.counted.add_deleted(deleted);
@@ -63,7 +63,7 @@ impl Totals {
 
     /// Restores base and live count of each flow from an earlier daemon.
     pub(crate) fn restored(found: BTreeMap<Flow, (u64, u64)>) -> Self {
-        let (mut base, mut live) = (Tally::new(), Tally::new());
+        let (mut base, mut live) = (ConnectionCounts::new(), ConnectionCounts::new());
         for (flow, (deleted, existing)) in found {
             base.extend((deleted > 0).then(|| (flow.clone(), deleted)));
             live.extend((existing > 0).then_some((flow, existing)));
@@ -83,7 +83,7 @@ impl Totals {
 }
 
 impl TotalsSnapshot {
-    fn observe(&mut self, mut now: Tally) {
+    fn observe(&mut self, mut now: ConnectionCounts) {
         now.retain(|_, count| *count > 0);
         let before = std::mem::replace(&mut self.live, Arc::new(now));
         for (flow, before) in before.iter() {
@@ -94,7 +94,7 @@ impl TotalsSnapshot {
         }
     }
 
-    fn add_deleted(&mut self, deleted: Tally) {
+    fn add_deleted(&mut self, deleted: ConnectionCounts) {
         for (flow, count) in deleted.into_iter().filter(|(_, count)| *count > 0) {
             if self.live.contains_key(&flow) {
                 let live = Arc::make_mut(&mut self.live).get_mut(&flow).expect("the key exists");
@@ -133,7 +133,7 @@ impl TotalsSnapshot {
     }
 
     /// Packets dropped by the guard of each service, over all its listeners.
-    pub fn by_reason(&self) -> BTreeMap<(&ServiceName, Reason), u64> {
+    pub fn by_reason(&self) -> BTreeMap<(&ServiceName, DropReason), u64> {
         let mut sums = BTreeMap::new();
         for (flow, count) in self.base.iter().chain(self.live.iter()) {
             if let Some(reason) = flow.dropped {
@@ -149,7 +149,11 @@ const LEAST: Listener =
     Listener { address: Address::Any, ports: Ports { first: 0, last: 0 }, protocol: Protocol::Tcp };
 
 /// The counts of some services, or of all.
-fn each<'a>(tally: &'a Tally, services: Option<&BTreeSet<ServiceName>>, mut take: impl FnMut(&'a Flow, u64)) {
+fn each<'a>(
+    tally: &'a ConnectionCounts,
+    services: Option<&BTreeSet<ServiceName>>,
+    mut take: impl FnMut(&'a Flow, u64),
+) {
     let Some(services) = services else {
         return tally.iter().for_each(|(flow, count)| take(flow, *count));
     };
@@ -177,7 +181,7 @@ mod tests {
         }
     }
 
-    fn tally(a: u64, b: u64) -> Tally {
+    fn tally(a: u64, b: u64) -> ConnectionCounts {
         [(flow("a"), a), (flow("b"), b)].into()
     }
 
@@ -212,7 +216,7 @@ mod tests {
     fn totals_after_a_foreign_flush_of_the_table_do_not_decrease() {
         let totals = Totals::default();
         totals.observe(tally(10, 5));
-        totals.observe(Tally::new());
+        totals.observe(ConnectionCounts::new());
         assert_eq!(totals_of(&totals), [10, 5]);
         totals.observe(tally(1, 0));
         assert_eq!(totals_of(&totals), [11, 5]);

@@ -129,7 +129,7 @@ impl<D: Dataplane> Daemon<D> {
         self.flows.record_round(
             &result,
             &self.config.services,
-            self.backend_states.in_force(&self.config.services),
+            self.backend_states.effective_services(&self.config.services),
         );
         let before = self.sync_failure.take();
         if before.is_some() && result.is_ok() {

@@ -159,7 +159,7 @@ impl<D: Dataplane> Daemon<D> {
             // The desired state may still wait for a retry.
             return self.sync_failure.as_ref().map_or(Ok(()), |failure| Err(vec![failure.error.clone()]));
         }
-        let transition = Transition::of_some(self.backend_states.in_force(file), &changed);
+        let transition = Transition::of_some(self.backend_states.effective_services(file), &changed);
         self.flows.note(&transition);
         let result = self.reconciler.round(trigger, &transition).await;
         // This is the desired state from now on even if the round failed: a retry applies it.

@@ -94,7 +94,7 @@ impl<D: Dataplane> Daemon<D> {
         daemon.restore(&saved_state, before.as_ref());
         daemon.save();
         daemon.ensure_accounting();
-        let wanted = daemon.backend_states.in_force(&daemon.config.services);
+        let wanted = daemon.backend_states.effective_services(&daemon.config.services);
         let outcome =
             daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
         daemon.flows.note_start(wanted, daemon.reconciler.take_found());
@@ -125,7 +125,7 @@ impl<D: Dataplane> Daemon<D> {
             OnStop::Remove => {
                 let removed = self.reconciler.remove().await;
                 match removed {
-                    Ok(()) => self.flows.stop(self.backend_states.in_force(&self.config.services)),
+                    Ok(()) => self.flows.stop(self.backend_states.effective_services(&self.config.services)),
                     Err(_) => self.flows.finish(),
                 }
                 // Sysctls are restored even if the table could not be removed. Failures are logged, and recorded for `sluice cleanup`.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sluice_core::flows::census::Census;
+use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::model::{BackendName, Service, ServiceName, Services};
 use sluice_core::render::slots::grid;
 use sluice_nft::Dataplane;
@@ -82,7 +82,7 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Number of these flows of a backend.
-    pub(crate) fn active(&self, [service, backend]: [String; 2], flows: &Census) -> Option<u64> {
+    pub(crate) fn active(&self, [service, backend]: [String; 2], flows: &FlowCounts) -> Option<u64> {
         let (name, service) = self.config.services.get_key_value(&ServiceName::new(&service).ok()?)?;
         let backend = &service.backends.iter().find(|known| known.name.as_str() == backend)?.name;
         let loads = flows.by_backend(&self.config.services, |other| other == name);

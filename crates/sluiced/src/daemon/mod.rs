@@ -167,8 +167,8 @@ impl<D: Dataplane> Daemon<D> {
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
         ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
         let (backend_states, dropped, watches) = self.expected(&new.services);
-        let held = self.backend_states.in_force(&self.config.services);
-        let transition = Transition::between(held, backend_states.in_force(&new.services));
+        let held = self.backend_states.effective_services(&self.config.services);
+        let transition = Transition::between(held, backend_states.effective_services(&new.services));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.switched, |_| true) {
             self.since.apply(&transition, now());
@@ -212,7 +212,7 @@ impl<D: Dataplane> Daemon<D> {
         self.ensure_accounting();
         let result = self
             .reconciler
-            .round(trigger, &Transition::none(self.backend_states.in_force(&self.config.services)))
+            .round(trigger, &Transition::none(self.backend_states.effective_services(&self.config.services)))
             .await;
         self.reconciler.save_totals(None);
         // Retries failed writes.
@@ -231,8 +231,8 @@ impl<D: Dataplane> Daemon<D> {
             if !self.config.services.values().any(|service| service.source.keeps()) {
                 return;
             }
-            let wanted = self.backend_states.in_force(&self.config.services);
-            let transition = Transition::between(wanted.on(&before), wanted);
+            let wanted = self.backend_states.effective_services(&self.config.services);
+            let transition = Transition::between(wanted.with_networks(&before), wanted);
             let result = self.reconciler.round(Trigger::Networks, &transition).await;
             let _ = self.record_round(Trigger::Networks, result);
         }

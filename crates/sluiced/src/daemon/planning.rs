@@ -3,7 +3,7 @@
 use sluice_api::{ErrorReply, PlanBatch, PlanReport, PlanStep};
 use sluice_config::Loaded;
 use sluice_core::model::Transition;
-use sluice_core::model::{InForce, Services};
+use sluice_core::model::{EffectiveServices, Services};
 use sluice_core::plan::report;
 use sluice_core::plan::{Batch, Change, Plan, Summary};
 use sluice_nft::Dataplane;
@@ -23,8 +23,8 @@ impl<D: Dataplane> Daemon<D> {
         };
         let file = loaded.config.services;
         let instead = self.after_a_reload(&file);
-        let held = self.backend_states.in_force(&self.config.services);
-        let wanted = InForce::new(&file, &instead).on(&self.backend_states.networks);
+        let held = self.backend_states.effective_services(&self.config.services);
+        let wanted = EffectiveServices::new(&file, &instead).with_networks(&self.backend_states.networks);
         let plan = self.reconciler.plan(&Transition::between(held, wanted)).map_err(|error| {
             let hint = "see `sluice status` and the log of sluiced".to_owned();
             PlanError::Failed(ErrorReply { error: format!("plan: {}", chain(&error)), hint })
@@ -36,10 +36,10 @@ impl<D: Dataplane> Daemon<D> {
     /// state: pending changes by health, slow start and load are applied without a reload.
     fn after_a_reload(&self, file: &Services) -> Services {
         let (backend_states, ..) = self.expected(file);
-        let serving = backend_states.in_force(file);
+        let serving = backend_states.effective_services(file);
         let other = serving.iter().filter(|(name, serving)| file.get(*name) != Some(serving));
         let mut instead: Services = other.map(|(name, serving)| (name.clone(), serving.clone())).collect();
-        let held = self.backend_states.in_force(&self.config.services);
+        let held = self.backend_states.effective_services(&self.config.services);
         for (name, service) in
             file.iter().filter(|(name, service)| self.config.services.get(*name) == Some(service))
         {

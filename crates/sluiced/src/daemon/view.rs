@@ -65,7 +65,7 @@ impl<D: Dataplane> Daemon<D> {
     /// The status of one service, with the counts of the last snapshot.
     pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
-        let serving = self.backend_states.in_force(&self.config.services).get(name);
+        let serving = self.backend_states.effective_services(&self.config.services).get(name);
         let (counted, bytes) = (self.reconciler.totals().counted(), self.byte_totals.by_backend());
         StatusBuilder::new(self.prober.board(), &self.backend_states, &counted, &self.since, None, bytes)
             .service(name, service, serving.unwrap_or(service))

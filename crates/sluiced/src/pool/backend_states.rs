@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use sluice_api::{Admin as ApiAdmin, Override};
 use sluice_core::model::{
-    Backend, BackendKey, BackendName, InForce, Networks, Scheduler, Service, ServiceName, Services,
+    Backend, BackendKey, BackendName, EffectiveServices, Networks, Scheduler, Service, ServiceName, Services,
 };
 use sluice_core::pool::balance::{Balance, Load};
 use sluice_core::pool::health::{Admin, Health};
-use sluice_core::pool::{self, Standing};
+use sluice_core::pool::{self, BackendState};
 use sluice_probe::Down;
 use tokio::time::Instant;
 
@@ -44,14 +44,14 @@ impl BackendStates {
     }
 
     /// The effective services.
-    pub(crate) fn in_force<'a>(&'a self, file: &'a Services) -> InForce<'a> {
-        InForce::new(file, &self.overlay).on(&self.networks)
+    pub(crate) fn effective_services<'a>(&'a self, file: &'a Services) -> EffectiveServices<'a> {
+        EffectiveServices::new(file, &self.overlay).with_networks(&self.networks)
     }
 
     /// The state of one backend.
-    pub(crate) fn of(&self, key: &BackendKey) -> Standing {
+    pub(crate) fn of(&self, key: &BackendKey) -> BackendState {
         let set = self.overrides.get(key);
-        Standing {
+        BackendState {
             admin: set.map(admin).unwrap_or_default(),
             weight: set.and_then(|set| set.weight),
             is_up: !self.down.contains_key(key),
@@ -117,7 +117,7 @@ impl BackendStates {
 
     /// The effective service without the adaptation of shares to live flows.
     fn by_weight(&self, name: &ServiceName, service: &Service) -> Service {
-        pool::in_force(service, |backend| self.of(&key(name, backend)))
+        pool::effective_service(service, |backend| self.of(&key(name, backend)))
     }
 
     /// The effective services among these that differ from what the kernel was last made equal to.
@@ -126,7 +126,7 @@ impl BackendStates {
         file: &Services,
         names: impl IntoIterator<Item = &'a ServiceName>,
     ) -> Services {
-        let held = self.in_force(file);
+        let held = self.effective_services(file);
         let now = names.into_iter().filter_map(|name| {
             let effective = self.effective(name, file.get(name)?);
             (held.get(name) != Some(&effective)).then(|| (name.clone(), effective))

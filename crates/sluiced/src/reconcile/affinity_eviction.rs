@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use sluice_api::pluralize;
-use sluice_core::model::InForce;
+use sluice_core::model::EffectiveServices;
 use sluice_core::model::Transition;
 use sluice_core::render::clients as affinity;
-use sluice_nft::{Dataplane, ElementsOf, Errno, Step};
+use sluice_nft::{Dataplane, Errno, SetRef, Step};
 use tracing::info;
 
 use super::{Failure, Reconciler};
@@ -26,14 +26,14 @@ pub(super) fn may_leave(transition: &Transition<'_>) -> bool {
 
 impl<D: Dataplane> Reconciler<D> {
     /// Deletes the affinity of clients to backends that are down, disabled or removed.
-    pub(super) fn evict_clients(&mut self, services: InForce<'_>) -> Result<(), Failure> {
+    pub(super) fn evict_clients(&mut self, services: EffectiveServices<'_>) -> Result<(), Failure> {
         let Some(known) = &mut self.known else { return Ok(()) };
         for (clients, declaration) in known.committed.client_maps() {
             let declaration = Arc::new(declaration);
-            let of = ElementsOf { name: clients.name.clone(), declaration };
+            let of = SetRef { name: clients.name.clone(), declaration };
             let mut attempts = ATTEMPTS;
             loop {
-                let learned = self.dataplane.learned(&of.name, &of.declaration)?;
+                let learned = self.dataplane.dynamic_elements(&of.name, &of.declaration)?;
                 let stale = affinity::stale(services, &known.committed.groups, &clients, learned);
                 let mut chunks = stale.chunks(AT_ONCE);
                 let deleted = chunks.try_for_each(|chunk| {

@@ -91,7 +91,7 @@ impl<D: Dataplane> Reconciler<D> {
         };
         if let Some(known) = known {
             self.totals.begin_change();
-            self.totals.end_change(known.committed.fragments.tally(&deleted));
+            self.totals.end_change(known.committed.fragments.connection_counts(&deleted));
             self.save_totals(None);
         }
         Ok(())

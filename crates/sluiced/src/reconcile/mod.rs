@@ -22,9 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_api::Timestamp;
-use sluice_core::flows::Found;
+use sluice_core::flows::TableEndpoints;
 use sluice_core::model::Transition;
-use sluice_core::model::{InForce, ServiceName};
+use sluice_core::model::{EffectiveServices, ServiceName};
 use sluice_core::plan::Plan;
 use sluice_core::plan::diff;
 use sluice_core::render::{Fragments, Program, Rendered, render};
@@ -54,7 +54,7 @@ pub struct Reconciler<D> {
     /// Fragments of the last known table. They attribute its counters to services and backends.
     fragments: Arc<Fragments>,
     /// Listeners and backends of the table that the first round found, until [`Reconciler::take_found`].
-    found: Option<Found>,
+    found: Option<TableEndpoints>,
     /// Sizes and flags of the last known table.
     inventory: Inventory,
     totals: Totals,
@@ -125,14 +125,14 @@ impl<D: Dataplane> Reconciler<D> {
     }
 
     /// The listeners and backends of the table that the first round found.
-    pub fn take_found(&mut self) -> Found {
+    pub fn take_found(&mut self) -> TableEndpoints {
         self.found.take().unwrap_or_default()
     }
 
     /// The listeners and backends of the current table, for a removal without an earlier round. A failure is logged.
-    pub fn read_found(&mut self) -> Found {
+    pub fn read_found(&mut self) -> TableEndpoints {
         let read = self.dataplane.read().inspect_err(|error| warn!("{error} (flows are not checked)"));
-        read.ok().and_then(|snapshot| snapshot.table).as_ref().map(Found::of).unwrap_or_default()
+        read.ok().and_then(|snapshot| snapshot.table).as_ref().map(TableEndpoints::of).unwrap_or_default()
     }
 
     /// Orders a save of the totals of some services, or of all.
@@ -185,7 +185,7 @@ impl<D: Dataplane> Reconciler<D> {
 }
 
 /// The plan from a table, or from no table, to these services.
-pub fn plan(current: Option<&Table>, wanted: InForce<'_>) -> Plan {
+pub fn plan(current: Option<&Table>, wanted: EffectiveServices<'_>) -> Plan {
     let Rendered { table, owners, .. } = render(wanted, current);
     diff(current, Some(&table), &owners)
 }

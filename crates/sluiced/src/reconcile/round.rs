@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sluice_core::flows::Found;
+use sluice_core::flows::TableEndpoints;
 use sluice_core::model::Transition;
 use sluice_core::plan::diff;
 use sluice_core::render::{Rendered, render};
@@ -103,7 +103,7 @@ impl<D: Dataplane> Reconciler<D> {
         match &mut self.known {
             Some(known) if snapshot.table.as_ref() == Some(&known.committed.table()) => {
                 known.generation = snapshot.generation;
-                self.totals.observe(self.fragments.tally(&snapshot.counters));
+                self.totals.observe(self.fragments.connection_counts(&snapshot.counters));
                 Ok(None)
             }
             _ => {
@@ -137,7 +137,7 @@ impl<D: Dataplane> Reconciler<D> {
         let mut deleted = Counters::new();
         self.totals.begin_change();
         let done = self.commit_batches(plan, known.generation, began, &mut deleted).await;
-        self.totals.end_change(proposal.tally(&known.committed, &deleted));
+        self.totals.end_change(proposal.connection_counts(&known.committed, &deleted));
         if deletes_counters {
             self.save_totals(services);
         }
@@ -166,25 +166,29 @@ impl<D: Dataplane> Reconciler<D> {
         let Transition { held, wanted, .. } = *transition;
         let Snapshot { table: current, counters, flags, generation } = snapshot;
         if held.iter().next().is_none() {
-            self.found.get_or_insert_with(|| current.as_ref().map(Found::of).unwrap_or_default());
+            self.found.get_or_insert_with(|| current.as_ref().map(TableEndpoints::of).unwrap_or_default());
         }
         let desired = render(wanted, current.as_ref());
         let plan = diff(current.as_ref(), Some(&desired.table), &desired.owners);
         plan.findings().iter().for_each(|finding| warn!("{finding}"));
         self.totals.observe(if plan.is_empty() {
-            desired.program.fragments.tally(&counters)
+            desired.program.fragments.connection_counts(&counters)
         } else if held.iter().next().is_none() {
             // The backends of elements that the plan deletes are not known, so their counts since the last save are lost.
-            desired.program.fragments.tally(&unchanged_counters(current.as_ref(), &desired.table, counters))
+            desired.program.fragments.connection_counts(&unchanged_counters(
+                current.as_ref(),
+                &desired.table,
+                counters,
+            ))
         } else {
-            self.fragments.tally(&counters)
+            self.fragments.connection_counts(&counters)
         });
         drop(current);
         self.save_totals(None);
         let mut deleted = Counters::new();
         self.totals.begin_change();
         let done = self.commit_batches(plan, generation, began, &mut deleted).await;
-        self.totals.end_change(self.fragments.tally(&deleted));
+        self.totals.end_change(self.fragments.connection_counts(&deleted));
         self.save_totals(None);
         let (generation, outcome) = done?;
         let Rendered { table, program: committed, .. } = desired;
@@ -193,7 +197,7 @@ impl<D: Dataplane> Reconciler<D> {
         if outcome != Outcome::Unchanged {
             let Snapshot { table: current, counters, flags, .. } =
                 self.dataplane.read().map_err(after_switch)?;
-            self.totals.observe(self.fragments.tally(&counters));
+            self.totals.observe(self.fragments.connection_counts(&counters));
             verify(&current.unwrap_or_default(), &table)?;
             known.flags = flags;
         }

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use sluice_api::{Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus};
-use sluice_core::flows::census::Loads;
-use sluice_core::model::{Backend, BackendName, BackendPort, Reason, Service, ServiceName, Services, Source};
+use sluice_core::flows::flow_counts::Loads;
+use sluice_core::model::{
+    Backend, BackendName, BackendPort, DropReason, Service, ServiceName, Services, Source,
+};
 use sluice_core::pool::health;
 use sluice_netlink::conntrack::Bytes;
 use sluice_nft::Ip;
@@ -23,7 +25,7 @@ pub(crate) struct StatusBuilder<'a> {
     backend_states: &'a BackendStates,
     since: &'a StateChangeTimes,
     totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
-    dropped: BTreeMap<(&'a ServiceName, Reason), u64>,
+    dropped: BTreeMap<(&'a ServiceName, DropReason), u64>,
     /// Live flows; `None` if they could not be counted.
     active: Option<Loads<'a>>,
     /// Bytes; `None` if they are not counted.
@@ -62,7 +64,7 @@ impl<'a> StatusBuilder<'a> {
             scheduler: service.scheduler.as_str().to_owned(),
             state: state(effective),
             dropped: dropped
-                .range((name, Reason::ALL[0])..)
+                .range((name, DropReason::ALL[0])..)
                 .take_while(|((service, _), _)| *service == name)
                 .filter(|((_, reason), _)| service.guard.as_ref().is_some_and(|guard| guard.has(*reason)))
                 .map(|((_, reason), count)| (reason.as_str().to_owned(), *count))

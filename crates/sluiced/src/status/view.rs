@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluice_api::{
     DaemonStatus, FollowerStatus, HostStatus, ReloadStatus, StateStatus, Status, TableStatus, Timestamp,
 };
-use sluice_core::flows::census::Census;
+use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::model::Services;
 use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
 use sluice_probe::Board;
@@ -70,7 +70,7 @@ impl View {
             let counted = read(name, set)?.into_iter();
             counters.insert(name.clone(), counted.filter(|(_, counter)| !counter.is_zero()).collect());
         }
-        Ok(self.totals.observe_at_epoch(epoch, fragments.tally(&counters)))
+        Ok(self.totals.observe_at_epoch(epoch, fragments.connection_counts(&counters)))
     }
 
     /// Waits until the totals are saved, before a reader shows them.
@@ -81,12 +81,12 @@ impl View {
     }
 
     /// The whole status, with these counts of connections and flows.
-    pub fn status(&self, counted: &TotalsSnapshot, flows: Option<&Census>, host: HostStatus) -> Status {
+    pub fn status(&self, counted: &TotalsSnapshot, flows: Option<&FlowCounts>, host: HostStatus) -> Status {
         let View { services, backend_states, since, board, .. } = self;
         let active = flows.map(|flows| flows.by_backend(services, |_| true));
         let builder = StatusBuilder::new(board, backend_states, counted, since, active, self.bytes.clone());
-        let in_force = backend_states.in_force(services);
-        let mut shown: Vec<_> = in_force
+        let effective = backend_states.effective_services(services);
+        let mut shown: Vec<_> = effective
             .iter()
             .map(|(name, effective)| builder.service(name, &services[name], effective))
             .collect();

@@ -61,7 +61,7 @@ impl FlowTable for Shared {
 
     fn reset(&mut self, flows: &[Flow], _linger: Duration) -> io::Result<Reset> {
         self.0.borrow_mut().reset.extend(flows);
-        Ok(Reset { ended: flows.len(), untold: None })
+        Ok(Reset { ended: flows.len(), challenge_error: None })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use sluice_api::Health;
 use sluice_core::flows::Target;
-use sluice_core::model::{InForce, Ports};
+use sluice_core::model::{EffectiveServices, Ports};
 use sluice_nft::Errno;
 use tokio::time::sleep;
 
@@ -49,10 +49,10 @@ async fn flows_of_a_backend_that_goes_down_are_looked_at_and_those_of_no_other()
         sleep(A_WHILE).await;
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
         let [order] = &orders[..] else { panic!("{orders:?}") };
-        let looks: Vec<_> = order.affected.soon.looks.iter().map(|look| look.target).collect();
+        let selectors: Vec<_> = order.affected.soon.selectors.iter().map(|look| look.target).collect();
         let ports = Ports::single(80);
-        assert_eq!(looks, [Target::Backend { address: "10.0.2.11".parse().unwrap(), ports }]);
-        let services = InForce::from(&*order.services);
+        assert_eq!(selectors, [Target::Backend { address: "10.0.2.11".parse().unwrap(), ports }]);
+        let services = EffectiveServices::from(&*order.services);
         let (_, web) = services.iter().next().unwrap();
         assert_eq!(web.unhealthy.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["a"]);
     })

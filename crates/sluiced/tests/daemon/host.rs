@@ -133,8 +133,8 @@ impl Dataplane for Kernel {
         self.fake.lock().unwrap().counters(name, set)
     }
 
-    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
-        self.fake.lock().unwrap().learned(name, set)
+    fn dynamic_elements(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+        self.fake.lock().unwrap().dynamic_elements(name, set)
     }
 
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {

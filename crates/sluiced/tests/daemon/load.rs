@@ -4,8 +4,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use sluice_api::HostStatus;
-use sluice_core::flows::census::Census;
-use sluice_core::flows::way::Way;
+use sluice_core::flows::flow_counts::FlowCounts;
+use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::pool::balance::Load;
 use sluice_nft::{Dataplane, Protocol};
 use sluiced::conntrack::counter::{CountRequest, FlowCount};
@@ -46,10 +46,10 @@ impl Counting {
     }
 }
 
-fn census(loads: [u32; 2]) -> Census {
-    let mut census = Census::default();
+fn census(loads: [u32; 2]) -> FlowCounts {
+    let mut census = FlowCounts::default();
     for (active, backend) in loads.into_iter().zip(["10.0.2.11:8080", "10.0.2.12:8080"]) {
-        let way = Way {
+        let way = NatTuple {
             protocol: Protocol::Tcp,
             to: "203.0.113.10:80".parse().unwrap(),
             backend: backend.parse().unwrap(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_api::{Admin, OverrideChange, OverrideReply, OverrideRequest, Timestamp};
 use sluice_core::flows::Target;
-use sluice_core::model::{InForce, MAX_WEIGHT, Ports};
+use sluice_core::model::{EffectiveServices, MAX_WEIGHT, Ports};
 use sluice_nft::Errno;
 use sluiced::request::{OverrideError, Request};
 use tokio::time::{Instant, sleep};
@@ -126,9 +126,9 @@ async fn flows_of_a_disabled_backend_are_looked_at_and_it_is_told_that_it_is_bac
         say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Disabled)).await.unwrap();
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
         let [order] = &orders[..] else { panic!("{orders:?}") };
-        let looks: Vec<_> = order.affected.soon.looks.iter().map(|look| look.target).collect();
+        let selectors: Vec<_> = order.affected.soon.selectors.iter().map(|look| look.target).collect();
         let ports = Ports::single(8080);
-        assert_eq!(looks, [Target::Backend { address: "10.0.2.11".parse().unwrap(), ports }]);
+        assert_eq!(selectors, [Target::Backend { address: "10.0.2.11".parse().unwrap(), ports }]);
         assert!(order.affected.later.is_empty());
         say(daemon, "10.0.2.11:8080", OverrideChange::Admin(Admin::Enabled)).await.unwrap();
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
@@ -151,8 +151,8 @@ async fn flows_are_looked_at_once_the_kernel_has_what_they_are_judged_by() {
         assert!(daemon.status().await.table.synced);
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
         let [order] = &orders[..] else { panic!("{orders:?}") };
-        assert_eq!(order.affected.soon.looks.len(), 1, "{order:?}");
-        let services = InForce::from(&*order.services);
+        assert_eq!(order.affected.soon.selectors.len(), 1, "{order:?}");
+        let services = EffectiveServices::from(&*order.services);
         let (_, web) = services.iter().next().unwrap();
         assert_eq!(web.disabled.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["10.0.2.11:8080"]);
     })

@@ -237,9 +237,9 @@ async fn flows_of_a_removed_backend_are_looked_at_a_little_later() {
         assert!(daemon.reload_with(WEB).await.ok);
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();
         let [order] = &orders[..] else { panic!("{orders:?}") };
-        let looks: Vec<_> = order.affected.later.looks.iter().map(|look| look.target).collect();
+        let selectors: Vec<_> = order.affected.later.selectors.iter().map(|look| look.target).collect();
         let ports = Ports::single(8080);
-        assert_eq!(looks, [Target::Backend { address: "10.0.2.13".parse().unwrap(), ports }]);
+        assert_eq!(selectors, [Target::Backend { address: "10.0.2.13".parse().unwrap(), ports }]);
         assert!(order.affected.soon.is_empty(), "it still answers");
         assert!(daemon.reload_with(WEB3).await.ok);
         let orders: Vec<_> = host.forgotten.1.try_iter().collect();

@@ -7,12 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use sluice_core::flows::census::Census;
-use sluice_core::flows::way::Way;
+use sluice_core::flows::flow_counts::FlowCounts;
+use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::Protocol;
 use sluice_core::pool::balance::Load;
 use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};
-use sluice_nft::trace::{Entry, Packet};
+use sluice_nft::trace::{Ingress, Packet};
 use sluiced::conntrack::cleaner::FlowTable;
 
 use crate::history::History;
@@ -40,7 +40,7 @@ struct Inner {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tracked {
     pub flow: Flow,
-    pub entry: Entry,
+    pub ingress: Ingress,
 }
 
 impl Tracked {
@@ -63,7 +63,7 @@ impl Conntrack {
         }
         inner.ids += 1;
         let flow = Flow { id: inner.ids, ..flow(packet, backend, opening) };
-        inner.flows.push(Tracked { flow, entry: packet.entry.clone() });
+        inner.flows.push(Tracked { flow, ingress: packet.ingress.clone() });
     }
 
     pub fn flows(&self) -> Vec<Tracked> {
@@ -82,13 +82,13 @@ impl Conntrack {
         (std::mem::take(&mut inner.deleted), std::mem::take(&mut inner.reset))
     }
 
-    pub fn census(&self) -> Census {
+    pub fn census(&self) -> FlowCounts {
         let inner = self.0.borrow();
         count(&inner.flows, |_| false)
     }
 
     /// The same, and which flows are new since this was last asked.
-    pub fn follow(&self) -> Census {
+    pub fn follow(&self) -> FlowCounts {
         let mut inner = self.0.borrow_mut();
         let now = inner.flows.iter().map(|known| known.flow.id).collect();
         let before = inner.seen.replace(now);
@@ -101,7 +101,7 @@ impl Conntrack {
     }
 
     /// Has so many connections of this kind live, from now on.
-    pub fn load(&self, flow: &Flow, entry: &Entry, count: usize) {
+    pub fn load(&self, flow: &Flow, ingress: &Ingress, count: usize) {
         let mut inner = self.0.borrow_mut();
         let alike = |known: &Flow| {
             (known.protocol, known.to, known.backend) == (flow.protocol, flow.to, flow.backend)
@@ -118,7 +118,7 @@ impl Conntrack {
             let port = 50_000 + (id % 10_000) as u16;
             let client = SocketAddr::new(flow.client.ip(), port);
             let flow = Flow { client, back_to: client, id, ..*flow };
-            inner.flows.push(Tracked { flow, entry: entry.clone() });
+            inner.flows.push(Tracked { flow, ingress: ingress.clone() });
         }
     }
 
@@ -162,10 +162,10 @@ pub fn flow(packet: &Packet, backend: Option<SocketAddr>, opening: bool) -> Flow
     }
 }
 
-fn count(flows: &[Tracked], is_new: impl Fn(u32) -> bool) -> Census {
-    let mut census = Census::default();
+fn count(flows: &[Tracked], is_new: impl Fn(u32) -> bool) -> FlowCounts {
+    let mut census = FlowCounts::default();
     for Tracked { flow, .. } in flows.iter().filter(|known| known.flow.is_translated()) {
-        let way = Way { protocol: flow.protocol, to: flow.to, backend: flow.backend };
+        let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
         census.add(way, Load { active: flow.is_active().into(), opened: is_new(flow.id).into() });
     }
     census
@@ -183,7 +183,7 @@ impl FlowTable for Conntrack {
     }
 
     fn reset(&mut self, flows: &[Flow], _: Duration) -> io::Result<Reset> {
-        Ok(Reset { ended: self.end(flows, true), untold: None })
+        Ok(Reset { ended: self.end(flows, true), challenge_error: None })
     }
 
     fn local(&mut self) -> HashSet<IpAddr> {

@@ -337,7 +337,7 @@ impl<'a> History<'a> {
         let serves = self.model.is_up(&key(name, backend));
         if service.enabled && serves && is_ours && takers.iter().any(|taker| self.model.keeps(*taker, &flow))
         {
-            self.machine.conntrack.load(&flow, &packet.entry, count);
+            self.machine.conntrack.load(&flow, &packet.ingress, count);
             self.reach.hit("load changed");
         }
     }

@@ -9,7 +9,7 @@ use sluice_core::model::{
     Backend, BackendKey, Config, HealthCheck, Initial, OnEmpty, Scheduler, Service, ServiceName, Services,
 };
 use sluice_core::pool::health::Admin;
-use sluice_core::pool::{self, RAMP_STEPS, Standing};
+use sluice_core::pool::{self, BackendState, RAMP_STEPS};
 use sluice_netlink::conntrack::Flow;
 use tokio::time::Instant;
 
@@ -298,9 +298,9 @@ impl Model {
         1 + done.min(f64::from(RAMP_STEPS - 1)) as u8
     }
 
-    fn standing(&self, key: &BackendKey, service: &Service, full: bool, now: Instant) -> Standing {
-        let Some(state) = self.backends.get(key) else { return Standing::default() };
-        Standing {
+    fn standing(&self, key: &BackendKey, service: &Service, full: bool, now: Instant) -> BackendState {
+        let Some(state) = self.backends.get(key) else { return BackendState::default() };
+        BackendState {
             admin: state.admin,
             weight: state.weight,
             is_up: state.up,
@@ -317,7 +317,7 @@ impl Model {
                 let key = key(name, backend);
                 self.standing(&key, service, self.is_full(name, backend, flows), now)
             };
-            (name.clone(), pool::in_force(service, standing))
+            (name.clone(), pool::effective_service(service, standing))
         });
         effective.collect()
     }

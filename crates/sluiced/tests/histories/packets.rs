@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use sluice_core::model::Protocol;
-use sluice_nft::trace::{Entry, Packet};
+use sluice_nft::trace::{Ingress, Packet};
 
 use crate::event::Client;
 
@@ -39,7 +39,7 @@ pub fn packet(destination: usize, client: Client, port: u16) -> Packet {
     match client {
         Client::Outside(last) => Packet::arriving(protocol, from(last), to),
         Client::Beside(last) => {
-            Packet { entry: Entry::Arriving("eth1".into()), ..Packet::arriving(protocol, from(last), to) }
+            Packet { ingress: Ingress::Arriving("eth1".into()), ..Packet::arriving(protocol, from(last), to) }
         }
         Client::Local => Packet::local(protocol, SocketAddr::new([10, 0, 2, 1].into(), port), to),
     }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use sluice_core::plan::diff;
 use sluice_core::render::owner::Owners;
-use sluice_netlink::{Hold, Netlink};
+use sluice_netlink::{Netlink, TableOwnership};
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
     CommitError, Counter, Data, Dataplane, Errno, Key, Part, ReadError, Receipt, Set, SetName, Snapshot,
@@ -61,7 +61,7 @@ impl Plane {
 
     /// The kernel of the thread's network namespace, or of this one.
     pub fn real(namespace: &Namespace) -> Self {
-        let open = || Netlink::open_to(Hold::Loosely).expect("open nf_tables");
+        let open = || Netlink::open_to(TableOwnership::None).expect("open nf_tables");
         namespace.nft("flush ruleset");
         Plane::of(Kernel::Real(Box::new(namespace.run(|| (open(), open())))))
     }
@@ -234,9 +234,9 @@ impl Dataplane for Plane {
         self.0.borrow_mut().kernel.plane().counters(name, set)
     }
 
-    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+    fn dynamic_elements(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
         self.read_fault(false)?;
-        self.0.borrow_mut().kernel.plane().learned(name, set)
+        self.0.borrow_mut().kernel.plane().dynamic_elements(name, set)
     }
 
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use sluice_core::model::{Address, Backend, Listener, OnDeny, OnEmpty, Protocol, Service, ServiceName};
 use sluice_core::pool::health::Admin;
 use sluice_netlink::conntrack::Flow;
-use sluice_nft::trace::Entry;
+use sluice_nft::trace::Ingress;
 
 use crate::model::{Model, key};
 
@@ -15,12 +15,12 @@ pub type Taker<'a> = (&'a ServiceName, &'a Service, &'a Listener);
 
 impl Model {
     /// Listeners that may take a packet or flow, by precedence: the last one takes what those on an interface before it
-    /// do not. `entry` is how it came, if that is known.
+    /// do not. `ingress` is how it came, if that is known.
     pub fn takers(
         &self,
         protocol: Protocol,
         to: SocketAddr,
-        entry: Option<&Entry>,
+        ingress: Option<&Ingress>,
         local: &[IpAddr],
     ) -> Vec<Taker<'_>> {
         let mut all = self.listening(protocol, to);
@@ -29,14 +29,14 @@ impl Model {
                 Address::Exact(_) => true,
                 Address::Any => service.interface.is_some() || local.contains(&to.ip()),
             };
-            let arrives = match (&service.interface, entry) {
+            let arrives = match (&service.interface, ingress) {
                 (None, _) | (_, None) => true,
-                (Some(interface), Some(Entry::Arriving(name))) => interface.as_str() == name,
-                (Some(_), Some(Entry::Local)) => false,
+                (Some(interface), Some(Ingress::Arriving(name))) => interface.as_str() == name,
+                (Some(_), Some(Ingress::Local)) => false,
             };
             is_there && arrives
         });
-        let last = all.iter().position(|(_, service, _)| service.interface.is_none() || entry.is_some());
+        let last = all.iter().position(|(_, service, _)| service.interface.is_none() || ingress.is_some());
         all.truncate(last.map_or(all.len(), |last| last + 1));
         all
     }

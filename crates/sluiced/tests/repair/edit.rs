@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use sluice_nft::{
-    ChainName, Data, ElementsOf, Field, Filling, Ip, Key, Operand, Set, SetName, SetType, Step, Table,
+    ChainName, Data, Field, Ip, Key, Operand, Set, SetFlags, SetName, SetRef, SetType, Step, Table,
 };
 
 /// An edit of whatever is there.
@@ -147,7 +147,7 @@ impl Edit {
             Verb::DeleteElement => self.delete_element(set()?),
             Verb::AddElement => self.add_element(set()?),
             Verb::AddRange => {
-                let ranges = |set: &Set| set.filling == Filling::Ranges && !set.elements.is_empty();
+                let ranges = |set: &Set| set.flags == SetFlags::Interval && !set.elements.is_empty();
                 self.add_range(self.choose(table.sets.iter().filter(|(_, set)| ranges(set)))?)?
             }
             Verb::LeadElementElsewhere => self.lead_element_elsewhere(set()?)?,
@@ -252,7 +252,7 @@ impl Edit {
     }
 }
 
-fn of(name: &SetName, set: &Set) -> ElementsOf {
+fn of(name: &SetName, set: &Set) -> SetRef {
     let declaration = Set { elements: Default::default(), ..set.clone() };
-    ElementsOf { name: name.clone(), declaration: Arc::new(declaration) }
+    SetRef { name: name.clone(), declaration: Arc::new(declaration) }
 }

@@ -101,8 +101,8 @@ impl Dataplane for &Kernel {
         self.netlink.borrow_mut().counters(name, set)
     }
 
-    fn learned(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
-        self.netlink.borrow_mut().learned(name, set)
+    fn dynamic_elements(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
+        self.netlink.borrow_mut().dynamic_elements(name, set)
     }
 
     fn unchanged_since(&mut self, generation: u32) -> Result<Option<u32>, ReadError> {

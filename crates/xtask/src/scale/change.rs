@@ -8,7 +8,7 @@ use comfy_table::Table;
 use serde::{Deserialize, Serialize};
 use sluice_core::model::Transition;
 use sluice_core::model::{Backend, Services};
-use sluice_netlink::{Hold, Netlink};
+use sluice_netlink::{Netlink, TableOwnership};
 use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 
 use super::figures::{self, median};
@@ -65,7 +65,7 @@ impl Changes {
 /// Changes a backend of one of these services, in the network namespace this process is in.
 pub(crate) fn measure(mut services: Services) -> anyhow::Result<Took> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let mut reconciler = Reconciler::new(Netlink::open_to(Hold::Firmly)?);
+    let mut reconciler = Reconciler::new(Netlink::open_to(TableOwnership::Owner)?);
     let nothing = Services::new();
     let first = Transition::between(&nothing, &services);
     let start = reconciler.round(Trigger::Start, &first);

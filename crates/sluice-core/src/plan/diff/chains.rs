@@ -32,7 +32,7 @@ impl Role {
 }
 
 /// Rules of one chain now, when dispatch is prepared, at the switch, and in the end.
-pub(super) struct Course<'a> {
+pub(super) struct ChainTransition<'a> {
     name: &'a ChainName,
     role: Role,
     now: &'a [Rule],
@@ -41,7 +41,7 @@ pub(super) struct Course<'a> {
     end: &'a [Rule],
 }
 
-impl<'a> Course<'a> {
+impl<'a> ChainTransition<'a> {
     pub(super) fn new(
         name: &'a ChainName,
         role: Role,
@@ -54,15 +54,15 @@ impl<'a> Course<'a> {
             // A packet that began with these rules may meet the verdict maps as they will be. What a rule lets pass, it
             // lets pass as soon as that is in what it looks into, and until it is not.
             Role::Dispatch => {
-                let first = both(&both(&passing(now), &passing(end)), &sorting(end));
-                (both(&first, &both(now, end)), both(&passing(now), end))
+                let first = union(&union(&accept_rules(now), &accept_rules(end)), &bypass_rules(end));
+                (union(&first, &union(now, end)), union(&accept_rules(now), end))
             }
-            Role::Source => (both(end, now), both(end, now)),
+            Role::Source => (union(end, now), union(end, now)),
             // Chains that go keep their rules until nothing leads to them.
             Role::Pick if end.is_empty() => (now.to_vec(), now.to_vec()),
             Role::Pick => (end.to_vec(), end.to_vec()),
         };
-        Course { name, role, now, prepared, switched, end }
+        ChainTransition { name, role, now, prepared, switched, end }
     }
 
     pub(super) fn is_dispatch(&self) -> bool {
@@ -71,10 +71,10 @@ impl<'a> Course<'a> {
 
     /// Whether it gets a rule that keeps packets from the verdict maps. That has to be there before what they would find: a
     /// packet that began without the rule sees elements that are added together with it.
-    pub(super) fn sorts_more(&self) -> bool {
+    pub(super) fn adds_bypass_rules(&self) -> bool {
         self.is_dispatch()
             && !self.now.is_empty()
-            && sorting(self.end).iter().any(|rule| !self.now.contains(rule))
+            && bypass_rules(self.end).iter().any(|rule| !self.now.contains(rule))
     }
 
     pub(super) fn prepare(&self, changes: &mut Vec<Change>) {
@@ -110,13 +110,13 @@ impl<'a> Course<'a> {
 
 /// Rules that let packets pass which others would lead on. One that stands behind those lets none of them pass: in front
 /// it would, and somebody else's may stand there.
-fn passing(rules: &[Rule]) -> Vec<Rule> {
+fn accept_rules(rules: &[Rule]) -> Vec<Rule> {
     before_dispatch(rules).filter(|rule| rule.0.last() == Some(&Statement::Accept)).cloned().collect()
 }
 
 /// The same, and rules that lead to where packets pass that no listener adopts.
-fn sorting(rules: &[Rule]) -> Vec<Rule> {
-    let sorts = |rule: &&Rule| rule.0.last() == Some(&Statement::Accept) || is_sorting(rule);
+fn bypass_rules(rules: &[Rule]) -> Vec<Rule> {
+    let sorts = |rule: &&Rule| rule.0.last() == Some(&Statement::Accept) || is_midstream_jump(rule);
     before_dispatch(rules).filter(sorts).cloned().collect()
 }
 
@@ -128,16 +128,16 @@ fn before_dispatch(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
             Statement::VerdictMap(..) | Statement::Goto(_) | Statement::Jump(_) | Statement::Dnat { .. }
         )
     };
-    rules.iter().take_while(move |rule| is_sorting(rule) || !rule.0.iter().any(leads))
+    rules.iter().take_while(move |rule| is_midstream_jump(rule) || !rule.0.iter().any(leads))
 }
 
-fn is_sorting(rule: &Rule) -> bool {
+fn is_midstream_jump(rule: &Rule) -> bool {
     rule.0.last() == Some(&Statement::Goto(ChainId::Midstream.into()))
 }
 
 /// These rules, then those that are not among them; without what somebody else wrote, which nobody
 /// here can write again.
-fn both(these: &[Rule], those: &[Rule]) -> Vec<Rule> {
+fn union(these: &[Rule], those: &[Rule]) -> Vec<Rule> {
     let is_ours = |rule: &&Rule| foreign::rules([*rule]).is_none();
     these.iter().chain(those.iter().filter(|rule| !these.contains(rule))).filter(is_ours).cloned().collect()
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_nft::{Data, Element, ElementsOf, Filling, Key, Set, SetName, Step};
+use sluice_nft::{Data, Element, Key, Set, SetFlags, SetName, SetRef, Step};
 
 use super::{absent, change};
 use crate::model::ServiceName;
@@ -21,7 +21,7 @@ pub(super) fn add(
     desired: &Set,
     owners: &Owners,
 ) {
-    let of = ElementsOf { name: name.clone(), declaration: Arc::new(desired.declaration_only()) };
+    let of = SetRef { name: name.clone(), declaration: Arc::new(desired.declaration_only()) };
     let held = |key: &Key| current.and_then(|set| set.elements.get(key));
     let mut added = Groups::new();
     let mut moved = Groups::new();
@@ -81,7 +81,7 @@ pub(super) fn push_deletion(
     if !elements.is_empty() {
         let mut elements: Vec<_> = elements.into_iter().collect();
         elements.sort_by_key(|(key, _)| set.sort_key(key));
-        let of = ElementsOf { name: name.clone(), declaration: Arc::new(set.declaration_only()) };
+        let of = SetRef { name: name.clone(), declaration: Arc::new(set.declaration_only()) };
         changes.push(change(Step::DeleteElements(of, elements), None, why));
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn push_deletion(
 /// Ranges that are not desired and overlap one that is to be added. What sluice cannot read of a set of ranges may
 /// overlap anything.
 fn overlapped(current: &Set, desired: &Set) -> BTreeMap<Key, Data> {
-    if desired.filling != Filling::Ranges {
+    if desired.flags != SetFlags::Interval {
         return BTreeMap::new();
     }
     let is_new = |(key, element): &(&Key, &Element)| current.elements.get(key) != Some(element);
@@ -106,7 +106,7 @@ fn overlapped(current: &Set, desired: &Set) -> BTreeMap<Key, Data> {
     };
     let unneeded = absent(&current.elements, &desired.elements);
     let in_the_way = unneeded.filter(|(key, element)| {
-        !matches!(element.data, Data::Through(_)) || overlaps(key, current.last_key(key, &element.data))
+        !matches!(element.data, Data::KeyEnd(_)) || overlaps(key, current.last_key(key, &element.data))
     });
     in_the_way.map(|(key, element)| (*key, element.data.clone())).collect()
 }

@@ -7,7 +7,7 @@ mod redeclared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chains::{Course, Role};
+use chains::{ChainTransition, Role};
 use sluice_nft::{Chain, Data, Element, Hook, Set, SetName, SetType, Step, Table};
 
 use crate::model::ServiceName;
@@ -45,15 +45,15 @@ pub fn diff(current: Option<&Table>, desired: Option<&Table>, owners: &Owners) -
 ///
 /// What has to be done `first` leaves nothing that packets under way could keep to, so all switches with it.
 fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, owners: &Owners) -> Plan {
-    let courses = courses(current, desired);
-    let is_prepared = first.is_empty() && needs_preparation(current, desired, &courses);
+    let transitions = transitions(current, desired);
+    let is_prepared = first.is_empty() && needs_preparation(current, desired, &transitions);
     add_sets_and_chains(&mut first, current, desired);
     let mut switch = vec![];
     if is_prepared {
-        courses.iter().for_each(|course| course.prepare(&mut first));
-        courses.iter().for_each(|course| course.switch(&mut switch, true));
+        transitions.iter().for_each(|transition| transition.prepare(&mut first));
+        transitions.iter().for_each(|transition| transition.switch(&mut switch, true));
     } else {
-        courses.iter().for_each(|course| course.switch(&mut first, false));
+        transitions.iter().for_each(|transition| transition.switch(&mut first, false));
     }
     for (name, set) in desired.sets.iter().filter(|(_, set)| set.data != SetType::Verdicts) {
         elements::add(&mut first, name, current.sets.get(name), set, owners);
@@ -71,7 +71,7 @@ fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, o
         }
     }
     let mut retire = vec![];
-    remove(&mut retire, current, desired, &courses);
+    remove(&mut retire, current, desired, &transitions);
     if is_prepared {
         return plan([first, switch, retire]);
     }
@@ -85,14 +85,14 @@ fn plan(batches: [Vec<Change>; 3]) -> Plan {
     Plan { batches: batches.map(|(purpose, changes)| Batch { purpose, changes }).collect() }
 }
 
-fn courses<'a>(current: &'a Table, desired: &'a Table) -> Vec<Course<'a>> {
+fn transitions<'a>(current: &'a Table, desired: &'a Table) -> Vec<ChainTransition<'a>> {
     let names: BTreeSet<_> = current.chains.keys().chain(desired.chains.keys()).collect();
     names
         .into_iter()
         .filter_map(|name| {
             let (now, end) = (current.chains.get(name), desired.chains.get(name));
             let role = Role::of(name, end.or(now)?.base);
-            (now != end).then(|| Course::new(name, role, now, end))
+            (now != end).then(|| ChainTransition::new(name, role, now, end))
         })
         .collect()
 }
@@ -101,13 +101,13 @@ fn courses<'a>(current: &'a Table, desired: &'a Table) -> Vec<Course<'a>> {
 /// began with, while its lookups see the newest: so an existing element must not lead to a chain
 /// that is added in the same commit, nor vanish in favour of a rule that is. And of two base chains, one of
 /// them gone with the commit and one come, a packet might meet neither.
-fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -> bool {
+fn needs_preparation(current: &Table, desired: &Table, transitions: &[ChainTransition<'_>]) -> bool {
     let base_chain_moves = absent(&desired.chains, &current.chains).any(|(_, new)| {
         let replaces = |old: &Chain| matches!((old.base, new.base), (Some(old), Some(new)) if old.hook == new.hook || old.hook == Hook::Foreign);
         absent(&current.chains, &desired.chains).any(|(_, old)| replaces(old))
     });
     base_chain_moves
-        || courses.iter().any(Course::sorts_more)
+        || transitions.iter().any(ChainTransition::adds_bypass_rules)
         || verdicts(desired).any(|(name, set)| {
             let held = current.sets.get(name).map(|set| &set.elements);
             let leads_to_new = set.elements.iter().any(|(key, element)| match &element.data {
@@ -116,10 +116,10 @@ fn needs_preparation(current: &Table, desired: &Table, courses: &[Course<'_>]) -
                     !current.chains.contains_key(chain)
                         && held.and_then(|held| held.get(key)).is_some_and(moves)
                 }
-                Data::Value(_) | Data::Through(_) | Data::None => false,
+                Data::Value(_) | Data::KeyEnd(_) | Data::None => false,
             });
             leads_to_new
-                || courses.iter().any(Course::is_dispatch)
+                || transitions.iter().any(ChainTransition::is_dispatch)
                     && held.is_some_and(|held| absent(held, &set.elements).next().is_some())
         })
 }
@@ -143,14 +143,14 @@ fn add_sets_and_chains(changes: &mut Vec<Change>, current: &Table, desired: &Tab
 
 /// Removes what nothing leads to any more: slots first, then rules, sets and chains, each when
 /// nothing refers to it.
-fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, courses: &[Course<'_>]) {
+fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, transitions: &[ChainTransition<'_>]) {
     for (name, set) in &current.sets {
         let is_switched = set.data == SetType::Verdicts && !is_behind(name);
         if let Some(wanted) = desired.sets.get(name).filter(|_| !is_switched) {
             elements::delete(retire, name, set, wanted);
         }
     }
-    courses.iter().for_each(|course| course.retire(retire));
+    transitions.iter().for_each(|transition| transition.retire(retire));
     // Verdict maps that go refer to chains that go.
     for (name, set) in absent(&current.sets, &desired.sets) {
         let why = unneeded(foreign::set(name, set));

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use sluice_nft::{Base, Ip};
 
 use super::{Access, FrontendId, PickBy};
-use crate::model::{Address, Listener, Ports, Protocol, Reason, ServiceName, Source};
+use crate::model::{Address, DropReason, Listener, Ports, Protocol, ServiceName, Source};
 use crate::render::affinity::Remembered;
-use crate::render::layout::Form;
+use crate::render::layout::MapShape;
 
 /// Declares an enum of names. Each variant has its text behind `=`: literals and fields in their order, `["-" field]` for
 /// a field that may be `None`, and `{"-word" field}` for a flag that is the word. The first variant that takes a whole
@@ -133,9 +133,9 @@ macro_rules! words {
 words! {
     Ip: [(Ip::V4, "4"), (Ip::V6, "6")];
     Protocol: Protocol::ALL.map(|protocol| (protocol, protocol.as_str()));
-    Reason: Reason::ALL.map(|reason| (reason, reason.as_str()));
+    DropReason: DropReason::ALL.map(|reason| (reason, reason.as_str()));
     Access: [Access::Allow, Access::Deny].map(|access| (access, access.word()));
-    Form: [(Form::Slots, "slots"), (Form::Addresses, "addresses"), (Form::Ports, "ports")];
+    MapShape: [(MapShape::Slots, "slots"), (MapShape::Addresses, "addresses"), (MapShape::Ports, "ports")];
     PickBy: [
         (PickBy::Random, "random"),
         (PickBy::Hash, "hash"),

@@ -11,8 +11,8 @@ use sluice_nft::{Base, ChainName, Ip, SetName};
 
 use self::grammar::{Word, literal, names, optional};
 use super::affinity::Remembered;
-use super::layout::Form;
-use crate::model::{Listener, Protocol, Reason, ServiceName, Source};
+use super::layout::MapShape;
+use crate::model::{DropReason, Listener, Protocol, ServiceName, Source};
 
 /// One listener of one service for one IP version: the unit that everything is rendered for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,14 +92,14 @@ names! {
         /// Slots of all exact listeners of one scheduler and slot count.
         Slots(by: PickBy, ip: Ip, slots: u32) = [by ip "-" slots],
         /// Stripes of slots of listeners that have a pick chain of their own.
-        Stripes(form: Form, ip: Ip, number: u32) = [form ip "-" number],
+        Stripes(shape: MapShape, ip: Ip, number: u32) = [shape ip "-" number],
         /// Networks of clients of one prefix length, or of any, for exact listeners or for one other.
         Networks(access: Access, ip: Option<Ip>, length: Option<u8>, own: Option<FrontendId>) =
             [access ["" ip] ["-" length] ["/" own]],
         /// The counter of what a guard drops for a reason.
-        Dropped(ip: Option<Ip>, reason: Reason, own: Option<FrontendId>) = ["dropped" ["" ip] "-" reason ["/" own]],
+        Dropped(ip: Option<Ip>, reason: DropReason, own: Option<FrontendId>) = ["dropped" ["" ip] "-" reason ["/" own]],
         /// What the kernel remembers for a limit, for exact listeners, for one other, or for all of a service.
-        Limit(reason: Reason, ip: Option<Ip>, limit: Arc<str>, own: Option<FrontendId>, all: Option<ServiceName>) =
+        Limit(reason: DropReason, ip: Option<Ip>, limit: Arc<str>, own: Option<FrontendId>, all: Option<ServiceName>) =
             [reason ["" ip] "-" limit ["/" own] ["/" all]],
     }
 }
@@ -164,7 +164,7 @@ impl SetId {
     }
 
     /// Why packets end here that an element of this set counts; `None`: it does not count what is dropped.
-    pub fn reason(&self) -> Option<Reason> {
+    pub fn reason(&self) -> Option<DropReason> {
         self.facts().0
     }
 
@@ -178,14 +178,14 @@ impl SetId {
         self.facts().2
     }
 
-    fn facts(&self) -> (Option<Reason>, bool, bool) {
+    fn facts(&self) -> (Option<DropReason>, bool, bool) {
         use SetId::*;
         match self {
             Adopted(_) | Guarded(_) | UnknownClients(_) => (None, false, true),
             Learn(_) | Source(_) | OnLink(_) | SameInterface => (None, true, false),
-            InvalidReplies(_) => (Some(Reason::Invalid), true, false),
-            InvalidRequests(_) | Invalid(_) => (Some(Reason::Invalid), false, false),
-            Networks(Access::Deny, ..) => (Some(Reason::Denied), false, false),
+            InvalidReplies(_) => (Some(DropReason::Invalid), true, false),
+            InvalidRequests(_) | Invalid(_) => (Some(DropReason::Invalid), false, false),
+            Networks(Access::Deny, ..) => (Some(DropReason::Denied), false, false),
             Dropped(_, reason, _) => (Some(*reason), false, false),
             Services(_)
             | Ignored(_)
@@ -241,7 +241,7 @@ impl ChainId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Reason;
+    use crate::model::DropReason;
 
     #[test]
     fn names_of_sets_are_read_back_whatever_their_size() {
@@ -278,11 +278,11 @@ mod tests {
     #[test]
     fn reason_follows_from_the_kind_of_a_set_and_not_from_names_of_services() {
         for (set, reason) in [
-            ("deny4", Some(Reason::Denied)),
-            ("deny-24/client-rate/tcp/any4/80", Some(Reason::Denied)),
-            ("dropped4-client-rate", Some(Reason::ClientRate)),
-            ("dropped-rate/client-rate/tcp/any4/80", Some(Reason::Rate)),
-            ("invalid-requests4", Some(Reason::Invalid)),
+            ("deny4", Some(DropReason::Denied)),
+            ("deny-24/client-rate/tcp/any4/80", Some(DropReason::Denied)),
+            ("dropped4-client-rate", Some(DropReason::ClientRate)),
+            ("dropped-rate/client-rate/tcp/any4/80", Some(DropReason::Rate)),
+            ("invalid-requests4", Some(DropReason::Invalid)),
             ("rate4-10-second-5/dropped-rate", None),
             ("allow4-24", None),
         ] {

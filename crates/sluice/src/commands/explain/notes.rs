@@ -6,7 +6,7 @@ use sluice_api::{Admin, BackendStatus, Health, ServiceStatus, pluralize};
 use sluice_core::model::{
     Address, Backend, Initial, Limits, Listener, OnFull, Protocol, Service, ServiceName, Services,
 };
-use sluice_nft::trace::{Entry, Host};
+use sluice_nft::trace::{Host, Ingress};
 use sluice_nft::{Ip, Rate};
 
 use crate::text::safe;
@@ -85,13 +85,13 @@ fn why_idle_at_start(service: &Service, backend: &Backend) -> &'static str {
 pub(super) fn near(
     services: &Services,
     (to, protocol): (SocketAddr, Protocol),
-    entry: &Entry,
+    ingress: &Ingress,
     host: &Host,
 ) -> Vec<String> {
     let mut near: Vec<(bool, String)> = vec![];
     for (name, service) in services {
         for listener in &service.listeners {
-            if let Some((same_port, why)) = why_not(service, listener, (to, protocol), entry, host) {
+            if let Some((same_port, why)) = why_not(service, listener, (to, protocol), ingress, host) {
                 near.push((!same_port, format!("{listener} of {name}{why}")));
             }
         }
@@ -105,7 +105,7 @@ fn why_not(
     service: &Service,
     listener: &Listener,
     (to, protocol): (SocketAddr, Protocol),
-    entry: &Entry,
+    ingress: &Ingress,
     host: &Host,
 ) -> Option<(bool, String)> {
     let same_port =
@@ -117,12 +117,12 @@ fn why_not(
         _ => {}
     }
     let is_local = to.ip().is_loopback() || host.local.contains(&to.ip());
-    let why = match (&service.interface, entry) {
+    let why = match (&service.interface, ingress) {
         _ if !service.enabled => ", which is disabled".to_owned(),
-        (Some(interface), Entry::Local) => {
+        (Some(interface), Ingress::Local) => {
             format!(", which handles only packets that arrive on {interface}, not those of this host")
         }
-        (Some(interface), Entry::Arriving(name)) if interface.as_str() != name => {
+        (Some(interface), Ingress::Arriving(name)) if interface.as_str() != name => {
             format!(
                 ", which handles only packets that arrive on {interface}, and this one arrives on {}",
                 safe(name)
@@ -157,12 +157,12 @@ mod tests {
                web: {listen: ['203.0.113.10:83', '203.0.113.10:1000-1003/udp'], backends: [10.0.2.11]}",
         );
         let host = Host { local: ["10.0.1.1".parse().unwrap()].into(), ..Host::default() };
-        let eth0 = Entry::Arriving("eth0".into());
-        let near = |to: &str, entry| near(&services, (to.parse().unwrap(), Protocol::Tcp), entry, &host);
+        let eth0 = Ingress::Arriving("eth0".into());
+        let near = |to: &str, ingress| near(&services, (to.parse().unwrap(), Protocol::Tcp), ingress, &host);
         assert_eq!(near("10.0.1.1:80", &eth0), ["*:80/tcp of off, which is disabled"]);
         let told = "*:81/tcp of inside, which handles only packets that arrive on eth1, ";
         assert_eq!(near("10.0.1.1:81", &eth0), [format!("{told}and this one arrives on eth0")]);
-        assert_eq!(near("10.0.1.1:81", &Entry::Local), [format!("{told}not those of this host")]);
+        assert_eq!(near("10.0.1.1:81", &Ingress::Local), [format!("{told}not those of this host")]);
         assert_eq!(
             near("203.0.113.9:82", &eth0),
             ["*:82/tcp of here, which handles only addresses of this host"]

@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sluice_core::flows::owners::Owners;
-use sluice_core::flows::way::Way;
+use sluice_core::flows::flow_index::FlowIndex;
+use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::Services;
-use sluice_netlink::conntrack::{Arrived, Conntrack, Endings, Filter, Flow};
+use sluice_netlink::conntrack::{Conntrack, DestroyEvents, Filter, Flow, Received};
 use sluice_nft::Ip;
 use tracing::warn;
 
@@ -92,12 +92,12 @@ impl ByteTotals {
     ) -> io::Result<ByteCounter> {
         let file = BytesFile::at(files, boot);
         let (saved, of_this_boot) = file.load(&services);
-        let (conntrack, endings) = (Conntrack::open()?, Endings::open()?);
+        let (conntrack, events) = (Conntrack::open()?, DestroyEvents::open()?);
         let (wake, woken) = UnixStream::pair()?;
         self.follow(services);
         *locked(&self.0.published) = Some(Arc::new(saved.clone()));
         let ledger = Ledger::new(saved, ignore_preexisting || of_this_boot);
-        let worker = Worker { totals: self.clone(), conntrack, endings, ledger, file, warned: false };
+        let worker = Worker { totals: self.clone(), conntrack, events, ledger, file, warned: false };
         let thread = threads::start("count bytes", move || worker.run(&woken))?;
         Ok(ByteCounter { totals: self.clone(), wake, thread })
     }
@@ -134,7 +134,7 @@ impl ByteCounter {
 struct Worker {
     totals: ByteTotals,
     conntrack: Conntrack,
-    endings: Endings,
+    events: DestroyEvents,
     ledger: Ledger,
     file: BytesFile,
     warned: bool,
@@ -153,17 +153,17 @@ impl Worker {
         loop {
             let changes = self.totals.0.changes.load(Ordering::Acquire);
             let Some(services) = locked(&self.totals.0.services).clone() else { return Ok(()) };
-            let owners = Owners::of(&services);
+            let index = FlowIndex::of(&services);
             // Until the services change.
             while self.totals.0.changes.load(Ordering::Acquire) == changes {
                 let wait = due.saturating_duration_since(Instant::now()).min(INTERVAL);
-                self.endings.wait(woken.as_fd(), wait.as_millis().try_into().unwrap_or(u16::MAX))?;
-                self.receive_events(&owners)?;
+                self.events.wait(woken.as_fd(), wait.as_millis().try_into().unwrap_or(u16::MAX))?;
+                self.receive_events(&index)?;
                 // Nothing is ever sent; the end of the stream means that the other end was closed.
                 let stops = matches!((&*woken).read(&mut [0]), Ok(0));
                 if stops || Instant::now() >= due {
                     let began = Instant::now();
-                    self.read_flows(&owners)?;
+                    self.read_flows(&index)?;
                     due = began + INTERVAL.max(REST * began.elapsed());
                 }
                 if stops {
@@ -174,23 +174,23 @@ impl Worker {
     }
 
     /// Receives the waiting destroy events.
-    fn receive_events(&mut self, owners: &Owners<'_>) -> io::Result<()> {
-        receive_events(&mut self.endings, &mut self.ledger, owners, &self.totals)
+    fn receive_events(&mut self, index: &FlowIndex<'_>) -> io::Result<()> {
+        receive_events(&mut self.events, &mut self.ledger, index, &self.totals)
     }
 
     /// Reads all flows, saves the totals, and publishes them.
-    fn read_flows(&mut self, owners: &Owners<'_>) -> io::Result<()> {
-        let Worker { totals, conntrack, endings, ledger, file, warned } = self;
+    fn read_flows(&mut self, index: &FlowIndex<'_>) -> io::Result<()> {
+        let Worker { totals, conntrack, events, ledger, file, warned } = self;
         ledger.begin_pass();
         let mut received = Ok(());
         let mut piece = 0;
         let mut read = Ok(());
         for ip in Ip::ALL {
             read = read.and(conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
-                ledger.observe(&flow, owners.backends(&way(&flow)));
+                ledger.observe(&flow, index.backends(&way(&flow)));
                 piece += 1;
                 if piece % PIECE == 0 && received.is_ok() {
-                    received = receive_events(endings, ledger, owners, totals);
+                    received = receive_events(events, ledger, index, totals);
                 }
             }));
         }
@@ -220,16 +220,16 @@ impl Worker {
 }
 
 fn receive_events(
-    endings: &mut Endings,
+    events: &mut DestroyEvents,
     ledger: &mut Ledger,
-    owners: &Owners<'_>,
+    index: &FlowIndex<'_>,
     totals: &ByteTotals,
 ) -> io::Result<()> {
     for _ in 0..MAX_EVENTS {
-        match endings.take(|flow| ledger.end_flow(&flow, owners.backends(&way(&flow))))? {
-            Arrived::Something => {}
-            Arrived::Nothing => return Ok(()),
-            Arrived::Lost => {
+        match events.take(|flow| ledger.end_flow(&flow, index.backends(&way(&flow))))? {
+            Received::Events => {}
+            Received::Nothing => return Ok(()),
+            Received::Lost => {
                 if totals.0.lost.fetch_add(1, Ordering::Relaxed) == 0 {
                     warn!("destroy events of conntrack were lost: some bytes are not counted");
                 }
@@ -239,8 +239,8 @@ fn receive_events(
     Ok(())
 }
 
-fn way(flow: &Flow) -> Way {
-    Way { protocol: flow.protocol, to: flow.to, backend: flow.backend }
+fn way(flow: &Flow) -> NatTuple {
+    NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

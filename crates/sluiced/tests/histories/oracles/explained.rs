@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use sluice::explain::{Explanation, Fate, explain};
-use sluice_core::model::{Backend, InForce};
+use sluice_core::model::{Backend, EffectiveServices};
 use sluice_nft::trace::Host;
 use tokio::time::Instant;
 
@@ -17,9 +17,9 @@ pub fn says_the_same(history: &mut History<'_>, now: Instant) -> Verdict {
     let services = history.model.effective(&flows, now);
     let host = Host { local: local.into(), ..Host::default() };
     for packet in packets() {
-        let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.entry), &local);
+        let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.ingress), &local);
         let Explanation { taken_by, fate, .. } =
-            explain(&table, InForce::from(&services), &host, &packet, false);
+            explain(&table, EffectiveServices::from(&services), &host, &packet, false);
         let (named, taker) = (taken_by.as_ref().map(|(name, _)| name), takers.first());
         if named != taker.map(|(name, ..)| *name) {
             return Err(format!(

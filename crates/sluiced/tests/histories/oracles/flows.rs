@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sluice_core::model::{Backend, OnDown};
 use sluice_netlink::conntrack::Flow;
-use sluice_nft::trace::Entry;
+use sluice_nft::trace::Ingress;
 
 use crate::conntrack::Tracked;
 use crate::history::{History, Verdict};
@@ -92,8 +92,8 @@ pub fn nobody_takes_any(history: &mut History<'_>) -> Verdict {
 /// Listeners that may have taken a flow. What this host sends arrives at no interface; of others that is not known.
 fn takers<'a>(model: &'a Model, flow: &Flow) -> Vec<Taker<'a>> {
     let local = History::local();
-    let entry = local.contains(&flow.client.ip()).then_some(&Entry::Local);
-    model.takers(flow.protocol, flow.to, entry, &local)
+    let ingress = local.contains(&flow.client.ip()).then_some(&Ingress::Local);
+    model.takers(flow.protocol, flow.to, ingress, &local)
 }
 
 /// Whether a listener takes a flow whatever interface it came by.
@@ -146,14 +146,14 @@ fn is_down(model: &Model, Tracked { flow, .. }: &Tracked) -> bool {
 }
 
 /// Whether everybody who may have led an established connection where it goes refuses its client, and resets it.
-fn must_be_reset(model: &Model, Tracked { flow, entry }: &Tracked) -> bool {
+fn must_be_reset(model: &Model, Tracked { flow, ingress }: &Tracked) -> bool {
     let takers = model.takers(flow.protocol, flow.to, None, &History::local());
     let leads = |(_, service, listener): &Taker<'_>| {
         let place = |backend: &Backend| {
             SocketAddr::new(backend.address, backend.port.translate(listener.ports, flow.to.port()))
         };
         // What this host sends arrives at no interface.
-        (service.interface.is_none() || *entry != Entry::Local)
+        (service.interface.is_none() || *ingress != Ingress::Local)
             && service.backends.iter().any(|backend| place(backend) == flow.backend)
     };
     let mut led = takers.into_iter().filter(leads).peekable();

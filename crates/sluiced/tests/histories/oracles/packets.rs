@@ -35,7 +35,7 @@ pub fn were_translated(history: &mut History<'_>) -> Verdict {
         let between: Vec<_> = record.iter().map(met).collect();
         // One that is new may wait for its first probe, and one may have been down or up for a moment.
         let local = History::local();
-        let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.entry), &local);
+        let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.ingress), &local);
         let turned = |(name, service, _): &Taker<'_>| {
             // One that is full may have been so until flows were counted.
             let turns = |backend: &Backend| {
@@ -117,7 +117,7 @@ pub fn go_to_the_pool(history: &mut History<'_>) -> Verdict {
     let flows: Vec<_> = history.machine.conntrack.flows().iter().map(|known| known.flow).collect();
     for packet in packets() {
         let outcome = history.machine.trace(table.as_ref(), &packet);
-        let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.entry), &local);
+        let takers = history.model.takers(packet.protocol, packet.destination, Some(&packet.ingress), &local);
         let Some(&(name, service, listener)) = takers.first() else {
             match outcome {
                 Outcome::Untranslated { .. } => continue,

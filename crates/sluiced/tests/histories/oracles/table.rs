@@ -1,6 +1,6 @@
 //! The kernel's table is a fresh rendering of the file as the model has its backends.
 
-use sluice_core::model::{InForce, Scheduler};
+use sluice_core::model::{EffectiveServices, Scheduler};
 use sluice_core::plan::diff;
 use sluice_core::plan::report;
 use sluice_core::render::owner::Owners;
@@ -19,7 +19,7 @@ pub fn is_fresh(history: &mut History<'_>, now: Instant) -> Verdict {
     let services = history.model.effective(&flows, now);
     let networks = history.machine.known_networks();
     let table = history.machine.plane.table();
-    let fresh = render(InForce::from(&services).on(&networks), table.as_ref()).table;
+    let fresh = render(EffectiveServices::from(&services).with_networks(&networks), table.as_ref()).table;
     let plan = diff(table.as_ref(), Some(&fresh), &Owners::default());
     if services != *history.model.services() {
         history.reach.hit("table: serves otherwise than the file says");

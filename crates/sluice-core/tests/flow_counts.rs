@@ -3,21 +3,21 @@
 mod common;
 
 use common::{Services, service, services};
-use sluice_core::flows::census::Census;
-use sluice_core::flows::way::Way;
+use sluice_core::flows::flow_counts::FlowCounts;
+use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::Protocol;
 use sluice_core::pool::balance::Load;
 
 const TCP: Protocol = Protocol::Tcp;
 const UDP: Protocol = Protocol::Udp;
 
-fn way(protocol: Protocol, to: &str, backend: &str) -> Way {
-    Way { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() }
+fn way(protocol: Protocol, to: &str, backend: &str) -> NatTuple {
+    NatTuple { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() }
 }
 
 /// Live flows as `service/backend=count`.
-fn shown(ways: &[Way], services: &Services) -> Vec<String> {
-    let mut census = Census::default();
+fn shown(ways: &[NatTuple], services: &Services) -> Vec<String> {
+    let mut census = FlowCounts::default();
     ways.iter().for_each(|way| census.add(*way, Load { active: 1, opened: 0 }));
     let loads = census.by_backend(services, |_| true);
     let mut shown: Vec<_> = loads

@@ -9,17 +9,17 @@ use common::strategy::any_services;
 use common::{Services, service, services};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_core::flows::census::{Census, Loads};
-use sluice_core::flows::owners::Owners;
-use sluice_core::flows::way::Way;
+use sluice_core::flows::flow_counts::{FlowCounts, Loads};
+use sluice_core::flows::flow_index::FlowIndex;
+use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::{Protocol, Service, ServiceName};
 use sluice_core::pool::balance::Load;
 
 /// Backends that a flow is of, as `service/backend`.
 fn shown(services: &Services, protocol: Protocol, to: &str, backend: &str) -> Vec<String> {
-    let way = Way { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() };
-    let owners = Owners::of(services);
-    owners.backends(&way).map(|(service, backend)| format!("{service}/{backend}")).collect()
+    let way = NatTuple { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() };
+    let index = FlowIndex::of(services);
+    index.backends(&way).map(|(service, backend)| format!("{service}/{backend}")).collect()
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn flow_through_listeners_that_overlap_is_of_all_that_lead_there() {
     );
 }
 
-fn any_way() -> impl Strategy<Value = Way> {
+fn any_way() -> impl Strategy<Value = NatTuple> {
     let v4 = (
         select(vec!["203.0.113.10", "203.0.113.11", "198.51.100.1"]),
         select(vec!["10.0.2.11", "10.0.2.12", "10.0.2.13"]),
@@ -73,7 +73,7 @@ fn any_way() -> impl Strategy<Value = Way> {
     (prop_oneof![v4, v6], ports, select(&Protocol::ALL[..])).prop_map(
         |((to, backend), (port, other), protocol)| {
             let to = SocketAddr::new(to.parse().unwrap(), port);
-            Way { protocol, to, backend: SocketAddr::new(backend.parse().unwrap(), other) }
+            NatTuple { protocol, to, backend: SocketAddr::new(backend.parse().unwrap(), other) }
         },
     )
 }
@@ -87,11 +87,11 @@ proptest! {
     ) {
         // Whoever asks for some services only gets the same of those.
         let wanted = |name: &ServiceName| !odd || name.as_str().ends_with(['1', '3']);
-        let (owners, mut listed, mut census) = (Owners::of(&services), Loads::new(), Census::default());
+        let (index, mut listed, mut census) = (FlowIndex::of(&services), Loads::new(), FlowCounts::default());
         let one = Load { active: 1, opened: 0 };
         for way in &ways {
             census.add(*way, one);
-            for of in owners.backends(way).filter(|(name, _)| wanted(name)) {
+            for of in index.backends(way).filter(|(name, _)| wanted(name)) {
                 listed.entry(of).or_default().active += 1;
             }
         }

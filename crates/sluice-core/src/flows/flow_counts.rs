@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use crate::flows::owners::Owners;
-use crate::flows::way::Way;
+use crate::flows::flow_index::FlowIndex;
+use crate::flows::nat_tuple::NatTuple;
 use crate::model::{BackendName, ServiceName, Services};
 use crate::pool::balance::Load;
-use crate::render::Entry;
+use crate::render::Frontend;
 
 /// A count of translated flows, by where they came in and where they go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Census(HashMap<Way, Load>);
+pub struct FlowCounts(HashMap<NatTuple, Load>);
 
 /// Loads of backends; those without flows are left out.
 pub type Loads<'a> = HashMap<(&'a ServiceName, &'a BackendName), Load>;
 
-impl Census {
+impl FlowCounts {
     /// Counts flows.
-    pub fn add(&mut self, way: Way, Load { active, opened }: Load) {
+    pub fn add(&mut self, way: NatTuple, Load { active, opened }: Load) {
         let load = self.0.entry(way).or_default();
         load.active += active;
         load.opened += opened;
@@ -37,27 +37,29 @@ impl Census {
             }
         };
         let mut are_exact = true;
-        for entry in
-            all.iter().filter(|(name, _)| wanted(name)).flat_map(|(name, service)| Entry::of(name, service))
+        for frontend in all
+            .iter()
+            .filter(|(name, _)| wanted(name))
+            .flat_map(|(name, service)| Frontend::of(name, service))
         {
-            let Some((address, port)) = entry.exact() else {
+            let Some((address, port)) = frontend.exact() else {
                 are_exact = false;
                 continue;
             };
-            for backend in entry.members() {
-                let behind = backend.port.translate(entry.listener.ports, port);
-                let way = Way {
-                    protocol: entry.listener.protocol,
+            for backend in frontend.members() {
+                let behind = backend.port.translate(frontend.listener.ports, port);
+                let way = NatTuple {
+                    protocol: frontend.listener.protocol,
                     to: SocketAddr::new(address, port),
                     backend: SocketAddr::new(backend.address, behind),
                 };
-                add(entry.name, &backend.name, self.0.get(&way).copied().unwrap_or_default());
+                add(frontend.name, &backend.name, self.0.get(&way).copied().unwrap_or_default());
             }
         }
         if !are_exact {
-            let owners = Owners::of(all);
-            for (way, load) in self.0.iter().filter(|(way, _)| !owners.is_exact(way.protocol, way.to)) {
-                let of = owners.backends(way).filter(|(name, _)| wanted(name));
+            let index = FlowIndex::of(all);
+            for (way, load) in self.0.iter().filter(|(way, _)| !index.is_exact(way.protocol, way.to)) {
+                let of = index.backends(way).filter(|(name, _)| wanted(name));
                 of.for_each(|(name, backend)| add(name, backend, *load));
             }
         }

@@ -23,22 +23,22 @@ const WAITING: usize = 64 << 20;
 /// Receives an event for every destroyed flow whose destination was translated, in the network namespace of the
 /// thread that opened it. The kernel sends events only for flows that began while there was a subscriber
 /// (`net.netfilter.nf_conntrack_events`).
-pub struct Endings {
+pub struct DestroyEvents {
     pub(crate) socket: Socket,
 }
 
 /// The result of one receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrived {
+pub enum Received {
     /// No events.
     Nothing,
     /// Events.
-    Something,
+    Events,
     /// The receive buffer overflowed, and events were lost.
     Lost,
 }
 
-impl Endings {
+impl DestroyEvents {
     /// Subscribes to events.
     ///
     /// # Errors
@@ -48,14 +48,14 @@ impl Endings {
         socket.filter(&mut translated_only())?;
         socket.make_room(WAITING)?;
         socket.subscribe(DESTROYED, true)?;
-        Ok(Endings { socket })
+        Ok(DestroyEvents { socket })
     }
 
     /// Receives one datagram of events.
     ///
     /// # Errors
     /// Of the system calls.
-    pub fn take(&mut self, mut each: impl FnMut(Flow)) -> io::Result<Arrived> {
+    pub fn take(&mut self, mut each: impl FnMut(Flow)) -> io::Result<Received> {
         let arrived = self.socket.receive(|event| {
             if message::kind(event) == c_int::from(kind(DELETE))
                 && let Some(flow) = Flow::parse(event).filter(Flow::is_translated)
@@ -64,9 +64,9 @@ impl Endings {
             }
         });
         match arrived {
-            Ok(true) => Ok(Arrived::Something),
-            Ok(false) => Ok(Arrived::Nothing),
-            Err(Errno::ENOBUFS) => Ok(Arrived::Lost),
+            Ok(true) => Ok(Received::Events),
+            Ok(false) => Ok(Received::Nothing),
+            Err(Errno::ENOBUFS) => Ok(Received::Lost),
             Err(errno) => Err(errno.into()),
         }
     }

@@ -1,4 +1,4 @@
-//! [`Way`]: where a flow goes.
+//! [`NatTuple`]: where a flow goes.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use crate::model::Protocol;
 
 /// Where a flow goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Way {
+pub struct NatTuple {
     /// Its transport protocol.
     pub protocol: Protocol,
     /// What the client addressed.

@@ -12,21 +12,21 @@ static NOWHERE: Networks = Networks::NONE;
 /// The services of the file, in place of some of which others are in force: with weights as health, operators and
 /// load have them. Few differ mostly, so those are kept beside the file's; the last layer that has a service counts.
 #[derive(Clone, Copy, Debug)]
-pub struct InForce<'a> {
+pub struct EffectiveServices<'a> {
     file: &'a Services,
     instead: [&'a Services; 2],
     networks: &'a Networks,
 }
 
-impl<'a> InForce<'a> {
+impl<'a> EffectiveServices<'a> {
     /// All of `instead` are in `file`, too.
     pub fn new(file: &'a Services, instead: &'a Services) -> Self {
-        InForce { file, instead: [instead, &NONE], networks: &NOWHERE }
+        EffectiveServices { file, instead: [instead, &NONE], networks: &NOWHERE }
     }
 
     /// The same on a host with these networks.
-    pub fn on(self, networks: &'a Networks) -> Self {
-        InForce { networks, ..self }
+    pub fn with_networks(self, networks: &'a Networks) -> Self {
+        EffectiveServices { networks, ..self }
     }
 
     /// The host's networks.
@@ -35,8 +35,8 @@ impl<'a> InForce<'a> {
     }
 
     /// The same, but for some services that are in the file, too.
-    pub fn but(self, changed: &'a Services) -> Self {
-        InForce { instead: [self.instead[0], changed], ..self }
+    pub fn overlay(self, changed: &'a Services) -> Self {
+        EffectiveServices { instead: [self.instead[0], changed], ..self }
     }
 
     /// By name.
@@ -47,7 +47,7 @@ impl<'a> InForce<'a> {
 
     /// All, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'a ServiceName, &'a Service)> + use<'a> {
-        let InForce { file, instead, .. } = *self;
+        let EffectiveServices { file, instead, .. } = *self;
         let same = instead.iter().all(|layer| layer.is_empty());
         file.iter().map(move |(name, service)| {
             let other = if same { None } else { instead[1].get(name).or_else(|| instead[0].get(name)) };
@@ -58,40 +58,40 @@ impl<'a> InForce<'a> {
 
 /// The same, for those who outlive what it was taken from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServicesInForce {
+pub struct OwnedEffectiveServices {
     file: Arc<Services>,
     instead: Services,
 }
 
-impl ServicesInForce {
+impl OwnedEffectiveServices {
     /// `services` are those of `file`, or in force in their place.
-    pub fn new(file: Arc<Services>, services: InForce<'_>) -> Self {
+    pub fn new(file: Arc<Services>, services: EffectiveServices<'_>) -> Self {
         let instead = services.instead.iter().flat_map(|layer| layer.keys());
         let instead = instead.filter_map(|name| Some((name.clone(), services.get(name)?.clone())));
-        ServicesInForce { instead: instead.collect(), file }
+        OwnedEffectiveServices { instead: instead.collect(), file }
     }
 }
 
-impl From<Arc<Services>> for ServicesInForce {
+impl From<Arc<Services>> for OwnedEffectiveServices {
     fn from(file: Arc<Services>) -> Self {
-        ServicesInForce { file, instead: NONE.clone() }
+        OwnedEffectiveServices { file, instead: NONE.clone() }
     }
 }
 
-impl<'a> From<&'a ServicesInForce> for InForce<'a> {
-    fn from(services: &'a ServicesInForce) -> Self {
-        InForce::new(&services.file, &services.instead)
+impl<'a> From<&'a OwnedEffectiveServices> for EffectiveServices<'a> {
+    fn from(services: &'a OwnedEffectiveServices) -> Self {
+        EffectiveServices::new(&services.file, &services.instead)
     }
 }
 
-impl<'a> From<&'a Arc<Services>> for InForce<'a> {
+impl<'a> From<&'a Arc<Services>> for EffectiveServices<'a> {
     fn from(services: &'a Arc<Services>) -> Self {
-        InForce::from(&**services)
+        EffectiveServices::from(&**services)
     }
 }
 
-impl<'a> From<&'a Services> for InForce<'a> {
+impl<'a> From<&'a Services> for EffectiveServices<'a> {
     fn from(file: &'a Services) -> Self {
-        InForce::new(file, &NONE)
+        EffectiveServices::new(file, &NONE)
     }
 }

@@ -5,7 +5,7 @@
 ///
 /// The distributions are the leaves of a tree of choices, visited depth first: the previous choices are repeated, the
 /// last one that can be raised is raised, and later ones start again at 0 commits.
-pub(super) fn every_way<T>(commits: usize, run: impl Fn(&mut dyn FnMut() -> usize) -> T) -> Vec<T> {
+pub(super) fn every_interleaving<T>(commits: usize, run: impl Fn(&mut dyn FnMut() -> usize) -> T) -> Vec<T> {
     let mut results = Vec::new();
     let mut choices: Vec<Choice> = Vec::new();
     loop {
@@ -39,16 +39,16 @@ struct Choice {
 
 #[cfg(test)]
 mod tests {
-    use super::every_way;
+    use super::every_interleaving;
 
     #[test]
-    fn every_way_of_two_commits_over_two_reads_is_visited_once() {
-        let ways = every_way(2, |advance| (advance(), advance()));
+    fn interleavings_of_two_commits_over_two_reads_is_visited_once() {
+        let ways = every_interleaving(2, |advance| (advance(), advance()));
         assert_eq!(ways, [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]);
     }
 
     #[test]
-    fn every_way_without_commits_is_one() {
-        assert_eq!(every_way(0, |advance| advance()), [0]);
+    fn interleaving_without_commits_is_one() {
+        assert_eq!(every_interleaving(0, |advance| advance()), [0]);
     }
 }

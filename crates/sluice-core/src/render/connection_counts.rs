@@ -11,23 +11,26 @@ use crate::model::ServiceName;
 use crate::render::owner::{Flow, Owner};
 
 /// New connections of each service, listener and backend, and what the guard drops for each reason.
-pub type Tally = BTreeMap<Flow, u64>;
+pub type ConnectionCounts = BTreeMap<Flow, u64>;
 
 impl Fragments {
     /// Adds up the counters of elements that stand for a backend or a reason.
     ///
     /// A nat chain sees the first packet of a flow only, so an element's packets are new connections.
-    pub fn tally(&self, counters: &Counters) -> Tally {
-        tally(self.iter(), counters)
+    pub fn connection_counts(&self, counters: &Counters) -> ConnectionCounts {
+        connection_counts(self.iter(), counters)
     }
 
     /// The same for some services.
-    pub(crate) fn tally_of<'a>(
+    pub(crate) fn connection_counts_of<'a>(
         &'a self,
         services: impl DoubleEndedIterator<Item = &'a Option<ServiceName>>,
         counters: &Counters,
-    ) -> Tally {
-        tally(services.filter_map(|service| self.0.get(service)).flat_map(|of| of.iter()), counters)
+    ) -> ConnectionCounts {
+        connection_counts(
+            services.filter_map(|service| self.0.get(service)).flat_map(|of| of.iter()),
+            counters,
+        )
     }
 
     /// What each element is for, by set.
@@ -43,7 +46,10 @@ impl Fragments {
     }
 }
 
-fn tally<'a>(fragments: impl DoubleEndedIterator<Item = &'a Fragment>, counters: &Counters) -> Tally {
+fn connection_counts<'a>(
+    fragments: impl DoubleEndedIterator<Item = &'a Fragment>,
+    counters: &Counters,
+) -> ConnectionCounts {
     let mut by_set = BTreeMap::<SetId, Vec<&BTreeMap<Key, Counter>>>::new();
     for (name, counted) in counters.iter().filter(|(_, counted)| !counted.is_empty()) {
         // While a set grows out of its size there are two.
@@ -51,7 +57,7 @@ fn tally<'a>(fragments: impl DoubleEndedIterator<Item = &'a Fragment>, counters:
             by_set.entry(id).or_default().push(counted);
         }
     }
-    let mut tally = Tally::new();
+    let mut connection_counts = ConnectionCounts::new();
     // An element that several frontends need counts for the last.
     let mut counted_once = BTreeSet::new();
     for fragment in fragments.rev().filter(|_| !by_set.is_empty()) {
@@ -65,11 +71,11 @@ fn tally<'a>(fragments: impl DoubleEndedIterator<Item = &'a Fragment>, counters:
                 if packets.is_empty() || is_common && !counted_once.insert((&elements.set.id, key)) {
                     continue;
                 }
-                *tally.entry(flow(owner)).or_default() += packets.iter().sum::<u64>();
+                *connection_counts.entry(flow(owner)).or_default() += packets.iter().sum::<u64>();
             }
         }
     }
-    tally
+    connection_counts
 }
 
 fn flow(Owner { frontend, backend, dropped }: Owner<'_>) -> Flow {

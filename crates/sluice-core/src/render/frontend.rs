@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use sluice_nft::{Ip, Key};
 
 use super::names::FrontendId;
-use crate::model::{Address, Backend, InForce, InterfaceName, Listener, Ports, Service, ServiceName, Source};
+use crate::model::{
+    Address, Backend, EffectiveServices, InterfaceName, Listener, Ports, Service, ServiceName, Source,
+};
 
 /// What a packet can enter by.
 #[derive(Debug)]
-pub struct Entry<'a> {
+pub struct Frontend<'a> {
     /// Name of its service.
     pub name: &'a ServiceName,
     /// Its service.
@@ -23,8 +25,8 @@ pub struct Entry<'a> {
 }
 
 /// All entries of enabled services, by service name, listener and IP version.
-pub fn entries(services: InForce<'_>) -> Vec<Entry<'_>> {
-    services.iter().flat_map(|(name, service)| Entry::of(name, service)).collect()
+pub fn frontends(services: EffectiveServices<'_>) -> Vec<Frontend<'_>> {
+    services.iter().flat_map(|(name, service)| Frontend::of(name, service)).collect()
 }
 
 /// Precedence of an entry: where two match a packet, the lower one gets it. Exact beats interface
@@ -48,18 +50,18 @@ pub struct Breadth {
     any_address: bool,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> Frontend<'a> {
     /// Those of one service, by listener and IP version; none if it is not enabled.
-    pub fn of(name: &'a ServiceName, service: &'a Service) -> Vec<Entry<'a>> {
-        let mut entries = Vec::new();
+    pub fn of(name: &'a ServiceName, service: &'a Service) -> Vec<Frontend<'a>> {
+        let mut frontends = Vec::new();
         for listener in service.listeners.iter().filter(|_| service.enabled) {
             for ip in Ip::ALL.into_iter().filter(|ip| service.takes(listener, *ip)) {
                 let backends =
                     service.backends.iter().filter(|b| Ip::of(b.address) == ip && b.weight > 0).collect();
-                entries.push(Entry { name, service, listener: *listener, ip, backends });
+                frontends.push(Frontend { name, service, listener: *listener, ip, backends });
             }
         }
-        entries
+        frontends
     }
 
     /// All backends of this IP version, those that take no new flows, too.
@@ -76,7 +78,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Whether its backends must not see the masqueraded source that the same key would give others.
-    pub(crate) fn claims(&self) -> bool {
+    pub(crate) fn has_own_source(&self) -> bool {
         self.service.source != Source::Masquerade
     }
 
@@ -138,7 +140,7 @@ impl<'a> Entry<'a> {
     }
 
     /// Whether one packet could match both, leaving precedence aside.
-    pub fn overlaps(&self, other: &Entry<'_>) -> bool {
+    pub fn overlaps(&self, other: &Frontend<'_>) -> bool {
         self.destination().overlaps(&other.destination())
     }
 }

@@ -12,7 +12,7 @@ use crate::render::{ChainId, FrontendId, SetId};
 
 /// What a table of ours leads where, as far as that can be read from it without its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct TableEndpoints {
     /// Listeners with one address and port.
     exact: HashSet<(Protocol, SocketAddr)>,
     /// Others, by protocol and IP version.
@@ -21,10 +21,10 @@ pub struct Found {
     backends: HashSet<(IpAddr, Option<u16>)>,
 }
 
-impl Found {
+impl TableEndpoints {
     /// Of a table as it was read.
     pub fn of(table: &Table) -> Self {
-        let mut found = Found::default();
+        let mut found = TableEndpoints::default();
         for (name, set) in &table.sets {
             match SetId::parse(name) {
                 Some(SetId::Services(_)) => {

@@ -1,6 +1,6 @@
 //! Flows that a table which was found in the kernel may have translated.
 
-use sluice_core::flows::{Affected, Flow, Found};
+use sluice_core::flows::{Affected, Flow, TableEndpoints};
 use sluice_core::model::{Scheduler, Service};
 use sluice_core::render::render;
 use sluice_nft::Table;
@@ -19,7 +19,7 @@ fn table_that_was_found_tells_which_flows_it_translated() {
         ("six-kept", service(&["[2001:db8::10]:70-79/udp"], &["[fd00::13]"])),
     ]);
     let rendered = render(&services, None);
-    let found = Found::of(&rendered.table);
+    let found = TableEndpoints::of(&rendered.table);
     let affected = Affected::at_start(&Services::new(), found);
     for (flow, expected) in [
         (udp(VIP, "10.0.2.11:5353"), true),
@@ -40,19 +40,19 @@ fn table_that_was_found_tells_which_flows_it_translated() {
         (tcp("10.9.9.9:81", "10.0.2.11:81"), false),
         (udp(VIP, VIP), false),
     ] {
-        assert_eq!(affected.later.wanted().contains(&flow, |_| false), expected, "{flow:?}");
+        assert_eq!(affected.later.index().contains(&flow, |_| false), expected, "{flow:?}");
     }
 }
 
 #[test]
 fn table_that_was_found_is_empty_unless_it_leads_a_listener_to_a_backend() {
-    let found = |service: Service| Found::of(&render(&services([("web", service)]), None).table);
-    assert!(Found::of(&Table::default()).is_empty());
+    let found = |service: Service| TableEndpoints::of(&render(&services([("web", service)]), None).table);
+    assert!(TableEndpoints::of(&Table::default()).is_empty());
     assert!(found(service(&["203.0.113.10:80"], &[])).is_empty(), "no backends");
     let random = |listen| service(&[listen], &["10.0.2.11"]).scheduler(Scheduler::Random);
     assert!(!found(random("203.0.113.10:80")).is_empty(), "only the map of services names the listener");
     assert!(!found(random("203.0.113.10:80-89")).is_empty(), "only a chain names the listener");
     let mut table = render(&services([("web", random("203.0.113.10:80"))]), None).table;
     table.sets.remove(&"services4".into());
-    assert!(Found::of(&table).is_empty(), "no listener");
+    assert!(TableEndpoints::of(&table).is_empty(), "no listener");
 }

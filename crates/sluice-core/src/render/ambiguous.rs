@@ -1,0 +1,104 @@
+//! Which flows the constant postrouting rules cannot tell apart, because listeners of different sources share what those
+//! rules look up.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use super::frontend::{Destination, Frontend, Rank};
+use super::source::split_by_ambiguity;
+use crate::model::{Address, Backend, Ports, Source};
+
+/// What frontends say of their backends that matters to frontends of other sources. Empty while all have one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct AmbiguousFlows {
+    /// Flows that are not simply masqueraded, by protocol and backend.
+    by_backend: HashMap<(u8, IpAddr), Vec<AmbiguousFlow>>,
+    /// Frontends that are told apart one by one.
+    apart: Vec<ComparedFrontend>,
+}
+
+/// Listener addresses, backend ports, and what source those have.
+type AmbiguousFlow = (Address, Ports, Source);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ComparedFrontend {
+    destination: Destination,
+    rank: Rank,
+    source: Source,
+    backends: Vec<IpAddr>,
+}
+
+/// What other frontends can notice of one: two that are equal are told apart in the same way.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SourceTraits {
+    destination: Destination,
+    source: Source,
+    backends: Vec<(IpAddr, Ports)>,
+}
+
+impl AmbiguousFlows {
+    pub(super) fn of(frontends: &[Frontend<'_>]) -> Self {
+        let mut ambiguous = AmbiguousFlows::default();
+        let sources: BTreeSet<_> = frontends.iter().map(|frontend| frontend.service.source).collect();
+        if sources.len() < 2 {
+            return ambiguous;
+        }
+        for frontend in frontends.iter().filter(|frontend| frontend.has_own_source()) {
+            for backend in frontend.members() {
+                let claim =
+                    (frontend.listener.address, frontend.backend_ports(backend), frontend.service.source);
+                ambiguous.by_backend.entry((frontend.protocol(), backend.address)).or_default().push(claim);
+            }
+        }
+        for frontend in frontends {
+            let (own, _) = split_by_ambiguity(frontend, &ambiguous);
+            if !own.is_empty() {
+                ambiguous.apart.push(ComparedFrontend {
+                    destination: frontend.destination(),
+                    rank: frontend.rank(),
+                    source: frontend.service.source,
+                    backends: own.iter().map(|backend| backend.address).collect(),
+                });
+            }
+        }
+        ambiguous
+    }
+
+    /// Whether the constant rules could not tell this flow from one of another source.
+    pub(super) fn is_ambiguous(&self, frontend: &Frontend<'_>, address: IpAddr, backend: &Backend) -> bool {
+        let ports = frontend.backend_ports(backend);
+        let ambiguous = self.by_backend.get(&(frontend.protocol(), backend.address)).into_iter().flatten();
+        ambiguous.filter(|(_, _, source)| *source != frontend.service.source).any(
+            |(claimed, claimed_ports, _)| {
+                [Address::Any, Address::Exact(address)].contains(claimed) && claimed_ports.overlaps(ports)
+            },
+        )
+    }
+
+    /// Whether flows that the constant rules know would be taken for those of a frontend that is told apart.
+    pub(super) fn would_match_another(&self, frontend: &Frontend<'_>) -> bool {
+        let takes = |apart: &ComparedFrontend| {
+            frontend.rank() < apart.rank
+                && frontend.service.source != apart.source
+                && frontend.destination().overlaps(&apart.destination)
+                && frontend.members().any(|own| apart.backends.contains(&own.address))
+        };
+        frontend.has_own_source() && self.apart.iter().any(takes)
+    }
+}
+
+/// What others can notice of these frontends. Those with the default source and one address and port concern no other.
+pub(super) fn source_traits(frontends: &[Frontend<'_>]) -> Vec<SourceTraits> {
+    let concerns = |frontend: &&Frontend<'_>| frontend.has_own_source() || frontend.exact().is_none();
+    let notice = |frontend: &Frontend<'_>| SourceTraits {
+        destination: frontend.destination(),
+        source: frontend.service.source,
+        backends: frontend
+            .members()
+            .map(|backend| (backend.address, frontend.backend_ports(backend)))
+            .collect(),
+    };
+    let mut source_traits: Vec<_> = frontends.iter().filter(concerns).map(notice).collect();
+    source_traits.sort_unstable();
+    source_traits
+}
