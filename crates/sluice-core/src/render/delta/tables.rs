@@ -1,0 +1,82 @@
+//! The part of the table that a delta changes, before and after.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_nft::{Chain, Key, Table};
+
+use super::{Delta, SetChange};
+use crate::render::fragment::Fragment;
+use crate::render::names::{ChainId, SetId};
+use crate::render::owner::Owners;
+use crate::render::program::{Program, chains, filled, gather, refers};
+
+impl Delta {
+    /// The part of the table that changes, before and after it, and the services of the elements after it.
+    pub(crate) fn tables(&self, program: &Program) -> (Table, Table, Owners) {
+        let (mut before, mut after, mut owners) = (Table::default(), Table::default(), Owners::new());
+        let moves_retained = |id: &SetId| self.sets.get(id).is_some_and(SetChange::moves_retained);
+        // There are many of them, and most deltas do not need them.
+        let retained: Vec<_> = match self.sets.values().any(SetChange::moves_retained) {
+            true => program.retained(self).collect(),
+            false => vec![],
+        };
+        let moved = gather(retained.iter().copied(), moves_retained);
+        let (old, new) = (gather(program.removed(self), |_| true), gather(self.added(), |_| true));
+        for (id, change) in &self.sets {
+            let [moved, old, new] =
+                [&moved, &old, &new].map(|all| all.get(id).into_iter().flatten().cloned());
+            // An element of other fragments, too, is in the set before and after, if the set keeps its name.
+            let is_common = id.has_common_elements() && change.name_before == change.name_after;
+            let ref_counts =
+                |key: &Key| change.ref_counts.get(key).filter(|_| is_common).copied().unwrap_or_default();
+            if let (Some(name), Some(state)) = (&change.name_before, program.sets.get(id)) {
+                let had = new.clone().filter(|(key, ..)| ref_counts(key).before > 0);
+                let all = moved.clone().chain(old.clone()).chain(had).collect();
+                before.sets.insert(name.clone(), filled(state.declaration(), all).0);
+            }
+            if let Some(name) = &change.name_after {
+                let kept = old.filter(|(key, ..)| ref_counts(key).after > 0);
+                let (set, of_set) =
+                    filled(change.state.declaration(), moved.chain(new).chain(kept).collect());
+                owners.insert(name.clone(), of_set);
+                after.sets.insert(name.clone(), set);
+            }
+        }
+        self.chains(program, &retained, &mut before, &mut after);
+        (before, after, owners)
+    }
+
+    /// Adds the changed chains, including those that refer to a set with another name.
+    fn chains(&self, program: &Program, retained: &[&Fragment], before: &mut Table, after: &mut Table) {
+        let names_before = program.renamed();
+        let mut names_after = names_before.clone();
+        let mut renamed = BTreeSet::new();
+        for change in self.sets.values() {
+            let name = &change.state.set.name;
+            names_after.remove(name);
+            let other_name = change.name_after.iter().filter(|after| *after != name);
+            names_after.extend(other_name.map(|after| (name.clone(), after.clone())));
+            if names_before.get(name) != names_after.get(name) {
+                renamed.insert(name);
+            }
+        }
+        let others = program.chains.values().map(|state| &*state.chain).filter(|chain| {
+            !renamed.is_empty() && !self.chains.contains_key(&chain.id) && refers(&chain.rules, &renamed)
+        });
+        let retained =
+            retained.iter().flat_map(|fragment| &fragment.own).filter(|(_, rules)| refers(rules, &renamed));
+        let assembled = self.assembled.as_ref().unwrap_or(&program.assembled);
+        let differs = |chains: &BTreeMap<ChainId, Chain>, id: &ChainId, chain: &Chain| {
+            chains.get(id) != Some(chain) || refers(&chain.rules, &renamed)
+        };
+        let changed = self.chains.values().map(|state| &*state.chain);
+        let own = program.removed(self).flat_map(|fragment| &fragment.own).chain(retained.clone());
+        let shared = changed.filter(|chain| program.chains.contains_key(&chain.id)).chain(others.clone());
+        let common = program.assembled.iter().filter(|(id, chain)| differs(assembled, id, chain));
+        before.chains = chains(own, shared, common, &names_before);
+        let own = self.added().flat_map(|fragment| &fragment.own).chain(retained);
+        let changed = self.chains.values().filter(|state| state.refs > 0).map(|state| &*state.chain);
+        let common = assembled.iter().filter(|(id, chain)| differs(&program.assembled, id, chain));
+        after.chains = chains(own, changed.chain(others), common, &names_after);
+    }
+}
