@@ -156,7 +156,19 @@ impl Statement {
             | Statement::VerdictMap(key, _)
             | Statement::Dnat { key, .. }
             | Statement::Update { key, .. } => key,
-            _ => &[],
+            Statement::Match(..)
+            | Statement::Masquerade
+            | Statement::Snat { .. }
+            | Statement::Counter
+            | Statement::Drop
+            | Statement::Notrack
+            | Statement::Synproxy { .. }
+            | Statement::RejectReset
+            | Statement::RejectPort
+            | Statement::Accept
+            | Statement::Goto(_)
+            | Statement::Jump(_)
+            | Statement::Foreign(_) => &[],
         }
     }
 

@@ -26,15 +26,35 @@ impl TableEndpoints {
     pub fn of(table: &Table) -> Self {
         let mut found = TableEndpoints::default();
         for (name, set) in &table.sets {
-            match SetId::parse(name) {
-                Some(SetId::Services(_)) => {
+            let Some(id) = SetId::parse(name) else { continue };
+            match id {
+                SetId::Services(_) => {
                     found.exact.extend(set.elements.keys().filter_map(exact));
                 }
                 // Backends that take no new flows have no slots.
-                Some(SetId::Source((_, ip))) => {
+                SetId::Source((_, ip)) => {
                     found.backends.extend(set.elements.keys().filter_map(|key| behind(key, ip)));
                 }
-                _ => {}
+                SetId::Adopted(_)
+                | SetId::Ignored(_)
+                | SetId::Guarded(_)
+                | SetId::UnknownClients(_)
+                | SetId::Syns(_)
+                | SetId::Proxied(_)
+                | SetId::InvalidRequests(_)
+                | SetId::InvalidReplies(_)
+                | SetId::Invalid(_)
+                | SetId::OnLink(_)
+                | SetId::SameInterface
+                | SetId::Clients(..)
+                | SetId::Bound(..)
+                | SetId::Learn(_)
+                | SetId::OwnSource(..)
+                | SetId::Slots(..)
+                | SetId::Stripes(..)
+                | SetId::Networks(..)
+                | SetId::Dropped(..)
+                | SetId::Limit(..) => {}
             }
         }
         for FrontendId { listener, ip, .. } in
@@ -46,7 +66,7 @@ impl TableEndpoints {
         for set in table.sets.values() {
             let values = set.elements.values().filter_map(|element| match &element.data {
                 Data::Value(value) => Ip::ALL.into_iter().find_map(|ip| place(value.as_slice(), ip)),
-                _ => None,
+                Data::None | Data::Goto(_) | Data::KeyEnd(_) => None,
             });
             found.backends.extend(values);
         }

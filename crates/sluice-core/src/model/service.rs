@@ -197,7 +197,14 @@ impl Midstream {
     pub fn default_for(scheduler: Scheduler, source: Source) -> Self {
         match (scheduler, source) {
             (Scheduler::SourceHash(_) | Scheduler::Maglev(..), Source::Preserve) => Midstream::Adopt,
-            _ => Midstream::Ignore,
+            (
+                Scheduler::SourceHash(_) | Scheduler::Maglev(..),
+                Source::Masquerade | Source::Auto | Source::Addresses(..),
+            )
+            | (
+                Scheduler::RoundRobin | Scheduler::Random | Scheduler::LeastConnections | Scheduler::First,
+                _,
+            ) => Midstream::Ignore,
         }
     }
 }

@@ -371,7 +371,22 @@ impl Scope {
         let reads_none = |statement: &&Statement| match statement {
             Statement::Match(..) => true,
             Statement::Update { key, .. } => *key == [Operand::Field(Field::CtState)],
-            _ => false,
+            Statement::InSet(..)
+            | Statement::NotInSet(..)
+            | Statement::VerdictMap(..)
+            | Statement::Dnat { .. }
+            | Statement::Masquerade
+            | Statement::Snat { .. }
+            | Statement::Counter
+            | Statement::Drop
+            | Statement::Notrack
+            | Statement::Synproxy { .. }
+            | Statement::RejectReset
+            | Statement::RejectPort
+            | Statement::Accept
+            | Statement::Goto(_)
+            | Statement::Jump(_)
+            | Statement::Foreign(_) => false,
         };
         let at = statements.iter().take_while(reads_none).count();
         statements.insert(at, Statement::is(Field::Nfproto, &[self.ip.nfproto()]));

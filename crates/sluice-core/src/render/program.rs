@@ -119,12 +119,31 @@ impl SetState {
     }
 }
 
-/// Whether the table has a set that fragments need, given what they do with connections that conntrack does not know.
+/// Whether the table has a set of the fragments. The sets for midstream packets exist only if the rules look them up.
 pub(super) fn is_live(id: &SetId, totals: &Totals) -> bool {
-    match (id, totals.midstream()) {
-        (SetId::Adopted(_), shape) => matches!(shape, Arriving::Mixed { .. }),
-        (SetId::Ignored(_), shape) => shape == Arriving::Mixed { by_rule: true },
-        _ => true,
+    match id {
+        SetId::Adopted(_) => matches!(totals.midstream(), Arriving::Mixed { .. }),
+        SetId::Ignored(_) => totals.midstream() == Arriving::Mixed { by_rule: true },
+        SetId::Services(_)
+        | SetId::Guarded(_)
+        | SetId::UnknownClients(_)
+        | SetId::Syns(_)
+        | SetId::Proxied(_)
+        | SetId::InvalidRequests(_)
+        | SetId::InvalidReplies(_)
+        | SetId::Invalid(_)
+        | SetId::OnLink(_)
+        | SetId::SameInterface
+        | SetId::Clients(..)
+        | SetId::Bound(..)
+        | SetId::Learn(_)
+        | SetId::Source(_)
+        | SetId::OwnSource(..)
+        | SetId::Slots(..)
+        | SetId::Stripes(..)
+        | SetId::Networks(..)
+        | SetId::Dropped(..)
+        | SetId::Limit(..) => true,
     }
 }
 

@@ -149,7 +149,18 @@ fn can_be_at(statement: &Statement, Base { kind, hook, .. }: Base) -> bool {
         Statement::Dnat { .. } => kind == Kind::Nat && matches!(hook, Hook::Prerouting | Hook::Output),
         Statement::Synproxy { .. } => matches!(hook, Hook::Input | Hook::Forward),
         Statement::RejectReset | Statement::RejectPort => hook != Hook::Postrouting,
-        _ => true,
+        Statement::Match(..)
+        | Statement::InSet(..)
+        | Statement::NotInSet(..)
+        | Statement::VerdictMap(..)
+        | Statement::Update { .. }
+        | Statement::Counter
+        | Statement::Drop
+        | Statement::Notrack
+        | Statement::Accept
+        | Statement::Goto(_)
+        | Statement::Jump(_)
+        | Statement::Foreign(_) => true,
     }
 }
 

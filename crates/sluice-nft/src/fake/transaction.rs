@@ -50,7 +50,15 @@ fn reach_checked(state: &State, steps: &[Step]) -> Result<(), Errno> {
     let leads = |step: &Step| match step {
         Step::AddRule(..) => true,
         Step::AddElements(_, elements) => elements.iter().any(|(_, data)| matches!(data, Data::Goto(_))),
-        _ => false,
+        Step::AddTable
+        | Step::DeleteTable
+        | Step::AddSet(..)
+        | Step::DeleteSet(_)
+        | Step::AddChain(..)
+        | Step::DeleteChain(_)
+        | Step::DeleteObject(_)
+        | Step::FlushChain(_)
+        | Step::DeleteElements(..) => false,
     };
     match &state.table {
         Some(table) if steps.iter().any(leads) => check::reach(table),

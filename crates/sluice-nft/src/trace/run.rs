@@ -129,7 +129,7 @@ impl<'a> Run<'a> {
             let done = match hook {
                 Hook::Postrouting => self.masqueraded,
                 Hook::Input | Hook::Forward => self.view.proxied,
-                _ => self.translated,
+                Hook::Prerouting | Hook::Output | Hook::Foreign => self.translated,
             };
             if done {
                 break;

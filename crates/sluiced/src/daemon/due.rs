@@ -145,7 +145,7 @@ impl<D: Dataplane> Daemon<D> {
             let error = chain(&failure);
             let differences = match failure {
                 Failure::Differs { lines, .. } => lines,
-                _ => vec![],
+                Failure::Read(_) | Failure::Commit(_) | Failure::Owned { .. } => vec![],
             };
             let extent = if switched { "partly done" } else { "nothing was changed" };
             if before.is_none() {

@@ -103,7 +103,14 @@ pub(super) fn deletes_counters(plan: &Plan) -> bool {
     plan.changes().any(|change| match &change.step {
         Step::DeleteElements(of, _) => of.declaration.counter,
         Step::DeleteSet(_) | Step::DeleteTable => true,
-        _ => false,
+        Step::AddTable
+        | Step::AddSet(..)
+        | Step::AddChain(..)
+        | Step::DeleteChain(_)
+        | Step::DeleteObject(_)
+        | Step::AddRule(..)
+        | Step::FlushChain(_)
+        | Step::AddElements(..) => false,
     })
 }
 

@@ -69,7 +69,7 @@ impl Failure {
             (_, Some(Errno::EINTR | Errno::EBUSY | Errno::ENOBUFS)) => true,
             // With some of these errors, it is not known whether the kernel applied the batch.
             (Failure::Commit(_), Some(Errno::ERESTART | Errno::ENOENT | Errno::EEXIST | Errno::EIO)) => true,
-            _ => false,
+            (Failure::Read(_) | Failure::Commit(_) | Failure::Owned { .. }, _) => false,
         }
     }
 
