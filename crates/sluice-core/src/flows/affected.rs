@@ -1,4 +1,4 @@
-//! Which flows a change concerns.
+//! [`Affected`]: the flows for which a change of services may change the action.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -11,20 +11,20 @@ use crate::model::Transition;
 use crate::model::{Address, Backend, EffectiveServices, OnDeny};
 use crate::render::{Frontend, frontends};
 
-/// Flows that a change of services concerns: those on which [`FlowPolicy`](super::FlowPolicy) may now decide in another way.
+/// Flows for which [`FlowPolicy`](super::FlowPolicy) may choose another action after a change of services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Affected {
-    /// Those that go nowhere useful now: to be looked at immediately, and once more a little later.
+    /// Flows that reach no useful backend now. They are inspected at once, and again a little later.
     pub soon: Scope,
-    /// Those whose backend still answers although it is no longer theirs. Answers are under way: to be looked at a
-    /// little later only.
+    /// Flows to a backend that still answers, but no longer belongs to the service. Answers are in transit,
+    /// so they are inspected only a little later.
     pub later: Scope,
-    /// Whether there may be another decision on any flow, even if only to keep it.
+    /// Whether any flow may have another action, including to keep it.
     pub is_news: bool,
 }
 
 impl Affected {
-    /// By going from the services of a transition to others.
+    /// The flows that a transition affects.
     pub fn by(transition: &Transition<'_>) -> Self {
         let (mut affected, held) = (Affected::default(), OnceCell::new());
         for (name, before, after) in transition.differences() {
@@ -51,15 +51,16 @@ impl Affected {
         affected
     }
 
-    /// At the start of a daemon. Clients may have sent to our listeners before, and the table of an earlier daemon may have
-    /// been found. That one may have been killed between a commit and its look at the flows, when no table says any more
-    /// where they went: so all flows to a listener are looked at of which it is certain that they are ours.
+    /// The flows to inspect at the start of the daemon. Clients may have sent packets to our listeners
+    /// before, or an earlier daemon may have left a table. If it was killed between a commit and the
+    /// inspection of flows, no table shows the former backends; so all flows to a listener are inspected that
+    /// certainly belong to it.
     pub fn at_start<'a>(services: impl Into<EffectiveServices<'a>>, found: TableEndpoints) -> Self {
         let mut affected = Affected { is_news: true, ..Affected::default() };
         for frontend in &frontends(services.into()) {
             affected.soon.selectors.insert(look(frontend, Target::Untranslated));
             affected.later.selectors.extend(certain(frontend));
-            // What is addressed to this host is not known for certain.
+            // It is not certain that flows to this host belong to such a listener.
             if frontend.service.interface.is_some() || frontend.listener.address == Address::Any {
                 let to_backends = frontend.members().map(|backend| look(frontend, to(frontend, backend)));
                 affected.later.selectors.extend(to_backends);
@@ -69,14 +70,14 @@ impl Affected {
         affected
     }
 
-    /// Adds what another change concerns.
+    /// Adds the flows that another change affects.
     pub fn merge(&mut self, other: Affected) {
         self.soon.merge(other.soon);
         self.later.merge(other.later);
         self.is_news |= other.is_news;
     }
 
-    /// A listener is there before and after.
+    /// The listener exists before and after.
     fn stays(&mut self, was: &Frontend<'_>, is: &Frontend<'_>) {
         let same = |(a, at): (&Frontend<'_>, &Backend), b: &Backend| {
             at.address == b.address && a.backend_ports(at) == is.backend_ports(b)
@@ -96,7 +97,7 @@ impl Affected {
             }
             self.is_news = true;
         }
-        // Flows may go there already, through a service that is gone.
+        // Flows to the new backend may exist already, through a removed service.
         let has = |backend: &Backend| was.members().any(|other| same((was, other), backend));
         for backend in is.members().filter(|backend| !has(backend)) {
             if clients(is).is_some() || treatment(is.service, backend) != FlowAction::Keep {
@@ -108,14 +109,14 @@ impl Affected {
             self.soon.selectors.extend(is.members().map(|backend| look(is, to(is, backend))));
             self.is_news = true;
         }
-        // No rule of ours may have met flows to a service without backends.
+        // Flows to a service without backends may not have been translated.
         if was.backends.is_empty() != is.backends.is_empty() {
             self.soon.selectors.insert(look(is, Target::Untranslated));
             self.is_news = true;
         }
     }
 
-    /// A listener comes, goes, or is on another interface.
+    /// The listener is added, removed, or moved to another interface.
     fn moves<'o, 'a: 'o>(
         &mut self,
         was: Option<&Frontend<'_>>,
@@ -129,7 +130,7 @@ impl Affected {
         }
         if let Some(is) = is {
             self.later.selectors.extend(certain(is));
-            // Those that it takes from others.
+            // Flows that the listener takes from others.
             for other in held().behind(is) {
                 self.later.selectors.extend(other.members().map(|backend| look(is, to(other, backend))));
             }
@@ -141,7 +142,7 @@ fn look(frontend: &Frontend<'_>, target: Target) -> FlowSelector {
     FlowSelector { listener: frontend.listener, ip: frontend.ip, target }
 }
 
-/// Flows of which it is certain that this listener takes them, wherever they go.
+/// All translated flows to a listener that certainly belong to it, whatever their backend.
 fn certain(frontend: &Frontend<'_>) -> Option<FlowSelector> {
     frontend.service.interface.is_none().then(|| look(frontend, Target::Translated))
 }

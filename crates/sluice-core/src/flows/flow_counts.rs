@@ -1,4 +1,5 @@
-//! How many flows backends have.
+//! [`FlowCounts`]: numbers of flows by NAT tuple, and their attribution to backends. The count task of the
+//! daemon fills it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -9,25 +10,26 @@ use crate::model::{BackendName, ServiceName, Services};
 use crate::pool::balance::Load;
 use crate::render::Frontend;
 
-/// A count of translated flows, by where they came in and where they go.
+/// Numbers of translated flows by NAT tuple.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FlowCounts(HashMap<NatTuple, Load>);
 
-/// Loads of backends; those without flows are left out.
+/// Loads of backends; backends without flows are omitted.
 pub type Loads<'a> = HashMap<(&'a ServiceName, &'a BackendName), Load>;
 
 impl FlowCounts {
-    /// Counts flows.
+    /// Adds flows.
     pub fn add(&mut self, way: NatTuple, Load { active, opened }: Load) {
         let load = self.0.entry(way).or_default();
         load.active += active;
         load.opened += opened;
     }
 
-    /// Flows of the backends of some services; all services of the file tell what else may have taken a flow.
+    /// Loads of the backends of the wanted services. All services are needed to find other listeners that
+    /// match a flow.
     ///
-    /// Listeners with one address and port are looked up one by one, since mostly few services are wanted; only for
-    /// others all flows are gone through.
+    /// Exact listeners are looked up one by one, because usually few services are wanted; only other
+    /// listeners need a pass over all flows.
     pub fn by_backend<'a>(&self, all: &'a Services, wanted: impl Fn(&ServiceName) -> bool) -> Loads<'a> {
         let mut loads = Loads::new();
         let mut add = |name, backend, load: Load| {

@@ -1,9 +1,8 @@
-//! Which service takes a flow, and whose the flows are that conntrack knows.
+//! [`FlowIndex`]: finds the listeners and backends that a flow may belong to.
 //!
-//! Precedence is that of the ruleset (`render::Rank`): exact beats interface beats wildcard beats
-//! range. Conntrack does not know which interface a flow came in by, nor which addresses are local, so several
-//! listeners may be left that could have taken it. What came in where some listener has one address and port on any
-//! interface is of that listener alone.
+//! The precedence is that of the ruleset (`render::Rank`): exact, interface, wildcard, range. Conntrack
+//! records neither the incoming interface of a flow nor which addresses are local, so several listeners may
+//! match. A flow to an exact listener belongs to that listener alone.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,7 +13,7 @@ use crate::flows::nat_tuple::NatTuple;
 use crate::model::{Address, Backend, BackendName, EffectiveServices, Protocol, ServiceName};
 use crate::render::{Frontend, frontends};
 
-/// Services, by what flows are looked up with.
+/// Listeners of services, indexed by the destination of flows.
 #[derive(Debug)]
 pub struct FlowIndex<'a> {
     exact: HashMap<(Protocol, SocketAddr), Frontend<'a>>,
@@ -22,16 +21,16 @@ pub struct FlowIndex<'a> {
     others: HashMap<(Protocol, Ip, Option<IpAddr>), Vec<Frontend<'a>>>,
 }
 
-/// Listeners that may have taken a flow, those that go first before others.
+/// Listeners that may have matched a flow, in order of precedence.
 pub(crate) struct Candidates<'o, 'a> {
     exact: Option<&'o Frontend<'a>>,
     others: Vec<&'o Frontend<'a>>,
-    /// Whether one of them takes it for certain.
+    /// Whether one of them has certainly matched it.
     pub(crate) is_certain: bool,
 }
 
 impl<'a> FlowIndex<'a> {
-    /// Those of these services that are enabled.
+    /// Indexes the enabled services.
     pub fn of(services: impl Into<EffectiveServices<'a>>) -> Self {
         let mut index = FlowIndex { exact: HashMap::new(), others: HashMap::new() };
         for frontend in frontends(services.into()) {
@@ -57,7 +56,8 @@ impl<'a> FlowIndex<'a> {
         index
     }
 
-    /// Backends that a flow is of, each once: one, unless several listeners that could have taken it lead there.
+    /// The backends that a flow may belong to, without duplicates: a single one, unless several matching
+    /// listeners lead to its backend.
     pub fn backends(
         &self,
         way: &NatTuple,
@@ -76,20 +76,20 @@ impl<'a> FlowIndex<'a> {
         found.into_iter()
     }
 
-    /// Whether a listener with one address and port on any interface takes what comes in there.
+    /// Whether an exact listener has this destination.
     pub(crate) fn is_exact(&self, protocol: Protocol, to: SocketAddr) -> bool {
         self.exact.contains_key(&(protocol, to))
     }
 
-    /// Listeners that would lose packets to this entry. The exact one of the same address and port is not among them: a
-    /// change that gives it to another service concerns that listener itself.
+    /// Listeners that lose packets to this frontend. An exact listener with the same destination is not
+    /// included, because a change that moves the destination to another service affects that listener itself.
     pub(crate) fn behind<'o>(&'o self, frontend: &Frontend<'_>) -> impl Iterator<Item = &'o Frontend<'a>> {
         let rank = frontend.rank();
         self.others.values().flatten().filter(move |other| other.overlaps(frontend) && other.rank() >= rank)
     }
 
-    /// Listeners that may have taken a flow. `is_local` tells addresses that this host is known to have; of all others
-    /// nothing is known.
+    /// Listeners that may have matched a flow. `is_local` returns whether an address is known to be local;
+    /// other addresses may be local or not.
     pub(crate) fn candidates(
         &self,
         protocol: Protocol,
@@ -111,7 +111,7 @@ impl<'a> FlowIndex<'a> {
         for frontend in matching {
             let any = frontend.listener.address == Address::Any;
             match &frontend.service.interface {
-                // What this host sends arrives at no interface.
+                // Packets of this host do not arrive through an interface.
                 Some(_) if from_here || any && !is_unicast(address) => {}
                 Some(interface) if interfaces.contains(&interface) => {}
                 Some(interface) => {
@@ -119,7 +119,7 @@ impl<'a> FlowIndex<'a> {
                     candidates.others.push(frontend);
                 }
                 None if any && from_here && address.is_loopback() => {}
-                // Either the one before takes it, or neither does.
+                // Two wildcard listeners match the same addresses, so the first one takes all flows.
                 None if any && wild => {}
                 None => {
                     wild |= any;
@@ -141,12 +141,12 @@ impl<'o, 'a> Candidates<'o, 'a> {
     }
 }
 
-/// Whether what comes to a listener of an entry at `to` may leave for `behind`.
+/// Whether a frontend translates the destination `to` to `behind`.
 pub(crate) fn leads(frontend: &Frontend<'_>, backend: &Backend, to: SocketAddr, behind: SocketAddr) -> bool {
     behind == SocketAddr::new(backend.address, backend.port.translate(frontend.listener.ports, to.port()))
 }
 
-/// Whether an address is that of one host, as far as it tells by itself.
+/// Whether an address can belong to a single host.
 fn is_unicast(address: IpAddr) -> bool {
     !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }

@@ -1,7 +1,8 @@
-//! What becomes of flows that conntrack knows when who takes them changes.
+//! Decides which conntrack flows a change of services deletes or resets. Pure; the cleaner task of the daemon
+//! executes it.
 //!
-//! There is one rule, [`FlowPolicy::action`], and it looks at the services in force alone: not at what happened before, nor
-//! in which order. [`Affected`] says which flows are worth a look after a change.
+//! The single rule is [`FlowPolicy::action`]. It depends only on the effective services, not on earlier ones
+//! or on the order of changes. [`Affected`] selects the flows to inspect after a change.
 
 mod affected;
 pub mod flow_counts;
@@ -25,7 +26,7 @@ use crate::flows::flow_index::{FlowIndex, leads};
 use crate::model::{Backend, EffectiveServices, Guard, OnDeny, OnDown, Protocol, Service};
 use crate::render::Frontend;
 
-/// A flow, as conntrack has it.
+/// A flow in conntrack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Transport protocol.
@@ -34,39 +35,39 @@ pub struct Flow {
     pub client: SocketAddr,
     /// Destination of the first packet, before translation.
     pub to: SocketAddr,
-    /// Source of the answers.
+    /// Source of the replies.
     pub backend: SocketAddr,
-    /// Destination of the answers.
+    /// Destination of the replies.
     pub back_to: SocketAddr,
     /// Whether its destination was translated.
     pub is_translated: bool,
-    /// Whether it is a connection that nobody has answered yet.
+    /// Whether it is a connection without a reply yet.
     pub is_opening: bool,
-    /// Whether somebody may still use it.
+    /// Whether its ends may still use it.
     pub is_active: bool,
 }
 
-/// What becomes of a flow.
+/// What to do with a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FlowAction {
-    /// It stays.
+    /// Keep it.
     Keep,
-    /// Its conntrack entry is deleted, so that its next packet is taken like that of a new flow.
+    /// Delete its conntrack entry, so that its next packet begins a new flow.
     Delete,
-    /// Both ends are told that it is over.
+    /// Reset it at both ends.
     Reset,
 }
 
-/// Decides about flows by the services in force.
+/// Chooses the action for flows by the effective services.
 #[derive(Debug)]
 pub struct FlowPolicy<'a> {
     index: FlowIndex<'a>,
-    /// Networks of guards, by the guard's place in memory, for those that are asked for.
+    /// Client filters by the address of their guards in memory, computed on first use.
     guards: HashMap<*const Guard, OnceCell<ClientFilter>>,
 }
 
 impl<'a> FlowPolicy<'a> {
-    /// `services` are those that the kernel has.
+    /// `services` are the services in the kernel.
     pub fn new(services: impl Into<EffectiveServices<'a>>) -> Self {
         let services = services.into();
         let guards = services.iter().filter_map(|(_, service)| service.guard.as_ref());
@@ -75,15 +76,15 @@ impl<'a> FlowPolicy<'a> {
         FlowPolicy { index: FlowIndex::of(services), guards }
     }
 
-    /// What becomes of a flow that met our rules, or would now. Whether a flow is worth a look is said elsewhere: of one
-    /// that is translated, and that nobody takes now, we must have been the translator.
+    /// The action for a flow that has matched our rules, or would match them now. The caller selects the
+    /// flows to inspect. A selected flow that is translated and matches no listener was translated by sluice.
     ///
-    /// UDP flows, and TCP connections that nobody has answered yet, stay only where some listener that could have taken
-    /// them leads now, to a backend that is neither unhealthy nor disabled, and for a client that is let in. Established
-    /// TCP connections stay, unless their service resets them: with `on_down: reset` if their backend is unhealthy, with
-    /// `on_deny: reset` if their client is refused.
+    /// UDP flows, and TCP connections without a reply, are kept only if a matching listener leads to their
+    /// backend, the backend is neither unhealthy nor disabled, and the guard accepts the client. Established
+    /// TCP connections are kept unless their service resets them: with `on_down: reset` if the backend is
+    /// unhealthy, with `on_deny: reset` if the guard refuses the client.
     ///
-    /// `is_local` tells addresses that this host is known to have.
+    /// `is_local` returns whether an address is known to be local.
     pub fn action(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> FlowAction {
         let moves = !flow.protocol.has_connections() || flow.is_opening;
         let may_reset = flow.protocol.has_reset() && flow.is_active && flow.is_translated;
@@ -96,9 +97,9 @@ impl<'a> FlowPolicy<'a> {
             let led = frontend.members().filter(|backend| leads(frontend, backend, flow.to, flow.backend));
             for backend in led {
                 let ends = treatment(frontend.service, backend).max(self.refusal(frontend, flow.client.ip()));
-                // An established connection is not taken like a new flow by anybody.
+                // An established connection never begins a new flow.
                 let ends = if ends == FlowAction::Delete && !moves { FlowAction::Keep } else { ends };
-                // The mildest: it may be of any of them.
+                // The mildest action of the matching listeners, because any of them may be the right one.
                 found = Some(found.map_or(ends, |other: FlowAction| other.min(ends)));
             }
         }
@@ -108,7 +109,7 @@ impl<'a> FlowPolicy<'a> {
             (Some(_), true) => FlowAction::Delete,
             (None, true) if flow.is_translated || candidates.is_certain => FlowAction::Delete,
             (None, true) => {
-                // One that only passes through without any translation does not notice.
+                // A flow that is forwarded without translation is not affected.
                 let may_arrive = candidates.iter().any(|frontend| frontend.service.interface.is_some());
                 let passes = flow.back_to == flow.client;
                 if may_arrive && passes { FlowAction::Delete } else { FlowAction::Keep }
@@ -116,7 +117,7 @@ impl<'a> FlowPolicy<'a> {
         }
     }
 
-    /// What becomes of flows of a client as far as the guard alone decides.
+    /// The action for flows of a client, by the guard alone.
     fn refusal(&self, frontend: &Frontend<'_>, client: IpAddr) -> FlowAction {
         let Some(guard) = &frontend.service.guard else { return FlowAction::Keep };
         let clients = self.guards.get(&Arc::as_ptr(guard));
@@ -129,7 +130,7 @@ impl<'a> FlowPolicy<'a> {
     }
 }
 
-/// What becomes of flows of a service to one of its backends, as far as that alone decides.
+/// The action for flows to a backend, by its service alone.
 pub(crate) fn treatment(service: &Service, backend: &Backend) -> FlowAction {
     let is_unhealthy = service.unhealthy.contains(&backend.name);
     match () {
@@ -140,10 +141,10 @@ pub(crate) fn treatment(service: &Service, backend: &Backend) -> FlowAction {
     }
 }
 
-/// Clients that a guard lets in, by ranges of addresses.
+/// The clients that a guard accepts, as ranges of addresses.
 #[derive(Debug)]
 struct ClientFilter {
-    /// `None`: everybody.
+    /// `None`: all clients.
     allow: Option<BTreeMap<IpAddr, IpAddr>>,
     deny: BTreeMap<IpAddr, IpAddr>,
 }

@@ -1,16 +1,16 @@
-//! [`NatTuple`]: where a flow goes.
+//! [`NatTuple`]: the destination of a flow before and after translation.
 
 use std::net::SocketAddr;
 
 use crate::model::Protocol;
 
-/// Where a flow goes.
+/// The destination of a flow before and after translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NatTuple {
-    /// Its transport protocol.
+    /// Transport protocol.
     pub protocol: Protocol,
-    /// What the client addressed.
+    /// Original destination.
     pub to: SocketAddr,
-    /// Who answers.
+    /// Source of the replies: the translated destination.
     pub backend: SocketAddr,
 }

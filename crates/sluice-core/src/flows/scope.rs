@@ -1,4 +1,4 @@
-//! Which flows are to be looked at.
+//! [`Scope`]: a set of flows to inspect.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -9,49 +9,49 @@ use sluice_nft::Ip;
 use super::{Flow, TableEndpoints};
 use crate::model::{Address, Listener, Ports, Protocol};
 
-/// Flows that are to be looked at. Scopes are merged, not queued.
+/// Flows to inspect. Scopes are merged, not queued.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
-    /// Flows of single listeners.
+    /// Flows to listeners.
     pub selectors: HashSet<FlowSelector>,
-    /// And those of a table that was found in the kernel.
+    /// Flows that a table found in the kernel may have translated.
     pub found: Option<Arc<TableEndpoints>>,
 }
 
-/// Some flows that were addressed to a listener.
+/// Flows to one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowSelector {
-    /// Where they came in.
+    /// The listener.
     pub listener: Listener,
-    /// Their IP version.
+    /// IP version.
     pub ip: Ip,
-    /// Where they go.
+    /// Their backend.
     pub target: Target,
 }
 
-/// Where flows go.
+/// The backends of selected flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// To one backend.
+    /// One backend.
     Backend {
         /// Its address.
         address: IpAddr,
         /// Its ports.
         ports: Ports,
     },
-    /// To where they were addressed: they began before anybody translated them.
+    /// None: the flows are not translated, because they began before the listener existed.
     Untranslated,
-    /// Anywhere else, if they were addressed to this host where the listener takes all addresses.
+    /// Any. If the listener has no address of its own, only flows to addresses known to be local.
     Translated,
 }
 
 impl Scope {
-    /// Whether there is nothing to look at.
+    /// Whether no flow is selected.
     pub fn is_empty(&self) -> bool {
         self.selectors.is_empty() && self.found.is_none()
     }
 
-    /// Adds those of another one.
+    /// Adds another scope.
     pub fn merge(&mut self, other: Scope) {
         if self.selectors.is_empty() {
             self.selectors = other.selectors;
@@ -61,7 +61,7 @@ impl Scope {
         self.found = other.found.or(self.found.take());
     }
 
-    /// For asking about many flows.
+    /// An index for testing many flows.
     pub fn index(&self) -> ScopeIndex<'_> {
         let mut wanted = ScopeIndex { scope: self, exact: HashMap::new(), others: HashMap::new() };
         for look in &self.selectors {
@@ -80,7 +80,7 @@ impl Scope {
     }
 }
 
-/// A scope, by what flows are looked up with.
+/// A scope, indexed by the destination of flows.
 #[derive(Debug)]
 pub struct ScopeIndex<'a> {
     scope: &'a Scope,
@@ -89,7 +89,7 @@ pub struct ScopeIndex<'a> {
 }
 
 impl ScopeIndex<'_> {
-    /// Whether a flow is one of them. `is_local` tells addresses that this host is known to have.
+    /// Whether a flow is selected. `is_local` returns whether an address is known to be local.
     pub fn contains(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> bool {
         let exact = self.exact.get(&(flow.protocol, flow.to));
         let others = [Some(flow.to.ip()), None].into_iter();
@@ -100,7 +100,7 @@ impl ScopeIndex<'_> {
 }
 
 impl FlowSelector {
-    /// Whether a flow of its protocol and address is one of these.
+    /// Whether a flow with the protocol and address of the listener is selected.
     fn fits(&self, flow: &Flow, is_local: impl Fn(IpAddr) -> bool) -> bool {
         Ip::of(flow.to.ip()) == self.ip
             && self.listener.ports.contains(flow.to.port())

@@ -1,4 +1,5 @@
-//! Flows that a table in the kernel may have translated, whoever made it and whatever of it.
+//! [`TableEndpoints`]: listeners and backends read from a table in the kernel, to recognise flows that it
+//! translated.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -10,19 +11,19 @@ use crate::model::{Address, Ports, Protocol};
 use crate::render::affinity::listener;
 use crate::render::{ChainId, FrontendId, SetId};
 
-/// What a table of ours leads where, as far as that can be read from it without its file.
+/// Listeners and backends of a table, without its configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableEndpoints {
     /// Listeners with one address and port.
     exact: HashSet<(Protocol, SocketAddr)>,
-    /// Others, by protocol and IP version.
+    /// Other listeners, by protocol and IP version.
     others: HashMap<(Protocol, Ip), BTreeSet<(Address, Ports)>>,
-    /// Where flows go, and to which port; `None`: to the one that the client asked for.
+    /// Backends with their ports; `None`: the port is not translated.
     backends: HashSet<(IpAddr, Option<u16>)>,
 }
 
 impl TableEndpoints {
-    /// Of a table as it was read.
+    /// Reads them from a table.
     pub fn of(table: &Table) -> Self {
         let mut found = TableEndpoints::default();
         for (name, set) in &table.sets {
@@ -31,7 +32,7 @@ impl TableEndpoints {
                 SetId::Services(_) => {
                     found.exact.extend(set.elements.keys().filter_map(exact));
                 }
-                // Backends that take no new flows have no slots.
+                // Backends that take no new flows have no slots, but are in these sets.
                 SetId::Source((_, ip)) => {
                     found.backends.extend(set.elements.keys().filter_map(|key| behind(key, ip)));
                 }
@@ -73,12 +74,12 @@ impl TableEndpoints {
         found
     }
 
-    /// Whether it leads nobody anywhere.
+    /// Whether the table translates no flow.
     pub fn is_empty(&self) -> bool {
         self.backends.is_empty() || self.exact.is_empty() && self.others.is_empty()
     }
 
-    /// Whether it may have translated a flow.
+    /// Whether the table may have translated a flow.
     pub(super) fn translated(&self, flow: &Flow) -> bool {
         let Flow { protocol, to, backend, .. } = *flow;
         let keeps_port = to.port() == backend.port() && self.backends.contains(&(backend.ip(), None));
@@ -95,19 +96,19 @@ impl TableEndpoints {
     }
 }
 
-/// A key of address, protocol and port.
+/// Parses a key of address, protocol and port.
 fn exact(key: &Key) -> Option<(Protocol, SocketAddr)> {
     let (address, protocol, port) = listener(key)?;
     Some((Protocol::from_number(protocol)?, SocketAddr::new(address, port)))
 }
 
-/// A key of address, protocol, the backend's address and its port.
+/// Parses a key of address, protocol, backend address and backend port.
 fn behind(key: &Key, ip: Ip) -> Option<(IpAddr, Option<u16>)> {
     let (_, rest) = ip.split_address(key.as_slice())?;
     place(rest.get(4..)?, ip).filter(|(_, port)| port.is_some())
 }
 
-/// An address, or an address and a port.
+/// Parses an address, or an address and a port.
 fn place(value: &[u8], ip: Ip) -> Option<(IpAddr, Option<u16>)> {
     match ip.split_address(value)? {
         (address, []) => Some((address, None)),

@@ -1,4 +1,4 @@
-//! What serves.
+//! Backends.
 
 use std::net::IpAddr;
 
@@ -10,26 +10,26 @@ use super::{Address, BackendName, Listener, Ports, ServiceName};
 /// Largest weight of a backend.
 pub const MAX_WEIGHT: u16 = 256;
 
-/// One server of a service.
+/// A backend of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
     /// Unique in its service; defaults to `address:port`.
     pub name: BackendName,
-    /// Where it is.
+    /// Address.
     pub address: IpAddr,
-    /// How the listener's port becomes its port.
+    /// How the port of the listener is translated.
     pub port: BackendPort,
     /// Share of new connections, 0 to [`MAX_WEIGHT`]; 0 takes no new flows.
     pub weight: u16,
-    /// Whether it serves only when no other can.
+    /// Whether it is a backup, which serves only if other backends cannot.
     pub backup: bool,
-    /// Most live connections that it is given new ones beside; `None`: any number.
+    /// Maximum number of live connections with which it takes new ones; `None`: unlimited.
     pub max_connections: Option<u32>,
 }
 
 impl Backend {
-    /// The port it serves on behind these listeners, as far as they take its IP version: its own, the first of a
-    /// range, or the one that all of them have. `None` where it keeps the client's port and that can be several.
+    /// The backend's port for listeners of its IP version: its own, the first of a range, or the common port
+    /// of all listeners. `None` if it keeps the client's port and there are several.
     pub fn port_behind<'a>(&self, listeners: impl IntoIterator<Item = &'a Listener>) -> Option<u16> {
         match self.port {
             BackendPort::One(port) => Some(port),
@@ -47,29 +47,29 @@ impl Backend {
     }
 }
 
-/// A backend of all services.
+/// The identity of a backend among all services.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendKey {
-    /// Its service.
+    /// Name of its service.
     pub service: ServiceName,
-    /// Its name there.
+    /// Its name in the service.
     pub backend: BackendName,
 }
 
-/// How a backend's port follows from the listener's.
+/// How the port of a backend follows from the port of the listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendPort {
-    /// No port named: the port the client used.
+    /// The destination port of the client.
     Keep,
-    /// A single port, whatever the client used.
+    /// A single port.
     One(u16),
-    /// A range as large as the listener's: the same offset within it.
+    /// A range as large as that of the listener, with the same offset.
     Range(Ports),
 }
 
 impl BackendPort {
-    /// The port a connection to `port` of a listener on `ports` reaches.
+    /// The port to which a connection to `port` of a listener on `ports` is translated.
     pub fn translate(self, ports: Ports, port: u16) -> u16 {
         match self {
             BackendPort::Keep => port,

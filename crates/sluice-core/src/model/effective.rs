@@ -1,4 +1,4 @@
-//! Services as they serve now.
+//! [`EffectiveServices`]: the services of the file with their effective weights.
 
 use std::sync::Arc;
 
@@ -9,8 +9,9 @@ use super::{Networks, Service, ServiceName, Services};
 static NONE: Services = BTreeMap::new();
 static NOWHERE: Networks = Networks::NONE;
 
-/// The services of the file, in place of some of which others are in force: with weights as health, operators and
-/// load have them. Few differ mostly, so those are kept beside the file's; the last layer that has a service counts.
+/// The services of the file, some of them replaced by effective ones: with the weights that follow from
+/// health, overrides and load. Usually few differ, so they are layers over the file; the last layer with a
+/// service has precedence.
 #[derive(Clone, Copy, Debug)]
 pub struct EffectiveServices<'a> {
     file: &'a Services,
@@ -19,33 +20,33 @@ pub struct EffectiveServices<'a> {
 }
 
 impl<'a> EffectiveServices<'a> {
-    /// All of `instead` are in `file`, too.
+    /// All services of `instead` must be in `file`.
     pub fn new(file: &'a Services, instead: &'a Services) -> Self {
         EffectiveServices { file, instead: [instead, &NONE], networks: &NOWHERE }
     }
 
-    /// The same on a host with these networks.
+    /// The same services on a host with these networks.
     pub fn with_networks(self, networks: &'a Networks) -> Self {
         EffectiveServices { networks, ..self }
     }
 
-    /// The host's networks.
+    /// Networks of the host.
     pub fn networks(&self) -> &'a Networks {
         self.networks
     }
 
-    /// The same, but for some services that are in the file, too.
+    /// The same services with another layer; its services must be in the file.
     pub fn overlay(self, changed: &'a Services) -> Self {
         EffectiveServices { instead: [self.instead[0], changed], ..self }
     }
 
-    /// By name.
+    /// The effective service with a name.
     pub fn get(&self, name: &ServiceName) -> Option<&'a Service> {
         let [earlier, later] = self.instead;
         later.get(name).or_else(|| earlier.get(name)).or_else(|| self.file.get(name))
     }
 
-    /// All, by name.
+    /// All services by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'a ServiceName, &'a Service)> + use<'a> {
         let EffectiveServices { file, instead, .. } = *self;
         let same = instead.iter().all(|layer| layer.is_empty());
@@ -56,7 +57,7 @@ impl<'a> EffectiveServices<'a> {
     }
 }
 
-/// The same, for those who outlive what it was taken from.
+/// Effective services without a borrow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnedEffectiveServices {
     file: Arc<Services>,
@@ -64,7 +65,7 @@ pub struct OwnedEffectiveServices {
 }
 
 impl OwnedEffectiveServices {
-    /// `services` are those of `file`, or in force in their place.
+    /// Copies the services that differ from `file`.
     pub fn new(file: Arc<Services>, services: EffectiveServices<'_>) -> Self {
         let instead = services.instead.iter().flat_map(|layer| layer.keys());
         let instead = instead.filter_map(|name| Some((name.clone(), services.get(name)?.clone())));

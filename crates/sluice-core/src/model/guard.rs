@@ -1,23 +1,23 @@
-//! Who may come in, and how often.
+//! Guards: which clients a service accepts, and how often.
 
 use ipnet::IpNet;
 use sluice_nft::Rate;
 
-/// What a service asks of new flows before they get a backend.
+/// The conditions for new flows of a service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
-    /// Only these clients; empty: everybody. None of them lies within another.
+    /// Allowed clients; empty: all. No network contains another.
     pub allow: Vec<IpNet>,
-    /// Never these clients. None of them lies within another.
+    /// Denied clients. No network contains another.
     pub deny: Vec<IpNet>,
-    /// How often, and how many at a time.
+    /// Limits of rates and numbers.
     pub limits: Limits,
-    /// Whether packets end here that belong to no connection and cannot begin one, from clients and from backends.
+    /// Whether invalid packets are dropped, both from clients and from backends.
     pub drop_invalid: bool,
 }
 
 impl Guard {
-    /// Whether it lets in only some clients, whatever they do.
+    /// Whether it accepts only some clients.
     pub fn selects_clients(&self) -> bool {
         !self.allow.is_empty() || !self.deny.is_empty()
     }
@@ -42,20 +42,20 @@ impl Guard {
 /// Limits of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// New flows of all clients together.
+    /// Rate of new flows of all clients together.
     pub new_connections: Option<Rate>,
-    /// New flows of each client.
+    /// Rate of new flows of each client.
     pub new_connections_per_client: Option<Rate>,
-    /// Live flows of each client.
+    /// Number of live flows of each client.
     pub connections_per_client: Option<u32>,
-    /// Clients that are remembered at a time.
+    /// Maximum number of clients in the sets of limits.
     pub clients: u32,
-    /// What becomes of clients beyond that.
+    /// What happens to further clients.
     pub on_full: OnFull,
 }
 
 impl Default for Limits {
-    /// None.
+    /// No limits.
     fn default() -> Self {
         Limits {
             new_connections: None,
@@ -67,13 +67,13 @@ impl Default for Limits {
     }
 }
 
-/// What becomes of a new flow whose client there is no room to remember.
+/// What happens to a new flow if the set has no room for its client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
-    /// It comes in, unlimited.
+    /// It is accepted without a limit.
     #[default]
     Accept,
-    /// It does not.
+    /// It is dropped.
     Drop,
 }
 
@@ -87,27 +87,27 @@ impl OnFull {
     }
 }
 
-/// Why the guard drops a packet, or would.
+/// The reason for which a guard drops a packet, or counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropReason {
     /// The client is denied.
     Denied,
-    /// Others are allowed.
+    /// The client is not allowed.
     NotAllowed,
-    /// Above the rate of the client.
+    /// The rate of the client exceeds its limit.
     ClientRate,
-    /// Above the number of live flows of the client.
+    /// The client has too many live flows.
     ClientConnections,
-    /// Above the rate of all clients.
+    /// The rate of all clients exceeds its limit.
     Rate,
-    /// It belongs to no connection and cannot begin one.
+    /// The packet is invalid: it belongs to no connection and cannot begin one.
     Invalid,
-    /// There was no room to remember the client. Dropped only if so configured.
+    /// The set has no room for the client; dropped only if so configured.
     ClientsFull,
 }
 
 impl DropReason {
-    /// All.
+    /// All reasons.
     pub const ALL: [DropReason; 7] = [
         DropReason::Denied,
         DropReason::NotAllowed,
@@ -118,7 +118,7 @@ impl DropReason {
         DropReason::ClientsFull,
     ];
 
-    /// One word for it, as in status and metrics.
+    /// The reason as one word, as in status and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             DropReason::Denied => "denied",

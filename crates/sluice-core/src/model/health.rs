@@ -1,30 +1,30 @@
-//! How backends are probed.
+//! Health checks.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use sluice_nft::Protocol;
 
-/// What is asked of a backend, how often, and how many answers change its health.
+/// The health check of a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HealthCheck {
-    /// One attempt.
+    /// The probe.
     pub probe: Probe,
-    /// Port that is probed; `None`: the backend's.
+    /// Port of the probes; `None`: the backend's.
     pub port: Option<u16>,
-    /// From the beginning of one attempt to that of the next.
+    /// Time from the beginning of one probe to the beginning of the next.
     pub interval: Duration,
-    /// How long one attempt may take.
+    /// Timeout of a probe.
     pub timeout: Duration,
-    /// Successes in a row that make a backend healthy.
+    /// Number of consecutive successes that make a backend healthy.
     pub rise: u16,
-    /// Failures in a row that make a backend unhealthy.
+    /// Number of consecutive failures that make a backend unhealthy.
     pub fall: u16,
-    /// Whether it takes new flows before the first result.
+    /// Whether a backend takes new flows before its first result.
     pub initial: Initial,
 }
 
-/// State of a backend that was never probed.
+/// Assumed health of a backend without results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Initial {
     /// It takes new flows.
@@ -34,7 +34,7 @@ pub enum Initial {
     Down,
 }
 
-/// One kind of attempt.
+/// A kind of probe, and when it succeeds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Probe {
     /// A TCP connection is accepted.
@@ -47,12 +47,12 @@ pub enum Probe {
     Udp(UdpProbe),
     /// An ICMP echo request is answered.
     Icmp,
-    /// A program exits with 0. Words of its arguments may hold `{address}`, `{port}`, `{service}` and `{backend}`.
+    /// A program exits with 0. Its arguments may contain `{address}`, `{port}`, `{service}` and `{backend}`.
     Exec(Vec<String>),
 }
 
 impl Probe {
-    /// The key that it is written with.
+    /// The key in the file.
     pub fn as_str(&self) -> &'static str {
         match self {
             Probe::Tcp => "tcp",
@@ -64,7 +64,7 @@ impl Probe {
         }
     }
 
-    /// The transport protocol that it asks a port with; `None` for one without, and for programs.
+    /// The transport protocol of the probed port; `None` for ICMP and for programs.
     pub fn protocol(&self) -> Option<Protocol> {
         match self {
             Probe::Tcp | Probe::Http(_) => Some(Protocol::Tcp),
@@ -75,37 +75,37 @@ impl Probe {
     }
 }
 
-/// What a GET asks for, and which answer is good.
+/// The request of an HTTP probe, and the expected response.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpProbe {
     /// Path and query; begins with `/`.
     pub path: String,
     /// Host header, and the name the certificate must have; `None`: the backend's address.
     pub host: Option<String>,
-    /// Good status codes, inclusive ranges.
+    /// Accepted status codes, as inclusive ranges.
     pub expect: Vec<(u16, u16)>,
-    /// Text that the body must hold.
+    /// Text that the body must contain.
     pub body: Option<String>,
-    /// Whether to speak TLS.
+    /// Whether to use TLS.
     pub tls: bool,
-    /// Whether the certificate must be valid for the host.
+    /// Whether to verify the certificate.
     pub verify: bool,
 }
 
-/// What is sent, and which answer is good.
+/// The datagram of a UDP probe, and the expected answer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UdpProbe {
     /// Contents of the datagram.
     pub send: Vec<u8>,
-    /// What the answer must begin with. `None`: no answer is needed, only no ICMP error may come.
+    /// Prefix of the answer; `None`: no answer is needed, only no ICMP error may arrive.
     pub expect: Option<Vec<u8>>,
 }
 
-/// Where an attempt goes.
+/// The target of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProbeTarget {
     /// Address of the backend.
     pub address: IpAddr,
-    /// Port that is probed.
+    /// Port of the probe.
     pub port: u16,
 }

@@ -1,4 +1,4 @@
-//! Where a service is reached.
+//! Listeners.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,13 +10,13 @@ use sluice_nft::Protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Address {
-    /// `*`: any local address, or with an interface any unicast destination arriving there.
+    /// `*`: any local address or, with an interface, any unicast destination.
     Any,
-    /// Exactly this one.
+    /// One address.
     Exact(IpAddr),
 }
 
-/// Inclusive range of ports; one port when both ends are equal.
+/// An inclusive range of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ports {
     /// First port, at least 1.
@@ -34,7 +34,7 @@ impl Ports {
         Ports { first: port, last: port }
     }
 
-    /// The port, when it is only one.
+    /// The port, if it is a single one.
     pub fn as_single(self) -> Option<u16> {
         (self.first == self.last).then_some(self.first)
     }
@@ -44,12 +44,12 @@ impl Ports {
         u32::from(self.last) - u32::from(self.first) + 1
     }
 
-    /// Whether a port is one of them.
+    /// Whether the range contains a port.
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)
     }
 
-    /// Whether the two share a port.
+    /// Whether two ranges have a common port.
     pub fn overlaps(self, other: Ports) -> bool {
         self.first <= other.last && other.first <= self.last
     }
@@ -65,7 +65,7 @@ impl fmt::Display for Ports {
     }
 }
 
-/// Address, protocol and ports a service answers on: `ADDRESS:PORT[-PORT][/PROTOCOL]`.
+/// Address, protocol and ports of a service: `ADDRESS:PORT[-PORT][/PROTOCOL]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Listener {
     /// Destination address.
@@ -77,7 +77,7 @@ pub struct Listener {
     pub protocol: Protocol,
 }
 
-/// A protocol in a saved file: its name.
+/// A protocol in a saved file, as its name.
 mod protocol_name {
     use serde::de::{Deserialize, Deserializer, Error};
     use serde::ser::Serializer;
@@ -93,7 +93,7 @@ mod protocol_name {
     }
 }
 
-/// The way it is written in the file, protocol always spelled out: `203.0.113.10:80/tcp`.
+/// As in the file, always with the protocol: `203.0.113.10:80/tcp`.
 impl fmt::Display for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {

@@ -1,4 +1,4 @@
-//! What the administrator asked for, after validation. Vocabulary: docs/architecture.md.
+//! The validated configuration. Vocabulary: docs/architecture.md.
 
 mod backend;
 mod effective;
@@ -30,48 +30,48 @@ pub use transition::{Difference, Transition};
 /// Services by name.
 pub type Services = BTreeMap<ServiceName, Service>;
 
-/// A whole validated configuration file, includes merged and defaults applied.
+/// The validated configuration, with includes merged and defaults applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// What to do about IP forwarding.
     pub forwarding: Forwarding,
-    /// What `SIGTERM` leaves behind.
+    /// What `SIGTERM` leaves in the kernel.
     pub on_stop: OnStop,
-    /// Directory for what must survive the daemon: old sysctl values.
+    /// Directory of persistent state.
     pub state: PathBuf,
-    /// Full read-back even without a trigger; `None`: never.
+    /// Interval of refreshes, which read the whole table; `None`: never.
     pub refresh: Option<Duration>,
     /// The control socket.
     pub control: Control,
-    /// Status page and metrics; `None`: there are none.
+    /// Status page and metrics; `None`: disabled.
     pub http: Option<Http>,
-    /// Services by name; shared with those who show them.
+    /// Services by name; shared with readers.
     pub services: Arc<Services>,
 }
 
-/// Whether sluice switches IP forwarding on.
+/// Whether sluice enables IP forwarding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Forwarding {
-    /// Switch on the families in use and remember the old value.
+    /// Enable it for the IP versions in use, and save the old value.
     #[default]
     Manage,
-    /// Refuse to start if a family in use has it off.
+    /// Refuse to start if it is disabled for an IP version in use.
     Require,
-    /// Leave it alone.
+    /// Do not change it.
     Ignore,
 }
 
-/// What stays in the kernel after an orderly stop.
+/// What remains in the kernel after an orderly stop.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStop {
-    /// Remove the table and put forwarding back.
+    /// Nothing: the table is deleted and forwarding is restored.
     #[default]
     Remove,
-    /// Leave everything; traffic goes on.
+    /// Everything, so that traffic continues.
     Keep,
 }
 
-/// Where the daemon listens for `sluice`.
+/// The control socket, on which the daemon serves `sluice`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
     /// Path of the Unix socket.
@@ -80,7 +80,7 @@ pub struct Control {
     pub group: Option<String>,
 }
 
-/// Where the daemon shows itself to browsers and to Prometheus. Read only.
+/// The HTTP listener for the status page and Prometheus; read only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http {
     /// Address and port.

@@ -1,9 +1,9 @@
-//! Names are types: a service is never confused with a backend or an interface.
+//! Names as types, so that names of services, backends and interfaces cannot be confused.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A name that breaks its rules; the message says which.
+/// An invalid name; the message states the rule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidName(&'static str);
@@ -15,7 +15,7 @@ macro_rules! name {
         pub struct $type(Arc<str>);
 
         impl $type {
-            /// Checks and wraps a name.
+            /// Validates a name.
             pub fn new(text: &str) -> Result<Self, InvalidName> {
                 let check: fn(&str) -> Result<(), &'static str> = $check;
                 check(text).map_err(InvalidName)?;
@@ -74,7 +74,7 @@ name!(
 );
 
 name!(
-    /// A network interface: 1 to 15 characters the kernel and nft both accept.
+    /// A network interface: 1 to 15 characters that both the kernel and nft accept.
     InterfaceName,
     |text| {
         if text.is_empty() || text.len() > 15 {

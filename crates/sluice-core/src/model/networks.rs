@@ -1,4 +1,4 @@
-//! Networks that the host's interfaces are in.
+//! Networks of the host's interfaces.
 
 use std::collections::BTreeSet;
 
@@ -6,21 +6,22 @@ use ipnet::IpNet;
 
 use super::InterfaceName;
 
-/// Which addresses are reached through which interface without a router, as far as it matters to rules: what lies
-/// there answers each other directly, not through us.
+/// Networks that are reached through an interface without a router. Hosts in such a network reply to each
+/// other directly, bypassing the balancer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(BTreeSet<(InterfaceName, IpNet)>);
 
 impl Networks {
-    /// None.
+    /// No networks.
     pub const NONE: Networks = Networks(BTreeSet::new());
 
-    /// Those of interfaces with these names, addresses and prefix lengths.
+    /// Networks of interfaces with these names, addresses and prefix lengths.
     pub fn of(addresses: impl IntoIterator<Item = (String, IpNet)>) -> Self {
         let named =
             addresses.into_iter().filter_map(|(name, net)| Some((InterfaceName::new(&name).ok()?, net)));
         let nets = named.map(|(name, net)| (name, net.trunc()));
-        // Nothing else lies where there is one address, or on loopback; and nobody forwards for link-local addresses.
+        // A network with a single address, and loopback, contain no other hosts; link-local addresses are not
+        // forwarded.
         let is_shared = |net: &IpNet| {
             let is_link_local = matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
             net.prefix_len() < net.max_prefix_len() && !net.addr().is_loopback() && !is_link_local
@@ -28,7 +29,7 @@ impl Networks {
         Networks(nets.filter(|(_, net)| is_shared(net)).collect())
     }
 
-    /// Interfaces with networks none of which lies within another of the same interface.
+    /// Networks by interface, without those within another network of the same interface.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&InterfaceName, IpNet)> {
         let within = |name: &InterfaceName, net: &IpNet| {
             self.0.iter().any(|(other, wide)| other == name && wide != net && wide.contains(net))

@@ -1,4 +1,4 @@
-//! Listeners, a policy and backends.
+//! Services: listeners, a policy and backends.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,56 +9,57 @@ use sluice_nft::Ip;
 
 use super::{Address, Backend, BackendName, Guard, HealthCheck, InterfaceName, Listener};
 
-/// One load-balanced service.
+/// A load-balanced service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// `false`: as if absent, but shown.
+    /// `false`: the service is not rendered, but status shows it.
     pub enabled: bool,
-    /// Where it is reached; at least one.
+    /// Listeners; at least one.
     pub listeners: Vec<Listener>,
-    /// Only what arrives here.
+    /// The interface through which packets must arrive.
     pub interface: Option<InterfaceName>,
-    /// How a backend is picked.
+    /// How the backend of a new flow is chosen.
     pub scheduler: Scheduler,
-    /// Which source address the backends see.
+    /// The source address that backends see.
     pub source: Source,
-    /// Who may come in, and how often; `None`: everybody, always.
+    /// The guard; `None`: all clients are accepted.
     pub guard: Option<Arc<Guard>>,
-    /// What happens to the established TCP connections of clients that the guard's `allow` and `deny` refuse.
+    /// What happens to established TCP connections of clients that the guard no longer accepts.
     pub on_deny: OnDeny,
-    /// Whether clients complete the handshake with the host before anything is kept of them. Of exact TCP listeners.
+    /// Whether the host completes the handshake before it keeps state for a client. Only for exact TCP
+    /// listeners.
     pub synproxy: bool,
-    /// What happens to TCP packets of connections that conntrack does not know; ignored with `synproxy`.
+    /// What happens to midstream TCP packets; ignored with `synproxy`.
     pub midstream: Midstream,
-    /// How its backends are probed; `None`: not at all.
+    /// The health check; `None`: backends are not probed.
     pub health: Option<Arc<HealthCheck>>,
-    /// What happens to the established TCP flows of a backend that went down.
+    /// What happens to established TCP flows of an unhealthy backend.
     pub on_down: OnDown,
-    /// What a new flow meets when no backend can take it.
+    /// What happens to a new flow without an eligible backend.
     pub on_empty: OnEmpty,
-    /// Fewer backends of an IP version that can take new flows than this count as none; at least 1.
+    /// Minimum number of eligible backends of an IP version; with fewer, the backups serve. At least 1.
     pub quorum: u16,
-    /// How long a backend that comes back takes to get its whole share; `None`: it gets it at once.
+    /// Time in which a recovered backend gets its whole share; `None`: at once.
     pub slow_start: Option<Duration>,
-    /// Whether weights are laid over a number of slots that does not depend on them, so that changing them only
-    /// re-points slots. Shares are then as exact as that number allows.
+    /// Whether the number of slots is fixed and does not depend on the weights, so that new weights only
+    /// change the backends of slots. The number of slots limits the precision of shares.
     pub fixed_grid: bool,
-    /// Seconds that a client stays on its backend after its last new connection; `None`: it does not.
+    /// Seconds for which a client keeps its backend after its last new connection; `None`: no affinity.
     pub affinity: Option<u32>,
-    /// Backends that clients do not stay on, because they are down or disabled.
+    /// Backends that clients must leave, because they are down or disabled.
     pub left: Vec<BackendName>,
-    /// Backends whose probes fail: what becomes of their flows is said in [`crate::flows`].
+    /// Backends whose probes fail; [`crate::flows`] decides about their flows.
     pub unhealthy: Vec<BackendName>,
-    /// Those that an operator disabled: likewise.
+    /// Backends that an operator disabled; [`crate::flows`] decides about their flows.
     pub disabled: Vec<BackendName>,
-    /// For [`Scheduler::Maglev`], the weight of each backend when everybody serves; empty: those of `backends`.
+    /// Nominal weights of [`Scheduler::Maglev`], when all backends serve; empty: those of `backends`.
     pub full_weights: Vec<u16>,
-    /// Who serves, in file order; may be empty.
+    /// Backends in file order; may be empty.
     pub backends: Vec<Backend>,
 }
 
 impl Default for Service {
-    /// An enabled one without listeners and backends, all else as when the file does not say.
+    /// An enabled service with the defaults of the file, without listeners and backends.
     fn default() -> Self {
         Service {
             enabled: true,
@@ -87,8 +88,8 @@ impl Default for Service {
 }
 
 impl Service {
-    /// Whether one of its listeners takes packets of an IP version: an exact address its own, `*`
-    /// those of the backends, both when there are none.
+    /// Whether a listener accepts packets of an IP version: an exact address its own version, `*` the
+    /// versions of the backends, or both without backends.
     pub fn takes(&self, listener: &Listener, ip: Ip) -> bool {
         match listener.address {
             Address::Any => self.backends.is_empty() || self.backends.iter().any(|b| Ip::of(b.address) == ip),
@@ -96,28 +97,29 @@ impl Service {
         }
     }
 
-    /// The port that probes of a backend go to: that of the check, else the backend's own. `None` without a check,
-    /// and where the backend keeps the client's port and that can be several.
+    /// The port of a backend's probes: that of the check, or the backend's own. `None` without a check, and
+    /// if the backend keeps the client's port and there are several.
     pub fn probe_port(&self, backend: &Backend) -> Option<u16> {
         self.health.as_ref()?.port.or_else(|| backend.port_behind(&self.listeners))
     }
 }
 
-/// How a backend is picked for a new flow.
+/// How the backend of a new flow is chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scheduler {
-    /// One after the other, a counter per listener.
+    /// In turn, with a counter per listener.
     #[default]
     RoundRobin,
-    /// Independently at random.
+    /// At random.
     Random,
-    /// By a hash of the client, modulo the number of slots.
+    /// By a hash of the client modulo the number of slots.
     SourceHash(HashOn),
-    /// The same with a prime number of slots, of which only those of backends that come or go lead elsewhere then.
+    /// By a hash of the client in a Maglev table with a prime number of slots, in which few slots change with
+    /// the backends.
     Maglev(HashOn, u32),
-    /// The one with the fewest live connections for its weight, as far as shares can follow that.
+    /// The backend with the fewest live connections per weight, approximated by shares.
     LeastConnections,
-    /// All of them to the first of the file that takes new flows.
+    /// The first backend of the file that takes new flows.
     First,
 }
 
@@ -135,34 +137,34 @@ impl Scheduler {
     }
 }
 
-/// What of the client is hashed.
+/// What is hashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HashOn {
-    /// Its address.
+    /// The client's address.
     #[default]
     Address,
-    /// Its address and source port.
+    /// The client's address and source port.
     AddressAndPort,
 }
 
-/// Which source address the backends see.
+/// The source address that backends see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
-    /// An address of the balancer, so that replies come back.
+    /// An address of the host.
     #[default]
     Masquerade,
-    /// One of those from the first to the last, of one IP version.
+    /// An address from the first to the last; all have one IP version.
     Addresses(IpAddr, IpAddr),
-    /// The client's, but for a client in the network of the backends' interface: an answer to it would bypass the
-    /// balancer.
+    /// The client's address, unless the client is in the network of the interface to the backend: the reply
+    /// would bypass the host.
     Auto,
-    /// The client's, but for one whose packets leave where they came from, to a network that it is in itself. The
-    /// backends must route replies through the balancer.
+    /// The client's address, unless the packet leaves through the interface by which it arrived, to a network
+    /// of the client. Backends must route replies through the host.
     Preserve,
 }
 
 impl Source {
-    /// Whether it is the client's.
+    /// Whether backends see the client's address.
     pub fn keeps(self) -> bool {
         matches!(self, Source::Auto | Source::Preserve)
     }
@@ -181,19 +183,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// What happens to TCP packets that begin no connection and belong to none that conntrack knows.
+/// What happens to midstream TCP packets, whose connection conntrack does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Midstream {
-    /// They go on untranslated, to a program on this host for example that has the connection.
+    /// They are not translated, for example because a program on this host has the connection.
     #[default]
     Ignore,
-    /// They are translated like the first packet of a connection: another node had the connection before.
+    /// They are translated like the first packet of a connection, because another node had the connection
+    /// before.
     Adopt,
 }
 
 impl Midstream {
-    /// What a service does whose file does not say: it adopts where every node leads a client to the same backend, and
-    /// the backend sees the client's address and port whichever node that is.
+    /// The default: services adopt connections if every node leads a client to the same backend, and the
+    /// backend sees the same client address and port.
     pub fn default_for(scheduler: Scheduler, source: Source) -> Self {
         match (scheduler, source) {
             (Scheduler::SourceHash(_) | Scheduler::Maglev(..), Source::Preserve) => Midstream::Adopt,
@@ -209,7 +212,7 @@ impl Midstream {
     }
 }
 
-/// What happens to the established TCP connections of clients that a service refuses now.
+/// What happens to established TCP connections of clients that a guard no longer accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDeny {
     /// Nothing.
@@ -219,7 +222,7 @@ pub enum OnDeny {
     Reset,
 }
 
-/// What happens to the established TCP flows of a backend that went down.
+/// What happens to established TCP flows of an unhealthy backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDown {
     /// Nothing.
@@ -229,14 +232,14 @@ pub enum OnDown {
     Reset,
 }
 
-/// What a new flow meets when no backend can take it.
+/// What happens to a new flow without an eligible backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnEmpty {
     /// A TCP reset, or ICMP port unreachable.
     #[default]
     Reject,
-    /// Silence.
+    /// It is dropped.
     Drop,
-    /// All backends that are not disabled or drained, whatever their health.
+    /// All backends serve that are not disabled or drained, whatever their health.
     UseAll,
 }

@@ -1,20 +1,20 @@
-//! What is different about services.
+//! [`Transition`]: the difference between two sets of services.
 
 use std::cmp::Ordering;
 
 use crate::model::{EffectiveServices, Service, ServiceName, Services};
 
-/// From the services that were committed to those that are wanted.
+/// A change from the committed to the wanted services.
 #[derive(Clone, Debug)]
 pub struct Transition<'a> {
-    /// What the kernel was made equal to.
+    /// The services in the kernel.
     pub held: EffectiveServices<'a>,
-    /// What it is to be made equal to.
+    /// The wanted services.
     pub wanted: EffectiveServices<'a>,
     changed: Vec<Difference<'a>>,
 }
 
-/// A service that is not the same before and after; `None` where it is absent.
+/// A service before and after, if it differs; `None`: absent.
 pub type Difference<'a> = (&'a ServiceName, Option<&'a Service>, Option<&'a Service>);
 
 impl<'a> Transition<'a> {
@@ -40,20 +40,20 @@ impl<'a> Transition<'a> {
         }
     }
 
-    /// Some services change; the others are not looked at.
+    /// A change of some services; other services are not compared.
     pub fn of_some(held: EffectiveServices<'a>, changed: &'a Services) -> Self {
         let differences = changed.iter().map(|(name, service)| (name, held.get(name), Some(service)));
         let differences = differences.filter(|(_, before, after)| before != after).collect();
         Transition { held, wanted: held.overlay(changed), changed: differences }
     }
 
-    /// For services that stay as they are.
+    /// No change.
     pub fn none(services: impl Into<EffectiveServices<'a>>) -> Self {
         let services = services.into();
         Transition { held: services, wanted: services, changed: vec![] }
     }
 
-    /// Services that are not the same in both, by name.
+    /// The services that differ, by name.
     pub fn differences(&self) -> impl Iterator<Item = Difference<'a>> + '_ {
         self.changed.iter().copied()
     }

@@ -1,7 +1,7 @@
-//! Plans from the ruleset as it was committed, in proportion to what changes.
+//! [`Proposal`]: plans a change from the committed [`Program`], at a cost proportional to the change.
 //!
-//! It is kept as a [`Program`]. A change renders the services that differ and compares their fragments; a law
-//! (tests/committed.rs) says that it leads to the same plan as a comparison of whole tables.
+//! Only the services that differ are rendered and compared. A law (tests/committed.rs) proves that the plan
+//! is the same as from a comparison of whole tables.
 
 use sluice_nft::{Counters, Table};
 
@@ -12,25 +12,25 @@ use crate::plan::diff;
 use crate::render::connection_counts::ConnectionCounts;
 use crate::render::{Delta, Program};
 
-/// A plan, and what is committed once it has been carried out.
+/// A plan, and the delta to apply to the program after its last commit.
 #[derive(Debug)]
 pub struct Proposal {
-    /// What to do.
+    /// The plan.
     pub plan: Plan,
-    /// The changed part of the table as it will be.
+    /// The changed part of the desired table.
     pub after: Table,
     delta: Delta,
     is_part: bool,
 }
 
 impl Program {
-    /// The plan for a transition from what was committed.
+    /// Plans a transition from the committed services.
     pub fn propose(&self, transition: &Transition<'_>) -> Proposal {
         let (delta, is_part) = self.change(transition);
         self.proposal(delta, is_part)
     }
 
-    /// The plan to make everything as these services need it: all are rendered and compared with what is kept in memory.
+    /// Plans the change to these services: renders all of them and compares them with the program.
     pub fn propose_all(&self, wanted: EffectiveServices<'_>) -> Proposal {
         self.proposal(self.change_all(wanted), false)
     }
@@ -40,19 +40,19 @@ impl Program {
         Proposal { plan: diff(Some(&before), Some(&after), &owners), after, delta, is_part }
     }
 
-    /// Takes over what a proposal led to.
+    /// Applies the delta of a committed proposal.
     pub fn accept(&mut self, proposal: Proposal) {
         self.apply(proposal.delta);
     }
 }
 
 impl Proposal {
-    /// Whether only services that differ were looked at.
+    /// Whether the delta was computed from the changed services alone.
     pub fn is_part(&self) -> bool {
         self.is_part
     }
 
-    /// New connections by flow from the counters of elements that its plan deletes.
+    /// New connections by the counters of elements that the plan deleted.
     pub fn connection_counts(&self, committed: &Program, deleted: &Counters) -> ConnectionCounts {
         match self.delta.services() {
             Some(services) => committed.fragments.connection_counts_of(services, deleted),

@@ -1,4 +1,4 @@
-//! A plan: the ordered difference between what the kernel holds and what it should hold.
+//! [`Plan`]: ordered steps from the current to the desired table, in batches.
 
 mod committed;
 mod diff;
@@ -15,48 +15,49 @@ use sluice_nft::{Data, Key, Step};
 
 use crate::model::ServiceName;
 
-/// Steps to make the kernel equal to what is desired, make before break.
+/// Steps that make the current table equal to the desired one, make before break.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// At most one of each purpose, in that order. None is empty. After each but the last, wait for [`Purpose::settle`].
+    /// At most one batch per purpose, in that order, without empty ones. After each but the last, wait for
+    /// [`Purpose::settle`].
     pub batches: Vec<Batch>,
 }
 
-/// Steps that take effect at once, in one commit.
+/// Steps of one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// What the batch is for.
+    /// Its purpose.
     pub purpose: Purpose,
     /// Its steps in order.
     pub changes: Vec<Change>,
 }
 
-/// What a batch is for. A commit is atomic for each lookup, not for each packet: a packet that read
-/// the old state may meet the new one at its next lookup. So no batch takes away what the state
-/// before it leads to, and none leads to a chain that a packet under way would still find empty.
+/// The purpose of a batch. A commit is atomic for each lookup, not for each packet: a packet that read the
+/// old ruleset may read the new one in its next lookup. So no batch deletes an object that the ruleset before
+/// it leads to, and no batch leads to a chain that a packet in transit would find empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Purpose {
-    /// Adds new chains that an existing listener will move to; only then a batch of its own, because
-    /// a packet keeps to the rules of the generation it began with.
+    /// Adds new chains for existing listeners. It is a separate batch because a packet keeps the rules of the
+    /// generation in which it began.
     Prepare,
-    /// Adds what else is new and switches to it.
+    /// Adds all other new objects and switches to them.
     Switch,
-    /// Removes what nothing leads to any more.
+    /// Deletes obsolete objects.
     Retire,
 }
 
 impl Purpose {
-    /// How long to wait after this batch, so that no packet is under way that read the state before it.
+    /// How long to wait after this batch until no packet is in transit that read the ruleset before it.
     pub fn settle(self) -> Duration {
         match self {
-            // Nothing leads to what was added: only packets inside one hook matter.
+            // No rule leads to the new objects yet, so only packets within one hook matter.
             Purpose::Prepare => Duration::from_millis(2),
-            // Packets between two hooks, or held for a moment by a queue.
+            // Packets between two hooks, or in a queue.
             Purpose::Switch | Purpose::Retire => Duration::from_millis(100),
         }
     }
 
-    /// One word.
+    /// The purpose as one word.
     pub fn as_str(self) -> &'static str {
         match self {
             Purpose::Prepare => "prepare",
@@ -67,71 +68,71 @@ impl Purpose {
 }
 
 impl Batch {
-    /// The steps without their reasons.
+    /// The steps without reasons.
     pub fn steps(&self) -> Vec<Step> {
         self.changes.iter().map(|change| change.step.clone()).collect()
     }
 }
 
-/// One step and why it is taken.
+/// A step and its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// What to do.
+    /// The step.
     pub step: Step,
-    /// Why.
+    /// Its reason.
     pub reason: Reason,
 }
 
-/// Why a step is taken.
+/// The reason of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// The service it serves, when it serves only one.
+    /// The service of the object, if it belongs to a single service.
     pub service: Option<ServiceName>,
-    /// What was found.
+    /// The difference.
     pub why: Why,
 }
 
-/// What was found in the kernel.
+/// The difference between the current and the desired table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// The object is not there.
+    /// The object does not exist.
     Missing,
-    /// It is there and differs; elements with what they held.
+    /// The object differs; for elements, with their current data.
     Differs(Option<Vec<(Key, Data)>>),
-    /// It is there and nothing needs it.
+    /// The object exists and is obsolete.
     Unneeded,
-    /// It is a range that nothing needs and that overlaps one to be added, which the kernel would refuse beside it.
+    /// The element is an obsolete interval that overlaps a new one, which the kernel would therefore refuse.
     Overlaps,
-    /// It has another declaration, which cannot be changed; or the whole table is not as it should be. Says what and how.
+    /// The object, or the whole table, has another declaration, which cannot be changed; with a description.
     Incompatible(String),
-    /// It is there, nothing needs it, and sluice never writes what it holds or is: this.
+    /// The object is obsolete, and sluice cannot read it or its contents; with a description.
     Unreadable(String),
 }
 
 impl Plan {
-    /// Whether the kernel is as it should be.
+    /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }
 
-    /// All changes in order.
+    /// All steps in order, with reasons.
     pub fn changes(&self) -> impl Iterator<Item = &Change> {
         self.batches.iter().flat_map(|batch| &batch.changes)
     }
 
-    /// What is not only different but of another layout, or none that sluice can read; each once, for a log.
+    /// Descriptions of incompatible and unreadable objects, without duplicates, for a log.
     pub fn findings(&self) -> BTreeSet<String> {
         let reasons = self.changes().map(|change| &change.reason);
         let found = reasons.filter(|reason| matches!(reason.why, Why::Incompatible(_) | Why::Unreadable(_)));
         found.map(ToString::to_string).collect()
     }
 
-    /// Numbers for a one-line report.
+    /// Numbers of changed objects.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
         for change in self.changes() {
             match (&change.step, &change.reason.why) {
-                // What differs is deleted and added again, and is counted once.
+                // A changed object is deleted and added, and counts once.
                 (Step::DeleteElements(..) | Step::FlushChain(_), Why::Differs(_)) => {}
                 (Step::AddElements(_, elements), Why::Differs(_)) => summary.changed += elements.len(),
                 (_, Why::Differs(_)) => summary.changed += 1,
@@ -151,14 +152,14 @@ impl Plan {
     }
 }
 
-/// How many objects (tables, sets, chains, rules, elements) a plan touches.
+/// Numbers of objects (tables, sets, chains, rules, elements) that a plan changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// New.
+    /// New objects.
     pub added: usize,
-    /// Replaced by something else of the same name or key.
+    /// Objects replaced by others with the same name or key.
     pub changed: usize,
-    /// Gone.
+    /// Deleted objects.
     pub removed: usize,
 }
 

@@ -1,4 +1,4 @@
-//! A plan as a person reads it: what changes, as nft text, and why.
+//! The report of a plan for operators: steps as nft text with their reasons.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use sluice_nft::{Data, Key, SetRef, Step, Table};
 
 use crate::plan::{Change, Plan, Purpose, Reason, Why};
 
-/// Elements of one step that are printed one by one; the rest is counted.
+/// Maximum number of elements printed per step; the others are counted.
 const ELEMENTS_SHOWN: usize = 16;
 
-/// Prints a plan with a gutter of `+`, `-` and `~`; why a step is taken stands behind `  # `.
+/// Prints a plan with `+`, `-` or `~` before each step and its reason after `  # `.
 pub fn report(plan: &Plan) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         if plan.is_empty() {
@@ -56,7 +56,7 @@ struct Writer<'a, 'b> {
 impl Writer<'_, '_> {
     fn change(&mut self, Change { step, reason }: &Change) -> fmt::Result {
         match (step, &reason.why) {
-            // Shown with what takes their place.
+            // The step that adds the new elements prints both.
             (Step::DeleteElements(..), Why::Differs(_)) => Ok(()),
             (Step::AddElements(of, new), Why::Differs(Some(old))) => {
                 self.line('~', &format!("element {} {}", Table::NAME, of.name), Some(reason))?;
@@ -116,7 +116,7 @@ impl Writer<'_, '_> {
     }
 }
 
-/// What an element led to.
+/// The data of an element as text.
 fn held(of: &SetRef, (key, data): &(Key, Data)) -> String {
     let text = of.declaration.element(key, data).to_string();
     text.split_once(" : ").map_or(text.clone(), |(_, data)| data.to_owned())

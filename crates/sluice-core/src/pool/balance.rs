@@ -1,9 +1,10 @@
-//! Least connections: shares of new flows that follow how many live ones each backend has.
+//! [`Balance`]: least connections, by shares of new flows that follow the number of live flows of each
+//! backend.
 //!
-//! The kernel deals new flows by slots, so a share is a rate. Between two counts a backend is to get what ends there,
-//! its part of what the service grows by, and half of what it lacks to have as many live flows for its weight as the
-//! others. Backends whose flows last longer so get fewer of them, and nothing is left to correct once all have the
-//! same. Steps are bounded, and what would change little is left as it is.
+//! The kernel distributes new flows by slots, so a share is a rate. Between two counts, a backend should get
+//! as many new flows as end on it, its share of the growth of the service, and half of its deficit against
+//! the average number of live flows per weight. Backends with long flows thereby get fewer new ones, and no
+//! correction remains once all are equal. Steps are bounded, and small changes are skipped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,54 +13,55 @@ use sluice_nft::Ip;
 
 use crate::model::{Backend, BackendName, Service};
 
-/// A share becomes at most so many times larger or smaller in one step.
+/// Maximum factor by which a share changes in one step.
 const MAX_STEP: f64 = 2.0;
 
-/// A share is at least its weight's divided by this: what is never tried cannot get better.
+/// Minimum of a share, relative to its weight: a backend without new flows could not recover.
 const MIN_FACTOR: f64 = 1.0 / 32.0;
 
-/// Shares that would change by less than this part of them stay.
+/// Relative change below which shares are kept.
 const DEADBAND: f64 = 0.05;
 
-/// Flows a second that are dealt by weight alone: so few tell nothing about the backends.
+/// Rate in flows per second that is distributed by weight alone: so few flows tell nothing about the
+/// backends.
 const PRIOR_RATE: f64 = 0.5;
 
-/// How much of a lack may be chance, in square roots of the number that should be there.
+/// Deficit that may be noise, in square roots of the expected number.
 const NOISE_SIGMAS: f64 = 1.5;
 
-/// Weight of the last interval against those before it.
+/// Weight of the last interval in the moving averages.
 const EWMA_ALPHA: f64 = 0.25;
 
-/// Effective weight of the backend with the largest share: fine enough for the smallest.
+/// Effective weight of the backend with the largest share; large enough to resolve the smallest share.
 const MAX_EFFECTIVE_WEIGHT: f64 = 50_000.0;
 
-/// Flows of one backend.
+/// Flows of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Live ones.
+    /// Live flows.
     pub active: u32,
-    /// Those that began since the count before, whether they still live or not.
+    /// Flows that began since the previous count, live or not.
     pub opened: u32,
 }
 
-/// How the shares of one service follow its flows.
+/// The shares of one service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Balance(BTreeMap<BackendName, BackendTrend>);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct BackendTrend {
-    /// Its share in force, divided by what its weight alone would give it.
+    /// Its current share, relative to the share of its weight.
     factor: f64,
     active: u32,
-    /// Flows a second that began here, lately.
+    /// Moving average of new flows per second.
     opened: f64,
-    /// Flows a second that ended here, lately.
+    /// Moving average of ended flows per second.
     ended: f64,
 }
 
 impl Balance {
-    /// Takes a count of the flows of a service, which serves with these weights, `elapsed` after the count before.
-    /// Returns how many live flows are not where they should be, if shares are to change; 0: they stay.
+    /// Records a count of the flows of a service with these weights, `elapsed` after the previous count.
+    /// Returns the number of live flows on the wrong backend, if shares change; otherwise 0.
     pub fn observe(
         &mut self,
         service: &Service,
@@ -86,7 +88,7 @@ impl Balance {
         Ip::ALL.into_iter().map(|ip| self.follow(service, ip, elapsed)).sum()
     }
 
-    /// Lays the shares over the weights of the service.
+    /// Applies the shares to the weights of the service.
     pub fn apply(&self, service: &mut Service) {
         if self.0.values().all(|followed| followed.factor == 1.0) {
             return;
@@ -101,7 +103,7 @@ impl Balance {
         }
     }
 
-    /// The same for the backends of one IP version.
+    /// Updates the backends of one IP version.
     fn follow(&mut self, service: &Service, ip: Ip, elapsed: f64) -> u32 {
         let serving = || service.backends.iter().filter(|b| Ip::of(b.address) == ip && b.weight > 0);
         let pool = serving().map(|backend| (f64::from(backend.weight), self.0[&backend.name]));
@@ -113,7 +115,7 @@ impl Balance {
         let lacks = |(weight, now): &(f64, BackendTrend)| {
             let due = active * weight / weights;
             let lacks = due - f64::from(now.active);
-            // Few more or less may be chance, and are corrected slowly.
+            // A small deficit may be noise, and is corrected slowly.
             lacks * lacks.abs() / (lacks.abs() + NOISE_SIGMAS * due.sqrt()).max(1.0)
         };
         let wanted: Vec<f64> = pool

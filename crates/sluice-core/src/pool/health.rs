@@ -1,14 +1,14 @@
-//! When results of probes change the health of a backend.
+//! [`HealthState`]: the state machine from probe results to the health of a backend.
 //!
-//! Consecutive results only: `rise` successes make it healthy, `fall` failures unhealthy, and a result of the other
-//! kind begins the count anew. That is all the damping there is.
+//! `rise` consecutive successes make it healthy, `fall` consecutive failures unhealthy. A contrary result
+//! resets the count. There is no other damping.
 
 use crate::model::{HealthCheck, Initial};
 
 /// Observed state of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
-    /// There was no result yet, or there is no check.
+    /// No result yet, or no check.
     #[default]
     Unknown,
     /// Its probes succeed.
@@ -17,19 +17,19 @@ pub enum Health {
     Unhealthy,
 }
 
-/// Wanted state of a backend.
+/// Administrative state of a backend.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Admin {
     /// It takes new flows.
     #[default]
     Enabled,
-    /// No new flows; established ones finish.
+    /// It takes no new flows; established ones finish.
     Drain,
-    /// As if it were not there.
+    /// It takes no flows, as if it did not exist.
     Disabled,
 }
 
-/// Health of one backend as results come in.
+/// The health of one backend, updated by probe results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthState {
     rise: u16,
@@ -37,35 +37,35 @@ pub struct HealthState {
     health: Health,
     /// Whether the backend takes new flows while its health is unknown.
     assumed_up: bool,
-    /// Results in a row that speak against what is in force.
+    /// Number of consecutive results that contradict the current health.
     contrary: u16,
 }
 
 impl HealthState {
-    /// A backend that was never probed, or whose health is known from before.
+    /// A backend without results, or with a health that is known from before.
     pub fn new(check: &HealthCheck, health: Health) -> Self {
         let assumed_up = check.initial == Initial::Up;
         HealthState { rise: check.rise, fall: check.fall, health, assumed_up, contrary: 0 }
     }
 
-    /// A backend that took new flows without a check until now: `initial` is for those that did not.
+    /// A backend that took new flows without a check until now. `initial` does not apply to it.
     pub fn serving(check: &HealthCheck) -> Self {
         HealthState { assumed_up: true, ..HealthState::new(check, Health::Unknown) }
     }
 
-    /// The same backend under another check: the verdict stays until the new check has had its say, also that of a
-    /// backend whose health is unknown. Results that were counted under the old check do not count.
+    /// The same backend with another check. Its health, even unknown, stays until the new check changes it.
+    /// Contrary results of the old check do not count.
     #[must_use]
     pub fn under(self, check: &HealthCheck) -> Self {
         HealthState { rise: check.rise, fall: check.fall, contrary: 0, ..self }
     }
 
-    /// What is known.
+    /// The current health.
     pub fn health(&self) -> Health {
         self.health
     }
 
-    /// Whether its health lets it take new flows.
+    /// Whether its health permits new flows.
     pub fn is_up(&self) -> bool {
         match self.health {
             Health::Healthy => true,
@@ -74,13 +74,13 @@ impl HealthState {
         }
     }
 
-    /// Results in a row that speak against what is in force, and how many would change it.
+    /// Number of consecutive contrary results, and the number that changes the health (`rise` or `fall`).
     pub fn contrary_results(&self) -> (u16, u16) {
         (self.contrary, if self.is_up() { self.fall } else { self.rise })
     }
 
-    /// Takes a result; `true` if health changed with it. One that agrees with what is in force confirms it, so that
-    /// unknown ends with the first such result.
+    /// Records a result; returns whether the health changed. A result that agrees with the assumed health
+    /// confirms it, so the first such result ends `Unknown`.
     pub fn observe(&mut self, success: bool) -> bool {
         let before = self.health;
         let named = |up| if up { Health::Healthy } else { Health::Unhealthy };

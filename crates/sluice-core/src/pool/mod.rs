@@ -1,4 +1,5 @@
-//! Which backends take new flows, and with what weight.
+//! Eligible backends and their weights: [`effective_service`] combines a service with the states of its
+//! backends.
 
 pub mod balance;
 pub mod health;
@@ -9,23 +10,23 @@ use crate::model::{Backend, Initial, OnEmpty, Scheduler, Service, Services};
 use crate::pool::health::Admin;
 use crate::render::per_port;
 
-/// Steps in which a backend that comes back gets its whole weight, where `slow_start` says so.
+/// Number of steps in which a backend with `slow_start` gets its whole weight.
 pub const RAMP_STEPS: u8 = 10;
 
-/// How a backend stands, whatever the file says of it.
+/// The state of a backend, which is not in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendState {
-    /// What an operator wants.
+    /// Administrative state.
     pub admin: Admin,
-    /// Weight that an operator gave it.
+    /// Weight set by an operator.
     pub weight: Option<u16>,
-    /// Whether its health lets it take new flows.
+    /// Whether its health permits new flows.
     pub is_up: bool,
-    /// Whether its probes fail: then it does not keep the flows that it has, while one that was never probed does.
+    /// Whether its probes fail, so that it loses its flows; a backend that was never probed keeps them.
     pub is_unhealthy: bool,
-    /// Whether it has as many live connections as it may.
+    /// Whether it has reached `max_connections`.
     pub is_full: bool,
-    /// Steps of [`RAMP_STEPS`] that it has come; all of them when it did not come back just now.
+    /// Slow-start steps that it has completed, of [`RAMP_STEPS`].
     pub ramp: u8,
 }
 
@@ -43,19 +44,19 @@ impl Default for BackendState {
 }
 
 impl BackendState {
-    /// Whether admin state and health let it take new flows.
+    /// Whether admin state and health permit new flows.
     pub fn is_eligible(&self) -> bool {
         self.admin == Admin::Enabled && self.is_up
     }
 
-    /// Its weight when it takes them.
+    /// Its weight if it takes new flows.
     pub fn weight(&self, backend: &Backend) -> u16 {
         self.weight.unwrap_or(backend.weight)
     }
 }
 
-/// Services that do not serve as the file says when nothing is known of their backends: at the first start of a daemon,
-/// and for all that do without one. Nobody was probed, and nobody is drained, full or ramping.
+/// Services that differ from the file while nothing is known about their backends: at the first start of a
+/// daemon, and in commands without a daemon. No backend was probed, drained, full or ramping.
 pub fn at_start(file: &Services) -> Services {
     let serving = file.iter().map(|(name, service)| {
         let is_up = service.health.as_ref().is_none_or(|check| check.initial == Initial::Up);
@@ -65,10 +66,10 @@ pub fn at_start(file: &Services) -> Services {
     other.map(|(name, _, serving)| (name.clone(), serving)).collect()
 }
 
-/// A service as it serves: backends that take no new flows have weight 0.
+/// The effective service: backends that take no new flows have weight 0.
 ///
-/// For each IP version by itself, those serve that are no backups, if they are at least a quorum; else the backups;
-/// and if there is none of those either, what `on_empty` says.
+/// For each IP version, the eligible backends that are not backups serve if they are at least a quorum;
+/// otherwise the backups serve; and without eligible backups, `on_empty` applies.
 pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> BackendState) -> Service {
     let standings: Vec<BackendState> = service.backends.iter().map(standing).collect();
     let mut serves = vec![false; standings.len()];
@@ -105,7 +106,7 @@ pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> Backe
             weight => weight,
         };
         let full: Vec<u16> = service.backends.iter().zip(&standings).map(full).collect();
-        // A service where everybody serves is as the file says.
+        // If all backends serve, the effective service equals that of the file.
         if !full.iter().eq(now.backends.iter().map(|backend| &backend.weight)) {
             now.full_weights = full;
         }
@@ -119,7 +120,7 @@ pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> Backe
     if now.affinity.is_some() {
         now.left = those(&|standing| !standing.is_up || standing.admin == Admin::Disabled);
     }
-    // An operator's weights need not have a divisor in common.
+    // Weights set by an operator may have no common divisor.
     now.fixed_grid |= per_port::is_too_fine(&now);
     now
 }

@@ -1,10 +1,11 @@
-//! Affinity: a client stays on its backend, for all listeners of a service at one address.
+//! Client affinity: a client keeps its backend for all listeners of a service at one address.
 //!
-//! Maps that rules fill hold where each client of a [group](super::groups) went, and are looked up before the pick
-//! chain. They are filled at postrouting, when the destination is translated and the source is not, from the first
-//! packet of each flow. The number of the group is the same for every packet of a rule: [`SlotExpr::constant`]. nft 1.0.6
-//! cannot type the original port in a concatenation, so that a verdict map leads from it to a chain of its own. The
-//! sets there count new connections of backends, too: those of a known client meet no slot.
+//! Dynamic maps hold the backend of each client of a [group](super::groups); rules look them up before the
+//! pick chain. Rules at postrouting fill the maps from the first packet of each flow whose destination is
+//! translated and whose source is not. [`SlotExpr::constant`] puts the number of the group into the key. nft
+//! 1.0.6 cannot type the original port in a concatenation, so a verdict map leads from the port to a chain
+//! for it. The sets in these chains also count new connections of backends, because flows of known clients
+//! bypass the slots.
 
 use std::net::IpAddr;
 
@@ -21,18 +22,18 @@ use super::layout::ListenerKey;
 use super::names::{ChainId, SetId};
 use crate::model::{Backend, BackendPort, Protocol};
 
-/// Clients that each map remembers at a time.
+/// Maximum number of clients in each map.
 const CLIENTS: u32 = 1 << 20;
 
-/// Seconds that a client is remembered where no rule says so; all of them do.
+/// Default timeout of the maps in seconds. Every rule that adds elements sets its own timeout.
 const DEFAULT_TIMEOUT: u32 = 600;
 
-/// What is remembered of a client's backend.
+/// The data that a client map holds: what of the backend is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Remembered {
-    /// Address and port, for backends whose port is the same behind all listeners.
+    /// Address and port, for backends with the same port behind all listeners.
     AddressAndPort,
-    /// The address, for those that keep the client's port.
+    /// The address alone, for backends that keep the client's destination port.
     Address,
 }
 
@@ -55,7 +56,7 @@ impl Remembered {
         }
     }
 
-    /// What the map holds for clients of a backend that `port` of a listener leads to.
+    /// The data for clients of a backend that `port` of a listener leads to.
     pub(crate) fn data(self, frontend: &Frontend<'_>, backend: &Backend, port: u16) -> Octets<20> {
         let address = Octets::EMPTY.address(backend.address);
         match self {
@@ -65,7 +66,7 @@ impl Remembered {
     }
 }
 
-/// Address, protocol and port of each listener that a table leads to an affinity chain, and the number of its group.
+/// The listeners that a table leads to an affinity chain, with the numbers of their groups.
 pub(super) fn groups(table: &Table) -> impl Iterator<Item = (ListenerKey, u32)> + '_ {
     let of = |ip: Ip| {
         let key = dispatch::key(ip);
@@ -80,7 +81,7 @@ pub(super) fn groups(table: &Table) -> impl Iterator<Item = (ListenerKey, u32)> 
     })
 }
 
-/// Address, protocol and port of a key that [`dispatch::key`] describes.
+/// The listener of a key with the fields of [`dispatch::key`].
 pub(crate) fn listener(key: &Key) -> Option<ListenerKey> {
     Ip::ALL.into_iter().find_map(|ip| match ip.split_address(key.as_slice())? {
         (address, &[protocol, _, _, _, high, low, _, _]) => {
@@ -90,7 +91,7 @@ pub(crate) fn listener(key: &Key) -> Option<ListenerKey> {
     })
 }
 
-/// Renders what remembers clients of a listener before the chain `pick`; returns the chain that comes first.
+/// Renders the lookup of known clients before the chain `pick`; returns the first chain of the two.
 pub(super) fn render(
     draft: &mut Draft<'_, '_>,
     frontend: &Frontend<'_>,
@@ -108,7 +109,8 @@ pub(super) fn render(
     let declare = || Set::verdicts(dispatch::key(ip));
     let unknown = draft.fill(SetId::UnknownClients(ip), declare, [(listener, Data::Goto(pick))]);
 
-    // nft refuses to set a port in a rule that does not say whose port it is, and adds the IP version behind that.
+    // nft refuses a port translation in a rule without a match on the protocol, and adds the match on the IP
+    // version after it.
     let version = || Statement::is(Field::Nfproto, &[ip.nfproto()]);
     let mut rules = vec![];
     for kind in &kinds {
@@ -127,7 +129,7 @@ pub(super) fn render(
     draft.shared(ChainId::Affinity(ip, protocol, number, kinds), || rules)
 }
 
-/// Adds what fills the map of clients of one kind, and returns that map.
+/// Renders the rules that fill the client map of one kind; returns the map.
 fn learn(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, member: &Member, kind: Remembered) -> SetName {
     let Member { ip, protocol, address, port, number, timeout } = *member;
     let keeping = keeping(frontend).filter(|backend| Remembered::of(backend) == kind).map(|backend| {
@@ -176,25 +178,26 @@ impl Member {
     }
 }
 
-/// What is remembered of the backends of an entry, whether or not clients stay on them now.
+/// The kinds of maps for the backends of a frontend, whether or not clients keep these backends now.
 fn kinds(frontend: &Frontend<'_>) -> Vec<Remembered> {
     let has = |kind: &Remembered| frontend.members().any(|backend| Remembered::of(backend) == *kind);
     Remembered::ALL.into_iter().filter(has).collect()
 }
 
-/// Backends that clients stay on, including those that take no others.
+/// Backends that clients keep, including those that take no new clients.
 pub(crate) fn keeping<'a>(frontend: &Frontend<'a>) -> impl Iterator<Item = &'a Backend> + use<'a> {
     let left = &frontend.service.left;
     frontend.members().filter(move |backend| !left.contains(&backend.name))
 }
 
-/// Client, address of the listener and number of the group, which the maps are keyed by.
+/// The key of the client maps: client, address of the listener, number of the group.
 fn client(ip: Ip, number: u32) -> Vec<Operand> {
     let fields = [Field::Saddr(ip), Field::CtOriginalDaddr(ip)].map(Operand::Field);
     fields.into_iter().chain([Operand::Slot(SlotExpr::constant(number))]).collect()
 }
 
-/// What a flow was translated from, as far as it can be in a key, and to.
+/// The original and the translated destination of a flow, without the original port, which nft 1.0.6 cannot
+/// type.
 fn translation(ip: Ip) -> Vec<Operand> {
     [Field::CtOriginalDaddr(ip), Field::L4proto, Field::Daddr(ip), Field::Dport].map(Operand::Field).to_vec()
 }

@@ -1,5 +1,5 @@
-//! Which flows the constant postrouting rules cannot tell apart, because listeners of different sources share what those
-//! rules look up.
+//! Ambiguous flows: the constant postrouting rules cannot distinguish them, because listeners with different
+//! sources share the key that these rules look up.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -8,16 +8,16 @@ use super::frontend::{Destination, Frontend, Rank};
 use super::source::split_by_ambiguity;
 use crate::model::{Address, Backend, Ports, Source};
 
-/// What frontends say of their backends that matters to frontends of other sources. Empty while all have one source.
+/// Backends of frontends with different sources. Empty if all frontends have the same source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AmbiguousFlows {
-    /// Flows that are not simply masqueraded, by protocol and backend.
+    /// Flows that are not masqueraded, by protocol and backend.
     by_backend: HashMap<(u8, IpAddr), Vec<AmbiguousFlow>>,
-    /// Frontends that are told apart one by one.
+    /// Frontends whose flows are compared one listener at a time.
     apart: Vec<ComparedFrontend>,
 }
 
-/// Listener addresses, backend ports, and what source those have.
+/// Listener address, backend ports and source.
 type AmbiguousFlow = (Address, Ports, Source);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ struct ComparedFrontend {
     backends: Vec<IpAddr>,
 }
 
-/// What other frontends can notice of one: two that are equal are told apart in the same way.
+/// The properties of a frontend that fragments of frontends with other sources depend on.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SourceTraits {
     destination: Destination,
@@ -64,7 +64,7 @@ impl AmbiguousFlows {
         ambiguous
     }
 
-    /// Whether the constant rules could not tell this flow from one of another source.
+    /// Whether the constant rules cannot distinguish flows to this backend from those of another source.
     pub(super) fn is_ambiguous(&self, frontend: &Frontend<'_>, address: IpAddr, backend: &Backend) -> bool {
         let ports = frontend.backend_ports(backend);
         let ambiguous = self.by_backend.get(&(frontend.protocol(), backend.address)).into_iter().flatten();
@@ -75,7 +75,8 @@ impl AmbiguousFlows {
         )
     }
 
-    /// Whether flows that the constant rules know would be taken for those of a frontend that is told apart.
+    /// Whether the comparison for another frontend, with another source, would match flows that belong to the
+    /// constant rules.
     pub(super) fn would_match_another(&self, frontend: &Frontend<'_>) -> bool {
         let takes = |apart: &ComparedFrontend| {
             frontend.rank() < apart.rank
@@ -87,7 +88,8 @@ impl AmbiguousFlows {
     }
 }
 
-/// What others can notice of these frontends. Those with the default source and one address and port concern no other.
+/// The source traits of these frontends. No other fragment depends on exact frontends with the default
+/// source.
 pub(super) fn source_traits(frontends: &[Frontend<'_>]) -> Vec<SourceTraits> {
     let concerns = |frontend: &&Frontend<'_>| frontend.has_own_source() || frontend.exact().is_none();
     let notice = |frontend: &Frontend<'_>| SourceTraits {

@@ -1,5 +1,5 @@
-//! The chains that all frontends have in common: base chains, and what those lead to. The one place that knows which
-//! rules they hold, and in which order.
+//! Assembles the common chains: base chains and the chains that they lead to. This module alone defines their
+//! rules and the order of these.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use super::totals::Totals;
 use super::{dispatch, invalid, reset, source, synproxy};
 use crate::model::{Protocol, Source};
 
-/// What decides on the chains.
+/// What the common chains depend on.
 pub(super) struct AssemblyInput<'a> {
-    /// Names of the sets that there are.
+    /// Names of the sets of the table.
     pub(super) set: &'a dyn Fn(&SetId) -> Option<SetName>,
     pub(super) totals: &'a Totals,
     /// Rules of frontends, in order.
     pub(super) hooks: BTreeMap<ChainId, Vec<Rule>>,
 }
 
-/// Assembles the chains that have any rules.
+/// Assembles the common chains, without empty ones.
 pub(super) fn assemble(input: &AssemblyInput<'_>) -> BTreeMap<ChainId, Chain> {
     let inner = |rules| Chain { base: None, rules };
     let of_frontends =
@@ -60,7 +60,8 @@ impl AssemblyInput<'_> {
         self.hooks.get(chain).into_iter().flatten().cloned()
     }
 
-    /// A rule for each IP version that has a set: what comes before the lookup, the lookup, and what follows.
+    /// A rule for each IP version whose set exists; `rule` builds it from the match on the version, the
+    /// version and the set.
     fn by_version(
         &self,
         id: fn(Ip) -> SetId,
@@ -85,7 +86,7 @@ impl AssemblyInput<'_> {
         self.by_version(SetId::Syns, look_up).collect()
     }
 
-    /// What is neither a SYN nor an ACK is answered by nobody.
+    /// Packets that are neither SYN nor ACK are dropped.
     fn handshake(&self) -> Vec<Rule> {
         let rules = |then: fn(Ip) -> Statement| {
             self.by_version(SetId::Proxied, move |version, ip, set| {
@@ -96,7 +97,7 @@ impl AssemblyInput<'_> {
         answers.zip(rules(|_| Statement::Drop)).flat_map(|(answer, drop)| [answer, drop]).collect()
     }
 
-    /// Before translation, one rule for a packet that is as it should be.
+    /// Invalid packets, before translation. A valid packet meets only the one rule that leads here.
     fn invalid(&self) -> Vec<Rule> {
         let rule = |key: fn(Ip) -> Vec<Operand>| {
             move |version, ip, set| vec![version, Statement::InSet(key(ip), set), Statement::Drop]
@@ -108,10 +109,11 @@ impl AssemblyInput<'_> {
         rules
     }
 
-    /// Packets that begin no connection first, then the verdict maps, then every other listener in order of precedence.
+    /// Midstream packets first, then the verdict maps, then the rules of other listeners in order of
+    /// precedence.
     fn prerouting(&self) -> Vec<Rule> {
         let mut rules = match self.totals.midstream() {
-            // It lets the ACKs of synproxy pass, too.
+            // The rule also accepts the ACKs of synproxy.
             Arriving::Ignored => vec![unless_opening([Statement::Accept])],
             Arriving::Adopted => self.acks(),
             Arriving::Mixed { .. } => {
@@ -125,8 +127,8 @@ impl AssemblyInput<'_> {
         rules
     }
 
-    /// An ACK that returns a cookie stays as it is, or it would be taken for a connection whose beginning conntrack
-    /// missed. Of those to these listeners there are none, for their SYNs are not tracked.
+    /// Accepts ACKs with a SYN cookie, which must not be translated as midstream packets. Listeners with
+    /// synproxy have no midstream connections, because the SYNs of their clients are not tracked.
     fn acks(&self) -> Vec<Rule> {
         let look_up = |version, ip, set| {
             let look_up = [version, Statement::InSet(dispatch::key(ip), set), Statement::Accept];
@@ -135,7 +137,7 @@ impl AssemblyInput<'_> {
         self.by_version(SetId::Proxied, look_up).collect()
     }
 
-    /// Listeners that adopt connections and those that ignore them, if there are both.
+    /// Distinguishes listeners that adopt midstream packets from those that ignore them, if there are both.
     fn midstream(&self) -> Vec<Rule> {
         let Arriving::Mixed { by_rule } = self.totals.midstream() else { return vec![] };
         let ignored = self.by_version(SetId::Ignored, |version, ip, set| {
@@ -146,7 +148,7 @@ impl AssemblyInput<'_> {
         rules
     }
 
-    /// Connections of clients on this host end with it, and no other node has had them.
+    /// Local clients: their connections end with the host, so no other node can have had them.
     fn output(&self) -> Vec<Rule> {
         let ignores = self.totals.is_local().then(|| unless_opening([Statement::Accept]));
         let mut rules: Vec<_> = ignores.into_iter().chain(self.verdicts(SetId::Services)).collect();
@@ -159,7 +161,7 @@ impl AssemblyInput<'_> {
         answers.then(handshakes).into_iter().chain(reset).collect()
     }
 
-    /// When the destination is translated and the source is not.
+    /// Flows whose destination is translated and whose source is not.
     fn learn(&self) -> Vec<Rule> {
         let rule = |protocol: Protocol| {
             let map = (self.set)(&SetId::Learn(protocol))?;
@@ -172,7 +174,8 @@ impl AssemblyInput<'_> {
         Protocol::ALL.into_iter().filter_map(rule).collect()
     }
 
-    /// What is masqueraded by a constant rule, no other listener claims. All others have to be told apart first.
+    /// The masquerade rule comes first, because no other listener has its keys. Ambiguous flows must be
+    /// compared before the rules of other sources.
     fn postrouting(&self, one_by_one: bool) -> Vec<Rule> {
         let rule = |(source, ip)| {
             Some((source, source::constant_rule(source, ip, (self.set)(&SetId::Source((source, ip)))?)))
@@ -187,7 +190,7 @@ impl AssemblyInput<'_> {
     }
 }
 
-/// Rules of one IP version, then those of the other.
+/// The rules of one IP version, then those of the other.
 fn in_turn(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
     let mut rules: Vec<_> = rules.collect();
     rules.sort_by_key(|rule| rule.0.first().cloned());
@@ -205,7 +208,7 @@ fn guard() -> Rule {
     ])
 }
 
-/// What belongs to no connection yet. An ACK that returns a cookie is new or invalid, depending on
+/// Packets without a connection. An ACK with a cookie is new or invalid, depending on
 /// `nf_conntrack_tcp_loose`.
 fn handshakes() -> Rule {
     let no_connection = Comparison::AnyBit(Field::INVALID | Field::NEW | Field::UNTRACKED);

@@ -1,27 +1,27 @@
-//! Sizes of sets. A set declared with a size is a hash table of fixed size in the kernel: faster to
-//! fill and to read than one that grows by itself. When it is full, a larger one of
-//! another name takes its place: the rules that use it are exchanged in one commit.
+//! Sizes of sets. With a declared size, the kernel uses a hash table of fixed size, which is faster to fill
+//! and to read than one that grows. A full set is replaced by a larger one with another name, together with
+//! the rules that use it, in one commit.
 //!
-//! A change adds before it deletes, in commits of their own, so a set must have room for what it holds and what it is
-//! to hold together.
+//! A change adds elements before it deletes others, in separate commits, so a set must have room for its old
+//! and its new elements together.
 
 use sluice_nft::{Key, Set, SetFlags};
 
-/// Size of a set that holds few elements, and what each next size is larger by.
+/// The smallest size, and the factor from each size to the next.
 pub(super) const SMALLEST: u32 = 1024;
 const STEP: u32 = 4;
 
-/// A set that is this many times too large is exchanged for a smaller one.
+/// A set that is this many times too large is replaced by a smaller one.
 const SLACK: u32 = 64;
 
-/// A set of this size stays, however few elements it holds: it may have replaced one of the smallest size that was full, and
-/// an exchange must not ask for another one.
+/// A set of this size is kept, however few elements it has: it may have replaced a full set of the smallest
+/// size, and a replacement must not need another one.
 const NEXT: u32 = SMALLEST * STEP;
 
-/// The size for a set of so many elements; `None`: it gets none by that, for it has one, or its elements are ranges, which
-/// take no room before they are there. `has_room` says whether the set of a size that is there can hold them beside
-/// those that it holds now; `None`: there is no such set. One that has room and is not far too large stays; otherwise it
-/// is the smallest size that they fit in.
+/// The size for a number of elements; `None` if the set has a fixed size, or has intervals, for which the
+/// kernel reserves no memory. `has_room` tells whether the existing set of a size has room for them beside
+/// its current elements; `None`: there is no such set. An existing set is kept if it has room and is not far
+/// too large; otherwise the smallest sufficient size is chosen.
 pub(super) fn size(set: &Set, count: usize, has_room: impl Fn(u32) -> Option<bool>) -> Option<u32> {
     if set.size.is_some() || set.flags != SetFlags::Static {
         return None;
@@ -33,8 +33,8 @@ pub(super) fn size(set: &Set, count: usize, has_room: impl Fn(u32) -> Option<boo
     Some(sizes().find(is_kept).or_else(|| sizes().find(is_free)).unwrap_or(u32::MAX))
 }
 
-/// Whether a set that the kernel holds has room for so many keys beside those in it. One with another declaration is not
-/// filled, but replaced.
+/// Whether a set in the kernel has room for new keys beside its elements. A set with another declaration is
+/// replaced, so it does not limit them.
 pub(super) fn has_room(size: u32, held: &Set, count: usize, keys: impl Iterator<Item = Key>) -> bool {
     let room = (size as usize).saturating_sub(held.elements.len());
     held.size != Some(size)

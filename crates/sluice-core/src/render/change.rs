@@ -1,4 +1,4 @@
-//! Changes: services to fragments, as far as they differ from those of a program.
+//! Renders services into fragments, all of them or only those that differ from a [`Program`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use super::{affinity, dispatch, guard, invalid, midstream, pick, source, synprox
 use crate::model::Transition;
 use crate::model::{EffectiveServices, ServiceName};
 
-/// What a fragment is told of other frontends.
+/// What the fragment of a frontend depends on beside its service.
 struct Surroundings<'a> {
-    /// The stripe that a frontend has.
+    /// The current stripe of a frontend.
     stripe: &'a dyn Fn(&FrontendId) -> Option<Stripe>,
     groups: &'a Groups<'a>,
     ambiguous: &'a AmbiguousFlows,
 }
 
-/// Renders a frontend, along the way of a new flow from its end to its beginning. `stripes_in_use` are for slots that must not
-/// stay where they are.
+/// Renders one frontend, from the end of a flow's path to its beginning. A frontend that cannot keep its
+/// stripe gets a new one of `stripes_in_use`.
 fn fragment(
     frontend: &Frontend<'_>,
     others: &Surroundings<'_>,
@@ -51,7 +51,7 @@ fn fragment(
     draft.finish()
 }
 
-/// Fragments by service.
+/// Renders fragments by service.
 fn fragments(
     frontends: &[Frontend<'_>],
     others: &Surroundings<'_>,
@@ -67,11 +67,12 @@ fn fragments(
 }
 
 impl Program {
-    /// All enabled services, for a kernel that holds `current` now.
+    /// Renders all enabled services, for a kernel that holds `current` now.
     ///
-    /// A listener whose number of slots is unchanged keeps its stripe, so that its rule and its round-robin counter stay;
-    /// one whose number changes gets a stripe that nobody uses, so that its old slots stay valid until the switch is
-    /// over. A set keeps its size if it has room for what it is to hold beside what it holds.
+    /// A listener with an unchanged number of slots keeps its stripe, and thereby its rule and its
+    /// round-robin counter. A listener with another number gets an unused stripe, so that its old slots
+    /// remain valid until the switch. A set keeps its size if it has room for its old and its new elements
+    /// together.
     pub(crate) fn new(services: EffectiveServices<'_>, current: Option<&Table>) -> Self {
         let Layout { stripes, mut stripes_in_use, groups } = Layout::of(current);
         let frontends = frontend::frontends(services);
@@ -90,7 +91,7 @@ impl Program {
         program
     }
 
-    /// The change to other services, and whether only those that differ had to be looked at.
+    /// The delta to other services, and whether it was computed from the changed services alone.
     pub(crate) fn change(&self, transition: &Transition<'_>) -> (Delta, bool) {
         let (mut old, mut new) = (vec![], vec![]);
         for (name, before, after) in transition.differences() {
@@ -108,7 +109,8 @@ impl Program {
         (self.delta(fragments, transition.wanted.networks(), &mut pool, None), true)
     }
 
-    /// The change to these services, whatever they were before: everything is rendered and compared with what is kept.
+    /// The delta to these services: renders all of them and compares their fragments with those of the
+    /// program.
     pub(crate) fn change_all(&self, wanted: EffectiveServices<'_>) -> Delta {
         let frontends = frontend::frontends(wanted);
         let ambiguous = AmbiguousFlows::of(&frontends);
@@ -122,7 +124,7 @@ impl Program {
         delta
     }
 
-    /// Whether these frontends can take the place of those without a change to the fragment of any other.
+    /// Whether replacing `old` by `new` leaves the fragments of all other frontends unchanged.
     fn concerns_no_other(&self, old: &[Frontend<'_>], new: &[Frontend<'_>]) -> bool {
         let before: BTreeSet<_> = self.totals.sources().into_iter().map(|(source, _)| source).collect();
         let after = before.iter().copied().chain(new.iter().map(|frontend| frontend.service.source));

@@ -1,4 +1,4 @@
-//! Clients that must not stay where they are.
+//! Client maps of affinity, and their elements that lead to a backend which clients must leave.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use crate::render::Frontend;
 use crate::render::affinity::keeping;
 use crate::render::{GroupNumbers, Remembered, SetId};
 
-/// A map of the table that remembers clients.
+/// A map that holds the backends of clients.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    /// Its name.
+    /// Its name in the kernel.
     pub name: SetName,
     ip: Ip,
     kind: Remembered,
@@ -24,14 +24,14 @@ impl Clients {
     }
 }
 
-/// The maps that remember clients, of those that a table has.
+/// The client maps of a table.
 pub fn maps(table: &Table) -> impl Iterator<Item = Clients> + '_ {
     let kinds = Ip::ALL.into_iter().flat_map(|ip| Remembered::ALL.map(|kind| (ip, kind)));
     let maps = kinds.map(|(ip, kind)| Clients::new(SetId::Clients(kind, ip).into(), ip, kind));
     maps.filter(|clients| table.sets.contains_key(&clients.name))
 }
 
-/// Whether some client may have to leave its backend when this changes to that.
+/// Whether a change of a service may make clients leave their backends.
 pub fn may_leave(before: &Service, after: Option<&Service>) -> bool {
     let stays = |after: &Service| {
         after.affinity.is_some()
@@ -43,8 +43,8 @@ pub fn may_leave(before: &Service, after: Option<&Service>) -> bool {
     before.affinity.is_some() && !after.is_some_and(stays)
 }
 
-/// Elements of such a map that lead to a backend which its service no longer has, or which is down or disabled.
-/// `groups` are those of the table.
+/// Elements of a client map whose backend was removed from its service, is down or is disabled. `groups` are
+/// those of the table.
 pub fn stale(
     services: EffectiveServices<'_>,
     groups: &GroupNumbers,

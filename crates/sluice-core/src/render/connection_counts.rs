@@ -1,4 +1,4 @@
-//! Attribution of elements and their counters: to what their fragments say.
+//! Attribution of elements and their counters to services, listeners and backends.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +10,19 @@ use super::program::Fragments;
 use crate::model::ServiceName;
 use crate::render::owner::{Flow, Owner};
 
-/// New connections of each service, listener and backend, and what the guard drops for each reason.
+/// New connections by service, listener and backend, and dropped packets by reason.
 pub type ConnectionCounts = BTreeMap<Flow, u64>;
 
 impl Fragments {
-    /// Adds up the counters of elements that stand for a backend or a reason.
+    /// Sums the counters of elements with a backend or a drop reason.
     ///
-    /// A nat chain sees the first packet of a flow only, so an element's packets are new connections.
+    /// A nat chain processes only the first packet of a flow, so the packets of an element are new
+    /// connections.
     pub fn connection_counts(&self, counters: &Counters) -> ConnectionCounts {
         connection_counts(self.iter(), counters)
     }
 
-    /// The same for some services.
+    /// Sums the counters of some services.
     pub(crate) fn connection_counts_of<'a>(
         &'a self,
         services: impl DoubleEndedIterator<Item = &'a Option<ServiceName>>,
@@ -33,7 +34,7 @@ impl Fragments {
         )
     }
 
-    /// What each element is for, by set.
+    /// The owners of elements, by set.
     pub fn owners(&self) -> BTreeMap<&SetId, BTreeMap<Key, Owner<'_>>> {
         let mut owners = BTreeMap::<_, BTreeMap<_, _>>::new();
         for fragment in self.iter() {
@@ -52,13 +53,13 @@ fn connection_counts<'a>(
 ) -> ConnectionCounts {
     let mut by_set = BTreeMap::<SetId, Vec<&BTreeMap<Key, Counter>>>::new();
     for (name, counted) in counters.iter().filter(|(_, counted)| !counted.is_empty()) {
-        // While a set grows out of its size there are two.
+        // While a set is replaced by one of another size, both exist.
         if let Some(id) = SetId::parse(name) {
             by_set.entry(id).or_default().push(counted);
         }
     }
     let mut connection_counts = ConnectionCounts::new();
-    // An element that several frontends need counts for the last.
+    // An element of several frontends counts for the last of them.
     let mut counted_once = BTreeSet::new();
     for fragment in fragments.rev().filter(|_| !by_set.is_empty()) {
         for elements in &fragment.elements {

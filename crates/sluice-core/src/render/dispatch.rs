@@ -1,4 +1,4 @@
-//! Which listener is a packet for?
+//! Dispatch: matches the destination of a packet and leads it to the chains of its listener.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use super::frontend::Frontend;
 use super::names::{ChainId, SetId};
 use crate::model::{Address, InterfaceName, Ports};
 
-/// Leads packets of a listener to `chain`: an exact one by the verdict map, any other by rules of its own.
+/// Leads packets of a listener to `chain`: by the verdict map for an exact listener, by rules otherwise.
 pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, chain: &ChainName) {
     match frontend.exact_key() {
         Some(listener) => {
@@ -26,13 +26,13 @@ pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, chain: 
     }
 }
 
-/// What exact listeners are looked up by.
+/// The key of sets of exact listeners.
 pub(super) fn key(ip: Ip) -> Vec<Operand> {
     [Field::Daddr(ip), Field::L4proto, Field::Dport].map(Operand::Field).to_vec()
 }
 
-/// Packets that arrive. `*` means the host's own addresses, or with an interface whatever unicast
-/// destination arrives there.
+/// A rule for packets that arrive. `*` matches the host's own addresses or, with an interface, every unicast
+/// destination.
 pub(super) fn arriving(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
     let mut rule = vec![];
     if let Some(interface) = &frontend.service.interface {
@@ -54,8 +54,8 @@ pub(super) fn arriving(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
     finish(rule, frontend, verdict)
 }
 
-/// Packets of local processes. `*` leaves loopback destinations alone: translated, their source
-/// address would have no way back.
+/// Rules for packets of local processes. `*` does not match loopback destinations: replies to their source
+/// address could not return.
 fn local(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
     let mut rule = vec![];
     match frontend.listener.address {
@@ -91,7 +91,7 @@ fn finish(mut rule: Vec<Statement>, frontend: &Frontend<'_>, verdict: Statement)
     Rule(rule)
 }
 
-/// A match on a port field, none for `*`.
+/// A match of a port field; none for `*`.
 pub(super) fn ports(field: Field, ports: Ports) -> Option<Statement> {
     let octets = |port: u16| Octets::new(&port.to_be_bytes()).expect("a port has two bytes");
     let test = match ports {
@@ -102,7 +102,7 @@ pub(super) fn ports(field: Field, ports: Ports) -> Option<Statement> {
     Some(Statement::Match(field, test))
 }
 
-/// An interface name as the kernel compares it.
+/// An interface name, zero-padded as the kernel compares it.
 pub(super) fn interface_octets(interface: &InterfaceName) -> [u8; 16] {
     let mut octets = [0; 16];
     octets[..interface.as_str().len()].copy_from_slice(interface.as_str().as_bytes());

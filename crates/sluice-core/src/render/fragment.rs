@@ -1,4 +1,5 @@
-//! Fragments: all that one frontend puts into the table.
+//! [`Fragment`]: all that one frontend adds to the table. `change` renders it with a [`Draft`]; a program
+//! owns it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,41 +15,41 @@ use super::totals::Traits;
 use crate::model::{Address, Backend, BackendName, ServiceName};
 use crate::render::owner::Owner;
 
-/// All that one frontend puts into the table. A function of the frontend and of what it is told of the others: its
-/// stripe, the number of its affinity group, which of its backends are ambiguous.
+/// All that one frontend adds to the table. It depends on the frontend, and on its stripe, its affinity group
+/// and which of its backends are ambiguous.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fragment {
-    /// The frontend; `None`: the host itself.
+    /// The frontend; `None`: the host.
     pub(super) owner: Option<FrontendId>,
     /// Backends that its elements count for.
     backends: Box<[BackendName]>,
-    /// Elements by set; a set without elements is there because rules refer to it.
+    /// Elements by set. A set without elements is included if rules refer to it.
     pub(super) elements: Box<[Elements]>,
-    /// Chains that it leads to and that others may lead to, too.
+    /// Chains that other frontends may share.
     pub(super) shared: Vec<Arc<SharedChain>>,
-    /// Chains that nobody else leads to.
+    /// Chains of this frontend alone.
     pub(super) own: Vec<(ChainName, Vec<Rule>)>,
-    /// Rules that it needs in chains of all frontends.
+    /// Rules in common chains.
     pub(super) hooks: Vec<Hook>,
-    /// What decides on rules that are there once for all frontends.
+    /// Properties that the common rules depend on.
     pub(super) traits: Option<Traits>,
-    /// Where its slots are, if they are in a map of stripes.
+    /// Its slots, if they are in a map of stripes.
     pub(super) stripe: Option<Stripe>,
     /// Number of its affinity group.
     pub(super) group: Option<u32>,
 }
 
-/// Elements of one set. There are hundreds of thousands, so they are kept as bytes: key, value, and backend if the set
-/// counts.
+/// Elements of one set, stored as bytes of key, value and (if the set counts) backend, because there are
+/// hundreds of thousands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Elements {
     pub(super) set: Arc<DeclaredSet>,
     bytes: Box<[u8]>,
-    /// Where all of them lead, if that is a chain.
+    /// The chain that all elements lead to, if they are verdicts.
     verdict: Option<ChainName>,
 }
 
-/// One element, and the backend that it counts for, as an index into those of the fragment.
+/// One element, and the index of the backend that it counts for.
 #[derive(Clone, Debug)]
 pub(super) struct FragmentElement {
     pub(super) key: Key,
@@ -56,17 +57,17 @@ pub(super) struct FragmentElement {
     backend: Option<u16>,
 }
 
-/// A set as fragments need it: what has no size yet gets one from all of them together.
+/// A set of fragments, without the size that depends on all its elements.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DeclaredSet {
     pub(super) id: SetId,
-    /// Without a size.
+    /// The name without a size.
     pub(super) name: SetName,
     pub(super) declaration: Set,
 }
 
 impl DeclaredSet {
-    /// The name of the set with a size.
+    /// The name with a size.
     pub(super) fn named(&self, size: Option<u32>) -> SetName {
         match size {
             None | Some(SMALLEST) => self.name.clone(),
@@ -74,7 +75,7 @@ impl DeclaredSet {
         }
     }
 
-    /// Bytes of a key, a value and a backend of an element.
+    /// Widths in bytes of key, value and backend of an element.
     fn widths(&self) -> [usize; 3] {
         let Set { key, data, flags, counter, .. } = &self.declaration;
         let width = |parts: &[Operand]| parts.iter().map(|part| part.width().next_multiple_of(4)).sum();
@@ -135,7 +136,7 @@ impl Elements {
     }
 }
 
-/// A chain that several frontends may lead to: its rules follow from its name.
+/// A chain that several frontends may share. Its name determines its rules.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SharedChain {
     pub(super) id: ChainId,
@@ -143,17 +144,17 @@ pub(super) struct SharedChain {
     pub(super) rules: Vec<Rule>,
 }
 
-/// A rule in a chain that all frontends have in common.
+/// A rule in a common chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hook {
     pub(super) chain: ChainId,
-    /// Where two rules match a packet, the lower one is first.
+    /// If two rules match a packet, the one with the lower rank comes first.
     pub(super) rank: Rank,
     pub(super) rule: Arc<Rule>,
 }
 
 impl Fragment {
-    /// Elements of one of its sets, and what they are for.
+    /// Elements of one of its sets, with their owners.
     pub(super) fn owned<'a>(&'a self, elements: &'a Elements) -> impl Iterator<Item = (Key, Owner<'a>)> + 'a {
         let dropped = elements.set.id.reason();
         let owner = move |frontend, held: &FragmentElement| {
@@ -173,13 +174,13 @@ impl Fragment {
         }
     }
 
-    /// Name of its service; `None`: it is the host's.
+    /// Name of its service; `None` for the host.
     pub(super) fn service(&self) -> Option<&ServiceName> {
         self.owner.as_ref().map(|owner| &owner.service)
     }
 }
 
-/// What fragments have in common, so that it takes memory once: that of a program, and what is new.
+/// Declarations and chains that fragments share, to store them once: those of a program, and new ones.
 #[derive(Debug)]
 pub(super) struct Pool<'a> {
     known: &'a Program,
@@ -211,7 +212,7 @@ impl<'a> Pool<'a> {
     }
 }
 
-/// A fragment in the making.
+/// A fragment under construction.
 #[derive(Debug)]
 pub(super) struct Draft<'p, 'a> {
     pub(super) fragment: Fragment,
@@ -221,13 +222,13 @@ pub(super) struct Draft<'p, 'a> {
 }
 
 impl<'p, 'a> Draft<'p, 'a> {
-    /// An empty one of a frontend, or of the host.
+    /// An empty draft for a frontend, or for the host.
     pub(super) fn new(owner: Option<FrontendId>, pool: &'p mut Pool<'a>) -> Self {
         let fragment = Fragment { owner, ..Fragment::default() };
         Draft { fragment, backends: vec![], elements: vec![], pool }
     }
 
-    /// Needs a set, and elements in it.
+    /// Adds a set and elements without a backend; returns the name of the set.
     pub(super) fn fill(
         &mut self,
         id: SetId,
@@ -237,7 +238,7 @@ impl<'p, 'a> Draft<'p, 'a> {
         self.count(id, declare, elements.into_iter().map(|(key, data)| (key, data, None)))
     }
 
-    /// Needs elements that count for backends in a set. What is there twice is there once.
+    /// Adds a set and elements that count for backends. Duplicate elements are added once.
     pub(super) fn count<'b>(
         &mut self,
         id: SetId,
@@ -267,7 +268,7 @@ impl<'p, 'a> Draft<'p, 'a> {
         set.name.clone()
     }
 
-    /// Leads to a chain that others may lead to, too.
+    /// Adds a chain that other frontends may share.
     pub(super) fn shared(&mut self, id: ChainId, rules: impl FnOnce() -> Vec<Rule>) -> ChainName {
         let chain = self.pool.chain(id, rules);
         if !self.fragment.shared.contains(chain) {
@@ -276,22 +277,22 @@ impl<'p, 'a> Draft<'p, 'a> {
         chain.name.clone()
     }
 
-    /// Has a chain of its own.
+    /// Adds a chain of this frontend alone.
     pub(super) fn own(&mut self, id: ChainId, rules: Vec<Rule>) -> ChainName {
         let name = ChainName::from(id);
         self.fragment.own.push((name.clone(), rules));
         name
     }
 
-    /// Leads to the chain where packets end whose slot is not found (kernels before 2025 may miss one that is being
-    /// replaced): they must not leave untranslated, and dropped, the client sends them again. One chain for all,
-    /// because a counter is memory for each CPU.
+    /// A rule that leads to the chain for packets whose slot is not found: kernels before 2025 may miss an
+    /// element that is being replaced. The packets must not leave untranslated. They are dropped, and the
+    /// client sends them again. All frontends share one chain, because a counter needs memory per CPU.
     pub(super) fn miss(&mut self) -> Rule {
         let rules = || vec![Rule(vec![Statement::Counter, Statement::Drop])];
         Rule(vec![Statement::Goto(self.shared(ChainId::Miss, rules))])
     }
 
-    /// Needs a rule in a chain of all frontends.
+    /// Adds a rule to a common chain.
     pub(super) fn hook(&mut self, chain: ChainId, rank: Rank, rule: Rule) {
         self.fragment.hooks.push(Hook { chain, rank, rule: Arc::new(rule) });
     }

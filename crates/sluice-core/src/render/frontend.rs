@@ -1,4 +1,4 @@
-//! One listener of one service for one IP version: the unit everything is rendered for.
+//! [`Frontend`]: one listener of one service for one IP version, the unit of rendering.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::model::{
     Address, Backend, EffectiveServices, InterfaceName, Listener, Ports, Service, ServiceName, Source,
 };
 
-/// What a packet can enter by.
+/// One listener of one service for one IP version.
 #[derive(Debug)]
 pub struct Frontend<'a> {
     /// Name of its service.
@@ -24,13 +24,13 @@ pub struct Frontend<'a> {
     pub backends: Vec<&'a Backend>,
 }
 
-/// All entries of enabled services, by service name, listener and IP version.
+/// All frontends of enabled services, by service name, listener and IP version.
 pub fn frontends(services: EffectiveServices<'_>) -> Vec<Frontend<'_>> {
     services.iter().flat_map(|(name, service)| Frontend::of(name, service)).collect()
 }
 
-/// Precedence of an entry: where two match a packet, the lower one gets it. Exact beats interface
-/// beats wildcard beats range; within each, named ports beat `*` and an address beats `*`.
+/// Precedence of a frontend: if two match a packet, the lower one gets it. Exact comes before interface,
+/// wildcard and range; within each, named ports come before `*`, and an address before `*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rank {
     /// One address and one port, on any interface.
@@ -43,7 +43,7 @@ pub enum Rank {
     Range(Breadth),
 }
 
-/// Ports, then address, the narrower first.
+/// Ports, then address; narrower first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Breadth {
     ports: u8,
@@ -51,7 +51,7 @@ pub struct Breadth {
 }
 
 impl<'a> Frontend<'a> {
-    /// Those of one service, by listener and IP version; none if it is not enabled.
+    /// The frontends of one service, by listener and IP version; none if the service is not enabled.
     pub fn of(name: &'a ServiceName, service: &'a Service) -> Vec<Frontend<'a>> {
         let mut frontends = Vec::new();
         for listener in service.listeners.iter().filter(|_| service.enabled) {
@@ -64,20 +64,20 @@ impl<'a> Frontend<'a> {
         frontends
     }
 
-    /// All backends of this IP version, those that take no new flows, too.
+    /// All backends of this IP version, including those that take no new flows.
     pub(crate) fn members(&self) -> impl Iterator<Item = &'a Backend> + Clone + use<'a> {
         let ip = self.ip;
         self.service.backends.iter().filter(move |backend| Ip::of(backend.address) == ip)
     }
 
-    /// Whether its service has other listeners, or this one for the other IP version, too.
+    /// Whether its service has other frontends.
     pub(crate) fn is_one_of_several(&self) -> bool {
         let service = self.service;
         let versions = |listener| Ip::ALL.into_iter().filter(move |ip| service.takes(listener, *ip));
         service.listeners.iter().flat_map(versions).nth(1).is_some()
     }
 
-    /// Whether its backends must not see the masqueraded source that the same key would give others.
+    /// Whether its source is not the default, so that masquerading its flows would be wrong.
     pub(crate) fn has_own_source(&self) -> bool {
         self.service.source != Source::Masquerade
     }
@@ -97,7 +97,7 @@ impl<'a> Frontend<'a> {
         }
     }
 
-    /// Address and port, when the entry is one that the exact map holds.
+    /// Address and port, if the frontend is exact and thus in the exact maps.
     pub fn exact(&self) -> Option<(IpAddr, u16)> {
         match (self.rank(), self.listener.address, self.listener.ports.as_single()) {
             (Rank::Exact, Address::Exact(address), Some(port)) => Some((address, port)),
@@ -105,7 +105,7 @@ impl<'a> Frontend<'a> {
         }
     }
 
-    /// Address, when the entry has one address and one port, on whatever interface.
+    /// Address, if the frontend has one address and one port, on any interface or on one.
     pub(crate) fn exact_destination(&self) -> Option<IpAddr> {
         match (self.listener.address, self.listener.ports.as_single()) {
             (Address::Exact(address), Some(_)) => Some(address),
@@ -117,35 +117,35 @@ impl<'a> Frontend<'a> {
         self.listener.protocol.number()
     }
 
-    /// What tells it from all others.
+    /// Its identity.
     pub fn id(&self) -> FrontendId {
         FrontendId { service: self.name.clone(), listener: self.listener, ip: self.ip }
     }
 
-    /// What the exact maps are looked up by to find the entry, if they hold it.
+    /// Its key in the exact maps, if it is exact.
     pub(crate) fn exact_key(&self) -> Option<Key> {
         self.exact().map(|(address, port)| Key::EMPTY.address(address).protocol(self.protocol()).port(port))
     }
 
-    /// The packets that it is for, precedence aside.
+    /// The packets that it matches, without precedence.
     pub(crate) fn destination(&self) -> Destination {
         Destination { listener: self.listener, ip: self.ip, interface: self.service.interface.clone() }
     }
 
-    /// The ports of `backend` that this entry leads to.
+    /// The ports of `backend` that it translates to.
     pub fn backend_ports(&self, backend: &Backend) -> Ports {
         let ports = self.listener.ports;
         let translate = |port| backend.port.translate(ports, port);
         Ports { first: translate(ports.first), last: translate(ports.last) }
     }
 
-    /// Whether one packet could match both, leaving precedence aside.
+    /// Whether one packet could match both, without precedence.
     pub fn overlaps(&self, other: &Frontend<'_>) -> bool {
         self.destination().overlaps(&other.destination())
     }
 }
 
-/// The packets that an entry is for, precedence aside.
+/// The packets that a frontend matches, without precedence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Destination {
     listener: Listener,
@@ -168,7 +168,7 @@ impl Destination {
     }
 }
 
-/// Whether two requirements can hold at once; `None` requires nothing.
+/// Whether both requirements can be met; `None` requires nothing.
 fn compatible<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
     a.is_none() || b.is_none() || a == b
 }

@@ -1,9 +1,9 @@
-//! Affinity groups: listeners of one service at one address, which know the same clients.
+//! Affinity groups: the listeners of one service at one address, which share their known clients.
 //!
-//! The maps of clients are keyed by client, listener address and the number of the group. A number is unique at its
-//! address. Services at different addresses share numbers, so that they share chains. A service keeps the number of its
-//! first listener that has one in the kernel, so that a reload which adds or removes listeners forgets no client. Any
-//! other number that is in use is left alone, because clients of another service may still be known under it.
+//! The keys of client maps are client, listener address and group number. A number is unique at its address;
+//! services at different addresses share numbers, and thereby chains. A service keeps the number of its first
+//! listener that has one in the kernel, so that adding or removing listeners forgets no client. Other numbers
+//! in use are not reused, because the maps may contain clients of other services under them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -12,13 +12,14 @@ use super::frontend::Frontend;
 use super::layout::GroupNumbers;
 use crate::model::ServiceName;
 
-/// The number of each group, by service and address.
+/// Group numbers by service and address.
 #[derive(Debug, Default)]
 pub(crate) struct Groups<'a>(BTreeMap<(&'a ServiceName, IpAddr), u32>);
 
 impl<'a> Groups<'a> {
-    /// Numbers the groups of these entries. A group without one in `held` gets the port of its first listener
-    /// if that is free at the address, otherwise the port plus the lowest multiple of 65,536 that is.
+    /// Numbers the groups of these frontends. A group without a number in `held` gets the port of its first
+    /// listener if that number is free at the address, otherwise the port plus the lowest free multiple of
+    /// 65,536.
     pub(crate) fn of(frontends: &[Frontend<'a>], held: &GroupNumbers) -> Self {
         let affine = frontends.iter().filter(|frontend| frontend.service.affinity.is_some());
         let listeners: Vec<_> = affine.filter_map(|frontend| Some((frontend, frontend.exact()?))).collect();
@@ -47,7 +48,7 @@ impl<'a> Groups<'a> {
         Groups(numbers)
     }
 
-    /// The number of the group of a service at an address.
+    /// The group number of a service at an address.
     pub(super) fn number(&self, frontend: &Frontend<'_>, address: IpAddr) -> Option<u32> {
         self.0.get(&(frontend.name, address)).copied()
     }

@@ -1,8 +1,8 @@
-//! The guard: which new flows get as far as a backend.
+//! Guards: which new flows reach the pick chain of a listener.
 //!
-//! Exact listeners that ask for the same checks share a chain: what differs, prefixes and counts, is in sets whose key
-//! begins with the listener. It ends in a verdict map that leads each on to its pick chain. Any other listener has a
-//! chain and sets of its own.
+//! Exact listeners with the same checks share a chain. Their prefixes and counts are in sets whose key begins
+//! with the listener, and the chain ends in a verdict map to the pick chains. Any other listener has a chain
+//! and sets of its own.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use super::names::{Access, ChainId, FrontendId, SetId};
 use super::{dispatch, midstream};
 use crate::model::{DropReason, Limits, OnFull, ServiceName};
 
-/// Renders the guard of a listener before the chain `pick`; returns the chain that comes first.
+/// Renders the guard of a listener before the chain `pick`; returns the first chain of the two.
 pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, pick: ChainName) -> ChainName {
     let checks = Check::all(frontend);
     if checks.is_empty() {
@@ -43,8 +43,8 @@ pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, pick: C
     }
 }
 
-/// Renders what a listener asks of a client before its handshake is answered; returns the chain. Limits are not part of
-/// it: they are for clients that are who they say.
+/// Renders the checks of a client before the host answers its SYN; returns the chain. Limits are not checked
+/// there, because the source address may be forged until the handshake is complete.
 pub(super) fn before_handshake(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) -> ChainName {
     let mut checks = Check::all(frontend);
     checks.retain(|check| matches!(check, Check::Deny(_) | Check::Allow(_)));
@@ -56,19 +56,19 @@ pub(super) fn before_handshake(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_
     })
 }
 
-/// One thing a listener asks for.
+/// One check of a guard.
 enum Check<'a> {
     Deny(Clients<'a>),
-    /// Nobody of this IP version, if there are none.
+    /// Only these clients; without networks of this IP version, no client.
     Allow(Clients<'a>),
     Limit(Limit),
 }
 
-/// Networks of clients, by prefix length. Of few lengths, each has a set that a client is looked up in by its prefix;
-/// that is quicker than a set of ranges, which takes any number of them.
+/// Networks of clients by prefix length. If there are few lengths, each has a set with the prefix as its key,
+/// which is faster than an interval set for all lengths.
 struct Clients<'a>(BTreeMap<u8, Vec<&'a IpNet>>);
 
-/// Prefix lengths for which a look-up each is quicker than one among ranges.
+/// Maximum number of prefix lengths with a set each.
 const FEW: usize = 4;
 
 impl<'a> Clients<'a> {
@@ -84,7 +84,7 @@ impl<'a> Clients<'a> {
         self.0.is_empty()
     }
 
-    /// Whether every client is one of them.
+    /// Whether the networks contain every client.
     fn are_all(&self) -> bool {
         self.0.contains_key(&0)
     }
@@ -93,7 +93,7 @@ impl<'a> Clients<'a> {
         self.0.len() > FEW || self.are_all()
     }
 
-    /// What is said of them in the name of a chain.
+    /// The prefix lengths, for the name of a chain.
     fn word(&self, access: Access) -> String {
         match self.are_ranges() {
             true => access.word().to_owned(),
@@ -101,7 +101,7 @@ impl<'a> Clients<'a> {
         }
     }
 
-    /// A key and the set to look it up in, for each set.
+    /// The key and the set of each lookup.
     fn look_ups(&self, access: Access, scope: &Scope) -> Vec<(Vec<Operand>, SetName)> {
         let set = |length| scope.networks(access, length).into();
         if self.are_ranges() {
@@ -115,7 +115,7 @@ impl<'a> Clients<'a> {
         self.0.keys().map(|length| (key(*length), set(Some(*length)))).collect()
     }
 
-    /// Puts them into their sets, whose elements count if those clients are dropped.
+    /// Adds the networks to their sets, with counters if those clients are dropped.
     fn fill(&self, draft: &mut Draft<'_, '_>, access: Access, scope: &Scope) {
         let (ranges, counter) = (self.are_ranges(), access == Access::Deny);
         for (length, nets) in &self.0 {
@@ -133,23 +133,23 @@ impl<'a> Clients<'a> {
     }
 }
 
-/// What the kernel keeps for a service, or for each of its clients. Services of one listener and IP version share sets, in
-/// which the listener is part of the key; any other has sets of its own.
+/// A limit of a service, or of each of its clients. Services with a single frontend share sets, with the
+/// listener in the key; any other service has a set of its own.
 struct Limit {
-    /// The service, if it has sets of its own.
+    /// The service, if it has a set of its own.
     own: Option<ServiceName>,
     reason: DropReason,
     update: SetUpdate,
-    /// How many are remembered.
+    /// Size of the set.
     size: u32,
     timeout: Option<u32>,
-    /// `None`: it is of all clients together.
+    /// What happens to clients beyond the size; `None`: the limit is for all clients together.
     on_full: Option<OnFull>,
 }
 
 impl<'a> Check<'a> {
-    /// In the order in which they are looked at: what is dropped for a reason of its client alone is no part of the rate
-    /// of all.
+    /// The limits in the order of their rules. The rate of all clients comes last, so that packets dropped by
+    /// a limit per client do not count for it.
     fn all(frontend: &Frontend<'a>) -> Vec<Check<'a>> {
         let Some(guard) = &frontend.service.guard else { return vec![] };
         let Limits { new_connections, new_connections_per_client, connections_per_client, clients, on_full } =
@@ -185,7 +185,7 @@ impl<'a> Check<'a> {
         .collect()
     }
 
-    /// The service, if its chain is no other's.
+    /// The service, if no other service uses its chain.
     fn owner(&self) -> Option<&ServiceName> {
         match self {
             Check::Limit(limit) => limit.own.as_ref(),
@@ -193,7 +193,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Part of the name of a shared chain: all that makes its rules differ.
+    /// Part of the name of a shared chain; it contains everything that its rules depend on.
     fn word(&self) -> String {
         match self {
             Check::Deny(clients) => clients.word(Access::Deny),
@@ -207,7 +207,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Puts into sets what the rules look for.
+    /// Adds the elements that the rules of the check look up.
     fn fill(&self, draft: &mut Draft<'_, '_>, scope: &Scope) {
         let mut count = |reason| {
             draft.fill(
@@ -248,7 +248,8 @@ impl<'a> Check<'a> {
                 let (key, set) = (limit.key(scope), SetName::from(limit.set(scope)));
                 let update = Statement::Update { key, set: set.clone(), update: limit.update.clone() };
                 let above = vec![update, count(limit.reason), Statement::Drop];
-                // A connection that is adopted is not new. It is one of the client's, though.
+                // An adopted connection is not new, so it counts for no rate, but it is one of the client's
+                // connections.
                 let counted = match scope.adopts && limit.is_rate() {
                     true => midstream::opens(true).to_vec(),
                     false => vec![],
@@ -274,12 +275,13 @@ impl Limit {
             (true, None) => scope.client_key(),
             (false, None) => scope.key.clone(),
             (true, Some(_)) => vec![Operand::Field(Field::Saddr(scope.ip))],
-            // One element: every packet here is of a new flow.
+            // The constant key of a set with a single element: all packets here belong to new flows.
             (false, Some(_)) => vec![Operand::Field(Field::CtState)],
         }
     }
 
-    /// The set that its rule fills: one for each limit, since sets of different ones are not declared alike.
+    /// The set of the limit. Each limit has its own set, because different limits have different
+    /// declarations.
     fn set(&self, scope: &Scope) -> SetId {
         let ip = self.on_full.map(|_| scope.ip);
         match &self.own {
@@ -300,27 +302,27 @@ impl Limit {
     }
 }
 
-/// Listeners that can share a limit; more of them are unlimited.
+/// Maximum number of listeners in a shared limit; listeners beyond it are not limited.
 const LISTENERS: u32 = 65_536;
 
-/// Seconds after which a token bucket is full again, whatever was taken out.
+/// Seconds until an empty token bucket is full again.
 fn refilled(rate: Rate) -> u32 {
     let seconds = u64::from(rate.burst.max(1)) * u64::from(rate.unit) / u64::from(rate.packets.max(1));
     u32::try_from(seconds).unwrap_or(u32::MAX).saturating_add(1)
 }
 
-/// How the sets of a guard are called and looked into.
+/// Names and keys of the sets of a guard.
 struct Scope {
-    /// IP version, if exact listeners share them.
+    /// IP version, for sets that exact listeners share.
     shared: Option<Ip>,
-    /// The listener, if it is alone.
+    /// The listener, if it has its own sets.
     own: Option<FrontendId>,
-    /// What comes first in the keys of its sets.
+    /// First part of the keys.
     key: Vec<Operand>,
-    /// That of the listener.
+    /// The value of this part for the listener.
     listener: Key,
     ip: Ip,
-    /// Whether the listener adopts connections, which count for no rate.
+    /// Whether the listener adopts midstream connections, which do not count for rates.
     adopts: bool,
 }
 
@@ -338,26 +340,26 @@ impl Scope {
         Scope { shared, own, key, listener, ip, adopts }
     }
 
-    /// Networks of clients of one prefix length, or of any.
+    /// The set of networks of one prefix length, or of all lengths.
     fn networks(&self, access: Access, length: Option<u8>) -> SetId {
         SetId::Networks(access, self.shared, length, self.own.clone())
     }
 
-    /// What counts what is dropped for a reason.
+    /// The set with the counter of packets dropped for a reason.
     fn dropped(&self, reason: DropReason) -> SetId {
         SetId::Dropped(self.shared, reason, self.own.clone())
     }
 
     /// The chain that exact listeners with the same checks share.
     fn chain(&self, checks: &[Check<'_>]) -> ChainId {
-        // Once, or the name would be longer than the kernel takes (255 bytes).
+        // The service appears once, because the kernel limits names to 255 bytes.
         let owner = checks.iter().find_map(Check::owner).map(|name| format!("of-{name}"));
         let adopts_word = self.adopts.then(|| "adopt".to_owned());
         let words = checks.iter().map(Check::word).chain(adopts_word).chain(owner);
         ChainId::SharedGuard(self.ip, words.map(Into::into).collect())
     }
 
-    /// Listener and client.
+    /// The key of listener and client.
     fn client_key(&self) -> Vec<Operand> {
         [&self.key[..], &[Operand::Field(Field::Saddr(self.ip))]].concat()
     }
@@ -367,7 +369,7 @@ impl Scope {
     }
 
     fn of_version(&self, mut statements: Vec<Statement>) -> Rule {
-        // Where nft has it: before the first statement that reads the IP header.
+        // nft places it before the first statement that reads the IP header.
         let reads_none = |statement: &&Statement| match statement {
             Statement::Match(..) => true,
             Statement::Update { key, .. } => *key == [Operand::Field(Field::CtState)],

@@ -1,6 +1,6 @@
-//! Packets that belong to no connection and cannot begin one: of an impossible combination of TCP flags, outside of
-//! the window, too late. Nothing translates them. On their way they would reset healthy connections: the host answers
-//! those sent to an address of its own, and clients those of a backend that they never asked.
+//! Drops invalid packets, which belong to no connection and cannot begin one: impossible TCP flags, sequence
+//! numbers outside of the window, late packets. NAT does not translate them. The host would answer those to
+//! its own addresses, and clients those from a backend, with resets that break healthy connections.
 
 use sluice_nft::{Data, Field, Ip, Key, Operand, Rule, Set, SetName, Statement};
 
@@ -9,13 +9,13 @@ use super::frontend::{Frontend, Rank};
 use super::names::{ChainId, SetId};
 use super::{dispatch, synproxy};
 
-/// Adds what a listener needs that drops them.
+/// Renders the sets and rules that drop invalid packets to a listener and from its backends.
 pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) {
     if !frontend.service.guard.as_ref().is_some_and(|guard| guard.drop_invalid) {
         return;
     }
     match frontend.exact_key() {
-        // An ACK that returns a cookie may be invalid, and nothing else that is gets past.
+        // An ACK with a SYN cookie may be invalid; the synproxy rules drop all other invalid packets.
         Some(_) if synproxy::answers(frontend) => {}
         Some(listener) => {
             let declare = || Set::counted(dispatch::key(frontend.ip));
@@ -31,14 +31,15 @@ pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) {
         }
     }
     let replies = frontend.members().map(|backend| {
-        // Of a range no more than its first port: replies of the others pass, as without a guard.
+        // For a range of ports, only replies from its first port are dropped; other replies pass as without a
+        // guard.
         let key = Key::EMPTY.address(backend.address).protocol(frontend.protocol());
         (key.port(frontend.backend_ports(backend).first), Data::None)
     });
     draft.fill(SetId::InvalidReplies(frontend.ip), || Set::counted(replies_key(frontend.ip)), replies);
 }
 
-/// What replies of backends are looked up by.
+/// The key of sets of backends for replies.
 pub(super) fn replies_key(ip: Ip) -> Vec<Operand> {
     [Field::Saddr(ip), Field::L4proto, Field::Sport].map(Operand::Field).to_vec()
 }

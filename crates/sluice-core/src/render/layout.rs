@@ -1,8 +1,9 @@
-//! Where the slots of listeners that do not share lie.
+//! Stripes: slot numbers of listeners with a pick chain of their own.
 //!
-//! Such a listener has a stripe of 65,536 slot numbers in a map of fixed size that at most 128 listeners
-//! share: binding a rule to a map makes the kernel walk the map's elements, and adding an element the rules, so
-//! maps stay small; every map makes all lookups of sets by name slower, so they stay few.
+//! Such a listener has a stripe of 65,536 slot numbers in a map of fixed size, which at most 128 listeners
+//! share. When a rule is bound to a map, the kernel walks the elements of the map, and when an element is
+//! added, the rules; so maps must be small. Each map makes every lookup of a set by name slower; so maps must
+//! be few.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,24 +14,24 @@ use super::affinity;
 use super::names::{ChainId, FrontendId, SetId};
 use crate::render::slots::MAX_SLOTS;
 
-/// Listeners that share a map.
+/// Maximum number of listeners per map.
 const LISTENERS_PER_MAP: u32 = 128;
 
 /// Size of a map, unless its first listener needs a larger one.
 const MAP_SIZE: u32 = 1024;
 
-/// What a private map holds for a slot; see `pick`.
+/// Key and data of a map of stripes; see `pick`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum MapShape {
-    /// Address and port.
+    /// Slot to address and port.
     Slots,
-    /// Address; the port stays.
+    /// Slot to address; the port does not change.
     Addresses,
-    /// Address and port, looked up by the client's port as well. Such a map has one listener.
+    /// Slot and destination port to address and port. Such a map has one listener.
     Ports,
 }
 
-/// Stripe of one listener.
+/// The stripe of one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stripe {
     pub(super) map: Map,
@@ -66,34 +67,34 @@ impl Map {
 /// Address, protocol number and port of a listener with affinity.
 pub(crate) type ListenerKey = (IpAddr, u8, u16);
 
-/// What is in use in the kernel and has to stay, or to stay unused: read back from the rules themselves.
+/// The stripes and affinity groups of the table in the kernel, read from its rules and elements.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
-    /// By frontend.
+    /// Stripes by frontend.
     pub(super) stripes: BTreeMap<FrontendId, Stripe>,
     pub(super) stripes_in_use: StripeAllocator,
     pub(super) groups: GroupNumbers,
 }
 
-/// Numbers of affinity groups by their listeners.
+/// Numbers of affinity groups by listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupNumbers(pub(super) BTreeMap<ListenerKey, u32>);
 
 impl GroupNumbers {
-    /// Those of a table.
+    /// The numbers in a table.
     pub fn of(table: &Table) -> Self {
         let is_any = super::clients::maps(table).next().is_some();
         GroupNumbers(if is_any { affinity::groups(table).collect() } else { BTreeMap::new() })
     }
 
-    /// The number of the affinity group that a listener is in.
+    /// The number of a listener's affinity group.
     pub(crate) fn of_listener(&self, listener: ListenerKey) -> Option<u32> {
         self.0.get(&listener).copied()
     }
 }
 
 impl Layout {
-    /// The layout of a table, empty for none.
+    /// The layout of a table; empty without a table.
     pub fn of(table: Option<&Table>) -> Self {
         let mut layout = Layout::default();
         let Some(table) = table else { return layout };
@@ -105,7 +106,7 @@ impl Layout {
         let mut led_to = BTreeMap::<Map, u32>::new();
         for (name, chain) in &table.chains {
             for stripe in stripes(chain, table) {
-                // Whoever calls the chain otherwise, an older sluice, uses the stripe until it is switched over.
+                // A chain with another name, of an older version, also uses its stripe until the switch.
                 layout.stripes_in_use.mark_used(&stripe);
                 if let Some(ChainId::Pick(frontend)) = ChainId::parse(name) {
                     layout.stripes.insert(frontend, stripe);
@@ -113,7 +114,7 @@ impl Layout {
                 }
             }
         }
-        // Somebody may have deleted elements that will be added again.
+        // Deleted elements will be added again.
         for (map, slots) in led_to {
             layout.stripes_in_use.map(map).into_iter().for_each(|held| held.held = held.held.max(slots));
         }
@@ -122,7 +123,7 @@ impl Layout {
     }
 }
 
-/// Stripes that rules of a chain look up.
+/// Stripes that the rules of a chain look up.
 fn stripes(chain: &Chain, table: &Table) -> Vec<Stripe> {
     let look_ups = chain.rules.iter().flat_map(|rule| &rule.0).filter_map(|statement| match statement {
         Statement::Dnat { key, map, .. } => Some((key.last()?, map)),
@@ -138,28 +139,28 @@ fn stripes(chain: &Chain, table: &Table) -> Vec<Stripe> {
     look_ups.filter_map(stripe).collect()
 }
 
-/// Which stripes are taken.
+/// Allocates stripes, and records which are in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StripeAllocator(BTreeMap<(MapShape, Ip), Maps>);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Maps {
     maps: BTreeMap<u32, Taken>,
-    /// The map that had room last; those before it are not asked again.
+    /// The map that had room last; maps before it are not tried again.
     next: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Taken {
     size: u32,
-    /// Elements in it, and to come.
+    /// Number of its elements, including planned ones.
     held: u32,
-    /// A bit per taken stripe.
+    /// One bit per used stripe.
     stripes: u128,
 }
 
 impl StripeAllocator {
-    /// Takes the lowest free stripe of a map with room for `elements` more.
+    /// Allocates the lowest free stripe of a map with room for `elements` more elements.
     pub(super) fn take(&mut self, shape: MapShape, ip: Ip, slots: u32, elements: u32) -> Stripe {
         let Maps { maps, next } = self.0.entry((shape, ip)).or_default();
         let has_room =
@@ -175,7 +176,7 @@ impl StripeAllocator {
         Stripe { map: Map { shape, ip, number: *next }, base: stripe * MAX_SLOTS, slots, size: map.size }
     }
 
-    /// A map has so many elements now.
+    /// Records the number of elements of a map.
     pub(super) fn record(&mut self, map: Map, size: u32, held: u32) {
         let whole = if map.shape == MapShape::Ports { u128::MAX } else { 0 };
         let Maps { maps, .. } = self.0.entry((map.shape, map.ip)).or_default();
@@ -183,7 +184,7 @@ impl StripeAllocator {
         maps.insert(map.number, Taken { size, held, stripes });
     }
 
-    /// A map is gone.
+    /// Records that a map was deleted.
     pub(super) fn remove(&mut self, map: Map) {
         self.0.entry((map.shape, map.ip)).or_default().maps.remove(&map.number);
     }
@@ -202,7 +203,7 @@ impl StripeAllocator {
 }
 
 impl Stripe {
-    /// Its bit; none if the base, of a foreign rule, is beyond all stripes.
+    /// Its bit; 0 if the base, read from a foreign rule, is out of range.
     fn bit(&self) -> u128 {
         1u128.checked_shl(self.base / MAX_SLOTS).unwrap_or(0)
     }

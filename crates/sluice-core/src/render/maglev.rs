@@ -1,37 +1,39 @@
-//! The table of `maglev`: which backend each slot leads to, changing little when backends come and go.
+//! The lookup table of `maglev`: the backend of each slot, with few changes when backends come and go.
 //!
-//! Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section 3.4.
+//! Source: Eisenbud et al., "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, section
+//! 3.4.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use sluice_nft::jhash::jhash;
 
-/// Slots when the file does not say.
+/// Default number of slots.
 pub const DEFAULT_TABLE_SIZE: u32 = 1021;
 
-/// Seeds of the hashes of a backend's name: where its walk through the table begins, and the length of its steps.
+/// Seeds of the two hashes of a backend's name: offset and skip of its permutation.
 const OFFSET_SEED: u32 = 0x6f66_6673;
 const SKIP_SEED: u32 = 0x736b_6970;
 
-/// One backend that may have slots.
+/// A backend of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
-    /// What its walk through the table depends on.
+    /// The name, from which its permutation follows.
     pub name: &'a str,
-    /// Its weight when everybody serves; 0 for one that does only in place of others.
+    /// Nominal weight, when all backends serve; 0 for a backup.
     pub full: u16,
-    /// Its weight now; 0 for one that takes no new flows.
+    /// Current weight; 0 if it takes no new flows.
     pub now: u16,
 }
 
-/// The backend of each slot, as an index into `members`; empty when nobody has a weight.
+/// The backend of each slot, as an index into `members`; empty if all weights are 0.
 ///
-/// The table is filled as published for everybody. Then those that do not serve, or only with a part of their weight,
-/// give up slots, latest taken first, and filling goes on with the weights of now. So who keeps serving keeps its slots,
-/// and a table depends on the file and on who serves, not on what was before.
+/// The table is first filled with the nominal weights, as published. Then backends that do not serve, or only
+/// with a part of their weight, release the slots that they took last, and filling continues with the current
+/// weights. Serving backends thereby keep their slots, and the table depends only on the file and on the
+/// current weights, not on history.
 ///
-/// `size` is a prime, so that every step length reaches all slots.
+/// `size` is a prime, so that every skip reaches all slots.
 pub fn table(members: &[Member<'_>], size: u32) -> Vec<usize> {
     if members.iter().all(|member| member.now == 0) {
         return vec![];
@@ -43,19 +45,20 @@ pub fn table(members: &[Member<'_>], size: u32) -> Vec<usize> {
     slots.into_iter().map(|slot| slot.expect("somebody has a weight").backend).collect()
 }
 
-/// Who took a slot, and in which of its turns.
+/// The backend of a slot, and the turn in which it took the slot.
 #[derive(Clone, Copy)]
 struct Taken {
     backend: usize,
     turn: u64,
 }
 
-/// Lets each backend take the first free slot of its walk whenever it is its turn, until none is free.
+/// Lets the backends take the first free slot of their permutations in turn, until none is free.
 ///
-/// Turn number `k` is at the time `k / weight`, at the same time by name: in proportion, with no regard to a factor that
-/// all weights have in common, and each has a first turn before anybody has a second.
+/// Turn number `k` of a backend is at time `k / weight`, ties in the order of names. Slots are thereby
+/// proportional to weights, a common factor of all weights has no effect, and every backend has its first
+/// turn before any has its second.
 fn fill(slots: &mut [Option<Taken>], members: &[Member<'_>], weight: impl Fn(&Member<'_>) -> u16) {
-    // Fine enough to tell any two such fractions apart.
+    // Scaled so that any two different times differ.
     let time = |turn: u64, weight: u16| (turn << 40) / u64::from(weight);
     let size = slots.len() as u32;
     let counts = counts(slots, members.len());
@@ -77,7 +80,8 @@ fn fill(slots: &mut [Option<Taken>], members: &[Member<'_>], weight: impl Fn(&Me
     }
 }
 
-/// Frees what is more than a backend's part, where that which lost the least of its weight keeps all.
+/// Releases the slots that exceed a backend's share. The backend that lost the smallest part of its weight
+/// keeps all its slots.
 fn give_up(slots: &mut [Option<Taken>], members: &[Member<'_>]) {
     let counts = counts(slots, members.len());
     let part = |member: &Member<'_>| (u64::from(member.now), u64::from(member.full));
@@ -103,7 +107,7 @@ fn counts(slots: &[Option<Taken>], backends: usize) -> Vec<u64> {
     counts
 }
 
-/// All slots in the order of one backend, over and over.
+/// The permutation of a backend, repeated.
 fn walk(name: &str, size: u32) -> impl Iterator<Item = usize> {
     let hash = |seed| jhash(name.as_bytes(), seed);
     let skip = hash(SKIP_SEED) % (size - 1) + 1;
@@ -111,7 +115,7 @@ fn walk(name: &str, size: u32) -> impl Iterator<Item = usize> {
         .map(|slot| slot as usize)
 }
 
-/// Whether a table may have so many slots.
+/// Whether a table may have this size.
 pub fn is_prime(number: u32) -> bool {
     number > 1
         && (2..)

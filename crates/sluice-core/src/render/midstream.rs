@@ -1,10 +1,11 @@
-//! TCP packets that begin no connection and belong to none that conntrack knows.
+//! Midstream TCP packets: they do not begin a connection, and conntrack does not know their connection.
 //!
-//! conntrack takes such a packet for the first of a flow (unless `nf_conntrack_tcp_loose` is 0), so the nat chains see it.
-//! Listeners that ignore them must not translate it: a program on this host may have the connection. Listeners that adopt
-//! them translate it, to where another node translated it before.
+//! conntrack takes such a packet for the first of a flow unless `nf_conntrack_tcp_loose` is 0, so nat chains
+//! process it. Listeners that ignore midstream packets must not translate them, because a program on this
+//! host may have the connection. Listeners that adopt them translate them to the backend to which another
+//! node translated them before.
 //!
-//! A SYN meets one more rule for that, and looks nothing up; docs/adr/0021-midstream.md explains why.
+//! The rule for these packets costs a SYN one match and no lookup; docs/adr/0021-midstream.md explains why.
 
 use sluice_nft::{ChainName, Comparison, Data, Field, Set, Statement};
 
@@ -14,33 +15,34 @@ use super::frontend::Frontend;
 use super::names::{ChainId, SetId};
 use crate::model::{Midstream, Protocol};
 
-/// What arrives, at `prerouting`.
+/// How `prerouting` treats midstream packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arriving {
-    /// No rule: no TCP listener ignores anything.
+    /// No rule: every TCP listener adopts them.
     Adopted,
-    /// One rule lets all pass.
+    /// One rule accepts all of them without translation: every TCP listener ignores them.
     Ignored,
-    /// The chain `midstream` tells one from the other.
+    /// The chain `midstream` distinguishes the listeners.
     Mixed {
-        /// Whether it has to know the exact listeners that ignore, because later rules would take their packets.
+        /// Whether it must look up exact listeners that ignore them, because later rules would match their
+        /// packets.
         by_rule: bool,
     },
 }
 
-/// Whether a listener translates such packets.
+/// Whether a listener adopts midstream packets.
 pub(super) fn adopts(frontend: &Frontend<'_>) -> bool {
     frontend.listener.protocol.has_midstream() && frontend.service.midstream == Midstream::Adopt
 }
 
-/// Matches a TCP packet that does, or does not, begin a connection.
+/// Matches a TCP packet that begins a connection, or one that does not.
 pub(super) fn opens(yes: bool) -> [Statement; 2] {
     let (mask, value) = (Field::OPENING, Field::SYN);
     let test = if yes { Comparison::MaskedEq { mask, value } } else { Comparison::MaskedNe { mask, value } };
     [Statement::is(Field::L4proto, &[Protocol::Tcp.number()]), Statement::Match(Field::TcpFlags, test)]
 }
 
-/// Adds what the chain `midstream` needs of a listener whose new flows go to `chain`, if there is that chain.
+/// Renders the entry of a listener in the chain `midstream`; its new flows go to `chain`.
 pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, chain: &ChainName) {
     if !frontend.listener.protocol.has_midstream() {
         return;

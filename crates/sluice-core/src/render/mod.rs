@@ -1,6 +1,7 @@
-//! Services to the ruleset they need: fragments, one for each listener and IP version, and their sum.
+//! Renders services into the ruleset: one `Fragment` per listener and IP version, and
+//! their sum, a [`Program`]. Pure.
 //!
-//! The shape is explained chain by chain in docs/ruleset.md; why it is this one, in docs/adr/.
+//! docs/ruleset.md explains the ruleset chain by chain, docs/adr/ the reasons for it.
 
 pub(crate) mod affinity;
 mod ambiguous;
@@ -42,18 +43,18 @@ pub use names::{Access, ChainId, FrontendId, PickBy, SetId};
 use owner::Owners;
 pub use program::{Fragments, Program};
 
-/// A ruleset, and what its elements are for.
+/// A rendered ruleset.
 #[derive(Debug, Default)]
 pub struct Rendered {
-    /// The table as it should be.
+    /// The desired table.
     pub table: Table,
-    /// Services of its elements.
+    /// The services of its elements.
     pub owners: Owners,
-    /// What it is the sum of.
+    /// The program whose fragments it is the sum of.
     pub program: Program,
 }
 
-/// Renders all enabled services, for a kernel that holds `current` now: `None` for no table.
+/// Renders all enabled services, for a kernel that holds `current` now; `None`: no table.
 pub fn render<'a>(services: impl Into<EffectiveServices<'a>>, current: Option<&Table>) -> Rendered {
     let program = Program::new(services.into(), current);
     let (table, owners) = program.fold();

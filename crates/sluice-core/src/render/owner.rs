@@ -1,4 +1,4 @@
-//! The service, listener and backend that an element of the table, or a flow, belongs to.
+//! Owners of elements: the service, listener and backend that a counter is attributed to.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,29 @@ use sluice_nft::SetName;
 use crate::model::{BackendName, DropReason, Listener, ServiceName};
 use crate::render::FrontendId;
 
-/// What counters are attributed to.
+/// What a counter is attributed to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flow {
     /// The service.
     pub service: ServiceName,
     /// One of its listeners.
     pub listener: Listener,
-    /// One of its backends; `None` for what leads to all of them.
+    /// One of its backends; `None` if the counter is not for a single backend.
     pub backend: Option<BackendName>,
-    /// Why packets end here that its element counts; `None` if they go on.
+    /// The reason for which the counted packets are dropped; `None` if they are not dropped.
     pub dropped: Option<DropReason>,
 }
 
-/// What an element serves; as in its fragment.
+/// The owner of an element, borrowed from its fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner<'a> {
     /// The listener.
     pub frontend: &'a FrontendId,
     /// The backend whose new connections it counts.
     pub backend: Option<&'a BackendName>,
-    /// Why packets end here that it counts; `None` if they go on.
+    /// The reason for which the counted packets are dropped; `None` if they are not dropped.
     pub dropped: Option<DropReason>,
 }
 
-/// Services of the elements of a table, set by set in the order of keys; `None` for an element of no service.
+/// Services of the elements of a table, by set and in key order; `None` for an element without a service.
 pub type Owners = BTreeMap<SetName, Vec<Option<ServiceName>>>;

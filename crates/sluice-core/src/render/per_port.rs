@@ -1,18 +1,18 @@
-//! What a listener on several ports costs whose backends treat the port in different ways: a map element for each port
-//! and slot. Validation refuses a file that needs too many; weights that operators set and shares that health changes
-//! are laid over as many slots as there may be.
+//! Bounds for listeners on several ports whose backends treat the port in different ways: their maps have an
+//! element for each port and slot. Validation rejects a file that needs too many elements. Weights set at run
+//! time are mapped to a fixed number of slots that fits.
 
 use crate::model::{Backend, BackendPort, Listener, Ports, Service};
 use crate::render::slots::{MAX_SLOTS, grid, period};
 use sluice_nft::Ip;
 
-/// Most ports of such a listener.
+/// Maximum number of ports of such a listener.
 pub const MAX_PORTS: u32 = 4096;
 
-/// Most map elements of one.
+/// Maximum number of map elements of such a listener.
 pub const MAX_ELEMENTS: u32 = 1 << 20;
 
-/// Map elements for each slot of a listener on these ports: one, or one for each port.
+/// Number of map elements per slot of a listener on these ports: one, or one per port.
 pub fn elements_per_slot<'a>(ports: Ports, backends: impl Iterator<Item = &'a Backend> + Clone) -> u32 {
     let are_alike = ports.as_single().is_some()
         || backends.clone().all(|backend| matches!(backend.port, BackendPort::One(_)))
@@ -20,7 +20,8 @@ pub fn elements_per_slot<'a>(ports: Ports, backends: impl Iterator<Item = &'a Ba
     if are_alike { 1 } else { ports.count() }
 }
 
-/// Whether these weights need more slots than there may be, so that they are laid over a fixed number of them.
+/// Whether the weights need more slots than the bound permits, so that they are mapped to a fixed number of
+/// slots.
 pub(crate) fn is_too_fine(service: &Service) -> bool {
     Ip::ALL.into_iter().any(|ip| {
         let backends = service.backends.iter().filter(|backend| Ip::of(backend.address) == ip);
@@ -33,7 +34,7 @@ pub(crate) fn is_too_fine(service: &Service) -> bool {
     })
 }
 
-/// Slots of the fixed number for so many backends, of which each may get one.
+/// The fixed number of slots for this number of backends; each backend can have a slot.
 pub(crate) fn slots_on_grid(members: usize, elements_per_slot: u32) -> usize {
     grid(members).min(most_slots(elements_per_slot) as usize).max(members)
 }

@@ -1,4 +1,4 @@
-//! Pick chains: where a new flow gets its backend.
+//! Pick chains: choose the backend of a new flow.
 
 use sluice_nft::{
     ChainName, Comparison, Data, Field, Ip, Key, Octets, Operand, Rule, Set, SlotExpr, Statement,
@@ -12,7 +12,8 @@ use crate::model::{Backend, BackendPort, OnEmpty, Protocol};
 use crate::render::per_port::elements_per_slot;
 use crate::render::slots::MAX_SLOTS;
 
-/// Renders where new flows of `frontend` go and returns that chain. `place` finds a stripe for so many slots and elements.
+/// Renders the pick chain of `frontend` and returns it. `place` allocates a stripe for a number of slots and
+/// elements.
 pub(super) fn render(
     draft: &mut Draft<'_, '_>,
     frontend: &Frontend<'_>,
@@ -21,14 +22,15 @@ pub(super) fn render(
     let slots = frontend.service.scheduler.slots(frontend);
     if slots.is_empty() {
         let nobody = no_backend(draft, frontend.service.on_empty);
-        // Base chains lead to other listeners by rules; those stay as they are.
+        // Rules of base chains lead to the pick chains of all other listeners. Such a chain remains, so that
+        // these rules do not change.
         return match frontend.exact() {
             Some(_) => nobody,
             None => draft.own(ChainId::Pick(frontend.id()), vec![Rule(vec![Statement::Goto(nobody)])]),
         };
     }
-    // A numgen counter lives in its rule: services that alternate on a shared one would each always
-    // reach the same backend. Round robin therefore has a rule for each listener.
+    // A numgen counter belongs to its rule. Services that alternate on a shared counter could each always get
+    // the same backend, so round robin has a rule per listener.
     match (frontend.service.scheduler.shared(), frontend.exact()) {
         (Some(by), Some((address, port))) => {
             let listener = Key::EMPTY.address(address).protocol(frontend.protocol()).port(port);
@@ -38,8 +40,8 @@ pub(super) fn render(
     }
 }
 
-/// Every packet here is new. The kernel, though, tracks connections only where some rule asks about
-/// them or translates, and without tracking it skips the nat hooks.
+/// All packets here are new. The match on `ct state` makes the kernel enable conntrack, without which it
+/// skips nat hooks.
 fn no_backend(draft: &mut Draft<'_, '_>, on_empty: OnEmpty) -> ChainName {
     let new = || Statement::Match(Field::CtState, Comparison::AnyBit(Field::NEW));
     let (id, rules) = match on_empty {
@@ -53,7 +55,8 @@ fn no_backend(draft: &mut Draft<'_, '_>, on_empty: OnEmpty) -> ChainName {
     draft.shared(id, || rules)
 }
 
-/// One rule for all listeners of a scheduler and slot count: the map's key holds the listener.
+/// One rule for all listeners with the same scheduler and slot count: the key of the map contains the
+/// listener.
 fn shared(
     draft: &mut Draft<'_, '_>,
     frontend: &Frontend<'_>,
@@ -84,7 +87,7 @@ fn shared(
     })
 }
 
-/// A rule of the listener's own, slots in a stripe of a map that 128 such listeners share.
+/// A rule of the listener's own, with slots in a stripe of a map that up to 128 listeners share.
 fn own(
     draft: &mut Draft<'_, '_>,
     frontend: &Frontend<'_>,
@@ -128,8 +131,8 @@ fn own(
     let declare = || Set::counted_map(declared, data).sized(stripe.size);
     let map = draft.count(stripe.map.id(), declare, elements);
 
-    // nft refuses to set a port in a rule that does not say whose port it is. A hash of the client
-    // reads the IP header, which nft precedes by a match on the IP version.
+    // nft refuses a port translation in a rule without a match on the protocol. A hash of the client reads
+    // the IP header, before which nft adds a match on the IP version.
     let version = || Statement::is(Field::Nfproto, &[ip.nfproto()]);
     let mut rule: Vec<_> = service.scheduler.reads_client().then(version).into_iter().collect();
     rule.push(Statement::is(Field::L4proto, &[frontend.protocol()]));
@@ -138,12 +141,12 @@ fn own(
     draft.own(ChainId::Pick(frontend.id()), rules)
 }
 
-/// The backend that a slot counts for: none if most clients pass by.
+/// The backend that a slot counts for; none with affinity, because flows of known clients bypass the slots.
 fn counted<'a>(frontend: &Frontend<'_>, backend: &'a Backend) -> Option<&'a Backend> {
     Some(backend).filter(|_| frontend.service.affinity.is_none())
 }
 
-/// The cheapest map that says what these backends do with the port.
+/// The cheapest map shape for the ports of these backends.
 fn shape(frontend: &Frontend<'_>) -> MapShape {
     let ports = frontend.listener.ports;
     let all = |test: &dyn Fn(BackendPort) -> bool| frontend.backends.iter().all(|backend| test(backend.port));

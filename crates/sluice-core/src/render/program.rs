@@ -1,4 +1,5 @@
-//! The program: the table as the sum of its fragments, with counts of what needs what.
+//! [`Program`]: the table as the sum of its fragments, with reference counts. The reconciler owns it and
+//! applies a delta to it after each commit.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,19 +19,20 @@ use crate::model::ServiceName;
 use crate::render::clients::Clients;
 use crate::render::owner::Owners;
 
-/// All fragments, by service; `None`: that of the host.
+/// All fragments by service; `None`: that of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fragments(pub(super) BTreeMap<Option<ServiceName>, Arc<[Fragment]>>);
 
-/// The table as the sum of fragments. What follows from them is kept, so that a change is planned in proportion to it.
+/// The table as the sum of fragments. Derived data are kept, so that the cost of planning a change is
+/// proportional to the change.
 #[derive(Debug, Default)]
 pub struct Program {
-    /// The fragments, which say what an element is for; shared with readers of counters.
+    /// The fragments, which know the owners of elements; shared with readers of counters.
     pub fragments: Arc<Fragments>,
     pub(super) sets: BTreeMap<SetId, SetState>,
-    /// How many fragments need an element, where more than one does.
+    /// Number of fragments with an element, for elements in more than one fragment.
     pub(super) common: BTreeMap<SetId, HashMap<Key, u32>>,
-    /// Which elements no fragment needs.
+    /// Excludes elements that are in no fragment.
     pub(super) key_filter: KeyFilter,
     pub(super) chains: BTreeMap<ChainId, ChainState>,
     pub(super) hooks: Hooks,
@@ -42,18 +44,18 @@ pub struct Program {
     pub groups: GroupNumbers,
 }
 
-/// Which elements of sets that several fragments fill are certainly not there, in a few bytes for each that is: so that the
-/// fragments need not be searched for one that is new.
+/// A filter of the elements in sets that several fragments fill, with a few bytes per element: if it does not
+/// contain an element, the fragments need not be searched for it.
 #[derive(Debug, Default)]
 pub(super) struct KeyFilter(HashMap<u32, u32>);
 
 impl KeyFilter {
-    /// Whether some fragment may need an element. If not, none does.
+    /// Whether a fragment may have this element. `false` is certain.
     pub(super) fn may_contain(&self, key: &Key) -> bool {
         self.0.contains_key(&hash(key))
     }
 
-    /// Notes that so many fragments more, or fewer, need an element.
+    /// Adds `by` to the number of fragments with this element.
     pub(super) fn change(&mut self, key: &Key, by: i32) {
         let hash = hash(key);
         let count = self.0.get(&hash).copied().unwrap_or(0).saturating_add_signed(by);
@@ -70,46 +72,46 @@ fn hash(key: &Key) -> u32 {
     hasher.finish() as u32
 }
 
-/// A set that fragments need.
+/// A set of fragments.
 #[derive(Clone, Debug)]
 pub(super) struct SetState {
     pub(super) set: Arc<DeclaredSet>,
-    /// Number of fragments.
+    /// Number of fragments with it.
     pub(super) refs: usize,
     /// Number of elements.
     pub(super) count: usize,
-    /// The size that the set got by that number, if it gets one so.
+    /// The size that depends on the number of elements; `None`: the set has no such size.
     pub(super) size: Option<u32>,
 }
 
-/// A chain that fragments lead to.
+/// A shared chain of fragments.
 #[derive(Clone, Debug)]
 pub(super) struct ChainState {
     pub(super) chain: Arc<SharedChain>,
-    /// Number of fragments.
+    /// Number of fragments with it.
     pub(super) refs: usize,
 }
 
-/// Rules of frontends in chains of all of them, in order; the number tells those of one frontend apart.
+/// Rules of frontends in common chains, in order; the number distinguishes the rules of one frontend.
 pub(super) type Hooks = BTreeMap<(ChainId, Rank, FrontendId, usize), Arc<Rule>>;
 
-/// Names that rules have for sets, and those that the sets have by their sizes, where they differ.
+/// Names of sets without a size, to their names with a size, if these differ.
 pub(super) type Renamed = BTreeMap<SetName, SetName>;
 
 impl Fragments {
-    /// Of all frontends, by service; that of the host comes first.
+    /// All fragments by service; that of the host comes first.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Fragment> {
         self.0.values().flat_map(|fragments| fragments.iter())
     }
 }
 
 impl SetState {
-    /// The name that the set has in the kernel.
+    /// The name of the set in the kernel.
     pub(super) fn name(&self) -> SetName {
         self.set.named(self.size)
     }
 
-    /// The set as it is declared in the kernel, without elements.
+    /// The declaration of the set in the kernel.
     pub(super) fn declaration(&self) -> Set {
         let declaration = self.set.declaration.clone();
         match self.size {
@@ -148,25 +150,25 @@ pub(super) fn is_live(id: &SetId, totals: &Totals) -> bool {
 }
 
 impl Program {
-    /// Sets that the table has.
+    /// Sets of the table.
     pub(super) fn live(&self) -> impl Iterator<Item = &SetState> {
         self.sets.values().filter(|state| is_live(&state.set.id, &self.totals))
     }
 
-    /// Number of sets, chains and elements of the table.
+    /// Numbers of sets, chains and elements of the table.
     pub fn sizes(&self) -> (usize, usize, usize) {
         let own: usize = self.fragments.iter().map(|fragment| fragment.own.len()).sum();
         let (sets, elements) = self.live().fold((0, 0), |(n, elements), set| (n + 1, elements + set.count));
         (sets, self.chains.len() + self.assembled.len() + own, elements)
     }
 
-    /// Names and declarations of the sets whose elements count.
+    /// Names and declarations of the sets with counters.
     pub fn counting(&self) -> Vec<(SetName, Set)> {
         let counting = self.live().filter(|state| state.set.declaration.counter);
         counting.map(|state| (state.name(), state.declaration())).collect()
     }
 
-    /// The maps that remember clients, and their declarations.
+    /// The client maps, and their declarations.
     pub fn client_maps(&self) -> Vec<(Clients, Set)> {
         let maps = self.live().filter_map(|state| match state.set.id {
             SetId::Clients(kind, ip) => Some((Clients::new(state.name(), ip, kind), state.declaration())),
@@ -185,7 +187,7 @@ impl Program {
         states.map(|state| (state.set.name.clone(), state.name())).collect()
     }
 
-    /// Adds everything up.
+    /// Folds all fragments into the table and the services of its elements.
     pub(crate) fn fold(&self) -> (Table, Owners) {
         let mut table = Table::default();
         let mut owners = Owners::new();
@@ -203,7 +205,7 @@ impl Program {
     }
 }
 
-/// Chains of a table: those of frontends, those that several lead to, and those that all have in common.
+/// Chains of a table: those of single frontends, shared ones, and common ones.
 pub(super) fn chains<'a>(
     own: impl Iterator<Item = &'a (ChainName, Vec<Rule>)>,
     shared: impl Iterator<Item = &'a SharedChain>,
@@ -217,7 +219,7 @@ pub(super) fn chains<'a>(
     all.map(|(name, base, rules)| (name, Chain { base, rules: rename(rules, renamed) })).collect()
 }
 
-/// Elements of the sets that are asked for, in no order.
+/// Elements of the wanted sets, unordered.
 pub(super) fn gather<'a>(
     fragments: impl Iterator<Item = &'a Fragment>,
     is_wanted: impl Fn(&SetId) -> bool,
@@ -225,7 +227,7 @@ pub(super) fn gather<'a>(
     let mut all = BTreeMap::<_, Vec<_>>::new();
     for fragment in fragments {
         for elements in fragment.elements.iter().filter(|elements| is_wanted(&elements.set.id)) {
-            // Which ports are learnt is not a matter of one service.
+            // The elements of this map do not belong to one service.
             let service = fragment.service().filter(|_| !matches!(elements.set.id, SetId::Learn(_)));
             let of_set = all.entry(&elements.set.id).or_default();
             of_set.extend(elements.iter().map(|FragmentElement { key, data, .. }| (key, data, service)));
@@ -234,10 +236,10 @@ pub(super) fn gather<'a>(
     all
 }
 
-/// An element, and the service that it is for.
+/// An element, and its service.
 pub(super) type Owned<'a> = (Key, Data, Option<&'a ServiceName>);
 
-/// A set with elements, and their services: one that several need is the last one's.
+/// A set with its elements, and their services. An element of several services belongs to the last.
 pub(super) fn filled(set: Set, mut elements: Vec<Owned<'_>>) -> (Set, Vec<Option<ServiceName>>) {
     elements.sort_by(|(a, _, of), (b, _, other)| a.cmp(b).then_with(|| other.cmp(of)));
     elements.dedup_by(|(later, ..), (first, ..)| later == first);
@@ -246,7 +248,7 @@ pub(super) fn filled(set: Set, mut elements: Vec<Owned<'_>>) -> (Set, Vec<Option
     (Set { elements, ..set }, owners)
 }
 
-/// Rules with the names that sets have by their sizes.
+/// The rules, with the names of sets with sizes.
 pub(super) fn rename(rules: &[Rule], renamed: &Renamed) -> Vec<Rule> {
     let mut rules = rules.to_vec();
     if !renamed.is_empty() {

@@ -1,14 +1,14 @@
-//! Reset of the flows that the daemon has given up on.
+//! The rule that resets flows.
 //!
-//! Which those are, it tells the kernel flow by flow, outside of the ruleset: it gives their conntrack entries an end
-//! that packets do not put off. One constant rule answers every packet of such a flow, either way, with a reset.
+//! The daemon marks these flows in conntrack, not in the ruleset: it gives their entries a fixed timeout. One
+//! constant rule answers each packet of such a flow, in both directions, with a reset.
 
 use sluice_nft::{Comparison, Field, Rule, Statement};
 
 use super::frontend::Frontend;
 use crate::model::{OnDeny, OnDown, Protocol};
 
-/// The rule at `forward`.
+/// The rule in the chain `forward`.
 pub(super) fn rule() -> Rule {
     let has = |bit| Statement::Match(Field::CtStatus, Comparison::AnyBit(bit));
     Rule(vec![
@@ -19,7 +19,7 @@ pub(super) fn rule() -> Rule {
     ])
 }
 
-/// Whether flows of an entry may have to be reset.
+/// Whether flows of a frontend may have to be reset.
 pub(super) fn resets(frontend: &Frontend<'_>) -> bool {
     let service = frontend.service;
     let selects = || service.guard.as_ref().is_some_and(|guard| guard.selects_clients());

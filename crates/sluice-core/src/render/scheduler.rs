@@ -1,4 +1,5 @@
-//! Schedulers: how many slots a listener has, which backend each slot leads to, and how a rule picks one.
+//! Schedulers: the number of slots of a listener, the backend of each slot, and the expression that picks a
+//! slot.
 
 use sluice_nft::{Field, Ip, SlotExpr};
 
@@ -9,16 +10,17 @@ use crate::render::maglev;
 use crate::render::per_port::{elements_per_slot, slots_on_grid};
 use crate::render::slots::{on_grid, period, slots};
 
-/// Initial value of the hash: the same file picks the same backend for a client after a restart and
-/// on a second machine. ASCII "slui".
+/// Initial value of the hash. It is fixed, so that the same file gives a client the same backend after a
+/// restart and on another machine. ASCII "slui".
 const HASH_SEED: u32 = 0x736c_7569;
 
 impl Scheduler {
-    /// How listeners that share a pick chain pick a slot; `None`: each has a counter, and a chain, of its own.
+    /// The slot expression of a shared pick chain; `None`: each listener needs a counter, and thus a chain,
+    /// of its own.
     pub(super) fn shared(self) -> Option<PickBy> {
         match self {
             Scheduler::RoundRobin | Scheduler::LeastConnections => None,
-            // Of one slot, chance picks that.
+            // With a single slot, a random number picks the same slot.
             Scheduler::Random | Scheduler::First => Some(PickBy::Random),
             Scheduler::SourceHash(HashOn::Address) => Some(PickBy::Hash),
             Scheduler::SourceHash(HashOn::AddressAndPort) => Some(PickBy::HashWithPort),
@@ -27,7 +29,7 @@ impl Scheduler {
         }
     }
 
-    /// The expression that picks one of `modulus` slots, the first of which has the number `offset`.
+    /// The expression that picks one of `modulus` slots from number `offset`.
     pub(super) fn pick(self, ip: Ip, modulus: u32, offset: u32) -> SlotExpr {
         match self {
             Scheduler::RoundRobin | Scheduler::LeastConnections => SlotExpr::Inc { modulus, offset },
@@ -42,7 +44,7 @@ impl Scheduler {
         }
     }
 
-    /// Whether that reads the client's address.
+    /// Whether the expression reads the client's address.
     pub(super) fn reads_client(self) -> bool {
         match self {
             Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random | Scheduler::First => {
@@ -52,7 +54,7 @@ impl Scheduler {
         }
     }
 
-    /// The backend of each slot, as an index into those of the entry that take new flows.
+    /// The backend of each slot, as an index into the eligible backends of the frontend.
     pub(super) fn slots(self, frontend: &Frontend<'_>) -> Vec<usize> {
         let weights = || frontend.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>();
         match self {
@@ -84,9 +86,9 @@ impl Scheduler {
         }
     }
 
-    /// Slots that a listener needs for the weights of its backends, of one IP version, as a file has them. As long as
-    /// it has no more than [`MAX_ELEMENTS`](crate::render::per_port::MAX_ELEMENTS) allows, no weights at run time take more: each
-    /// backend can have a slot.
+    /// Number of slots that a listener needs for the weights in the file of its backends of one IP version.
+    /// If it is within [`MAX_ELEMENTS`](crate::render::per_port::MAX_ELEMENTS), weights set at run time do
+    /// not exceed the bound either: each backend can have a slot.
     pub fn slots_needed<'a>(
         self,
         service: &Service,

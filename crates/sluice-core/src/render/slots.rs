@@ -1,18 +1,17 @@
-//! Slots: one period of picks, exact in shares and spread as evenly as whole numbers allow.
+//! Slots of weighted backends: one period, with exact shares, spread evenly.
 
 use std::cmp::Reverse;
 
-/// Most slots a service may have per IP version; validation refuses more.
+/// Maximum number of slots of a service per IP version; validation rejects more.
 pub const MAX_SLOTS: u32 = 1 << 16;
 
-/// The backend of each slot, as an index into `weights`.
+/// The backend of each slot, as an index into `weights`; empty if all weights are 0.
 ///
-/// The period is the sum of the weights divided by their greatest common divisor; each backend
-/// holds exactly its weight's part of it. The heaviest backend is laid out first, evenly over the
-/// period (a balanced word: the gaps between its slots differ by at most one), then the next one
-/// evenly over what is left, and so on. So no backend has more than two slots in a row, also across
-/// the period's end, unless its weight exceeds twice that of all others together. Equal weights
-/// keep their order. Empty when all weights are 0.
+/// The period is the sum of the weights divided by their greatest common divisor, and each backend has
+/// exactly its share of it. The backend with the largest weight is placed first, evenly over the period (a
+/// balanced word: the gaps between its slots differ by at most one), then the next one evenly over the free
+/// slots, and so on. No backend has more than two slots in a row, also across the end of the period, unless
+/// its weight exceeds twice the sum of all others. Backends of equal weight keep their order.
 pub fn slots(weights: &[u16]) -> Vec<usize> {
     let divisor = weights.iter().fold(0, |d, w| gcd(d, u32::from(*w)));
     let counts: Vec<usize> =
@@ -20,13 +19,13 @@ pub fn slots(weights: &[u16]) -> Vec<usize> {
     spread(&counts)
 }
 
-/// So many slots for a service with so many backends whose weights change often: enough to tell a few percent.
+/// Number of slots of a service whose weights change at run time; it resolves shares to a few percent.
 pub fn grid(backends: usize) -> usize {
     (32 * backends).clamp(64, 4096).max(backends)
 }
 
-/// The same for a given number of slots: each backend with a weight holds one at least and otherwise what is nearest
-/// to its share. Empty when all weights are 0.
+/// The backend of each of a fixed number of slots. Each backend with a weight has at least one slot, and
+/// otherwise the number nearest to its share. Empty if all weights are 0.
 pub fn on_grid(weights: &[u16], slots: usize) -> Vec<usize> {
     let sum: usize = weights.iter().map(|w| usize::from(*w)).sum();
     if sum == 0 {
@@ -49,7 +48,7 @@ pub fn on_grid(weights: &[u16], slots: usize) -> Vec<usize> {
     spread(&counts)
 }
 
-/// Lays out so many slots for each backend.
+/// Places this number of slots for each backend.
 fn spread(weights: &[usize]) -> Vec<usize> {
     let mut heaviest: Vec<usize> = (0..weights.len()).filter(|b| weights[*b] > 0).collect();
     heaviest.sort_by_key(|b| Reverse(weights[*b]));
@@ -60,7 +59,7 @@ fn spread(weights: &[usize]) -> Vec<usize> {
     for (n, backend) in heaviest.iter().enumerate() {
         let others = &heaviest[n..];
         if weights[*backend] == weights[others[others.len() - 1]] {
-            // All that is left weighs the same: deal in turn, which is where this loop would end.
+            // The remaining weights are equal: deal in turn, which has the same result as this loop.
             free.iter().zip(others.iter().cycle()).for_each(|(slot, backend)| slots[*slot] = *backend);
             break;
         }
@@ -94,7 +93,7 @@ mod tests {
 
     use super::*;
 
-    /// Longest run of one backend, the period repeating.
+    /// Longest run of one backend in the repeated period.
     fn longest_run(slots: &[usize]) -> usize {
         let twice: Vec<_> = slots.iter().chain(slots).collect();
         twice.chunk_by(|a, b| a == b).map(<[_]>::len).max().unwrap_or(0)

@@ -1,10 +1,11 @@
-//! The source that backends see of what we translated, and only of that.
+//! Source translation: the source address that backends see of flows that sluice translated.
 //!
-//! One constant rule for each source looks up (listener address, protocol, backend address, backend port). That key
-//! does not hold the client's destination port, for nft 1.0.6 cannot type it in a concatenation. So where listeners
-//! of different sources share a key, and for `*` and port ranges, the chain `source` compares original destinations
-//! one listener at a time. Where the client's address stays, the client is masqueraded all the same if an answer to it
-//! would not pass here: there (listener address, protocol) is enough of a key.
+//! One constant rule per source looks up (listener address, protocol, backend address, backend port). The
+//! client's destination port is not part of the key, because nft 1.0.6 cannot type it in a concatenation. If
+//! listeners with different sources share a key, and for `*` and port ranges, the chain `source` compares
+//! original destinations one listener at a time. With `auto` and `preserve`, a client is still masqueraded if
+//! replies to it would bypass the balancer; for these sources, (listener address, protocol) is a sufficient
+//! key.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +18,7 @@ use super::frontend::Frontend;
 use super::names::{ChainId, SetId};
 use crate::model::{Address, Backend, BackendPort, Networks, Source};
 
-/// Adds what postrouting looks up for a listener.
+/// Renders the set elements, and if needed the chains, for the source of a listener.
 pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, ambiguous: &AmbiguousFlows) {
     let (source, ip) = (frontend.service.source, frontend.ip);
     let (own, keys) = split_by_ambiguity(frontend, ambiguous);
@@ -28,12 +29,12 @@ pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, ambiguo
     if !own.is_empty() {
         one_by_one(draft, frontend, &own);
     } else if ambiguous.would_match_another(frontend) {
-        // The constant rules know it, and yet it would be taken for another.
+        // The constant rules match these flows, but a comparison before them would, too.
         one_by_one(draft, frontend, &frontend.members().collect::<Vec<_>>());
     }
 }
 
-/// What `source: auto` and `source: preserve` look up of the host, for those that are in use.
+/// Renders the host's networks for `source: auto` and `source: preserve`, if they are in use.
 pub(super) fn near(draft: &mut Draft<'_, '_>, sources: BTreeSet<(Source, Ip)>, networks: &Networks) {
     let named = |key: Key, name| key.with(&dispatch::interface_octets(name));
     for (source, ip) in sources.into_iter().filter(|(source, _)| source.keeps()) {
@@ -49,22 +50,22 @@ pub(super) fn near(draft: &mut Draft<'_, '_>, sources: BTreeSet<(Source, Ip)>, n
     }
 }
 
-/// Matches flows that we translated, or somebody else.
+/// Matches flows with a translated destination.
 pub(super) fn translated() -> Statement {
     Statement::Match(Field::CtStatus, Comparison::AnyBit(Field::DNAT))
 }
 
-/// The rule of postrouting for all listeners of a source that it can tell from others.
+/// The constant postrouting rule for all unambiguous listeners with a source.
 pub(super) fn constant_rule(source: Source, ip: Ip, set: SetName) -> Rule {
     let mut rule = treatment(source, ip).swap_remove(0);
     rule.insert(rule.len() - 1, Statement::InSet(key(source, ip), set));
-    // Where nft has it: before the first statement that reads the IP header.
+    // nft places it before the first statement that reads the IP header.
     let version = Statement::is(Field::Nfproto, &[ip.nfproto()]);
     rule.insert(usize::from(source == Source::Preserve), version);
     Rule([translated()].into_iter().chain(rule).collect())
 }
 
-/// What becomes of a flow of this source: the first of these rules that holds.
+/// Statements for a flow of this source, rule by rule; the first rule that matches ends it.
 fn treatment(source: Source, ip: Ip) -> Vec<Vec<Statement>> {
     let on_link = || Statement::InSet(fields([Field::Oifname, Field::Saddr(ip)]), SetId::OnLink(ip).into());
     let back = || Statement::InSet(fields([Field::Iifname, Field::Oifname]), SetId::SameInterface.into());
@@ -79,7 +80,7 @@ fn treatment(source: Source, ip: Ip) -> Vec<Vec<Statement>> {
     }
 }
 
-/// Backends that need a comparison of their own, and keys of all others.
+/// Backends that need a comparison of their own, and the keys of all other backends.
 pub(super) fn split_by_ambiguity<'a>(
     frontend: &Frontend<'a>,
     ambiguous: &AmbiguousFlows,
@@ -113,9 +114,8 @@ fn fields<const N: usize>(fields: [Field; N]) -> Vec<Operand> {
     fields.map(Operand::Field).to_vec()
 }
 
-/// Adds a listener to the chain `source`, the set of its backends, and the chain that decides on flows to them. In a
-/// chain of their own because nft 1.0.6, listing a port and `ct original proto-dst` in one rule, prints what it can't
-/// read again.
+/// Adds a listener to the chain `source`, with a set of its backends and a chain that translates their flows.
+/// The chain is separate, because nft 1.0.6 cannot read back a rule with a port and `ct original proto-dst`.
 fn one_by_one(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, backends: &[&Backend]) {
     let (source, ip) = (frontend.service.source, frontend.ip);
     let with_port = frontend.listener.ports.as_single().is_some()

@@ -1,9 +1,10 @@
-//! Handshakes that the host completes before it keeps anything of a client: a SYN is not tracked and answered with a
-//! cookie, and only a client that returns it gets a connection, which the host opens in its name.
+//! SYN proxy: the host completes the handshake before it keeps state for a client. A SYN is not tracked and
+//! is answered with a cookie. If the client returns the cookie, the host opens the connection in the client's
+//! name.
 //!
-//! The SYN is picked out before conntrack, by a verdict map, and answered at input or forward, depending on whose address
-//! it is for. The host's own SYN goes through `output`, like that of a local client, to the guard and a backend.
-//! docs/adr/0015-synproxy.md explains why.
+//! A verdict map matches the SYN before conntrack, and `input` or `forward` answers it, depending on the
+//! destination. The host's own SYN passes `output`, the guard and the pick chain like a SYN of a local
+//! client. docs/adr/0015-synproxy.md explains why.
 
 use sluice_nft::{Data, Ip, Set};
 
@@ -12,8 +13,8 @@ use super::frontend::Frontend;
 use super::names::SetId;
 use super::{dispatch, guard};
 
-/// Whether the host answers handshakes for a listener: only while somebody serves, for a client is better off with a
-/// refusal than with a connection that leads nowhere.
+/// Whether the host answers handshakes for a listener: only if it has eligible backends, because a refused
+/// connection is better for a client than an accepted one that cannot be forwarded.
 pub(super) fn answers(frontend: &Frontend<'_>) -> bool {
     frontend.service.synproxy
         && frontend.listener.protocol.has_synproxy()
@@ -21,7 +22,7 @@ pub(super) fn answers(frontend: &Frontend<'_>) -> bool {
         && !frontend.backends.is_empty()
 }
 
-/// Adds a listener to what SYNs and their answers are looked up in.
+/// Renders the set elements for SYNs and ACKs of a listener.
 pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) {
     let Some(listener) = frontend.exact_key().filter(|_| answers(frontend)) else { return };
     let chain = guard::before_handshake(draft, frontend);
@@ -30,7 +31,7 @@ pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>) {
     draft.fill(SetId::Proxied(frontend.ip), || Set::plain(key()), [(listener, Data::None)]);
 }
 
-/// What an Ethernet frame has room for.
+/// The maximum segment size that fits an Ethernet frame.
 pub(super) fn mss(ip: Ip) -> u16 {
     match ip {
         Ip::V4 => 1460,

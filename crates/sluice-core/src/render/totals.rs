@@ -1,4 +1,4 @@
-//! Counts of frontends, which decide on rules that are there once for all of them.
+//! [`Totals`]: numbers of frontends by their traits, which decide on the common rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,23 +9,23 @@ use super::midstream::{self, Arriving};
 use super::reset;
 use crate::model::Source;
 
-/// What of a frontend decides on such rules.
+/// The properties of a frontend that the common rules depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Traits {
     source: Source,
     ip: Ip,
-    /// Whether flows may have to be reset.
+    /// Whether its flows may have to be reset.
     resets: bool,
-    /// Whether it is TCP, and ignores or adopts connections that conntrack does not know.
+    /// Whether it is TCP, and ignores or adopts midstream packets.
     ignores: bool,
     adopts: bool,
     /// Whether it adopts them by a rule, not by a verdict map.
     adopts_by_rule: bool,
-    /// Whether it is TCP, and clients on this host reach it, too.
+    /// Whether it is TCP, and local clients can reach it.
     is_local: bool,
 }
 
-/// How many frontends have the same traits.
+/// Numbers of frontends by traits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals(BTreeMap<Traits, usize>);
 
@@ -46,14 +46,14 @@ impl Traits {
 }
 
 impl Totals {
-    /// Counts so many more.
+    /// Adds `by` to the number of frontends with these traits.
     pub(super) fn count(&mut self, traits: Traits, by: isize) {
         let count = self.0.entry(traits).or_default();
         *count = count.saturating_add_signed(by);
         self.0.retain(|_, count| *count > 0);
     }
 
-    /// Sources that backends see, each once.
+    /// Sources in use.
     pub(super) fn sources(&self) -> BTreeSet<(Source, Ip)> {
         self.0.keys().map(|traits| (traits.source, traits.ip)).collect()
     }
@@ -63,7 +63,7 @@ impl Totals {
         self.any(|traits| traits.resets)
     }
 
-    /// What is done with connections that conntrack does not know.
+    /// How midstream packets are treated.
     pub(super) fn midstream(&self) -> Arriving {
         match (self.any(|traits| traits.ignores), self.any(|traits| traits.adopts)) {
             (false, _) => Arriving::Adopted,
@@ -72,7 +72,7 @@ impl Totals {
         }
     }
 
-    /// Whether clients on this host reach any TCP listener.
+    /// Whether local clients can reach any TCP listener.
     pub(super) fn is_local(&self) -> bool {
         self.any(|traits| traits.is_local)
     }

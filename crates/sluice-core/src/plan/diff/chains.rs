@@ -1,4 +1,4 @@
-//! What rules a chain holds in each batch of a plan.
+//! [`ChainTransition`]: the rules of one chain after each batch of a plan.
 
 use sluice_nft::{Base, Chain, ChainName, Hook, Rule, Statement, Step};
 
@@ -6,19 +6,20 @@ use super::{change, foreign};
 use crate::plan::{Change, Why};
 use crate::render::ChainId;
 
-/// What a chain does to a flow, which decides when its rules change.
+/// The role of a chain on the path of a flow, which determines when its rules change.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Chooses the listener, together with the verdict maps: changes when these do.
+    /// Chooses the listener, together with the verdict maps, and changes when these do.
     Dispatch,
-    /// Follows prerouting and output: must know what those let through before, until none of it is under way.
+    /// Follows prerouting and output. It must match what these translated before the change, until no such
+    /// packet is left.
     Source,
-    /// Chooses the backend: its rule changes with its slots.
+    /// Chooses the backend, and changes with its slots.
     Pick,
 }
 
 impl Role {
-    /// Of a chain by its name and by the hook that it is attached to.
+    /// The role of a chain with this name and hook.
     pub(super) fn of(name: &ChainName, base: Option<Base>) -> Self {
         match base {
             Some(base) if matches!(base.hook, Hook::Input | Hook::Forward | Hook::Postrouting) => {
@@ -31,7 +32,7 @@ impl Role {
     }
 }
 
-/// Rules of one chain now, when dispatch is prepared, at the switch, and in the end.
+/// Rules of one chain: current, prepared, after the switch, and desired.
 pub(super) struct ChainTransition<'a> {
     name: &'a ChainName,
     role: Role,
@@ -51,14 +52,15 @@ impl<'a> ChainTransition<'a> {
         let rules = |chain: Option<&'a Chain>| chain.map_or(&[][..], |chain| &chain.rules);
         let (now, end) = (rules(now), rules(end));
         let (prepared, switched) = match role {
-            // A packet that began with these rules may meet the verdict maps as they will be. What a rule lets pass, it
-            // lets pass as soon as that is in what it looks into, and until it is not.
+            // A packet that began with these rules may look up the verdict maps after the switch. So a packet
+            // that the current or the desired rules accept must be accepted as soon as it could find an
+            // element, and until it cannot find one.
             Role::Dispatch => {
                 let first = union(&union(&accept_rules(now), &accept_rules(end)), &bypass_rules(end));
                 (union(&first, &union(now, end)), union(&accept_rules(now), end))
             }
             Role::Source => (union(end, now), union(end, now)),
-            // Chains that go keep their rules until nothing leads to them.
+            // A deleted chain keeps its rules until no rule or element refers to it.
             Role::Pick if end.is_empty() => (now.to_vec(), now.to_vec()),
             Role::Pick => (end.to_vec(), end.to_vec()),
         };
@@ -69,8 +71,8 @@ impl<'a> ChainTransition<'a> {
         self.role == Role::Dispatch
     }
 
-    /// Whether it gets a rule that keeps packets from the verdict maps. That has to be there before what they would find: a
-    /// packet that began without the rule sees elements that are added together with it.
+    /// Whether the desired chain has a new rule that bypasses the verdict maps. It must precede new elements:
+    /// a packet that began without the rule sees elements that are added together with it.
     pub(super) fn adds_bypass_rules(&self) -> bool {
         self.is_dispatch()
             && !self.now.is_empty()
@@ -108,19 +110,19 @@ impl<'a> ChainTransition<'a> {
     }
 }
 
-/// Rules that let packets pass which others would lead on. One that stands behind those lets none of them pass: in front
-/// it would, and somebody else's may stand there.
+/// Rules that accept packets before dispatch. Accept rules after dispatch are excluded: moved to the front,
+/// they would accept packets of listeners with higher precedence.
 fn accept_rules(rules: &[Rule]) -> Vec<Rule> {
     before_dispatch(rules).filter(|rule| rule.0.last() == Some(&Statement::Accept)).cloned().collect()
 }
 
-/// The same, and rules that lead to where packets pass that no listener adopts.
+/// Rules that accept packets before dispatch, or lead them to the chain of midstream packets.
 fn bypass_rules(rules: &[Rule]) -> Vec<Rule> {
     let sorts = |rule: &&Rule| rule.0.last() == Some(&Statement::Accept) || is_midstream_jump(rule);
     before_dispatch(rules).filter(sorts).cloned().collect()
 }
 
-/// Rules before the first that leads packets to a listener.
+/// The rules before the first rule that dispatches packets to a listener.
 fn before_dispatch(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
     let leads = |statement: &Statement| {
         matches!(
@@ -135,8 +137,8 @@ fn is_midstream_jump(rule: &Rule) -> bool {
     rule.0.last() == Some(&Statement::Goto(ChainId::Midstream.into()))
 }
 
-/// These rules, then those that are not among them; without what somebody else wrote, which nobody
-/// here can write again.
+/// The first rules, then the second without duplicates. Foreign rules are left out, because they cannot be
+/// written again.
 fn union(these: &[Rule], those: &[Rule]) -> Vec<Rule> {
     let is_ours = |rule: &&Rule| foreign::rules([*rule]).is_none();
     these.iter().chain(those.iter().filter(|rule| !these.contains(rule))).filter(is_ours).cloned().collect()

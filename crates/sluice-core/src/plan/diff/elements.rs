@@ -1,7 +1,8 @@
-//! Differences between what two sets of one declaration hold.
+//! Steps for the elements of a set with an unchanged declaration.
 //!
-//! The kernel refuses a range that overlaps one that it holds: so ranges that make way for others are deleted in the
-//! commit that adds those, and a packet finds the old ones or the new ones. All else goes with a later commit.
+//! The kernel refuses an interval that overlaps an existing one. Obsolete intervals that overlap new ones are
+//! therefore deleted in the commit that adds these, so that a packet finds either the old or the new ones.
+//! Other elements are deleted by a later commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::model::ServiceName;
 use crate::plan::{Change, Why};
 use crate::render::owner::Owners;
 
-/// Elements to add and to point elsewhere.
+/// Adds new elements and replaces elements with other data.
 pub(super) fn add(
     make: &mut Vec<Change>,
     name: &SetName,
@@ -58,10 +59,10 @@ pub(super) fn add(
     }
 }
 
-/// Elements of one set by the service they are for.
+/// Elements of one set by service.
 type Groups = BTreeMap<Option<ServiceName>, Vec<(Key, Data)>>;
 
-/// Elements that are not desired and that nothing takes the place of yet.
+/// Deletes obsolete elements that [`add`] has not deleted.
 pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, desired: &Set) {
     let overlapped = overlapped(current, desired);
     let unneeded = absent(&current.elements, &desired.elements);
@@ -86,14 +87,14 @@ pub(super) fn push_deletion(
     }
 }
 
-/// Ranges that are not desired and overlap one that is to be added. What sluice cannot read of a set of ranges may
-/// overlap anything.
+/// Obsolete intervals that overlap new ones. Elements of an interval set that sluice cannot read may overlap
+/// any.
 fn overlapped(current: &Set, desired: &Set) -> BTreeMap<Key, Data> {
     if desired.flags != SetFlags::Interval {
         return BTreeMap::new();
     }
     let is_new = |(key, element): &(&Key, &Element)| current.elements.get(key) != Some(element);
-    // None of these overlaps another, so they end in the order in which they begin.
+    // New intervals do not overlap each other, so their ends have the same order as their beginnings.
     let added: Vec<(Key, Key)> = desired
         .elements
         .iter()

@@ -1,4 +1,5 @@
-//! Current and desired to a plan, make before break; docs/adr/0004-make-before-break.md says why so.
+//! Compares the current with the desired table and plans make before break; see
+//! docs/adr/0004-make-before-break.md.
 
 mod chains;
 mod elements;
@@ -27,7 +28,8 @@ pub fn diff(current: Option<&Table>, desired: Option<&Table>, owners: &Owners) -
             let first = vec![change(Step::AddTable, None, Why::Missing)];
             make_before_break(first, &nothing, desired, owners)
         }
-        // Nothing is under way in it. The kernel can wake it, but only whoever knows all of its flags.
+        // No packet traverses a dormant table. Only a program that knows all flags of the table can make it
+        // active again.
         (Some(current), Some(desired)) if current.dormant => {
             let why = Why::Incompatible("the table is dormant".to_owned());
             let first = [Step::DeleteTable, Step::AddTable].map(|step| change(step, None, why.clone()));
@@ -40,10 +42,12 @@ pub fn diff(current: Option<&Table>, desired: Option<&Table>, owners: &Owners) -
     }
 }
 
-/// In the kernel's order: what is referred to comes first, and rules bind to maps while these are
-/// empty, since binding walks the elements. Verdict maps come last, because they lead to it all.
+/// Orders the steps as the kernel requires: objects come before references to them. Rules are bound to maps
+/// while these are empty, because the kernel walks the elements for each rule. Verdict maps come last,
+/// because they refer to all the rest.
 ///
-/// What has to be done `first` leaves nothing that packets under way could keep to, so all switches with it.
+/// After the changes in `first`, packets find no rules to continue with, so everything else is in the same
+/// batch.
 fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, owners: &Owners) -> Plan {
     let transitions = transitions(current, desired);
     let is_prepared = first.is_empty() && needs_preparation(current, desired, &transitions);
@@ -60,7 +64,7 @@ fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, o
     }
     for (name, set) in verdicts(desired) {
         match current.sets.get(name) {
-            // No rule of a packet under way looks into it.
+            // No rule of a packet in transit looks up a new map.
             None => elements::add(&mut first, name, None, set, owners),
             held @ Some(before) => {
                 if !is_behind(name) {
@@ -97,10 +101,10 @@ fn transitions<'a>(current: &'a Table, desired: &'a Table) -> Vec<ChainTransitio
         .collect()
 }
 
-/// Whether adding and switching take two commits. A packet keeps to the rules of the generation it
-/// began with, while its lookups see the newest: so an existing element must not lead to a chain
-/// that is added in the same commit, nor vanish in favour of a rule that is. And of two base chains, one of
-/// them gone with the commit and one come, a packet might meet neither.
+/// Whether adding and switching need two commits. A packet keeps the rules of the generation in which it
+/// began, while its lookups find the newest elements. So an existing element must not lead to a chain that is
+/// added in the same commit, and must not be deleted in favour of a rule that is. If one base chain replaces
+/// another, a packet might traverse neither of them.
 fn needs_preparation(current: &Table, desired: &Table, transitions: &[ChainTransition<'_>]) -> bool {
     let base_chain_moves = absent(&desired.chains, &current.chains).any(|(_, new)| {
         let replaces = |old: &Chain| matches!((old.base, new.base), (Some(old), Some(new)) if old.hook == new.hook || old.hook == Hook::Foreign);
@@ -141,8 +145,8 @@ fn add_sets_and_chains(changes: &mut Vec<Change>, current: &Table, desired: &Tab
     }
 }
 
-/// Removes what nothing leads to any more: slots first, then rules, sets and chains, each when
-/// nothing refers to it.
+/// Removes obsolete objects: elements first, then rules, sets and chains, each after the last reference to
+/// it.
 fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, transitions: &[ChainTransition<'_>]) {
     for (name, set) in &current.sets {
         let is_switched = set.data == SetType::Verdicts && !is_behind(name);
@@ -151,7 +155,7 @@ fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, transition
         }
     }
     transitions.iter().for_each(|transition| transition.retire(retire));
-    // Verdict maps that go refer to chains that go.
+    // Obsolete verdict maps refer to obsolete chains.
     for (name, set) in absent(&current.sets, &desired.sets) {
         let why = unneeded(foreign::set(name, set));
         retire.push(change(Step::DeleteSet(name.clone()), None, why));
@@ -160,7 +164,7 @@ fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, transition
         let why = unneeded(foreign::chain(name, chain));
         retire.push(change(Step::DeleteChain(name.clone()), None, why));
     }
-    // Only rules and sets that sluice cannot read refer to them, and those are gone by now.
+    // Only foreign rules and sets refer to stateful objects, and these are deleted before.
     for object in &current.objects {
         let why = Why::Unreadable(object.to_string());
         retire.push(change(Step::DeleteObject(object.clone()), None, why));

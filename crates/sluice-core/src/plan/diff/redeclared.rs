@@ -1,8 +1,8 @@
-//! Sets and base chains that have a name of ours and another declaration.
+//! Redeclared objects: sets and base chains that have one of our names, but another declaration.
 //!
-//! Another program declared them: what sluice declares in another way gets another name. A declaration cannot be changed, so
-//! they are deleted and added again in one commit, together with the rules that use them. A packet that is under way at that
-//! moment may miss them.
+//! Another program declared them, because different declarations of sluice have different names. A
+//! declaration cannot be changed, so these objects are deleted and added again in one commit, together with
+//! the rules that use them. A packet in transit at that moment may miss them.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,14 @@ use sluice_nft::{Chain, ChainName, Data, Rule, Set, SetName, Statement, Step, Ta
 use super::{change, elements, foreign};
 use crate::plan::{Change, Why};
 
-/// What is declared in another way, and why it has to go.
+/// The redeclared objects, with the reasons for deleting them.
 struct Redeclared<'a> {
     sets: BTreeMap<&'a SetName, String>,
     chains: BTreeMap<&'a ChainName, String>,
 }
 
-/// The steps that delete such objects with all that refers to them, and what is left of the table; `None` if there are none.
+/// The steps that delete redeclared objects with all references to them, and the rest of the table; `None` if
+/// there are none.
 pub(super) fn clear(current: &Table, desired: &Table) -> Option<(Vec<Change>, Table)> {
     let redeclared = Redeclared::of(current, desired)?;
     let (mut changes, mut rest) = (vec![], current.clone());
@@ -55,7 +56,7 @@ impl<'a> Redeclared<'a> {
             .collect();
         let differs = |name, set: &Set| {
             let wanted = desired.sets.get(name);
-            // Elements of a set that cannot be read may lead to the chains.
+            // Elements of a set that sluice cannot read may refer to the chains.
             let may_lead = !chains.is_empty() && foreign::set(name, set).is_some();
             may_lead || wanted.is_some_and(|wanted| !wanted.same_declaration(set))
         };
@@ -64,8 +65,8 @@ impl<'a> Redeclared<'a> {
         (!sets.is_empty() || !chains.is_empty()).then_some(Redeclared { sets, chains })
     }
 
-    /// Whether rules of a chain have to go, since it goes itself, or since they refer to what goes. Those that cannot be read
-    /// may.
+    /// Whether the rules of a chain must be deleted: the chain is redeclared, or a rule refers, or may refer,
+    /// to a redeclared object.
     fn is_flushed(&self, name: &ChainName, chain: &Chain) -> bool {
         let refers = |statement: &Statement| match statement {
             Statement::Goto(chain) | Statement::Jump(chain) => self.chains.contains_key(chain),

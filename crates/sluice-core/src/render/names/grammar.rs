@@ -1,4 +1,4 @@
-//! The grammar of names: what a name consists of says both how it is written and how it is read.
+//! The grammar of object names: one declaration defines how a name is written and how it is parsed.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,9 +11,9 @@ use crate::model::{Address, DropReason, Listener, Ports, Protocol, ServiceName, 
 use crate::render::affinity::Remembered;
 use crate::render::layout::MapShape;
 
-/// Declares an enum of names. Each variant has its text behind `=`: literals and fields in their order, `["-" field]` for
-/// a field that may be `None`, and `{"-word" field}` for a flag that is the word. The first variant that takes a whole
-/// text is what the text means.
+/// Declares an enum of names. The text of each variant follows its `=`: literals and fields in order, `["-"
+/// field]` for an optional field, and `{"-word" field}` for a flag. A text is parsed as the first variant
+/// that matches all of it.
 macro_rules! names {
     ($(#[$doc:meta])* $type:ident => $name:ident { $($(#[$about:meta])*
         $variant:ident $(($($field:ident: $of:ty),*))? = [$($piece:tt)+],)* }) => {
@@ -82,21 +82,21 @@ macro_rules! names {
 }
 pub(super) use names;
 
-/// Part of a name.
+/// A part of a name.
 pub(super) trait Word: Sized {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 
-    /// Takes it from the beginning of what is left of a name.
+    /// Parses it from the beginning of `rest`.
     fn read(rest: &mut &str) -> Option<Self>;
 }
 
-/// Takes a text from the beginning of what is left.
+/// Removes a literal from the beginning of `rest`.
 pub(super) fn literal(rest: &mut &str, text: &str) -> Option<()> {
     *rest = rest.strip_prefix(text)?;
     Some(())
 }
 
-/// Takes a mark and what follows it, if both are there.
+/// Parses a mark and the part after it, if the mark is there.
 pub(super) fn optional<T: Word>(rest: &mut &str, mark: &str) -> Option<T> {
     let mut ahead = *rest;
     literal(&mut ahead, mark)?;
@@ -105,7 +105,7 @@ pub(super) fn optional<T: Word>(rest: &mut &str, mark: &str) -> Option<T> {
     Some(word)
 }
 
-/// Takes what there is before the next `/`.
+/// Removes the text before the next `/`.
 fn until_slash<'a>(rest: &mut &'a str) -> &'a str {
     let (word, behind) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     *rest = behind;
@@ -190,7 +190,7 @@ impl Word for Arc<str> {
     }
 }
 
-/// Words with a `/` between them, up to the end.
+/// Words separated by `/`, up to the end.
 impl Word for Vec<Arc<str>> {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.join("/"))
@@ -274,7 +274,7 @@ impl Word for (Source, Ip) {
     }
 }
 
-/// Without what nft takes for something else in an address or between two of them.
+/// Replaces characters of addresses that nft 1.0.6 does not accept in a name.
 fn write_source(source: Source, between: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match source {
         Source::Masquerade | Source::Auto | Source::Preserve => write!(f, "{source}{between}"),

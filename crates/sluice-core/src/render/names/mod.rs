@@ -1,7 +1,7 @@
-//! Typed names of sets and chains.
+//! Typed names of sets and chains: [`SetId`] and [`ChainId`].
 //!
-//! `Display` writes the name that the kernel knows, `parse` reads it back. All names begin with a letter and hold only what
-//! nft 1.0.6 reads as one word; none is a keyword of nft.
+//! `Display` writes the name in the kernel, `parse` reads it. All names begin with a letter, consist of
+//! characters that nft 1.0.6 reads as one word, and are no keywords of nft.
 
 mod grammar;
 
@@ -14,7 +14,7 @@ use super::affinity::Remembered;
 use super::layout::MapShape;
 use crate::model::{DropReason, Listener, Protocol, ServiceName, Source};
 
-/// One listener of one service for one IP version: the unit that everything is rendered for.
+/// The identity of a frontend: one listener of one service for one IP version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FrontendId {
     /// The service.
@@ -25,46 +25,46 @@ pub struct FrontendId {
     pub ip: Ip,
 }
 
-/// Ways to pick a slot that need no counter, so that listeners can share a rule.
+/// Slot expressions without a counter, so that listeners can share a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PickBy {
-    /// At random.
+    /// A random number.
     Random,
-    /// By a hash of the client's address.
+    /// A hash of the client's address.
     Hash,
-    /// By a hash of address and port.
+    /// A hash of the client's address and port.
     HashWithPort,
-    /// By a hash of the client's address, in a table of fixed size.
+    /// A hash of the client's address, in a Maglev table.
     Maglev,
-    /// The same of address and port.
+    /// A hash of the client's address and port, in a Maglev table.
     MaglevWithPort,
 }
 
-/// Lists of clients.
+/// Lists of clients in a guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
-    /// Those that may come in.
+    /// Allowed clients.
     Allow,
-    /// Those that may not.
+    /// Denied clients.
     Deny,
 }
 
 names! {
-    /// A set or map of the table, whatever its size.
+    /// A set or map of the table, independent of its size.
     SetId => SetName {
         /// The verdict map of exact listeners.
         Services(ip: Ip) = ["services" ip],
-        /// The verdict map of exact listeners that adopt connections which conntrack does not know.
+        /// The verdict map of exact listeners that adopt midstream connections.
         Adopted(ip: Ip) = ["adopted" ip],
-        /// Exact TCP listeners that do not.
+        /// Exact TCP listeners that ignore midstream packets.
         Ignored(ip: Ip) = ["ignored" ip],
-        /// The verdict map behind the guards of exact listeners.
+        /// The verdict map after the guards of exact listeners.
         Guarded(ip: Ip) = ["guarded" ip],
-        /// The verdict map behind the lookup of known clients.
+        /// The verdict map after the lookup of known clients.
         UnknownClients(ip: Ip) = ["unknown-clients" ip],
-        /// The verdict map of listeners whose handshakes the host completes.
+        /// The verdict map of listeners with synproxy, before conntrack.
         Syns(ip: Ip) = ["syns" ip],
-        /// The same listeners, for the chains behind conntrack.
+        /// Listeners with synproxy, after conntrack.
         Proxied(ip: Ip) = ["proxied" ip],
         /// Exact listeners that drop invalid packets.
         InvalidRequests(ip: Ip) = ["invalid-requests" ip],
@@ -72,33 +72,36 @@ names! {
         InvalidReplies(ip: Ip) = ["invalid-replies" ip],
         /// The counter of invalid packets of one listener that is not exact.
         Invalid(frontend: FrontendId) = ["invalid/" frontend],
-        /// Networks by the interface that leads there.
+        /// Networks by interface.
         OnLink(ip: Ip) = ["on-link" ip],
-        /// Each interface beside itself.
+        /// Pairs of the same interface.
         SameInterface = ["same-interface"],
-        /// The map that remembers the backends of clients.
+        /// The map from clients to their backends.
         Clients(kind: Remembered, ip: Ip) = [kind ip],
-        /// Translations that are learnt, of flows to a port, for affinity groups of a number that remember clients for so
-        /// many seconds, and whether they remember addresses alone.
+        /// Translations of flows to a port, for affinity groups with this number and this timeout in seconds;
+        /// `addresses`: the client map holds addresses without ports.
         Bound(ip: Ip, protocol: Protocol, port: u16, number: u32, timeout: u32, addresses: bool) =
             ["bound" ip "/" protocol "/" port "/" number "/" timeout "s" {"/address" addresses}],
-        /// The verdict map of ports of flows that are learnt.
+        /// The verdict map from ports to the chains that fill client maps.
         Learn(protocol: Protocol) = ["learn-" protocol],
-        /// What the constant postrouting rule of a source matches.
+        /// The set that the constant postrouting rule of a source looks up.
         Source(source: (Source, Ip)) = [source],
-        /// Backends of one listener that the constant rules cannot tell apart, and whether they are addresses alone.
+        /// Backends of one listener that the constant rules cannot distinguish; `addresses`: the elements
+        /// have no port.
         OwnSource(source: Source, frontend: FrontendId, addresses: bool) =
             [source "/" frontend {"/addresses" addresses}],
-        /// Slots of all exact listeners of one scheduler and slot count.
+        /// Slots of all exact listeners with the same scheduler and slot count.
         Slots(by: PickBy, ip: Ip, slots: u32) = [by ip "-" slots],
-        /// Stripes of slots of listeners that have a pick chain of their own.
+        /// A map of stripes, for listeners with a pick chain of their own.
         Stripes(shape: MapShape, ip: Ip, number: u32) = [shape ip "-" number],
-        /// Networks of clients of one prefix length, or of any, for exact listeners or for one other.
+        /// Networks of clients of one prefix length or of all lengths, for exact listeners or for one other
+        /// listener.
         Networks(access: Access, ip: Option<Ip>, length: Option<u8>, own: Option<FrontendId>) =
             [access ["" ip] ["-" length] ["/" own]],
-        /// The counter of what a guard drops for a reason.
+        /// The counter of packets that a guard drops for a reason.
         Dropped(ip: Option<Ip>, reason: DropReason, own: Option<FrontendId>) = ["dropped" ["" ip] "-" reason ["/" own]],
-        /// What the kernel remembers for a limit, for exact listeners, for one other, or for all of a service.
+        /// The dynamic set of a limit: for exact listeners, for one other listener, or for all listeners of a
+        /// service.
         Limit(reason: DropReason, ip: Option<Ip>, limit: Arc<str>, own: Option<FrontendId>, all: Option<ServiceName>) =
             [reason ["" ip] "-" limit ["/" own] ["/" all]],
     }
@@ -109,52 +112,52 @@ names! {
     ChainId => ChainName {
         /// The pick chain of one listener.
         Pick(frontend: FrontendId) = ["pick/" frontend],
-        /// The pick chain of all exact listeners of one scheduler and slot count.
+        /// The pick chain of all exact listeners with the same scheduler and slot count.
         SharedPick(by: PickBy, ip: Ip, slots: u32) = [by ip "-" slots],
-        /// Called by the kernel.
+        /// A base chain.
         Base(base: Base) = [base],
-        /// Listeners that adopt connections, and those that ignore them.
+        /// Distinguishes listeners that adopt midstream connections from those that ignore them.
         Midstream = ["midstream"],
-        /// Answers to SYNs.
+        /// Answers SYNs.
         Handshake = ["handshake"],
-        /// Invalid packets of listeners and backends.
+        /// Drops invalid packets to listeners and from backends.
         Invalid = ["invalid"],
-        /// Listeners whose flows the constant postrouting rules cannot tell apart.
+        /// Listeners whose flows the constant postrouting rules cannot distinguish.
         Source = ["source"],
-        /// The end of every lookup of a slot that fails.
+        /// Drops packets whose slot is not found.
         Miss = ["miss"],
-        /// The answer to new flows that no backend takes, and whether there is none.
+        /// Answers new flows without an eligible backend; `drop`: without an answer.
         NoBackend(drop: bool) = ["no-backend" {"-drop" drop}],
-        /// The guard of all exact listeners that ask for the same checks.
+        /// The guard of all exact listeners with the same checks.
         SharedGuard(ip: Ip, checks: Vec<Arc<str>>) = ["guard" ip "/" checks],
         /// The guard of one listener.
         Guard(frontend: FrontendId) = ["guard/" frontend],
         /// The checks before the host answers a SYN.
         Syn(ip: Ip, checks: Option<Vec<Arc<str>>>) = ["syn" ip ["/" checks]],
-        /// Invalid packets to one listener.
+        /// Drops invalid packets to one listener.
         OwnInvalid(frontend: FrontendId) = ["invalid/" frontend],
-        /// The source of flows of one listener, told by addresses of its backends alone or by their ports, too.
+        /// The source of flows of one listener, by addresses of its backends alone or with their ports.
         OwnSource(source: Source, frontend: FrontendId, addresses: bool) =
             [source "/" frontend {"/addresses" addresses}],
-        /// The lookup of known clients of the affinity groups of a number, in these maps.
+        /// The lookup of known clients of the affinity groups with this number, in these maps.
         Affinity(ip: Ip, protocol: Protocol, number: u32, kinds: Vec<Remembered>) =
             ["affinity" ip "/" protocol "/" number kinds],
-        /// Where flows to a port are learnt.
+        /// Fills client maps from flows to a port.
         LearnPort(protocol: Protocol, port: u16) = ["learn/" protocol "/" port],
     }
 }
 
-/// What comes between the name of a set and its size.
+/// Separates the name of a set from its size.
 const SEPARATOR: char = '_';
 
 impl SetId {
-    /// The name of a set of this size that is not the smallest.
+    /// The name of a set with a size other than the smallest.
     pub(super) fn sized(&self, size: u32) -> SetName {
         format!("{self}{SEPARATOR}{size}").into()
     }
 
-    /// The set that has a name, whatever its size; `None` for a foreign one. No name without a size ends like one with a
-    /// size, but for those of limits, which get no size.
+    /// Parses a name, whatever the size in it; `None`: the name is foreign. Except for limits, which have no
+    /// size in their names, no name without a size ends like a name with one.
     pub fn parse(name: &SetName) -> Option<Self> {
         let without_size = || {
             let (text, size) = name.as_str().rsplit_once(SEPARATOR)?;
@@ -163,17 +166,18 @@ impl SetId {
         Self::read(name.as_str()).or_else(without_size)
     }
 
-    /// Why packets end here that an element of this set counts; `None`: it does not count what is dropped.
+    /// The reason for which packets are dropped that an element of this set counts; `None`: it does not count
+    /// dropped packets.
     pub fn reason(&self) -> Option<DropReason> {
         self.facts().0
     }
 
-    /// Whether several frontends may need the same element.
+    /// Whether several frontends may have the same element.
     pub(super) fn has_common_elements(&self) -> bool {
         self.facts().1
     }
 
-    /// Whether it is a verdict map that packets meet behind another one, which still led them there.
+    /// Whether packets reach this verdict map only through another verdict map.
     pub(crate) fn is_behind_a_map(&self) -> bool {
         self.facts().2
     }
@@ -212,17 +216,18 @@ impl Access {
 }
 
 impl ChainId {
-    /// The chain that has a name; `None` for a foreign one.
+    /// Parses a name; `None`: the name is foreign.
     pub fn parse(name: &ChainName) -> Option<Self> {
         Self::read(name.as_str())
     }
 
-    /// The listener that alone leads to this chain, before its destination is translated.
+    /// The listener of the chain, if no other leads to it and its destination is not yet translated.
     pub fn listener(&self) -> Option<&FrontendId> {
         self.facts().0
     }
 
-    /// Whether packets meet it after their destination is translated. Of base chains their hooks say it.
+    /// Whether packets traverse the chain after translation of their destination. For base chains, this
+    /// follows from the hook.
     pub(crate) fn is_behind_translation(&self) -> bool {
         self.facts().1
     }
