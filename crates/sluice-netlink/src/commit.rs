@@ -42,7 +42,7 @@ pub(crate) fn commit(
             Ok(None) => return (sent, Ok(generation)),
             Err(error) => return (sent, Err(error)),
         };
-        match send(socket, &batch, generation, |event| deleted.hear(event)) {
+        match send(socket, &batch, generation, |event| deleted.record(event)) {
             Ok(refusals) => {
                 sent += batch.len() as u64 + 2;
                 if let Some((sequence, refusal)) = refusals.first() {

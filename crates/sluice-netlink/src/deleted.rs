@@ -80,7 +80,7 @@ impl Deleted {
     }
 
     /// Adds the counts in an echo.
-    pub(crate) fn hear(&mut self, event: &[u8]) {
+    pub(crate) fn record(&mut self, event: &[u8]) {
         let mut counts = Vec::new();
         let name = element::deleted(event, &mut counts).map(SetName::from);
         if let Some(name) = name.filter(|name| !self.known.contains(name)) {

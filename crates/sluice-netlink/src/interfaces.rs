@@ -68,13 +68,13 @@ impl Interfaces {
     pub fn wait(&mut self) -> io::Result<Changes> {
         let mut changes = Changes::default();
         while !changes.any() {
-            self.hear(PollTimeout::NONE, &mut changes)?;
+            self.receive(PollTimeout::NONE, &mut changes)?;
         }
         let end = Instant::now() + LONGEST;
         loop {
             let left = end.saturating_duration_since(Instant::now()).min(QUIET);
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-            if left.is_zero() || !self.hear(timeout, &mut changes)? {
+            if left.is_zero() || !self.receive(timeout, &mut changes)? {
                 return Ok(changes);
             }
         }
@@ -85,8 +85,8 @@ impl Interfaces {
         networks_by(&self.questions, &mut self.buffer)
     }
 
-    /// Takes what has come by then; `false` if nothing has.
-    fn hear(&mut self, timeout: PollTimeout, changes: &mut Changes) -> io::Result<bool> {
+    /// Receives events until the timeout; returns whether there were any.
+    fn receive(&mut self, timeout: PollTimeout, changes: &mut Changes) -> io::Result<bool> {
         match poll(&mut [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(0) => return Ok(false),
             Ok(_) | Err(Errno::EINTR) => {}

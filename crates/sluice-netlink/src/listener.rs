@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::message;
-use crate::socket::Socket;
+use crate::socket::{Received, Socket};
 use crate::target::Target;
 use crate::uapi;
 
@@ -22,16 +22,6 @@ pub(crate) struct Listener {
     us: u32,
     /// Whether the commit whose events are being received changed our table.
     touched: bool,
-}
-
-/// The result of one receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
-    Nothing,
-    /// Events, perhaps with the end of a commit.
-    Something,
-    /// The receive buffer overflowed, and events were lost.
-    Lost,
 }
 
 /// A commit whose events were received.
@@ -57,7 +47,7 @@ impl Listener {
     }
 
     /// Receives one datagram of events.
-    pub(crate) fn hear(&mut self, mut each: impl FnMut(Commit<'_>)) -> Result<Heard, Errno> {
+    pub(crate) fn receive(&mut self, mut each: impl FnMut(Commit<'_>)) -> Result<Received, Errno> {
         let Listener { socket, us, touched } = self;
         let arrived = socket.receive(|event| {
             // Events about the changes of a commit come first, then one about the commit (`nf_tables_commit`).
@@ -71,12 +61,12 @@ impl Listener {
             }
         });
         match arrived {
-            Ok(true) => Ok(Heard::Something),
-            Ok(false) => Ok(Heard::Nothing),
+            Ok(true) => Ok(Received::Events),
+            Ok(false) => Ok(Received::Nothing),
             Err(Errno::ENOBUFS) => {
                 // The end of the current commit may be lost.
                 self.touched = false;
-                Ok(Heard::Lost)
+                Ok(Received::Lost)
             }
             Err(errno) => Err(errno),
         }

@@ -4,7 +4,8 @@ use std::io;
 
 use nix::poll::PollTimeout;
 
-use crate::listener::{Heard, Listener};
+use crate::listener::Listener;
+use crate::socket::Received;
 
 /// Receives events about every commit in the network namespace of the thread that opened it.
 pub struct Monitor {
@@ -55,7 +56,7 @@ impl Monitor {
         let Monitor { listener, heard } = self;
         let mut lost = false;
         loop {
-            let received = listener.hear(|commit| {
+            let received = listener.receive(|commit| {
                 if commit.touched {
                     let (pid, process) = commit.process();
                     let change = Change { generation: commit.generation(), pid, process: process.to_owned() };
@@ -64,9 +65,9 @@ impl Monitor {
             })?;
             match received {
                 // The kernel drops all further events until the buffer is empty, but reports the loss only once.
-                Heard::Lost => lost = true,
-                Heard::Something if lost => {}
-                Heard::Something | Heard::Nothing => break,
+                Received::Lost => lost = true,
+                Received::Events if lost => {}
+                Received::Events | Received::Nothing => break,
             }
         }
         heard.extend(lost.then_some(Event::Lost));

@@ -57,6 +57,17 @@ struct Buffer([u8; BUFFER]);
 // descriptor and two plain fields, independent of the thread, and owned by this value alone.
 unsafe impl Send for Socket {}
 
+/// The result of receiving events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// No events.
+    Nothing,
+    /// One datagram of events.
+    Events,
+    /// The receive buffer overflowed, and events were lost.
+    Lost,
+}
+
 /// The completeness of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dumped {
@@ -95,7 +106,7 @@ impl Socket {
         Ok(getsockopt(&self.fd(), sockopt::SndBuf)?.saturating_sub(SEND_OVERHEAD))
     }
 
-    /// Has the kernel drop what `port` did before it gets here, but for messages of one kind.
+    /// Makes the kernel drop events caused by netlink port `port`, except messages of the kind `but`.
     pub(crate) fn ignore(&self, port: u32, but: c_int) -> io::Result<()> {
         const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
         const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;

@@ -5,7 +5,8 @@ use nix::poll::PollTimeout;
 use sluice_nft::{Owner, generation_after};
 
 use crate::dump;
-use crate::listener::{Heard, Listener};
+use crate::listener::Listener;
+use crate::socket::Received;
 use crate::socket::Socket;
 
 /// How long to wait for the kernel's event about a commit, in milliseconds.
@@ -62,7 +63,7 @@ impl TableWatch {
         let now = dump::generation(socket)?;
         let mut complete = true;
         loop {
-            let heard = self.listener.hear(|commit| {
+            let heard = self.listener.receive(|commit| {
                 let generation = commit.generation();
                 // Older events were queued before the subscription.
                 if is_after(generation, log.heard) {
@@ -74,12 +75,12 @@ impl TableWatch {
                 }
             })?;
             match heard {
-                Heard::Something => {}
-                Heard::Lost => complete = false,
-                Heard::Nothing if !complete => return self.start_over(socket),
-                Heard::Nothing if !is_after(now, log.heard) => return Ok(*log),
+                Received::Events => {}
+                Received::Lost => complete = false,
+                Received::Nothing if !complete => return self.start_over(socket),
+                Received::Nothing if !is_after(now, log.heard) => return Ok(*log),
                 // The kernel increments the generation before it sends the event.
-                Heard::Nothing => complete = self.listener.wait(PollTimeout::from(PATIENCE))?,
+                Received::Nothing => complete = self.listener.wait(PollTimeout::from(PATIENCE))?,
             }
         }
     }

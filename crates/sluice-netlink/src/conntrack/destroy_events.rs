@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Flow;
 use super::wire::{DELETE, IPS_DST_NAT, STATUS, kind};
 use crate::message;
-use crate::socket::Socket;
+use crate::socket::{Received, Socket};
 
 /// `NFNLGRP_CONNTRACK_DESTROY`.
 const DESTROYED: c_int = 3;
@@ -25,17 +25,6 @@ const WAITING: usize = 64 << 20;
 /// (`net.netfilter.nf_conntrack_events`).
 pub struct DestroyEvents {
     pub(crate) socket: Socket,
-}
-
-/// The result of one receive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// No events.
-    Nothing,
-    /// Events.
-    Events,
-    /// The receive buffer overflowed, and events were lost.
-    Lost,
 }
 
 impl DestroyEvents {

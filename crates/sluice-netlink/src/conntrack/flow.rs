@@ -20,19 +20,19 @@ pub struct Flow {
     pub to: SocketAddr,
     /// Source of the answers.
     pub backend: SocketAddr,
-    /// Destination of the answers: the client, or who stands in for it.
+    /// Destination of the replies: the client, or the address to which its source is translated.
     pub back_to: SocketAddr,
     /// `IPS_*` of the kernel.
     pub status: u32,
     /// How far the connection is, for protocols that have connections.
     pub connection: Option<ConnectionState>,
-    /// What tells it from earlier ones with the same addresses and ports.
+    /// Identity of the flow among all flows with the same addresses and ports.
     pub id: u32,
     /// Its zone.
     pub zone: u16,
     /// Seconds until it is forgotten, if no packet comes.
     pub expires: u32,
-    /// What it carried; `None` if `net.netfilter.nf_conntrack_acct` was off when it began.
+    /// Bytes of the flow; `None` if `net.netfilter.nf_conntrack_acct` was off when it began.
     pub bytes: Option<Bytes>,
 }
 
@@ -51,7 +51,7 @@ impl Flow {
         self.status & IPS_DST_NAT != 0
     }
 
-    /// Whether somebody may still use it.
+    /// Whether its ends may still use it.
     pub fn is_active(&self) -> bool {
         self.connection.is_none_or(|state| state.is_active(self.is_replied()))
     }
@@ -97,7 +97,7 @@ impl Flow {
                 .and_then(|info| ConnectionState::of(protocol, info)),
             id: attributes.u32(wire::ID)?,
             zone: attributes.bytes(wire::ZONE).and_then(number).unwrap_or(0),
-            // The last word of a flow has none.
+            // The last event of a flow has no timeout.
             expires: attributes.u32(wire::TIMEOUT).unwrap_or(0),
             bytes: bytes(),
         })

@@ -16,9 +16,10 @@ use nix::errno::Errno;
 use sluice_nft::{Ip, Protocol};
 
 use self::challenge::ChallengeSender;
-pub use self::destroy_events::{DestroyEvents, Received};
+pub use self::destroy_events::DestroyEvents;
 pub use self::flow::{Bytes, Flow};
 pub use self::state::{ConnectionState, SctpState, TcpState};
+pub use crate::socket::Received;
 use crate::socket::Socket;
 
 /// Conntrack over netlink.
