@@ -272,9 +272,9 @@ impl Reader<'_> {
         Err(Stop::Changed)
     }
 
-    /// After a commit the kernel resizes the hash table of a set in the background. It resumes a dump by
-    /// position, so an element that moved is dumped twice or not at all; and whenever one is missing,
-    /// another one is there twice.
+    /// After a commit, the kernel resizes the hash table of a set in the background. It resumes a dump by
+    /// position, so an element that moves is dumped twice or not at all. If one element is missing, another
+    /// one is dumped twice.
     fn dump_elements(&mut self, name: &SetName, each: impl FnMut(&[u8])) -> Result<(), Stop> {
         let mut question = message::start(libc::NFT_MSG_GETSETELEM, libc::NLM_F_DUMP);
         question.put_text(uapi::element::TABLE, TABLE);

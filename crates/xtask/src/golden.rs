@@ -16,10 +16,10 @@ pub(crate) struct Golden {
     packages: Vec<String>,
 }
 
-/// Crates whose tests read goldens: unit tests, and those in `tests/golden*`.
+/// Crates with golden files: in unit tests, and in `tests/golden*`.
 const PACKAGES: [&str; 3] = ["sluice-config", "sluice-core", "sluice"];
 
-/// Those with goldens in test targets of their own.
+/// Crates with golden files in test targets.
 const TARGETS: [&str; 2] = ["sluice-config", "sluice-core"];
 
 impl Golden {
@@ -29,7 +29,7 @@ impl Golden {
         let all = || PACKAGES.map(String::from).to_vec();
         let packages = if self.packages.is_empty() { all() } else { self.packages.clone() };
         cargo.args(packages.iter().flat_map(|package| ["--package", package]));
-        // Cargo refuses a pattern that no package has a target for.
+        // Cargo rejects a pattern without a matching target.
         if packages.iter().any(|package| TARGETS.contains(&package.as_str())) {
             cargo.args(["--test", "golden*"]);
         }

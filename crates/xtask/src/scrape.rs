@@ -32,7 +32,7 @@ impl Scrape {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let lab = Lab::with_backends(1);
         let daemon = lab.start(&config(self.backends / 4));
-        let mut table = figures::table(&["", "median", "most"], 1);
+        let mut table = figures::table(&["", "median", "max"], 1);
         let mut add = |what: &str, mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
             let [median, most] = [values[values.len() / 2], values[values.len() - 1]];
@@ -41,11 +41,11 @@ impl Scrape {
         let scrapes = (0..self.times).map(|_| scrape(&lab)).collect::<anyhow::Result<Vec<_>>>()?;
         let bytes = scrapes[0].1;
         add("scrape", scrapes.into_iter().map(|(took, _)| took).collect());
-        add("a weight changed, nobody asks", self.overrides(&lab)?);
-        let asked = std::thread::scope(|scope| {
+        add("set a weight, no scrapes", self.overrides(&lab)?);
+        let during = std::thread::scope(|scope| {
             let (stop, stopped) = std::sync::mpsc::channel::<()>();
             let lab = &lab;
-            let asking = scope.spawn(move || -> anyhow::Result<u32> {
+            let scraper = scope.spawn(move || -> anyhow::Result<u32> {
                 let mut count = 0;
                 while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                     scrape(lab)?;
@@ -55,18 +55,18 @@ impl Scrape {
             });
             let overrides = self.overrides(lab);
             drop(stop);
-            let count = asking.join().expect("it returns its errors")?;
+            let count = scraper.join().expect("it returns its errors")?;
             overrides.map(|overrides| (overrides, count))
         });
-        let (overrides, count) = asked?;
-        add(&format!("the same while {count} scrapes follow each other"), overrides);
+        let (overrides, count) = during?;
+        add(&format!("set a weight, during {count} scrapes"), overrides);
         println!("{} backends, {} MB a scrape; load average {}", self.backends, bytes / 1_000_000, load()?);
         println!("{table}");
         drop(daemon);
         Ok(())
     }
 
-    /// Milliseconds that the daemon takes for an override, by its own histogram's sum: the command's start is left out.
+    /// Durations of overrides in milliseconds, from the sum of the daemon's histogram, without the start of the command.
     fn overrides(&self, lab: &Lab) -> anyhow::Result<Vec<f64>> {
         let one = |n: u32| {
             let before = rounds(lab)?;
@@ -77,7 +77,7 @@ impl Scrape {
     }
 }
 
-/// Seconds of all rounds that operators caused, so far.
+/// Total duration in seconds of the rounds triggered by operators.
 fn rounds(lab: &Lab) -> anyhow::Result<f64> {
     let text = get(lab)?;
     let name = "sluice_reconcile_duration_seconds_sum{trigger=\"operator\"} ";
@@ -85,7 +85,7 @@ fn rounds(lab: &Lab) -> anyhow::Result<f64> {
     Ok(value.map_or(Ok(0.0), str::parse)?)
 }
 
-/// Milliseconds and bytes of one.
+/// Duration in milliseconds and length in bytes of one scrape.
 fn scrape(lab: &Lab) -> anyhow::Result<(f64, usize)> {
     let began = Instant::now();
     let text = get(lab)?;
@@ -95,9 +95,10 @@ fn scrape(lab: &Lab) -> anyhow::Result<(f64, usize)> {
 fn get(lab: &Lab) -> anyhow::Result<String> {
     lab.client.run(|| {
         let mut stream = TcpStream::connect(HTTP).context("connect to the daemon")?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").context("ask")?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .context("send the request")?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).context("read the figures")?;
+        stream.read_to_string(&mut text).context("read the metrics")?;
         Ok(text)
     })
 }

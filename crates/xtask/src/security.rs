@@ -1,4 +1,4 @@
-//! `cargo xtask security`: the tests that docs/security.md names.
+//! `cargo xtask security`: checks that the tests named in docs/security.md run.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,10 +14,10 @@ pub(crate) struct Security {}
 /// The page. Paths are relative to the root, where `cargo xtask` runs.
 const PAGE: &str = "docs/security.md";
 
-/// The one target whose ignored tests are run, by `make systemd`.
+/// The only target whose ignored tests run, by `make systemd`.
 const SYSTEMD: &str = "systemd";
 
-/// A test target's name, and whether the test is ignored there.
+/// A test target, and whether the test is ignored in it.
 type Found = (String, bool);
 
 impl Security {
@@ -34,7 +34,7 @@ impl Security {
     }
 }
 
-/// Words in backquotes that are names of tests: these are long, unlike keys and capabilities.
+/// Words in backquotes that are long enough for names of tests, unlike keys and capabilities.
 fn named(page: &str) -> Vec<&str> {
     let is_in_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let is_test = |word: &&str| word.matches('_').count() >= 4 && word.chars().all(is_in_name);
@@ -49,7 +49,7 @@ fn fault(name: &str, found: Option<&Found>) -> Option<String> {
     }
 }
 
-/// All tests of the workspace by their last name, as their binaries list them.
+/// All tests of the workspace by their last name, as listed by their binaries.
 fn tests() -> anyhow::Result<BTreeMap<String, Found>> {
     let built = Command::new(env!("CARGO"))
         .args(["test", "--workspace", "--no-run", "--message-format", "json"])
@@ -73,7 +73,7 @@ fn tests() -> anyhow::Result<BTreeMap<String, Found>> {
     Ok(tests)
 }
 
-/// Last names of the tests in a binary: all of them, or those that are ignored.
+/// Last names of all tests in a binary, or of the ignored ones.
 fn list(binary: &str, ignored: bool) -> anyhow::Result<Vec<String>> {
     let listed = Command::new(binary)
         .args(["--list", "--format", "terse"])

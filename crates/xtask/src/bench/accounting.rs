@@ -1,4 +1,4 @@
-//! `cargo xtask bench accounting`: what counting bytes costs.
+//! `cargo xtask bench accounting`: measures the cost of byte accounting.
 
 use std::fs;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::pool::{MAX_FLOWS, Pool};
 use super::shape::Shape;
 use super::spread::{self, Spread};
 
-/// Flows before those that are timed.
+/// Number of flows before the measured ones.
 const WARM_UP: u32 = 2000;
 
 /// Time new flows, and their ends, with and without bytes being counted
@@ -41,7 +41,7 @@ pub(crate) struct BenchAccounting {
     packets: u32,
 }
 
-/// How much is counted.
+/// The kinds of accounting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Off,
@@ -59,10 +59,10 @@ struct Machine {
     accounts: ByteTotals,
     accounting: Option<ByteCounter>,
     _state: (StateDir, tempfile::TempDir),
-    /// Nanoseconds a new flow, and an end.
+    /// Nanoseconds per new flow, and per destroyed flow.
     new: Vec<f64>,
     end: Vec<f64>,
-    /// Microseconds of the daemon's thread for each flow, from its first packet to its end.
+    /// CPU time of the daemon's thread in microseconds per flow.
     thread: Vec<f64>,
 }
 
@@ -136,7 +136,7 @@ impl Machine {
         let before = self.taken()?;
         self.bed.flood(warm_up)?;
         let batches = self.bed.flood(timed)?;
-        // What interrupted a batch does not reach the median.
+        // The median ignores batches that were interrupted.
         self.new.push(spread::median(batches.iter().map(|time| time.as_secs_f64() * 1e9).collect()));
         let flows = (warm_up.len() + timed.len()) as f64;
         let began = Instant::now();
@@ -154,13 +154,13 @@ impl Machine {
             );
             self.thread.push((after - cpu).as_secs_f64() * 1e6 / flows);
         } else {
-            // As long as the others have to settle.
+            // The other machines also wait this long.
             sleep(Duration::from_millis(100));
         }
         Ok(())
     }
 
-    /// What the thread has taken of a core, and what it has counted.
+    /// CPU time of the thread, and the number of bytes that it counted.
     fn taken(&self) -> anyhow::Result<Option<(Duration, u64)>> {
         if self.accounting.is_none() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Client, balancer and sink for one ruleset.
+//! A test bed for one ruleset: namespaces of a client, a balancer and a sink.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use sluice_testkit::{Datagram, Flood, Namespace};
 use super::pool::{BACKEND_PORT, BACKENDS, CLIENTS, LISTENERS, PORT, Pool};
 use super::shape::{Ruleset, Shape};
 
-/// Where the balancer sends from.
+/// Source address of the balancer.
 const BALANCER: &str = "172.16.0.1";
 
 /// ```text
@@ -24,12 +24,12 @@ pub(super) struct Bed {
     flood: Flood,
     balancer: Namespace,
     sink: Namespace,
-    // Holds the wire.
+    // Owns the namespaces and their links.
     _client: Namespace,
 }
 
 impl Bed {
-    /// Machines with a ruleset loaded, and how long it took to load.
+    /// Creates the namespaces and loads a ruleset; returns the duration of the load, too.
     pub(super) fn new(pool: Pool, shape: Shape, core: usize) -> anyhow::Result<(Self, Duration)> {
         let (client, balancer, sink) = (Namespace::new(), Namespace::new(), Namespace::new());
         balancer.ip(&format!(
@@ -61,7 +61,7 @@ impl Bed {
         Ok((Bed { flood, balancer, sink, _client: client }, took))
     }
 
-    /// Sends one datagram of each flow; the time each batch took, divided by its datagrams.
+    /// Sends one datagram per flow; returns the time of each batch, divided by its number of datagrams.
     pub(super) fn flood(&mut self, flows: &[Datagram]) -> anyhow::Result<Vec<Duration>> {
         let before = self.translated()?;
         let times = self.flood.send(flows);
@@ -70,12 +70,12 @@ impl Bed {
         Ok(times)
     }
 
-    /// Where the ruleset is.
+    /// The namespace with the ruleset.
     pub(super) fn balancer(&self) -> &Namespace {
         &self.balancer
     }
 
-    /// Empties the connection tracking table of the balancer.
+    /// Deletes all conntrack entries of the balancer.
     pub(super) fn forget_flows(&self) {
         self.balancer.sh("conntrack -F 2>&1");
     }
@@ -87,7 +87,7 @@ impl Bed {
     }
 }
 
-/// What arrives at the sink if all went well.
+/// The expected counters of the sink.
 fn translated(shape: Shape) -> String {
     if shape == Shape::Forward {
         return format!("ip saddr {CLIENTS} ip daddr {LISTENERS} udp dport {PORT}");

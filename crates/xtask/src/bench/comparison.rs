@@ -1,4 +1,4 @@
-//! Ratios, and how large they may be.
+//! Ratios between shapes, and their targets.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use comfy_table::Table;
 use super::shape::Shape;
 use super::spread;
 
-/// Not more than this of what is written by hand in the same shape.
+/// Maximum ratio to a hand-written ruleset of the same shape.
 const BY_HAND: f64 = 1.05;
 
-/// What each shape is compared with.
+/// The shapes that are compared.
 const PAIRS: [(Shape, Shape); 42] = {
     use Shape::*;
     [
@@ -59,7 +59,7 @@ const PAIRS: [(Shape, Shape); 42] = {
     ]
 };
 
-/// Ratios of what was measured, nanoseconds a packet, and the bars.
+/// Ratios of the measured nanoseconds per packet, with their targets.
 pub(super) fn table(services: u32, packets: &BTreeMap<Shape, f64>) -> Table {
     let mut table = spread::table(["services", "shape", "against", "ratio", "bar", ""]);
     for (shape, against) in PAIRS {

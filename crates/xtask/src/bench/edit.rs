@@ -1,32 +1,32 @@
-//! Changes to the text of sluice's ruleset, to learn what a part of it costs.
+//! Changes to the text of a ruleset, to measure the cost of its parts.
 
-/// Slots that don't count their hits.
+/// Without counters of elements.
 pub(super) fn without_element_counters(text: &str) -> String {
     lines(text, |line| (line != "\t\tcounter").then(|| line.to_owned()))
 }
 
-/// Clients on the balancer itself not served.
+/// Without the chain for local clients.
 pub(super) fn without_output(text: &str) -> String {
     blocks(text, |block| (!block.starts_with("\tchain output {")).then(|| block.to_owned()))
 }
 
-/// The one pick chain's rule in the place of the look-up that leads to it.
+/// Replaces the lookup in the verdict map by the rule of the single pick chain.
 pub(super) fn without_vmap(text: &str) -> String {
     let rule = text.lines().find(|line| line.starts_with("\t\tdnat ")).unwrap_or_default().to_owned();
     lines(text, |line| Some(if line.contains(" vmap @") { rule.clone() } else { line.to_owned() }))
 }
 
-/// Packets of unknown TCP connections translated like others.
+/// Without the rule for midstream TCP packets.
 pub(super) fn without_midstream(text: &str) -> String {
     lines(text, |line| (!line.starts_with("\t\ttcp flags ")).then(|| line.to_owned()))
 }
 
-/// Hash tables that grow.
+/// Without sizes of sets, so that hash tables grow.
 pub(super) fn unsized_(text: &str) -> String {
     lines(text, |line| (!line.starts_with("\t\tsize ")).then(|| line.to_owned()))
 }
 
-/// Hash tables of fixed size, which is the number of their elements.
+/// With the number of elements as the size of each set.
 pub(super) fn sized(text: &str) -> String {
     blocks(&unsized_(text), |block| {
         let count = block.lines().filter(|line| line.contains("elements = {") || line.starts_with("\t\t\t"));
@@ -40,12 +40,12 @@ pub(super) fn sized(text: &str) -> String {
     })
 }
 
-/// Source ports kept where they are free.
+/// Masquerades with the source port of the client, if it is free.
 pub(super) fn keeping_ports(text: &str) -> String {
     text.replace("masquerade fully-random", "masquerade")
 }
 
-/// Not asking which service it was.
+/// Masquerades without the lookup of the service.
 pub(super) fn masquerading_all(text: &str) -> String {
     lines(text, |line| {
         Some(match line.ends_with("masquerade fully-random") {
@@ -59,7 +59,7 @@ fn lines(text: &str, edit: impl Fn(&str) -> Option<String>) -> String {
     text.split('\n').filter_map(edit).collect::<Vec<_>>().join("\n")
 }
 
-/// Sets and chains, which an empty line parts.
+/// Splits the text at empty lines, into sets and chains.
 fn blocks(text: &str, edit: impl Fn(&str) -> Option<String>) -> String {
     text.split("\n\n").filter_map(edit).collect::<Vec<_>>().join("\n\n")
 }

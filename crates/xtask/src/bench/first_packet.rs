@@ -1,4 +1,4 @@
-//! `cargo xtask bench first-packet`: what a new flow pays for its way through the ruleset.
+//! `cargo xtask bench first-packet`: measures the cost of rulesets for the first packet of a flow.
 
 use std::collections::BTreeMap;
 use std::thread::available_parallelism;
@@ -13,7 +13,7 @@ use super::pool::{MAX_FLOWS, Pool};
 use super::shape::Shape;
 use super::spread::{self, Spread};
 
-/// Flows before those that are timed: caches and slabs are warm then.
+/// Number of flows before the measured ones, to warm caches and slabs.
 const WARM_UP: u32 = 2000;
 
 /// Time the first packet of a flow through rulesets of several shapes
@@ -59,12 +59,12 @@ pub(crate) struct FirstPacket {
     core: Option<usize>,
 }
 
-/// What was measured of one shape.
+/// The measurements of one shape.
 #[derive(Default)]
 struct Samples {
-    /// Nanoseconds a packet, one value a run.
+    /// Nanoseconds per packet, one value per run.
     packet: Vec<f64>,
-    /// Milliseconds to load the ruleset.
+    /// Milliseconds of loading the ruleset.
     load: Vec<f64>,
 }
 
@@ -103,7 +103,7 @@ impl FirstPacket {
                 let batches = run.with_context(|| format!("measure {shape}"))?;
                 bed.forget_flows();
                 let nanoseconds = batches.iter().map(|time| time.as_secs_f64() * 1e9).collect();
-                // What interrupted a batch does not reach the median.
+                // The median ignores batches that were interrupted.
                 samples.entry(*shape).or_default().packet.push(spread::median(nanoseconds));
             }
         }
@@ -119,15 +119,15 @@ impl FirstPacket {
 
     fn report(&self, services: u32, samples: BTreeMap<Shape, Samples>) {
         let mut packets = BTreeMap::new();
-        let mut times = spread::table(["services", "shape", "median", "least", "most", "load"]);
+        let mut times = spread::table(["services", "shape", "median", "min", "max", "load"]);
         for (shape, Samples { packet, load }) in samples {
             let spread = Spread::of(packet);
             times.add_row([
                 services.to_string(),
                 shape.to_string(),
                 format!("{:.0} ns", spread.median),
-                format!("{:.0} ns", spread.least),
-                format!("{:.0} ns", spread.most),
+                format!("{:.0} ns", spread.min),
+                format!("{:.0} ns", spread.max),
                 format!("{:.1} ms", spread::median(load)),
             ]);
             packets.insert(shape, spread.median);

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what packets pay.
+//! `cargo xtask bench`: measures the cost per packet and per connection.
 
 mod accounting;
 mod bed;

@@ -1,4 +1,4 @@
-//! Services of any number, and flows to all of them.
+//! Services of any number for benchmarks, and flows to all of them.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -9,31 +9,33 @@ use sluice_core::model::Services;
 use sluice_core::render::{Rendered, render};
 use sluice_testkit::Datagram;
 
-/// Flows that differ in address and in port, so that masquerading to one address can keep all ports.
+/// Number of flows with different addresses and ports, so that masquerading to one address can keep all
+/// ports.
 pub(super) const MAX_FLOWS: u32 = 64_000;
-/// Where all listeners are.
+/// Network of all listeners.
 pub(super) const LISTENERS: &str = "100.64.0.0/10";
-/// Where all backends are.
+/// Network of all backends.
 pub(super) const BACKENDS: &str = "10.0.0.0/8";
-/// Where all flows come from.
+/// Network of all clients.
 pub(super) const CLIENTS: &str = "198.18.0.0/15";
-/// Of all listeners.
+/// Port of all listeners.
 pub(super) const PORT: u16 = 80;
-/// Of all backends.
+/// Port of all backends.
 pub(super) const BACKEND_PORT: u16 = 8080;
 
-/// Apart, so that neighbours in time are none in memory; prime, so that all services get their turn.
+/// Distance of services with consecutive flows, so that they are not neighbours in memory; prime, so that
+/// flows reach all services.
 const STRIDE: u64 = 7919;
 
 #[derive(Clone, Copy)]
 pub(super) struct Pool {
     pub(super) services: u32,
-    /// Of each service.
+    /// Number of backends per service.
     pub(super) backends: u32,
 }
 
 impl Pool {
-    /// What a listener and its backends are called and where they are, one service after the other.
+    /// Names and addresses of listeners and their backends, by service.
     pub(super) fn services(self) -> impl Iterator<Item = (Ipv4Addr, Vec<Ipv4Addr>)> {
         (0..self.services).map(move |service| {
             let first = service * self.backends;
@@ -42,7 +44,7 @@ impl Pool {
         })
     }
 
-    /// Datagrams of flows to all services in turn.
+    /// Datagrams of flows to the services in turn.
     pub(super) fn flows(self) -> impl Iterator<Item = Datagram> {
         (0..MAX_FLOWS).map(move |n| {
             let service = (u64::from(n) * STRIDE % u64::from(self.services)) as u32;
@@ -54,12 +56,13 @@ impl Pool {
         })
     }
 
-    /// What sluice makes of it; `scheduler`, and `source` with any keys that follow, as in the configuration.
+    /// The ruleset of sluice for these services; `scheduler`, and `source` with any further keys, are text as
+    /// in the configuration.
     pub(super) fn render(self, scheduler: &str, source: &str, protocol: &str) -> anyhow::Result<Rendered> {
         Ok(render(&self.load(scheduler, source, protocol)?, None))
     }
 
-    /// The services themselves.
+    /// The services of the configuration.
     pub(super) fn load(self, scheduler: &str, source: &str, protocol: &str) -> anyhow::Result<Arc<Services>> {
         let mut text = format!("defaults: {{ scheduler: {scheduler}, source: {source} }}\nservices:\n");
         for (n, (listener, backends)) in self.services().enumerate() {

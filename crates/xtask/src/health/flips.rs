@@ -1,4 +1,4 @@
-//! Time from the outcome of a probe to the commit.
+//! Measures the time from the result of a probe to the commit.
 
 use anyhow::{Context, ensure};
 use comfy_table::Table;
@@ -9,10 +9,10 @@ use super::quantile;
 use crate::scale::generate::Case;
 use crate::scale::{Scheduler, Source};
 
-/// Ports of the four probed backends; the first one goes down and up.
+/// Ports of the four probed backends; the first backend goes down and up.
 const PORTS: [u16; 4] = [8080, 8081, 8082, 8083];
 
-/// Takes one backend down and up among many services, and reads the times from the log of the daemon.
+/// Takes one backend of many services down and up, and reads the times from the log of the daemon.
 pub(super) fn measure(services: u32, flips: u32, table: &mut Table) -> anyhow::Result<()> {
     for scheduler in [Scheduler::RoundRobin, Scheduler::Random] {
         let case = Case { source: Source::Masquerade, scheduler, services };
@@ -45,7 +45,7 @@ pub(super) fn measure(services: u32, flips: u32, table: &mut Table) -> anyhow::R
     Ok(())
 }
 
-/// Milliseconds from each line that tells a backend's health to the commit that the next round tells of.
+/// Milliseconds from each logged health change to the commit of the next round.
 fn times(log: &str) -> anyhow::Result<Vec<f64>> {
     let (mut told, mut times) = (None, vec![]);
     for line in log.lines() {
@@ -61,7 +61,7 @@ fn times(log: &str) -> anyhow::Result<Vec<f64>> {
         } else if line.contains("trigger=health")
             && let Some(told) = told.take()
         {
-            // The line is written when all is done, which is a while after the switch.
+            // The line is logged at the end of the round, some time after the switch.
             let after = |what: &str| -> Option<f64> {
                 line.split_once(what)?.1.split_whitespace().next()?.parse().ok()
             };

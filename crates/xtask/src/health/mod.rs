@@ -33,7 +33,7 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
-        let mut table = figures::table(&["outcome to commit", "flips", "median", "p99", "most"], 1);
+        let mut table = figures::table(&["outcome to commit", "flips", "median", "p99", "max"], 1);
         for &services in &self.services {
             flips::measure(services, self.flips, &mut table)?;
         }

@@ -64,15 +64,15 @@ pub(super) fn measure(backends: u32, seconds: u32) -> anyhow::Result<Table> {
     let mut add = |what: &str, measured: String| {
         table.add_row([what, &measured]);
     };
-    add("probes a second", format!("{:.0}", seen.len() as f64 / whole.as_secs_f64()));
+    add("probes per second", format!("{:.0}", seen.len() as f64 / whole.as_secs_f64()));
     add("CPU of the daemon", format!("{:.0} % of a core", 100.0 * (after - before) / whole.as_secs_f64()));
-    add("  for each probe", format!("{:.0} us", 1e6 * (after - before) / seen.len() as f64));
-    for (name, part) in [("median", 0.5), ("p99", 0.99), ("most", 1.0)] {
-        let what = format!("from one probe to the next, off the interval: {name}");
+    add("  per probe", format!("{:.0} us", 1e6 * (after - before) / seen.len() as f64));
+    for (name, part) in [("median", 0.5), ("p99", 0.99), ("max", 1.0)] {
+        let what = format!("deviation from the interval: {name}");
         add(&what, format!("{:.0} ms", quantile(&mut late, part)));
     }
-    add("busiest tenth of a second, against the mean", format!("{:.2}", quantile(&mut tenths, 1.0) / mean));
-    add("backends taken for unhealthy", unhealthy.to_string());
+    add("busiest 100 ms, relative to the mean", format!("{:.2}", quantile(&mut tenths, 1.0) / mean));
+    add("backends falsely unhealthy", unhealthy.to_string());
     Ok(table)
 }
 

@@ -1,4 +1,4 @@
-//! What it takes when one backend changes.
+//! Measures a change of one backend.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,17 +14,17 @@ use sluiced::reconcile::{Outcome, Reconciler, Trigger};
 use super::figures::{self, median};
 use super::generate::Case;
 
-/// How often the backend changes there and back.
+/// Number of changes there and back.
 const TURNS: usize = 10;
 
-/// Milliseconds from the wish to the commit that switches, and messages sent in all.
+/// Milliseconds from the request to the commit that switches, and number of all messages.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Change {
     pub(crate) committed: f64,
     messages: f64,
 }
 
-/// Another backend takes its place, and it takes no more new flows.
+/// The backend is replaced by another one.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Took {
     pub(crate) same_slots: Change,
@@ -62,7 +62,7 @@ impl Changes {
     }
 }
 
-/// Changes a backend of one of these services, in the network namespace this process is in.
+/// Changes a backend of one of these services, in the network namespace of this process.
 pub(crate) fn measure(mut services: Services) -> anyhow::Result<Took> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut reconciler = Reconciler::new(Netlink::open_to(TableOwnership::Owner)?);

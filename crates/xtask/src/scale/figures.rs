@@ -1,4 +1,4 @@
-//! Medians and ratios.
+//! Medians and ratios of measurements.
 
 use std::collections::BTreeMap;
 
@@ -17,12 +17,12 @@ impl Figures {
         self.0.entry(case).or_default().push((took, nft));
     }
 
-    /// What was measured.
+    /// The measured cases.
     pub(crate) fn cases(&self) -> impl Iterator<Item = Case> {
         self.0.keys().copied()
     }
 
-    /// Milliseconds from the model in memory to the commit.
+    /// Milliseconds from the model to the commit.
     pub(crate) fn apply(&self, case: Case) -> f64 {
         self.median(case, |(took, _)| took.apply())
     }
@@ -37,7 +37,7 @@ impl Figures {
         self.median(case, |(took, _)| took.load + took.render)
     }
 
-    /// How much longer the apply takes for twice the services, by the next smaller case.
+    /// Growth of the duration of an apply for twice the services, relative to the next smaller case.
     pub(crate) fn growth(&self, case: Case) -> Option<f64> {
         let same = |other: &Case| (other.source, other.scheduler) == (case.source, case.scheduler);
         let (smaller, _) = self.0.range(..case).next_back().filter(|(other, _)| same(other))?;
@@ -45,7 +45,7 @@ impl Figures {
         Some((self.apply(case) / self.apply(*smaller)).powf(1.0 / doublings))
     }
 
-    /// One line a case. `x2` is [`Figures::growth`].
+    /// One line per case. `x2` is [`Figures::growth`].
     pub(crate) fn table(&self) -> Table {
         let heading = [
             "source",
@@ -84,7 +84,7 @@ impl Figures {
     }
 }
 
-/// A table whose first columns are names, and the others numbers.
+/// A table: the first columns are names, the others are numbers.
 pub(crate) fn table(heading: &[&str], names: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -99,7 +99,7 @@ pub(crate) fn milliseconds(value: f64) -> String {
     format!("{value:.0} ms")
 }
 
-/// The middle, or the mean of the two in the middle.
+/// The median; the mean of the two values in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;

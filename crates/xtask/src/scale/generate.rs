@@ -1,11 +1,11 @@
-//! Generated configurations of any size.
+//! Generates configurations.
 
 use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
 
 use super::{Scheduler, Source};
 
-/// What is measured: services of one kind.
+/// The services of a measurement, all alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Case {
     pub(crate) source: Source,
@@ -14,8 +14,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// The text of a configuration: every service with a listener, and every backend with an address, of its
-    /// own.
+    /// The text of a configuration in which all addresses of listeners and backends are different.
     pub(crate) fn config(self, backends: u32) -> String {
         let Case { source, scheduler, services } = self;
         let mut text = format!(

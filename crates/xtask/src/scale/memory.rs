@@ -1,4 +1,4 @@
-//! Memory of the daemon.
+//! Measures the memory of the daemon.
 
 use std::fs;
 use std::time::Duration;
@@ -10,17 +10,17 @@ use sluice_testkit::{Daemon, Lab};
 use super::figures;
 use super::generate::Case;
 
-/// Allocators give back what is free with a delay, of at most this.
+/// Maximum delay with which allocators return free memory.
 const SETTLE: Duration = Duration::from_secs(12);
 
-/// MiB that are resident when nothing has happened for a while, and were at most so far.
+/// Resident memory in MiB when the daemon is idle, and its maximum so far.
 #[derive(Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) resident: f64,
     most: f64,
 }
 
-/// At one moment after another.
+/// Measurements in order.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory {
     start: Usage,
@@ -29,8 +29,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Starts `sluiced` on a configuration, in a network namespace, asks for its status and has it read the
-    /// unchanged file again.
+    /// Starts `sluiced` with a configuration in a network namespace, requests its status, and reloads the
+    /// unchanged file.
     pub(crate) fn of_daemon(config: &str) -> anyhow::Result<Memory> {
         let lab = Lab::with_backends(0);
         let mut daemon = lab.start(config);
@@ -43,13 +43,13 @@ impl Memory {
         Ok(Memory { start, status, reload })
     }
 
-    /// The most that was resident at rest.
+    /// The maximum of the idle resident memory.
     pub(crate) fn resident(self) -> f64 {
         [self.start, self.status, self.reload].map(|usage| usage.resident).into_iter().fold(0.0, f64::max)
     }
 
     pub(crate) fn table(self, case: Case) -> Table {
-        let mut table = figures::table(&["daemon", "resident", "most so far"], 1);
+        let mut table = figures::table(&["daemon", "resident", "max so far"], 1);
         for (moment, Usage { resident, most }) in
             [("started", self.start), ("asked for its status", self.status), ("reloaded", self.reload)]
         {

@@ -51,10 +51,10 @@ pub(crate) struct Scale {
     repeat: u32,
 }
 
-/// What the cost of a change is compared with.
+/// The number of services to which the cost of a change is compared.
 const FEW: u32 = 10;
 
-/// Schedulers that services can have here.
+/// Schedulers of measured services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Scheduler {
     Random,
@@ -73,7 +73,7 @@ impl Scheduler {
     }
 }
 
-/// What backends see of a client.
+/// Sources of measured services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Source {
     Masquerade,
@@ -134,7 +134,7 @@ impl Scale {
         cases
     }
 
-    /// What a change of one backend takes; not measured twice.
+    /// The cost of a change of one backend, measured once per case.
     fn change(&self, case: Case, changes: &mut Changes) -> anyhow::Result<()> {
         if !changes.has(case) {
             eprintln!("{case}: one backend");
@@ -166,7 +166,7 @@ fn file(text: &str) -> anyhow::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// What `xtask scale-once` measured in a network namespace that ends with it.
+/// The result of `xtask scale-once` in a new network namespace.
 fn isolated<T: serde::de::DeserializeOwned>(what: &str, file: &Path) -> anyhow::Result<T> {
     let xtask = std::env::current_exe().context("find this program")?;
     let mut command = Command::new("unshare");

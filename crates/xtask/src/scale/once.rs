@@ -1,4 +1,4 @@
-//! One measurement, in the network namespace this process is in.
+//! A single measurement, in the network namespace of this process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,10 +30,10 @@ pub(crate) struct ScaleOnce {
     change: Option<PathBuf>,
 }
 
-/// Milliseconds of each part of a cold apply.
+/// Milliseconds of the parts of a cold apply.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Took {
-    /// Text to model; not part of the apply.
+    /// From text to model; not part of the apply.
     pub(crate) load: f64,
     pub(crate) render: f64,
     pub(crate) diff: f64,
@@ -41,7 +41,7 @@ pub(crate) struct Took {
 }
 
 impl Took {
-    /// Render to committed.
+    /// From rendering to the commit.
     pub(crate) fn apply(self) -> f64 {
         self.render + self.diff + self.commit
     }
@@ -75,7 +75,7 @@ fn cold_apply(config: &Path) -> anyhow::Result<Took> {
     let (committed, commit) = timed(|| netlink.commit(&steps, None));
     committed?;
 
-    // Destroyed now, so that the kernel does not do it during the next measurement.
+    // The kernel must not destroy the table during the next measurement.
     netlink.commit(&[Step::DeleteTable], None)?;
     Ok(Took { load, render, diff, commit })
 }
@@ -87,12 +87,12 @@ fn nft(ruleset: &Path) -> anyhow::Result<f64> {
     Ok(took)
 }
 
-/// Loads a configuration that has no problems.
+/// Loads a configuration without problems.
 pub(crate) fn load(config: &Path) -> anyhow::Result<Loaded> {
     sluice_config::load(config).map_err(|problems| anyhow!("{}", problems[0]))
 }
 
-/// Runs it once; milliseconds.
+/// Returns the duration of a call in milliseconds.
 fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
     let start = Instant::now();
     let result = run();
