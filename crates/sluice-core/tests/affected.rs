@@ -1,4 +1,4 @@
-//! Which flows are looked at after a change: all that may have to end, and no others.
+//! Flows that are inspected after a change: all that may need an action, and no others.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn selectors(scope: &Scope) -> BTreeSet<String> {
     scope.selectors.iter().map(|look| format!("{} {}", look.listener, target(look.target))).collect()
 }
 
-/// What a change concerns: what is looked at soon, what later, and whether any verdict may be another.
+/// The flows that a change affects: soon, later, and whether any action may change.
 fn concerns(before: &Services, after: &Services) -> (BTreeSet<String>, BTreeSet<String>, bool) {
     let affected = Affected::by(&Transition::between(before, after));
     (selectors(&affected.soon), selectors(&affected.later), affected.is_news)
@@ -91,12 +91,12 @@ fn change_of_a_service_concerns_flows_to_backends_that_are_treated_otherwise() {
         // A flow that was forgotten is kept from now on.
         (failing(dns()), dns(), none(), none(), true),
         (failing(dns()), reset(dns()), set([TO_SECOND]), none(), true),
-        // Flows that nobody kept until now.
+        // Flows that were not kept until now.
         (dns(), more.clone(), none(), none(), true),
         (dns(), fewer.clone(), none(), set([TO_SECOND]), true),
         (dns(), on_another_port, none(), set([TO_SECOND]), true),
         (more, fewer, none(), set([TO_SECOND, "203.0.113.10:53/udp to 10.0.2.11:54"]), true),
-        // Whoever was turned away may have been let through untranslated.
+        // Packets of refused clients may have passed untranslated.
         (dns(), drained(dns()), set([UNTRANSLATED]), none(), true),
         (drained(dns()), dns(), set([UNTRANSLATED]), none(), true),
         // Other clients are let in.
@@ -120,7 +120,7 @@ fn listener_that_comes_goes_or_moves_concerns_all_its_flows() {
     let both = set([TO_FIRST, TO_SECOND]);
     let off = Service { enabled: false, ..dns() };
     for (before, after, later) in [
-        // Somebody else may have translated flows before.
+        // Another program may have translated flows before.
         (Services::new(), one(dns()), set([TRANSLATED])),
         (one(dns()), Services::new(), both.clone()),
         (one(dns()), one(off), both.clone()),
@@ -157,14 +157,14 @@ fn listener_that_comes_concerns_flows_that_it_takes_from_wider_ones() {
         concerns(&held, &after).1
     };
     let [exact, any, range, six] = narrow.map(|listen| service(&[listen], &["10.0.2.99", "[fd00::99]"]));
-    // What comes in by an interface was of the listener there, except where the new one is exact.
+    // Flows that arrived through an interface belonged to its listener, unless the new one is exact.
     let of_exact = ["53/udp to 10.0.2.5:50-79", "53/udp to 10.0.2.6:1", "53/udp to 10.0.2.7:50-79"];
     let with = |selectors: &[String], all: &str| {
         selectors.iter().cloned().chain([format!("{all} translated")]).collect()
     };
     let of_exact = of_exact.map(|to| format!("203.0.113.10:{to}"));
     assert_eq!(later("new", exact.clone()), with(&of_exact, LISTEN));
-    // One port comes before several, whatever the address.
+    // A single port has precedence over several, whatever the address.
     let of_any = ["10.0.2.1:50-79", "10.0.2.5:50-79", "fd00::4:50-79"];
     assert_eq!(later("new", any), with(&of_any.map(|to| format!("*:60/udp to {to}")), "*:60/udp"));
     let of_range = ["203.0.113.10:70-79/udp to 10.0.2.5:50-79".to_owned()];

@@ -1,4 +1,4 @@
-//! Affinity: a client of one listener of a service is known to all of them, in the rules themselves.
+//! Affinity: rules make all listeners of a service know the client of one of them.
 
 mod common;
 
@@ -32,7 +32,7 @@ impl Balancer {
         self.0 = after;
     }
 
-    /// The backend that a client's connection gets, which is then learnt as the rules say.
+    /// The backend of a client's connection, which the rules then add to the client map.
     fn connect(&mut self, client: &str, to: &str, random: u32) -> String {
         let (to, protocol) = to
             .split_once('/')

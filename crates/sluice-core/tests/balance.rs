@@ -1,5 +1,5 @@
-//! How well shares that follow counts do what a balancer does that knows every flow: a simulation of flows that
-//! begin and end, dealt by slots in turn, by an ideal least-connections balancer, and at equal shares.
+//! A simulation that compares shares from counts with an ideal least-connections balancer and with equal
+//! shares. Flows begin and end, and slots are used in turn.
 
 mod common;
 
@@ -12,7 +12,7 @@ use sluice_core::render::slots::{grid, on_grid};
 
 const INTERVAL: f64 = 0.5;
 
-/// Who picks the backend of a flow.
+/// How the backend of a flow is chosen.
 #[derive(Clone, Copy, PartialEq)]
 enum Dealt {
     Equally,
@@ -35,7 +35,7 @@ impl Traffic<'_> {
     }
 }
 
-/// What was seen in the second half.
+/// Measurements of the second half.
 #[derive(Debug)]
 struct Seen {
     /// Mean number of live flows of each backend, divided by its weight.
@@ -149,7 +149,7 @@ fn shares_with_one_slow_backend_come_near_to_the_ideal() {
             let traffic = Traffic { per_second, lives: &lives, exactly };
             let seen = |dealt| simulate(&[1, 1, 1, 1], &traffic, dealt, 600.0);
             let [equally, ours, ideal] = [Dealt::Equally, Dealt::ByCounts, Dealt::Ideally].map(seen);
-            // What always takes the same time always meets the same slots, which are no finer than this then.
+            // Flows of constant duration always find the same slots, so shares cannot be finer than slots.
             let bar = if exactly && per_second > 500.0 { 2.0 } else { 1.5 };
             println!(
                 "{per_second:6}/s, {lives:?} s: spread {:.2} at equal shares, {:.2} by counts, {:.2} ideally; unrest {:.2} {:.2} {:.2}; {:.2} changes a second",

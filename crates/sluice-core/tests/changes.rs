@@ -1,5 +1,5 @@
-//! Changes between services of every kind, each to each other: what packets meet meanwhile, and in how many commits. The
-//! same laws for random services are in `laws` and `layouts`; these cases are the same each time.
+//! Changes between services of every kind: the effect on packets during the change, and the number of
+//! commits. `laws` and `layouts` test the same laws with random services; these cases do not vary.
 
 mod common;
 
@@ -42,7 +42,7 @@ fn packet_to_a_listener_that_goes_beside_another_meets_the_old_or_the_new() {
     }
 }
 
-/// Somebody lets packets pass that no listener took.
+/// A foreign rule accepts packets that match no listener.
 #[test]
 fn packet_during_a_change_does_not_meet_a_foreign_rule_sooner_than_before() {
     let kinds = kinds();

@@ -1,4 +1,4 @@
-//! Plans in proportion to the change are those that looking at everything would give.
+//! Plans from the committed program equal plans from a comparison of whole tables.
 
 mod common;
 
@@ -123,7 +123,7 @@ proptest! {
     }
 }
 
-/// Services that stay beside those that change, and share addresses, backends or chains with them.
+/// Unchanged services that share addresses, backends or chains with the changed ones.
 fn companions() -> [Services; 6] {
     let beside = |service| services([("beside", service)]);
     let adopts = |listen| Service { midstream: Midstream::Adopt, ..service(&[listen], &TWO) };

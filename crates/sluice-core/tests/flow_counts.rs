@@ -1,4 +1,4 @@
-//! Whose flows are.
+//! Flow counts: attribution of flows to backends.
 
 mod common;
 

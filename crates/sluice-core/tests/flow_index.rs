@@ -1,4 +1,4 @@
-//! Whose a flow is, and that lists and counts agree on it.
+//! The flow index: owners of flows, in agreement with flow counts.
 
 mod common;
 
@@ -85,7 +85,7 @@ proptest! {
         ways in prop::collection::vec(any_way(), 0..40),
         odd in any::<bool>(),
     ) {
-        // Whoever asks for some services only gets the same of those.
+        // Loads of some services equal their loads among all services.
         let wanted = |name: &ServiceName| !odd || name.as_str().ends_with(['1', '3']);
         let (index, mut listed, mut census) = (FlowIndex::of(&services), Loads::new(), FlowCounts::default());
         let one = Load { active: 1, opened: 0 };

@@ -1,4 +1,4 @@
-//! Results in a row, and nothing else, change the health of a backend.
+//! Health state machine: only consecutive results change the health of a backend.
 
 use std::time::Duration;
 

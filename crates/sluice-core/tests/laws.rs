@@ -1,4 +1,4 @@
-//! What holds for any services: plans lead where they should, in any order of events.
+//! Laws for random services: every plan reaches the desired table, in any order of events.
 
 mod common;
 
@@ -180,7 +180,7 @@ fn pick_chains_that_ended_in_a_drop_of_their_own_never_let_a_packet_through_whil
     let mut first = render(&web, None).table;
     let drop = first.chains.remove(&"miss".into()).unwrap().rules;
     first.chains.get_mut(&"pick/web/tcp/203.0.113.10/80".into()).unwrap().rules[1..].clone_from_slice(&drop);
-    // Somebody deleted the slots, so that every look-up misses.
+    // Deleted slots make every lookup miss.
     first.sets.get_mut(&"slots4-0".into()).unwrap().elements.clear();
     let (states, ..) = states(&first, &web);
     let packet =

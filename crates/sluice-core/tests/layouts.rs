@@ -1,4 +1,4 @@
-//! A table of another layout becomes ours as gently as one of ours does.
+//! Migration from the table of another version follows the same packet laws as any change.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! The table of `maglev`: shares, and who moves.
+//! The `maglev` table: shares, and slots that change.
 
 use proptest::prelude::*;
 use sluice_core::render::maglev::{Member, is_prime, table};

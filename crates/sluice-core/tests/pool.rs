@@ -1,4 +1,4 @@
-//! Which backends of a service take new flows.
+//! Eligible backends and their effective weights.
 
 mod common;
 
@@ -200,7 +200,7 @@ proptest! {
     }
 }
 
-/// A listener on 4,096 ports whose backends shift them, which takes a map element for each port and slot.
+/// A listener on 4,096 ports whose backends shift the ports, which needs a map element per port and slot.
 fn shifting(count: u8) -> Service {
     let backends: Vec<_> = (1..=count).map(|n| format!("10.0.2.{n}:8096-12191")).collect();
     let backends: Vec<_> = backends.iter().map(String::as_str).collect();

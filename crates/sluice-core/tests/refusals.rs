@@ -1,5 +1,4 @@
-//! The kernel refuses no plan: whatever is there can become whatever is wanted, however full its sets are and
-//! however old and new overlap.
+//! The kernel accepts every plan, however full the sets are and however old and new elements overlap.
 
 mod common;
 mod worlds;
@@ -219,7 +218,7 @@ fn set_that_has_outgrown_its_size_is_called_like_no_other_listeners() {
     let together = render(&all, None).table;
     let mut sets = 0;
     for listen in listen {
-        // What a listener needs alone, it needs beside others; nothing of it may be in a set of another.
+        // A listener has the same private sets beside other listeners as alone.
         for (name, set) in render(&services([("web", one(listen))]), None).table.sets {
             let is_private = name.as_str().contains("/web/");
             if is_private {

@@ -1,4 +1,4 @@
-//! What the ruleset looks like, rule by rule. Whole rulesets are in the goldens.
+//! The ruleset, rule by rule. The goldens contain whole rulesets.
 
 mod common;
 

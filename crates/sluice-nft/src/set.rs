@@ -49,7 +49,8 @@ pub enum SetType {
     Verdicts,
 }
 
-/// Who adds the elements of a set, and their form (nft's flags `interval` and `dynamic`).
+/// The flags of a set (nft's `interval` and `dynamic`): whether commits or rules add its elements, and their
+/// form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetFlags {
     /// Keys that commits add.
@@ -76,7 +77,7 @@ pub struct Set {
     pub size: Option<u32>,
     /// Whether each element counts its hits.
     pub counter: bool,
-    /// Who adds elements, and their form.
+    /// Its flags.
     pub flags: SetFlags,
     /// Elements in key order.
     pub elements: BTreeMap<Key, Element>,
@@ -104,7 +105,7 @@ impl Set {
         Set { counter: true, ..Set::plain(key) }
     }
 
-    /// An empty set whose elements are ranges of the last part of the key.
+    /// An empty set whose elements are intervals of the last part of the key.
     pub fn interval(key: Vec<Operand>) -> Self {
         Set { flags: SetFlags::Interval, ..Set::plain(key) }
     }

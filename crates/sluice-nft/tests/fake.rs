@@ -1,4 +1,4 @@
-//! The fake kernel: what it has in common with the real one, and what tests can ask of it.
+//! The fake kernel: its likeness to the kernel, and its functions for tests.
 
 use std::sync::Arc;
 
@@ -131,7 +131,7 @@ fn elements_count_packets_until_they_are_replaced() {
     assert_eq!(whole.deleted, counted(1));
 }
 
-/// What the slot counts of so many packets.
+/// The counter of a slot after this number of packets.
 fn counted(packets: u64) -> Counters {
     let counter = Counter { packets, bytes: packets * 40 };
     [("slots".into(), [(Key::EMPTY.slot(0), counter)].into())].into()

@@ -1,4 +1,4 @@
-//! Virtual packets.
+//! Traces of virtual packets.
 
 use std::net::SocketAddr;
 
@@ -257,7 +257,7 @@ fn address_only_map_keeps_the_port() {
     let to = address("10.0.2.10:80");
     assert_eq!(
         Tracer::default().trace(&table, &packet()).outcome,
-        // Nobody said that this backend and port are masqueraded.
+        // No rule masquerades flows to this backend and port.
         Outcome::Translated { to, masqueraded: false }
     );
 }

@@ -1,4 +1,4 @@
-//! Services of every kind, for changes from each to each other that are the same each time.
+//! Services of every kind, for tests of the changes between them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Services in one line, written as in the configuration file.
+//! Services written in one line, as in the configuration.
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 

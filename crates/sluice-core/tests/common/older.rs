@@ -1,5 +1,5 @@
-//! Tables of another layout: the same services by an older sluice, whose objects with another declaration have other names,
-//! or by somebody who took our names for them.
+//! Tables of another version: the same services, with other names for objects with other declarations, or
+//! with our names on foreign objects.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -71,7 +71,7 @@ impl Older {
         Older { sets: false, chains: false, keeps_names: true, ..self }
     }
 
-    /// What the older sluice would have instead of this.
+    /// The object of the other version that corresponds to this one.
     pub fn layout(&self, table: &Table) -> Table {
         let mut older = Table::default();
         for (name, set) in &table.sets {
@@ -161,7 +161,7 @@ impl Older {
     }
 }
 
-/// The key whose first two parts changed places; `parts` are as they are then.
+/// The key with its first two parts swapped; `parts` describe the result.
 fn turned(parts: &[Operand], key: &Key) -> Key {
     let width = |part: &Operand| part.width().next_multiple_of(4);
     let (second, first) = (width(&parts[0]), width(&parts[1]));

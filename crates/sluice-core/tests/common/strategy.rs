@@ -1,4 +1,4 @@
-//! Random services, as valid as validation would leave them.
+//! Random services that could pass validation.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

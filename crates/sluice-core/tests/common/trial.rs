@@ -1,4 +1,4 @@
-//! Changes carried out state by state, and what packets meet meanwhile.
+//! Runs plans batch by batch on the fake kernel, and traces packets during them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ pub fn host() -> Host {
     Host { local: local.into(), ..Host::default() }
 }
 
-/// What `before` becomes when `after` is planned and carried out, state by state.
+/// Plans and commits the change from `before` to `after`, batch by batch.
 pub fn states(before: &Table, after: &Services) -> (Vec<Table>, Rendered, Plan) {
     let desired = render(after, Some(before));
     let plan = diff(Some(before), Some(&desired.table), &desired.owners);
@@ -89,10 +89,10 @@ fn translations(services: [&Services; 2], packet: &Packet) -> Vec<String> {
     pairs.map(|(to, masqueraded)| format!("{:?}", Outcome::Translated { to, masqueraded })).collect()
 }
 
-/// What a packet meets during a change.
+/// The outcomes of a packet during a change.
 pub struct Meeting {
     packet: Packet,
-    /// What packets to its listener meet before and after.
+    /// The outcomes of packets to its listener before and after the change.
     allowed: BTreeSet<String>,
     met: String,
     plan: String,
@@ -139,12 +139,12 @@ fn outcomes_across(tables: [&Table; 2], packet: &Packet) -> BTreeSet<String> {
     traces.map(|trace| format!("{:?}", trace.outcome)).collect()
 }
 
-/// What happened to a packet that conntrack takes for the middle of a connection.
+/// The outcome of a midstream packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// Nothing.
     Ignored,
-    /// What happens to the first packet of a connection.
+    /// The outcome of the first packet of a connection.
     Adopted,
 }
 
@@ -160,8 +160,8 @@ impl Fate {
     }
 }
 
-/// Packets in the middle of connections that arrive for listeners which have the same fate before and after a change, that
-/// fate, and whatever else happened to them meanwhile.
+/// Midstream packets to listeners that treat them in the same way before and after a change, with the
+/// expected and the actual outcomes.
 pub fn midstream_meetings(first: &Table, before: &Services, after: &Services) -> Vec<(Packet, Fate, String)> {
     let (states, ..) = states(first, after);
     let is_answered = |packet: &Packet| {

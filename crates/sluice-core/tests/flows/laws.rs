@@ -1,4 +1,4 @@
-//! Laws over random services and flows.
+//! Laws of the flow policy for random services and flows.
 
 use std::net::SocketAddr;
 

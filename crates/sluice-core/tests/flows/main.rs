@@ -1,4 +1,4 @@
-//! What becomes of flows, by the services in force alone: cases here, laws in `laws`.
+//! Actions of the flow policy: cases here, laws in `laws`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -127,14 +127,14 @@ fn flow_stays_with_the_service_that_takes_it_now() {
         ),
         (udp("203.0.113.10:54", "10.0.2.13:54"), FlowAction::Keep),
         (udp("203.0.113.10:54", "10.0.2.13:55"), FlowAction::Delete),
-        // A wildcard may have taken it, if the address is local in a way that nobody knows of.
+        // A wildcard listener may have matched the flow, if the address is local.
         (udp("198.51.100.1:53", "10.0.2.12:53"), FlowAction::Keep),
         (udp("198.51.100.1:53", "10.0.2.13:53"), FlowAction::Keep),
         (udp("198.51.100.1:53", "198.51.100.1:53"), FlowAction::Delete),
         // Of two wildcards the first takes it, or neither does.
         (udp("198.51.100.9:53", "10.0.2.12:53"), FlowAction::Keep),
         (udp("198.51.100.9:53", "10.0.2.14:53"), FlowAction::Delete),
-        // Nobody takes it.
+        // No listener matches it.
         (udp("203.0.113.10:99", "10.0.2.11:53"), FlowAction::Delete),
         (udp("203.0.113.10:99", "203.0.113.10:99"), FlowAction::Keep),
         (tcp("203.0.113.10:99", "10.0.2.11:53"), FlowAction::Keep),
@@ -150,7 +150,7 @@ fn flow_that_several_interfaces_may_have_taken_stays_if_one_of_them_keeps_it() {
         ("b", service(&["203.0.113.10:53/udp"], &["10.0.2.12:53"]).interface("eth1")),
         ("c", service(&["203.0.113.10:50-59/udp"], &["10.0.2.13"])),
         ("d", service(&["*:80/udp"], &["10.0.2.11:53"]).interface("eth0")),
-        // What comes in by eth0 is of the first service.
+        // Flows that arrive through eth0 belong to the first service.
         ("e", service(&["203.0.113.10:50-59/udp"], &["10.0.2.14"]).interface("eth0")),
     ]);
     let local = |flow: Flow| Flow { client: "10.0.1.1:9".parse().unwrap(), ..flow };
@@ -159,7 +159,7 @@ fn flow_that_several_interfaces_may_have_taken_stays_if_one_of_them_keeps_it() {
         (udp(VIP, "10.0.2.12:53"), FlowAction::Keep),
         (udp(VIP, "10.0.2.13:53"), FlowAction::Keep),
         (udp(VIP, "10.0.2.14:53"), FlowAction::Delete),
-        // What this host sends arrives nowhere.
+        // Packets of this host do not arrive through an interface.
         (local(udp(VIP, "10.0.2.11:53")), FlowAction::Delete),
         (local(udp(VIP, "10.0.2.13:53")), FlowAction::Keep),
         // It may have come in elsewhere. If it did, it does not notice, unless its source was translated.

@@ -1,4 +1,4 @@
-//! A model of the rule about flows, which shares no code with it.
+//! A model of the flow policy that shares no code with it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Flows that a table which was found in the kernel may have translated.
+//! Flows that a table found in the kernel may have translated.
 
 use sluice_core::flows::{Affected, Flow, TableEndpoints};
 use sluice_core::model::{Scheduler, Service};

@@ -1,4 +1,4 @@
-//! Random hosts: services whose sets are nearly full, with lists of clients, on interfaces with networks.
+//! Random hosts: services with nearly full sets and lists of clients, on interfaces with networks.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,7 +14,7 @@ use sluice_core::model::{
 use crate::common::strategy::any_services;
 use crate::common::{Services, service};
 
-/// What is rendered.
+/// The host that is rendered.
 #[derive(Clone, Default)]
 pub struct World {
     pub services: Services,

@@ -1,4 +1,4 @@
-//! What commits answer, and what they count.
+//! Results and numbers of messages of commits.
 
 use std::net::UdpSocket;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! The kernel behaves as the fake kernel is checked to behave.
+//! The conformance cases on the kernel; sluice-conformance runs them on the fake.
 
 use super::{in_namespace, open};
 

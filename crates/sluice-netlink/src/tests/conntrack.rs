@@ -1,4 +1,4 @@
-//! Flows that the kernel knows.
+//! Conntrack flows: dumps, filters, deletion, resets and destroy events.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use crate::socket::Socket;
 
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
 
-/// Adds an entry, as `conntrack -I` takes it.
+/// Adds an entry with arguments of `conntrack -I`.
 fn insert(entry: &str) {
     let output =
         Command::new("conntrack").arg("-I").args(entry.split_whitespace()).output().expect("conntrack runs");
@@ -49,12 +49,12 @@ fn all(conntrack: &mut Conntrack, filter: &Filter) -> Vec<Flow> {
     flows
 }
 
-/// Ports of the clients whose flows fit.
+/// Client ports of the flows that match.
 fn clients(conntrack: &mut Conntrack, filter: &Filter) -> Vec<u16> {
     all(conntrack, filter).iter().map(|flow| flow.client.port()).collect()
 }
 
-/// What the kernel says of six flows, a message each.
+/// Messages of the kernel about six flows.
 pub(super) fn answers() -> Vec<Vec<u8>> {
     six();
     let (mut socket, mut answers) = (Socket::open().unwrap(), vec![]);

@@ -1,4 +1,4 @@
-//! What is read is of one generation, whoever changes the ruleset meanwhile.
+//! Reads are consistent while other programs change the ruleset.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ fn of(name: &str) -> SetRef {
     SetRef { name: name.into(), declaration: Arc::new(Set::plain(key)) }
 }
 
-/// Elements that fill several parts of a dump.
+/// Elements for several datagrams of a dump.
 fn many() -> Vec<(Key, Data)> {
     (0..2000_u32).map(|n| (Key::EMPTY.address(std::net::Ipv4Addr::from(n).into()), Data::None)).collect()
 }

@@ -26,7 +26,7 @@ const LENGTH: usize = 2000;
 fn answers_that_are_damaged_are_read_without_harm() {
     in_namespace(|| {
         let answers = answers();
-        // Whole ones say something, so that damaged ones come as far.
+        // Undamaged messages have contents, so that the decoders read damaged ones up to the damage.
         let said: Vec<Decoded> = answers.iter().map(|answer| datagram::read(answer)).collect();
         assert!(said.iter().any(|said| said.table.chains.values().any(|chain| !chain.rules.is_empty())));
         assert!(said.iter().any(|said| said.table.sets.values().any(|set| !set.elements.is_empty())));

@@ -1,4 +1,4 @@
-//! What deleted elements counted is told.
+//! Commits return the counters of deleted elements.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,8 +13,8 @@ use crate::deleted::ECHO;
 
 const FLOWS: u32 = 20_000;
 
-/// A packet whose processor does something else between look-up and count is lost, on a busy machine some in ten
-/// thousand. Counts that were read before each commit instead would lose more than one in so many.
+/// The kernel loses a packet that is interrupted between lookup and count; on a busy machine, some in ten
+/// thousand. Reading the counters before each commit would lose more.
 const ONE_IN: u64 = 100;
 
 /// Sends the first datagrams of these flows.

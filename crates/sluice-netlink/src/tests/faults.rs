@@ -1,4 +1,4 @@
-//! The system fails at what it may fail at.
+//! Injected errors of system calls.
 
 use nix::errno::Errno;
 use sluice_nft::{Dataplane, Step};
@@ -21,7 +21,7 @@ fn read_that_fails_says_why_and_the_next_one_does_not() {
         }
         commit(&mut netlink, &steps(&held));
         for errno in INTERRUPTIONS {
-            // The second part of a dump fails, so that there is more of it.
+            // The second datagram of the dump fails, so the dump must have more than one.
             for (call, after) in [(Call::Send, 3), (Call::Receive, 12)] {
                 netlink.reader.faults.push_back(Fault { call, after, errno });
                 let error = netlink.read().expect_err("it is told to fail");

@@ -1,4 +1,4 @@
-//! What others put into our table is seen, does no harm, and can be put right.
+//! Foreign objects in our table are read, do no harm, and can be removed.
 
 use sluice_core::plan::diff;
 use sluice_core::render::owner::Owners;
@@ -29,7 +29,7 @@ fn last_rule<'a>(table: &'a Table, chain: &str) -> &'a [Statement] {
     &table.chains[&chain.into()].rules.last().expect("a rule").0
 }
 
-/// Adds a rule; it has to read as these words, and not as ours.
+/// Adds a rule, which must be read as these foreign statements.
 fn foreign_rule(rule: &'static str, words: &'static [&'static str]) {
     let edit = format!("add rule inet sluice prerouting {rule}");
     edited(edit.leak(), move |table| {

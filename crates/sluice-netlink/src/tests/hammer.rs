@@ -1,4 +1,4 @@
-//! Others commit to their tables all the time.
+//! Another program commits to other tables all the time.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -10,10 +10,10 @@ use super::large::large;
 use super::{commit, elsewhere, in_namespace, open, steps};
 use crate::Netlink;
 
-/// How often a commit is sent because of somebody else's.
+/// How often a commit is retried because of a commit of another program.
 const ATTEMPTS: usize = 100;
 
-/// Between two of their commits: with chains that come and go without any, no dump of chains is ever whole.
+/// Pause between two commits of the other program. Without it, no dump of chains would ever be consistent.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Many services, and many chains.
@@ -26,8 +26,8 @@ fn held() -> Table {
     table
 }
 
-/// Has another socket add and delete chains of another table, which the kernel keeps before ours, until `work` is
-/// done; returns how often that committed.
+/// Lets another socket add and delete chains of a table that the kernel lists before ours, until `work` is
+/// done.
 fn hammered(work: impl FnOnce(&mut Netlink)) -> u32 {
     let mut other = elsewhere();
     commit(&mut other, &[Step::AddTable]);
@@ -49,7 +49,7 @@ fn hammered(work: impl FnOnce(&mut Netlink)) -> u32 {
                 thread::sleep(PAUSE);
             }
         });
-        // Told even if the work fails.
+        // The other thread must also stop if the work fails.
         struct Done<'a>(&'a AtomicBool);
         impl Drop for Done<'_> {
             fn drop(&mut self) {

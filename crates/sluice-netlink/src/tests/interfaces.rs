@@ -1,4 +1,4 @@
-//! What is heard and read of interfaces.
+//! Events and dumps of interfaces.
 
 use std::process::{Child, Command};
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ fn sh(script: &str) {
     assert!(Command::new("sh").args(["-e", "-c", script]).status().expect("sh starts").success(), "{script}");
 }
 
-/// What an interface is in, sorted.
+/// Networks of an interface, sorted.
 fn networks(interfaces: &mut Interfaces, of: &str) -> Vec<String> {
     let all = interfaces.networks().expect("interfaces are listed");
     let mut found: Vec<_> =
@@ -59,7 +59,7 @@ fn thousand_addresses_are_all_listed() {
     });
 }
 
-/// What is heard, for those who don't wait for ever.
+/// The received changes, for tests with a deadline.
 fn told(mut interfaces: Interfaces) -> mpsc::Receiver<Changes> {
     let (sender, changes) = mpsc::channel();
     thread::spawn(move || while sender.send(interfaces.wait().expect("changes come")).is_ok() {});

@@ -1,4 +1,4 @@
-//! Batches as large as they get, and where the system lets a socket send less.
+//! The largest batches, and batches with a limited send buffer.
 
 use std::net::Ipv4Addr;
 use std::process::Command;

@@ -63,7 +63,7 @@ fn open() -> Netlink {
     Netlink::open().expect("nf_tables answers")
 }
 
-/// What the kernel holds.
+/// The table in the kernel.
 fn read(netlink: &mut Netlink) -> Snapshot {
     netlink.read().unwrap_or_else(|error| panic!("{error}: {}", error.errno))
 }

@@ -1,4 +1,4 @@
-//! What is heard of others.
+//! Events about commits of other programs.
 
 use std::sync::mpsc;
 use std::thread;
@@ -11,7 +11,7 @@ use crate::{Change, Event, Monitor};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a monitor tells, for those who don't wait for ever.
+/// The events of a monitor, for tests with a deadline.
 pub(super) fn told(mut monitor: Monitor) -> mpsc::Receiver<Event> {
     let (sender, events) = mpsc::channel();
     thread::spawn(move || while sender.send(monitor.wait().expect("events come")).is_ok() {});
@@ -52,7 +52,7 @@ fn commits_of_our_own_are_not_kept_waiting_however_large() {
     in_namespace(|| {
         let mut netlink = open();
         let mut monitor = Monitor::open(netlink.port()).expect("it opens");
-        // Far more than the socket holds, if it were told.
+        // Far more events than the receive buffer can hold, if they were sent.
         for _ in 0..4 {
             commit(&mut netlink, &super::steps(&super::large::large()));
             commit(&mut netlink, &[Step::DeleteTable]);

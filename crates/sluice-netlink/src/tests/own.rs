@@ -1,4 +1,4 @@
-//! Whose the table is.
+//! Owners of tables.
 
 use sluice_nft::{Dataplane, Errno, Owner, Step, TableFlags};
 

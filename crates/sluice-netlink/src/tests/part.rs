@@ -1,4 +1,4 @@
-//! Parts of the table are read for what they are, not for what there is.
+//! The cost of reading a part of the table is proportional to the part.
 
 use sluice_nft::{Dataplane, Key, Part, Set, Table};
 
@@ -10,7 +10,7 @@ fn read_part(netlink: &mut Netlink, part: &Part) -> Option<Table> {
     netlink.read_part(part).unwrap_or_else(|error| panic!("{error}: {}", error.errno))
 }
 
-/// Every `nth` slot and what is as long as a slot but none, and the pick chain.
+/// Every `nth` slot, keys of the same length that do not exist, and the pick chain.
 fn part_of(table: &Table, nth: usize) -> Part {
     let name = "random4-4".into();
     let slots = table.sets[&name].elements.keys().step_by(nth);

@@ -127,7 +127,7 @@ fn matches() -> impl Strategy<Value = Statement> {
     ]
 }
 
-/// What rules keep.
+/// Limits and data of set updates.
 fn learns() -> impl Strategy<Value = SetUpdate> {
     let rate = (any::<u32>(), select(vec![1, 60, 3600, 86_400]), any::<u32>());
     let backend = [Field::Daddr(Ip::V6), Field::Dport].map(Operand::Field).to_vec();
@@ -138,7 +138,7 @@ fn learns() -> impl Strategy<Value = SetUpdate> {
     ]
 }
 
-/// Keys of what a packet holds, of at most 40 bytes.
+/// Keys of fields, at most 40 bytes.
 fn fields() -> impl Strategy<Value = Vec<Operand>> {
     let is_hash = |part: &Operand| matches!(part, Operand::Slot(SlotExpr::Jhash { .. }));
     keys().prop_filter("a hash is computed in registers that data take", move |key| !key.iter().any(is_hash))

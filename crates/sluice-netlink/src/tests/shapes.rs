@@ -1,4 +1,4 @@
-//! Everything that is rendered, through the kernel and through nft.
+//! Everything that sluice renders, through the kernel and through nft.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -115,8 +115,9 @@ services:
     backends: []
 "#;
 
-/// What nft 1.0.6 lists and does not load everywhere: IPv6 affinity, for which it has too few registers, and a protocol
-/// among ranges, whose one byte it turns around, which Linux 6.12 refuses.
+/// What nft 1.0.6 lists but cannot load everywhere: IPv6 affinity, which needs more registers than it
+/// allocates, and a protocol in an interval set, whose byte order it reverses and which Linux 6.12 then
+/// rejects.
 const LISTED: &str = r#"
 services:
   denied:

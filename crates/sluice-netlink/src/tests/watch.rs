@@ -1,4 +1,4 @@
-//! Whether our table is as we left it.
+//! Detection of changes of our table by other programs.
 
 use sluice_nft::{Dataplane, Step, generation_after};
 

@@ -96,7 +96,7 @@ fn everything(table: &Table) -> BTreeSet<Vec<u8>> {
         let asked = socket.ask(question(kind), |answer| objects.extend([stripped(answer, without)]));
         asked.expect("an answer");
     }
-    // nft 1.0.6 turns around the one byte of a protocol where it looks among ranges.
+    // nft 1.0.6 reverses the byte order of a protocol in an interval set.
     let ranges = table.sets.iter().filter(|(_, set)| set.flags == SetFlags::Interval);
     for name in ranges.map(|(name, _)| [name.as_str().as_bytes(), &[0]].concat()) {
         let is_lookup = |object: &Vec<u8>| object.windows(6).any(|bytes| bytes == b"lookup");
