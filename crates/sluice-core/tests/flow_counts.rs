@@ -17,9 +17,9 @@ fn way(protocol: Protocol, to: &str, backend: &str) -> NatTuple {
 
 /// Live flows as `service/backend=count`.
 fn shown(ways: &[NatTuple], services: &Services) -> Vec<String> {
-    let mut census = FlowCounts::default();
-    ways.iter().for_each(|way| census.add(*way, Load { active: 1, opened: 0 }));
-    let loads = census.by_backend(services, |_| true);
+    let mut flow_counts = FlowCounts::default();
+    ways.iter().for_each(|way| flow_counts.add(*way, Load { active: 1, opened: 0 }));
+    let loads = flow_counts.by_backend(services, |_| true);
     let mut shown: Vec<_> = loads
         .iter()
         .map(|((service, backend), load)| format!("{service}/{backend}={}", load.active))

@@ -87,15 +87,15 @@ proptest! {
     ) {
         // Loads of some services equal their loads among all services.
         let wanted = |name: &ServiceName| !odd || name.as_str().ends_with(['1', '3']);
-        let (index, mut listed, mut census) = (FlowIndex::of(&services), Loads::new(), FlowCounts::default());
+        let (index, mut listed, mut flow_counts) = (FlowIndex::of(&services), Loads::new(), FlowCounts::default());
         let one = Load { active: 1, opened: 0 };
         for way in &ways {
-            census.add(*way, one);
+            flow_counts.add(*way, one);
             for of in index.backends(way).filter(|(name, _)| wanted(name)) {
                 listed.entry(of).or_default().active += 1;
             }
         }
-        let counted: HashMap<_, _> = census.by_backend(&services, wanted);
+        let counted: HashMap<_, _> = flow_counts.by_backend(&services, wanted);
         prop_assert_eq!(listed, counted);
     }
 }

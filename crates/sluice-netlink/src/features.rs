@@ -84,7 +84,7 @@ fn attempt(trials: &[Trial]) -> Result<Vec<Missing>, ProbeError> {
         let tried = batch.about(sequence).map_or(all, |about| owners[about.first.step]);
         // After a rejected step, the later steps of the trial fail because of it.
         if missing.last() != Some(&tried) {
-            missing.push(tried.judge(refusal.errno)?);
+            missing.push(tried.classify(refusal.errno)?);
         }
         // Without tables no other feature can be tried.
         if tried == owners[0] {
@@ -117,7 +117,7 @@ fn free_table(socket: &mut Socket, flags: u32) -> Result<Target, Errno> {
 impl Missing {
     /// Classifies the error of a trial. The kernel looks up families, chain types and expressions by
     /// name, loads their modules, and returns an error if there is none.
-    fn judge(self, errno: Errno) -> Result<Missing, ProbeError> {
+    fn classify(self, errno: Errno) -> Result<Missing, ProbeError> {
         match errno {
             Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT => Ok(self),
             Errno::EPERM | Errno::EACCES => Err(OpenError::of(errno).into()),
@@ -216,14 +216,14 @@ mod tests {
     #[test]
     fn judge_refusal_for_want_of_a_module_names_the_option() {
         for errno in [Errno::ENOENT, Errno::EOPNOTSUPP, Errno::EAFNOSUPPORT] {
-            let missing = NUMGEN.judge(errno).expect("it is missing");
+            let missing = NUMGEN.classify(errno).expect("it is missing");
             assert_eq!(missing.to_string(), "no numgen (kernel option CONFIG_NFT_NUMGEN)");
         }
     }
 
     #[test]
     fn judge_refusal_for_want_of_a_capability_says_so() {
-        match NUMGEN.judge(Errno::EPERM) {
+        match NUMGEN.classify(Errno::EPERM) {
             Err(ProbeError::Open(error)) => assert!(error.is_permission()),
             other => panic!("{other:?}"),
         }
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn judge_other_refusal_is_no_missing_option() {
         for errno in [Errno::ENOMEM, Errno::EEXIST, Errno::EINVAL] {
-            assert!(matches!(NUMGEN.judge(errno), Err(ProbeError::Refused { what: "numgen", .. })));
+            assert!(matches!(NUMGEN.classify(errno), Err(ProbeError::Refused { what: "numgen", .. })));
         }
     }
 

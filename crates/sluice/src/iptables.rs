@@ -172,8 +172,9 @@ impl Hooks {
     /// In order of precedence. A listener that preserves the source stands here only where its
     /// connections would be taken for those of a later one.
     fn masquerade(&mut self, frontends: &[Frontend<'_>]) {
-        let masquerades =
-            |frontend: &Frontend<'_>| !frontend.service.source.keeps() && !frontend.backends.is_empty();
+        let masquerades = |frontend: &Frontend<'_>| {
+            !frontend.service.source.preserves_client() && !frontend.backends.is_empty()
+        };
         for (n, frontend) in frontends.iter().enumerate() {
             let translated = original(frontend);
             let mut rule = |to: &str, target: &str| {

@@ -165,7 +165,7 @@ pub enum Source {
 
 impl Source {
     /// Whether backends see the client's address.
-    pub fn keeps(self) -> bool {
+    pub fn preserves_client(self) -> bool {
         matches!(self, Source::Auto | Source::Preserve)
     }
 }

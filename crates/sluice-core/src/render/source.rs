@@ -37,7 +37,7 @@ pub(super) fn render(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, ambiguo
 /// Renders the host's networks for `source: auto` and `source: preserve`, if they are in use.
 pub(super) fn near(draft: &mut Draft<'_, '_>, sources: BTreeSet<(Source, Ip)>, networks: &Networks) {
     let named = |key: Key, name| key.with(&dispatch::interface_octets(name));
-    for (source, ip) in sources.into_iter().filter(|(source, _)| source.keeps()) {
+    for (source, ip) in sources.into_iter().filter(|(source, _)| source.preserves_client()) {
         let on_link = networks.iter().filter(|(_, net)| Ip::of(net.addr()) == ip).map(|(name, net)| {
             let last = Data::KeyEnd(Octets::EMPTY.address(net.broadcast()));
             (named(Key::EMPTY, name).address(net.network()), last)
@@ -86,7 +86,11 @@ pub(super) fn split_by_ambiguity<'a>(
     ambiguous: &AmbiguousFlows,
 ) -> (Vec<&'a Backend>, Vec<Key>) {
     let protocol = frontend.protocol();
-    match (frontend.service.source.keeps(), frontend.listener.address, frontend.exact_destination()) {
+    match (
+        frontend.service.source.preserves_client(),
+        frontend.listener.address,
+        frontend.exact_destination(),
+    ) {
         (true, Address::Exact(address), _) => (vec![], vec![Key::EMPTY.address(address).protocol(protocol)]),
         (false, _, Some(address)) => {
             let disputed = |backend: &Backend| ambiguous.is_ambiguous(frontend, address, backend);
@@ -104,7 +108,7 @@ pub(super) fn split_by_ambiguity<'a>(
 }
 
 fn key(source: Source, ip: Ip) -> Vec<Operand> {
-    match source.keeps() {
+    match source.preserves_client() {
         true => fields([Field::CtOriginalDaddr(ip), Field::L4proto]),
         false => fields([Field::CtOriginalDaddr(ip), Field::L4proto, Field::Daddr(ip), Field::Dport]),
     }

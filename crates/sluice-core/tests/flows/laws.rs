@@ -72,9 +72,9 @@ proptest! {
         services in any_standing(),
         flows in prop::collection::vec(any_flow(), 1..40),
     ) {
-        let judge = FlowPolicy::new(&services);
+        let policy = FlowPolicy::new(&services);
         for flow in flows {
-            prop_assert_eq!(judge.action(&flow, is_local), modelled(&services, &flow), "{:?}", flow);
+            prop_assert_eq!(policy.action(&flow, is_local), modelled(&services, &flow), "{:?}", flow);
         }
     }
 

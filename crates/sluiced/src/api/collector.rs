@@ -110,7 +110,7 @@ impl StatusCollector {
         let (host, insert_failed) = (self.host(), self.0.proc.conntrack_insert_failed());
         let snapshot = blocking(move || {
             let counted = view.totals.counted();
-            let status = view.status(&counted, flows.as_ref().map(|flows| &*flows.census), host);
+            let status = view.status(&counted, flows.as_ref().map(|flows| &*flows.flow_counts), host);
             let (json, written) = Default::default();
             Arc::new(StatusSnapshot { began, status, view, counted, insert_failed, json, written })
         })

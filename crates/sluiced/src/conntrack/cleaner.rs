@@ -274,7 +274,7 @@ fn try_sweep(
     (scope, deferred): (&Scope, &Scope),
     services: &OwnedEffectiveServices,
 ) -> io::Result<(usize, usize)> {
-    let (wanted, deferred, judge, local) = (scope.index(), deferred.index(), OnceCell::new(), table.local());
+    let (wanted, deferred, policy, local) = (scope.index(), deferred.index(), OnceCell::new(), table.local());
     let (mut deleted, mut reset) = (Vec::new(), Vec::new());
     let mut failed = Ok(());
     for filter in filters(scope) {
@@ -284,8 +284,8 @@ fn try_sweep(
             if !wanted.contains(&known, is_local) || deferred.contains(&known, is_local) {
                 return;
             }
-            let judge = judge.get_or_init(|| FlowPolicy::new(services));
-            match judge.action(&known, is_local) {
+            let policy = policy.get_or_init(|| FlowPolicy::new(services));
+            match policy.action(&known, is_local) {
                 FlowAction::Keep => {}
                 FlowAction::Delete => deleted.push(flow),
                 FlowAction::Reset => reset.push(flow),

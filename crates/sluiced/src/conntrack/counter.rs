@@ -42,7 +42,7 @@ pub struct CountRequest {
 #[derive(Clone, Debug)]
 pub struct FlowCount {
     /// The flows by NAT tuple. Requests that arrived before the count began share it.
-    pub census: Arc<FlowCounts>,
+    pub flow_counts: Arc<FlowCounts>,
     /// Time of the end of the count.
     pub at: Instant,
     /// Duration of the count.
@@ -132,9 +132,13 @@ fn serve(mut count: impl FnMut(bool) -> io::Result<FlowCounts>, requests: &Recei
             continue;
         }
         let began = Instant::now();
-        let census = count(waiting.iter().any(|request| request.follow));
+        let flow_counts = count(waiting.iter().any(|request| request.follow));
         let at = Instant::now();
-        let counted = census.map(|census| FlowCount { census: Arc::new(census), at, took: at - began });
+        let counted = flow_counts.map(|flow_counts| FlowCount {
+            flow_counts: Arc::new(flow_counts),
+            at,
+            took: at - began,
+        });
         for CountRequest { answer, .. } in waiting {
             // `io::Error` does not implement `Clone`.
             let error = |error: &io::Error| io::Error::new(error.kind(), error.to_string());
@@ -146,19 +150,19 @@ fn serve(mut count: impl FnMut(bool) -> io::Result<FlowCounts>, requests: &Recei
 /// Counts translated flows. With `seen`, flows that are not in it count as opened, and it is replaced.
 fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> io::Result<FlowCounts> {
     let before = seen.as_ref().and_then(|seen| seen.as_ref());
-    let (mut census, mut now) = (FlowCounts::default(), HashSet::new());
+    let (mut flow_counts, mut now) = (FlowCounts::default(), HashSet::new());
     for ip in Ip::ALL {
         conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
             let is_new = seen.is_some() && now.insert(flow.id);
             let opened = is_new && before.is_some_and(|before| !before.contains(&flow.id));
             let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-            census.add(way, Load { active: flow.is_active().into(), opened: opened.into() });
+            flow_counts.add(way, Load { active: flow.is_active().into(), opened: opened.into() });
         })?;
     }
     if let Some(seen) = seen {
         *seen = Some(now);
     }
-    Ok(census)
+    Ok(flow_counts)
 }
 
 #[cfg(test)]
@@ -188,7 +192,7 @@ mod tests {
         );
         assert_eq!(counted, [true, false]);
         for answer in &mut first {
-            assert_eq!(*answer.try_recv().unwrap().unwrap().census, FlowCounts::default());
+            assert_eq!(*answer.try_recv().unwrap().unwrap().flow_counts, FlowCounts::default());
         }
         let late = late.unwrap().try_recv().unwrap();
         assert_eq!(late.unwrap_err().kind(), io::ErrorKind::OutOfMemory);

@@ -43,11 +43,11 @@ impl LoadFollower {
 
 impl<D: Dataplane> Daemon<D> {
     /// Adapts shares to a count of flows, and excludes full backends.
-    pub(crate) async fn follow_load(&mut self, FlowCount { census, at, .. }: FlowCount) {
+    pub(crate) async fn follow_load(&mut self, FlowCount { flow_counts, at, .. }: FlowCount) {
         let file = &self.config.services;
         let LoadFollower { services, last, rebalance_queue } = &mut self.load_follower;
         let elapsed = last.replace(at).map_or(Duration::from_secs(1), |last| at.duration_since(last));
-        let loads = census.by_backend(file, |name| services.contains(name));
+        let loads = flow_counts.by_backend(file, |name| services.contains(name));
         let mut now = BTreeSet::new();
         for name in services.iter() {
             let service = &file[name];

@@ -228,7 +228,7 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn networks(&mut self, networks: Networks) {
         if networks != self.backend_states.networks {
             let before = std::mem::replace(&mut self.backend_states.networks, networks);
-            if !self.config.services.values().any(|service| service.source.keeps()) {
+            if !self.config.services.values().any(|service| service.source.preserves_client()) {
                 return;
             }
             let wanted = self.backend_states.effective_services(&self.config.services);

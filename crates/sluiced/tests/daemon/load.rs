@@ -32,7 +32,7 @@ impl Counting {
             if let Ok(CountRequest { follow, answer }) = self.0.try_recv() {
                 assert!(follow);
                 let counted = FlowCount {
-                    census: census(loads).into(),
+                    flow_counts: flow_counts(loads).into(),
                     at: Instant::now(),
                     took: Duration::from_millis(1),
                 };
@@ -46,17 +46,17 @@ impl Counting {
     }
 }
 
-fn census(loads: [u32; 2]) -> FlowCounts {
-    let mut census = FlowCounts::default();
+fn flow_counts(loads: [u32; 2]) -> FlowCounts {
+    let mut flow_counts = FlowCounts::default();
     for (active, backend) in loads.into_iter().zip(["10.0.2.11:8080", "10.0.2.12:8080"]) {
         let way = NatTuple {
             protocol: Protocol::Tcp,
             to: "203.0.113.10:80".parse().unwrap(),
             backend: backend.parse().unwrap(),
         };
-        census.add(way, Load { active, opened: 0 });
+        flow_counts.add(way, Load { active, opened: 0 });
     }
-    census
+    flow_counts
 }
 
 fn web(keys: &str) -> String {
@@ -82,7 +82,8 @@ async fn full_backend_gets_no_new_flows_until_it_has_room() {
         let commits = host.commits();
         counting.answer([4, 9]).await;
         let view = daemon.ask(Request::View).await;
-        let status = view.status(&Totals::default().counted(), Some(&census([4, 9])), HostStatus::default());
+        let status =
+            view.status(&Totals::default().counted(), Some(&flow_counts([4, 9])), HostStatus::default());
         let [one, two] = &status.services[0].backends[..] else { panic!("{status:?}") };
         assert_eq!((one.full, one.active, one.eligible), (true, Some(4), true));
         assert_eq!((two.full, two.active), (false, Some(9)));

@@ -82,7 +82,7 @@ impl Conntrack {
         (std::mem::take(&mut inner.deleted), std::mem::take(&mut inner.reset))
     }
 
-    pub fn census(&self) -> FlowCounts {
+    pub fn flow_counts(&self) -> FlowCounts {
         let inner = self.0.borrow();
         count(&inner.flows, |_| false)
     }
@@ -163,12 +163,12 @@ pub fn flow(packet: &Packet, backend: Option<SocketAddr>, opening: bool) -> Flow
 }
 
 fn count(flows: &[Tracked], is_new: impl Fn(u32) -> bool) -> FlowCounts {
-    let mut census = FlowCounts::default();
+    let mut flow_counts = FlowCounts::default();
     for Tracked { flow, .. } in flows.iter().filter(|known| known.flow.is_translated()) {
         let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-        census.add(way, Load { active: flow.is_active().into(), opened: is_new(flow.id).into() });
+        flow_counts.add(way, Load { active: flow.is_active().into(), opened: is_new(flow.id).into() });
     }
-    census
+    flow_counts
 }
 
 impl FlowTable for Conntrack {

@@ -240,8 +240,8 @@ impl Machine {
 
     pub async fn status(&mut self) -> Option<Status> {
         let view = self.ask(Request::View).await?;
-        let census = self.conntrack.census();
-        Some(view.status(&Totals::default().counted(), Some(&census), HostStatus::default()))
+        let flow_counts = self.conntrack.flow_counts();
+        Some(view.status(&Totals::default().counted(), Some(&flow_counts), HostStatus::default()))
     }
 
     /// All that is shown, status and figures alike.
@@ -334,8 +334,9 @@ impl Machine {
         }
         self.cleaner.run(now);
         while let Ok(CountRequest { follow, answer }) = self.questions.1.try_recv() {
-            let census = if follow { self.conntrack.follow() } else { self.conntrack.census() };
-            let counted = FlowCount { census: census.into(), at: now, took: Duration::from_millis(1) };
+            let flow_counts = if follow { self.conntrack.follow() } else { self.conntrack.flow_counts() };
+            let counted =
+                FlowCount { flow_counts: flow_counts.into(), at: now, took: Duration::from_millis(1) };
             let _ = answer.send(Ok(counted));
         }
     }

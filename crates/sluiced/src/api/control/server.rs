@@ -114,7 +114,7 @@ async fn set_override(
         Ok(Ok(mut reply)) => {
             // The override is already in force; counting may take a while.
             if let Some(flows) = counter.count().await {
-                let active = |answer| Request::Active(names, flows.census, answer);
+                let active = |answer| Request::Active(names, flows.flow_counts, answer);
                 reply.backend.active = ask(&requests, active).await.ok().flatten();
             }
             Json(reply).into_response()
