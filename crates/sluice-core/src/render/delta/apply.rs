@@ -41,13 +41,17 @@ impl Program {
         for (id, state) in chains {
             if state.refs > 0 { drop(self.chains.insert(id, state)) } else { drop(self.chains.remove(&id)) }
         }
-        let kept = Arc::make_mut(&mut self.fragments);
-        for (service, new) in fragments {
-            for fragment in new.iter() {
-                fragment.stripe.iter().for_each(|stripe| self.stripes_in_use.mark_used(stripe));
-                self.groups.0.extend(fragment.affinity_key().zip(fragment.group));
+        for fragment in fragments.values().flat_map(|new| new.iter()) {
+            fragment.stripe.iter().for_each(|stripe| self.stripes_in_use.mark_used(stripe));
+            self.groups.0.extend(fragment.affinity_key().zip(fragment.group));
+        }
+        let kept = &mut Arc::make_mut(&mut self.fragments).0;
+        if kept.is_empty() {
+            *kept = fragments;
+        } else {
+            for (service, new) in fragments {
+                if new.is_empty() { drop(kept.remove(&service)) } else { drop(kept.insert(service, new)) }
             }
-            if new.is_empty() { drop(kept.0.remove(&service)) } else { drop(kept.0.insert(service, new)) }
         }
         self.hooks = hooks.unwrap_or_else(|| std::mem::take(&mut self.hooks));
         self.assembled = assembled.unwrap_or_else(|| std::mem::take(&mut self.assembled));

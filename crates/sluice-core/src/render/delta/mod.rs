@@ -6,16 +6,16 @@ mod apply;
 mod sets;
 mod tables;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_nft::{Chain, Key, Rule, SetName, Table};
+use sluice_nft::{Chain, Rule, SetName, Table};
 
 use super::ambiguous::AmbiguousFlows;
 use super::assembly::{AssemblyInput, assemble};
 use super::fragment::{Draft, Fragment, Pool};
 use super::names::{ChainId, SetId};
-use super::program::{ChainState, Hooks, Program, SetState, is_live};
+use super::program::{ChainState, Hooks, KeyMap, Program, SetState, is_live};
 use super::source;
 use super::totals::Totals;
 use crate::model::{Networks, ServiceName};
@@ -47,7 +47,7 @@ struct SetChange {
     /// Number of fragments with elements in it that do not change.
     retained: usize,
     /// References to the elements of changed fragments, if several fragments may have the same element.
-    ref_counts: HashMap<Key, RefCounts>,
+    ref_counts: KeyMap<RefCounts>,
 }
 
 /// Numbers of fragments with an element.

@@ -1,6 +1,6 @@
 //! The sets that a delta changes: numbers of references, numbers of elements, and sizes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_nft::{Key, Table};
@@ -9,7 +9,7 @@ use super::{Delta, RefCounts, SetChange};
 use crate::render::capacity;
 use crate::render::fragment::{DeclaredSet, Elements};
 use crate::render::names::SetId;
-use crate::render::program::{Program, SetState, is_live};
+use crate::render::program::{KeyMap, Program, SetState, is_live};
 
 impl Program {
     /// The sets whose elements, name or existence change.
@@ -48,7 +48,7 @@ impl Program {
 
     fn unchanged<'a>(&self, set: &'a Arc<DeclaredSet>) -> ChangedSet<'a> {
         let refs = self.sets.get(&set.id).map_or(0, |set| set.refs);
-        ChangedSet { set, refs, retained: refs, old: vec![], new: vec![], ref_counts: HashMap::new() }
+        ChangedSet { set, refs, retained: refs, old: vec![], new: vec![], ref_counts: KeyMap::default() }
     }
 
     /// The reference counts of an element, initially those before the change: the recorded number or, if none is recorded,
@@ -131,7 +131,7 @@ struct ChangedSet<'a> {
     old: Vec<&'a Elements>,
     new: Vec<&'a Elements>,
     /// The same if several fragments may have an element.
-    ref_counts: HashMap<Key, RefCounts>,
+    ref_counts: KeyMap<RefCounts>,
 }
 
 impl ChangedSet<'_> {
@@ -142,8 +142,9 @@ impl ChangedSet<'_> {
         let kept = match self.old.is_empty() {
             true => 0,
             false => {
-                let old: HashSet<Key> = self.old.iter().copied().flat_map(Elements::keys).collect();
-                self.new.iter().copied().flat_map(Elements::keys).filter(|key| old.contains(key)).count()
+                let old = self.old.iter().copied().flat_map(Elements::keys).map(|key| (key, ()));
+                let old: KeyMap<()> = old.collect();
+                self.new.iter().copied().flat_map(Elements::keys).filter(|key| old.contains_key(key)).count()
             }
         };
         let count_of = |test: fn(&RefCounts) -> bool| {
