@@ -169,3 +169,11 @@ complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "completions" -d 'Print a completion script for a shell'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "man" -d 'Print a manual page as roff'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+
+# Prints names of services and backends, which the daemon knows.
+function __sluice_names
+    set -l words (commandline -opc)
+    command $words[1] __complete $words[2..] (commandline -ct | string unescape | string collect --allow-empty) 2>/dev/null
+end
+
+complete -c sluice -n "__fish_sluice_using_subcommand status connections drain enable disable weight reset" -f -a "(__sluice_names)"

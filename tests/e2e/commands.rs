@@ -1,6 +1,8 @@
 //! The command line against a real kernel.
 
-use sluice_testkit::{Lab, Namespace, Shares};
+use std::process::Command;
+
+use sluice_testkit::{Lab, Namespace, Shares, program};
 
 use crate::web;
 
@@ -38,6 +40,32 @@ fn status_tells_services_backends_and_their_connections() {
     let shown = lab.sluice(&["status"]).expect(0).stdout;
     assert!(shown.contains("web") && shown.contains("10.0.2.14:8080"), "{shown}");
     lab.sluice(&["status", "nobody"]).expect(1);
+}
+
+#[test]
+fn bash_completes_names_of_the_running_daemon() {
+    let lab = Lab::new();
+    let script = lab.sluice(&["completions", "bash"]).expect(0).stdout;
+    let folder = program("sluice").parent().unwrap().display().to_string();
+    let complete = |line: &str| {
+        let text = format!(
+            "{script}\nPATH=\"{folder}:$PATH\"; COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; \
+             COMP_WORDS=($COMP_LINE ''); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _sluice sluice '' ''; echo \"${{COMPREPLY[@]}}\""
+        );
+        let mut bash = Command::new("bash");
+        bash.args(["--norc", "-c", &text]).env("SLUICE_CONFIG", lab.config());
+        lab.finish(&mut bash).expect(0).stdout
+    };
+    let options = complete("sluice status ");
+    assert!(options.contains("--watch"), "without a daemon it completes options: {options}");
+    let _daemon = lab.start(&web());
+    assert_eq!(complete("sluice status "), "web\n");
+    assert_eq!(complete("sluice drain web/10.0.2.14"), "web/10.0.2.14:8080\n");
+    assert_eq!(complete("sluice reset web/10.0.2.11:8080 web/10.0.2.12:"), "8080\n");
+    let socket = lab.path("sluice.sock");
+    assert_eq!(complete(&format!("sluice -c /none --socket {} connections w", socket.display())), "web\n");
+    assert!(complete("sluice --socket /none status ").contains("--watch"));
 }
 
 #[test]
@@ -164,7 +192,7 @@ fn every_command_finds_the_daemon_by_its_file() {
     let _daemon = lab.start(&web());
     let file = lab.config();
     let sluice = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(sluice_testkit::program("sluice"));
+        let mut command = Command::new(program("sluice"));
         command.arg("-c").arg(&file).args(arguments).env_remove("SLUICE_SOCKET").env_remove("SLUICE_CONFIG");
         lab.finish(&mut command)
     };

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use sluice_api::{Admin, OverrideChange};
 use sluiced::fatal::Fatal;
 
@@ -86,7 +86,7 @@ impl Cli {
             Command::Explain(explain) => explain.run(common),
             Command::Doctor(doctor) => doctor.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),
-            Command::Completions(completions) => completions.run(Cli::command()),
+            Command::Completions(completions) => completions.run(),
             Command::Man(man) => man.run(),
         }
     }
@@ -94,6 +94,8 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
     use crate::golden::assert_golden;
 

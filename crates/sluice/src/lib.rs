@@ -6,6 +6,7 @@
 
 mod args;
 mod commands;
+pub mod completion;
 mod config;
 mod daemon;
 mod doctor;
@@ -35,6 +36,11 @@ use crate::args::Cli;
 
 /// Runs the command of the process arguments.
 pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    if arguments.next().as_deref() == Some(completion::names::COMMAND) {
+        completion::names::print(&arguments.collect::<Vec<_>>());
+        return ExitCode::SUCCESS;
+    }
     Cli::parse().run().unwrap_or_else(|fatal| {
         match &fatal {
             Fatal::Config(_) => output::print_error(&fatal.to_string()),

@@ -6,7 +6,7 @@ use clap::Args;
 use clap_complete::Shell;
 use sluiced::fatal::Fatal;
 
-use crate::output;
+use crate::{completion, output};
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
@@ -20,13 +20,14 @@ const AFTER_HELP: &str = "\
 Examples:
   sluice completions bash > /etc/bash_completion.d/sluice
   sluice completions zsh > ~/.zfunc/_sluice
-  sluice completions fish > ~/.config/fish/completions/sluice.fish";
+  sluice completions fish > ~/.config/fish/completions/sluice.fish
+
+For bash, zsh and fish the scripts also complete names of services and backends, if the daemon runs and its control \
+socket is accessible.";
 
 impl CompletionsCommand {
-    pub(crate) fn run(&self, mut command: clap::Command) -> Result<ExitCode, Fatal> {
-        let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut command, "sluice", &mut script);
-        output::print(&String::from_utf8_lossy(&script))?;
+    pub(crate) fn run(&self) -> Result<ExitCode, Fatal> {
+        output::print(&completion::script(self.shell))?;
         Ok(ExitCode::SUCCESS)
     }
 }

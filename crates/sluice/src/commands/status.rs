@@ -17,6 +17,7 @@ use crate::{daemon, output, status_text};
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct StatusCommand {
     /// Only this service
+    #[arg(value_name = "SERVICE")]
     service: Option<String>,
 
     /// Refresh every second, with new connections per second and recent events, until Ctrl-C

@@ -76,9 +76,15 @@ fn files(docs: &Path) -> anyhow::Result<Vec<(String, String)>> {
             (Shell::Fish, format!("{program}.fish")),
         ];
         for (shell, name) in names {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command_line(program), program, &mut script);
-            files.push((format!("completions/{name}"), String::from_utf8(script)?));
+            let script = match program {
+                "sluice" => sluice::completion::script(shell),
+                _ => {
+                    let mut script = Vec::new();
+                    clap_complete::generate(shell, &mut command_line(program), program, &mut script);
+                    String::from_utf8(script)?
+                }
+            };
+            files.push((format!("completions/{name}"), script));
         }
     }
     Ok(files)

@@ -1,6 +1,7 @@
 //! The committed files are those of the code, and man, mandoc and the shells take them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use super::*;
@@ -77,6 +78,37 @@ fn completion_by_bash_knows_commands_and_options() {
 }
 
 #[test]
+fn completion_by_bash_knows_names_also_those_with_colons() {
+    let complete = |line: &str, last: &str| {
+        let sluice = sluice_that_knows("web/10.0.2.11:8080", last);
+        let text = format!(
+            "source {}; COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}; COMP_WORDS=($COMP_LINE ''); \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _sluice sluice '' ''; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            docs().join("completions/sluice.bash").display()
+        );
+        let mut bash = Command::new("bash");
+        run("bash", bash.args(["--norc", "-c", &text]).env("PATH", path_with(sluice.path())))
+    };
+    assert_eq!(complete("sluice --socket /s drain --wait ", "/s drain --wait "), "web/10.0.2.11:8080\n");
+    assert_eq!(complete("sluice drain we", "drain we"), "web/10.0.2.11:8080\n");
+    assert_eq!(complete("sluice drain web/10.0.2.11:8", "drain web/10.0.2.11:8"), "8080\n");
+    // Without names it completes options.
+    assert!(complete("sluice drain ", "something else").contains("--wait\n"));
+}
+
+#[test]
+fn completion_by_fish_knows_names() {
+    let home = tempfile::tempdir().unwrap();
+    let sluice = sluice_that_knows("web/10.0.2.11:8080", "--socket /s drain web/10");
+    let script = docs().join("completions/sluice.fish");
+    let complete = format!("source {}; complete -C 'sluice --socket /s drain web/10'", script.display());
+    let mut fish = Command::new("fish");
+    fish.args(["--no-config", "-c", &complete]);
+    fish.env("HOME", home.path()).env("PATH", path_with(sluice.path()));
+    assert_eq!(run("fish", &mut fish), "web/10.0.2.11:8080\n");
+}
+
+#[test]
 fn completion_by_fish_knows_commands_and_options() {
     let home = tempfile::tempdir().unwrap();
     let complete = |program: &str, words: &str| {
@@ -94,9 +126,20 @@ fn completion_by_fish_knows_commands_and_options() {
     assert_eq!(complete("sluiced", "sluiced --log-f").split('\t').next(), Some("--log-format"));
 }
 
-/// Types into an interactive zsh, which runs what it made of that: only then is a word completed.
 #[test]
-fn completion_by_zsh_knows_commands_and_options() {
+fn completion_by_zsh_knows_commands_options_and_names() {
+    let sluice = sluice_that_knows("web/10.0.2.11:8080", "--socket /s drain web/10");
+    let complete = |program: &str, typed: &str| complete_by_zsh(program, typed, sluice.path());
+    assert_eq!(complete("sluice", "sluice sta"), "status\n");
+    assert_eq!(complete("sluice", "sluice render --form"), "render --format\n");
+    assert_eq!(complete("sluiced", "sluiced --log-f"), "--log-format\n");
+    let typed = "sluice --socket /s drain web/10";
+    assert_eq!(complete("sluice", typed), "--socket /s drain web/10.0.2.11:8080\n");
+}
+
+/// Types into an interactive zsh, which runs what it made of that: only then is a word completed.
+#[track_caller]
+fn complete_by_zsh(program: &str, typed: &str, programs: &Path) -> String {
     const TYPE: &str = r#"
         zmodload zsh/zpty || exit 1
         zpty typed "TERM=dumb HOME=$HOME zsh -f -i"
@@ -104,21 +147,32 @@ fn completion_by_zsh_knows_commands_and_options() {
         zpty -w typed "$2() { print -r -- \"ran:\$*:\" }"
         zpty -w -n typed "$3"$'\t\n'
         while zpty -r typed line; do
-            [[ $line == ran:*:* ]] && print -r -- ${${line#*ran:}%%:*} && exit 0
+            [[ $line == ran:*:* ]] && print -r -- ${${line#*ran:}%:*} && exit 0
         done
         exit 1"#;
     let home = tempfile::tempdir().unwrap();
     let folder = docs().join("completions");
-    let complete = |program: &str, typed: &str| {
-        let script = folder.join(format!("_{program}"));
-        run("zsh", Command::new("zsh").arg("-n").arg(&script));
-        let mut zsh = Command::new("timeout");
-        zsh.args(["20", "zsh", "-f", "-c", TYPE, "zsh"]).arg(&folder).args([program, typed]);
-        run("zsh", zsh.env("HOME", home.path()))
-    };
-    assert_eq!(complete("sluice", "sluice sta"), "status\n");
-    assert_eq!(complete("sluice", "sluice render --form"), "render --format\n");
-    assert_eq!(complete("sluiced", "sluiced --log-f"), "--log-format\n");
+    let script = folder.join(format!("_{program}"));
+    run("zsh", Command::new("zsh").arg("-n").arg(&script));
+    let mut zsh = Command::new("timeout");
+    zsh.args(["20", "zsh", "-f", "-c", TYPE, "zsh"]).arg(&folder).args([program, typed]);
+    run("zsh", zsh.env("HOME", home.path()).env("PATH", path_with(programs)))
+}
+
+/// A folder with a `sluice` in place of the real one, which prints one name if it is asked for names and these are the
+/// last words of the command line.
+fn sluice_that_knows(name: &str, last: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sluice");
+    let script = format!("#!/bin/sh\ncase \"$*\" in '__complete '*'{last}') echo '{name}' ;; esac\n");
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// The search path with a folder before all others.
+fn path_with(folder: &Path) -> String {
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
 }
 
 /// What a program of a Debian package says, on standard output and then on standard error.
