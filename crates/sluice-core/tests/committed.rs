@@ -2,9 +2,8 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use common::kinds::{TWO, kinds};
+use common::story::Story;
 use common::strategy::{FROM, any_services};
 use common::{Services, With, service, services};
 use proptest::prelude::*;
@@ -12,84 +11,11 @@ use proptest::sample::Index;
 use sluice_core::model::{
     Backend, BackendPort, HashOn, Midstream, Scheduler, Service, ServiceName, Source, Transition,
 };
-use sluice_core::plan::Plan;
-use sluice_core::plan::diff;
 use sluice_core::plan::report;
 use sluice_core::pool::{BackendState, effective_service};
-use sluice_core::render::clients::maps;
-use sluice_core::render::{Program, Rendered, render};
+use sluice_core::render::{Rendered, render};
+use sluice_nft::Dataplane;
 use sluice_nft::fake::FakeKernel;
-use sluice_nft::{Counter, Counters, Dataplane, Step, Table};
-
-/// Services that change one after the other, as committed.
-struct Story {
-    services: Services,
-    committed: Program,
-    kernel: FakeKernel,
-    /// Changes for which only a part was looked at.
-    parts: usize,
-}
-
-impl Story {
-    fn new(services: Services) -> Self {
-        let rendered = render(&services, None);
-        let kernel = FakeKernel::with_table(rendered.table.clone());
-        Story { committed: rendered.program, services, kernel, parts: 0 }
-    }
-
-    /// Goes on with these services and returns the plan that led there.
-    fn change(&mut self, wanted: Services) -> Plan {
-        self.change_in_part(wanted).0
-    }
-
-    /// The same, and the part of the table after it that was looked at.
-    fn change_in_part(&mut self, wanted: Services) -> (Plan, Table) {
-        let before = self.committed.table();
-        let proposal = self.committed.propose(&Transition::between(&self.services, &wanted));
-        let (plan, part) = (proposal.plan.clone(), proposal.after.clone());
-        let deleted = counters(&plan);
-        assert_eq!(
-            proposal.connection_counts(&self.committed, &deleted),
-            self.committed.fragments.connection_counts(&deleted)
-        );
-        let whole = render(&wanted, Some(&before));
-        assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.owners));
-        for batch in &plan.batches {
-            self.kernel.commit(&batch.steps(), None).unwrap();
-        }
-        self.parts += usize::from(proposal.is_part());
-        self.committed.accept(proposal);
-        assert_eq!(self.committed.propose_all((&wanted).into()).plan, Plan::default());
-        let table = self.committed.table();
-        assert_eq!(Some(&table), self.kernel.table());
-        let elements = table.sets.values().map(|set| set.elements.len()).sum();
-        assert_eq!(self.committed.sizes(), (table.sets.len(), table.chains.len(), elements));
-        let counting = table.sets.iter().filter(|(_, set)| set.counter);
-        let counting: BTreeMap<_, _> =
-            counting.map(|(name, set)| (name.clone(), set.declaration_only())).collect();
-        assert_eq!(self.committed.counting().into_iter().collect::<BTreeMap<_, _>>(), counting);
-        let clients: BTreeMap<_, _> =
-            maps(&table).map(|map| (map.name.clone(), table.sets[&map.name].declaration_only())).collect();
-        let kept = self.committed.client_maps().into_iter().map(|(map, set)| (map.name, set));
-        assert_eq!(kept.collect::<BTreeMap<_, _>>(), clients);
-        self.services = wanted;
-        (plan, part)
-    }
-}
-
-/// A packet for each counted element that a plan deletes.
-fn counters(plan: &Plan) -> Counters {
-    let mut counters = Counters::new();
-    for change in plan.changes() {
-        if let Step::DeleteElements(of, elements) = &change.step
-            && of.declaration.counter
-        {
-            let once = elements.iter().map(|(key, _)| (*key, Counter { packets: 1, bytes: 60 }));
-            counters.entry(of.name.clone()).or_default().extend(once);
-        }
-    }
-    counters
-}
 
 proptest! {
     #[test]
@@ -232,24 +158,61 @@ fn set_that_outgrows_its_size_is_exchanged_whole() {
 
 #[test]
 fn map_that_outgrows_its_size_is_exchanged_in_chains_of_services_that_stay() {
-    let affine = |n: u32| {
-        let listen = format!("203.1.{}.{}:80", n / 200, n % 200);
-        let web = Service { affinity: Some(60), ..service(&[&listen], &["10.0.2.11:80"]) };
+    // The services that are added share the chain of those that stay, or have another one.
+    for port in [80, 81] {
+        let affine = |n: u32| {
+            let listen = format!("203.1.{}.{}:{}", n / 200, n % 200, if n < 1024 { 80 } else { port });
+            let web = Service { affinity: Some(60), ..service(&[&listen], &["10.0.2.11:80"]) };
+            (ServiceName::new(&format!("s{n}")).unwrap(), web)
+        };
+        let mut story = Story::new((0..1024).map(affine).collect());
+        for count in [1026, 1020] {
+            story.change((0..count).map(affine).collect());
+        }
+        assert_eq!(story.parts, 2);
+    }
+}
+
+#[test]
+fn sets_that_outgrow_their_size_are_all_exchanged_in_one_change() {
+    let random = |n: u32| {
+        let listen = format!("203.1.{}.{}:80/udp", n / 200, n % 200);
+        let web = service(&[&listen], &["10.0.2.11:80"]).scheduler(Scheduler::Random);
         (ServiceName::new(&format!("s{n}")).unwrap(), web)
     };
-    let mut story = Story::new((0..1024).map(affine).collect());
-    for count in [1026, 1020] {
-        story.change((0..count).map(affine).collect());
+    // One element more; or the same number, of which one is replaced: the old and the new one do not fit together.
+    for after in [0..1025, 1..1025] {
+        let mut story = Story::new((0..1024).map(random).collect());
+        let plan = report(&story.change(after.map(random).collect())).to_string();
+        for set in ["services4", "masquerade4", "random4-1"] {
+            assert!(plan.contains(&format!("delete set inet sluice {set}  #")), "{plan}");
+        }
+        assert_eq!(story.parts, 1);
     }
-    assert_eq!(story.parts, 2);
+}
+
+#[test]
+fn element_in_a_set_that_outgrows_its_size_is_for_the_service_that_stays() {
+    let web = |listen: &str| service(&[listen], &["10.0.2.11:80"]);
+    let stays = ("a", web("203.0.113.10:80"));
+    // Backends see one source of both, and need one element.
+    let mut story = Story::new(services([stays.clone(), ("z", web("203.0.113.10:81"))]));
+    let backends: Vec<_> = (0..1030).map(|n| format!("10.8.{}.{}:80", n / 200, n % 200)).collect();
+    let backends: Vec<_> = backends.iter().map(String::as_str).collect();
+    let large = service(&["203.0.113.11:80"], &backends);
+    let plan = report(&story.change(services([stays, ("large", large)]))).to_string();
+    assert!(plan.contains("delete set inet sluice masquerade4  #"), "{plan}");
 }
 
 #[test]
 fn map_that_comes_again_has_the_size_that_its_listener_needs() {
-    let web = |scheduler| services([("web", service(&["203.0.113.10:80"], &TWO).scheduler(scheduler))]);
-    let mut story = Story::new(web(Scheduler::Maglev(HashOn::Address, 65_537)));
+    let web = |backends: &[&str]| services([("web", service(&["203.0.113.10:80"], backends))]);
+    let size = |story: &Story| story.committed.table().sets[&"slots4-0".into()].size;
+    let mut story = Story::new(web(&["10.0.2.11:80*1500", "10.0.2.12:80*1499"]));
+    assert_eq!(size(&story), Some(4096));
     story.change(Services::new());
-    story.change(web(Scheduler::RoundRobin));
+    story.change(web(&TWO));
+    assert_eq!(size(&story), Some(1024));
 }
 
 #[test]

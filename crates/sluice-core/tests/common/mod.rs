@@ -4,6 +4,7 @@
 
 pub mod kinds;
 pub mod older;
+pub mod story;
 pub mod strategy;
 pub mod trial;
 

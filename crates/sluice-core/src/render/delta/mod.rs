@@ -86,7 +86,8 @@ impl Program {
         delta.chains = self.chain_changes(&delta);
         delta.hooks = self.changed_hooks(&delta);
         let other_totals = delta.totals != self.totals;
-        if delta.hooks.is_some() || other_totals || delta.sets.values().any(SetChange::is_added_or_removed) {
+        let other_sets = delta.sets.values().any(|set| set.name_before.is_some() != set.name_after.is_some());
+        if delta.hooks.is_some() || other_totals || other_sets {
             delta.assembled = Some(self.assemble(&delta)).filter(|assembled| *assembled != self.assembled);
         }
         delta
@@ -177,10 +178,6 @@ impl Delta {
 }
 
 impl SetChange {
-    fn is_added_or_removed(&self) -> bool {
-        self.name_before.is_some() != self.name_after.is_some()
-    }
-
     /// Whether elements of retained fragments are in a set with another name after the change.
     fn moves_retained(&self) -> bool {
         self.retained > 0 && self.name_before != self.name_after

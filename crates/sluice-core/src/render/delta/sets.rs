@@ -105,9 +105,9 @@ impl Program {
         let has_room = |size| match current {
             Some(table) => {
                 let held = table.sets.get(&set.named(Some(size)))?;
-                let common =
-                    ref_counts.iter().filter(|(_, ref_counts)| ref_counts.after > 0).map(|(key, _)| *key);
-                let added_keys = new.iter().copied().flat_map(Elements::keys).chain(common);
+                // Nothing is removed: a program with another table is a new one.
+                let added_keys =
+                    new.iter().copied().flat_map(Elements::keys).chain(ref_counts.keys().copied());
                 Some(capacity::has_room(size, held, count, added_keys))
             }
             None => before
@@ -150,11 +150,9 @@ impl ChangedSet<'_> {
         let count_of = |test: fn(&RefCounts) -> bool| {
             self.ref_counts.values().filter(|ref_counts| test(ref_counts)).count()
         };
-        let added =
-            count(&self.new) - kept + count_of(|ref_counts| ref_counts.before == 0 && ref_counts.after > 0);
         (
-            added,
-            count(&self.old) - kept + count_of(|ref_counts| ref_counts.before > 0 && ref_counts.after == 0),
+            count(&self.new) - kept + count_of(|ref_counts| ref_counts.before == 0),
+            count(&self.old) - kept + count_of(|ref_counts| ref_counts.after == 0),
         )
     }
 }
