@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sluice_global_optspecs
-    string join \n c/config= socket= h/help V/version
+    string join \n c/config= socket= color= h/help V/version
 end
 
 function __fish_sluice_needs_command
@@ -26,6 +26,9 @@ end
 
 complete -c sluice -n "__fish_sluice_needs_command" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_needs_command" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_needs_command" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_needs_command" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_needs_command" -s V -l version -d 'Print version'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "check" -d 'Validate a configuration and report all problems'
@@ -51,14 +54,23 @@ complete -c sluice -n "__fish_sluice_needs_command" -f -a "man" -d 'Print a manu
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c sluice -n "__fish_sluice_using_subcommand check" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand check" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand check" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand check" -l json -d 'Print the result as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand plan" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand plan" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand plan" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand plan" -l json -d 'Print the plan as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand apply" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand apply" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand apply" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand apply" -l json -d 'Print what changed as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand apply" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand render" -l format -d 'Output format' -r -f -a "nft\t'nft syntax, for `nft -f` if the table does not exist yet'
@@ -68,66 +80,108 @@ complete -c sluice -n "__fish_sluice_using_subcommand render" -l family -d 'IP v
 ip6\t'IPv6, for ip6tables-restore'"
 complete -c sluice -n "__fish_sluice_using_subcommand render" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand render" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand render" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand render" -l json -d 'As --format json'
 complete -c sluice -n "__fish_sluice_using_subcommand render" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand status" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s w -l watch -d 'Refresh every second, with new connections per second and recent events, until Ctrl-C'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l problems -d 'Only what is wrong: services without an eligible backend, and backends that are down or overridden'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l check -d 'Print nothing if all is well, and otherwise what is wrong; the exit code is 3 then'
+complete -c sluice -n "__fish_sluice_using_subcommand status" -l no-headers -d 'Do not print the titles of columns'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l json -d 'Print the daemon\'s response as JSON; with --watch one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand top" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand top" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand top" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand top" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -l client -d 'Only connections of this client' -r
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -l state -d 'Only connections in this state, named as in the output' -r
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -l limit -d 'Maximum number of connections to show' -r
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c sluice -n "__fish_sluice_using_subcommand connections" -l no-headers -d 'Do not print the titles of columns'
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -l json -d 'Print the daemon\'s response as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand connections" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand reload" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -l json -d 'Print the daemon\'s response as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -l reason -d 'Reason, shown by `sluice status` and `sluice overrides`' -r
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -l timeout -d 'Maximum time to wait, such as 90s, 5m or 1h: then the exit code is 3' -r
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand drain" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -l json -d 'Print the new state of the backends as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -l wait -d 'Wait until the backends have no live connections'
 complete -c sluice -n "__fish_sluice_using_subcommand drain" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand enable" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -l json -d 'Print the new state of the backends as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand enable" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -l reason -d 'Reason, shown by `sluice status` and `sluice overrides`' -r
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand disable" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -l json -d 'Print the new state of the backends as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand disable" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -l reason -d 'Reason, shown by `sluice status` and `sluice overrides`' -r
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand weight" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -l json -d 'Print the new state of the backend as JSON, on one line'
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand reset" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand reset" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand reset" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand reset" -l json -d 'Print the new state of the backends as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand reset" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand overrides" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand overrides" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand overrides" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c sluice -n "__fish_sluice_using_subcommand overrides" -l no-headers -d 'Do not print the titles of columns'
 complete -c sluice -n "__fish_sluice_using_subcommand overrides" -l json -d 'Print them as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand overrides" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand events" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand events" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand events" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand events" -s f -l follow -d 'Go on and print events as they happen, until Ctrl-C'
 complete -c sluice -n "__fish_sluice_using_subcommand events" -l json -d 'Print them as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand events" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s i -l interface -d 'Input interface [default: that of the route to the client]' -r
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand explain" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -l local -d 'The client is this host'
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -l json -d 'Print the explanation as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -136,17 +190,29 @@ warning\t'A service may stop working, or fails for some clients'
 note\t'Expected on many hosts, but not on all'"
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -l json -d 'Print the findings as JSON'
 complete -c sluice -n "__fish_sluice_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -l state -d 'State directory [default: `state` of the configuration file]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand cleanup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand completions" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand completions" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand completions" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand completions" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand man" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand man" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
+complete -c sluice -n "__fish_sluice_using_subcommand man" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
+always\t''
+never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand man" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "check" -d 'Validate a configuration and report all problems'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "plan" -d 'Show what would change in the kernel, and why'

@@ -39,6 +39,10 @@ fn status_tells_services_backends_and_their_connections() {
     }
     let shown = lab.sluice(&["status"]).expect(0).stdout;
     assert!(shown.contains("web") && shown.contains("10.0.2.14:8080"), "{shown}");
+    let rows = lab.sluice(&["status", "--no-headers"]).expect(0).stdout;
+    assert!(shown.contains("CONNECTIONS") && !rows.contains("CONNECTIONS"), "{rows}");
+    assert!(rows.contains("web: up") && rows.contains("10.0.2.14:8080"), "{rows}");
+    lab.sluice(&["status", "--no-headers", "--json"]).expect(2);
     lab.sluice(&["status", "nobody"]).expect(1);
 }
 

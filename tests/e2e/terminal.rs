@@ -260,6 +260,18 @@ fn colour_is_on_a_terminal_only_and_not_with_no_color() {
     let mut coloured = lab.terminal(&["status"], &[]);
     whole(&mut coloured);
     assert!(coloured.is_coloured() && coloured.written().contains("\x1b[32mup\x1b[0m"));
+    for command in ["status", "plan", "events"] {
+        assert!(!lab.sluice(&[command, "--color", "never"]).stdout.contains('\x1b'), "{command}");
+    }
+    let forced = lab.sluice(&["--color", "always", "status"]).expect(0).stdout;
+    assert!(forced.contains("\x1b[32mup\x1b[0m"), "{forced}");
+    lab.sluice(&["status", "--color", "sometimes"]).expect(2);
+    let mut never = lab.terminal(&["status", "--color", "never"], &[]);
+    whole(&mut never);
+    assert!(!never.written().contains('\x1b'), "{}", never.written());
+    let mut always = lab.terminal(&["status", "--color=always"], &[("NO_COLOR", "1")]);
+    whole(&mut always);
+    assert!(always.is_coloured(), "--color is stronger than NO_COLOR");
     let mut plain = lab.terminal(&["status"], &[("NO_COLOR", "1")]);
     whole(&mut plain);
     assert!(!plain.written().contains('\x1b'), "{}", plain.written());

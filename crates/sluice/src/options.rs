@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ColorChoice};
 use sluice_api::DEFAULT_SOCKET;
 use sluiced::fatal::Fatal;
+
+use crate::output;
 
 const GLOBAL: &str = "Global options";
 
@@ -20,6 +22,11 @@ pub(crate) struct Common {
     #[arg(long, value_name = "PATH", env = "SLUICE_SOCKET", hide_env_values = true)]
     #[arg(global = true, help_heading = GLOBAL)]
     socket: Option<PathBuf>,
+
+    /// When to colour the output: auto is on terminals, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    #[arg(global = true, help_heading = GLOBAL)]
+    color: ColorChoice,
 }
 
 impl Common {
@@ -41,6 +48,15 @@ impl Common {
         Ok(named.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)))
     }
 
+    /// Whether to colour standard output.
+    pub(crate) fn colour(&self) -> bool {
+        match self.color {
+            ColorChoice::Auto => output::takes_colour(),
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+        }
+    }
+
     /// The control socket: `--socket`, or this one.
     pub(crate) fn socket_or<'a>(&'a self, default: &'a Path) -> &'a Path {
         self.socket.as_deref().unwrap_or(default)
@@ -55,8 +71,11 @@ mod tests {
     fn socket_is_that_of_the_file_unless_one_is_named_also_of_a_bad_file() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sluice.yaml");
-        let common =
-            |socket: Option<&str>| Common { config: Some(file.clone()), socket: socket.map(Into::into) };
+        let common = |socket: Option<&str>| Common {
+            config: Some(file.clone()),
+            socket: socket.map(Into::into),
+            color: ColorChoice::Auto,
+        };
         let socket = |text: &str| {
             std::fs::write(&file, text).unwrap();
             common(None).socket().map_err(|fatal| fatal.exit())
@@ -66,13 +85,17 @@ mod tests {
         assert_eq!(socket("services: {}"), Ok(DEFAULT_SOCKET.into()));
         assert_eq!(socket("{"), Err(sluiced::fatal::Exit::Config));
         assert_eq!(common(Some("/b")).socket().unwrap(), Path::new("/b"));
-        let none = Common { config: Some(dir.path().join("none")), socket: None };
+        let none = Common { config: Some(dir.path().join("none")), socket: None, color: ColorChoice::Auto };
         assert_eq!(none.socket().unwrap_err().exit(), sluiced::fatal::Exit::Config);
     }
 
     #[test]
     fn config_named_by_the_command_beats_the_option_which_beats_the_default() {
-        let common = |config: Option<&str>| Common { config: config.map(PathBuf::from), socket: None };
+        let common = |config: Option<&str>| Common {
+            config: config.map(PathBuf::from),
+            socket: None,
+            color: ColorChoice::Auto,
+        };
         let own = PathBuf::from("own.yaml");
         assert_eq!(common(Some("option.yaml")).config(Some(&own)), own);
         assert_eq!(common(Some("option.yaml")).config(None), Path::new("option.yaml"));

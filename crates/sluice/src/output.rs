@@ -78,8 +78,8 @@ impl Write for StandardError {
     }
 }
 
-/// Whether to colour standard output: on a terminal, unless NO_COLOR is set (<https://no-color.org>).
-pub(crate) fn colour() -> bool {
+/// Whether standard output takes colours: it is a terminal, and NO_COLOR is not set (<https://no-color.org>).
+pub(crate) fn takes_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

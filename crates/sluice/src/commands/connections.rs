@@ -35,6 +35,10 @@ pub(crate) struct ConnectionsCommand {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
 
+    /// Do not print the titles of columns
+    #[arg(long, conflicts_with = "json")]
+    no_headers: bool,
+
     /// Print the daemon's response as JSON
     #[arg(long)]
     json: bool,
@@ -87,16 +91,16 @@ impl ConnectionsCommand {
         let answer = daemon::ask("connections", &socket, async |client| client.connections(&query).await)?;
         match self.json {
             true => output::print_json(&answer)?,
-            false => output::print(&text(&answer, &query))?,
+            false => output::print(&text(&answer, &query, !self.no_headers))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// A table, and what is not in it.
-fn text(answer: &sluice_api::Connections, query: &ConnectionsQuery) -> String {
+fn text(answer: &sluice_api::Connections, query: &ConnectionsQuery, headers: bool) -> String {
     let shown = answer.connections.len() as u64;
-    let mut text = table(&answer.connections);
+    let mut text = table(&answer.connections, headers);
     if answer.total > shown {
         let fewer = match query {
             ConnectionsQuery { backend: Some(_), .. } => "",
@@ -111,7 +115,7 @@ fn text(answer: &sluice_api::Connections, query: &ConnectionsQuery) -> String {
     text
 }
 
-fn table(connections: &[Connection]) -> String {
+fn table(connections: &[Connection], headers: bool) -> String {
     if connections.is_empty() {
         return String::new();
     }
@@ -120,7 +124,9 @@ fn table(connections: &[Connection]) -> String {
     table.load_style(presets::NOTHING);
     let mut header = vec!["SERVICE/BACKEND", "PROTOCOL", "CLIENT", "LISTENER", "SOURCE", "STATE", "EXPIRES"];
     header.extend(["IN", "OUT"].iter().filter(|_| has_bytes));
-    table.set_header(header);
+    if headers {
+        table.set_header(header);
+    }
     for it in connections {
         let mut row = vec![
             format!("{}/{}", it.service, it.backend),
@@ -181,17 +187,19 @@ mod tests {
             backend: backend.map(Into::into),
             ..ConnectionsQuery::default()
         };
-        let mut told = text(&answer, &of(None, None));
+        let mut told = text(&answer, &of(None, None), true);
         answer.total = 53_211;
         (answer.connections[0].bytes_in, answer.connections[0].bytes_out) = (Some(812), Some(5 << 20));
-        told += &text(&answer, &of(None, None));
+        told += &text(&answer, &of(None, None), true);
         answer.connections.truncate(1);
-        told += &text(&answer, &of(Some("web"), None));
+        told += &text(&answer, &of(Some("web"), None), true);
         answer.connections.clear();
-        told += &text(&answer, &of(Some("web"), Some("web1")));
+        told += &text(&answer, &of(Some("web"), Some("web1")), true);
         answer.total = 0;
-        told += &text(&answer, &of(None, None));
+        told += &text(&answer, &of(None, None), true);
         assert_golden("connections.txt", &told);
+        answer.connections.push(connection("web2", "tcp", "198.51.100.77:40001", "time-wait", 119));
+        assert!(text(&answer, &of(None, None), false).starts_with("web/web2 "));
     }
 
     #[test]

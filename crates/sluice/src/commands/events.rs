@@ -41,7 +41,7 @@ JSON: one event per line, as in `sluice status`; docs/cli-json.md has all keys."
 
 impl EventsCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        let client = Client::new(&common.socket()?);
+        let (client, colour) = (Client::new(&common.socket()?), common.colour());
         daemon::run(async {
             let (mut signals, mut seen) = (Signals::new(), Vec::<Event>::new());
             loop {
@@ -49,7 +49,7 @@ impl EventsCommand {
                     status = client.status() => status.map_err(daemon::no_answer)?,
                     () = signals.ended() => return Ok(()),
                 };
-                if !self.print(new(&status, &seen))? || !self.follow {
+                if !self.print(new(&status, &seen), colour)? || !self.follow {
                     return Ok(());
                 }
                 seen = status.events;
@@ -63,13 +63,13 @@ impl EventsCommand {
     }
 
     /// Returns whether anybody still reads.
-    fn print(&self, events: &[Event]) -> Result<bool, Fatal> {
+    fn print(&self, events: &[Event], colour: bool) -> Result<bool, Fatal> {
         let mut reads = true;
         for event in events {
             reads = match self.json {
                 true => output::print_json_line(event)?,
                 false => {
-                    let (at, text) = (event.at, happened(event, output::colour()));
+                    let (at, text) = (event.at, happened(event, colour));
                     output::print_on(&format!("{at}  {text}\n"))?
                 }
             };

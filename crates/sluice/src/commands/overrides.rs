@@ -17,6 +17,10 @@ use crate::{daemon, output};
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct OverridesCommand {
+    /// Do not print the titles of columns
+    #[arg(long, conflicts_with = "json")]
+    no_headers: bool,
+
     /// Print them as JSON
     #[arg(long)]
     json: bool,
@@ -46,7 +50,7 @@ impl OverridesCommand {
         let listed = listed(&status);
         match self.json {
             true => output::print_json(&listed)?,
-            false => output::print(&text(&listed, Timestamp::now()))?,
+            false => output::print(&text(&listed, Timestamp::now(), !self.no_headers))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -62,13 +66,15 @@ fn listed(status: &Status) -> Vec<Listed> {
     status.services.iter().flat_map(of).collect()
 }
 
-fn text(listed: &[Listed], now: Timestamp) -> String {
+fn text(listed: &[Listed], now: Timestamp, headers: bool) -> String {
     if listed.is_empty() {
         return "no overrides\n".to_owned();
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["SERVICE/BACKEND", "OVERRIDE", "UID", "AGE", "REASON"]);
+    if headers {
+        table.set_header(["SERVICE/BACKEND", "OVERRIDE", "UID", "AGE", "REASON"]);
+    }
     for Listed { service, backend, said } in listed {
         table.add_row([
             format!("{service}/{backend}"),
@@ -115,7 +121,8 @@ mod tests {
     #[test]
     fn overrides_are_listed_as_reviewed() {
         let now = at("2025-01-06T00:00:00Z");
-        assert_golden("overrides.txt", &text(&some(), now));
-        assert_eq!(text(&[], now), "no overrides\n");
+        assert_golden("overrides.txt", &text(&some(), now, true));
+        assert_eq!(text(&[], now, true), "no overrides\n");
+        assert!(!text(&some(), now, false).contains("REASON"));
     }
 }

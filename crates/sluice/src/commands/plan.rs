@@ -60,7 +60,7 @@ impl PlanCommand {
         if self.json {
             output::print_json(&report)?;
         } else {
-            output::print(&coloured(&report.text, output::colour()))?;
+            output::print(&coloured(&report.text, common.colour()))?;
         }
         Ok(ExitCode::from(if report.batches.is_empty() { 0 } else { 3 }))
     }

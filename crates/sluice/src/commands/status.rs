@@ -32,6 +32,10 @@ pub(crate) struct StatusCommand {
     #[arg(long, conflicts_with_all = ["watch", "problems", "json"])]
     check: bool,
 
+    /// Do not print the titles of columns
+    #[arg(long, conflicts_with_all = ["watch", "check", "json"])]
+    no_headers: bool,
+
     /// Print the daemon's response as JSON; with --watch one object per line
     #[arg(long)]
     json: bool,
@@ -43,6 +47,7 @@ Examples:
   sluice status web
   sluice status --watch web
   sluice status --problems
+  sluice status --no-headers web | grep drain
   sluice status --check || echo 'see above'
   sluice status --json | jq '.services[].backends[] | {name, connections_total}'
 
@@ -58,7 +63,8 @@ impl StatusCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let socket = common.socket()?;
         if self.watch {
-            shell::run(&Client::new(&socket), Form::of(self.json), |status| self.chosen(status))?;
+            let form = Form::of(self.json);
+            shell::run(&Client::new(&socket), form, common.colour(), |status| self.chosen(status))?;
             return Ok(ExitCode::SUCCESS);
         }
         let status = daemon::ask("status", &socket, async |client| client.status().await)?;
@@ -71,7 +77,8 @@ impl StatusCommand {
         if self.json {
             output::print_json(&status)?;
         } else {
-            let look = Look { now: Timestamp::now(), colour: output::colour(), rates: None };
+            let (now, colour) = (Timestamp::now(), common.colour());
+            let look = Look { now, colour, headers: !self.no_headers, rates: None };
             output::print(&status_text::render(&status, look))?;
         }
         Ok(ExitCode::SUCCESS)

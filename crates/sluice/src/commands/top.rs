@@ -23,7 +23,7 @@ Examples:
   sluice top --socket /run/sluice/sluice.sock
   sluice status --watch     without a terminal for input
 
-Survives a restart of the daemon. NO_COLOR=1 disables colours.";
+Survives a restart of the daemon. NO_COLOR=1 or --color never disables colours.";
 
 impl TopCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
@@ -31,7 +31,7 @@ impl TopCommand {
             let what = "top: standard input and output must be a terminal";
             return Err(Fatal::new(Exit::Runtime, what, "use `sluice status --watch` instead"));
         }
-        shell::run(&common.socket()?)?;
+        shell::run(&common.socket()?, common.colour())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -42,7 +42,9 @@ fn table(service: &ServiceStatus, look: Look<'_>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let header = shown.iter().filter(|(is_shown, _)| *is_shown).map(|(_, title)| *title);
-    table.set_header(header.clone());
+    if look.headers {
+        table.set_header(header.clone());
+    }
     for backend in backends {
         let cells = [
             backend.name.clone(),

@@ -22,6 +22,8 @@ pub(crate) struct Look<'a> {
     pub(crate) now: Timestamp,
     /// With ANSI colours.
     pub(crate) colour: bool,
+    /// With the titles of columns.
+    pub(crate) headers: bool,
     /// New connections per second, where they are known.
     pub(crate) rates: Option<&'a Rates>,
 }

@@ -48,7 +48,7 @@ pub(crate) fn service(name: &str, listeners: &[&str], state: ServiceState) -> Se
 
 /// As `sluice status` prints it into a file.
 fn plain(status: &Status, now: Timestamp) -> String {
-    render(status, Look { now, colour: false, rates: None })
+    render(status, Look { now, colour: false, headers: true, rates: None })
 }
 
 /// A fixed state with every kind of service.
@@ -190,7 +190,7 @@ fn status_after_failures_says_what_and_when_again() {
     status.table.retry_at = Some(at("2025-01-05T00:01:08Z"));
     status.table.last_commit = None;
     assert_golden("status-failed.txt", &plain(&status, now));
-    let coloured = render(&status, Look { now, colour: true, rates: None });
+    let coloured = render(&status, Look { now, colour: true, headers: true, rates: None });
     assert!(coloured.contains("\x1b[31mnot in sync: verify: table"));
 }
 
@@ -218,7 +218,10 @@ fn live_status_shows_rates_bytes_and_the_last_events() {
     status.events.push(event(8, None, "kernel in sync again"));
     rates.look(&status, start + std::time::Duration::from_secs(2));
     let now = at("2025-01-05T00:09:00Z");
-    assert_golden("status-live.txt", &render_live(&status, Look { now, colour: false, rates: Some(&rates) }));
+    assert_golden(
+        "status-live.txt",
+        &render_live(&status, Look { now, colour: false, headers: true, rates: Some(&rates) }),
+    );
 }
 
 #[test]
@@ -242,4 +245,17 @@ fn text_of_others_cannot_reach_the_terminal() {
     let text = plain(&status, at("2025-01-05T00:01:00Z"));
     assert_eq!(text.matches("\\u{1b}]0;evil\\u{7}").count(), 6, "{text}");
     assert!(!text.contains('\x1b'), "{text}");
+}
+
+#[test]
+fn status_without_headers_is_the_same_but_for_the_titles_of_columns() {
+    let (status, now) = (status(), at("2025-01-06T00:00:00Z"));
+    let with = plain(&status, now);
+    let without = render(&status, Look { now, colour: false, headers: false, rates: None });
+    let words = |text: &str| -> Vec<Vec<String>> {
+        let lines = text.lines().filter(|line| !line.starts_with("  BACKEND "));
+        lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    assert!(with.contains("  BACKEND ") && !without.contains("BACKEND"), "{without}");
+    assert_eq!(words(&with), words(&without));
 }

@@ -19,7 +19,7 @@ use crate::watch::pause;
 use crate::{daemon, output};
 
 /// Shows the daemon behind a socket until the operator has seen enough.
-pub(crate) fn run(socket: &Path) -> Result<(), Fatal> {
+pub(crate) fn run(socket: &Path, colour: bool) -> Result<(), Fatal> {
     let broken = |error| Fatal::new(Exit::Runtime, Terminal(error), "try sluice status --watch");
     let mut terminal = ratatui::try_init().map_err(|error| {
         // It may have got half of the way.
@@ -38,7 +38,7 @@ pub(crate) fn run(socket: &Path) -> Result<(), Fatal> {
         let _ = told.send(end);
     });
     thread::spawn(move || read_keys(&events));
-    let outcome = show(&mut terminal, &happens, &effects);
+    let outcome = show(&mut terminal, &happens, &effects, colour);
     ratatui::restore();
     outcome.map_err(broken)
 }
@@ -52,8 +52,8 @@ fn show(
     terminal: &mut DefaultTerminal,
     happens: &Receiver<Event>,
     effects: &UnboundedSender<OverrideRequest>,
+    colour: bool,
 ) -> Result<(), std::io::Error> {
-    let colour = output::colour();
     let mut app = App::new(output::size(), Timestamp::now());
     loop {
         terminal.draw(|frame| view::draw(frame, &app, colour))?;

@@ -59,7 +59,7 @@ impl Watch {
     /// The state as text, as far as it is known.
     pub(crate) fn text(&self, now: Timestamp, colour: bool) -> Option<String> {
         let (status, _) = self.last.as_ref()?;
-        Some(render_live(status, Look { now, colour, rates: Some(&self.rates) }))
+        Some(render_live(status, Look { now, colour, headers: true, rates: Some(&self.rates) }))
     }
 
     /// The same for a terminal of so many columns and rows: a line each, none wider, and no more of them. An error

@@ -40,6 +40,7 @@ impl Form {
 pub(crate) fn run(
     client: &Client,
     form: Form,
+    colour: bool,
     choose: impl Fn(Status) -> Result<Status, Fatal>,
 ) -> Result<(), Fatal> {
     let screen = (form == Form::Screen).then(Screen::enter);
@@ -53,7 +54,7 @@ pub(crate) fn run(
                 () = signals.ended() => return Ok(()),
             };
             watch.look(answer.map_err(|error| error.to_string()), Timestamp::now(), Instant::now());
-            if !show(&mut watch, form)? {
+            if !show(&mut watch, form, colour)? {
                 return Ok(());
             }
             tokio::select! {
@@ -68,10 +69,10 @@ pub(crate) fn run(
 
 /// Shows what is known; tells whether anybody still reads. An error that is no part of the output is told on standard
 /// error.
-fn show(watch: &mut Watch, form: Form) -> Result<bool, Fatal> {
+fn show(watch: &mut Watch, form: Form, colour: bool) -> Result<bool, Fatal> {
     let now = Timestamp::now();
     if form == Form::Screen {
-        return Ok(Screen::draw(&watch.screen(now, output::colour(), output::size())).is_ok());
+        return Ok(Screen::draw(&watch.screen(now, colour, output::size())).is_ok());
     }
     if let Some(error) = watch.complaint() {
         output::print_error(&format!("sluice: {error}"));
@@ -79,7 +80,7 @@ fn show(watch: &mut Watch, form: Form) -> Result<bool, Fatal> {
     match (watch.status(), form) {
         (None, _) => Ok(true),
         (Some(status), Form::Json) => output::print_json_line(status),
-        (Some(_), _) => output::print_on(&(watch.text(now, false).unwrap_or_default() + "\n")),
+        (Some(_), _) => output::print_on(&(watch.text(now, colour).unwrap_or_default() + "\n")),
     }
 }
 
