@@ -59,10 +59,11 @@ impl KeyFilter {
         self.0.contains_key(&hash(key))
     }
 
-    /// Adds `by` to the number of fragments with this element.
-    pub(super) fn change(&mut self, key: &Key, by: i32) {
+    /// Replaces the number of fragments with this element.
+    pub(super) fn change(&mut self, key: &Key, before: u32, after: u32) {
         let hash = hash(key);
-        let count = self.0.get(&hash).copied().unwrap_or(0).saturating_add_signed(by);
+        // Other elements may have the same hash.
+        let count = self.0.get(&hash).copied().unwrap_or(0).saturating_sub(before) + after;
         match count {
             0 => self.0.remove(&hash),
             count => self.0.insert(hash, count),

@@ -27,7 +27,7 @@ impl Program {
             }
             let common = self.common.entry(id.clone()).or_default();
             for (key, RefCounts { before, after }) in ref_counts {
-                self.key_filter.change(&key, after as i32 - before as i32);
+                self.key_filter.change(&key, before, after);
                 match after {
                     0 | 1 => common.remove(&key),
                     _ => common.insert(key, after),
