@@ -78,10 +78,37 @@ fn unknown_backend_is_refused_by_name() {
         let refused = lab.sluice(&["drain", named]).expect(1);
         assert!(refused.stderr.contains(told) && refused.stderr.contains("did you mean"), "{refused:?}");
     }
-    let told = lab.sluice(&["drain", "web/three", "web/two"]).expect(1);
-    assert!(told.stdout.starts_with("web/two: drain"), "the others are done: {told:?}");
+    for command in [
+        &["drain", "web/two", "web/three"][..],
+        &["disable", "web/*", "wob/*"],
+        &["weight", "web/two", "web/three", "2"],
+    ] {
+        let refused = lab.sluice(command).expect(1);
+        assert!(refused.stderr.contains("; no backend was changed"), "{refused:?}");
+        assert_eq!(refused.stdout, "");
+    }
+    assert_eq!(lab.sluice(&["overrides"]).expect(0).stdout, "no overrides\n");
     lab.sluice(&["drain", "web"]).expect(2);
     lab.sluice(&["weight", "web/one", "257"]).expect(2);
+}
+
+#[test]
+fn several_backends_change_with_one_command() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&two());
+    let told = lab.sluice(&["weight", "web/two", "web/*", "3"]).expect(0).stdout;
+    let line =
+        |name| format!("web/{name}: enabled, weight 3, 50.0 % of new connections, 0 live connections\n");
+    assert_eq!(told, line("two") + &line("one"));
+    assert_eq!(
+        lab.sluice(&["drain", "web/*"]).expect(0).stdout.matches(": drain, weight 3, 0.0 %").count(),
+        2
+    );
+    lab.sluice(&["drain", "--wait", "--timeout", "10s", "web/one", "web/two"]).expect(0);
+    let lines = lab.sluice(&["reset", "--json", "web/one", "web/two"]).expect(0).stdout;
+    let names = lines.lines().map(|line| line.parse::<serde_json::Value>().unwrap()["name"].clone());
+    assert_eq!(names.collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(shares(&lab), Shares::from([("b1", 10), ("b2", 10)]));
 }
 
 #[test]

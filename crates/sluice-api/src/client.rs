@@ -13,8 +13,9 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OverrideReply,
-    OverrideRequest, PLAN_PATH, PlanReport, PlanRequest, RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
+    CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OVERRIDES_PATH,
+    OverrideReply, OverrideRequest, OverridesReply, OverridesRequest, PLAN_PATH, PlanReport, PlanRequest,
+    RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
 };
 
 /// Time limit of requests that change the kernel. A round over a large configuration takes seconds.
@@ -112,6 +113,12 @@ impl Client {
     pub async fn set_override(&self, request: &OverrideRequest) -> Result<OverrideReply, ClientError> {
         let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
         self.request(Method::POST, OVERRIDE_PATH, None, body.into(), TIMEOUT).await
+    }
+
+    /// Overrides the admin state or the weight of several backends, all or none, and waits until it is applied.
+    pub async fn set_overrides(&self, request: &OverridesRequest) -> Result<OverridesReply, ClientError> {
+        let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
+        self.request(Method::POST, OVERRIDES_PATH, None, body.into(), TIMEOUT).await
     }
 
     async fn request<T: DeserializeOwned>(

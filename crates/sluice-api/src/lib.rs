@@ -9,6 +9,7 @@ mod client;
 mod connections;
 mod event;
 mod live;
+mod overrides;
 mod plan;
 mod status;
 
@@ -19,6 +20,10 @@ pub use connections::{Connection, Connections, ConnectionsQuery};
 pub use event::{Event, EventKind, Severity};
 pub use jiff::Timestamp;
 pub use live::StatusChanges;
+pub use overrides::{
+    ALL_BACKENDS, BackendPath, ChangedBackend, MAX_REASON, OverrideChange, OverrideReply, OverrideRequest,
+    OverridesReply, OverridesRequest,
+};
 pub use plan::{FileText, IncludeTexts, PlanBatch, PlanReport, PlanRequest, PlanStep};
 pub use status::{
     Admin, BackendStatus, DaemonStatus, FollowerStatus, ForeignChange, ForeignChanges, Health, HostStatus,
@@ -55,45 +60,9 @@ pub const PLAN_PATH: &str = "/api/v1/plan";
 /// `POST` with [`OverrideRequest`]: responds with [`OverrideReply`] when it is applied.
 pub const OVERRIDE_PATH: &str = "/api/v1/override";
 
-/// An operator's change of a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverrideRequest {
-    /// The service's name.
-    pub service: String,
-    /// The backend's name.
-    pub backend: String,
-    /// The change: `{"admin": "drain"}`, `{"weight": 3}`, `{"weight": null}` or `{"reset": {}}`.
-    pub change: OverrideChange,
-    /// Why, on one line of at most [`MAX_REASON`] characters; `null`: no reason.
-    #[serde(default)]
-    pub reason: Option<String>,
-}
-
-/// Maximum number of characters of the reason for an override.
-pub const MAX_REASON: usize = 200;
-
-/// One change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OverrideChange {
-    /// Admin state.
-    Admin(Admin),
-    /// Weight, 0 to 256; `null`: that of the file.
-    Weight(Option<u16>),
-    /// No override: admin state and weight of the file.
-    Reset {},
-}
-
-/// Response to an [`OverrideRequest`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OverrideReply {
-    /// The backend after the change.
-    #[serde(flatten)]
-    pub backend: BackendStatus,
-    /// Why the change was not saved, so that a restart loses it; `null`: it was saved.
-    #[serde(default)]
-    pub not_remembered: Option<String>,
-}
+/// `POST` with [`OverridesRequest`]: changes several backends, all or none, and responds with [`OverridesReply`] when the
+/// change is applied.
+pub const OVERRIDES_PATH: &str = "/api/v1/overrides";
 
 /// Body of every response other than 200 and 422.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

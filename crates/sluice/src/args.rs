@@ -50,7 +50,7 @@ enum Command {
     Enable(backend::OverrideCommand),
     /// Take backends out of service, as if they were not in the file
     Disable(backend::DisableCommand),
-    /// Override the weight of a backend
+    /// Override the weight of backends
     Weight(backend::WeightCommand),
     /// Remove all overrides of backends: admin state and weight are those of the file again
     Reset(backend::OverrideCommand),
@@ -77,10 +77,12 @@ impl Cli {
             Command::Connections(connections) => connections.run(common),
             Command::Reload(reload) => reload.run(common),
             Command::Drain(drain) => drain.run(common),
-            Command::Enable(backends) => backends.run(common, OverrideChange::Admin(Admin::Enabled)),
+            Command::Enable(backends) => {
+                backends.run(common, "enable", OverrideChange::Admin(Admin::Enabled))
+            }
             Command::Disable(disable) => disable.run(common),
             Command::Weight(weight) => weight.run(common),
-            Command::Reset(backends) => backends.run(common, OverrideChange::Reset {}),
+            Command::Reset(backends) => backends.run(common, "reset", OverrideChange::Reset {}),
             Command::Overrides(overrides) => overrides.run(common),
             Command::Events(events) => events.run(common),
             Command::Explain(explain) => explain.run(common),

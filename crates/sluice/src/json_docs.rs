@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, to_value};
 use sluice_api::{
-    Admin, BackendStatus, Connection, Connections, ErrorReply, Event, EventKind, FileText, FollowerStatus,
-    ForeignChanges, Health, HostStatus, IncludeTexts, Override, OverrideChange, OverrideRequest, PlanRequest,
-    ProbeStatus, ReloadStatus, ServiceState, Severity, Status, StatusChanges, TableStatus, Timestamp,
+    Admin, BackendStatus, ChangedBackend, Connection, Connections, ErrorReply, Event, EventKind, FileText,
+    FollowerStatus, ForeignChanges, Health, HostStatus, IncludeTexts, Override, OverrideChange,
+    OverrideRequest, OverridesReply, OverridesRequest, PlanRequest, ProbeStatus, ReloadStatus, ServiceState,
+    Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
 
 use crate::commands::{apply, check, explain, overrides, plan, render};
@@ -220,7 +221,16 @@ fn keys_that_are_documented_are_those_that_are_printed() {
     reader.object("reload", &to_value(reload).unwrap());
     reader.object("connections", &to_value(connections()).unwrap());
     let unexplained = OverrideRequest { reason: None, ..request.clone() };
-    [request, unexplained].iter().for_each(|it| reader.object("change", &to_value(it).unwrap()));
+    [request.clone(), unexplained].iter().for_each(|it| reader.object("change", &to_value(it).unwrap()));
+    let several = OverridesRequest::from(request.clone());
+    let silent = OverridesRequest { reason: None, ..several.clone() };
+    [several, silent].iter().for_each(|it| reader.object("changes of backends", &to_value(it).unwrap()));
+    for not_remembered in [None, Some("read-only".to_owned())] {
+        let changed = |status| ChangedBackend { service: "web".into(), status };
+        let backends = status().services.into_iter().flat_map(|it| it.backends).map(changed).collect();
+        let reply = OverridesReply { backends, not_remembered };
+        reader.object("changed backends", &to_value(reply).unwrap());
+    }
     reader.object("failure", &to_value(failure).unwrap());
     let file = || FileText { path: "sluice.yaml".into(), text: "services: {}".into() };
     let include = IncludeTexts { pattern: "conf.d/*.yaml".into(), files: vec![file()] };

@@ -2,7 +2,7 @@
 
 use sluice_api::ErrorReply;
 use sluice_config::nearest;
-use sluice_core::model::{Backend, Service, ServiceName, Services};
+use sluice_core::model::{Backend, BackendKey, Service, ServiceName, Services};
 
 /// The service with this name.
 pub(crate) fn service<'a>(
@@ -25,6 +25,13 @@ pub(crate) fn backend<'a>(
         let known = service.backends.iter().map(|backend| backend.name.as_str());
         unknown(format!("service {name} has no backend {backend}"), nearest(backend, known))
     })
+}
+
+/// The key of a backend by the names of its service and itself.
+pub(crate) fn key(services: &Services, name: &str, backend: &str) -> Result<BackendKey, ErrorReply> {
+    let (name, found) = service(services, name)?;
+    let backend = self::backend((name, found), backend)?;
+    Ok(BackendKey { service: name.clone(), backend: backend.name.clone() })
 }
 
 fn unknown(error: String, meant: Option<&str>) -> ErrorReply {

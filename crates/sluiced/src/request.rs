@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sluice_api::{ErrorReply, OverrideReply, OverrideRequest, PlanReport, ReloadStatus};
+use sluice_api::{BackendPath, ErrorReply, OverridesReply, OverridesRequest, PlanReport, ReloadStatus};
 use sluice_config::{Loaded, Problem};
 use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::model::Networks;
@@ -23,10 +23,10 @@ pub enum Request {
     Plan(Option<Box<Loaded>>, oneshot::Sender<Result<PlanReport, PlanError>>),
     /// Return a view for status and metrics.
     View(oneshot::Sender<View>),
-    /// Apply an override of the user with this id. The answer has no counts of flows.
-    Override(OverrideRequest, u32, oneshot::Sender<Result<OverrideReply, OverrideError>>),
-    /// Return the number of these flows of a backend, by the names of service and backend; `None` if it does not exist.
-    Active([String; 2], Arc<FlowCounts>, oneshot::Sender<Option<u64>>),
+    /// Apply overrides of the user with this id, all or none. The answer has no counts of flows.
+    Override(OverridesRequest, u32, oneshot::Sender<Result<OverridesReply, OverrideError>>),
+    /// Return the number of these flows of each backend; `None` for one that does not exist.
+    Active(Vec<BackendPath>, Arc<FlowCounts>, oneshot::Sender<Vec<Option<u64>>>),
     /// Check the table after a foreign change, and repair it.
     Foreign(Event),
     /// Apply the current networks of the host.
@@ -63,7 +63,7 @@ impl Follower {
 /// Why an override failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OverrideError {
-    /// The backend does not exist.
+    /// A backend does not exist.
     Unknown(ErrorReply),
     /// The override is stored, but not in the kernel yet.
     Pending(ErrorReply),

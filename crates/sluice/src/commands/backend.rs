@@ -1,13 +1,13 @@
-//! `sluice drain`, `enable`, `disable` and `weight`: overrides of backends.
+//! `sluice drain`, `enable`, `disable`, `weight` and `reset`: overrides of backends.
 
-use std::fmt;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use sluice_api::{Admin, BackendStatus, OverrideChange, OverrideReply, OverrideRequest, Status, pluralize};
+use sluice_api::{
+    Admin, BackendPath, BackendStatus, ChangedBackend, OverrideChange, OverridesRequest, Status, pluralize,
+};
 use sluiced::fatal::Fatal;
 
 use crate::options::Common;
@@ -17,27 +17,11 @@ use crate::{daemon, output};
 /// Time between two looks at the connections of draining backends.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A backend: SERVICE/BACKEND; or SERVICE/*, all of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct BackendArg {
-    service: String,
-    backend: String,
-}
-
-impl fmt::Display for BackendArg {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.service, self.backend)
-    }
-}
-
-impl FromStr for BackendArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (service, backend) =
-            text.split_once('/').ok_or("write SERVICE/BACKEND, such as web/10.0.2.11:8080")?;
-        Ok(BackendArg { service: service.to_owned(), backend: backend.to_owned() })
-    }
+/// Parses SERVICE/BACKEND, or SERVICE/*, all backends of a service.
+fn path(text: &str) -> Result<BackendPath, String> {
+    let (service, backend) =
+        text.split_once('/').ok_or("write SERVICE/BACKEND, such as web/10.0.2.11:8080")?;
+    Ok(BackendPath { service: service.to_owned(), backend: backend.to_owned() })
 }
 
 /// Arguments of `enable` and `reset`, and some of those of `drain` and `disable`.
@@ -45,8 +29,8 @@ impl FromStr for BackendArg {
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct OverrideCommand {
     /// Backends, named as in `sluice status`; SERVICE/* is all of a service
-    #[arg(required = true, value_name = "SERVICE/BACKEND")]
-    backends: Vec<BackendArg>,
+    #[arg(required = true, value_name = "SERVICE/BACKEND", value_parser = path)]
+    backends: Vec<BackendPath>,
 
     /// Print the new state of the backends as JSON, one object per line
     #[arg(long)]
@@ -93,9 +77,9 @@ pub(crate) struct Reason {
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct WeightCommand {
-    /// Backend, named as in `sluice status`
-    #[arg(value_name = "SERVICE/BACKEND")]
-    backend: BackendArg,
+    /// Backends, named as in `sluice status`; SERVICE/* is all of a service
+    #[arg(required = true, value_name = "SERVICE/BACKEND", value_parser = path)]
+    backends: Vec<BackendPath>,
 
     /// 0 to 256, or `default` for the weight in the file
     #[arg(value_name = "WEIGHT", value_parser = weight)]
@@ -104,7 +88,7 @@ pub(crate) struct WeightCommand {
     #[command(flatten)]
     reason: Reason,
 
-    /// Print the new state of the backend as JSON, on one line
+    /// Print the new state of the backends as JSON, one object per line
     #[arg(long)]
     json: bool,
 }
@@ -142,10 +126,10 @@ Examples:
   sluice disable web/web1 web/web2        as if they were not in the file
   sluice enable 'web/*'                   undo drain or disable; a weight override stays
   sluice reset web/web1                   remove all overrides of a backend
-  sluice weight web/web1 5                override the weight in the file
+  sluice weight web/web1 web/web2 5       override the weight in the file
   sluice weight web/web1 default
 
-Backends are changed one by one: if one fails, the others are still changed, and the exit code is 1.
+All backends are changed together. If one is unknown, none is changed, and the exit code is 1.
 
 Changes take effect immediately, and `sluice status` shows them. They survive reloads and restarts of the daemon, and a \
 reboot if the `state` directory does. A change that cannot be saved prints a warning.
@@ -155,85 +139,101 @@ JSON: one object per line, as the backends of `sluice status`, and `not_remember
 impl DrainCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let change = OverrideChange::Admin(Admin::Drain);
-        let (drained, exit) = self.backends.change(common, change, self.reason.reason.as_deref())?;
+        let drained = self.backends.change(common, "drain", change, &self.reason)?;
         if self.wait && !wait(common, &drained, self.timeout)? {
             return Ok(ExitCode::from(3));
         }
-        Ok(exit)
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 impl DisableCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let change = OverrideChange::Admin(Admin::Disabled);
-        Ok(self.backends.change(common, change, self.reason.reason.as_deref())?.1)
+        self.backends.change(common, "disable", change, &self.reason)?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
 impl OverrideCommand {
-    pub(crate) fn run(&self, common: &Common, change: OverrideChange) -> Result<ExitCode, Fatal> {
-        Ok(self.change(common, change, None)?.1)
+    /// Applies the change of the command of that name.
+    pub(crate) fn run(
+        &self,
+        common: &Common,
+        command: &str,
+        change: OverrideChange,
+    ) -> Result<ExitCode, Fatal> {
+        self.change(common, command, change, &Reason { reason: None })?;
+        Ok(ExitCode::SUCCESS)
     }
 
-    /// Changes backends one by one. Returns those that were changed.
     fn change(
         &self,
         common: &Common,
+        command: &str,
         change: OverrideChange,
-        reason: Option<&str>,
-    ) -> Result<(Vec<BackendArg>, ExitCode), Fatal> {
-        let (mut changed, mut exit) = (vec![], ExitCode::SUCCESS);
-        for backend in named(common, &self.backends)? {
-            match self::change(common, &backend, change, reason, self.json) {
-                Ok(()) => changed.push(backend),
-                Err(refused) => {
-                    output::print_error(&format!("sluice: {refused}"));
-                    exit = ExitCode::FAILURE;
-                }
-            }
-        }
-        Ok((changed, exit))
+        reason: &Reason,
+    ) -> Result<Vec<BackendPath>, Fatal> {
+        let (backends, reason) = (self.backends.clone(), reason.reason.clone());
+        self::change(common, command, OverridesRequest { backends, change, reason }, self.json)
     }
 }
 
 impl WeightCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
-        let reason = self.reason.reason.as_deref();
-        for backend in named(common, std::slice::from_ref(&self.backend))? {
-            change(common, &backend, OverrideChange::Weight(self.weight.0), reason, self.json)?;
-        }
+        let request = OverridesRequest {
+            backends: self.backends.clone(),
+            change: OverrideChange::Weight(self.weight.0),
+            reason: self.reason.reason.clone(),
+        };
+        change(common, "weight", request, self.json)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// The same with all backends in place of `*`.
-fn named(common: &Common, backends: &[BackendArg]) -> Result<Vec<BackendArg>, Fatal> {
-    if backends.iter().all(|backend| backend.backend != "*") {
-        return Ok(backends.to_vec());
+/// Has the daemon change backends, and prints their new state. Returns those that were changed.
+fn change(
+    common: &Common,
+    command: &str,
+    request: OverridesRequest,
+    json: bool,
+) -> Result<Vec<BackendPath>, Fatal> {
+    let socket = common.socket()?;
+    let reply = daemon::ask(command, &socket, async |client| client.set_overrides(&request).await)?;
+    if let Some(why) = &reply.not_remembered {
+        output::print_error(&format!(
+            "warning: {command}: the change is not saved, a restart of sluiced loses it: {}",
+            safe(why)
+        ));
     }
-    let status = daemon::ask("status", &common.socket()?, async |client| client.status().await)?;
-    let mut named = vec![];
-    for BackendArg { service, backend } in backends {
-        let all = status.services.iter().find(|known| known.name == *service && backend == "*");
-        match all {
-            Some(all) => named.extend(
-                all.backends
-                    .iter()
-                    .map(|known| BackendArg { service: service.clone(), backend: known.name.clone() }),
-            ),
-            // The daemon says what is wrong with it.
-            None => named.push(BackendArg { service: service.clone(), backend: backend.clone() }),
-        }
+    let path =
+        |it: &ChangedBackend| BackendPath { service: it.service.clone(), backend: it.status.name.clone() };
+    let changed = reply.backends.iter().map(path).collect();
+    if json {
+        reply.each().try_for_each(|reply| output::print_json_line(&reply).map(drop))?;
+    } else {
+        output::print(&reply.backends.iter().map(text).collect::<String>())?;
     }
-    Ok(named)
+    Ok(changed)
+}
+
+fn text(ChangedBackend { service, status }: &ChangedBackend) -> String {
+    let BackendStatus { name, admin, weight, share, active, .. } = status;
+    let left = active.map(|active| format!(", {}", pluralize(active as usize, "live connection")));
+    format!(
+        "{service}/{name}: {}, weight {weight}, {:.1} % of new connections{}\n",
+        admin.as_str(),
+        100.0 * share,
+        left.unwrap_or_default()
+    )
 }
 
 /// Waits until backends have no live connections; `false`: some still have after this time.
-fn wait(common: &Common, backends: &[BackendArg], timeout: Option<Duration>) -> Result<bool, Fatal> {
+fn wait(common: &Common, backends: &[BackendPath], timeout: Option<Duration>) -> Result<bool, Fatal> {
     let (socket, began) = (common.socket()?, Instant::now());
     loop {
         let status = daemon::ask("drain: live connections", &socket, async |client| client.status().await)?;
-        let left: Vec<(&BackendArg, Option<u64>)> = backends
+        let left: Vec<(&BackendPath, Option<u64>)> = backends
             .iter()
             .filter_map(|backend| Some((backend, active(&status, backend)?)))
             .filter(|(_, active)| *active != Some(0))
@@ -256,40 +256,7 @@ fn wait(common: &Common, backends: &[BackendArg], timeout: Option<Duration>) -> 
 }
 
 /// Live connections of a backend, `Some(None)` if they cannot be counted; `None`: it is gone.
-fn active(status: &Status, backend: &BackendArg) -> Option<Option<u64>> {
+fn active(status: &Status, backend: &BackendPath) -> Option<Option<u64>> {
     let service = status.services.iter().find(|service| service.name == backend.service)?;
     Some(service.backends.iter().find(|known| known.name == backend.backend)?.active)
-}
-
-fn change(
-    common: &Common,
-    named: &BackendArg,
-    change: OverrideChange,
-    reason: Option<&str>,
-    json: bool,
-) -> Result<(), Fatal> {
-    let socket = common.socket()?;
-    let BackendArg { service, backend } = named.clone();
-    let what = named.to_string();
-    let request = OverrideRequest { service, backend, change, reason: reason.map(str::to_owned) };
-    let reply: OverrideReply =
-        daemon::ask(&what, &socket, async |client| client.set_override(&request).await)?;
-    if let Some(why) = &reply.not_remembered {
-        output::print_error(&format!(
-            "warning: {what}: the change is not saved, a restart of sluiced loses it: {}",
-            safe(why)
-        ));
-    }
-    if json {
-        return output::print_json_line(&reply).map(drop);
-    }
-    let BackendStatus { name, admin, weight, share, active, .. } = &reply.backend;
-    let left = active.map(|active| format!(", {}", pluralize(active as usize, "live connection")));
-    output::print(&format!(
-        "{}/{name}: {}, weight {weight}, {:.1} % of new connections{}\n",
-        named.service,
-        admin.as_str(),
-        100.0 * share,
-        left.unwrap_or_default()
-    ))
 }

@@ -199,13 +199,13 @@ pub async fn run<D: Dataplane>(
                 }
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
-                    match daemon.set_override(request, uid).await {
+                    match daemon.set_overrides(request, uid).await {
                         Ok(done) => drop(tokio::spawn(async { answer.send(done.answer().await) })),
                         Err(refused) => drop(answer.send(Err(refused))),
                     }
                 }
                 Some(Request::Active(names, flows, answer)) => {
-                    let _ = answer.send(daemon.active(names, &flows));
+                    let _ = answer.send(daemon.active(&names, &flows));
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,

@@ -4,13 +4,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use sluice_api::BackendPath;
 use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::model::{BackendName, Service, ServiceName, Services};
+use sluice_core::model::{BackendKey, BackendName, Service, ServiceName, Services};
 use sluice_core::render::slots::grid;
 use sluice_nft::Dataplane;
 
 use crate::conntrack::counter::FlowCount;
 use crate::daemon::Daemon;
+use crate::lookup;
 use crate::pool::backend_states::{follows_load, key};
 use crate::reconcile::Trigger;
 
@@ -81,12 +83,16 @@ impl<D: Dataplane> Daemon<D> {
         let _ = self.apply_effective(Trigger::Load, &now).await;
     }
 
-    /// Number of these flows of a backend.
-    pub(crate) fn active(&self, [service, backend]: [String; 2], flows: &FlowCounts) -> Option<u64> {
-        let (name, service) = self.config.services.get_key_value(&ServiceName::new(&service).ok()?)?;
-        let backend = &service.backends.iter().find(|known| known.name.as_str() == backend)?.name;
-        let loads = flows.by_backend(&self.config.services, |other| other == name);
-        Some(loads.get(&(name, backend)).map_or(0, |load| load.active.into()))
+    /// Number of these flows of each backend; `None` for one that does not exist.
+    pub(crate) fn active(&self, backends: &[BackendPath], flows: &FlowCounts) -> Vec<Option<u64>> {
+        let services = &self.config.services;
+        let keys: Vec<Option<BackendKey>> =
+            backends.iter().map(|it| lookup::key(services, &it.service, &it.backend).ok()).collect();
+        let named: BTreeSet<&ServiceName> = keys.iter().flatten().map(|key| &key.service).collect();
+        let loads = flows.by_backend(services, |service| named.contains(service));
+        let active =
+            |key: BackendKey| loads.get(&(&key.service, &key.backend)).map_or(0, |load| load.active.into());
+        keys.into_iter().map(|key| key.map(active)).collect()
     }
 }
 

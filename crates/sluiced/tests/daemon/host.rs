@@ -346,8 +346,8 @@ impl Daemon<'_> {
         let (service, backend) = backend.split_once('/').unwrap();
         let request =
             OverrideRequest { service: service.into(), backend: backend.into(), change, reason: None };
-        let reply = self.ask(|answer| Request::Override(request, 1000, answer)).await;
-        reply.map(|reply| reply.backend)
+        let reply = self.ask(|answer| Request::Override(request.into(), 1000, answer)).await;
+        reply.map(|reply| reply.each().next().unwrap().backend)
     }
 
     pub(crate) async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> T {

@@ -3,15 +3,18 @@
 use std::fs;
 use std::time::Duration;
 
-use sluice_api::{Admin, OverrideChange, OverrideReply, OverrideRequest, Timestamp};
+use sluice_api::{
+    ALL_BACKENDS, Admin, BackendPath, OverrideChange, OverrideReply, OverrideRequest, OverridesRequest,
+    Timestamp,
+};
 use sluice_core::flows::Target;
 use sluice_core::model::{EffectiveServices, MAX_WEIGHT, Ports};
 use sluice_nft::Errno;
 use sluiced::request::{OverrideError, Request};
 use tokio::time::{Instant, sleep};
 
-use crate::WEB;
 use crate::host::{Daemon, Host};
+use crate::{WEB, WEB3};
 
 const ENOMEM: Errno = Errno(12);
 
@@ -30,7 +33,8 @@ async fn say_as(
     change: OverrideChange,
 ) -> Result<OverrideReply, OverrideError> {
     let request = OverrideRequest { service: "web".into(), backend: backend.into(), change, reason: None };
-    daemon.ask(|answer| Request::Override(request, uid, answer)).await
+    let reply = daemon.ask(|answer| Request::Override(request.into(), uid, answer)).await;
+    reply.map(|reply| reply.each().next().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,6 +101,40 @@ async fn what_the_kernel_does_not_take_is_not_answered_as_done_and_is_tried_agai
         assert!(status.table.synced);
         let drained = &status.services[0].backends[0];
         assert_eq!((drained.admin, drained.eligible, drained.share), (Admin::Drain, false, 0.0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_backends_change_in_one_round_or_none_does() {
+    let host = Host::new(WEB3);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let drain = async |names: &[&str]| {
+            let path = |name: &&str| BackendPath { service: "web".into(), backend: (*name).into() };
+            let backends = names.iter().map(path).collect();
+            let change = OverrideChange::Admin(Admin::Drain);
+            let request = OverridesRequest { backends, change, reason: None };
+            daemon.ask(|answer| Request::Override(request, 0, answer)).await
+        };
+        let drained = async || {
+            let backends = daemon.status().await.services.remove(0).backends;
+            backends.into_iter().filter(|backend| backend.admin == Admin::Drain).count()
+        };
+        let commits = host.commits();
+        let refused = drain(&["10.0.2.11:8080", "b", "10.0.2.12:8080"]).await.unwrap_err();
+        let OverrideError::Unknown(reply) = refused else { panic!("{refused:?}") };
+        assert_eq!(reply.error, "service web has no backend b; no backend was changed");
+        assert_eq!((drained().await, host.commits()), (0, commits));
+
+        let reply = drain(&["10.0.2.12:8080", "10.0.2.11:8080", "10.0.2.12:8080"]).await.unwrap();
+        let names: Vec<_> = reply.backends.iter().map(|it| it.status.name.as_str()).collect();
+        assert_eq!(names, ["10.0.2.12:8080", "10.0.2.11:8080"]);
+        // One batch picks another backend, the next removes slots that no packet uses any more.
+        assert_eq!((drained().await, host.commits()), (2, commits + 2));
+
+        assert_eq!(drain(&[ALL_BACKENDS]).await.unwrap().backends.len(), 3);
+        assert_eq!(drained().await, 3);
     })
     .await;
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice_api::{HostStatus, OverrideReply, OverrideRequest, ReloadStatus, Status, Timestamp};
+use sluice_api::{HostStatus, OverrideRequest, OverridesReply, ReloadStatus, Status, Timestamp};
 use sluice_core::model::{Networks, Protocol};
 use sluice_netlink::Proc;
 use sluice_nft::Table;
@@ -234,8 +234,8 @@ impl Machine {
     pub async fn operator(
         &mut self,
         request: OverrideRequest,
-    ) -> Option<Result<OverrideReply, OverrideError>> {
-        self.ask(|answer| Request::Override(request, 0, answer)).await
+    ) -> Option<Result<OverridesReply, OverrideError>> {
+        self.ask(|answer| Request::Override(request.into(), 0, answer)).await
     }
 
     pub async fn status(&mut self) -> Option<Status> {

@@ -11,8 +11,9 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::serve::IncomingStream;
 use sluice_api::{
-    CONNECTIONS_PATH, ConnectionsQuery, ErrorReply, FileText, MAX_REASON, OVERRIDE_PATH, OverrideChange,
-    OverrideRequest, PLAN_PATH, PlanRequest, RELOAD_PATH,
+    ALL_BACKENDS, BackendPath, CONNECTIONS_PATH, ChangedBackend, ConnectionsQuery, ErrorReply, FileText,
+    MAX_REASON, OVERRIDE_PATH, OVERRIDES_PATH, OverrideChange, OverrideRequest, OverridesReply,
+    OverridesRequest, PLAN_PATH, PlanRequest, RELOAD_PATH,
 };
 use sluice_config::{Loaded, MAX_FILE_SIZE, SourceFile, Texts};
 use sluice_core::model::MAX_WEIGHT;
@@ -46,6 +47,7 @@ pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
         .route(RELOAD_PATH, post(reload))
         .route(PLAN_PATH, post(plan).layer(DefaultBodyLimit::max(MAX_FILE_SIZE as usize)))
         .route(OVERRIDE_PATH, post(set_override))
+        .route(OVERRIDES_PATH, post(set_overrides))
         .with_state(ApiState { requests, counter, listing })
         .merge(read_only(collector, feed))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
@@ -53,7 +55,7 @@ pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method not allowed",
-                "GET status, GET connections, POST reload, POST plan, POST override",
+                "GET status, GET connections, POST reload, POST plan, POST override, POST overrides",
             )
         });
     if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
@@ -81,50 +83,81 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 }
 
 async fn set_override(
-    State(ApiState { requests, counter, .. }): State<ApiState>,
+    State(state): State<ApiState>,
     ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
     request: Result<Json<OverrideRequest>, JsonRejection>,
 ) -> Response {
-    let request = match request {
-        Ok(Json(request)) => request,
-        Err(error) => {
-            let example =
-                "send {\"service\": \"web\", \"backend\": \"web1\", \"change\": {\"admin\": \"drain\"}}";
-            return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
+    let example = "send {\"service\": \"web\", \"backend\": \"web1\", \"change\": {\"admin\": \"drain\"}}";
+    match request {
+        Ok(Json(request)) if request.backend == ALL_BACKENDS => {
+            refuse(StatusCode::BAD_REQUEST, "one backend only", "POST /api/v1/overrides changes several")
         }
-    };
+        Ok(Json(request)) => match apply_overrides(state, request.into(), uid).await {
+            Ok(reply) => Json(reply.each().next()).into_response(),
+            Err(refusal) => refusal,
+        },
+        Err(error) => refuse(StatusCode::BAD_REQUEST, &error.body_text(), example),
+    }
+}
+
+async fn set_overrides(
+    State(state): State<ApiState>,
+    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
+    request: Result<Json<OverridesRequest>, JsonRejection>,
+) -> Response {
+    let example = "send {\"backends\": [{\"service\": \"web\", \"backend\": \"web1\"}], \"change\": {\"admin\": \"drain\"}}";
+    match request {
+        Ok(Json(request)) => match apply_overrides(state, request, uid).await {
+            Ok(reply) => Json(reply).into_response(),
+            Err(refusal) => refusal,
+        },
+        Err(error) => refuse(StatusCode::BAD_REQUEST, &error.body_text(), example),
+    }
+}
+
+/// Validates a request, has it applied, and adds the number of live connections to the reply.
+async fn apply_overrides(
+    ApiState { requests, counter, .. }: ApiState,
+    request: OverridesRequest,
+    uid: u32,
+) -> Result<OverridesReply, Response> {
     if matches!(request.change, OverrideChange::Weight(Some(weight)) if weight > MAX_WEIGHT) {
-        return refuse(
+        return Err(refuse(
             StatusCode::BAD_REQUEST,
             "a weight is at most 256",
             "send a number from 0 to 256, or null",
-        );
+        ));
     }
     let is_bad =
         |reason: &String| reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control);
     if request.reason.as_ref().is_some_and(is_bad) {
-        return refuse(
+        return Err(refuse(
             StatusCode::BAD_REQUEST,
             &format!("a reason has at most {MAX_REASON} characters, and no control characters"),
             "shorten it to one line",
-        );
+        ));
     }
-    let names = [request.service.clone(), request.backend.clone()];
-    match ask(&requests, |answer| Request::Override(request, uid, answer)).await {
-        Ok(Ok(mut reply)) => {
-            // The override is already in force; counting may take a while.
-            if let Some(flows) = counter.count().await {
-                let active = |answer| Request::Active(names, flows.flow_counts, answer);
-                reply.backend.active = ask(&requests, active).await.ok().flatten();
-            }
-            Json(reply).into_response()
+    let mut reply = match ask(&requests, |answer| Request::Override(request, uid, answer)).await? {
+        Ok(reply) => reply,
+        Err(OverrideError::Unknown(reply)) => {
+            return Err((StatusCode::NOT_FOUND, Json(reply)).into_response());
         }
-        Ok(Err(OverrideError::Unknown(reply))) => (StatusCode::NOT_FOUND, Json(reply)).into_response(),
-        Ok(Err(OverrideError::Pending(reply))) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response()
+        Err(OverrideError::Pending(reply)) => {
+            return Err((StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response());
         }
-        Err(refusal) => refusal,
+    };
+    // The overrides are already in force; counting may take a while.
+    if let Some(flows) = counter.count().await {
+        let path = |it: &ChangedBackend| BackendPath {
+            service: it.service.clone(),
+            backend: it.status.name.clone(),
+        };
+        let paths = reply.backends.iter().map(path).collect();
+        let active = ask(&requests, |answer| Request::Active(paths, flows.flow_counts, answer)).await;
+        let active = active.unwrap_or_default();
+        reply.backends.iter_mut().zip(active).for_each(|(it, active)| it.status.active = active);
     }
+    Ok(reply)
 }
 
 async fn connections(
