@@ -53,8 +53,6 @@ fn foreign() -> (tempfile::TempDir, PathBuf) {
     fs::set_permissions(root.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let path = root.path().join("state");
     fs::create_dir(&path).unwrap();
-    // The umask of the process changes while another test binds a control socket.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     chown(&path, Some(MALLORY), Some(MALLORY)).unwrap();
     (root, path)
 }

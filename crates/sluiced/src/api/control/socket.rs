@@ -9,11 +9,15 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Group, geteuid};
 use sluice_core::model::Control;
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use tracing::warn;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// A listening control socket; the file is removed on drop.
 #[derive(Debug)]
@@ -67,11 +71,7 @@ impl ControlSocket {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed("create directory", directory))?;
         }
-        // The mode is set before listening, so that no other user can connect.
-        let before = umask(Mode::S_IXUSR | Mode::S_IRWXG | Mode::S_IRWXO);
-        let listener = UnixListener::bind(path);
-        umask(before);
-        let listener = listener.map_err(failed("listen on", path))?;
+        let listener = listen(path).map_err(failed("listen on", path))?;
         let file = SocketFile(path.clone());
         // By descriptor: a user who can write to the directory could have replaced it with a link.
         let made = opened(path).map_err(failed("look at", path))?;
@@ -96,6 +96,17 @@ impl Drop for SocketFile {
             warn!("remove {}: {error}", self.0.display());
         }
     }
+}
+
+/// Listens with mode 0600. The file gets the mode that the socket has before `bind`, so that no other user can connect
+/// in between; the umask would change the files of other threads, too.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(socket.into())
 }
 
 fn remove_stale(path: &Path) -> Result<(), SocketError> {
