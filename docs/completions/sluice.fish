@@ -42,7 +42,7 @@ complete -c sluice -n "__fish_sluice_needs_command" -f -a "reload" -d 'Reload th
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "drain" -d 'Stop sending new connections to backends; existing ones continue'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "enable" -d 'Undo drain or disable: backends get new connections again; a weight override stays'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "disable" -d 'Take backends out of service, as if they were not in the file'
-complete -c sluice -n "__fish_sluice_needs_command" -f -a "weight" -d 'Override the weight of a backend'
+complete -c sluice -n "__fish_sluice_needs_command" -f -a "weight" -d 'Override the weight of backends'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "reset" -d 'Remove all overrides of backends: admin state and weight are those of the file again'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "overrides" -d 'List the overrides of backends: what was changed, by whom, when and why'
 complete -c sluice -n "__fish_sluice_needs_command" -f -a "events" -d 'Show recent events: changes of health, reloads, overrides, and changes by others'
@@ -151,7 +151,7 @@ complete -c sluice -n "__fish_sluice_using_subcommand weight" -l socket -d 'Cont
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -l color -d 'When to colour the output: auto is on terminals, unless NO_COLOR is set' -r -f -a "auto\t''
 always\t''
 never\t''"
-complete -c sluice -n "__fish_sluice_using_subcommand weight" -l json -d 'Print the new state of the backend as JSON, on one line'
+complete -c sluice -n "__fish_sluice_using_subcommand weight" -l json -d 'Print the new state of the backends as JSON, one object per line'
 complete -c sluice -n "__fish_sluice_using_subcommand weight" -s h -l help -d 'Print help'
 complete -c sluice -n "__fish_sluice_using_subcommand reset" -s c -l config -d 'Configuration file [default: /etc/sluice/sluice.yaml]' -r -F
 complete -c sluice -n "__fish_sluice_using_subcommand reset" -l socket -d 'Control socket of the daemon [default: `control.socket` of the configuration file]' -r -F
@@ -225,7 +225,7 @@ complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "drain" -d 'Stop sending new connections to backends; existing ones continue'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "enable" -d 'Undo drain or disable: backends get new connections again; a weight override stays'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "disable" -d 'Take backends out of service, as if they were not in the file'
-complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "weight" -d 'Override the weight of a backend'
+complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "weight" -d 'Override the weight of backends'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "reset" -d 'Remove all overrides of backends: admin state and weight are those of the file again'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "overrides" -d 'List the overrides of backends: what was changed, by whom, when and why'
 complete -c sluice -n "__fish_sluice_using_subcommand help; and not __fish_seen_subcommand_from check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help" -f -a "events" -d 'Show recent events: changes of health, reloads, overrides, and changes by others'
