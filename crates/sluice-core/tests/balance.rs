@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::service;
-use sluice_core::model::Service;
+use sluice_core::model::{BackendName, Service};
 use sluice_core::pool::balance::{Balance, Load};
 use sluice_core::render::slots::{grid, on_grid};
 
@@ -215,4 +215,59 @@ fn service_without_flows_goes_back_to_its_weights() {
     }
     let [one, other] = observe([0, 0]).map(f64::from);
     assert!((0.8..1.25).contains(&(one / other)), "{one} to {other}");
+}
+
+/// Observes counts of active and opened flows of each backend. Returns the number of misplaced flows and the weights.
+fn observe(balance: &mut Balance, web: &Service, counts: &[(u32, u32)], seconds: f64) -> (u32, Vec<u16>) {
+    let load = |name: &BackendName| {
+        let (active, opened) = counts[web.backends.iter().position(|b| b.name == *name).unwrap()];
+        Load { active, opened }
+    };
+    let misplaced = balance.observe(web, load, Duration::from_secs_f64(seconds));
+    let mut now = web.clone();
+    balance.apply(&mut now);
+    (misplaced, now.backends.iter().map(|backend| backend.weight).collect())
+}
+
+/// Calculated by hand from the documentation of the module.
+#[test]
+fn share_is_ended_flows_part_of_growth_and_half_of_the_deficit() {
+    let web = web(&[1, 3]);
+    let mut first = Balance::default();
+    assert_eq!(observe(&mut first, &web, &[(100, 0), (100, 0)], 2.0), (37, vec![6332, 50000]));
+    let mut balance = Balance::default();
+    assert_eq!(observe(&mut balance, &web, &[(40, 30), (60, 50)], 2.0), (9, vec![11773, 50000]));
+    assert_eq!(observe(&mut balance, &web, &[(40, 20), (70, 60)], 2.0), (6, vec![13498, 50000]));
+    assert_eq!(observe(&mut balance, &web, &[(40, 30), (90, 40)], 2.0), (3, vec![20542, 50000]));
+}
+
+#[test]
+fn share_is_halved_at_most_in_a_step_and_has_a_minimum() {
+    let web = web(&[1, 1]);
+    let mut balance = Balance::default();
+    let mut weight_of_the_first = || observe(&mut balance, &web, &[(1000, 0), (10, 0)], 1.0).1[0];
+    let weights: Vec<u16> = (0..7).map(|_| weight_of_the_first()).collect();
+    assert_eq!(weights, [12513, 6257, 3128, 1564, 782, 782, 782]);
+}
+
+#[test]
+fn small_difference_changes_no_share() {
+    let web = web(&[1, 1]);
+    for counts in [[(100, 20), (100, 20)], [(104, 20), (98, 20)]] {
+        assert_eq!(observe(&mut Balance::default(), &web, &counts, 1.0), (0, vec![1, 1]), "{counts:?}");
+    }
+}
+
+#[test]
+fn backend_without_weight_or_of_the_other_ip_version_takes_no_part() {
+    let mut web = web(&[1, 3]);
+    let alone = observe(&mut Balance::default(), &web, &[(100, 0), (100, 0)], 2.0);
+    let others = service(&["[2001:db8::10]:80"], &["[2001:db8::1]:80", "10.0.2.9:80"]).backends;
+    web.backends.extend(others);
+    web.backends[3].weight = 0;
+    let (misplaced, weights) =
+        observe(&mut Balance::default(), &web, &[(100, 0), (100, 0), (900, 0), (500, 0)], 2.0);
+    // The only backend of its IP version keeps its factor of 1.
+    assert_eq!((misplaced, &weights[..2]), (alone.0, &alone.1[..]));
+    assert_eq!(weights[2..], [12664, 0]);
 }

@@ -15,14 +15,17 @@ fn way(protocol: Protocol, to: &str, backend: &str) -> NatTuple {
     NatTuple { protocol, to: to.parse().unwrap(), backend: backend.parse().unwrap() }
 }
 
-/// Live flows as `service/backend=count`.
+/// Live flows as `service/backend=count`, where two flows were opened for each live one.
 fn shown(ways: &[NatTuple], services: &Services) -> Vec<String> {
     let mut flow_counts = FlowCounts::default();
-    ways.iter().for_each(|way| flow_counts.add(*way, Load { active: 1, opened: 0 }));
+    ways.iter().for_each(|way| flow_counts.add(*way, Load { active: 1, opened: 2 }));
     let loads = flow_counts.by_backend(services, |_| true);
     let mut shown: Vec<_> = loads
         .iter()
-        .map(|((service, backend), load)| format!("{service}/{backend}={}", load.active))
+        .map(|((service, backend), Load { active, opened })| {
+            assert_eq!(*opened, 2 * active, "{service}/{backend}");
+            format!("{service}/{backend}={active}")
+        })
         .collect();
     shown.sort();
     shown
