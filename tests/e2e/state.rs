@@ -77,8 +77,8 @@ fn assert_serves_and_says(lab: &Lab, why: &str) {
     assert_eq!(lab.client.tcp_shares(8, VIP), lab.even(2));
     let drained = lab.sluice(&["drain", BACKEND]).expect(0);
     assert!(drained.stdout.starts_with(&format!("{BACKEND}: drain")), "{}", drained.stdout);
-    let warning = format!("warning: {BACKEND}: the change is not saved, a restart of sluiced loses it: ");
-    assert!(drained.stderr.starts_with(&warning) && drained.stderr.contains(why), "{}", drained.stderr);
+    let warning = "warning: drain: the change is not saved, a restart of sluiced loses it: ";
+    assert!(drained.stderr.starts_with(warning) && drained.stderr.contains(why), "{}", drained.stderr);
     let answer = lab.sluice(&["weight", BACKEND, "3", "--json"]).expect(0).json();
     assert!(answer["not_remembered"].as_str().unwrap().contains(why), "{answer}");
     lab.sluice(&["enable", BACKEND]).expect(0);
