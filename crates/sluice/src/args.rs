@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use sluice_api::{Admin, OverrideChange};
 use sluiced::fatal::Fatal;
 
@@ -88,7 +88,7 @@ impl Cli {
             Command::Explain(explain) => explain.run(common),
             Command::Doctor(doctor) => doctor.run(common),
             Command::Cleanup(cleanup) => cleanup.run(common),
-            Command::Completions(completions) => completions.run(),
+            Command::Completions(completions) => completions.run(Cli::command()),
             Command::Man(man) => man.run(),
         }
     }

@@ -38,7 +38,7 @@ use crate::args::Cli;
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     if arguments.next().as_deref() == Some(completion::names::COMMAND) {
-        completion::names::print(&arguments.collect::<Vec<_>>());
+        completion::names::print(&command(), &arguments.collect::<Vec<_>>());
         return ExitCode::SUCCESS;
     }
     Cli::parse().run().unwrap_or_else(|fatal| {

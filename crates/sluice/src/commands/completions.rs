@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 use sluiced::fatal::Fatal;
 
@@ -26,8 +26,8 @@ For bash, zsh and fish the scripts also complete names of services and backends,
 socket is accessible.";
 
 impl CompletionsCommand {
-    pub(crate) fn run(&self) -> Result<ExitCode, Fatal> {
-        output::print(&completion::script(self.shell))?;
+    pub(crate) fn run(&self, cli: Command) -> Result<ExitCode, Fatal> {
+        output::print(&completion::script(cli, self.shell))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -4,14 +4,11 @@
 
 pub(crate) mod names;
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use crate::args::Cli;
-
-/// The completion script of `sluice` for a shell.
-pub fn script(shell: Shell) -> String {
-    let mut cli = Cli::command();
+/// The completion script of the command line `cli` for a shell.
+pub fn script(mut cli: Command, shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut cli, "sluice", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();

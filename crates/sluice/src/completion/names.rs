@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use clap::{Arg, Command, CommandFactory, Parser};
+use clap::{Arg, Command, Parser};
 use sluice_api::{Client, Status};
 
-use crate::args::Cli;
 use crate::options::Common;
 use crate::{daemon, output};
 
@@ -17,8 +16,8 @@ pub(crate) const COMMAND: &str = "__complete";
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Prints the names. Prints nothing if there are none, or if the daemon does not answer.
-pub(crate) fn print(words: &[String]) {
-    let Some(unfinished) = Unfinished::parse(&Cli::command(), words) else { return };
+pub(crate) fn print(cli: &Command, words: &[String]) {
+    let Some(unfinished) = Unfinished::parse(cli, words) else { return };
     let Ok(Options { common }) = Options::try_parse_from(&unfinished.options) else { return };
     let Ok(socket) = common.socket() else { return };
     let status = async { tokio::time::timeout(PATIENCE, Client::new(socket).status()).await };
@@ -142,7 +141,10 @@ fn is_named(arg: &Arg, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::args::Cli;
     use crate::status_text::tests::status;
 
     fn names(line: &str) -> Vec<String> {

@@ -77,7 +77,7 @@ fn files(docs: &Path) -> anyhow::Result<Vec<(String, String)>> {
         ];
         for (shell, name) in names {
             let script = match program {
-                "sluice" => sluice::completion::script(shell),
+                "sluice" => sluice::completion::script(sluice::command(), shell),
                 _ => {
                     let mut script = Vec::new();
                     clap_complete::generate(shell, &mut command_line(program), program, &mut script);
