@@ -14,8 +14,7 @@ use sluice_nft::Table;
 #[test]
 fn every_case_renders_and_plans_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut cases: Vec<PathBuf> =
-        fs::read_dir(folder).unwrap().map(|frontend| frontend.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     cases.sort();
     sluice_golden::assert_all(cases.iter().flat_map(|case| texts(case)));
 }

@@ -149,37 +149,14 @@ impl Statement {
         Statement::Match(field, Comparison::Ne(octets(value)))
     }
 
-    fn operands(&self) -> &[Operand] {
+    /// The key and the set of a lookup or an update.
+    fn lookup(&self) -> Option<(&[Operand], &SetName)> {
         match self {
-            Statement::InSet(key, _)
-            | Statement::NotInSet(key, _)
-            | Statement::VerdictMap(key, _)
-            | Statement::Dnat { key, .. }
-            | Statement::Update { key, .. } => key,
-            Statement::Match(..)
-            | Statement::Masquerade
-            | Statement::Snat { .. }
-            | Statement::Counter
-            | Statement::Drop
-            | Statement::Notrack
-            | Statement::Synproxy { .. }
-            | Statement::RejectReset
-            | Statement::RejectPort
-            | Statement::Accept
-            | Statement::Goto(_)
-            | Statement::Jump(_)
-            | Statement::Foreign(_) => &[],
-        }
-    }
-
-    /// The set that it looks up or fills.
-    pub fn set(&self) -> Option<&SetName> {
-        match self {
-            Statement::InSet(_, set)
-            | Statement::NotInSet(_, set)
-            | Statement::VerdictMap(_, set)
-            | Statement::Dnat { map: set, .. }
-            | Statement::Update { set, .. } => Some(set),
+            Statement::InSet(key, set)
+            | Statement::NotInSet(key, set)
+            | Statement::VerdictMap(key, set)
+            | Statement::Dnat { key, map: set, .. }
+            | Statement::Update { key, set, .. } => Some((key, set)),
             Statement::Match(..)
             | Statement::Masquerade
             | Statement::Snat { .. }
@@ -194,6 +171,15 @@ impl Statement {
             | Statement::Jump(_)
             | Statement::Foreign(_) => None,
         }
+    }
+
+    fn operands(&self) -> &[Operand] {
+        self.lookup().map_or(&[], |(key, _)| key)
+    }
+
+    /// The set that it looks up or fills.
+    pub fn set(&self) -> Option<&SetName> {
+        self.lookup().map(|(_, set)| set)
     }
 
     /// Mutable access to the same.
