@@ -18,6 +18,7 @@ mod flows;
 mod forwarding;
 mod guard;
 mod hairpin;
+mod hanging;
 mod health;
 mod http;
 mod icmp;

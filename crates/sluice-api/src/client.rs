@@ -48,6 +48,9 @@ pub enum ClientError {
     /// No response within the time limit.
     #[error("sluiced does not respond: no response to {0} {1} within {limit} s", limit = .2.as_secs())]
     TimedOut(Method, &'static str, Duration),
+    /// As many connections wait on the socket as the kernel permits, because the daemon accepts none.
+    #[error("sluiced does not respond: its queue of connections is full: connect {}", .0.display())]
+    QueueFull(PathBuf, #[source] io::Error),
     /// The response is not what this version expects.
     #[error("unexpected response to {0} {1}")]
     Answer(Method, &'static str, #[source] serde_json::Error),
@@ -64,8 +67,9 @@ impl ClientError {
             ClientError::NotAllowed(..) => "run as root, or join the group in control.group",
             ClientError::Connect(..) => "set --socket to the control socket of sluiced",
             ClientError::Exchange(..) => "sluiced may have stopped: see journalctl -u sluiced, and try again",
-            ClientError::TimedOut(..) => {
-                "it is busy or hangs: see journalctl -u sluiced; established rules keep serving traffic"
+            ClientError::TimedOut(..) | ClientError::QueueFull(..) => {
+                "it is busy or hangs; traffic continues. See journalctl -u sluiced. If it hangs, replace it with systemctl kill \
+                 --signal=KILL sluiced"
             }
             ClientError::Answer(..) => {
                 "use the same version of sluice and sluiced: after an upgrade, systemctl restart sluiced"
@@ -152,6 +156,7 @@ impl Client {
                 ClientError::NotRunning(socket, error)
             }
             io::ErrorKind::PermissionDenied => ClientError::NotAllowed(socket, error),
+            io::ErrorKind::WouldBlock => ClientError::QueueFull(socket, error),
             _ => ClientError::Connect(socket, error),
         }
     }

@@ -1,14 +1,13 @@
 //! Requests to the daemon, and the exclusive lock of commands that work without it.
 
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use sluice_api::{Client, ClientError};
 use sluiced::fatal::{Exit, Fatal};
 use sluiced::reconcile::namespace_lock::NamespaceLock;
 use sluiced::state::StateDir;
+use tokio::net::UnixStream;
 
 use crate::progress::Progress;
 
@@ -56,12 +55,11 @@ pub(crate) fn exclude(
     state: &Path,
     hint: &'static str,
 ) -> Result<(StateDir, NamespaceLock), Fatal> {
-    match UnixStream::connect(socket) {
-        Ok(daemon) => {
-            let pid = getsockopt(&daemon, PeerCredentials).map_or(0, |credentials| credentials.pid());
-            let hint = format!("{hint}; if it hangs: kill -KILL {pid}");
-            return Err(Fatal::new(Exit::Runtime, Running(socket.to_owned(), pid), hint));
-        }
+    // Waits for nothing: the queue of a daemon that hangs may be full.
+    let pid = |daemon: UnixStream| daemon.peer_cred().ok().and_then(|peer| peer.pid());
+    match run(async { UnixStream::connect(socket).await.map(pid) })? {
+        Ok(pid) => return Err(running(socket, pid, hint)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(running(socket, None, hint)),
         Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused].contains(&error.kind()) => {
         }
         Err(error) => {
@@ -79,13 +77,23 @@ pub(crate) fn exclude(
     Ok((state, namespace_lock))
 }
 
+/// The error if a daemon runs. systemd starts a killed daemon again, unless it is stopped.
+fn running(socket: &Path, pid: Option<i32>, hint: &str) -> Fatal {
+    let pid = pid.filter(|pid| *pid > 0);
+    let kill = pid.map(|pid| format!("; without systemd: kill -KILL {pid}")).unwrap_or_default();
+    let hint =
+        format!("{hint}; if it hangs: systemctl kill --signal=KILL sluiced && systemctl stop sluiced{kill}");
+    let pid = pid.map_or("unknown".to_owned(), |pid| pid.to_string());
+    Fatal::new(Exit::Runtime, Running(socket.to_owned(), pid), hint)
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("start the event loop")]
 struct NoRuntime(#[source] io::Error);
 
 #[derive(Debug, thiserror::Error)]
 #[error("sluiced is running (pid {pid}) and listens on {socket}", socket = .0.display(), pid = .1)]
-struct Running(PathBuf, i32);
+struct Running(PathBuf, String);
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot tell whether sluiced runs: connect {}", .0.display())]

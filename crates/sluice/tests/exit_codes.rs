@@ -161,6 +161,22 @@ fn plan_and_apply_without_cap_net_admin_exit_77() {
 }
 
 #[test]
+fn apply_and_cleanup_of_a_user_without_rights_exit_77_whoever_owns_the_state_directory() {
+    let place = Place::with(WEB);
+    fs::set_permissions(place.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for command in ["apply", "cleanup"] {
+        // As in `socket_that_others_may_not_use_says_who_may`.
+        let program = fs::File::open(env!("CARGO_BIN_EXE_sluice")).unwrap();
+        let user = ["--reuid=65534", "--regid=65534", "--clear-groups", "--", "/proc/self/fd/0", command];
+        let mut command = Command::new("setpriv");
+        command.args(user).stdin(program);
+        command.env("SLUICE_CONFIG", place.config()).env("SLUICE_SOCKET", place.0.path().join("sluice.sock"));
+        let (_, err) = expect(77, &mut command);
+        assert!(err.contains("(be root or have CAP_NET_ADMIN"), "{err}");
+    }
+}
+
+#[test]
 fn usage_errors_exit_2() {
     let place = Place::with(WEB);
     for arguments in [
@@ -230,7 +246,10 @@ fn cleanup_while_somebody_answers_on_the_socket_is_refused() {
     for command in ["cleanup", "apply"] {
         let (_, err) = expect(1, &mut place.sluice(&[command]));
         assert!(err.starts_with("sluice: sluiced is running (pid "), "{err}");
-        assert!(err.contains("sluice.sock (") && err.contains("stop it first; if it hangs: "), "{err}");
+        assert!(
+            err.contains("sluice.sock (") && err.contains("stop it first; if it hangs: systemctl kill"),
+            "{err}"
+        );
     }
     assert!(Path::new(&socket).exists());
 }

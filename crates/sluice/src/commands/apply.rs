@@ -57,6 +57,8 @@ impl ApplyCommand {
         let config = config::load(common.config(self.file.as_ref()))?.config;
         let Config { forwarding: mode, state, control, services, .. } = config;
         output::log();
+        // Without the capability, this is the error, and not that the state directory belongs to another user.
+        kernel::look()?;
         let (state, _namespace_lock) = daemon::exclude(
             common.socket_or(&control.socket),
             &state,

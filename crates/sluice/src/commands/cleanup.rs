@@ -49,9 +49,10 @@ impl CleanupCommand {
         let (socket, state) = places(common.config(None));
         let state = self.state.as_ref().unwrap_or(&state);
         output::log();
+        let netlink = kernel::look()?;
         let (state, _namespace_lock) = daemon::exclude(common.socket_or(&socket), state, "stop it first")?;
         let progress = Progress::of("cleanup: removing");
-        let mut reconciler = Reconciler::new(kernel::look()?);
+        let mut reconciler = Reconciler::new(netlink);
         let found = reconciler.read_found();
         let removed = daemon::run(reconciler.remove())?;
         if removed.is_ok() {
