@@ -81,6 +81,12 @@ pub(crate) fn safe(text: &str) -> Cow<'_, str> {
     text.chars().map(spelt).collect()
 }
 
+/// A user as `uid 1000 (alice)`; without a name if the system knows none.
+pub(crate) fn user(uid: u32) -> String {
+    let user = nix::unistd::User::from_uid(uid.into()).ok().flatten();
+    user.map_or_else(|| format!("uid {uid}"), |user| format!("uid {uid} ({})", safe(&user.name)))
+}
+
 /// The start of a line that takes at most `width` columns; colours stay whole, and end with it.
 pub(crate) fn clip(line: &str, width: usize) -> String {
     let (mut text, mut left, mut coloured) = (String::new(), width, false);

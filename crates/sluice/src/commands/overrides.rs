@@ -10,7 +10,7 @@ use sluiced::fatal::Fatal;
 
 use crate::options::Common;
 use crate::status_text::overridden;
-use crate::text::{age, safe};
+use crate::text::{age, safe, user};
 use crate::{daemon, output};
 
 /// List the overrides of backends: what was changed, by whom, when and why
@@ -73,13 +73,13 @@ fn text(listed: &[Listed], now: Timestamp, headers: bool) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if headers {
-        table.set_header(["SERVICE/BACKEND", "OVERRIDE", "UID", "AGE", "REASON"]);
+        table.set_header(["SERVICE/BACKEND", "OVERRIDE", "BY", "AGE", "REASON"]);
     }
     for Listed { service, backend, said } in listed {
         table.add_row([
             format!("{service}/{backend}"),
             overridden(said),
-            said.uid.to_string(),
+            user(said.uid),
             age(now, said.since),
             said.reason.as_deref().map(safe).unwrap_or_default().into_owned(),
         ]);
@@ -105,7 +105,7 @@ mod tests {
         let said = |admin, weight: Option<u16>| Override {
             admin,
             weight,
-            uid: 1000,
+            uid: 0,
             since: at("2025-01-05T00:00:00Z"),
             reason: weight.map(|_| "kernel update".to_owned()),
         };

@@ -78,7 +78,7 @@ impl StatusCommand {
             output::print_json(&status)?;
         } else {
             let (now, colour) = (Timestamp::now(), common.colour());
-            let look = Look { now, colour, headers: !self.no_headers, rates: None };
+            let look = Look { now, colour, headers: !self.no_headers, rates: None, width: None };
             output::print(&status_text::render(&status, look))?;
         }
         Ok(ExitCode::SUCCESS)

@@ -5,8 +5,10 @@ use sluice_api::{
     Admin, BackendStatus, Health, Override, ProbeStatus, SOURCE_PORTS_SCARCE, ServiceStatus, Timestamp,
 };
 
+use unicode_width::UnicodeWidthStr;
+
 use super::Look;
-use crate::text::{age, bytes, count, percent, rate, safe};
+use crate::text::{age, bytes, count, percent, rate, safe, user};
 
 pub(super) fn render(service: &ServiceStatus, look: Look<'_>) -> String {
     let (backends, now) = (&service.backends, look.now);
@@ -17,12 +19,27 @@ pub(super) fn render(service: &ServiceStatus, look: Look<'_>) -> String {
         + &ports_run_out(backends)
 }
 
-/// The table; some columns are shown only if they have values.
+/// Columns that are left out first where the terminal is too narrow.
+const EXPENDABLE: [&str; 7] = ["ADDRESS", "SINCE", "WEIGHT", "SHARE", "OUT", "IN", "CONNECTIONS"];
+
+/// The table; some columns are shown only if they have values, or if there is room.
 fn table(service: &ServiceStatus, look: Look<'_>) -> String {
-    let backends = &service.backends;
-    if backends.is_empty() {
+    if service.backends.is_empty() {
         return "  no backends\n".to_owned();
     }
+    let mut without = 0;
+    loop {
+        let lines = table_without(service, look, &EXPENDABLE[..without]);
+        let width = lines.iter().map(|line| line.width()).max().unwrap_or_default();
+        if without == EXPENDABLE.len() || look.width.is_none_or(|room| width <= room) {
+            return lines.iter().map(|line| format!("{line}\n")).collect();
+        }
+        without += 1;
+    }
+}
+
+fn table_without(service: &ServiceStatus, look: Look<'_>, left_out: &[&str]) -> Vec<String> {
+    let backends = &service.backends;
     let has_bytes = backends.iter().any(|backend| backend.bytes_in.is_some() || backend.bytes_out.is_some());
     // A live view has no room for the same text twice.
     let has_address = look.rates.is_none() || backends.iter().any(|backend| backend.name != backend.address);
@@ -38,7 +55,8 @@ fn table(service: &ServiceStatus, look: Look<'_>) -> String {
         (true, "ACTIVE"),
         (has_bytes, "IN"),
         (has_bytes, "OUT"),
-    ];
+    ]
+    .map(|(is_shown, title)| (is_shown && !left_out.contains(&title), title));
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let header = shown.iter().filter(|(is_shown, _)| *is_shown).map(|(_, title)| *title);
@@ -69,7 +87,7 @@ fn table(service: &ServiceStatus, look: Look<'_>) -> String {
         let before = if column.index == 0 { 2 } else { 0 };
         column.set_padding((before, 2));
     }
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 /// The reasons why backends are not eligible, one line each.
@@ -101,9 +119,9 @@ fn overrides(backends: &[BackendStatus], now: Timestamp) -> String {
     let told = backends.iter().filter_map(|backend| {
         let said = backend.overridden.as_ref()?;
         let Override { uid, since, reason, .. } = said;
-        let (name, ago) = (&backend.name, age(now, *since));
+        let (name, ago, by) = (&backend.name, age(now, *since), user(*uid));
         let reason = reason.as_ref().map(|reason| format!(": {}", safe(reason))).unwrap_or_default();
-        Some(format!("  {name}: {} by uid {uid}, {ago} ago (override){reason}\n", overridden(said)))
+        Some(format!("  {name}: {} by {by}, {ago} ago (override){reason}\n", overridden(said)))
     });
     told.collect()
 }

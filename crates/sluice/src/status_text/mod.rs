@@ -26,6 +26,8 @@ pub(crate) struct Look<'a> {
     pub(crate) headers: bool,
     /// New connections per second, where they are known.
     pub(crate) rates: Option<&'a Rates>,
+    /// Columns of the terminal; `None`: as many as the text has.
+    pub(crate) width: Option<usize>,
 }
 
 /// The status, services first.

@@ -48,7 +48,7 @@ pub(crate) fn service(name: &str, listeners: &[&str], state: ServiceState) -> Se
 
 /// As `sluice status` prints it into a file.
 fn plain(status: &Status, now: Timestamp) -> String {
-    render(status, Look { now, colour: false, headers: true, rates: None })
+    render(status, Look { now, colour: false, headers: true, rates: None, width: None })
 }
 
 /// A fixed state with every kind of service.
@@ -146,7 +146,7 @@ fn status_of_backends_that_do_not_serve_says_why() {
     let mut backends: Vec<_> = names.iter().map(|name| backend(name, "10.0.2.11:8080", 1, 0.0)).collect();
     let said = |admin, weight: Option<u16>| {
         let reason = Some("kernel update".to_owned()).filter(|_| weight.is_none());
-        Some(Override { admin, weight, uid: 1000, since: at("2025-01-05T00:00:00Z"), reason })
+        Some(Override { admin, weight, uid: 0, since: at("2025-01-05T00:00:00Z"), reason })
     };
     let [sick, leaving, left, gone, busy, heavy, spare] = backends.as_mut_slice() else { unreachable!() };
     (sick.health, sick.eligible) = (Health::Unhealthy, false);
@@ -190,7 +190,7 @@ fn status_after_failures_says_what_and_when_again() {
     status.table.retry_at = Some(at("2025-01-05T00:01:08Z"));
     status.table.last_commit = None;
     assert_golden("status-failed.txt", &plain(&status, now));
-    let coloured = render(&status, Look { now, colour: true, headers: true, rates: None });
+    let coloured = render(&status, Look { now, colour: true, headers: true, rates: None, width: None });
     assert!(coloured.contains("\x1b[31mnot in sync: verify: table"));
 }
 
@@ -220,7 +220,7 @@ fn live_status_shows_rates_bytes_and_the_last_events() {
     let now = at("2025-01-05T00:09:00Z");
     assert_golden(
         "status-live.txt",
-        &render_live(&status, Look { now, colour: false, headers: true, rates: Some(&rates) }),
+        &render_live(&status, Look { now, colour: false, headers: true, rates: Some(&rates), width: None }),
     );
 }
 
@@ -251,7 +251,7 @@ fn text_of_others_cannot_reach_the_terminal() {
 fn status_without_headers_is_the_same_but_for_the_titles_of_columns() {
     let (status, now) = (status(), at("2025-01-06T00:00:00Z"));
     let with = plain(&status, now);
-    let without = render(&status, Look { now, colour: false, headers: false, rates: None });
+    let without = render(&status, Look { now, colour: false, headers: false, rates: None, width: None });
     let words = |text: &str| -> Vec<Vec<String>> {
         let lines = text.lines().filter(|line| !line.starts_with("  BACKEND "));
         lines.map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()

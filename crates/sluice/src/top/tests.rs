@@ -300,6 +300,15 @@ fn table_of_ten_thousand_draws_what_is_seen_and_scrolls_by_pages() {
 }
 
 #[test]
+fn forty_columns_show_states_and_rates() {
+    let shown = |width| fit(width, (3, 14)).into_iter().map(|(column, _)| column).collect::<Vec<_>>();
+    for column in [Column::Backend, Column::State, Column::New] {
+        assert!(shown(40).contains(&column), "{column:?}: {:?}", shown(40));
+    }
+    assert_eq!(shown(100).len(), Column::ALL.len());
+}
+
+#[test]
 fn columns_never_take_more_than_there_is() {
     for width in 0..200 {
         for longest in [(3, 5), (12, 14), (63, 63)] {

@@ -12,7 +12,7 @@ use super::app::{App, Mode};
 use super::column::{Column, Row, fit};
 use super::rows::row;
 use crate::status_text::{conntrack, why_not, word};
-use crate::text::{Paint, age, grouped, rate, safe, since_when, wrap};
+use crate::text::{Paint, age, grouped, rate, safe, since_when, user, wrap};
 
 const KEYS: &str = "? help  q quit  s sort  r reverse  / filter  d drain  e enable";
 
@@ -206,7 +206,7 @@ fn detail(app: &App, colour: bool) -> Vec<Line<'static>> {
                 text += ", backup";
             }
             if let Some(said) = &backend.overridden {
-                text += &format!(", override by uid {}", said.uid);
+                text += &format!(", override by {}", user(said.uid));
             }
             match why_not(backend, app.now) {
                 Some(why) => (format!("{text}: {why}"), Some(Paint::Bad)),

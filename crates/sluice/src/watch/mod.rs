@@ -58,8 +58,12 @@ impl Watch {
 
     /// The state as text, as far as it is known.
     pub(crate) fn text(&self, now: Timestamp, colour: bool) -> Option<String> {
+        self.text_of(now, colour, None)
+    }
+
+    fn text_of(&self, now: Timestamp, colour: bool, width: Option<usize>) -> Option<String> {
         let (status, _) = self.last.as_ref()?;
-        Some(render_live(status, Look { now, colour, headers: true, rates: Some(&self.rates) }))
+        Some(render_live(status, Look { now, colour, headers: true, rates: Some(&self.rates), width }))
     }
 
     /// The same for a terminal of so many columns and rows: a line each, none wider, and no more of them. An error
@@ -72,7 +76,7 @@ impl Watch {
             lines.extend(told.iter().map(|line| Paint::Bad.on(line, colour)));
             lines.push(String::new());
         }
-        let text = self.text(now, colour).unwrap_or_default();
+        let text = self.text_of(now, colour, Some(columns)).unwrap_or_default();
         lines.extend(text.lines().map(str::to_owned));
         let left = lines.len().saturating_sub(rows);
         if left > 0 {

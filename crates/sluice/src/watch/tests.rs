@@ -27,6 +27,15 @@ fn screen_after_two_looks_and_then_none_shows_rates_and_what_to_do() {
 }
 
 #[test]
+fn screen_of_few_columns_shows_states_and_counters_of_all_backends() {
+    let (mut watch, now) = (Watch::default(), at("2025-01-05T00:01:00Z"));
+    watch.look(Ok(status()), now, Instant::now());
+    assert_golden("watch-narrow.txt", &text(&watch, now, (50, 60)));
+    let whole = watch.text(now, false).unwrap();
+    assert!(whole.contains("CONNECTIONS") && whole.contains("WEIGHT"), "a pipe has no width: {whole}");
+}
+
+#[test]
 fn screen_before_the_first_answer_shows_the_error_alone() {
     let (mut watch, now) = (Watch::default(), at("2025-01-05T00:01:00Z"));
     watch.look(Err("no daemon (start it)".to_owned()), now, Instant::now());
