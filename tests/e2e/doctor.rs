@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::web;
 
 /// Findings that contain this text.
-fn about(lab: &Lab, text: &str) -> Vec<Value> {
+pub(crate) fn about(lab: &Lab, text: &str) -> Vec<Value> {
     let told = lab.sluice(&["doctor", "--json"]);
     assert!(matches!(told.code, Some(0 | 3)), "{}", told.stderr);
     let findings = told.json().as_array().expect("a list").clone();
@@ -17,7 +17,7 @@ fn about(lab: &Lab, text: &str) -> Vec<Value> {
 
 /// Checks that there is one such finding, and that its command fixes it.
 #[track_caller]
-fn is_found_and_mended(lab: &Lab, severity: &str, text: &str) {
+pub(crate) fn is_found_and_mended(lab: &Lab, severity: &str, text: &str) {
     let found = about(lab, text);
     let [finding] = &found[..] else { panic!("{text}: {found:?}\n{}", lab.sluice(&["doctor"]).stdout) };
     assert_eq!(finding["severity"], severity, "{text}");
@@ -32,6 +32,26 @@ fn healthy_host_has_nothing_but_a_listener_that_is_routed_to_it() {
     is_found_and_mended(&lab, "note", "203.0.113.10 is on no interface");
     let told = lab.sluice(&["doctor"]).expect(0);
     assert_eq!(told.stdout, "no findings\n");
+}
+
+#[test]
+fn doctor_fails_on_findings_of_the_severity_that_was_asked_for_and_above() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    let codes = || {
+        ["error", "warning", "note"]
+            .map(|severity| lab.sluice(&["doctor", "--fail-on", severity]).code.expect("an exit code"))
+    };
+    assert_eq!(codes(), [0, 0, 3], "a note: {}", lab.sluice(&["doctor"]).stdout);
+    let default = lab.sluice(&["doctor"]).expect(3).stdout;
+    assert!(default.starts_with("note: "), "{default}");
+    lab.balancer.ip("address add 203.0.113.10 dev lo");
+    assert_eq!(codes(), [0, 0, 0], "{}", lab.sluice(&["doctor"]).stdout);
+    lab.balancer.ip("route del default via 10.0.1.2");
+    assert_eq!(codes(), [0, 3, 3], "a warning: {}", lab.sluice(&["doctor"]).stdout);
+    lab.balancer
+        .nft("table inet filter { chain forward { type filter hook forward priority 0; policy drop; };\n}");
+    assert_eq!(codes(), [3, 3, 3], "an error: {}", lab.sluice(&["doctor"]).stdout);
 }
 
 #[test]
@@ -203,7 +223,12 @@ fn the_same_is_found_once_for_a_service_and_only_where_it_matters() {
     assert!(told.contains("These commands change the running system only"), "{told}");
 
     lab.balancer.nft("table ip filter { chain forward { type filter hook forward priority 0; policy drop; tcp dport 80 accept; };\n}");
-    assert_eq!(about(&lab, "table ip filter, chain forward drops")[0]["severity"], "warning");
+    let found = about(&lab, "table ip filter, chain forward drops");
+    let text = found[0]["finding"].as_str().unwrap();
+    assert!(
+        found[0]["severity"] == "error" && text.ends_with("no packet reaches dns/10.99.0.1:53"),
+        "{found:?}"
+    );
 }
 
 #[test]

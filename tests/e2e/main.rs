@@ -8,6 +8,7 @@ mod access;
 mod accounting;
 mod affinity;
 mod commands;
+mod conflicts;
 mod connections;
 mod crash;
 mod doctor;

@@ -91,6 +91,11 @@ fn assert_serves_and_says(lab: &Lab, why: &str) {
     let text = lab.sluice(&["status"]).expect(0).stdout;
     assert!(text.contains("is not writable: a restart loses state") && text.contains(why), "{text}");
     assert_eq!(metric(lab), "0");
+    let found = lab.sluice(&["doctor", "--fail-on=warning"]).expect(3).stdout;
+    assert!(
+        found.contains("state is not writable: a restart of sluiced loses") && found.contains(why),
+        "{found}"
+    );
 }
 
 #[test]

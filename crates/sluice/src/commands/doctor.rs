@@ -1,11 +1,13 @@
 //! `sluice doctor`: host settings that break services.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use sluice_api::Timestamp;
+use sluice_core::model::{Address, Config};
 use sluice_netlink::Proc;
 use sluiced::fatal::Fatal;
 
@@ -16,9 +18,9 @@ use crate::{config, daemon, output};
 
 /// Find settings of this host that break services
 ///
-/// Checks forwarding, firewalls, routes, addresses, rp_filter, bridges and connection tracking. Each finding has its
-/// effect and a command that fixes it until the next reboot, or until the firewall or network service restarts. Changes
-/// nothing. Works with and without the daemon.
+/// Checks forwarding, rules of other tables, routes, addresses, rp_filter, bridges, connection tracking, and the daemon if
+/// it runs. Each finding has its effect and a command: it fixes the cause until the next reboot, or until the firewall or
+/// network service restarts, or shows more. Changes nothing. Works with and without the daemon.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DoctorCommand {
@@ -59,11 +61,9 @@ impl DoctorCommand {
             Ok(status) => (status, None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let backends = config.services.values().filter(|service| service.enabled);
-        let backends = backends.flat_map(|service| &service.backends).map(|backend| backend.address);
+        let addresses = addresses(&config);
         let progress = Progress::of("doctor: checking the host");
-        let mut facts =
-            Facts::gather(&Proc::default(), backends.collect::<BTreeSet<_>>().into_iter().collect(), status);
+        let mut facts = Facts::gather(&Proc::default(), &addresses, status);
         facts.blind.extend(silent);
         facts.has_sctp = probed_by_sctp(&config).next().map(|_| sluice_probe::has_sctp());
         let findings = findings(&config, &facts, Timestamp::now());
@@ -82,4 +82,17 @@ impl DoctorCommand {
         let fails = findings.iter().any(|finding| finding.severity <= self.fail_on);
         Ok(ExitCode::from(if fails { 3 } else { 0 }))
     }
+}
+
+/// Addresses of listeners and backends that are in use.
+fn addresses(config: &Config) -> Vec<IpAddr> {
+    let mut addresses = BTreeSet::new();
+    for service in config.services.values().filter(|service| service.enabled) {
+        addresses.extend(service.backends.iter().map(|backend| backend.address));
+        addresses.extend(service.listeners.iter().filter_map(|listener| match listener.address {
+            Address::Exact(address) => Some(address),
+            Address::Any => None,
+        }));
+    }
+    addresses.into_iter().collect()
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::Value;
-use sluice_core::model::{Config, EffectiveServices, Networks, Protocol, Services};
+use sluice_core::model::{Config, EffectiveServices, Networks, Ports, Protocol, Services};
 use sluice_core::pool;
 use sluice_core::render::clients as affinity;
 use sluice_core::render::render;
@@ -19,17 +19,19 @@ use sluice_nft::{Dataplane, Element, Ip, Table};
 use sluiced::fatal::Fatal;
 
 use crate::commands::usage_error;
+use crate::doctor::{End, Hook, Tables};
 use crate::explain::{Choice, Explanation, Fate, SourceSeen, explain};
 use crate::options::Common;
 use crate::progress::Progress;
-use crate::{config, daemon, kernel, output};
+use crate::{config, daemon, doctor, kernel, output};
 
 /// Show which backend a connection gets, and why
 ///
 /// Traces the first packet of a connection through the ruleset in the kernel, or through that of the file if the kernel
 /// has none: the service, the result of its guard, the backend or the shares of several, and the source address that the
 /// backend sees. Assumes that no limit is reached, and lists the limits. If sluiced runs, also lists backends that get no new
-/// connections, with the reason. Sends no packets. Needs CAP_NET_ADMIN.
+/// connections, with the reason. Names tables of other programs that translate the connection, too, and says which wins.
+/// Sends no packets. Needs CAP_NET_ADMIN.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct ExplainCommand {
@@ -132,7 +134,7 @@ impl ExplainCommand {
         }
         drop(progress);
         let is_taken = explained.taken_by.is_some() || explained.fate != Fate::Untouched;
-        let notes = match &explained.taken_by {
+        let mut notes = match &explained.taken_by {
             None if is_taken => vec![],
             None => notes::near(&services, self.to, &packet.ingress, &host),
             Some((name, _)) => {
@@ -150,11 +152,32 @@ impl ExplainCommand {
                 notes
             }
         };
+        if is_taken {
+            notes.extend(self.also_translated());
+        }
         match self.json {
             true => output::print_json(&ExplainReport { notes, ..report(&explained, &services) })?,
             false => output::print(&self.text(&explained, &services, &notes))?,
         }
         Ok(ExitCode::from(u8::from(!is_taken)))
+    }
+
+    /// Tables of other programs that translate it, too.
+    fn also_translated(&self) -> Vec<String> {
+        let ((to, protocol), (client, port)) = (self.to, self.client);
+        let end = |address, port: Option<u16>| End {
+            address: Some(address),
+            ports: port.map(|port| Ports { first: port, last: port }),
+        };
+        let packet = doctor::Packet {
+            ip: Ip::of(client),
+            protocol,
+            source: end(client, port),
+            destination: end(to.ip(), Some(to.port())),
+            is_translated: false,
+        };
+        let hook = if self.local { Hook::Output } else { Hook::Prerouting };
+        doctor::also_translated(&Tables::read(), &packet, hook)
     }
 
     /// One sentence per decision.

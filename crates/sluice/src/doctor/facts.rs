@@ -1,15 +1,22 @@
-//! What the host is like. Reads, and asks `ip`, `nft` and `iptables`; changes nothing.
+//! The state of the host, as `ip`, `ss`, `nft`, iptables, systemctl and the daemon show it. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::{fs, mem};
 
+use ipnet::IpNet;
 use serde_json::Value;
-use sluice_api::{ForeignChanges, SOURCE_PORTS_SCARCE, Status};
+use sluice_api::{FollowerStatus, ForeignChanges, SOURCE_PORTS_SCARCE, StateStatus, Status};
 use sluice_netlink::Proc;
-use sluice_nft::Ip;
 
-use super::foreign::{self, Dropping};
+use super::routes::Routes;
+use super::run::{parsed, run};
 use super::sockets::{self, ListeningSocket};
+use super::tables::Tables;
+use super::units;
+
+/// Configuration file of keepalived.
+const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
 
 /// What checks look at.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,14 +33,22 @@ pub(crate) struct Facts {
     pub(crate) has_bridge: bool,
     /// The host's own addresses.
     pub(crate) addresses: BTreeSet<IpAddr>,
-    /// Interfaces that default routes lead to.
-    pub(crate) default_routes: BTreeMap<Ip, BTreeSet<String>>,
-    /// Addresses asked for that no route leads to.
-    pub(crate) unreachable: BTreeSet<IpAddr>,
-    /// Chains of others that drop what passes through.
-    pub(crate) dropping: Vec<Dropping>,
+    /// Networks of the host's interfaces, and the interface of each.
+    pub(crate) networks: Vec<(IpNet, String)>,
+    /// Addresses in the configuration of keepalived.
+    pub(crate) floating: BTreeSet<IpAddr>,
+    /// Routes.
+    pub(crate) routes: Routes,
+    /// Tables of other programs.
+    pub(crate) tables: Tables,
+    /// Units that are enabled and do not run.
+    pub(crate) stopped_units: Vec<String>,
     /// What others did to the table; `None`: no daemon runs.
     pub(crate) foreign: Option<ForeignChanges>,
+    /// Whether the daemon saves its state.
+    pub(crate) state: StateStatus,
+    /// What the daemon follows.
+    pub(crate) followers: Vec<FollowerStatus>,
     /// Backends that there are few source ports left for, and the fraction in use.
     pub(crate) scarce: Vec<(String, f64)>,
     /// Whether the kernel has sockets of SCTP, if a service probes by them.
@@ -58,16 +73,20 @@ const SYSCTLS: [&str; 8] = [
 const OF_INTERFACES: [&str; 2] = ["net/ipv4/conf/{}/rp_filter", "net/ipv6/conf/{}/accept_ra"];
 
 impl Facts {
-    /// Looks; `backends` are addresses to find routes to.
-    pub(crate) fn gather(proc: &Proc, backends: Vec<IpAddr>, status: Option<Status>) -> Self {
+    /// Reads them; `addresses` are looked up in the routing tables.
+    pub(crate) fn gather(proc: &Proc, addresses: &[IpAddr], status: Option<Status>) -> Self {
         let mut facts = Facts::default();
         if let Some(status) = status {
             facts.scarce = scarce(&status);
             facts.foreign = Some(status.table.foreign_changes);
+            (facts.state, facts.followers) = (status.state, status.followers);
         }
-        let links = facts.ask("ip", &["-details", "-json", "address"]);
-        for link in links.as_array().into_iter().flatten() {
-            facts.link(link);
+        let mut of_vrfs = BTreeSet::new();
+        match parsed("ip", &["-details", "-json", "address"]) {
+            Ok(links) => {
+                links.as_array().into_iter().flatten().for_each(|link| facts.link(link, &mut of_vrfs));
+            }
+            Err(why) => facts.blind.push(why),
         }
         let of_interfaces =
             facts.interfaces.iter().flat_map(|name| OF_INTERFACES.map(|key| key.replace("{}", name)));
@@ -76,50 +95,56 @@ impl Facts {
                 facts.sysctls.insert(key, value);
             }
         }
-        for (ip, family) in [(Ip::V4, "-4"), (Ip::V6, "-6")] {
-            let routes = facts.ask("ip", &[family, "-json", "route", "show", "default"]);
-            let devices = routes.as_array().into_iter().flatten().filter_map(|route| route["dev"].as_str());
-            facts.default_routes.insert(ip, devices.map(str::to_owned).collect());
-        }
-        match foreign::unreachable(&backends) {
-            Ok(unreachable) => facts.unreachable = unreachable,
-            Err(why) => facts.blind.push(why),
-        }
-        match foreign::run("ss", &["-Hltnp"]) {
+        facts.routes = Routes::read(addresses, &of_vrfs);
+        match run("ss", &["-Hltnp"]) {
             Ok(sockets) => facts.listening = sockets::listening(&sockets),
             Err(why) => facts.blind.push(why),
         }
-        let (dropping, blind) = foreign::dropping();
-        facts.dropping = dropping;
-        facts.blind.extend(blind);
+        facts.tables = Tables::read();
+        facts.blind.append(&mut mem::take(&mut facts.routes.unread));
+        facts.blind.append(&mut mem::take(&mut facts.tables.unread));
+        facts.stopped_units = units::stopped();
+        facts.floating = addresses_in(&fs::read_to_string(KEEPALIVED).unwrap_or_default());
         facts
     }
 
-    fn link(&mut self, link: &Value) {
+    fn link(&mut self, link: &Value, of_vrfs: &mut BTreeSet<String>) {
         let flags = link["flags"].as_array().into_iter().flatten();
         let name = link["ifname"].as_str().filter(|_| flags.clone().all(|flag| flag != "LOOPBACK"));
         self.interfaces.extend(name.map(str::to_owned));
         self.has_bridge |= link["linkinfo"]["info_kind"] == "bridge";
         let addresses = link["addr_info"].as_array().into_iter().flatten();
-        let is_port = !link["master"].is_null() && link["linkinfo"]["info_slave_kind"] != "vrf";
+        let (has_master, is_of_vrf) =
+            (!link["master"].is_null(), link["linkinfo"]["info_slave_kind"] == "vrf");
+        of_vrfs.extend(name.filter(|_| has_master && is_of_vrf).map(str::to_owned));
         let has_ipv6 =
             addresses.clone().any(|address| address["family"] == "inet6" && address["scope"] == "link");
-        self.learning.extend(name.filter(|_| has_ipv6 && !is_port).map(str::to_owned));
-        let parsed = addresses.filter_map(|address| address["local"].as_str()?.parse().ok());
-        self.addresses.extend(parsed.collect::<Vec<IpAddr>>());
+        self.learning.extend(name.filter(|_| has_ipv6 && (!has_master || is_of_vrf)).map(str::to_owned));
+        for address in addresses {
+            let Some(own) = address["local"].as_str().and_then(|own| own.parse().ok()) else { continue };
+            self.addresses.insert(own);
+            let length = address["prefixlen"].as_u64().and_then(|length| u8::try_from(length).ok());
+            let network = length.and_then(|length| IpNet::new(own, length).ok());
+            self.networks.extend(network.zip(name.map(str::to_owned)));
+        }
     }
 
-    /// Runs a program that prints JSON.
-    fn ask(&mut self, program: &str, arguments: &[&str]) -> Value {
-        let asked = foreign::run(program, arguments).and_then(|text| match text.is_empty() {
-            true => Ok(Value::Null),
-            false => serde_json::from_str(&text).map_err(|error| format!("{program}: {error}")),
-        });
-        asked.unwrap_or_else(|why| {
-            self.blind.push(why);
-            Value::Null
-        })
+    /// A setting of an interface, 0 if there is none.
+    pub(crate) fn of(&self, name: &str, family: &str, key: &str) -> u64 {
+        self.sysctls.get(&format!("net/{family}/conf/{name}/{key}")).copied().unwrap_or(0)
     }
+
+    /// The interface in whose network an address is.
+    pub(crate) fn interface_to(&self, address: IpAddr) -> Option<&str> {
+        let found = self.networks.iter().find(|(network, _)| network.contains(&address));
+        found.map(|(_, interface)| interface.as_str())
+    }
+}
+
+/// All addresses in a text, with or without a prefix length.
+fn addresses_in(text: &str) -> BTreeSet<IpAddr> {
+    let words = text.split(|c: char| c.is_whitespace() || c == '/');
+    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 fn scarce(status: &Status) -> Vec<(String, f64)> {

@@ -1,9 +1,20 @@
-//! Host diagnostics: `facts` reads the settings of the host, `checks` derives findings.
+//! Host diagnostics: [`Facts`] is what the host is like, and [`findings`] derives findings from it.
+//!
+//! `facts`, `routes`, `tables`, `sockets` and `units` read; `checks`, `network`, `conflicts` and `companions` derive; `rules`
+//! evaluates rules of other tables.
 
 mod checks;
+mod companions;
+mod conflicts;
 mod facts;
-mod foreign;
+mod findings;
+mod network;
+mod routes;
+mod rules;
+mod run;
 mod sockets;
+mod tables;
+mod units;
 
 use std::fmt;
 
@@ -11,7 +22,10 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub(crate) use checks::{findings, probed_by_sctp};
+pub(crate) use conflicts::also_translated;
 pub(crate) use facts::Facts;
+pub(crate) use rules::{End, Hook, Packet};
+pub(crate) use tables::Tables;
 
 /// A setting that breaks services, or may.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
