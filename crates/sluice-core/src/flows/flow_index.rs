@@ -30,10 +30,11 @@ pub(crate) struct Candidates<'o, 'a> {
 }
 
 impl<'a> FlowIndex<'a> {
-    /// Indexes the enabled services.
+    /// Indexes the enabled services that have flows in conntrack.
     pub fn of(services: impl Into<EffectiveServices<'a>>) -> Self {
         let mut index = FlowIndex { exact: HashMap::new(), others: HashMap::new() };
-        for frontend in frontends(services.into()) {
+        let frontends = frontends(services.into()).into_iter();
+        for frontend in frontends.filter(|frontend| frontend.service.mode.uses_conntrack()) {
             match frontend.exact() {
                 Some((address, port)) => {
                     index

@@ -23,7 +23,7 @@ pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
 pub use listener::{Address, Listener, Ports};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;
-pub use service::{HashOn, Midstream, OnDeny, OnDown, OnEmpty, Scheduler, Service, Source};
+pub use service::{HashOn, Midstream, Mode, OnDeny, OnDown, OnEmpty, Scheduler, Service, Source};
 pub use sluice_nft::Protocol;
 pub use transition::{Difference, Transition};
 

@@ -18,6 +18,8 @@ pub struct Service {
     pub listeners: Vec<Listener>,
     /// The interface through which packets must arrive.
     pub interface: Option<InterfaceName>,
+    /// How packets reach the backends.
+    pub mode: Mode,
     /// How the backend of a new flow is chosen.
     pub scheduler: Scheduler,
     /// The source address that backends see.
@@ -65,6 +67,7 @@ impl Default for Service {
             enabled: true,
             listeners: vec![],
             interface: None,
+            mode: Mode::default(),
             scheduler: Scheduler::default(),
             source: Source::default(),
             guard: None,
@@ -101,6 +104,23 @@ impl Service {
     /// if the backend keeps the client's port and there are several.
     pub fn probe_port(&self, backend: &Backend) -> Option<u16> {
         self.health.as_ref()?.port.or_else(|| backend.port_behind(&self.listeners))
+    }
+}
+
+/// How packets of a service reach its backends: the forwarding method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Their destination is translated, and conntrack remembers the flow.
+    #[default]
+    Nat,
+}
+
+impl Mode {
+    /// Whether conntrack has an entry for each flow.
+    pub fn uses_conntrack(self) -> bool {
+        match self {
+            Mode::Nat => true,
+        }
     }
 }
 

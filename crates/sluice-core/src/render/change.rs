@@ -15,8 +15,7 @@ use super::names::FrontendId;
 use super::program::Program;
 use super::totals::Traits;
 use super::{affinity, dispatch, guard, invalid, midstream, pick, source, synproxy};
-use crate::model::Transition;
-use crate::model::{EffectiveServices, ServiceName};
+use crate::model::{EffectiveServices, Mode, ServiceName, Transition};
 
 /// What the fragment of a frontend depends on beside its service.
 struct Surroundings<'a> {
@@ -26,8 +25,7 @@ struct Surroundings<'a> {
     ambiguous: &'a AmbiguousFlows,
 }
 
-/// Renders one frontend, from the end of a flow's path to its beginning. A frontend that cannot keep its
-/// stripe gets a new one of `stripes_in_use`.
+/// Renders one frontend.
 fn fragment(
     frontend: &Frontend<'_>,
     others: &Surroundings<'_>,
@@ -35,20 +33,33 @@ fn fragment(
     pool: &mut Pool<'_>,
 ) -> Fragment {
     let mut draft = Draft::new(Some(frontend.id()), pool);
+    match frontend.service.mode {
+        Mode::Nat => translate(&mut draft, frontend, others, stripes_in_use),
+    }
+    draft.fragment.traits = Some(Traits::of(frontend));
+    draft.finish()
+}
+
+/// Renders a frontend of [`Mode::Nat`], from the end of a flow's path to its beginning. A frontend that cannot keep its
+/// stripe gets a new one of `stripes_in_use`.
+fn translate(
+    draft: &mut Draft<'_, '_>,
+    frontend: &Frontend<'_>,
+    others: &Surroundings<'_>,
+    stripes_in_use: &mut StripeAllocator,
+) {
     let held = (others.stripe)(&frontend.id());
-    let pick = pick::render(&mut draft, frontend, |shape, slots, elements| {
+    let pick = pick::render(draft, frontend, |shape, slots, elements| {
         let stays = |held: &Stripe| (held.map.shape, held.map.ip, held.slots) == (shape, frontend.ip, slots);
         held.filter(stays).unwrap_or_else(|| stripes_in_use.take(shape, frontend.ip, slots, elements))
     });
-    let known = affinity::render(&mut draft, frontend, others.groups, pick);
-    let first = guard::render(&mut draft, frontend, known);
-    dispatch::render(&mut draft, frontend, &first);
-    midstream::render(&mut draft, frontend, &first);
-    invalid::render(&mut draft, frontend);
-    synproxy::render(&mut draft, frontend);
-    source::render(&mut draft, frontend, others.ambiguous);
-    draft.fragment.traits = Some(Traits::of(frontend));
-    draft.finish()
+    let known = affinity::render(draft, frontend, others.groups, pick);
+    let first = guard::render(draft, frontend, known);
+    dispatch::render(draft, frontend, &first);
+    midstream::render(draft, frontend, &first);
+    invalid::render(draft, frontend);
+    synproxy::render(draft, frontend);
+    source::render(draft, frontend, others.ambiguous);
 }
 
 /// Renders fragments by service.
