@@ -29,6 +29,7 @@ mod lifecycle;
 mod listeners;
 mod load;
 mod local;
+mod log;
 mod maglev;
 mod midstream;
 mod migration;

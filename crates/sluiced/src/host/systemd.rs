@@ -1,9 +1,16 @@
 //! Messages to the service manager (sd_notify(3)).
 
+use std::env;
 use std::fmt;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use sd_notify::NotifyState;
-use tracing::debug;
+use tracing::{debug, warn};
+
+use crate::host::threads;
+
+/// Maximum number of messages that wait for the manager. Further ones are lost.
+const WAITING: usize = 256;
 
 /// Sends messages to the service manager.
 pub struct Notify {
@@ -15,11 +22,20 @@ pub struct Notify {
 type Send = dyn FnMut(&[NotifyState<'_>]);
 
 impl Notify {
-    /// To systemd; to nowhere if systemd did not start the daemon.
+    /// To systemd; to nowhere if systemd did not start the daemon. A thread sends the messages, because a manager that is
+    /// stuck blocks the sender.
     pub fn systemd() -> Self {
-        Notify::to(|states| {
-            if let Err(error) = sd_notify::notify(states) {
-                debug!("notify the service manager: {error}");
+        if env::var_os("NOTIFY_SOCKET").is_none() {
+            return Notify::to(|_| {});
+        }
+        let (messages, waiting) = sync_channel(WAITING);
+        if let Err(error) = threads::start("notify", move || pass_on(&waiting)) {
+            warn!("start a thread: {error} (the service manager is not notified)");
+        }
+        Notify::to(move |states| {
+            let lines: Vec<_> = states.iter().map(ToString::to_string).collect();
+            if messages.try_send(lines.join("\n")).is_err() {
+                debug!("notify the service manager: it is stuck");
             }
         })
     }
@@ -59,6 +75,15 @@ impl Notify {
     /// The stop begins.
     pub(crate) fn stopping(&mut self) {
         (self.send)(&[NotifyState::Stopping]);
+    }
+}
+
+/// Sends messages until the daemon ends.
+fn pass_on(messages: &Receiver<String>) {
+    for message in messages {
+        if let Err(error) = sd_notify::notify(&[NotifyState::Custom(&message)]) {
+            debug!("notify the service manager: {error}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use sluice_api::{BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
 
 use crate::api::collector::StatusSnapshot;
+use crate::logging;
 
 /// The metrics of a snapshot.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ impl Samples {
         out.gauge("config_last_reload_success_timestamp_seconds", help, seconds(reloads.applied))?;
         let help = "Whether all state that a restart needs is written";
         out.gauge("state_directory_writable", help, u64::from(state.problems.is_empty()))?;
+        let help = "Log lines that were lost because nobody read the log";
+        out.counters("log_lines_lost", help, [([] as [Label; 0], logging::lost())])?;
         let up = followers.iter().map(|it| ([("follower", &*it.name)], u64::from(it.error.is_none())));
         out.gauges("follower_up", "Whether changes by other programs are noticed at once", up)
     }
