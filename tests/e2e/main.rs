@@ -31,6 +31,7 @@ mod load;
 mod local;
 mod log;
 mod maglev;
+mod manual;
 mod midstream;
 mod migration;
 mod neighbours;

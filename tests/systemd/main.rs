@@ -2,6 +2,7 @@
 //! root, and the packages, are what tests/systemd/run has made; it runs this once for each version of Debian.
 
 mod machine;
+mod manual;
 mod package;
 mod restart;
 mod sandbox;
