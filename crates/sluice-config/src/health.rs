@@ -105,18 +105,15 @@ impl HealthMapping {
                 "remove `port`",
             ));
         }
-        let (slow, which) = match timeout {
-            Given::Absent => ("interval", "the default timeout of "),
-            Given::Good(_) | Given::Bad => ("timeout", "timeout "),
-        };
         let interval = interval.or_value(Interval(DEFAULT_INTERVAL));
-        let timeout = timeout.or_value(Timeout(DEFAULT_TIMEOUT));
+        let default_timeout = interval.map_or(DEFAULT_TIMEOUT, |Interval(it)| it.min(DEFAULT_TIMEOUT));
+        let timeout = timeout.or_value(Timeout(default_timeout));
         if let (Some(Interval(interval)), Some(Timeout(timeout))) = (interval, timeout)
             && timeout > interval
         {
             let [timeout, interval] = [timeout, interval].map(humantime::format_duration);
-            here.key(slow).warning(Fault::new(
-                format!("{which}{timeout} is longer than interval {interval} and delays the next attempt"),
+            here.key("timeout").warning(Fault::new(
+                format!("timeout {timeout} is longer than interval {interval} and delays the next attempt"),
                 format!("set `timeout` to {interval} or less, or use a longer interval"),
             ));
         }
