@@ -9,8 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, HealthCheck, Http,
-    HttpProbe, Initial, InterfaceName, Listener, Midstream, OnDeny, OnDown, OnEmpty, OnStop, Ports, Probe,
-    Protocol, Scheduler, Service, ServiceName, UdpProbe,
+    HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown, OnEmpty, OnStop, Ports,
+    Probe, Protocol, Scheduler, Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -144,6 +144,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 backends: backends.collect(),
                 listeners,
                 interface: interface.map(|name| InterfaceName::new(name).unwrap()),
+                mode: Mode::default(),
                 scheduler,
                 source,
                 health: health.clone().map(Arc::new),
