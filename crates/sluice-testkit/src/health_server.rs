@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,6 +37,8 @@ pub struct HealthServer {
 
 struct State {
     behaviour: Behaviour,
+    /// Time of the first connection with this behaviour.
+    since: Option<Instant>,
     /// Number of connections so far.
     accepted: u64,
 }
@@ -48,14 +50,20 @@ impl HealthServer {
         listener.set_nonblocking(true)?;
         let _runtime = RUNTIME.enter();
         let listener = TcpListener::from_std(listener)?;
-        let state = Arc::new(Mutex::new(State { behaviour: Behaviour::Well, accepted: 0 }));
+        let state = Arc::new(Mutex::new(State { behaviour: Behaviour::Well, since: None, accepted: 0 }));
         let task = RUNTIME.spawn(serve(listener, state.clone()));
         Ok(HealthServer { state, task })
     }
 
     /// Changes the behaviour for further connections.
     pub fn behave(&self, behaviour: Behaviour) {
-        self.state.lock().expect("no thread panics with it").behaviour = behaviour;
+        let mut state = self.state.lock().expect("no thread panics with it");
+        (state.behaviour, state.since) = (behaviour, None);
+    }
+
+    /// Time of the first connection with the current behaviour.
+    pub fn behaves_since(&self) -> Option<Instant> {
+        self.state.lock().expect("no thread panics with it").since
     }
 
     /// Number of connections so far.
@@ -77,6 +85,7 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
         let (behaviour, number) = {
             let mut state = state.lock().expect("no thread panics with it");
             state.accepted += 1;
+            state.since.get_or_insert_with(Instant::now);
             (state.behaviour, state.accepted)
         };
         connections.spawn(answer(stream, behaviour, number));

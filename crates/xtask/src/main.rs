@@ -9,6 +9,7 @@ mod man;
 mod scale;
 mod scrape;
 mod security;
+mod stall;
 
 use clap::Parser;
 
@@ -23,6 +24,7 @@ enum Xtask {
     Scale(scale::Scale),
     Scrape(scrape::Scrape),
     Security(security::Security),
+    Stall(stall::Stall),
     #[command(hide = true)]
     ScaleOnce(scale::once::ScaleOnce),
 }
@@ -36,6 +38,7 @@ fn main() -> anyhow::Result<()> {
         Xtask::Scale(scale) => scale.run(),
         Xtask::Scrape(scrape) => scrape.run(),
         Xtask::Security(security) => security.run(),
+        Xtask::Stall(stall) => stall.run(),
         Xtask::ScaleOnce(once) => once.run(),
     }
 }

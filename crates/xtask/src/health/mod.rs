@@ -44,7 +44,7 @@ impl Health {
 }
 
 /// A quantile of the values.
-fn quantile(values: &mut [f64], part: f64) -> f64 {
+pub(crate) fn quantile(values: &mut [f64], part: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (values.len() as f64 * part).ceil() as usize;
     values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)

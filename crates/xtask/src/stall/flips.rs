@@ -1,0 +1,75 @@
+//! Flips of one backend under a burden.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use sluice_netlink::{Event, Monitor};
+use sluice_testkit::{Behaviour, HealthServer, Lab, eventually};
+
+use super::burden::{Burden, others};
+
+/// Time after which a flip that the kernel does not show is an error.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Time without commits after which the round of a flip is over.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// Milliseconds from the first probe with another outcome to the commit, for each flip.
+pub(super) fn measure(burden: Burden, services: u32, flips: u32) -> anyhow::Result<Vec<f64>> {
+    let lab = Lab::with_backends(1);
+    let [server, _other] = [8080, 8081].map(|port| lab.backends[0].serve_health(port));
+    let daemon = burden.start(&lab, &config(burden, services))?;
+    let commits = commits(&lab)?;
+    let measured = thread::scope(|scope| {
+        let begun = burden.begin(scope, &lab, &daemon)?;
+        let times = (0..flips).map(|n| flip(&server, &commits, n)).collect();
+        drop(begun);
+        times
+    });
+    drop(daemon);
+    measured
+}
+
+/// Changes the behaviour of the server, and waits until the kernel follows.
+fn flip(server: &HealthServer, commits: &Receiver<Instant>, n: u32) -> anyhow::Result<f64> {
+    // A flip during the round of the one before would wait for that.
+    while commits.recv_timeout(SETTLED).is_ok() {}
+    server.behave(if n.is_multiple_of(2) { Behaviour::Fails } else { Behaviour::Well });
+    let probed = eventually("a probe has another outcome", || server.behaves_since());
+    let deadline = probed + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let committed = commits.recv_timeout(left).context("the kernel does not follow")?;
+        // A commit from before is not the one.
+        if committed > probed {
+            let took = committed - probed;
+            ensure!(took < PATIENCE, "a flip took {} s", took.as_secs());
+            return Ok(took.as_secs_f64() * 1e3);
+        }
+    }
+}
+
+/// The times of commits that change the table.
+fn commits(lab: &Lab) -> anyhow::Result<Receiver<Instant>> {
+    let mut monitor = lab.balancer.run(|| Monitor::open(0)).context("subscribe to commits")?;
+    let (sender, commits) = channel();
+    thread::spawn(move || {
+        while let Ok(event) = monitor.wait() {
+            if matches!(event, Event::Changed(_)) && sender.send(Instant::now()).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(commits)
+}
+
+/// The probed service, whose flips are measured, and the others.
+fn config(burden: Burden, services: u32) -> String {
+    format!(
+        "services:\n{}  probed: {{ listen: 203.0.113.10:80, backends: [10.0.2.11:8080, 10.0.2.11:8081], \
+         health: {{ http: {{}}, interval: 100ms, timeout: 100ms, rise: 1, fall: 1 }} }}\n",
+        others(burden, services)
+    )
+}

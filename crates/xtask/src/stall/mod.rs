@@ -1,0 +1,54 @@
+//! `cargo xtask stall`: measures health flips beside things that are slow, stuck or many.
+
+mod burden;
+mod flips;
+
+use clap::Args;
+
+use self::burden::Burden;
+use crate::health::quantile;
+use crate::scale::figures;
+
+/// Measure the time from a probe to the kernel beside slow disks, stuck logs, crowds and storms
+///
+/// Runs the daemon in network namespaces, once for each burden and twice without one. Needs root and strace(1). Run
+/// `cargo build --release --bins` first, then `cargo run --release -p xtask -- stall`.
+#[derive(Args)]
+pub(crate) struct Stall {
+    /// Number of other services
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(200..=50_000))]
+    services: u32,
+
+    /// Number of times that the backend goes down or up, for each burden
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(2..))]
+    flips: u32,
+
+    /// Burdens to measure
+    #[arg(long, value_delimiter = ',', value_enum, default_values_t = Burden::ALL)]
+    burdens: Vec<Burden>,
+}
+
+impl Stall {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let mut table =
+            figures::table(&["probe to kernel", "flips", "median", "p99", "max", "median ratio"], 1);
+        let mut quiet = None;
+        for &burden in &self.burdens {
+            eprintln!("{burden}");
+            let mut times = flips::measure(burden, self.services, self.flips)?;
+            let [median, p99, most] = [0.5, 0.99, 1.0].map(|part| quantile(&mut times, part));
+            let ratio = median / *quiet.get_or_insert(median);
+            let ms = |time: f64| format!("{time:.1} ms");
+            table.add_row([
+                burden.to_string(),
+                times.len().to_string(),
+                ms(median),
+                ms(p99),
+                ms(most),
+                format!("{ratio:.2}"),
+            ]);
+        }
+        println!("{table}");
+        Ok(())
+    }
+}
