@@ -140,6 +140,19 @@ fn rule_of_a_firewall_that_accepts_translated_packets_is_no_finding() {
     eventually("both serve", || {
         (lab.client.tcp_shares(4, VIP) == Shares::from([("b1", 2), ("b2", 2)])).then_some(())
     });
+    // As the manual filters by the address that the client used.
+    lab.balancer.nft(
+        "table inet filter {
+           chain forward {
+             type filter hook forward priority 0; policy drop;
+             ct state established accept
+             ct original ip daddr 203.0.113.10 tcp dport 8080 accept
+           }
+         }",
+    );
+    lab.client.tcp(VIP).expect("an answer");
+    assert_eq!(about(&lab, "table inet filter").len(), 0);
+    lab.balancer.sh("nft delete table inet filter");
     // Whether the rule accepts them depends on the client.
     lab.balancer.sh("iptables-nft -R ufw-user-forward 2 -s 10.0.1.0/24 -d 10.0.2.12 -j ACCEPT");
     assert_eq!(about(&lab, text)[0]["severity"], "warning");

@@ -174,6 +174,7 @@ impl ExplainCommand {
             protocol,
             source: end(client, port),
             destination: end(to.ip(), Some(to.port())),
+            original: end(to.ip(), Some(to.port())),
             is_translated: false,
         };
         let hook = if self.local { Hook::Output } else { Hook::Prerouting };

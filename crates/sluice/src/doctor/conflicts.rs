@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use sluice_core::model::{Address, Config, Listener, Ports, Protocol};
+use sluice_core::model::{Address, Config, Listener, Ports};
 use sluice_nft::Ip;
 
 use super::findings::{Findings, enabled, names};
@@ -185,28 +185,36 @@ fn arriving(config: &Config) -> Vec<Flow> {
 }
 
 fn to_listener(listener: &Listener, ip: Ip) -> Packet {
+    let (source, original) = (client(), end_of(listener));
+    let destination = original.clone();
+    Packet { ip, protocol: listener.protocol, source, destination, original, is_translated: false }
+}
+
+fn end_of(listener: &Listener) -> End {
     let address = match listener.address {
         Address::Exact(address) => Some(address),
         Address::Any => None,
     };
-    let destination = End { address, ports: Some(listener.ports) };
-    Packet { ip, protocol: listener.protocol, source: client(), destination, is_translated: false }
+    End { address, ports: Some(listener.ports) }
 }
 
 /// Packets that sluice has translated, on their way to backends.
 fn forwarded(config: &Config) -> Vec<Flow> {
-    let flow = |Served { name, ip, protocol, end }| {
-        let (source, destination) = (client(), end);
-        Flow { name, packet: Packet { ip, protocol, source, destination, is_translated: true } }
+    let flow = |Served { name, ip, listener, end }| {
+        let (source, original) = (client(), end_of(listener));
+        let protocol = listener.protocol;
+        let packet = Packet { ip, protocol, source, destination: end, original, is_translated: true };
+        Flow { name, packet }
     };
     served(config).into_iter().map(flow).collect()
 }
 
 /// Packets of backends.
 fn answers(config: &Config) -> Vec<Flow> {
-    let flow = |Served { name, ip, protocol, end }| {
-        let (source, destination) = (end, client());
-        Flow { name, packet: Packet { ip, protocol, source, destination, is_translated: false } }
+    let flow = |Served { name, ip, listener, end }| {
+        let (destination, original, protocol) = (client(), end_of(listener), listener.protocol);
+        let packet = Packet { ip, protocol, source: end, destination, original, is_translated: false };
+        Flow { name, packet }
     };
     served(config).into_iter().map(flow).collect()
 }
@@ -218,14 +226,14 @@ fn client() -> End {
 }
 
 /// Where a backend serves the connections of a listener.
-struct Served {
+struct Served<'a> {
     name: String,
     ip: Ip,
-    protocol: Protocol,
+    listener: &'a Listener,
     end: End,
 }
 
-fn served(config: &Config) -> Vec<Served> {
+fn served(config: &Config) -> Vec<Served<'_>> {
     let mut served = vec![];
     for (name, service) in enabled(config) {
         for backend in &service.backends {
@@ -237,12 +245,7 @@ fn served(config: &Config) -> Vec<Served> {
                 let port = |port| backend.port.translate(listener.ports, port);
                 let ports = Ports { first: port(listener.ports.first), last: port(listener.ports.last) };
                 let end = End { address: Some(backend.address), ports: Some(ports) };
-                served.push(Served {
-                    name: format!("{name}/{}", backend.name),
-                    ip,
-                    protocol: listener.protocol,
-                    end,
-                });
+                served.push(Served { name: format!("{name}/{}", backend.name), ip, listener, end });
             }
         }
     }

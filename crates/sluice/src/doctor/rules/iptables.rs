@@ -131,6 +131,9 @@ fn condition(option: &str, value: Option<&str>) -> Condition {
         "-p" => Some(Condition::Protocol(value.to_owned())),
         "--dport" | "--dports" => one_of(Which::Destination, value),
         "--sport" | "--sports" => one_of(Which::Source, value),
+        "--ctorigdst" => addresses(Which::Original, value),
+        "--ctorigdstport" => one_of(Which::Original, value),
+        "--ctdir" => Some(if value == "ORIGINAL" { Condition::All(vec![]) } else { Condition::Any(vec![]) }),
         "--ctstate" | "--state" => Some(Condition::Any(value.split(',').filter_map(state).collect())),
         _ => None,
     });

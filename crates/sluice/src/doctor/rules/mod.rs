@@ -53,6 +53,8 @@ pub(crate) struct Packet {
     pub(crate) protocol: Protocol,
     pub(crate) source: End,
     pub(crate) destination: End,
+    /// The destination to which the client sent it.
+    pub(crate) original: End,
     /// Whether a NAT rule changed its destination.
     pub(crate) is_translated: bool,
 }
@@ -69,6 +71,8 @@ pub(crate) struct End {
 pub(crate) enum Which {
     Source,
     Destination,
+    /// [`Packet::original`].
+    Original,
 }
 
 /// A condition of a rule.
@@ -124,6 +128,7 @@ impl Packet {
         match which {
             Which::Source => &self.source,
             Which::Destination => &self.destination,
+            Which::Original => &self.original,
         }
     }
 }

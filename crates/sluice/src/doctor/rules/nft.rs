@@ -163,8 +163,21 @@ fn is(left: &Value, right: &Value) -> Option<Condition> {
     if ct["key"] == "state" {
         return Some(if *right == "new" { Condition::New } else { Condition::Any(vec![]) });
     }
-    if ct["key"] == "status" && *right == "dnat" {
+    if (ct["key"] == "status" || left["&"][0]["ct"]["key"] == "status") && *right == "dnat" {
         return Some(Condition::Translated);
+    }
+    if ct["key"] == "direction" {
+        return Some(if *right == "original" { Condition::All(vec![]) } else { Condition::Any(vec![]) });
+    }
+    if ct["dir"] == "original" {
+        return match ct["key"].as_str()? {
+            "ip daddr" | "ip6 daddr" => {
+                let (first, last) = addresses(right)?;
+                Some(Condition::Addresses(Which::Original, first, last))
+            }
+            "proto-dst" => Some(Condition::Ports(Which::Original, ports(right)?)),
+            _ => None,
+        };
     }
     let which = match payload["field"].as_str()? {
         "saddr" | "sport" => Which::Source,

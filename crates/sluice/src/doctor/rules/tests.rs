@@ -3,11 +3,13 @@ use super::*;
 fn packet(protocol: Protocol, to: &str, port: u16) -> Packet {
     let address: IpAddr = to.parse().unwrap();
     let ports = Ports { first: port, last: port };
+    let destination = End { address: Some(address), ports: Some(ports) };
     Packet {
         ip: Ip::of(address),
         protocol,
         source: End::default(),
-        destination: End { address: Some(address), ports: Some(ports) },
+        original: destination.clone(),
+        destination,
         is_translated: false,
     }
 }
@@ -126,6 +128,19 @@ fn rules_of_nft_see_a_new_and_translated_flow() {
     assert!(drops(&ct("state", "in", r#""new""#)));
     assert!(drops(&ct("status", "in", r#""dnat""#)));
     assert!(!drops(&ct("status", "!=", r#""dnat""#)));
+
+    translated.original = tcp("203.0.113.10", 80).original;
+    let original = |key: &str, right: &str| {
+        let left = format!(r#"{{"ct": {{"key": "{key}", "dir": "original"}}}}"#);
+        let test = format!(r#"{{"match": {{"op": "==", "left": {left}, "right": {right}}}}}"#);
+        nft("inet", &rule("p", &format!("{test}, {{\"drop\": null}}")))
+    };
+    let drops = |table: &RuleTable| met(table, &translated) == [(Verdict::Drop, true)];
+    assert!(drops(&original("ip daddr", r#""203.0.113.10""#)));
+    assert!(!drops(&original("ip daddr", r#""10.0.2.11""#)));
+    assert!(drops(&original("proto-dst", "80")));
+    let rules = "-P FORWARD ACCEPT\n-A FORWARD -m conntrack --ctorigdst 203.0.113.0/24 --ctorigdstport 80 --ctdir ORIGINAL -j DROP";
+    assert!(drops(&from_iptables("iptables-nft", "filter", None, rules)));
 }
 
 #[test]
