@@ -1,14 +1,13 @@
 //! The status page with many and with slow clients.
 
-use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sluice_testkit::{Daemon, Host, Lab, eventually};
+use sluice_testkit::{Host, Lab, eventually};
 use socket2::{Domain, Socket, Type};
+
+use crate::crowd::{Turn, assert_it_works, files, memory};
 
 const HTTP: &str = "10.0.1.1:9180";
 
@@ -47,21 +46,12 @@ fn connect(from: &str, says: &str) -> TcpStream {
 /// Ten thousand connections, from these addresses in turn, open as long as the daemon permits.
 struct Crowd {
     _connections: Vec<TcpStream>,
-    /// Two crowds exceed the file descriptors of the process.
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Crowd {
     fn gather(client: &Host, addresses: &[&str], says: &[&str]) -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (pid, limits) = (std::process::id().to_string(), fs::read_to_string("/proc/self/limits"));
-        let limits = limits.expect("read the limits");
-        let most = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
-        let most = most.split_whitespace().nth(4).expect("a hard limit");
-        let raise =
-            Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={most}:{most}")]).status();
-        assert!(raise.expect("start prlimit").success(), "prlimit raises the number of open files");
+        let turn = Turn::take();
         let one = |n| connect(addresses[n % addresses.len()], says[n % says.len()]);
         Crowd { _connections: client.run(|| (0..CROWD).map(one).collect()), _turn: turn }
     }
@@ -78,30 +68,6 @@ fn is_answered(host: &Host, from: &str) -> bool {
     answer.starts_with("HTTP/1.1 200 ") && began.elapsed() < WAIT
 }
 
-/// Number of open files of the daemon.
-fn files(daemon: &Daemon<'_>) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("list its files").count()
-}
-
-fn memory(daemon: &Daemon<'_>) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("read the status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
-}
-
-/// A backend goes down, a reload adds another one, and new connections go to the right backends.
-fn assert_it_works(lab: &Lab, daemon: &mut Daemon<'_>) {
-    lab.backends[1].silence();
-    eventually("the second backend is down", || {
-        let status = lab.sluice(&["status", "--json"]).expect(0).json();
-        (status["services"][0]["backends"][1]["health"] == "unhealthy").then_some(())
-    });
-    lab.client.tcp_shares(10, "203.0.113.10:80");
-    daemon.reload(&config(", 10.0.2.13:8080"));
-    let shares = lab.client.tcp_shares(10, "203.0.113.10:80");
-    assert_eq!(shares, sluice_testkit::Shares::from([("b1", 5), ("b3", 5)]));
-}
-
 #[test]
 fn crowd_at_one_address_keeps_nobody_else_waiting() {
     let lab = Lab::new();
@@ -115,7 +81,8 @@ fn crowd_at_one_address_keeps_nobody_else_waiting() {
     for _ in 0..10 {
         assert!(is_answered(&lab.backends[0], "10.0.2.11"));
     }
-    assert_it_works(&lab, &mut daemon);
+    daemon.reload(&config(", 10.0.2.13:8080"));
+    assert_it_works(&lab);
     let grown = memory(&daemon).saturating_sub(before);
     assert!(grown < ROOM, "{grown} bytes more");
 }
@@ -136,7 +103,8 @@ fn crowd_at_many_addresses_stops_neither_health_nor_reloads_and_passes() {
     let live = "GET /api/v1/live HTTP/1.1\r\nhost: x\r\n\r\n";
     let crowd = Crowd::gather(&lab.client, &addresses, &["", "GET / HTTP/1.1\r\n", live, &much]);
     assert!(files(&daemon) < 1200, "{} files", files(&daemon));
-    assert_it_works(&lab, &mut daemon);
+    daemon.reload(&config(", 10.0.2.13:8080"));
+    assert_it_works(&lab);
     let grown = memory(&daemon).saturating_sub(before);
     assert!(grown < ROOM, "{grown} bytes more");
     drop(crowd);

@@ -2,6 +2,7 @@
 //! the snapshots of the collector.
 
 pub mod collector;
+mod connections;
 pub(crate) mod control;
 pub mod http;
 pub(crate) mod metrics;

@@ -10,7 +10,7 @@ use sluice_core::model::{BackendName, ServiceName};
 use sluiced::conntrack::lister::{ListQuery, ListRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::host::Host;
 use crate::{WEB, WEB3};
@@ -138,6 +138,35 @@ async fn peers_that_say_nothing_or_nonsense_or_go_away_keep_nobody_waiting() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn body_that_never_ends_or_is_too_large_is_refused_and_changes_nothing() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        for (path, length, sent, code) in [
+            ("overrides", "content-length: 100", "{", 408),
+            ("overrides", "transfer-encoding: chunked", "1\r\n{\r\n", 408),
+            ("plan", "content-length: 60000000", "{", 408),
+            ("overrides", "content-length: 3000000", "", 413),
+            ("overrides", "transfer-encoding: chunked", &format!("300000\r\n{}", " ".repeat(0x30_0000)), 413),
+            ("plan", "content-length: 70000000", "", 413),
+        ] {
+            let head = "host: x\r\ncontent-type: application/json\r\nconnection: close";
+            let mut stream = UnixStream::connect(host.socket()).await.unwrap();
+            let request = format!("POST /api/v1/{path} HTTP/1.1\r\n{head}\r\n{length}\r\n\r\n{sent}");
+            // The daemon does not read all of a body that is too large.
+            let _ = stream.write_all(request.as_bytes()).await;
+            let mut answer = [0; 4096];
+            let length = stream.read(&mut answer).await.unwrap();
+            let answer = String::from_utf8_lossy(&answer[..length]);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{path} {length}: {answer}");
+            assert!(answer.contains("\"hint\":"), "{answer}");
+        }
+        assert_eq!(daemon.status().await.table.rounds, 1);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn followers_are_sent_away_when_who_tells_them_panics_and_can_come_back() {
     let host = Host::new(WEB);
@@ -152,6 +181,22 @@ async fn followers_are_sent_away_when_who_tells_them_panics_and_can_come_back() 
         host.panics.store(false, Ordering::Relaxed);
         let mut stream = follow(&host).await;
         read_until(&mut stream, "event: changes").await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn follower_stays_connected_far_longer_than_a_request_may_take() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let mut stream = follow(&host).await;
+        read_until(&mut stream, "event: status").await;
+        for _ in 0..5 {
+            sleep(Duration::from_secs(60)).await;
+            daemon.reload_with(WEB3).await;
+            read_until(&mut stream, "event: changes").await;
+        }
     })
     .await;
 }

@@ -1,5 +1,7 @@
 //! The control socket: HTTP/1.1 with JSON for `sluice` and `curl --unix-socket`.
 
+mod body;
+mod peer;
 mod server;
 mod socket;
 

@@ -1,15 +1,14 @@
 //! The routes of the control socket, served by a task on the runtime.
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
-use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use axum::serve::IncomingStream;
+use axum::{Extension, Router};
 use sluice_api::{
     ALL_BACKENDS, BackendPath, CONNECTIONS_PATH, ChangedBackend, ConnectionsQuery, ErrorReply, FileText,
     MAX_REASON, OVERRIDE_PATH, OVERRIDES_PATH, OverrideChange, OverrideRequest, OverridesReply,
@@ -20,13 +19,18 @@ use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
-use tracing::error;
 
+use super::body::{BodyLimit, BodyMemory, read_body};
+use super::peer::Peer;
 use crate::api::collector::{StatusCollector, Stopping};
+use crate::api::connections::accept;
 use crate::api::http::{ChangeFeed, read_only, refuse};
 use crate::conntrack::counter::FlowCounter;
 use crate::conntrack::lister::{ConnectionLister, ListError};
 use crate::request::{OverrideError, PlanError, Request, bad_file};
+
+/// Maximum size of a request that changes overrides, in bytes: tens of thousands of backends.
+const MAX_OVERRIDES: usize = 2 << 20;
 
 type Requests = mpsc::Sender<Request>;
 
@@ -42,12 +46,16 @@ pub(crate) struct ControlState {
 /// Serves the control socket until the task is aborted.
 pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
     let ControlState { requests, counter, listing, collector, feed } = state;
+    let configurations = BodyLimit::new(MAX_FILE_SIZE as usize, 1);
+    let overrides = BodyLimit::new(MAX_OVERRIDES, 8);
     let router = Router::new()
         .route(CONNECTIONS_PATH, get(connections))
         .route(RELOAD_PATH, post(reload))
-        .route(PLAN_PATH, post(plan).layer(DefaultBodyLimit::max(MAX_FILE_SIZE as usize)))
-        .route(OVERRIDE_PATH, post(set_override))
-        .route(OVERRIDES_PATH, post(set_overrides))
+        .route(PLAN_PATH, post(plan).layer(from_fn_with_state(configurations, read_body)))
+        .route(OVERRIDE_PATH, post(set_override).layer(from_fn_with_state(overrides.clone(), read_body)))
+        .route(OVERRIDES_PATH, post(set_overrides).layer(from_fn_with_state(overrides, read_body)))
+        // Bodies were read, and have limits of their own.
+        .layer(DefaultBodyLimit::disable())
         .with_state(ApiState { requests, counter, listing })
         .merge(read_only(collector, feed))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
@@ -58,9 +66,7 @@ pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
                 "GET status, GET connections, POST reload, POST plan, POST override, POST overrides",
             )
         });
-    if let Err(error) = axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).await {
-        error!("serve the control socket: {error}");
-    }
+    accept(listener, router).await;
 }
 
 /// State of the routes that only the control socket has.
@@ -71,20 +77,9 @@ struct ApiState {
     listing: ConnectionLister,
 }
 
-/// The user of the peer.
-#[derive(Clone, Copy, Debug)]
-struct Peer(u32);
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        // Without credentials the peer counts as an unprivileged user.
-        Peer(stream.io().peer_cred().map_or(u32::MAX, |credentials| credentials.uid()))
-    }
-}
-
 async fn set_override(
     State(state): State<ApiState>,
-    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
+    Extension(Peer(uid)): Extension<Peer>,
     request: Result<Json<OverrideRequest>, JsonRejection>,
 ) -> Response {
     let example = "send {\"service\": \"web\", \"backend\": \"web1\", \"change\": {\"admin\": \"drain\"}}";
@@ -102,7 +97,7 @@ async fn set_override(
 
 async fn set_overrides(
     State(state): State<ApiState>,
-    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
+    Extension(Peer(uid)): Extension<Peer>,
     request: Result<Json<OverridesRequest>, JsonRejection>,
 ) -> Response {
     let example = "send {\"backends\": [{\"service\": \"web\", \"backend\": \"web1\"}], \"change\": {\"admin\": \"drain\"}}";
@@ -196,9 +191,17 @@ async fn reload(State(ApiState { requests, .. }): State<ApiState>) -> Response {
 }
 
 /// The plan of a reload, of the texts in the body if there is one.
-async fn plan(State(ApiState { requests, .. }): State<ApiState>, body: Bytes) -> Response {
-    // On a blocking thread, because a large configuration takes a moment.
-    let given = match spawn_blocking(move || given(&body)).await {
+async fn plan(
+    State(ApiState { requests, .. }): State<ApiState>,
+    Extension(memory): Extension<BodyMemory>,
+    body: Bytes,
+) -> Response {
+    // On a blocking thread, because a large configuration takes a moment. It continues if the client is gone.
+    let parse = move || {
+        let _memory = memory;
+        given(&body)
+    };
+    let given = match spawn_blocking(parse).await {
         Ok(Ok(given)) => given,
         Ok(Err(reply)) => return (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),

@@ -1,37 +1,19 @@
-//! [`HttpServer`]: the listener of `http.listen`, which a reload can move, and its accept task.
+//! [`HttpServer`]: the listener of `http.listen`, which a reload can move.
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use sluice_core::model::Http;
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
-use tracing::{debug, info, warn};
+use tokio::task::AbortHandle;
+use tracing::info;
 
-use super::connection_limits::ConnectionLimits;
-use super::write_rate::MinWriteRate;
+use crate::api::connections::{Bounds, Listener, accept};
 
 /// Backlog: connections that wait to be accepted. Further clients retransmit their SYN after a second.
 const BACKLOG: i32 = 4096;
-
-/// Timeout of a request, and of an idle connection.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum size of a request's head in bytes.
-const MAX_HEAD: usize = 16 * 1024;
-
-/// Size of the send buffer, which limits the memory for a peer that does not read.
-const SEND_BUFFER: usize = 128 * 1024;
-
-/// Wait after `accept` failed.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// The HTTP server and its address.
 pub(crate) struct HttpServer {
@@ -102,48 +84,20 @@ fn listen(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
     tokio::net::TcpListener::from_std(listener.into())
 }
 
-/// Accepts connections until the task is aborted, which ends all connections.
-async fn accept(listener: tokio::net::TcpListener, router: Router) {
-    let (mut limits, mut connections) = (ConnectionLimits::default(), JoinSet::new());
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) if limits.admits(peer.ip()) => {
-                    let task = connections.spawn(serve(stream, router.clone()));
-                    limits.opened(task.id(), peer.ip());
-                }
-                Ok((stream, peer)) => {
-                    debug!("too many connections: rejected {peer}");
-                    reject(&stream);
-                }
-                Err(error) => {
-                    warn!("accept a connection for the status page: {error}");
-                    sleep(RETRY).await;
-                }
-            },
-            Some(ended) = connections.join_next_with_id() => {
-                limits.closed(ended.map_or_else(|error| error.id(), |(id, ())| id));
-            }
-        }
-    }
-}
+impl Listener for tokio::net::TcpListener {
+    type Stream = TcpStream;
+    type Peer = IpAddr;
 
-async fn serve(stream: TcpStream, router: Router) {
-    // On failure the buffer is a little larger.
-    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(TIMEOUT)
-        .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(MinWriteRate::new(stream)), TowerToHyperService::new(router))
-        .await;
-    if let Err(error) = served {
-        debug!("serve a connection to the status page: {error}");
-    }
-}
+    const NAME: &'static str = "the status page";
+    // Others than one machine must still be able to connect.
+    const BOUNDS: Bounds = Bounds { all: 1024, each: 256, reserved: 0 };
 
-/// Sends the reason, if this does not block.
-fn reject(stream: &TcpStream) {
-    let answer = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    let _ = stream.try_write(answer);
+    async fn next(&self) -> io::Result<(TcpStream, IpAddr)> {
+        let (stream, peer) = self.accept().await?;
+        Ok((stream, peer.ip()))
+    }
+
+    fn is_privileged(_: IpAddr) -> bool {
+        false
+    }
 }

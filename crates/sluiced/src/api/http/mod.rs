@@ -2,11 +2,9 @@
 //! task or other clients.
 
 mod change_feed;
-mod connection_limits;
 mod listener;
 pub mod page;
 mod routes;
-mod write_rate;
 
 pub(crate) use change_feed::ChangeFeed;
 pub(crate) use listener::HttpServer;
