@@ -6,7 +6,7 @@
 //! Ready events take turns, so that frequent events cannot starve others.
 //!
 //! The reconcile task makes blocking calls to the kernel. It is therefore not spawned: the main
-//! thread blocks on it, and other tasks run on a worker thread of the runtime.
+//! thread blocks on it, and other tasks run on worker threads of the runtime.
 
 use std::future::pending;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use sluice_netlink::{Proc, memory};
 use sluice_nft::Dataplane;
 use sluice_probe::Prober;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, sleep};
 
 use crate::api::collector::StatusCollector;
 use crate::api::control::{self, ControlSocket, ControlState};
@@ -33,6 +33,7 @@ use crate::daemon::signals::Signals;
 use crate::daemon::turns::Turns;
 use crate::daemon::{Daemon, Effects};
 use crate::fatal::{Exit, Fatal};
+use crate::host::heartbeat::Heartbeat;
 use crate::host::systemd::Notify;
 use crate::reconcile::namespace_lock::NamespaceLock;
 use crate::request::Request;
@@ -144,11 +145,7 @@ pub async fn run<D: Dataplane>(
     let control_state = ControlState { requests: sender, counter, listing, collector, feed };
     tokio::spawn(control::serve(listener, control_state));
 
-    let mut watchdog = watchdog.map(|limit| {
-        let mut signs = interval(limit / 2);
-        signs.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        signs
-    });
+    let heartbeat = Heartbeat::start(watchdog);
     let (mut tidy, mut is_tidy) = (pin!(sleep(TIDY)), false);
     let mut turns = Turns::default();
     let hands_over = loop {
@@ -175,7 +172,7 @@ pub async fn run<D: Dataplane>(
                     }
                 }),
                 pin!(async {
-                    tick(&mut watchdog).await;
+                    heartbeat.beat().await;
                     Next::Watchdog
                 }),
                 pin!(async {
@@ -269,11 +266,4 @@ enum Next {
     Watchdog,
     /// There was no event for a while.
     Tidy,
-}
-
-async fn tick(interval: &mut Option<Interval>) {
-    match interval {
-        Some(interval) => drop(interval.tick().await),
-        None => pending().await,
-    }
 }

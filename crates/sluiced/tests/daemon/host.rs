@@ -84,7 +84,7 @@ impl Network {
     fn prober(&self) -> Prober {
         let Network { answers, probes } = self.clone();
         Prober::with(
-            Arc::new(move |probe, target, _| {
+            Arc::new(move |probe, target, _, _| {
                 let target = SocketAddr::new(target.address, target.port);
                 *probes.lock().unwrap().entry(target).or_default() += 1;
                 let is_path = !matches!(probe, Probe::Http(http) if http.path != "/healthz");
@@ -323,6 +323,13 @@ impl Host {
 }
 
 impl Daemon<'_> {
+    /// Waits until the reconcile task answers, which takes no other task.
+    pub(crate) async fn answers(&self) {
+        let (sender, answer) = oneshot::channel();
+        self.requests.send(Request::View(sender)).await.unwrap();
+        drop(answer.await.unwrap());
+    }
+
     pub(crate) async fn status(&self) -> Status {
         self.collector.collect().await.expect("the daemon ended before it answered").status.clone()
     }

@@ -1,11 +1,13 @@
 //! Refreshes and retries.
 
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use sluice_api::{BackendStatus, EventKind, OverrideChange, Timestamp};
 use sluice_netlink::Event;
 use sluice_nft::Errno;
 use sluiced::request::{OverrideError, Request};
+use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep};
 
 use crate::WEB;
@@ -206,4 +208,37 @@ async fn watchdog_is_told_twice_as_often_as_it_asks() {
         assert_eq!(host.notified(), ["WATCHDOG=1"; 4]);
     })
     .await;
+}
+
+#[test]
+fn watchdog_is_not_told_while_the_worker_threads_hang() {
+    let mut host = Host::new(&format!("{WEB}\nrefresh: 0"));
+    host.watchdog = Some(Duration::from_millis(20));
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let until_told = async || {
+        while host.notified().iter().all(|state| state != "WATCHDOG=1") {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    runtime.block_on(host.run(async |daemon| {
+        until_told().await;
+        let ((hangs, hung), (release, released)) = (channel(), channel::<()>());
+        tokio::spawn(async move {
+            hangs.send(()).unwrap();
+            let _ = released.recv();
+        });
+        hung.recv().unwrap();
+        // One beat may be under way.
+        for _ in 0..2 {
+            daemon.answers().await;
+        }
+        host.notified();
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(20));
+            daemon.answers().await;
+        }
+        assert_eq!(host.notified(), [""; 0]);
+        drop(release);
+        until_told().await;
+    }));
 }
