@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::MapAccess;
 use serde_json::{Value, json};
-use sluice_core::model::{HealthCheck, HttpProbe, Initial, Probe, UdpProbe};
+use sluice_core::model::{ExecProbe, HealthCheck, HttpProbe, Initial, Probe, UdpProbe};
 
 use crate::mapping::{Key, Keys, mapping};
 use crate::problem::{Fault, nearest, quoted};
@@ -67,7 +67,7 @@ mapping! {
         /// Succeeds when an echo request is answered.
         icmp: EmptyMapping,
         /// Succeeds when a program exits with 0.
-        exec: ProbeCommand,
+        exec: ExecProbe,
         /// The port to probe; by default that of the backend.
         port: PortNumber,
         /// The time from the start of one attempt to the start of the next.
@@ -96,7 +96,7 @@ impl HealthMapping {
                 udp.map(Probe::Udp),
                 sctp.map(|EmptyMapping| Probe::Sctp),
                 icmp.map(|EmptyMapping| Probe::Icmp),
-                exec.map(|ProbeCommand(words)| Probe::Exec(words)),
+                exec.map(Probe::Exec),
             ],
         );
         if let (Some(Probe::Icmp), Given::Good(_)) = (&probe, &port) {
@@ -279,14 +279,12 @@ mapping! {
     ExecMapping, "a mapping with `command`", refused: shared_key, required: [command], {
         /// The absolute path of a program, and its arguments; {address}, {port}, {service} and {backend} are replaced.
         command: Many<Argument>,
+        /// Whether the program keeps the capabilities of a daemon that root runs.
+        keep_capabilities: bool,
     }
 }
 
-/// A program and its arguments.
-#[derive(Clone, Debug)]
-pub(crate) struct ProbeCommand(Vec<String>);
-
-impl FromYaml for ProbeCommand {
+impl FromYaml for ExecProbe {
     const EXPECTED: &'static str = "a mapping with `command`";
 
     fn schema(definitions: &mut Definitions) -> Value {
@@ -295,7 +293,9 @@ impl FromYaml for ProbeCommand {
 
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         const PROGRAM: &str = "write the absolute path of a program, such as [/usr/lib/sluice/check]";
-        let Some(ExecMapping { command }) = ExecMapping::mapping(here, mapping)? else { return Ok(None) };
+        let Some(ExecMapping { command, keep_capabilities }) = ExecMapping::mapping(here, mapping)? else {
+            return Ok(None);
+        };
         let words = match command {
             Given::Bad => return Ok(None),
             Given::Absent => {
@@ -316,7 +316,9 @@ impl FromYaml for ProbeCommand {
             }
             Some(_) => {}
         }
-        let words = words.into_iter().map(|word| word.map(|Argument(word)| word)).collect::<Option<_>>();
-        Ok(words.map(ProbeCommand))
+        let command = words.into_iter().map(|word| word.map(|Argument(word)| word)).collect::<Option<_>>();
+        let keep_capabilities = keep_capabilities.or_value(false);
+        let program = command.zip(keep_capabilities);
+        Ok(program.map(|(command, keep_capabilities)| ExecProbe { command, keep_capabilities }))
     }
 }

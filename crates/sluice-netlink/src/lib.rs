@@ -5,7 +5,7 @@
 //! collects the last counts of deleted elements. To read, `read` and `dump` request the table or a part of it and decode
 //! the answers. `listener` receives the kernel's events about commits: [`Monitor`] passes changes by other programs on,
 //! and `watch` tells whether our table has changed. [`probe`] finds missing kernel features. This is the only crate with
-//! unsafe code, which libnftnl and libmnl require.
+//! unsafe code, which libnftnl and libmnl require, and restrictions of [`programs`] between fork and exec.
 
 mod attr;
 mod batch;
@@ -27,6 +27,7 @@ mod monitor;
 mod netlink;
 mod object;
 mod open;
+pub mod programs;
 mod read;
 mod reply;
 mod rtnetlink;

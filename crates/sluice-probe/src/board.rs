@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
@@ -40,10 +41,14 @@ struct Inner {
     state: Mutex<BoardState>,
     changed: Notify,
     durations: Durations,
+    skipped: Skips,
 }
 
 /// Durations of probes, by service.
 type Durations = Family<Label, Histogram, fn() -> Histogram>;
+
+/// Numbers of skipped probes, by service.
+type Skips = Family<Label, Counter>;
 
 type Label = [(&'static str, String); 1];
 
@@ -51,8 +56,8 @@ impl Default for Inner {
     fn default() -> Self {
         // From 0.25 ms to more than a minute.
         let histogram = || Histogram::new(exponential_buckets(2.5e-4, 4.0, 10));
-        let (state, changed) = Default::default();
-        Inner { state, changed, durations: Family::new_with_constructor(histogram) }
+        let (state, changed, skipped) = Default::default();
+        Inner { state, changed, durations: Family::new_with_constructor(histogram), skipped }
     }
 }
 
@@ -173,6 +178,7 @@ impl Board {
         let after: BTreeSet<_> = watches().map(|watch| &watch.key.service).collect();
         for gone in before.iter().filter(|service| !after.contains(service)) {
             self.0.durations.remove(&label(gone));
+            self.0.skipped.remove(&label(gone));
         }
         let keys: HashSet<_> = watches().map(|watch| &watch.key).collect();
         (state.changed, state.down) = (changed, down);
@@ -200,8 +206,11 @@ impl Board {
         let BoardState { backends, changed, .. } = &mut *state;
         let before = changed.len();
         let services: BTreeSet<_> = keys.iter().map(|key| &key.service).collect();
+        let is_skipped = outcome.verdict == ProbeResult::Skipped;
         for service in services {
-            self.0.durations.get_or_create(&label(service)).observe(outcome.took.as_secs_f64());
+            let label = label(service);
+            self.0.durations.get_or_create(&label).observe(outcome.took.as_secs_f64());
+            self.0.skipped.get_or_create(&label).inc_by(is_skipped.into());
         }
         for key in keys {
             let entry = backends.get_mut(key).filter(|entry| entry.job == job);
@@ -214,10 +223,13 @@ impl Board {
         }
     }
 
-    /// Registers the histogram of durations.
+    /// Registers the metrics of probes.
     pub fn register(&self, registry: &mut Registry) {
         let help = "Duration of a probe";
         registry.register_with_unit("probe_duration", help, Unit::Seconds, self.0.durations.clone());
+        let help =
+            "Probes that did not run, or not in time, for a reason on this host; health does not change";
+        registry.register("probes_skipped", help, self.0.skipped.clone());
     }
 
     fn state(&self) -> MutexGuard<'_, BoardState> {

@@ -10,10 +10,12 @@ mod board;
 mod outcome;
 mod prober;
 mod schedule;
+mod slots;
 mod watched;
 
 pub use attempt::{attempt, has_sctp};
 pub use board::{BackendHealth, Board, Down, Flip, LastProbe};
 pub use outcome::{ProbeOutcome, ProbeResult};
 pub use prober::{Attempt, Prober};
+pub use slots::Slots;
 pub use watched::WatchedBackend;

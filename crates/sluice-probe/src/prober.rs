@@ -1,13 +1,13 @@
 //! [`Prober`]: one task per distinct target and check.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sluice_core::model::{BackendKey, HealthCheck, Probe, ProbeTarget};
+use sluice_core::model::{BackendKey, ExecProbe, HealthCheck, Probe, ProbeTarget, ServiceName};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,11 +15,14 @@ use crate::attempt;
 use crate::board::{Board, JobId};
 use crate::outcome::ProbeOutcome;
 use crate::schedule::Schedule;
+use crate::slots::Slots;
 use crate::watched::WatchedBackend;
 
 /// Runs one attempt: [`attempt`], or a stand-in for the network in tests.
 pub type Attempt = Arc<
-    dyn Fn(Probe, ProbeTarget, Duration) -> Pin<Box<dyn Future<Output = ProbeOutcome> + Send>> + Send + Sync,
+    dyn Fn(Probe, ProbeTarget, Duration, Slots) -> Pin<Box<dyn Future<Output = ProbeOutcome> + Send>>
+        + Send
+        + Sync,
 >;
 
 /// Runs probes on the current runtime until it is dropped.
@@ -29,6 +32,8 @@ pub struct Prober {
     /// Seed of the phases within an interval.
     seed: u64,
     running: HashMap<Job, Running>,
+    /// For the programs of each service.
+    slots: HashMap<ServiceName, Slots>,
     /// Number of started probes.
     begun: u64,
 }
@@ -71,15 +76,22 @@ impl Drop for Running {
 impl Prober {
     /// Nothing is probed yet.
     pub fn new() -> Self {
-        let attempt: Attempt = Arc::new(|probe, target, timeout| {
-            Box::pin(async move { attempt(&probe, target, timeout).await })
+        let attempt: Attempt = Arc::new(|probe, target, timeout, slots| {
+            Box::pin(async move { attempt(&probe, target, timeout, &slots).await })
         });
         Prober::with(attempt, RandomState::new().hash_one(0))
     }
 
     /// A prober with another attempt function, and a seed for the phases of probes.
     pub fn with(attempt: Attempt, seed: u64) -> Self {
-        Prober { board: Board::default(), attempt, seed, running: HashMap::new(), begun: 0 }
+        Prober {
+            board: Board::default(),
+            attempt,
+            seed,
+            running: HashMap::new(),
+            slots: HashMap::new(),
+            begun: 0,
+        }
     }
 
     /// The board with the outcomes.
@@ -106,6 +118,8 @@ impl Prober {
             watched.push((watch, *id));
         }
         self.running.retain(|job, _| jobs.contains_key(job));
+        let services: HashSet<_> = watched.iter().map(|(watch, _)| &watch.key.service).collect();
+        self.slots.retain(|service, _| services.contains(service));
         self.board.watch(&watched);
         let mut jobs: Vec<_> = jobs.into_iter().collect();
         // So that probes of one file begin in the same order each time.
@@ -115,11 +129,15 @@ impl Prober {
             match self.running.get(&job) {
                 Some(running) => *running.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys,
                 None => {
+                    // Services that share a probe share the slots of one of them.
+                    let slots = self.slots.entry(keys[0].service.clone()).or_default().clone();
                     let keys = Arc::new(Mutex::new(keys));
                     let mut hasher = DefaultHasher::new();
                     (self.seed, &job).hash(&mut hasher);
                     let schedule = Schedule::new(job.interval, Instant::now(), hasher.finish());
                     let attempt = self.attempt.clone();
+                    let attempt =
+                        move |job: &Job| attempt(job.probe.clone(), job.target, job.timeout, slots.clone());
                     let run = job.clone().run(id, schedule, attempt, self.board.clone(), keys.clone());
                     let task = tokio::spawn(run).abort_handle();
                     self.running.insert(job, Running { id, task, keys });
@@ -132,14 +150,14 @@ impl Prober {
 impl Job {
     fn new(key: &BackendKey, target: ProbeTarget, check: &HealthCheck) -> Self {
         let probe = match &check.probe {
-            Probe::Exec(command) => {
+            Probe::Exec(ExecProbe { command, keep_capabilities }) => {
                 let filled = command.iter().map(|word| {
                     word.replace("{address}", &target.address.to_string())
                         .replace("{port}", &target.port.to_string())
                         .replace("{service}", key.service.as_str())
                         .replace("{backend}", key.backend.as_str())
                 });
-                Probe::Exec(filled.collect())
+                Probe::Exec(ExecProbe { command: filled.collect(), keep_capabilities: *keep_capabilities })
             }
             probe => probe.clone(),
         };
@@ -151,13 +169,13 @@ impl Job {
         self,
         id: JobId,
         mut schedule: Schedule,
-        attempt: Attempt,
+        attempt: impl Fn(&Job) -> Pin<Box<dyn Future<Output = ProbeOutcome> + Send>>,
         board: Board,
         keys: Arc<Mutex<Arc<[BackendKey]>>>,
     ) {
         loop {
             sleep_until(schedule.next(Instant::now())).await;
-            let outcome = attempt(self.probe.clone(), self.target, self.timeout).await;
+            let outcome = attempt(&self).await;
             let keys = keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
             board.observe(&keys, id, &outcome);
         }

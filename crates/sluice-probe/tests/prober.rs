@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sluice_core::model::{BackendKey, BackendName, HealthCheck, Initial, Probe, ProbeTarget, ServiceName};
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use sluice_core::model::{
+    BackendKey, BackendName, ExecProbe, HealthCheck, Initial, Probe, ProbeTarget, ServiceName,
+};
 use sluice_core::pool::health::Health;
 use sluice_probe::{BackendHealth, Flip, ProbeOutcome, ProbeResult, Prober, WatchedBackend};
 use tokio::net::TcpListener;
@@ -49,9 +53,13 @@ async fn server(port: u16) -> (u16, Arc<AtomicU32>, tokio::task::JoinHandle<()>)
 
 /// Waits for the board to say so.
 async fn until(prober: &Prober, service: &str, what: impl Fn(&BackendHealth) -> bool) -> BackendHealth {
+    until_of(prober, &key(service), what).await
+}
+
+async fn until_of(prober: &Prober, key: &BackendKey, what: impl Fn(&BackendHealth) -> bool) -> BackendHealth {
     let wait = async {
         loop {
-            if let Some(report) = prober.board().report(&key(service)).filter(&what) {
+            if let Some(report) = prober.board().report(key).filter(&what) {
                 return report;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -110,7 +118,7 @@ fn again(watch: WatchedBackend, before: &str) -> WatchedBackend {
 /// Runs attempts that come out as the test says, each at once.
 fn scripted(outcome: Arc<Mutex<ProbeResult>>) -> Prober {
     Prober::with(
-        Arc::new(move |_, _, _| {
+        Arc::new(move |_, _, _, _| {
             let verdict = *outcome.lock().unwrap();
             let (detail, took) = (format!("{verdict:?}"), Duration::from_millis(1));
             Box::pin(async move { ProbeOutcome { verdict, detail, took } })
@@ -216,6 +224,49 @@ async fn new_backend_is_what_its_check_assumes() {
     assert_eq!(["a", "b"].map(|service| report(&prober, service).is_up), [false, true]);
     prober.watch(vec![again(watch("a", 80, 1), "a"), again(watch("b", 80, 1), "b")]);
     assert!(!report(&prober, "a").is_up, "`initial` is for new ones");
+}
+
+/// A backend of a service, probed by a program on this port of it.
+fn program(service: &str, port: u16, command: &[&str], timeout: Duration) -> WatchedBackend {
+    let watch = watch(service, port, 1);
+    let command = command.iter().map(|word| (*word).to_owned()).collect();
+    let probe = Probe::Exec(ExecProbe { command, keep_capabilities: false });
+    let check = HealthCheck { probe, timeout, rise: 1, ..(*watch.check).clone() };
+    let backend = BackendName::new(&format!("b{port}")).unwrap();
+    WatchedBackend { key: BackendKey { backend, ..watch.key }, check: Arc::new(check), ..watch }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_of_a_service_that_hang_delay_no_other_service_and_are_skipped_beyond_its_slots() {
+    let mut prober = Prober::new();
+    // None of them ends, and the first 32 have all the slots of the service.
+    let sleep = ["/bin/sleep", "1000", "{port}"];
+    let hanging = (1..=40).map(|port| program("hangs", port, &sleep, Duration::from_secs(60)));
+    // This one waits a shorter time for a slot.
+    let late = program("hangs", 41, &sleep, Duration::from_millis(100));
+    let others =
+        (1..=20).map(|port| program("other", port, &["/bin/true", "{port}"], Duration::from_secs(10)));
+    let others: Vec<_> = others.collect();
+    prober.watch(hanging.chain([late.clone()]).chain(others.clone()).collect());
+    let skipped = until_of(&prober, &late.key, |report| {
+        report.last.as_ref().is_some_and(|last| last.verdict == ProbeResult::Skipped)
+    });
+    let last = skipped.await.last.unwrap();
+    let reason = "32 programs of this service, or too many of all services, still run";
+    assert_eq!(last.detail, format!("run /bin/sleep: not started within 100ms: {reason}"));
+    let before = prober.board().report(&others[0].key).unwrap().last.map(|last| last.at);
+    for other in &others {
+        until_of(&prober, &other.key, |report| {
+            report.health == Health::Healthy && report.last.as_ref().map(|last| last.at) > before
+        })
+        .await;
+    }
+    let (mut registry, mut metrics) = (Registry::default(), String::new());
+    prober.board().register(&mut registry);
+    text::encode(&mut metrics, &registry).unwrap();
+    assert!(metrics.contains("probes_skipped_total{service=\"other\"} 0\n"), "{metrics}");
+    let of_hanging = "probes_skipped_total{service=\"hangs\"} ";
+    assert!(metrics.contains(of_hanging) && !metrics.contains(&format!("{of_hanging}0\n")), "{metrics}");
 }
 
 #[tokio::test]

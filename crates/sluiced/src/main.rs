@@ -5,12 +5,12 @@
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use clap::Parser;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_core::model::Networks;
-use sluice_netlink::{CounterReader, Netlink, ProbeError, Proc, TableOwnership, memory};
+use sluice_netlink::{CounterReader, Netlink, ProbeError, Proc, TableOwnership, memory, programs};
 use sluice_nft::Table;
 use sluice_probe::Prober;
 use sluiced::args::Args;
@@ -31,6 +31,9 @@ use tracing::{error, info, warn};
 
 /// With this variable the daemon behaves as if the kernel refused the flags of an owned table.
 const UNOWNED: &str = "SLUICE_UNOWNED";
+
+const MIN_WORKERS: usize = 2;
+const MAX_WORKERS: usize = 4;
 
 /// Timeout for threads that read or write files when the process ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -80,8 +83,11 @@ fn run(args: Args) -> Result<(), Fatal> {
         start_saver: Box::new(saver::start_thread),
         counters: Box::new(move |name, set| counters.read(name, set)),
     };
-    raise_limits();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    // Each running probe has a descriptor.
+    if let Err(error) = programs::raise_open_files() {
+        warn!("raise the limit of open files: {error}");
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;
@@ -127,11 +133,7 @@ fn follow_networks(sender: Sender<Request>) -> Result<Networks, Fatal> {
     })
 }
 
-/// Raises the limit of open files, because each running probe has a descriptor.
-fn raise_limits() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        warn!("raise the limit of open files: {error}");
-    }
+/// Number of worker threads: with two or more, one that is busy delays no probe.
+fn workers() -> usize {
+    available_parallelism().map_or(MIN_WORKERS, usize::from).clamp(MIN_WORKERS, MAX_WORKERS)
 }

@@ -37,7 +37,7 @@ fn probe_port(here: &Here<'_>, draft: &Draft) {
     let Draft { listeners, backends: Elements { good, .. }, policy, .. } = draft;
     let Some(check) = &policy.health else { return };
     let needs_port = match &check.probe {
-        Probe::Exec(words) => words.iter().any(|word| word.contains("{port}")),
+        Probe::Exec(program) => program.command.iter().any(|word| word.contains("{port}")),
         probe => probe.protocol().is_some(),
     };
     if !needs_port || check.port.is_some() {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, Config, Control, Forwarding, HashOn, HealthCheck, Http,
-    HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown, OnEmpty, OnStop, Ports,
-    Probe, Protocol, Scheduler, Service, ServiceName, UdpProbe,
+    Address, Backend, BackendName, BackendPort, Config, Control, ExecProbe, Forwarding, HashOn, HealthCheck,
+    Http, HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown, OnEmpty, OnStop,
+    Ports, Probe, Protocol, Scheduler, Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -192,8 +192,10 @@ fn health_check() -> impl Strategy<Value = HealthCheck> {
     });
     let words =
         prop::sample::select(vec!["{address}", "{port}/{service}", "{backend}", "", "{", "{}", "a b"]);
-    let exec = prop::collection::vec(words, 0..3)
-        .prop_map(|words| Probe::Exec(["/bin/check"].into_iter().chain(words).map(str::to_owned).collect()));
+    let exec = (prop::collection::vec(words, 0..3), any::<bool>()).prop_map(|(words, keep_capabilities)| {
+        let command = ["/bin/check"].into_iter().chain(words).map(str::to_owned).collect();
+        Probe::Exec(ExecProbe { command, keep_capabilities })
+    });
     let probe = prop_oneof![Just(Probe::Tcp), Just(Probe::Sctp), http, udp, Just(Probe::Icmp), exec];
     let times = (100u64..=3_600_000, 10u64..=3_600_000);
     let initial = prop::sample::select(vec![Initial::Up, Initial::Down]);

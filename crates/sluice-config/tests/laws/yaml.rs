@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use sluice_core::model::{
-    Backend, BackendPort, Config, Forwarding, HashOn, HealthCheck, Http, HttpProbe, Initial, Midstream,
-    OnDeny, OnDown, OnEmpty, OnStop, Probe, Scheduler, Service, UdpProbe,
+    Backend, BackendPort, Config, ExecProbe, Forwarding, HashOn, HealthCheck, Http, HttpProbe, Initial,
+    Midstream, OnDeny, OnDown, OnEmpty, OnStop, Probe, Scheduler, Service, UdpProbe,
 };
 
 pub(crate) fn target(address: IpAddr, port: BackendPort) -> String {
@@ -188,9 +188,13 @@ fn write_check(check: &HealthCheck, style: &mut Style) -> String {
             }
             text
         }
-        Probe::Exec(words) => {
-            let words: Vec<_> = words.iter().map(|word| style.quote(word)).collect();
-            format!("command: [{}]", words.join(", "))
+        Probe::Exec(ExecProbe { command, keep_capabilities }) => {
+            let words: Vec<_> = command.iter().map(|word| style.quote(word)).collect();
+            let mut text = format!("command: [{}]", words.join(", "));
+            if *keep_capabilities || style.toss() {
+                write!(text, ", keep_capabilities: {keep_capabilities}").unwrap();
+            }
+            text
         }
     };
     let mut text = format!("{{ {}: {{ {inside} }}", probe.as_str());

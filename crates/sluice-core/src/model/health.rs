@@ -47,8 +47,8 @@ pub enum Probe {
     Udp(UdpProbe),
     /// An ICMP echo request is answered.
     Icmp,
-    /// A program exits with 0. Its arguments may contain `{address}`, `{port}`, `{service}` and `{backend}`.
-    Exec(Vec<String>),
+    /// A program exits with 0.
+    Exec(ExecProbe),
 }
 
 impl Probe {
@@ -99,6 +99,15 @@ pub struct UdpProbe {
     pub send: Vec<u8>,
     /// Prefix of the answer; `None`: no answer is needed, only no ICMP error may arrive.
     pub expect: Option<Vec<u8>>,
+}
+
+/// The program of an exec probe.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ExecProbe {
+    /// Its absolute path, and its arguments. These may contain `{address}`, `{port}`, `{service}` and `{backend}`.
+    pub command: Vec<String>,
+    /// Whether it keeps the capabilities of a daemon that root runs.
+    pub keep_capabilities: bool,
 }
 
 /// The target of a probe.

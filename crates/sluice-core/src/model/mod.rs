@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
 pub use effective::{EffectiveServices, OwnedEffectiveServices};
 pub use guard::{DropReason, Guard, Limits, OnFull};
-pub use health::{HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
+pub use health::{ExecProbe, HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
 pub use listener::{Address, Listener, Ports};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;

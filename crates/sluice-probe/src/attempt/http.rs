@@ -1,26 +1,41 @@
 //! `http` probe: a GET must get the expected response.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
+use memchr::memmem;
+use rustls::ClientConfig;
 use sluice_core::model::HttpProbe;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::limited::Limited;
 use super::{tcp, tls};
 use crate::outcome::ProbeError;
+
+/// Maximum size of the head of the response, in bytes.
+const HEAD: usize = 16 << 10;
 
 /// Maximum of the body that is searched, in bytes.
 const BODY: usize = 64 << 10;
 
-pub(super) async fn attempt(probe: &HttpProbe, to: SocketAddr) -> Result<String, ProbeError> {
+/// Maximum of all that is read, in bytes: with interim responses, and with the sizes of chunks.
+const ANSWER: usize = 256 << 10;
+
+/// Sends the request, over TLS if there is a configuration of it.
+pub(super) async fn attempt(
+    probe: &HttpProbe,
+    to: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<String, ProbeError> {
     let stream = tcp::connect(to).await?;
-    match probe.tls {
-        false => get(probe, to, stream).await,
-        true => get(probe, to, tls::wrap(probe, to, stream).await?).await,
+    match tls {
+        None => get(probe, to, stream).await,
+        Some(config) => get(probe, to, tls::wrap(probe, to, stream, config).await?).await,
     }
 }
 
@@ -36,8 +51,9 @@ where
     let what = || what(probe, to);
     let failed =
         |error: &dyn std::error::Error| ProbeError::Remote(format!("{}: {}", what(), innermost(error)));
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(&error))?;
+    let handshake =
+        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(Limited::new(stream, ANSWER)));
+    let (mut sender, connection) = handshake.await.map_err(|error| failed(&error))?;
     let request = Request::get(&probe.path)
         .header(header::HOST, probe.host.clone().unwrap_or_else(|| to.to_string()))
         .header(header::USER_AGENT, "sluice")
@@ -56,7 +72,8 @@ where
                 let frame = frame.map_err(|error| failed(&error))?;
                 frame.data_ref().into_iter().for_each(|data| body.extend_from_slice(data));
             }
-            if !text.is_empty() && !body.windows(text.len()).any(|part| part == text.as_bytes()) {
+            // Linear in the length of both, whatever they are.
+            if memmem::find(&body, text.as_bytes()).is_none() {
                 return Err(ProbeError::Remote(format!(
                     "{}: status {status}, but the body lacks {text:?}",
                     what()

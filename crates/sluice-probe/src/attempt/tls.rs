@@ -1,6 +1,8 @@
 //! TLS for the `http` probe.
 
+use std::future::pending;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -9,6 +11,8 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sluice_core::model::HttpProbe;
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::warn;
@@ -16,17 +20,8 @@ use tracing::warn;
 use super::http;
 use crate::outcome::ProbeError;
 
-/// The trust store of this host (`/etc/ssl/certs`, or `SSL_CERT_FILE`), including private authorities.
-static VERIFYING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
-    let found = rustls_native_certs::load_native_certs();
-    found.errors.iter().for_each(|error| warn!("read trusted certificates: {error}"));
-    let mut roots = RootCertStore::empty();
-    let (_taken, refused) = roots.add_parsable_certificates(found.certs);
-    if refused > 0 {
-        warn!("read trusted certificates: {refused} are invalid");
-    }
-    Arc::new(builder().with_root_certificates(roots).with_no_client_auth())
-});
+/// Verifies with the trust store of this host (`/etc/ssl/certs`, or `SSL_CERT_FILE`), including private authorities.
+static VERIFYING: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
 
 static TRUSTING: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
     let anybody = Arc::new(Anybody(ring::default_provider()));
@@ -39,18 +34,46 @@ fn builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
         .expect("ring supports TLS 1.2 and 1.3")
 }
 
+/// The configuration of handshakes. The trust store is read once, on a blocking thread.
+pub(super) async fn config(verify: bool) -> Arc<ClientConfig> {
+    if !verify {
+        return TRUSTING.clone();
+    }
+    // A task, so that an attempt that does not wait for the end does not make the next one begin anew.
+    match tokio::spawn(VERIFYING.get_or_init(async || {
+        spawn_blocking(verifying).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+    }))
+    .await
+    {
+        Ok(config) => config.clone(),
+        // The panic is in the log; attempts are skipped.
+        Err(_panicked) => pending().await,
+    }
+}
+
+fn verifying() -> Arc<ClientConfig> {
+    let found = rustls_native_certs::load_native_certs();
+    found.errors.iter().for_each(|error| warn!("read trusted certificates: {error}"));
+    let mut roots = RootCertStore::empty();
+    let (_taken, refused) = roots.add_parsable_certificates(found.certs);
+    if refused > 0 {
+        warn!("read trusted certificates: {refused} are invalid");
+    }
+    Arc::new(builder().with_root_certificates(roots).with_no_client_auth())
+}
+
 pub(super) async fn wrap(
     probe: &HttpProbe,
     to: SocketAddr,
     stream: TcpStream,
+    config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, ProbeError> {
     let failed = |error: String| ProbeError::Remote(format!("{}: {error}", http::what(probe, to)));
     let name = match &probe.host {
         Some(host) => ServerName::try_from(host.clone()).map_err(|error| failed(error.to_string()))?,
         None => ServerName::from(to.ip()),
     };
-    let config = if probe.verify { &VERIFYING } else { &TRUSTING };
-    let connected = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+    let connected = TlsConnector::from(config).connect(name, stream).await;
     connected.map_err(|error| failed(error.to_string()))
 }
 

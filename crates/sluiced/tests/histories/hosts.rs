@@ -56,7 +56,7 @@ impl Hosts {
     /// What a daemon probes these hosts with.
     pub fn attempt(&self) -> Attempt {
         let hosts = self.clone();
-        Arc::new(move |probe, target, timeout| {
+        Arc::new(move |probe, target, timeout, _| {
             let hosts = hosts.clone();
             Box::pin(async move {
                 let answers = match target.port {
