@@ -1,4 +1,4 @@
-//! Clients: who answered, and whom did they see?
+//! Clients, which report the answers of backends.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-/// How long a client waits for an answer. Long enough for a busy machine and a lost SYN, short enough that a
-/// black hole fails the test rather than the job.
+/// Timeout of an answer: long enough for a busy machine and a lost SYN, short enough that a black hole fails the test
+/// and not the whole run.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a backend said to a client.
+/// The answer of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// Name of the host that answered.
     pub backend: String,
-    /// The client as the backend sees it.
+    /// Address of the client, as the backend sees it.
     pub peer: SocketAddr,
-    /// Port the backend was reached on.
+    /// Port of the backend.
     pub port: u16,
 }
 
@@ -41,7 +41,7 @@ pub(crate) const SCTP: Protocol = Protocol::SCTP;
 /// A TCP connection, or an SCTP association, that stays open.
 #[derive(Debug)]
 pub struct Conversation {
-    /// How the backend greeted.
+    /// The greeting of the backend.
     pub answer: Answer,
     stream: BufReader<TcpStream>,
 }
@@ -66,7 +66,7 @@ impl Conversation {
         read_line(&mut self.stream)
     }
 
-    /// Sends a line and returns what comes back.
+    /// Sends a line and returns the answer.
     pub fn echo(&mut self, line: &str) -> io::Result<String> {
         // At once: a line end in a packet of its own would wait for an acknowledgement.
         self.stream.get_mut().write_all(format!("{line}\n").as_bytes())?;

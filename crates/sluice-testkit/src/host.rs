@@ -19,8 +19,8 @@ pub struct Host {
     name: Arc<str>,
     addresses: Vec<IpAddr>,
     servers: Mutex<Vec<Server>>,
-    /// Source of the next datagram. One used before would belong to a flow that conntrack still knows, which
-    /// ports that the kernel picks at random soon do; from below those, so as not to meet them.
+    /// Source port of the next datagram. Ports that the kernel picks at random are soon used again, by flows that conntrack
+    /// still knows; these are lower ones.
     next_port: AtomicU16,
 }
 
@@ -29,7 +29,7 @@ impl Host {
         Host { namespace, name: name.into(), addresses, servers: Mutex::default(), next_port: 10_000.into() }
     }
 
-    /// What its servers call themselves.
+    /// Its name, with which its servers answer.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -56,7 +56,7 @@ impl Host {
     /// Serves SCTP on one address and port.
     ///
     /// # Panics
-    /// If it cannot, as where the kernel has no SCTP.
+    /// If the kernel has no SCTP, for example.
     pub fn serve_sctp_on(&self, address: &str) {
         let server = self.run(|| Server::start_sctp(&self.name, parse(address)));
         let server = server.unwrap_or_else(|e| panic!("serve SCTP on {address} of {}: {e}", self.name));
@@ -75,12 +75,12 @@ impl Host {
         self.servers.lock().expect("no thread panics with it").clear();
     }
 
-    /// One TCP connection: who answers?
+    /// The answer to one TCP connection.
     pub fn tcp(&self, to: &str) -> io::Result<Answer> {
         Ok(self.open(to)?.answer)
     }
 
-    /// One TCP connection from an address of this host; port 0 is any.
+    /// The answer to one TCP connection from an address of this host; port 0 is any.
     pub fn tcp_from(&self, from: &str, to: &str) -> io::Result<Answer> {
         Ok(self.open_from(from, to)?.answer)
     }
@@ -122,7 +122,7 @@ impl Host {
         octets.collect::<Vec<_>>().try_into().expect("six octets")
     }
 
-    /// One datagram from a port that no datagram came from before: who answers?
+    /// The answer to one datagram from an unused port.
     pub fn udp(&self, to: &str) -> io::Result<Answer> {
         let to = parse(to);
         let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
@@ -130,7 +130,7 @@ impl Host {
         self.run(|| ask_udp(SocketAddr::new(any, port), to))
     }
 
-    /// One datagram from an address of this host; port 0 is any.
+    /// The answer to one datagram from an address of this host; port 0 is any.
     pub fn udp_from(&self, from: &str, to: &str) -> io::Result<Answer> {
         self.run(|| ask_udp(parse(from), parse(to)))
     }
@@ -151,7 +151,7 @@ impl Host {
         self.times(count, |host| host.udp(to), to)
     }
 
-    /// Who gets how many of `count` TCP connections.
+    /// Numbers of `count` TCP connections by backend.
     ///
     /// # Panics
     /// If one of them fails.

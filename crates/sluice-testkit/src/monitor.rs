@@ -13,7 +13,7 @@ pub struct Monitor<'a> {
     output: PathBuf,
     /// Number of output lines already returned.
     seen: usize,
-    /// Number of our markers, which show how far the output has got.
+    /// Number of our markers, which show how much of the output is written.
     marks: usize,
 }
 

@@ -8,7 +8,7 @@ use std::{io::Write, process, thread};
 
 use nix::sched::{CloneFlags, setns, unshare};
 
-/// A network namespace, held by a file descriptor. It exists until the last user has gone.
+/// A network namespace, held by a file descriptor. It exists until its last user ends.
 #[derive(Debug)]
 pub struct Namespace(File);
 

@@ -1,4 +1,4 @@
-//! Backends that tell who they are and whom they see.
+//! Servers that answer with their name and with the address of the client.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Runs every server of the process. Sockets stay in the namespace they were made in, so it does not matter
-/// which thread serves them.
+/// Runs all servers of the process. Sockets stay in the namespace in which they were opened, so any thread can serve
+/// them.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     Builder::new_multi_thread().worker_threads(1).enable_io().build().expect("start a runtime for servers")
 });

@@ -11,7 +11,7 @@ pub(crate) struct Golden {
     /// Write the golden files; then review `git diff`
     #[arg(long)]
     update: bool,
-    /// Only those of these crates
+    /// Only the files of these crates
     #[arg(value_name = "CRATE", value_parser = PACKAGES)]
     packages: Vec<String>,
 }

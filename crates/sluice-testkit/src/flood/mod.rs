@@ -1,4 +1,4 @@
-//! New flows, as fast as one core makes them.
+//! [`Flood`]: new flows, as fast as one core can send them.
 
 mod frame;
 mod socket;
@@ -14,13 +14,13 @@ use crate::Namespace;
 use frame::Frame;
 use socket::PacketSocket;
 
-/// Datagrams a system call sends; also the resolution of what [`Flood::send`] returns.
+/// Datagrams per system call, and the resolution of the times of [`Flood::send`].
 const BATCH: usize = 250;
 
-/// Sends UDP datagrams, or SYNs, as frames on an interface, past sockets, routing and queues of the sending machine.
+/// Sends UDP datagrams or SYNs as frames on an interface, without sockets, routing and queues of the sending host.
 ///
-/// One core does everything: over veth pairs the kernel runs the receiving side of a frame, up to its
-/// last hop, before the sending call goes on.
+/// One core does all the work: over veth pairs, the kernel processes a frame up to its last hop before the
+/// system call continues.
 pub struct Flood {
     socket: PacketSocket,
     gateway: [u8; 6],

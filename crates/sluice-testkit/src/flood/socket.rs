@@ -25,7 +25,7 @@ sockopt_impl!(
 pub(super) struct PacketSocket(OwnedFd);
 
 impl PacketSocket {
-    /// One of the calling thread's namespace.
+    /// Opens a socket in the namespace of the calling thread.
     pub(super) fn open(interface: &str) -> Self {
         // No protocol: it receives nothing.
         let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)

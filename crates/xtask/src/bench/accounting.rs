@@ -20,22 +20,22 @@ use super::spread::{self, Spread};
 /// Number of flows before the measured ones.
 const WARM_UP: u32 = 2000;
 
-/// Time new flows, and their ends, with and without bytes being counted
+/// Measure new flows and their ends, with and without accounting
 ///
-/// As `first-packet`, with the default masquerade: machines without accounting, with the kernel's alone, and with the
-/// daemon's thread that hears of ends and looks at all flows. They take turns. The flows of a run are ended at
-/// once, which is the thread's hardest moment.
+/// The setup is that of `first-packet`, with the default masquerade: without accounting, with accounting by the kernel
+/// alone, and with the daemon's thread that receives destroy events and reads all flows. They take turns. All flows
+/// of a run end at the same time, which is the worst case for the thread.
 #[derive(Args)]
 pub(crate) struct BenchAccounting {
     /// Number of services
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=250_000))]
     services: u32,
 
-    /// How often to measure each
+    /// Number of runs of each
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
-    /// Flows that are timed each time
+    /// Measured flows per run
     #[arg(long, default_value_t = 60_000,
           value_parser = clap::value_parser!(u32).range(1000..=i64::from(MAX_FLOWS - WARM_UP)))]
     packets: u32,

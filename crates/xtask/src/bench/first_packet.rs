@@ -16,12 +16,11 @@ use super::spread::{self, Spread};
 /// Number of flows before the measured ones, to warm caches and slabs.
 const WARM_UP: u32 = 2000;
 
-/// Time the first packet of a flow through rulesets of several shapes
+/// Measure the first packet of a flow through several rulesets
 ///
-/// Each shape has machines of its own, in network namespaces: frames of new UDP flows, spread over all
-/// services, go from a packet socket through the balancer into a sink that drops them at ingress, all on one
-/// core. The shapes take turns. A run in which one datagram was not translated is an error. Take
-/// `cargo run --release -p xtask -- bench first-packet`.
+/// Each ruleset has its own network namespaces. Frames of new UDP flows to all services go from a packet socket
+/// through the balancer to a sink that drops them at ingress, all on one core. The rulesets take turns. A run with
+/// a datagram that is not translated is an error. Run `cargo run --release -p xtask -- bench first-packet`.
 #[derive(Args)]
 pub(crate) struct FirstPacket {
     /// Numbers of services
@@ -29,32 +28,32 @@ pub(crate) struct FirstPacket {
           value_parser = clap::value_parser!(u32).range(1..=250_000))]
     services: Vec<u32>,
 
-    /// Shapes to measure [default: sluice's own, and what they are compared with]
+    /// Rulesets to measure [default: those of sluice, and those they are compared with]
     #[arg(long, value_enum, value_delimiter = ',')]
     shapes: Vec<Shape>,
 
-    /// Measure also rulesets that lack one part, or have it done in another way
+    /// Also measure rulesets without one part, or with another implementation of it
     #[arg(long, conflicts_with = "shapes")]
     parts: bool,
 
-    /// Times that everything is built and loaded anew: memory lies elsewhere then
+    /// Number of times that all rulesets are loaded again, at other places in memory
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     loads: u32,
 
-    /// How often to measure each shape of a load
+    /// Number of runs of each ruleset per load
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
-    /// Flows that are timed each time
+    /// Measured flows per run
     #[arg(long, default_value_t = 40_000,
           value_parser = clap::value_parser!(u32).range(1000..=i64::from(MAX_FLOWS - WARM_UP)))]
     packets: u32,
 
-    /// Backends of each service
+    /// Backends per service
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
     backends: u32,
 
-    /// Number of the core that does the work [default: the last]
+    /// The core to run on [default: the last]
     #[arg(long)]
     core: Option<usize>,
 }

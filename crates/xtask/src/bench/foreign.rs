@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::pool::{BACKEND_PORT, LISTENERS, PORT, Pool};
 
-/// Asks for connection tracking, which the kernel does only where some rule wants it.
+/// Enables connection tracking, which the kernel does only if a rule needs it.
 pub(super) fn forward() -> String {
     "table ip t {\nchain c { type filter hook forward priority 0; ct state invalid drop; }\n}\n".to_owned()
 }
@@ -23,7 +23,7 @@ pub(super) fn dnat_masquerade() -> String {
     )
 }
 
-/// `-m statistic --mode random --probability 1/left`, backend by backend.
+/// For each backend: `-m statistic --mode random --probability 1/remaining`.
 pub(super) fn linear(pool: Pool) -> String {
     let mut text = "table ip t {\nchain prerouting {\ntype nat hook prerouting priority dstnat;\n".to_owned();
     for (listener, backends) in pool.services() {
@@ -40,7 +40,7 @@ pub(super) fn linear(pool: Pool) -> String {
     text
 }
 
-/// Without what Kubernetes needs beside balancing: marks, hairpins, affinity, policies.
+/// Only the balancing of Kubernetes, without marks, hairpins, affinity and policies.
 pub(super) fn kube_proxy(pool: Pool) -> String {
     let (mut chains, mut elements) = (String::new(), Vec::new());
     for (n, (listener, backends)) in pool.services().enumerate() {

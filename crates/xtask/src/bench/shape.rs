@@ -8,18 +8,18 @@ use sluice_core::render::Rendered;
 use super::pool::Pool;
 use super::{edit, foreign};
 
-/// A way to have the kernel balance.
+/// A measured ruleset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Shape {
     /// Connection tracking, no translation
     Forward,
-    /// One hard-wired `dnat`, for all services the same
+    /// A single `dnat` for all services
     Dnat,
     /// The same and a plain `masquerade`
     DnatMasquerade,
-    /// A rule for each backend, as the corrected iptables recipe has it
+    /// A rule per backend: the corrected iptables recipe
     Linear,
-    /// kube-proxy's: a chain a service, a chain an endpoint
+    /// kube-proxy's: a chain per service and a chain per endpoint
     KubeProxy,
     /// sluice, `source: preserve`
     Random,
@@ -34,7 +34,7 @@ pub(crate) enum Shape {
     RoundRobinText,
     RandomMasqueradeText,
     RandomTcpText,
-    /// The text without a part, or with another
+    /// The text without a part, or with another one
     RandomNoCounters,
     RandomNoOutput,
     RandomNoVmap,
@@ -49,7 +49,7 @@ pub(crate) enum Shape {
     RandomMasqueradeSized,
     RandomMasqueradeUnsized,
     RandomTcpNoMidstream,
-    /// sluice, `source: preserve`, with keys of those who come in and stay
+    /// sluice, `source: preserve`, with a guard or affinity
     RandomAllow,
     RandomDeny,
     RandomAllowDeny,
@@ -58,7 +58,7 @@ pub(crate) enum Shape {
     RandomAffinity,
 }
 
-/// How a ruleset gets into the kernel.
+/// How a ruleset is loaded.
 pub(super) enum Ruleset {
     /// By `nft -f`.
     Text(String),
@@ -119,22 +119,22 @@ impl Shape {
         }
     }
 
-    /// Whether it is there to tell what a part costs.
+    /// Whether it measures the cost of one part.
     pub(super) fn is_part(self) -> bool {
         self >= Shape::RandomNoCounters
     }
 
-    /// What flows are of: TCP ones are SYNs.
+    /// The protocol of the flows; those of TCP are SYNs.
     pub(super) fn protocol(self) -> &'static str {
         if matches!(self, Shape::RandomTcpText | Shape::RandomTcpNoMidstream) { "tcp" } else { "udp" }
     }
 
-    /// Whether backends see the balancer's address.
+    /// Whether backends see the address of the balancer.
     pub(super) fn masquerades(self) -> bool {
         self.to_string().contains("masquerade")
     }
 
-    /// Beyond, loading it takes longer than anybody waits.
+    /// With more services, loading takes too long.
     pub(super) fn most_services(self) -> u32 {
         match self {
             Shape::Linear => 1000,

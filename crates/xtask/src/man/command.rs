@@ -1,11 +1,11 @@
-//! What a command line says of itself, as parts of a page.
+//! Converts the help of a command line to parts of a page.
 
 use clap::{Arg, Command};
 use roff::{Inline, bold, italic, roman};
 
 use super::page::{Page, inlines};
 
-/// How to call a program, or each of its commands.
+/// The usage of a program, or of each of its commands.
 pub(crate) fn synopsis(page: &mut Page, command: &mut Command) {
     page.section("Synopsis");
     let mut lines = Vec::new();
@@ -17,13 +17,13 @@ pub(crate) fn synopsis(page: &mut Page, command: &mut Command) {
     page.lines(lines);
 }
 
-/// The options of a program, those of all its commands.
+/// The options of a program and of all its commands.
 pub(crate) fn options(page: &mut Page, command: &Command) {
     page.section("Options");
     arguments(page, command.get_arguments());
 }
 
-/// Each command of a program: what it does, its arguments, and examples.
+/// The commands of a program: descriptions, arguments, and examples.
 pub(crate) fn commands(page: &mut Page, program: &mut Command) {
     page.section("Commands");
     // Commands that belong together share their examples: those are printed with the first.
@@ -47,7 +47,7 @@ pub(crate) fn commands(page: &mut Page, program: &mut Command) {
     }
 }
 
-/// Variables that options can be given by.
+/// Environment variables of options.
 pub(crate) fn environment(page: &mut Page, command: &Command) {
     for arg in command.get_arguments() {
         if let (Some(variable), Some(long)) = (arg.get_env(), arg.get_long()) {
@@ -57,7 +57,7 @@ pub(crate) fn environment(page: &mut Page, command: &Command) {
     }
 }
 
-/// The text behind a command's help: examples stand as they are, the rest is filled.
+/// The text after the help of a command: examples unchanged, the rest filled.
 pub(crate) fn notes(page: &mut Page, help: &str) {
     for paragraph in help.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
         match paragraph.split_once(":\n") {
@@ -70,7 +70,7 @@ pub(crate) fn notes(page: &mut Page, help: &str) {
     }
 }
 
-/// A line that may have been wrapped.
+/// A line that may be wrapped.
 fn filled(text: &str) -> Vec<Inline> {
     inlines(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
@@ -79,7 +79,7 @@ fn commands_of(program: &mut Command) -> impl Iterator<Item = &mut Command> {
     program.get_subcommands_mut().filter(|command| command.get_name() != "help" && !command.is_hide_set())
 }
 
-/// The usage line: the name bold, what stands for something else italic.
+/// The usage line: the name is bold, placeholders are italic.
 fn usage(command: &mut Command) -> Vec<Inline> {
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ");

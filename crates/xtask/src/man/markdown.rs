@@ -1,12 +1,12 @@
-//! Markdown to man(7), as far as the reference and the pages' own text go: headings, paragraphs, lists, tables,
-//! code and links. Anything else is refused, so that nothing gets lost.
+//! Converts the Markdown of the reference and of the pages to man(7): headings, paragraphs, lists, tables, code and
+//! links. Other elements are errors, so that nothing gets lost.
 
 use pulldown_cmark::{Event, HeadingLevel, Options, Parser, Tag, TagEnd};
 use roff::{Inline, bold, roman};
 
 use super::page::Page;
 
-/// Appends `text` to the page. The title of the document is left out: the page has one.
+/// Appends `text` to the page, without the title of the document.
 pub(crate) fn append(page: &mut Page, text: &str) {
     let mut writer =
         Writer { page, text: Vec::new(), style: None, at: At::Paragraph, table: Table::default() };
@@ -17,18 +17,18 @@ pub(crate) fn append(page: &mut Page, text: &str) {
 
 struct Writer<'a> {
     page: &'a mut Page,
-    /// What was read of the present paragraph, heading, or cell.
+    /// The text so far of the current paragraph, heading, or cell.
     text: Vec<Inline>,
     style: Option<fn(String) -> Inline>,
     at: At,
     table: Table,
 }
 
-/// Where a paragraph goes.
+/// The place of a paragraph.
 #[derive(Clone, Copy, PartialEq)]
 enum At {
     Paragraph,
-    /// The first paragraph of an element of a list, and those after it.
+    /// The first paragraph of a list element, and the further ones.
     Bullet,
     BelowBullet,
     Code,
@@ -102,8 +102,8 @@ impl Writer<'_> {
     }
 }
 
-/// Rows of cells, the first of them the head. Terminals are too narrow for most: each row becomes a term, its
-/// first cell, and what the head and the other cells say of it.
+/// Rows of cells; the first row is the head. Most tables are too wide for a terminal: the first cell of each row becomes
+/// a term, and its other cells become the description, with the words of the head.
 #[derive(Default)]
 struct Table(Vec<Vec<Vec<Inline>>>);
 
@@ -163,7 +163,7 @@ fn capitalised(text: &str) -> String {
     rest.next().map_or(String::new(), |first| first.to_uppercase().chain(rest).collect())
 }
 
-/// The text alone.
+/// The plain text.
 fn plain(text: &[Inline]) -> String {
     let part = |inline: &Inline| match inline {
         Inline::Roman(text) | Inline::Bold(text) | Inline::Italic(text) => text.clone(),

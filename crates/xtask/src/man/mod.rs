@@ -26,7 +26,7 @@ pub(crate) struct Man {
     check: bool,
 }
 
-/// Shown at the foot of the pages: when they last changed in a release, set by hand.
+/// The date at the foot of the pages: the last release that changed them, set by hand.
 const DATE: &str = "2026-11-26";
 
 impl Man {
@@ -60,7 +60,7 @@ fn stale(docs: &Path, files: &[(String, String)]) -> Vec<String> {
     files.iter().filter(differs).map(|(name, _)| format!("docs/{name}")).collect()
 }
 
-/// Everything that is generated, by its path below docs/.
+/// All generated files, by path below docs/.
 fn files(docs: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut files = vec![
         ("man/sluice.1".to_owned(), page("sluice", 1, include_str!("sluice.1.md"), docs)?),
@@ -90,7 +90,7 @@ fn files(docs: &Path) -> anyhow::Result<Vec<(String, String)>> {
     Ok(files)
 }
 
-/// A page from its text, in which lines such as `<!-- options -->` stand for what is generated.
+/// A page from its text, in which lines such as `<!-- options -->` are replaced by generated parts.
 fn page(name: &str, section: u8, text: &str, docs: &Path) -> anyhow::Result<String> {
     let mut page = Page::new(name, section, DATE, env!("CARGO_PKG_VERSION"));
     let mut command = command_line(name);
@@ -115,7 +115,7 @@ fn page(name: &str, section: u8, text: &str, docs: &Path) -> anyhow::Result<Stri
     Ok(page.render())
 }
 
-/// The command line that a page or a script is about; the daemon's for the file that it reads.
+/// The command line of a page or a script; for the page of the file, that of the daemon.
 fn command_line(name: &str) -> Command {
     let mut command = match name {
         "sluice" => sluice::command(),

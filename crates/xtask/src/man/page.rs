@@ -1,19 +1,19 @@
-//! A page of the manual as it grows: man(7) macros, written by few words.
+//! [`Page`]: writes man(7) macros.
 
 use roff::{Inline, Roff, bold, line_break, roman};
 
-/// Widest line that is shown as it stands; behind the margin it still fits a terminal of 80 columns.
+/// Maximum width of an unfilled line: with the margin, it fits a terminal of 80 columns.
 const VERBATIM_WIDTH: usize = 68;
 
 /// One page.
 pub(crate) struct Page {
     roff: Roff,
-    /// A heading was last: what follows begins a paragraph anyway.
+    /// Whether a heading was last, after which a paragraph begins anyway.
     fresh: bool,
 }
 
 impl Page {
-    /// A page with its title line. `date` is the release's.
+    /// A page with its title line. `date` is that of the release.
     pub(crate) fn new(name: &str, section: u8, date: &str, version: &str) -> Self {
         let mut roff = Roff::new();
         let (section, version) = (section.to_string(), format!("sluice {version}"));
@@ -23,7 +23,7 @@ impl Page {
         Page { roff, fresh: false }
     }
 
-    /// What is read with `man -l`.
+    /// The page, as for `man -l`.
     pub(crate) fn render(&self) -> String {
         self.roff.render()
     }
@@ -46,12 +46,12 @@ impl Page {
         self.fresh = false;
     }
 
-    /// Lines that are filled each by itself.
+    /// Lines that are filled separately.
     pub(crate) fn lines(&mut self, lines: Vec<Vec<Inline>>) {
         self.paragraph(lines.join(&line_break()));
     }
 
-    /// A term and what it means; more paragraphs may follow in [`Page::continued`].
+    /// A term and its description; [`Page::continued`] adds paragraphs.
     pub(crate) fn term(&mut self, tag: Vec<Inline>, text: Vec<Inline>) {
         self.roff.control("TP", []).text(tag);
         self.fresh = false;
@@ -71,7 +71,7 @@ impl Page {
         self.fresh = false;
     }
 
-    /// Lines of a shell or of a file, as they stand as far as they fit.
+    /// Lines of a shell or of a file, unfilled if they fit.
     pub(crate) fn verbatim<'a>(&mut self, lines: impl IntoIterator<Item = &'a str>) {
         if !self.fresh {
             self.roff.control("PP", []);
@@ -85,15 +85,15 @@ impl Page {
     }
 }
 
-/// Text in which what stands in backquotes is bold.
+/// Text, with bold for words in backquotes.
 pub(crate) fn inlines(text: &str) -> Vec<Inline> {
     let parts = text.split('`').enumerate();
     let parts = parts.map(|(n, part)| if n % 2 == 1 { bold(part) } else { roman(part) });
     parts.filter(|part| *part != roman("")).collect()
 }
 
-/// Lines that fit, if there is a way: remarks go below what they are about, all of them if one must, and commands
-/// are broken where a shell goes on in the next line.
+/// Breaks lines that are too long, if possible: if a remark does not fit, all remarks go below their lines, and commands
+/// are broken where a shell continues in the next line.
 fn fitted(lines: Vec<&str>) -> Vec<String> {
     const REMARK: &str = "   ";
     let remarked = |line: &str| line.trim_start().contains(REMARK);
@@ -108,8 +108,8 @@ fn fitted(lines: Vec<&str>) -> Vec<String> {
     lines.into_iter().flat_map(below).collect()
 }
 
-/// A line in parts that fit: broken where a shell goes on in the next line, behind a pipe or `&&`; else behind a comma,
-/// where YAML goes on, too; else between words.
+/// Breaks a line into parts that fit: after a pipe or `&&`, where a shell continues in the next line; else after a comma,
+/// where YAML continues; else between words.
 fn broken(line: &str) -> Vec<String> {
     if line.chars().count() <= VERBATIM_WIDTH {
         return vec![line.to_owned()];
@@ -121,7 +121,7 @@ fn broken(line: &str) -> Vec<String> {
     [line[..end].trim_end().to_owned()].into_iter().chain(rest).collect()
 }
 
-/// Behind the last operator of the shell that fits.
+/// The position after the last operator of the shell that fits.
 fn operators(line: &str) -> Option<usize> {
     let mut quoted = false;
     let ends = line.char_indices().filter_map(|(at, c)| {
@@ -133,7 +133,7 @@ fn operators(line: &str) -> Option<usize> {
     ends.last()
 }
 
-/// Behind the last separator that fits and is not the line's indentation.
+/// The position after the last separator that fits and is not part of the indentation.
 fn before(line: &str, separator: &str) -> Option<usize> {
     let (fits, _) = line.char_indices().nth(VERBATIM_WIDTH)?;
     let end = line[..fits].rfind(separator)? + separator.len();

@@ -1,4 +1,4 @@
-//! The committed files are those of the code, and man, mandoc and the shells take them.
+//! The committed files are up to date, and man, mandoc and the shells accept them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -137,7 +137,7 @@ fn completion_by_zsh_knows_commands_options_and_names() {
     assert_eq!(complete("sluice", typed), "--socket /s drain web/10.0.2.11:8080\n");
 }
 
-/// Types into an interactive zsh, which runs what it made of that: only then is a word completed.
+/// Types into an interactive zsh, which completes words only then, and runs the completed line.
 #[track_caller]
 fn complete_by_zsh(program: &str, typed: &str, programs: &Path) -> String {
     const TYPE: &str = r#"
@@ -159,8 +159,8 @@ fn complete_by_zsh(program: &str, typed: &str, programs: &Path) -> String {
     run("zsh", zsh.env("HOME", home.path()).env("PATH", path_with(programs)))
 }
 
-/// A folder with a `sluice` in place of the real one, which prints one name if it is asked for names and these are the
-/// last words of the command line.
+/// A directory with a fake `sluice`, which prints one name if it is asked for names with these last words of the command
+/// line.
 fn sluice_that_knows(name: &str, last: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sluice");
@@ -170,12 +170,12 @@ fn sluice_that_knows(name: &str, last: &str) -> tempfile::TempDir {
     folder
 }
 
-/// The search path with a folder before all others.
+/// The search path, with a directory before all others.
 fn path_with(folder: &Path) -> String {
     format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
 }
 
-/// What a program of a Debian package says, on standard output and then on standard error.
+/// The standard output and standard error of a program of a Debian package.
 #[track_caller]
 fn run(package: &str, command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| {
