@@ -142,6 +142,20 @@ fn interface_and_routes_that_are_missing_are_found() {
 }
 
 #[test]
+fn local_networks_and_default_routes_with_several_next_hops_are_no_findings() {
+    let lab = Lab::new();
+    let _daemon = lab.start(&web());
+    lab.balancer.ip("route replace default nexthop via 10.0.1.2 dev eth0 nexthop via 10.0.2.11 dev eth1");
+    for text in ["no IPv4 default route", "default routes lead to"] {
+        assert_eq!(about(&lab, text), [] as [Value; 0], "next hops of one route are one uplink");
+    }
+    assert_eq!(about(&lab, "203.0.113.10 is on no interface").len(), 1);
+    lab.balancer.ip("route add local 203.0.113.0/24 dev lo");
+    assert_eq!(about(&lab, "203.0.113.10 is on no interface"), [] as [Value; 0]);
+    assert_eq!(lab.client.tcp_shares(8, "203.0.113.10:80"), lab.even(2));
+}
+
+#[test]
 fn settings_that_break_services_are_found() {
     let lab = Lab::new();
     let yaml = "services:
