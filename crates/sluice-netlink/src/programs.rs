@@ -6,8 +6,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
+use rustix::process::{geteuid, getuid};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
 };
 
 /// The limits of open files, soft and hard, before this process raised its own.
@@ -57,8 +59,13 @@ fn drop_capabilities() -> io::Result<()> {
     // This takes CAP_SETPCAP; without it the line above is sufficient. The kernel refuses numbers beyond the last one.
     let mut all = (0..u64::BITS).map(|number| CapabilitySet::from_bits_retain(1 << number));
     let _ = all.try_for_each(remove_capability_from_bounding_set);
+    clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
-    // The ambient set is a subset of the others.
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    let dropped =
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none });
+    // exec drops the permitted capabilities of other users. The unit's system call filter refuses this call.
+    if getuid().is_root() || geteuid().is_root() {
+        dropped?;
+    }
     Ok(())
 }
