@@ -55,6 +55,19 @@ fn start_without_a_readable_file_says_which_and_why() {
     let unreadable = lab.finish(without.arg("-c").arg(lab.config())).expect(78).stderr;
     assert!(unreadable.contains("sluice.yaml") && unreadable.contains("Permission denied"), "{unreadable}");
 
+    // Nobody writes to it, and it has no end.
+    lab.balancer.sh(&format!("mkfifo {}", lab.path("fifo").display()));
+    for (path, what) in [(lab.path("fifo"), "a FIFO or a pipe"), ("/dev/zero".into(), "a device")] {
+        let path = path.to_str().unwrap();
+        let refused =
+            [lab.sluiced(&["-c", path]), lab.sluiced(&["--check", "-c", path]), lab.sluice(&["check", path])];
+        for refused in refused {
+            let told = refused.expect(78);
+            let told = told.stderr + &told.stdout;
+            assert!(told.contains(&format!("{path}: error: cannot read the file: it is {what}")), "{told}");
+        }
+    }
+
     fs::write(lab.path("binary.yaml"), [0, 159, 146, 150, 255]).unwrap();
     let binary = lab.sluiced(&["-c", lab.path("binary.yaml").to_str().unwrap()]).expect(78).stderr;
     assert!(binary.contains("binary.yaml"), "{binary}");

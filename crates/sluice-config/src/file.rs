@@ -1,7 +1,8 @@
 //! Reading files: the only module of the crate with I/O.
 
-use std::fs::File;
+use std::fs::{self, FileType, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::problem::{Fault, Position, Problem, Severity, quoted, quoted_path};
@@ -22,13 +23,13 @@ pub struct SourceFile {
 pub type Included = Result<Vec<Result<SourceFile, Problem>>, Fault>;
 
 impl SourceFile {
-    /// Reads a file of at most [`MAX_FILE_SIZE`] bytes of UTF-8. A pipe is read until its end.
+    /// Reads a regular file of at most [`MAX_FILE_SIZE`] bytes of UTF-8.
     pub fn read(path: &Path) -> Result<Self, Problem> {
         let bytes = read(path).map_err(|error| {
             let fix = match error.kind() {
                 io::ErrorKind::NotFound => "check the path",
                 io::ErrorKind::PermissionDenied => "check the owner and the mode",
-                io::ErrorKind::IsADirectory => "write the path of a file",
+                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => "write the path of a file",
                 _ => "check the file",
             };
             Problem::file(path, Fault::new(format!("cannot read the file: {error}"), fix))
@@ -47,9 +48,26 @@ impl SourceFile {
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Before it is opened, because opening a device may have an effect.
+    ensure_regular(fs::metadata(path)?.file_type())?;
+    // Another file may be there by now: opening a FIFO must not wait for a writer.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    ensure_regular(file.metadata()?.file_type())?;
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
+    file.take(MAX_FILE_SIZE + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Refuses what may have no end, or one that never comes. The daemon could not reload such a file either.
+fn ensure_regular(kind: FileType) -> io::Result<()> {
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
+        () if kind.is_fifo() => "it is a FIFO or a pipe",
+        () if kind.is_socket() => "it is a socket",
+        () => "it is a device",
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
 /// Finds and reads the files that match `pattern` in `file`, sorted by name.

@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use sluice_config::{MAX_FILE_SIZE, load};
 use tempfile::tempdir;
 
@@ -31,6 +34,42 @@ fn load_of_a_folder_says_so() {
         only_problem(folder.path()),
         "FILE: error: cannot read the file: Is a directory (os error 21) (write the path of a file)"
     );
+}
+
+/// The problem of a file that is no regular file.
+fn refused(what: &str) -> String {
+    format!("FILE: error: cannot read the file: it is {what} (write the path of a file)")
+}
+
+#[test]
+fn load_of_a_fifo_a_socket_or_a_device_is_refused_at_once() {
+    let folder = tempdir().unwrap();
+    let (fifo, socket) = (folder.path().join("fifo"), folder.path().join("socket"));
+    // Nobody writes to it.
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let _listener = UnixListener::bind(&socket).unwrap();
+    for (path, what) in [
+        (&*fifo, "a FIFO or a pipe"),
+        (&*socket, "a socket"),
+        (Path::new("/dev/zero"), "a device"),
+        (Path::new("/dev/null"), "a device"),
+    ] {
+        assert_eq!(only_problem(path), refused(what));
+        let link = folder.path().join("link");
+        symlink(path, &link).unwrap();
+        assert_eq!(only_problem(&link), refused(what), "behind a link");
+        fs::remove_file(&link).unwrap();
+    }
+    // The same for a file that is included.
+    for pattern in ["fifo", "fi*"] {
+        fs::write(folder.path().join("main.yaml"), format!("include: {pattern}\n")).unwrap();
+        let problems = load(&folder.path().join("main.yaml")).unwrap_err();
+        let [problem] = &problems[..] else { panic!("{problems:#?}") };
+        assert_eq!(
+            problem.to_string().replace(&fifo.display().to_string(), "FILE"),
+            refused("a FIFO or a pipe")
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! A reload applies the whole file or nothing.
 
-use std::io::Write;
-
 use sluice_api::{OverrideChange, ReloadStatus};
 use sluice_core::flows::Target;
 use sluice_core::model::Ports;
@@ -177,19 +175,14 @@ async fn file_that_takes_long_to_read_delays_nobody_else_and_those_who_ask_meanw
     let host = Host::new(&format!("{WEB}\nrefresh: 0"));
     host.run(async |daemon| {
         daemon.status().await;
-        let (file, fifo) = (host.path("sluice.yaml"), host.path("fifo"));
-        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-        std::fs::rename(&fifo, &file).unwrap();
+        let comments = "# It takes a while to read all this, and to find nothing.\n".repeat(200_000);
+        host.configure(&(comments + WEB));
         // Returns when the daemon was asked; the reply comes later.
         let ask = async |reply: oneshot::Sender<ReloadStatus>| {
             daemon.requests.send(Request::Reload(Some(reply))).await.unwrap();
         };
-        let (sender, first) = oneshot::channel();
+        let (sender, mut first) = oneshot::channel();
         ask(sender).await;
-        // Whoever opens a FIFO to write waits until it is read, so this waits for the load to begin.
-        let begun = file.clone();
-        let fifo = tokio::task::spawn_blocking(move || std::fs::File::options().write(true).open(begun));
-        let mut fifo = fifo.await.unwrap().unwrap();
         let mut later = vec![];
         for _ in 0..3 {
             let (sender, reply) = oneshot::channel();
@@ -198,11 +191,16 @@ async fn file_that_takes_long_to_read_delays_nobody_else_and_those_who_ask_meanw
         }
         assert_eq!(daemon.status().await.reload.generation, 1);
         daemon.set("web/10.0.2.11:8080", OverrideChange::Weight(Some(3))).await.unwrap();
-        std::fs::rename(&file, host.path("fifo")).unwrap();
-        host.configure(WEB3);
+        assert_eq!(
+            first.try_recv().unwrap_err(),
+            oneshot::error::TryRecvError::Empty,
+            "the file is not loaded yet"
+        );
+        // The load that runs keeps its file.
         let socket = host.socket();
-        write!(fifo, "{WEB}\ncontrol: {{socket: {}}}\n", socket.display()).unwrap();
-        drop(fifo);
+        std::fs::write(host.path("next.yaml"), format!("{WEB3}\ncontrol: {{socket: {}}}", socket.display()))
+            .unwrap();
+        std::fs::rename(host.path("next.yaml"), host.path("sluice.yaml")).unwrap();
         let first = first.await.unwrap();
         assert_eq!((first.ok, first.generation), (true, 2), "{first:?}");
         for reply in later {
