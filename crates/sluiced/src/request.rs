@@ -65,6 +65,8 @@ impl Follower {
 pub enum OverrideError {
     /// A backend does not exist.
     Unknown(ErrorReply),
+    /// The weights need more than a file may.
+    Excessive(ErrorReply),
     /// The override is stored, but not in the kernel yet.
     Pending(ErrorReply),
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use sluice_core::model::{Backend, BackendPort, Listener, Ports, Service};
-use sluice_core::render::per_port::{MAX_ELEMENTS, MAX_PORTS, elements_per_slot};
+use sluice_core::render::bounds::Excess;
+use sluice_core::render::per_port::{MAX_PORTS, elements_per_slot};
 use sluice_nft::Ip;
 
 use super::{Elements, takes};
@@ -37,10 +38,9 @@ pub(super) fn check(
             }
         }
         for (index, listener) in shapes.values() {
-            // Weights do not matter: operators can change them at run time.
+            // Backends of weight 0 count: operators can change weights at run time.
             let all = backends.iter().map(|(_, backend)| backend);
             let per_slot = elements_per_slot(listener.ports, all.clone());
-            let needed = u64::from(per_slot) * u64::from(policy.scheduler.slots_needed(policy, all));
             let is_shifted = |ports: Ports| ports != listener.ports;
             let shifts =
                 |backend: &Backend| matches!(backend.port, BackendPort::Range(ports) if is_shifted(ports));
@@ -52,11 +52,8 @@ pub(super) fn check(
                         "use a smaller range, or let all backends keep the port, or none",
                     ));
                 }
-            } else if per_slot > 1 && needed > u64::from(MAX_ELEMENTS) {
-                here.key("listen").index(*index).error(Fault::new(
-                    format!("{listener} needs {needed} map elements, one per port and slot; the maximum is {MAX_ELEMENTS}"),
-                    "use fewer ports or slots, or let all backends keep the port, or none",
-                ));
+            } else if let Some(excess) = Excess::of_elements(policy, listener, all) {
+                here.key("listen").index(*index).error(Fault::new(excess.to_string(), excess.fix()));
             }
         }
     }

@@ -7,8 +7,8 @@ use sluice_core::model::{
     Address, Backend, BackendName, BackendPort, HashOn, Listener, OnDeny, OnDown, Ports, Protocol, Scheduler,
     Service, Source,
 };
+use sluice_core::render::bounds::Excess;
 use sluice_core::render::maglev::DEFAULT_TABLE_SIZE;
-use sluice_core::render::slots::{MAX_SLOTS, period};
 use sluice_nft::Ip;
 
 use super::{Draft, Elements, exact, guard, midstream, pool, ports};
@@ -259,17 +259,10 @@ fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
         let fix = "raise one of the weights, or set `enabled: false`";
         here.error_at_key(Fault::new("every backend has weight 0", fix));
     }
-    if fixed_grid {
-        return;
-    }
     for ip in Ip::ALL {
         let of_version = backends.iter().filter(|backend| Ip::of(backend.address) == ip);
-        let slots = period(of_version.map(|backend| backend.weight));
-        if slots > MAX_SLOTS {
-            here.error_at_key(Fault::new(
-                format!("these weights need {slots} slots; the maximum is {MAX_SLOTS}"),
-                "use weights with a common divisor",
-            ));
+        if let Some(excess) = Excess::of_slots(fixed_grid, of_version) {
+            here.error_at_key(Fault::new(excess.to_string(), excess.fix()));
         }
     }
 }

@@ -120,7 +120,7 @@ pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> Backe
     if now.affinity.is_some() {
         now.left = those(&|standing| !standing.is_up || standing.admin == Admin::Disabled);
     }
-    // Weights set by an operator may have no common divisor.
+    // Weights that an operator set may have no common divisor with those of a later file.
     now.fixed_grid |= per_port::is_too_fine(&now);
     now
 }

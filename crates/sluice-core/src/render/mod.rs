@@ -6,6 +6,7 @@
 pub(crate) mod affinity;
 mod ambiguous;
 mod assembly;
+pub mod bounds;
 mod capacity;
 mod change;
 pub mod clients;

@@ -1,6 +1,6 @@
 //! Bounds for listeners on several ports whose backends treat the port in different ways: their maps have an
-//! element for each port and slot. Validation rejects a file that needs too many elements. Weights set at run
-//! time are mapped to a fixed number of slots that fits.
+//! element for each port and slot. Validation rejects a file that needs too many elements, and the daemon refuses such
+//! weights of operators. Weights that need too many only since a reload are mapped to a fixed number of slots that fits.
 
 use crate::model::{Backend, BackendPort, Listener, Ports, Service};
 use crate::render::slots::{MAX_SLOTS, grid, period};

@@ -7,6 +7,7 @@ use sluice_api::{
     OverrideChange, OverridesReply, OverridesRequest, Severity,
 };
 use sluice_core::model::{BackendKey, ServiceName, Services};
+use sluice_core::render::bounds::Excess;
 use sluice_nft::Dataplane;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -30,7 +31,8 @@ pub(crate) struct PendingOverrides {
 }
 
 impl<D: Dataplane> Daemon<D> {
-    /// Applies overrides of backends in one round. A request with an unknown backend changes nothing.
+    /// Applies overrides of backends in one round. A request with an unknown backend, or with weights that a file may not
+    /// have, changes nothing.
     pub(crate) async fn set_overrides(
         &mut self,
         request: OverridesRequest,
@@ -38,6 +40,7 @@ impl<D: Dataplane> Daemon<D> {
     ) -> Result<PendingOverrides, OverrideError> {
         let OverridesRequest { backends, change, reason } = request;
         let keys = named(&self.config.services, &backends).map_err(OverrideError::Unknown)?;
+        self.check_bounds(&keys, change).map_err(OverrideError::Excessive)?;
         for key in &keys {
             self.record_override(key, change, reason.as_deref(), uid);
         }
@@ -46,6 +49,39 @@ impl<D: Dataplane> Daemon<D> {
         let saved = self.order_save(true);
         let followed = followed.map(|()| self.changed_backends(&keys, &services));
         Ok(PendingOverrides { keys, followed, saved })
+    }
+
+    /// Checks that the weights after a change are within the bounds of a file. Weights that exceed them already, since a
+    /// reload, can be changed.
+    fn check_bounds(&self, keys: &[BackendKey], change: OverrideChange) -> Result<(), ErrorReply> {
+        let new = match change {
+            OverrideChange::Admin(_) => return Ok(()),
+            OverrideChange::Weight(weight) => weight,
+            OverrideChange::Reset {} => None,
+        };
+        let names: BTreeSet<&ServiceName> = keys.iter().map(|key| &key.service).collect();
+        let changed: BTreeSet<&BackendKey> = keys.iter().collect();
+        for name in names {
+            let service = &self.config.services[name];
+            let with = |change: bool| {
+                let mut service = service.clone();
+                for backend in &mut service.backends {
+                    let key = key(name, backend);
+                    let weight = match change && changed.contains(&key) {
+                        true => new,
+                        false => self.backend_states.overrides.get(&key).and_then(|set| set.weight),
+                    };
+                    backend.weight = weight.unwrap_or(backend.weight);
+                }
+                Excess::of(&service)
+            };
+            if let (Some(excess), None) = (with(true), with(false)) {
+                let others = if keys.len() > 1 { "; no backend was changed" } else { "" };
+                let error = format!("service {name}: {excess}{others}");
+                return Err(ErrorReply { error, hint: excess.fix().to_owned() });
+            }
+        }
+        Ok(())
     }
 
     /// Changes the override of a backend, not yet in the kernel.

@@ -4,16 +4,17 @@ use std::fs;
 use std::time::Duration;
 
 use sluice_api::{
-    ALL_BACKENDS, Admin, BackendPath, OverrideChange, OverrideReply, OverrideRequest, OverridesRequest,
-    Timestamp,
+    ALL_BACKENDS, Admin, BackendPath, ErrorReply, OverrideChange, OverrideReply, OverrideRequest,
+    OverridesRequest, Timestamp,
 };
+use sluice_config::SourceFile;
 use sluice_core::flows::Target;
 use sluice_core::model::{EffectiveServices, MAX_WEIGHT, Ports};
 use sluice_nft::Errno;
 use sluiced::request::{OverrideError, Request};
 use tokio::time::{Instant, sleep};
 
-use crate::host::{Daemon, Host};
+use crate::host::{Daemon, FORWARD4, FORWARD6, Host};
 use crate::{WEB, WEB3};
 
 const ENOMEM: Errno = Errno(12);
@@ -153,6 +154,66 @@ async fn backend_that_is_not_there_is_refused() {
     .await;
 }
 
+/// The problem that `sluice check` reports for a file.
+fn problem_of(yaml: String) -> String {
+    let source = SourceFile { path: "sluice.yaml".into(), text: yaml };
+    let problems = sluice_config::parse(source, |_| unreachable!()).unwrap_err();
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    problem.to_string().rsplit_once("error: ").unwrap().1.to_owned()
+}
+
+/// A service whose backends shift 4,096 ports, so that each slot takes as many map elements.
+fn shifting(first: u16, second: u16) -> String {
+    format!(
+        "services: {{web: {{listen: '203.0.113.10:4096-8191', backends: [\
+         {{address: '10.0.2.11:8096-12191', name: a, weight: {first}}}, \
+         {{address: '10.0.2.12:8096-12191', name: b, weight: {second}}}]}}}}"
+    )
+}
+
+/// A service with 257 backends: the first, and others.
+fn crowded(first: u16, others: u16) -> String {
+    let other = |n: u16| format!(", {{address: '10.0.3.{n}:80', weight: {others}}}");
+    let others: String = (0..256).map(other).collect();
+    format!(
+        "services: {{web: {{listen: '203.0.113.10:80', backends: [\
+         {{address: '10.0.2.11:80', name: a, weight: {first}}}{others}]}}}}"
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn weight_that_a_file_may_not_have_is_refused_with_the_same_words_and_nothing_changes() {
+    for (good, weight, bad) in
+        [(crowded(256, 256), 255, crowded(255, 256)), (shifting(1, 1), 256, shifting(256, 1))]
+    {
+        let host = Host::new(&good);
+        host.run(async |daemon| {
+            let (before, commits) = (daemon.status().await.services, host.commits());
+            let refused = say(daemon, "a", OverrideChange::Weight(Some(weight))).await.unwrap_err();
+            let OverrideError::Excessive(ErrorReply { error, hint }) = refused else { panic!("{refused:?}") };
+            assert_eq!(format!("{error} ({hint})"), format!("service web: {}", problem_of(bad)));
+            assert_eq!((daemon.status().await.services, host.commits()), (before, commits));
+            say(daemon, "a", OverrideChange::Weight(Some(0))).await.unwrap();
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_that_exceed_the_bounds_since_a_reload_can_be_changed_and_reset() {
+    let host = Host::new(&crowded(1, 255));
+    host.run(async |daemon| {
+        let weigh = async |weight| say(daemon, "a", OverrideChange::Weight(Some(weight))).await;
+        weigh(255).await.unwrap();
+        assert!(daemon.reload_with(&crowded(256, 256)).await.ok);
+        assert_eq!(weigh(253).await.unwrap().backend.weight, 253);
+        assert_eq!(say(daemon, "a", OverrideChange::Reset {}).await.unwrap().backend.weight, 256);
+        weigh(253).await.unwrap_err();
+        assert!(daemon.status().await.table.synced);
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn flows_of_a_disabled_backend_are_looked_at_and_it_is_told_that_it_is_back() {
     let host = Host::new(WEB);
@@ -220,6 +281,7 @@ async fn disk_that_takes_no_write_delays_no_change_and_is_told_of() {
     let mut host = Host::new(WEB);
     host.disk_hangs = true;
     let run = host.run_and_crash(async |daemon| {
+        daemon.status().await;
         let began = Instant::now();
         let drain = OverrideChange::Admin(Admin::Drain);
         let answer = say(daemon, "10.0.2.11:8080", drain);
@@ -228,7 +290,13 @@ async fn disk_that_takes_no_write_delays_no_change_and_is_told_of() {
                 sleep(Duration::from_millis(10)).await;
             }
             assert!(began.elapsed() < Duration::from_secs(1), "the drain is in force before it is saved");
-            assert!(daemon.reload().await.ok);
+            // It needs another sysctl, whose record cannot be written either.
+            let six = "six: {listen: '[2001:db8::10]:80', backends: ['[fd00::11]:8080']}";
+            assert!(
+                daemon.reload_with(&WEB.replace("services: {", &format!("services: {{{six}, "))).await.ok
+            );
+            assert_eq!((host.sysctl(FORWARD4), host.sysctl(FORWARD6)), ("1".into(), "1".into()));
+            assert!(began.elapsed() < Duration::from_secs(1), "its change does not wait again");
         };
         let (reply, ()) = tokio::join!(answer, look);
         let why = reply.unwrap().not_remembered.unwrap();

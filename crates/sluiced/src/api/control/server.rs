@@ -137,6 +137,9 @@ async fn apply_overrides(
         Err(OverrideError::Unknown(reply)) => {
             return Err((StatusCode::NOT_FOUND, Json(reply)).into_response());
         }
+        Err(OverrideError::Excessive(reply)) => {
+            return Err((StatusCode::BAD_REQUEST, Json(reply)).into_response());
+        }
         Err(OverrideError::Pending(reply)) => {
             return Err((StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response());
         }
