@@ -129,7 +129,8 @@ fn second_daemon_is_refused(switches: &[(&str, &str)]) {
     std::fs::write(lab.path("second.yaml"), yaml).unwrap();
     let second = lab.sluiced(&["-c", lab.path("second.yaml").to_str().unwrap()]);
     assert_ne!(second.code, Some(0));
-    let owner = format!("table inet sluice is owned by another process (sluiced, pid {})", daemon.pid());
+    let owner =
+        format!("table inet sluice is owned by another process (sluiced, pid {}, uid 0)", daemon.pid());
     assert!(second.stderr.contains(&owner), "{}", second.stderr);
     assert_eq!(lab.client.tcp_shares(4, VIP), lab.even(1));
 

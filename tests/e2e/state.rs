@@ -10,49 +10,18 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sluice_testkit::{Daemon, Finished, Lab, program};
 
+use crate::launch::{self, NOBODY, nobodys, sluiced_after, sluiced_as_nobody};
 use crate::web;
 
 const VIP: &str = "203.0.113.10:80";
 const FORWARD4: &str = "net/ipv4/ip_forward";
 const BACKEND: &str = "web/10.0.2.11:8080";
 
-/// User and group `nobody` and `nogroup` of Debian.
-const NOBODY: u32 = 65534;
-
-/// A lab whose directory, which is also the state directory, belongs to the user `nobody`.
-fn nobodys() -> Lab {
-    let lab = Lab::new();
-    fs::set_permissions(lab.path("."), Permissions::from_mode(0o755)).unwrap();
-    chown(lab.path("."), Some(NOBODY), Some(NOBODY)).unwrap();
-    lab
-}
-
-/// A script that runs these commands and then executes `sluiced`.
-fn sluiced_after(lab: &Lab, commands: &str, sluiced: &str) -> PathBuf {
-    let script = lab.path("script");
-    let text =
-        format!("#!/bin/sh\nset -e\nlab={}\n{commands}\nexec {sluiced} \"$@\"\n", lab.path("").display());
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-    script
-}
-
-/// `sluiced` as user `nobody`, with the one capability that it requires.
-fn sluiced_as_nobody(lab: &Lab) -> PathBuf {
-    // In a directory that every user can access.
-    fs::copy(program("sluiced"), lab.path("sluiced")).unwrap();
-    let user = format!("--reuid {NOBODY} --regid {NOBODY} --clear-groups");
-    let capability = "--inh-caps +net_admin --ambient-caps +net_admin --bounding-set -all,+net_admin";
-    sluiced_after(lab, "", &format!("setpriv --pdeathsig KILL {user} {capability} -- $lab/sluiced"))
-}
-
 /// `sluiced` in its own mount namespace, in which these commands mount a small file system as the state
 /// directory.
 fn sluiced_on(lab: &Lab, mounts: &str) -> PathBuf {
     fs::create_dir(lab.path("state")).unwrap();
-    let inner = lab.path("inner");
-    fs::rename(sluiced_after(lab, mounts, program("sluiced").to_str().unwrap()), &inner).unwrap();
-    sluiced_after(lab, "", &format!("unshare --mount --propagation private -- {}", inner.display()))
+    launch::sluiced_on(lab, mounts, program("sluiced").to_str().unwrap())
 }
 
 fn configure(lab: &Lab) {
@@ -63,11 +32,16 @@ fn status(lab: &Lab) -> Value {
     lab.sluice(&["status", "--json"]).expect(0).json()
 }
 
-fn metric(lab: &Lab) -> String {
+fn get(lab: &Lab, path: &str) -> String {
     let mut socket = UnixStream::connect(lab.path("sluice.sock")).unwrap();
-    socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    write!(socket, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
     let mut text = String::new();
     socket.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn metric(lab: &Lab) -> String {
+    let text = get(lab, "/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix("sluice_state_directory_writable "));
     line.unwrap_or_else(|| panic!("{text}")).to_owned()
 }
@@ -96,6 +70,7 @@ fn assert_serves_and_says(lab: &Lab, why: &str) {
         found.contains("state is not writable: a restart of sluiced loses") && found.contains(why),
         "{found}"
     );
+    assert!(get(lab, "/healthz").starts_with("HTTP/1.0 200 OK"), "the process is well");
 }
 
 #[test]

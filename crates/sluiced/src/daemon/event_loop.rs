@@ -115,6 +115,7 @@ pub async fn run<D: Dataplane>(
     })?;
     let namespace_lock = lock_namespace()?;
     state.ensure_alone(namespace_lock.is_held())?;
+    tokio::spawn(namespace_lock.hold());
     let (_socket_guard, listener) = socket.split();
     let collector = StatusCollector::new(sender.clone(), counter.clone(), counters, proc.clone());
     let feed = ChangeFeed::new(collector.clone());
