@@ -1,5 +1,7 @@
 //! Interfaces of every kind, which are added and removed.
 
+use std::process::{Child, Command};
+
 use sluice_testkit::{Lab, Namespace, Shares, eventually};
 
 /// A service for packets that arrive on `wan`, to any address.
@@ -66,6 +68,39 @@ fn hairpin_follows_an_interface_that_is_renamed_or_vanishes() {
     lab.balancer.ip("link del inside");
     eventually("it is forgotten", || (!known("\"inside\"")).then_some(()));
     assert_eq!(lab.sluice(&["status", "--json"]).expect(0).json()["table"]["synced"], true);
+}
+
+/// A process that is killed when dropped.
+struct Storm(Child);
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn interface_that_is_renamed_while_links_change_without_a_pause_is_known() {
+    const FLAP: &str = "while :; do ip link set storm0 mtu 1400; ip link set storm0 mtu 1500; done";
+    let lab = Lab::new();
+    lab.balancer.ip("link add storm0 type veth peer name storm1");
+    // Without a refresh, so that only the event can reveal the change.
+    let _daemon = lab.start(
+        "refresh: 0\nservices: {web: {listen: '203.0.113.10:80', source: preserve, backends: ['10.0.2.11:8080', '10.0.2.12:8080']}}",
+    );
+    let mut flap = Command::new("setpriv");
+    flap.args(["--pdeathsig", "KILL", "--", "sh", "-c", FLAP]);
+    let _storm = Storm(lab.balancer.run(|| flap.spawn()).expect("start setpriv"));
+    for name in ["inside", "within"] {
+        let before = if name == "inside" { "eth1" } else { "inside" };
+        lab.balancer
+            .ip(&format!("link set {before} down\nlink set {before} name {name}\nlink set {name} up"));
+        eventually("the new name is known", || {
+            let known = lab.balancer.sh("nft list set inet sluice same-interface");
+            known.contains(&format!("\"{name}\" . \"{name}\"")).then_some(())
+        });
+    }
 }
 
 #[test]

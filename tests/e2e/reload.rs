@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use sluice_testkit::{Lab, Monitor, Shares};
+use sluice_testkit::{Lab, Monitor, Shares, eventually};
 
 use crate::{FOUR, web};
 
@@ -52,6 +52,42 @@ fn hang_up_adds_removes_and_reweights_backends_and_services() {
     assert!(!lab.ruleset().contains("10.0.2."), "{}", lab.ruleset());
     daemon.reload(&web());
     assert_eq!(lab.client.tcp_shares(40, VIP), lab.even(10));
+}
+
+#[test]
+fn storm_of_hang_ups_is_a_few_reloads_and_a_stop_does_not_wait_for_them() {
+    let lab = Lab::new();
+    let one = |port| format!("  s{port}: {{listen: '203.0.113.20:{port}', backends: {FOUR}}}\n");
+    let daemon = lab.start(&format!("services:\n{}", (1..=2000).map(one).collect::<String>()));
+    daemon.begin_reload();
+    eventually("a reload begins", || (daemon.logged("received SIGHUP") > 0).then_some(()));
+    for _ in 0..1000 {
+        daemon.begin_reload();
+    }
+    assert!(daemon.stop().success());
+    let log = fs::read_to_string(lab.path("sluiced.log")).unwrap();
+    let (before, after) = log.split_once("received SIGTERM").expect("it is logged");
+    // One that ran, one for all that came meanwhile, and again; and one that was loaded when the stop came.
+    let loads = |log: &str| log.matches("reloaded: ").count();
+    assert!(loads(before) <= 8 && loads(after) <= 1, "{} and {}", loads(before), loads(after));
+}
+
+#[test]
+fn file_that_is_a_fifo_or_a_device_is_a_bad_file_for_a_reload() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(&web());
+    let file = lab.config();
+    for (make, what) in [("mkfifo", "a FIFO or a pipe"), ("ln -s /dev/zero", "a device")] {
+        fs::remove_file(&file).unwrap();
+        lab.balancer.sh(&format!("{make} {}", file.display()));
+        daemon.hang_up();
+        let refused = lab.sluice(&["reload"]).expect(78).stderr;
+        assert!(refused.contains(&format!("cannot read the file: it is {what}")), "{refused}");
+        assert_eq!(lab.client.tcp_shares(4, VIP), lab.even(1));
+    }
+    fs::remove_file(&file).unwrap();
+    daemon.reload(&service("10.0.2.12:8080"));
+    assert_eq!(lab.client.tcp_shares(4, VIP), Shares::from([("b2", 4)]));
 }
 
 #[test]

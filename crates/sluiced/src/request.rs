@@ -19,8 +19,8 @@ const WAITING: usize = 16;
 pub enum Request {
     /// Reload the configuration.
     Reload(Option<oneshot::Sender<ReloadStatus>>),
-    /// Plan a reload of this configuration or of the daemon's file.
-    Plan(Option<Box<Loaded>>, oneshot::Sender<Result<PlanReport, PlanError>>),
+    /// Plan a reload of this configuration.
+    Plan(Box<Loaded>, oneshot::Sender<Result<PlanReport, ErrorReply>>),
     /// Return a view for status and metrics.
     View(oneshot::Sender<View>),
     /// Apply overrides of the user with this id, all or none. The answer has no counts of flows.
@@ -69,15 +69,6 @@ pub enum OverrideError {
     Excessive(ErrorReply),
     /// The override is stored, but not in the kernel yet.
     Pending(ErrorReply),
-}
-
-/// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PlanError {
-    /// The configuration is invalid.
-    BadFile(ErrorReply),
-    /// The kernel could not be read.
-    Failed(ErrorReply),
 }
 
 /// The error of a configuration that cannot be planned.

@@ -67,7 +67,8 @@ impl ApplyCommand {
         let mut reconciler = Reconciler::new(kernel::open()?);
         // Holds the lock on the state directory until the end.
         let mut sysctls = Sysctls::new(Proc::default(), state);
-        forwarding::ensure(&mut sysctls, mode, &versions(&*services)).map_err(|error| {
+        let versions = versions(&*services);
+        daemon::run(forwarding::ensure(&mut sysctls, mode, &versions))?.map_err(|error| {
             let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
             let hint = error.hint();
             Fatal::new(exit, error, hint)

@@ -60,7 +60,7 @@ impl CleanupCommand {
         }
         // Also if the table could not be removed.
         let mut sysctls = Sysctls::new(Proc::default(), state);
-        let mut left = sysctls.restore();
+        let mut left = daemon::run(sysctls.restore())?;
         left.extend(sysctls.doubtful());
         drop(progress);
         left.iter().for_each(|line| output::print_error(&format!("left: {}", safe(line))));

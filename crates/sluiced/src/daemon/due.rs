@@ -87,15 +87,15 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn do_due(&mut self, due: Due) {
         match due {
             Due::Round(trigger) => self.round(trigger).await,
-            Due::Forwarding => self.check_forwarding(),
+            Due::Forwarding => self.check_forwarding().await,
             Due::Save => self.save(),
         }
     }
 
     /// Checks forwarding, in rounds and after a foreign change, and enables it if configured. Enabling it also causes an event,
     /// after which there is nothing to do.
-    pub(crate) fn check_forwarding(&mut self) {
-        let result = ensure_forwarding(&mut self.sysctls, &self.config);
+    pub(crate) async fn check_forwarding(&mut self) {
+        let result = ensure_forwarding(&mut self.sysctls, &self.config).await;
         let before = self.forwarding_failure.take();
         match result {
             Ok(()) if before.is_some() => {

@@ -143,7 +143,8 @@ pub async fn run<D: Dataplane>(
     }
     let mut loading = Loading::default();
     let mut counts = CountSchedule::new(counter.clone());
-    let control_state = ControlState { requests: sender, counter, listing, collector, feed };
+    let file = daemon.file.clone();
+    let control_state = ControlState { file, requests: sender, counter, listing, collector, feed };
     tokio::spawn(control::serve(listener, control_state));
 
     let heartbeat = Heartbeat::start(watchdog);
@@ -189,12 +190,11 @@ pub async fn run<D: Dataplane>(
             Next::Request(request) => match request {
                 // The client may be gone.
                 Some(Request::Reload(answer)) => {
-                    daemon.notify.reloading();
-                    loading.ask(&daemon.file, answer);
+                    if loading.ask(&daemon.file, answer) {
+                        daemon.notify.reloading();
+                    }
                 }
-                Some(Request::Plan(given, answer)) => {
-                    let _ = answer.send(daemon.plan(given.map(|loaded| *loaded)));
-                }
+                Some(Request::Plan(loaded, answer)) => drop(answer.send(daemon.plan(*loaded))),
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
                     match daemon.set_overrides(request, uid).await {
@@ -207,7 +207,7 @@ pub async fn run<D: Dataplane>(
                 }
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
-                Some(Request::Forwarding) => daemon.check_forwarding(),
+                Some(Request::Forwarding) => daemon.check_forwarding().await,
                 Some(Request::Follower(follower, result)) => daemon.note_follower(follower, result),
                 Some(Request::Stop) | None => break false,
                 Some(Request::HandOver) => break true,

@@ -13,11 +13,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
-use crate::conntrack::bytes::{ByteCounter, ByteTotals};
+use crate::conntrack::bytes::ByteTotals;
 use crate::conntrack::orders::FlowOrders;
 use crate::counters::store::TotalsStore;
 use crate::daemon::load::LoadFollower;
-use crate::daemon::saver::{SaveQueue, Saved};
+use crate::daemon::saver::{SaveQueue, Saved, Writers};
 use crate::daemon::{Daemon, Effects, ensure_forwarding};
 use crate::fatal::Fatal;
 use crate::host::clock::now;
@@ -29,7 +29,7 @@ use crate::status::shared::Shared;
 use crate::status::view::Reloads;
 
 /// Timeout of the last save at a stop.
-const LAST_SAVE: Duration = Duration::from_secs(10);
+pub(super) const LAST_SAVE: Duration = Duration::from_secs(10);
 
 impl<D: Dataplane> Daemon<D> {
     /// Makes the kernel equal to the configuration for the first time.
@@ -42,7 +42,6 @@ impl<D: Dataplane> Daemon<D> {
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
         warnings.iter().for_each(|warning| warn!("{warning}"));
-        ensure_forwarding(&mut sysctls, &config)?;
         let started = now();
         let reload = ReloadStatus {
             at: started,
@@ -61,9 +60,12 @@ impl<D: Dataplane> Daemon<D> {
         let (wake, woken) = mpsc::unbounded_channel();
         let (totals_store, totals_writer, totals) =
             TotalsStore::open(sysctls.files(), &config.services, wake.clone());
+        let record_writer = sysctls.save_on_thread(wake.clone());
         let reconciler = Reconciler::resume(dataplane, (totals_store, totals));
-        let (save_queue, saver) = SaveQueue::new(backend_state_file, totals_writer, (wake, woken), results);
+        let writers = Writers { backend_state_file, totals_writer, record_writer };
+        let (save_queue, saver) = SaveQueue::new(writers, (wake, woken), results);
         start_saver(saver);
+        ensure_forwarding(&mut sysctls, &config).await?;
         let mut daemon = Daemon {
             file,
             config,
@@ -76,6 +78,7 @@ impl<D: Dataplane> Daemon<D> {
             sysctls,
             byte_totals: ByteTotals::default(),
             byte_counter: None,
+            ending_byte_counter: None,
             notify,
             started,
             since,
@@ -93,7 +96,7 @@ impl<D: Dataplane> Daemon<D> {
         daemon.load_follower.replace(&daemon.config.services);
         daemon.restore(&saved_state, before.as_ref());
         daemon.save();
-        daemon.ensure_accounting();
+        daemon.ensure_accounting().await;
         let wanted = daemon.backend_states.effective_services(&daemon.config.services);
         let outcome =
             daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
@@ -114,7 +117,7 @@ impl<D: Dataplane> Daemon<D> {
         self.notify.stopping();
         // The last attempt to save; a failure is logged.
         let (saved, totals_store) = (self.order_save(true), self.reconciler.totals_store());
-        self.byte_counter.take().into_iter().for_each(ByteCounter::stop);
+        self.stop_accounting().await;
         match self.config.on_stop {
             OnStop::Keep => {
                 // The next daemon may have removed backends again; it checks flows when it starts.
@@ -129,7 +132,7 @@ impl<D: Dataplane> Daemon<D> {
                     Err(_) => self.flows.finish(),
                 }
                 // Sysctls are restored even if the table could not be removed. Failures are logged, and recorded for `sluice cleanup`.
-                self.sysctls.restore();
+                self.sysctls.restore().await;
                 wait_for(saved, totals_store).await;
                 removed.map_err(|failure| Fatal::kernel(failure.errno(), failure))?;
                 info!(
@@ -146,7 +149,7 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) async fn hand_over(mut self) {
         self.notify.stopping();
         let (saved, totals_store) = (self.order_save(true), self.reconciler.totals_store());
-        self.byte_counter.take().into_iter().for_each(ByteCounter::stop);
+        self.stop_accounting().await;
         self.reconciler.save_totals(None);
         wait_for(saved, totals_store).await;
         info!("stopped: table {} and forwarding stay for the next daemon", Table::NAME);

@@ -1,4 +1,4 @@
-//! Loads the configuration on a separate thread: a slow disk, a large file or a FIFO delays only the reload.
+//! Loads the configuration on a separate thread: a slow disk or a large file delays only the reload.
 
 use std::path::Path;
 
@@ -23,12 +23,15 @@ pub(crate) struct Loading {
 }
 
 impl Loading {
-    /// Loads the file, now or after the current load.
-    pub(crate) fn ask(&mut self, file: &Path, answer: Option<oneshot::Sender<ReloadStatus>>) {
-        match self.running {
-            Some(_) => self.again.get_or_insert_default().extend(answer),
-            None => self.begin(file, answer.into_iter().collect()),
+    /// Loads the file, now or after the current load. Returns whether this is the first request for that load.
+    pub(crate) fn ask(&mut self, file: &Path, answer: Option<oneshot::Sender<ReloadStatus>>) -> bool {
+        if self.running.is_none() {
+            self.begin(file, answer.into_iter().collect());
+            return true;
         }
+        let is_first = self.again.is_none();
+        self.again.get_or_insert_default().extend(answer);
+        is_first
     }
 
     /// Begins the load that was requested during the previous one; `false` if there is none.

@@ -72,6 +72,8 @@ pub(crate) struct Daemon<D> {
     pub(crate) byte_totals: ByteTotals,
     /// `None` if accounting is disabled.
     pub(crate) byte_counter: Option<ByteCounter>,
+    /// The previous one, if it may still read flows for the last time.
+    pub(crate) ending_byte_counter: Option<ByteCounter>,
     pub(crate) notify: Notify,
     pub(crate) started: Timestamp,
     pub(crate) since: Shared<StateChangeTimes>,
@@ -165,7 +167,8 @@ impl<D: Dataplane> Daemon<D> {
             .http
             .bind(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
-        ensure_forwarding(&mut self.sysctls, &new).map_err(|fatal| vec![logged(fatal.to_string())])?;
+        let forwards = ensure_forwarding(&mut self.sysctls, &new).await;
+        forwards.map_err(|fatal| vec![logged(fatal.to_string())])?;
         let (backend_states, dropped, watches) = self.expected(&new.services);
         let held = self.backend_states.effective_services(&self.config.services);
         let transition = Transition::between(held, backend_states.effective_services(&new.services));
@@ -183,11 +186,11 @@ impl<D: Dataplane> Daemon<D> {
             dropped.iter().for_each(warn_dropped);
             self.load_follower.replace(&self.config.services);
             self.watch(watches);
-            self.ensure_accounting();
+            self.ensure_accounting().await;
             self.update_byte_counter();
             let settled = self.record_round(Trigger::Reload, result);
             // Other services may need another IP version.
-            self.check_forwarding();
+            self.check_forwarding().await;
             // Changes of health during the round.
             self.take_health_changes();
             let services = self.config.services.clone();
@@ -208,8 +211,8 @@ impl<D: Dataplane> Daemon<D> {
 
     /// A full round: reads the table and repairs it, forwarding, accounting and the saved state.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
-        self.check_forwarding();
-        self.ensure_accounting();
+        self.check_forwarding().await;
+        self.ensure_accounting().await;
         let result = self
             .reconciler
             .round(trigger, &Transition::none(self.backend_states.effective_services(&self.config.services)))
@@ -332,12 +335,11 @@ fn logged(problem: String) -> String {
     problem
 }
 
-pub(crate) fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
-    forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).map_err(
-        |error: ForwardingError| {
-            let hint = error.hint();
-            let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
-            Fatal::new(exit, error, hint)
-        },
-    )
+pub(crate) async fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
+    let ensured = forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).await;
+    ensured.map_err(|error: ForwardingError| {
+        let hint = error.hint();
+        let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
+        Fatal::new(exit, error, hint)
+    })
 }

@@ -10,24 +10,20 @@ use sluice_nft::Dataplane;
 
 use crate::daemon::Daemon;
 use crate::fatal::chain;
-use crate::request::{PlanError, bad_file};
 
 impl<D: Dataplane> Daemon<D> {
-    /// Plans a reload of the daemon's file, or of this configuration instead, and changes nothing.
-    pub(crate) fn plan(&mut self, given: Option<Loaded>) -> Result<PlanReport, PlanError> {
-        let loaded = match given {
-            Some(loaded) => loaded,
-            None => {
-                sluice_config::load(&self.file).map_err(|problems| PlanError::BadFile(bad_file(&problems)))?
-            }
-        };
+    /// Plans a reload of this configuration, and changes nothing.
+    ///
+    /// # Errors
+    /// If the kernel cannot be read.
+    pub(crate) fn plan(&mut self, loaded: Loaded) -> Result<PlanReport, ErrorReply> {
         let file = loaded.config.services;
         let instead = self.after_a_reload(&file);
         let held = self.backend_states.effective_services(&self.config.services);
         let wanted = EffectiveServices::new(&file, &instead).with_networks(&self.backend_states.networks);
         let plan = self.reconciler.plan(&Transition::between(held, wanted)).map_err(|error| {
             let hint = "see `sluice status` and the log of sluiced".to_owned();
-            PlanError::Failed(ErrorReply { error: format!("plan: {}", chain(&error)), hint })
+            ErrorReply { error: format!("plan: {}", chain(&error)), hint }
         })?;
         Ok(shown(&plan))
     }

@@ -13,6 +13,7 @@ use tracing::error;
 
 use crate::counters::writer::TotalsWriter;
 use crate::host::threads;
+use crate::state::RecordWriter;
 use crate::state::backends::{BackendStateFile, SavedHealth, SavedOverride};
 
 /// Time after which a pending write is reported as a problem.
@@ -51,12 +52,19 @@ pub(crate) struct SaveOrder {
     pub(crate) health: Vec<SavedHealth>,
 }
 
-/// Writes the state of backends, and totals.
+/// The writers of the files.
+#[derive(Debug)]
+pub(crate) struct Writers {
+    pub(crate) backend_state_file: BackendStateFile,
+    pub(crate) totals_writer: TotalsWriter,
+    pub(crate) record_writer: RecordWriter,
+}
+
+/// Writes the record of sysctls, the state of backends, and totals.
 #[derive(Debug)]
 pub struct Saver {
     due: Arc<Mutex<Due>>,
-    backend_state_file: BackendStateFile,
-    totals_writer: TotalsWriter,
+    writers: Writers,
     woken: mpsc::UnboundedReceiver<()>,
     /// Receives the result of each write, and the number of orders that it completed.
     results: mpsc::UnboundedSender<(u64, Saved)>,
@@ -70,15 +78,14 @@ pub fn start_thread(saver: Saver) {
 }
 
 impl SaveQueue {
-    /// Both ends. `wake` wakes the thread of the saver, also for the writer of totals.
+    /// Both ends. `wake` wakes the thread of the saver, also for the writers of totals and of the record.
     pub(crate) fn new(
-        backend_state_file: BackendStateFile,
-        totals_writer: TotalsWriter,
+        writers: Writers,
         (wake, woken): (mpsc::UnboundedSender<()>, mpsc::UnboundedReceiver<()>),
         results: mpsc::UnboundedSender<(u64, Saved)>,
     ) -> (Self, Saver) {
         let due = Arc::<Mutex<Due>>::default();
-        let saver = Saver { due: due.clone(), backend_state_file, totals_writer, woken, results };
+        let saver = Saver { due: due.clone(), writers, woken, results };
         (SaveQueue { due, wake, waiting: 0, since: Instant::now() }, saver)
     }
 
@@ -134,21 +141,25 @@ impl Saver {
 
     /// Whether a write is due.
     pub fn is_due(&self) -> bool {
-        locked(&self.due).newest.is_some() || self.totals_writer.is_due()
+        let Writers { totals_writer, record_writer, .. } = &self.writers;
+        locked(&self.due).newest.is_some() || totals_writer.is_due() || record_writer.is_due()
     }
 
     /// Executes the writes that are due.
     pub fn save(&mut self) {
+        let Writers { backend_state_file, totals_writer, record_writer } = &mut self.writers;
+        // The first, because a change of a sysctl waits for it.
+        record_writer.write_due();
         let Due { newest, retries, waiting } = std::mem::take(&mut *locked(&self.due));
         if let Some(SaveOrder { services, overrides, health }) = newest {
             if retries {
-                self.backend_state_file.retry_now();
+                backend_state_file.retry_now();
             }
-            let saved = self.backend_state_file.save(&services, overrides, health);
+            let saved = backend_state_file.save(&services, overrides, health);
             let _ = self.results.send((waiting.len() as u64, saved.clone()));
             waiting.into_iter().for_each(|done| drop(done.send(saved.clone())));
         }
-        self.totals_writer.write_due();
+        totals_writer.write_due();
     }
 }
 
@@ -169,8 +180,8 @@ mod tests {
         let (wake, woken) = mpsc::unbounded_channel();
         let (_, totals_writer, _) = TotalsStore::open(state.files(), &Services::new(), wake.clone());
         let (sender, mut results) = mpsc::unbounded_channel();
-        let (mut save_queue, mut saver) =
-            SaveQueue::new(backend_state_file, totals_writer, (wake, woken), sender);
+        let writers = Writers { backend_state_file, totals_writer, record_writer: state.record_writer() };
+        let (mut save_queue, mut saver) = SaveQueue::new(writers, (wake, woken), sender);
         let services = Arc::new(Services::new());
         let known = |healthy| {
             let [service, backend] = ["web", "b"].map(str::to_owned);

@@ -25,7 +25,7 @@ impl<D: Dataplane> Daemon<D> {
             epoch: totals.epoch(),
             totals,
             totals_store: self.reconciler.totals_store(),
-            bytes: self.byte_totals.by_backend(),
+            bytes: self.bytes(),
             countable: self.reconciler.countable(),
             timings: self.reconciler.timings().clone(),
             reload: self.reload.clone(),
@@ -66,7 +66,7 @@ impl<D: Dataplane> Daemon<D> {
     pub(crate) fn service_status(&self, name: &ServiceName) -> ServiceStatus {
         let service = &self.config.services[name];
         let serving = self.backend_states.effective_services(&self.config.services).get(name);
-        let (counted, bytes) = (self.reconciler.totals().counted(), self.byte_totals.by_backend());
+        let (counted, bytes) = (self.reconciler.totals().counted(), self.bytes());
         StatusBuilder::new(self.prober.board(), &self.backend_states, &counted, &self.since, None, bytes)
             .service(name, service, serving.unwrap_or(service))
     }

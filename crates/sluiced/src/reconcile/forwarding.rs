@@ -48,7 +48,7 @@ impl ForwardingError {
 }
 
 /// Checks or enables forwarding of these IP versions, as configured.
-pub fn ensure(
+pub async fn ensure(
     sysctls: &mut Sysctls,
     mode: model::Forwarding,
     versions: &BTreeSet<Ip>,
@@ -71,24 +71,29 @@ pub fn ensure(
         if mode == model::Forwarding::Require {
             return Err(ForwardingError::Off(key.replace('/', ".")));
         }
-        if *ip == Ip::V6 {
-            keep_advertised_default_routes(sysctls)?;
-        }
-        sysctls.change(key, "1", "backends are reached by forwarding")?;
+        let advertised = if *ip == Ip::V6 { of_advertised_default_routes(sysctls)? } else { vec![] };
+        let mut changes: Vec<_> = advertised
+            .iter()
+            .map(|key| (&**key, "2", "or forwarding would drop its default route"))
+            .collect();
+        changes.push((key, "1", "backends are reached by forwarding"));
+        sysctls.change(&changes).await?;
     }
     Ok(())
 }
 
-/// A host that forwards IPv6 ignores router advertisements and drops the default routes it learnt
-/// from them, unless `accept_ra` is 2 (kernel: Documentation/networking/ip-sysctl.rst).
-fn keep_advertised_default_routes(sysctls: &mut Sysctls) -> Result<(), ForwardingError> {
-    for interface in sysctls.proc.advertised_default_routes().map_err(ForwardingError::Routes)? {
+/// The sysctls `accept_ra` that must change to 2: a host that forwards IPv6 ignores router advertisements otherwise, and drops
+/// the default routes it learnt from them (kernel: Documentation/networking/ip-sysctl.rst).
+fn of_advertised_default_routes(sysctls: &Sysctls) -> Result<Vec<String>, ForwardingError> {
+    let interfaces = sysctls.proc.advertised_default_routes().map_err(ForwardingError::Routes)?;
+    let mut keys = vec![];
+    for interface in interfaces {
         let key = format!("net/ipv6/conf/{interface}/accept_ra");
         if sysctls.proc.sysctl(&key)? == "1" {
-            sysctls.change(&key, "2", "or forwarding would drop its default route")?;
+            keys.push(key);
         }
     }
-    Ok(())
+    Ok(keys)
 }
 
 /// IP versions of the backends of these services.
@@ -144,93 +149,93 @@ mod tests {
         Ip::ALL.into()
     }
 
-    #[test]
-    fn managed_forwarding_is_enabled_and_restored() {
+    #[tokio::test]
+    async fn managed_forwarding_is_enabled_and_restored() {
         let host = host();
         let mut sysctls = daemon(host.path());
-        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).await.unwrap();
         assert_eq!(values(host.path()), ["1", "0", "1"], "only the version in use");
-        ensure(&mut sysctls, Manage, &both()).unwrap();
+        ensure(&mut sysctls, Manage, &both()).await.unwrap();
         assert_eq!(values(host.path()), ["1", "1", "2"]);
-        sysctls.restore();
+        sysctls.restore().await;
         assert_eq!(values(host.path()), ["0", "0", "1"]);
     }
 
-    #[test]
-    fn forwarding_that_was_enabled_is_not_disabled() {
+    #[tokio::test]
+    async fn forwarding_that_was_enabled_is_not_disabled() {
         let host = host();
         Proc::at(host.path()).set_sysctl(V4, "1").unwrap();
         let mut sysctls = daemon(host.path());
-        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
-        sysctls.restore();
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).await.unwrap();
+        sysctls.restore().await;
         assert_eq!(values(host.path()), ["1", "0", "1"]);
     }
 
-    #[test]
-    fn forwarding_after_a_crash_is_restored_to_its_original_value() {
+    #[tokio::test]
+    async fn forwarding_after_a_crash_is_restored_to_its_original_value() {
         let host = host();
-        ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
+        ensure(&mut daemon(host.path()), Manage, &both()).await.unwrap();
         let mut next = daemon(host.path());
-        ensure(&mut next, Manage, &both()).unwrap();
-        next.restore();
+        ensure(&mut next, Manage, &both()).await.unwrap();
+        next.restore().await;
         drop(next);
         assert_eq!(values(host.path()), ["0", "0", "1"]);
         // All sysctls are restored; a third daemon has nothing to do.
         Proc::at(host.path()).set_sysctl(V4, "1").unwrap();
-        daemon(host.path()).restore();
+        daemon(host.path()).restore().await;
         assert_eq!(values(host.path()), ["1", "0", "1"]);
     }
 
-    #[test]
-    fn forwarding_after_a_reboot_is_not_restored() {
+    #[tokio::test]
+    async fn forwarding_after_a_reboot_is_not_restored() {
         let host = host();
-        ensure(&mut daemon(host.path()), Manage, &both()).unwrap();
+        ensure(&mut daemon(host.path()), Manage, &both()).await.unwrap();
         fs::write(host.path().join("sys/kernel/random/boot_id"), "second").unwrap();
-        daemon(host.path()).restore();
+        daemon(host.path()).restore().await;
         assert_eq!(values(host.path()), ["1", "1", "2"]);
     }
 
-    #[test]
-    fn forwarding_disabled_by_another_program_is_enabled_again_and_restored() {
+    #[tokio::test]
+    async fn forwarding_disabled_by_another_program_is_enabled_again_and_restored() {
         let host = host();
         let mut sysctls = daemon(host.path());
-        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).await.unwrap();
         Proc::at(host.path()).set_sysctl(V4, "0").unwrap();
-        ensure(&mut sysctls, Manage, &[Ip::V4].into()).unwrap();
+        ensure(&mut sysctls, Manage, &[Ip::V4].into()).await.unwrap();
         assert_eq!(values(host.path()), ["1", "0", "1"]);
-        sysctls.restore();
+        sysctls.restore().await;
         assert_eq!(values(host.path()), ["0", "0", "1"]);
     }
 
-    #[test]
-    fn sysctl_that_another_program_changed_is_not_restored() {
+    #[tokio::test]
+    async fn sysctl_that_another_program_changed_is_not_restored() {
         let host = host();
         let mut sysctls = daemon(host.path());
-        ensure(&mut sysctls, Manage, &both()).unwrap();
+        ensure(&mut sysctls, Manage, &both()).await.unwrap();
         Proc::at(host.path()).set_sysctl(RA, "0").unwrap();
-        sysctls.restore();
+        sysctls.restore().await;
         assert_eq!(values(host.path()), ["0", "0", "0"]);
     }
 
-    #[test]
-    fn forwarding_required_but_off_is_an_error_that_names_the_sysctl() {
+    #[tokio::test]
+    async fn forwarding_required_but_off_is_an_error_that_names_the_sysctl() {
         let host = host();
         let mut sysctls = daemon(host.path());
-        let error = ensure(&mut sysctls, Require, &[Ip::V6].into()).unwrap_err();
+        let error = ensure(&mut sysctls, Require, &[Ip::V6].into()).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "forwarding is `require`, but sysctl net.ipv6.conf.all.forwarding is 0"
         );
         assert_eq!(values(host.path()), ["0", "0", "1"]);
         Proc::at(host.path()).set_sysctl(V6, "1").unwrap();
-        ensure(&mut sysctls, Require, &[Ip::V6].into()).unwrap();
+        ensure(&mut sysctls, Require, &[Ip::V6].into()).await.unwrap();
     }
 
-    #[test]
-    fn forwarding_ignored_reads_and_writes_nothing() {
+    #[tokio::test]
+    async fn forwarding_ignored_reads_and_writes_nothing() {
         let nowhere = tempfile::tempdir().unwrap();
-        ensure(&mut daemon(nowhere.path()), Ignore, &both()).unwrap();
-        let error = ensure(&mut daemon(nowhere.path()), Manage, &both()).unwrap_err();
+        ensure(&mut daemon(nowhere.path()), Ignore, &both()).await.unwrap();
+        let error = ensure(&mut daemon(nowhere.path()), Manage, &both()).await.unwrap_err();
         assert_eq!(error.to_string(), "read sysctl net.ipv4.ip_forward");
     }
 }

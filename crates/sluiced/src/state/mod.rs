@@ -7,6 +7,7 @@ pub(crate) mod backends;
 mod changed;
 mod directory;
 mod files;
+mod record_queue;
 mod services;
 pub mod sysctls;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub(crate) use self::changed::{Recorded, SysctlRecord};
 pub(crate) use self::files::Durable;
 use self::files::Lock;
 pub use self::files::{FileError, Files};
+pub(crate) use self::record_queue::RecordWriter;
 use crate::fatal::{Exit, Fatal, chain};
 
 /// The `state` directory, locked as long as this lives, if possible.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
+use tokio::sync::mpsc;
 
+use super::record_queue::RecordQueue;
 use super::*;
 
 /// A state directory that is deleted at the end of the test.
@@ -30,12 +32,17 @@ impl Scratch {
     pub(crate) fn files(&self) -> Files {
         self.dir.files()
     }
+
+    /// A writer without orders.
+    pub(crate) fn record_writer(&self) -> RecordWriter {
+        RecordQueue::new(self.files(), mpsc::unbounded_channel().0).1
+    }
 }
 
 /// A user that is not root and not we.
 const MALLORY: u32 = 12345;
 
-fn state(sysctls: usize) -> SysctlRecord {
+pub(super) fn state(sysctls: usize) -> SysctlRecord {
     let changed = ChangedSysctl { key: "net/ipv4/ip_forward".into(), was: "0".into(), now: "1".into() };
     let mut state = SysctlRecord::none("b");
     state.sysctls = vec![changed; sysctls];

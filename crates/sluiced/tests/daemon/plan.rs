@@ -1,6 +1,7 @@
 //! The plan of a reload, with the current states of backends.
 
 use std::fs;
+use std::pin::pin;
 
 use sluice_api::{
     Admin, Client, ClientError, FileText, IncludeTexts, OverrideChange, OverrideRequest, PlanRequest,
@@ -93,6 +94,30 @@ async fn plan_shows_what_others_did_to_the_table() {
         let [added, changed, removed] = plan(&Client::new(host.socket()), None).await;
         assert!(added > 10 && (changed, removed) == (0, 0));
         assert!(host.kernel().table().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn plan_of_a_file_that_takes_long_to_read_keeps_nobody_else_waiting() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        daemon.status().await;
+        let comments = "# It takes a while to read all this, and to find nothing.\n".repeat(200_000);
+        host.configure(&(comments + WEB));
+        let client = Client::new(host.socket());
+        let mut planned = pin!(client.plan(None));
+        let mut seen = 0;
+        let report = loop {
+            tokio::select! {
+                biased;
+                report = &mut planned => break report.unwrap(),
+                _ = daemon.status() => seen += 1,
+            }
+        };
+        assert_eq!(report.text, "nothing to do\n");
+        // A few before the request was read, and many while the file was.
+        assert!(seen > 20, "{seen}");
     })
     .await;
 }

@@ -22,6 +22,7 @@ impl History<'_> {
             let was_faulty = self.machine.plane.is_faulty();
             let fate = self.machine.fate().await.unwrap_or_default();
             self.machine.kill().await;
+            self.forgetful |= self.machine.disk.is_slow();
             self.overlook();
             self.reach.hit("daemon killed at a commit, or refused a start by a fault");
             self.learn();
@@ -63,6 +64,8 @@ impl History<'_> {
                 self.learn_what_may_be_lost();
                 // What probes found may not have been written yet; what operators were told must have been.
                 self.unsure_of_health |= self.machine.disk.is_slow();
+                // A change of forwarding waits for its record, but not as long as a slow disk takes.
+                self.forgetful |= self.machine.disk.is_slow();
             }
             End::Stop | End::HandOver => {
                 let request = if end == End::Stop { Request::Stop } else { Request::HandOver };

@@ -108,7 +108,6 @@ impl BenchAccounting {
             if machine.accounting.is_some() {
                 eprintln!("ends that were lost: {}", machine.accounts.lost());
             }
-            machine.accounting.into_iter().for_each(ByteCounter::stop);
         }
         println!("{}", spread::aligned(table));
     }
@@ -123,7 +122,7 @@ impl Machine {
         if mode != Mode::Off {
             bed.balancer().set_sysctl("net/netfilter/nf_conntrack_acct", "1");
         }
-        let start = || accounts.start(services.clone(), state.files(), "", false);
+        let start = || accounts.start(&mut None, services.clone(), state.files(), "", false);
         let accounting = match mode {
             Mode::Daemon => Some(bed.balancer().run(start).context("start the thread that counts")?),
             Mode::Off | Mode::Kernel => None,

@@ -1,5 +1,8 @@
 //! The routes of the control socket, served by a task on the runtime.
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -27,7 +30,7 @@ use crate::api::connections::accept;
 use crate::api::http::{ChangeFeed, read_only, refuse};
 use crate::conntrack::counter::FlowCounter;
 use crate::conntrack::lister::{ConnectionLister, ListError};
-use crate::request::{OverrideError, PlanError, Request, bad_file};
+use crate::request::{OverrideError, Request, bad_file};
 
 /// Maximum size of a request that changes overrides, in bytes: tens of thousands of backends.
 const MAX_OVERRIDES: usize = 2 << 20;
@@ -36,6 +39,8 @@ type Requests = mpsc::Sender<Request>;
 
 /// State of the routes: the channels to the tasks that answer.
 pub(crate) struct ControlState {
+    /// The configuration file.
+    pub(crate) file: PathBuf,
     pub(crate) requests: Requests,
     pub(crate) counter: FlowCounter,
     pub(crate) listing: ConnectionLister,
@@ -45,7 +50,7 @@ pub(crate) struct ControlState {
 
 /// Serves the control socket until the task is aborted.
 pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
-    let ControlState { requests, counter, listing, collector, feed } = state;
+    let ControlState { file, requests, counter, listing, collector, feed } = state;
     let configurations = BodyLimit::new(MAX_FILE_SIZE as usize, 1);
     let overrides = BodyLimit::new(MAX_OVERRIDES, 8);
     let router = Router::new()
@@ -56,7 +61,7 @@ pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
         .route(OVERRIDES_PATH, post(set_overrides).layer(from_fn_with_state(overrides, read_body)))
         // Bodies were read, and have limits of their own.
         .layer(DefaultBodyLimit::disable())
-        .with_state(ApiState { requests, counter, listing })
+        .with_state(ApiState { file: file.into(), requests, counter, listing })
         .merge(read_only(collector, feed))
         .fallback(async || refuse(StatusCode::NOT_FOUND, "no such path", "GET /api/v1/status"))
         .method_not_allowed_fallback(async || {
@@ -72,6 +77,7 @@ pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
 /// State of the routes that only the control socket has.
 #[derive(Clone)]
 struct ApiState {
+    file: Arc<Path>,
     requests: Requests,
     counter: FlowCounter,
     listing: ConnectionLister,
@@ -195,32 +201,31 @@ async fn reload(State(ApiState { requests, .. }): State<ApiState>) -> Response {
 
 /// The plan of a reload, of the texts in the body if there is one.
 async fn plan(
-    State(ApiState { requests, .. }): State<ApiState>,
+    State(ApiState { file, requests, .. }): State<ApiState>,
     Extension(memory): Extension<BodyMemory>,
     body: Bytes,
 ) -> Response {
-    // On a blocking thread, because a large configuration takes a moment. It continues if the client is gone.
+    // On a blocking thread, because a large configuration or a slow disk takes a moment. It continues if the client is gone.
     let parse = move || {
         let _memory = memory;
-        given(&body)
+        to_plan(&file, &body)
     };
-    let given = match spawn_blocking(parse).await {
-        Ok(Ok(given)) => given,
+    let loaded = match spawn_blocking(parse).await {
+        Ok(Ok(loaded)) => loaded,
         Ok(Err(reply)) => return (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
         Err(error) => return refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "try again"),
     };
-    match ask(&requests, |answer| Request::Plan(given, answer)).await {
+    match ask(&requests, |answer| Request::Plan(loaded, answer)).await {
         Ok(Ok(plan)) => Json(plan).into_response(),
-        Ok(Err(PlanError::BadFile(reply))) => (StatusCode::BAD_REQUEST, Json(reply)).into_response(),
-        Ok(Err(PlanError::Failed(reply))) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
+        Ok(Err(reply)) => (StatusCode::INTERNAL_SERVER_ERROR, Json(reply)).into_response(),
         Err(refusal) => refusal,
     }
 }
 
-/// The configuration in a body; `None` without a body.
-fn given(body: &[u8]) -> Result<Option<Box<Loaded>>, ErrorReply> {
+/// The configuration in a body, or in the daemon's file without a body.
+fn to_plan(file: &Path, body: &[u8]) -> Result<Box<Loaded>, ErrorReply> {
     if body.is_empty() {
-        return Ok(None);
+        return sluice_config::load(file).map(Box::new).map_err(|problems| bad_file(&problems));
     }
     let PlanRequest { file, includes } = serde_json::from_slice(body).map_err(|error| ErrorReply {
         error: format!("the body is no configuration: {error}"),
@@ -230,7 +235,7 @@ fn given(body: &[u8]) -> Result<Option<Box<Loaded>>, ErrorReply> {
     let source = |FileText { path, text }| SourceFile { path: path.into(), text };
     let included = includes.into_iter().map(|it| (it.pattern, it.files.into_iter().map(source).collect()));
     let texts = Texts { main: source(file), included: included.collect() };
-    texts.parse().map(|loaded| Some(Box::new(loaded))).map_err(|problems| bad_file(&problems))
+    texts.parse().map(Box::new).map_err(|problems| bad_file(&problems))
 }
 
 /// Sends a request to the reconcile task and waits for its answer.

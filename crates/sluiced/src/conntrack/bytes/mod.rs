@@ -20,6 +20,7 @@ use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::Services;
 use sluice_netlink::conntrack::{Conntrack, DestroyEvents, Filter, Flow, Received};
 use sluice_nft::Ip;
+use tokio::sync::oneshot;
 use tracing::warn;
 
 pub use self::ledger::BackendBytes;
@@ -47,23 +48,31 @@ pub struct ByteTotals(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The published totals; `None`: bytes are not counted.
+    /// The published totals; `None`: bytes are not counted, or their file is not read yet.
     published: Mutex<Option<Arc<BackendBytes>>>,
     /// Number of overflows of the event socket; each lost some destroy events.
     lost: AtomicU64,
-    /// Number of changes of `services`.
-    changes: AtomicU64,
-    /// The services in force; `None`: the thread must end.
-    services: Mutex<Option<Arc<Services>>>,
 }
 
-/// The handle of the thread.
+/// The handle of the thread. Dropping it ends the thread, after a last read of all flows.
 #[derive(Debug)]
 pub struct ByteCounter {
-    totals: ByteTotals,
+    followed: Arc<Followed>,
     /// Closing it ends the thread.
-    wake: UnixStream,
+    wake: Option<UnixStream>,
+    /// Closed when the totals of an earlier daemon are published.
+    loaded: oneshot::Receiver<()>,
+    /// Closed when the thread ends.
+    ended: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
+}
+
+/// The services in force.
+#[derive(Debug)]
+struct Followed {
+    services: Mutex<Arc<Services>>,
+    /// Number of changes of `services`.
+    changes: AtomicU64,
 }
 
 impl ByteTotals {
@@ -78,61 +87,76 @@ impl ByteTotals {
         self.0.lost.load(Ordering::Relaxed)
     }
 
-    /// Starts the thread in the network namespace of the caller. `ignore_preexisting`: flows may exist whose bytes were counted
-    /// before.
+    /// Starts the thread in the network namespace of the caller, which reads the saved totals when `previous`, if any, has
+    /// ended. `ignore_preexisting`: flows may exist whose bytes were counted before.
     ///
     /// # Errors
     /// If the system cannot open the sockets or start the thread.
     pub fn start(
         &self,
+        previous: &mut Option<ByteCounter>,
         services: Arc<Services>,
         files: Files,
         boot: &str,
         ignore_preexisting: bool,
     ) -> io::Result<ByteCounter> {
         let file = BytesFile::at(files, boot);
-        let (saved, of_this_boot) = file.load(&services);
         let (conntrack, events) = (Conntrack::open()?, DestroyEvents::open()?);
         let (wake, woken) = UnixStream::pair()?;
-        self.follow(services);
-        *locked(&self.0.published) = Some(Arc::new(saved.clone()));
-        let ledger = Ledger::new(saved, ignore_preexisting || of_this_boot);
-        let worker = Worker { totals: self.clone(), conntrack, events, ledger, file, warned: false };
-        let thread = threads::start("count bytes", move || worker.run(&woken))?;
-        Ok(ByteCounter { totals: self.clone(), wake, thread })
-    }
-
-    fn follow(&self, services: Arc<Services>) {
-        *locked(&self.0.services) = Some(services);
-        self.0.changes.fetch_add(1, Ordering::Release);
+        let followed =
+            Arc::new(Followed { services: Mutex::new(services.clone()), changes: AtomicU64::new(0) });
+        let ((loading, loaded), (ending, ended)) = (oneshot::channel(), oneshot::channel());
+        let (totals, follows, previous) = (self.clone(), followed.clone(), previous.take());
+        let thread = threads::start("count bytes", move || {
+            let _ending: oneshot::Sender<()> = ending;
+            if let Some(mut previous) = previous {
+                previous.end();
+                // A panic would have aborted the process.
+                let _ = previous.thread.join();
+            }
+            let (saved, of_this_boot) = file.load(&services);
+            *locked(&totals.0.published) = Some(Arc::new(saved.clone()));
+            drop::<oneshot::Sender<()>>(loading);
+            let ledger = Ledger::new(saved, ignore_preexisting || of_this_boot);
+            Worker { totals, followed: follows, conntrack, events, ledger, file, warned: false }.run(&woken);
+        })?;
+        Ok(ByteCounter { followed, wake: Some(wake), loaded, ended, thread })
     }
 }
 
 impl ByteCounter {
     /// Attributes flows to these services from now on.
     pub(crate) fn follow(&self, services: Arc<Services>) {
-        self.totals.follow(services);
+        *locked(&self.followed.services) = services;
+        self.followed.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Whether the thread has ended because of an error.
+    /// Whether the thread has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Ends the thread after a last read of all flows.
-    pub fn stop(self) {
-        let ByteCounter { totals, wake, thread } = self;
-        drop(wake);
-        // The thread ends when `wake` is closed; a panic would have aborted the process.
-        let _ = thread.join();
-        *locked(&totals.0.services) = None;
-        *locked(&totals.0.published) = None;
+    /// Waits until the totals of an earlier daemon are published.
+    pub(crate) async fn loaded(&mut self) {
+        let _ = (&mut self.loaded).await;
+    }
+
+    /// Lets the thread end after a last read of all flows, without waiting for it.
+    pub(crate) fn end(&mut self) {
+        self.wake = None;
+    }
+
+    /// The same, and waits until it has ended.
+    pub(crate) async fn stop(mut self) {
+        self.end();
+        let _ = (&mut self.ended).await;
     }
 }
 
 /// The state of the thread.
 struct Worker {
     totals: ByteTotals,
+    followed: Arc<Followed>,
     conntrack: Conntrack,
     events: DestroyEvents,
     ledger: Ledger,
@@ -151,11 +175,11 @@ impl Worker {
         woken.set_nonblocking(true)?;
         let mut due = Instant::now();
         loop {
-            let changes = self.totals.0.changes.load(Ordering::Acquire);
-            let Some(services) = locked(&self.totals.0.services).clone() else { return Ok(()) };
+            let changes = self.followed.changes.load(Ordering::Acquire);
+            let services = locked(&self.followed.services).clone();
             let index = FlowIndex::of(&services);
             // Until the services change.
-            while self.totals.0.changes.load(Ordering::Acquire) == changes {
+            while self.followed.changes.load(Ordering::Acquire) == changes {
                 let wait = due.saturating_duration_since(Instant::now()).min(INTERVAL);
                 self.events.wait(woken.as_fd(), wait.as_millis().try_into().unwrap_or(u16::MAX))?;
                 self.receive_events(&index)?;
@@ -180,7 +204,7 @@ impl Worker {
 
     /// Reads all flows, saves the totals, and publishes them.
     fn read_flows(&mut self, index: &FlowIndex<'_>) -> io::Result<()> {
-        let Worker { totals, conntrack, events, ledger, file, warned } = self;
+        let Worker { totals, conntrack, events, ledger, file, warned, .. } = self;
         ledger.begin_pass();
         let mut received = Ok(());
         let mut piece = 0;

@@ -1,6 +1,6 @@
 //! A plan beside the daemon has nothing to do when nothing is to be done, and says what a reload does.
 
-use sluice_api::PlanBatch;
+use sluice_api::{ErrorReply, PlanBatch, PlanReport};
 use sluiced::request::Request;
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ pub async fn has_nothing_to_do(history: &mut History<'_>) -> Verdict {
     if history.machine.plane.is_faulty() {
         return Ok(());
     }
-    match history.machine.ask(|answer| Request::Plan(None, answer)).await {
+    match plan(history).await? {
         Some(Ok(report)) if report.batches.is_empty() => {
             history.reach.hit("plan: nothing to do");
             Ok(())
@@ -21,6 +21,13 @@ pub async fn has_nothing_to_do(history: &mut History<'_>) -> Verdict {
     }
 }
 
+/// The plan of a reload of the file, as the control socket asks for it; `None`: the daemon ended.
+async fn plan(history: &mut History<'_>) -> Result<Option<Result<PlanReport, ErrorReply>>, String> {
+    let loaded = sluice_config::load(&history.machine.path("sluice.yaml"));
+    let loaded = loaded.map_err(|problems| format!("the file in force is invalid: {problems:?}"))?;
+    Ok(history.machine.ask(|answer| Request::Plan(Box::new(loaded), answer)).await)
+}
+
 /// Batches that a reload of the file makes first, as a plan says; `None`: that is not known, for something else is under way.
 pub async fn reload(history: &mut History<'_>) -> Result<Option<Vec<Vec<String>>>, String> {
     let plane = history.machine.plane.clone();
@@ -29,7 +36,7 @@ pub async fn reload(history: &mut History<'_>) -> Result<Option<Vec<Vec<String>>
     }
     let tried = plane.tried();
     history.machine.come_to_rest().await;
-    let planned = history.machine.ask(|answer| Request::Plan(None, answer)).await;
+    let planned = plan(history).await?;
     history.machine.come_to_rest().await;
     plane.take_batches();
     match planned {
