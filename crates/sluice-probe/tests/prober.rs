@@ -252,7 +252,7 @@ async fn programs_of_a_service_that_hang_delay_no_other_service_and_are_skipped_
         report.last.as_ref().is_some_and(|last| last.verdict == ProbeResult::Skipped)
     });
     let last = skipped.await.last.unwrap();
-    let reason = "32 programs of this service, or too many of all services, still run";
+    let reason = "32 programs of this service run, or this host is overloaded";
     assert_eq!(last.detail, format!("run /bin/sleep: not started within 100ms: {reason}"));
     let before = prober.board().report(&others[0].key).unwrap().last.map(|last| last.at);
     for other in &others {

@@ -1,12 +1,15 @@
 //! Programs of `exec` probes.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sluice_core::model::{ExecProbe, Probe, ProbeTarget};
 use sluice_netlink::programs::raise_open_files;
 use sluice_probe::{ProbeOutcome, ProbeResult, Slots, attempt};
+use tokio::runtime::Builder;
+use tokio::task::spawn_blocking;
 
 async fn ask(probe: &Probe) -> ProbeOutcome {
     ask_for(probe, Duration::from_secs(5)).await
@@ -118,6 +121,23 @@ async fn program_that_may_keep_capabilities_has_those_that_another_child_has() {
     let child = std::process::Command::new("/bin/sh").args(["-c", script]).output().unwrap();
     let expected = format!("run /bin/sh: exit status 0: {}", String::from_utf8(child.stdout).unwrap().trim());
     assert_eq!(kept.detail, expected);
+}
+
+#[test]
+fn program_that_this_host_does_not_start_in_time_is_not_a_failure() {
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let (release, released) = channel::<()>();
+    runtime.block_on(async {
+        // The only thread that starts programs has other work.
+        let busy = spawn_blocking(move || released.recv());
+        let outcome = ask_for(&run("true"), Duration::from_millis(100)).await;
+        let reason = "32 programs of this service run, or this host is overloaded";
+        let expected = format!("run /bin/sh: not started within 100ms: {reason}");
+        assert_eq!((outcome.verdict, outcome.detail), (ProbeResult::Skipped, expected));
+        drop(release);
+        let _ = busy.await;
+        assert_eq!(ask(&run("true")).await.verdict, ProbeResult::Success);
+    });
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 use tokio::time;
 
 use crate::outcome::{Context, ProbeError};
-use crate::slots::Slot;
+use crate::slots::{Slot, Slots};
 
 /// Maximum of output that is read, in bytes.
 const OUTPUT: usize = 4096;
@@ -34,7 +34,7 @@ const REST: Duration = Duration::from_millis(100);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A started program, and its output.
-struct Started {
+pub(super) struct Started {
     program: Program,
     stdout: Receiver,
     stderr: Receiver,
@@ -49,20 +49,27 @@ struct Leader {
     /// Readable when the program has exited.
     exited: Receiver,
     /// Freed when the process is gone: one in an uninterruptible system call outlives its signal.
-    _slot: Option<Slot>,
+    _slot: Slot,
 }
 
-pub(super) async fn attempt(program: &ExecProbe, slot: Option<Slot>) -> Result<String, ProbeError> {
-    let what = || format!("run {}", program.command.first().map_or("", String::as_str));
-    // Starting a program copies the page tables of this process, and reads files.
+/// Starts a program when a slot is free.
+pub(super) async fn start(program: &ExecProbe, slots: &Slots) -> Result<Started, ProbeError> {
+    let slot = slots.take().await;
     let to_start = program.clone();
-    let started = spawn_blocking(move || start(&to_start, slot)).await.map_err(io::Error::other);
-    let started = started.flatten().context(what).map_err(|failed| {
-        // A program that does not start says nothing about the backend.
-        let (ProbeError::Remote(text) | ProbeError::Local(text)) = failed;
-        ProbeError::Local(text)
-    });
-    let Started { program, stdout, stderr } = started?;
+    // Starting a program copies the page tables of this process, and reads files.
+    let started = spawn_blocking(move || spawn(&to_start, slot)).await.map_err(io::Error::other);
+    started.flatten().context(|| what(program))
+}
+
+/// `run /usr/lib/sluice/check`
+pub(super) fn what(program: &ExecProbe) -> String {
+    format!("run {}", program.command.first().map_or("", String::as_str))
+}
+
+/// Waits until a program exits.
+pub(super) async fn attempt(probe: &ExecProbe, started: Started) -> Result<String, ProbeError> {
+    let what = || what(probe);
+    let Started { program, stdout, stderr } = started;
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let status = {
         let read = async { tokio::join!(drain(stdout, &mut out), drain(stderr, &mut err)) };
@@ -92,7 +99,7 @@ pub(super) async fn attempt(program: &ExecProbe, slot: Option<Slot>) -> Result<S
 }
 
 /// Starts a program without privileges and without the environment of the daemon, which contains its sockets to systemd.
-fn start(ExecProbe { command, keep_capabilities }: &ExecProbe, slot: Option<Slot>) -> io::Result<Started> {
+fn spawn(ExecProbe { command, keep_capabilities }: &ExecProbe, slot: Slot) -> io::Result<Started> {
     let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

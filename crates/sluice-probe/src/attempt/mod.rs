@@ -10,16 +10,15 @@ mod tls;
 mod udp;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use sluice_core::model::{Probe, ProbeTarget};
 use tokio::time::{self, Instant};
 
 pub use self::sctp::has_sctp;
 use crate::outcome::{ProbeError, ProbeOutcome, ProbeResult};
-use crate::slots::{EACH, Slot, Slots};
+use crate::slots::{EACH, Slots};
 
 /// How late a timeout may be. After that this host is so busy that it may have missed the answer.
 const LATE: Duration = Duration::from_millis(100);
@@ -27,53 +26,50 @@ const LATE: Duration = Duration::from_millis(100);
 /// Maximum length of the text of an outcome in bytes; backends and programs choose a part of it.
 const DETAIL: usize = 1000;
 
-/// What an attempt needs from this host. Waiting for it says nothing about the backend.
-#[derive(Default)]
-struct Resources {
-    /// For programs.
-    slot: Option<Slot>,
-    /// For HTTPS.
-    tls: Option<Arc<ClientConfig>>,
-}
+/// An attempt that is ready to run.
+type Run<'a> = Pin<Box<dyn Future<Output = Result<String, ProbeError>> + Send + 'a>>;
 
-impl Resources {
-    async fn of(probe: &Probe, slots: &Slots) -> Self {
-        match probe {
-            Probe::Exec(_) => Resources { slot: Some(slots.take().await), tls: None },
-            Probe::Http(probe) if probe.tls => {
-                Resources { slot: None, tls: Some(tls::config(probe.verify).await) }
-            }
-            _ => Resources::default(),
+/// Waits for what an attempt needs from this host, which says nothing about the backend.
+async fn prepare<'a>(
+    probe: &'a Probe,
+    to: SocketAddr,
+    timeout: Duration,
+    slots: &Slots,
+) -> Result<Run<'a>, ProbeError> {
+    Ok(match probe {
+        Probe::Tcp => Box::pin(tcp::attempt(to)),
+        Probe::Sctp => Box::pin(sctp::attempt(to)),
+        Probe::Http(probe) => {
+            let tls = if probe.tls { Some(tls::config(probe.verify).await) } else { None };
+            Box::pin(http::attempt(probe, to, tls))
         }
-    }
+        Probe::Udp(probe) => Box::pin(udp::attempt(probe, to, timeout)),
+        Probe::Icmp => Box::pin(icmp::attempt(to.ip())),
+        Probe::Exec(program) => Box::pin(exec::attempt(program, exec::start(program, slots).await?)),
+    })
 }
 
 /// Runs one attempt, for at most `timeout`, after waiting as long for what it needs from this host. Placeholders are already
 /// replaced; `slots` are those of the service.
 pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration, slots: &Slots) -> ProbeOutcome {
     let to = SocketAddr::new(target.address, target.port);
-    let Ok(resources) = time::timeout(timeout, Resources::of(probe, slots)).await else {
-        let reason = match probe {
-            Probe::Exec(_) => {
-                format!("{EACH} programs of this service, or too many of all services, still run")
-            }
-            _ => "the trusted certificates of this host are not read yet".to_owned(),
-        };
-        let detail = format!("{}: not started within {timeout:?}: {reason}", what(probe, to));
-        return ProbeOutcome { verdict: ProbeResult::Skipped, detail, took: Duration::ZERO };
+    let skipped = |detail: String| {
+        let (verdict, detail) = (ProbeResult::Skipped, shortened(detail));
+        ProbeOutcome { verdict, detail, took: Duration::ZERO }
+    };
+    let run = match time::timeout(timeout, prepare(probe, to, timeout, slots)).await {
+        Ok(Ok(run)) => run,
+        Ok(Err(ProbeError::Remote(detail) | ProbeError::Local(detail))) => return skipped(detail),
+        Err(_) => {
+            let reason = match probe {
+                Probe::Exec(_) => format!("{EACH} programs of this service run, or this host is overloaded"),
+                _ => "the trusted certificates of this host are not read yet".to_owned(),
+            };
+            return skipped(format!("{}: not started within {timeout:?}: {reason}", what(probe, to)));
+        }
     };
     let began = Instant::now();
-    let Resources { slot, tls } = resources;
-    let done = time::timeout(timeout, async {
-        match probe {
-            Probe::Tcp => tcp::attempt(to).await,
-            Probe::Sctp => sctp::attempt(to).await,
-            Probe::Http(probe) => http::attempt(probe, to, tls).await,
-            Probe::Udp(probe) => udp::attempt(probe, to, timeout).await,
-            Probe::Icmp => icmp::attempt(target.address).await,
-            Probe::Exec(program) => exec::attempt(program, slot).await,
-        }
-    });
+    let done = time::timeout(timeout, run);
     let (done, took) = (done.await, began.elapsed());
     let (verdict, detail) = match done {
         Ok(Ok(detail)) => (ProbeResult::Success, detail),
@@ -110,6 +106,6 @@ fn what(probe: &Probe, to: SocketAddr) -> String {
         Probe::Udp(_) => format!("udp {to}"),
         Probe::Sctp => format!("sctp {to}"),
         Probe::Icmp => format!("ping {}", to.ip()),
-        Probe::Exec(program) => format!("run {}", program.command.first().map_or("", String::as_str)),
+        Probe::Exec(program) => exec::what(program),
     }
 }
