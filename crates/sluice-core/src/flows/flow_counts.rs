@@ -19,8 +19,8 @@ pub type Loads<'a> = HashMap<(&'a ServiceName, &'a BackendName), Load>;
 
 impl FlowCounts {
     /// Adds flows.
-    pub fn add(&mut self, way: NatTuple, Load { active, opened }: Load) {
-        let load = self.0.entry(way).or_default();
+    pub fn add(&mut self, tuple: NatTuple, Load { active, opened }: Load) {
+        let load = self.0.entry(tuple).or_default();
         load.active += active;
         load.opened += opened;
     }
@@ -50,18 +50,19 @@ impl FlowCounts {
             };
             for backend in frontend.members() {
                 let behind = backend.port.translate(frontend.listener.ports, port);
-                let way = NatTuple {
+                let tuple = NatTuple {
                     protocol: frontend.listener.protocol,
                     to: SocketAddr::new(address, port),
                     backend: SocketAddr::new(backend.address, behind),
                 };
-                add(frontend.name, &backend.name, self.0.get(&way).copied().unwrap_or_default());
+                add(frontend.name, &backend.name, self.0.get(&tuple).copied().unwrap_or_default());
             }
         }
         if !are_exact {
             let index = FlowIndex::of(all);
-            for (way, load) in self.0.iter().filter(|(way, _)| !index.is_exact(way.protocol, way.to)) {
-                let of = index.backends(way).filter(|(name, _)| wanted(name));
+            for (tuple, load) in self.0.iter().filter(|(tuple, _)| !index.is_exact(tuple.protocol, tuple.to))
+            {
+                let of = index.backends(tuple).filter(|(name, _)| wanted(name));
                 of.for_each(|(name, backend)| add(name, backend, *load));
             }
         }

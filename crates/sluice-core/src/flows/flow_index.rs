@@ -61,12 +61,12 @@ impl<'a> FlowIndex<'a> {
     /// listeners lead to its backend.
     pub fn backends(
         &self,
-        way: &NatTuple,
+        tuple: &NatTuple,
     ) -> impl Iterator<Item = (&'a ServiceName, &'a BackendName)> + use<'a> {
-        let candidates = self.candidates(way.protocol, None, way.to, |_| false);
+        let candidates = self.candidates(tuple.protocol, None, tuple.to, |_| false);
         let mut found: Vec<(&ServiceName, &BackendName)> = vec![];
         for frontend in candidates.iter() {
-            let led = frontend.members().filter(|backend| leads(frontend, backend, way.to, way.backend));
+            let led = frontend.members().filter(|backend| leads(frontend, backend, tuple.to, tuple.backend));
             for backend in led {
                 let of = (frontend.name, &backend.name);
                 if !found.contains(&of) {

@@ -9,7 +9,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::pool::balance::Load;
 use sluice_netlink::conntrack::{Conntrack, Filter};
 use sluice_nft::Ip;
@@ -17,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::{self, sleep_until};
 use tracing::warn;
 
+use crate::conntrack::tuple::nat_tuple;
 use crate::host::threads;
 
 /// Minimum time between scheduled counts.
@@ -155,8 +155,8 @@ fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> 
         conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
             let is_new = seen.is_some() && now.insert(flow.id);
             let opened = is_new && before.is_some_and(|before| !before.contains(&flow.id));
-            let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-            flow_counts.add(way, Load { active: flow.is_active().into(), opened: opened.into() });
+            flow_counts
+                .add(nat_tuple(&flow), Load { active: flow.is_active().into(), opened: opened.into() });
         })?;
     }
     if let Some(seen) = seen {

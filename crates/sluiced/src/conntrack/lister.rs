@@ -12,7 +12,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use ipnet::IpNet;
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
 use sluice_core::flows::flow_index::FlowIndex;
-use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
 use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
 use sluice_netlink::memory;
@@ -21,6 +20,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::conntrack::smallest::SmallestK;
+use crate::conntrack::tuple::nat_tuple;
 use crate::host::threads;
 use crate::lookup;
 
@@ -171,8 +171,9 @@ fn list(conntrack: &mut Conntrack, services: &Services, query: &ListQuery) -> io
             if !query.matches(&flow) {
                 return;
             }
-            let way = NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend };
-            let of = index.backends(&way).filter(|(service, backend)| query.includes(service, backend));
+            let of = index
+                .backends(&nat_tuple(&flow))
+                .filter(|(service, backend)| query.includes(service, backend));
             of.for_each(|(service, backend)| found.add(OwnedFlow { service, backend, flow }));
         })?;
     }

@@ -6,3 +6,4 @@ pub mod counter;
 pub mod lister;
 pub(crate) mod orders;
 mod smallest;
+mod tuple;

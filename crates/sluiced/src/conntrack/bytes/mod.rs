@@ -16,9 +16,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use sluice_core::flows::flow_index::FlowIndex;
-use sluice_core::flows::nat_tuple::NatTuple;
 use sluice_core::model::Services;
-use sluice_netlink::conntrack::{Conntrack, DestroyEvents, Filter, Flow, Received};
+use sluice_netlink::conntrack::{Conntrack, DestroyEvents, Filter, Received};
 use sluice_nft::Ip;
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -26,6 +25,7 @@ use tracing::warn;
 pub use self::ledger::BackendBytes;
 use self::ledger::Ledger;
 use self::store::BytesFile;
+use crate::conntrack::tuple::nat_tuple;
 use crate::fatal::chain;
 use crate::host::threads;
 use crate::state::Files;
@@ -211,7 +211,7 @@ impl Worker {
         let mut read = Ok(());
         for ip in Ip::ALL {
             read = read.and(conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
-                ledger.observe(&flow, index.backends(&way(&flow)));
+                ledger.observe(&flow, index.backends(&nat_tuple(&flow)));
                 piece += 1;
                 if piece % PIECE == 0 && received.is_ok() {
                     received = receive_events(events, ledger, index, totals);
@@ -250,7 +250,7 @@ fn receive_events(
     totals: &ByteTotals,
 ) -> io::Result<()> {
     for _ in 0..MAX_EVENTS {
-        match events.take(|flow| ledger.end_flow(&flow, index.backends(&way(&flow))))? {
+        match events.take(|flow| ledger.end_flow(&flow, index.backends(&nat_tuple(&flow))))? {
             Received::Events => {}
             Received::Nothing => return Ok(()),
             Received::Lost => {
@@ -261,10 +261,6 @@ fn receive_events(
         }
     }
     Ok(())
-}
-
-fn way(flow: &Flow) -> NatTuple {
-    NatTuple { protocol: flow.protocol, to: flow.to, backend: flow.backend }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
