@@ -49,6 +49,15 @@ pub(super) struct Elements {
     verdict: Option<ChainName>,
 }
 
+/// A stored element.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StoredElement<'a> {
+    /// The bytes of its key, which have the order of keys.
+    pub(super) key: &'a [u8],
+    value: &'a [u8],
+    of: &'a Elements,
+}
+
 /// One element, and the index of the backend that it counts for.
 #[derive(Clone, Debug)]
 pub(super) struct FragmentElement {
@@ -113,26 +122,44 @@ impl Elements {
         self.bytes.len() / self.set.widths().iter().sum::<usize>()
     }
 
-    /// Keys in order.
-    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        let [key, value, counted] = self.set.widths();
-        self.bytes.chunks_exact(key + value + counted).filter_map(move |element| Key::new(&element[..key]))
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = FragmentElement> + '_ {
+    /// Elements in the order of their keys.
+    pub(super) fn stored(&self) -> impl Iterator<Item = StoredElement<'_>> + Clone {
         let [key, value, counted] = self.set.widths();
         self.bytes.chunks_exact(key + value + counted).map(move |element| {
-            let (key, rest) = element.split_at(key);
-            let (value, backend) = rest.split_at(value);
-            let data = match (&self.verdict, self.set.declaration.flags) {
-                (Some(chain), _) => Data::Goto(chain.clone()),
-                (None, SetFlags::Interval) => Octets::new(value).map_or(Data::None, Data::KeyEnd),
-                (None, _) if value.is_empty() => Data::None,
-                (None, _) => Octets::new(value).map_or(Data::None, Data::Value),
-            };
-            let backend = backend.try_into().ok().map(u16::from_ne_bytes);
-            FragmentElement { key: Key::new(key).unwrap_or(Key::EMPTY), data, backend }
+            let (key, value) = element.split_at(key);
+            StoredElement { key, value, of: self }
         })
+    }
+
+    /// Keys in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.stored().map(|element| element.key())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = FragmentElement> + '_ {
+        let [_, value, _] = self.set.widths();
+        self.stored().map(move |element| {
+            let backend = element.value[value..].try_into().ok().map(u16::from_ne_bytes);
+            FragmentElement { key: element.key(), data: element.data(), backend }
+        })
+    }
+}
+
+impl StoredElement<'_> {
+    pub(super) fn key(&self) -> Key {
+        Key::new(self.key).unwrap_or(Key::EMPTY)
+    }
+
+    pub(super) fn data(&self) -> Data {
+        let Elements { set, verdict, .. } = self.of;
+        let [_, width, _] = set.widths();
+        let value = &self.value[..width];
+        match (verdict, set.declaration.flags) {
+            (Some(chain), _) => Data::Goto(chain.clone()),
+            (None, SetFlags::Interval) => Octets::new(value).map_or(Data::None, Data::KeyEnd),
+            (None, _) if value.is_empty() => Data::None,
+            (None, _) => Octets::new(value).map_or(Data::None, Data::Value),
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use sluice_nft::{Chain, ChainName, Data, Element, Key, Rule, Set, SetName, Table};
+use sluice_nft::{Chain, ChainName, Element, Key, Rule, Set, SetName, Table};
 
 use super::ambiguous::AmbiguousFlows;
 use super::capacity::SMALLEST;
-use super::fragment::{DeclaredSet, Fragment, FragmentElement, SharedChain};
+use super::fragment::{DeclaredSet, Fragment, SharedChain, StoredElement};
 use super::frontend::Rank;
 use super::layout::{GroupNumbers, StripeAllocator};
 use super::midstream::Arriving;
@@ -233,21 +233,22 @@ pub(super) fn gather<'a>(
             // The elements of this map do not belong to one service.
             let service = fragment.service().filter(|_| !matches!(elements.set.id, SetId::Learn(_)));
             let of_set = all.entry(&elements.set.id).or_default();
-            of_set.extend(elements.iter().map(|FragmentElement { key, data, .. }| (key, data, service)));
+            of_set.extend(elements.stored().map(|element| (element, service)));
         }
     }
     all
 }
 
 /// An element, and its service.
-pub(super) type Owned<'a> = (Key, Data, Option<&'a ServiceName>);
+pub(super) type Owned<'a> = (StoredElement<'a>, Option<&'a ServiceName>);
 
 /// A set with its elements, and their services. An element of several services belongs to the last.
 pub(super) fn filled(set: Set, mut elements: Vec<Owned<'_>>) -> (Set, Vec<Option<ServiceName>>) {
-    elements.sort_by(|(a, _, of), (b, _, other)| a.cmp(b).then_with(|| other.cmp(of)));
-    elements.dedup_by(|(later, ..), (first, ..)| later == first);
-    let owners = elements.iter().map(|(.., service)| service.cloned()).collect();
-    let elements = elements.into_iter().map(|(key, data, _)| (key, Element { data })).collect();
+    elements.sort_unstable_by(|(a, of), (b, other)| a.key.cmp(b.key).then_with(|| other.cmp(of)));
+    elements.dedup_by(|(later, _), (first, _)| later.key == first.key);
+    let owners = elements.iter().map(|(_, service)| service.cloned()).collect();
+    let element = |(stored, _): (StoredElement<'_>, _)| (stored.key(), Element { data: stored.data() });
+    let elements = elements.into_iter().map(element).collect();
     (Set { elements, ..set }, owners)
 }
 

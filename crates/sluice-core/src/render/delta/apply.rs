@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Delta, RefCounts, SetChange};
+use super::ref_counts::RefCounts;
+use super::{Delta, SetChange};
 use crate::render::layout::Map;
 use crate::render::program::Program;
 

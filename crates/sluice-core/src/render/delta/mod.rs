@@ -1,8 +1,9 @@
 //! [`Delta`]: the difference between a [`Program`] and new fragments of some services.
 //!
-//! Pure. `sets` finds the sets that change, `tables` renders the changed part of the table, and `apply` changes the program.
+//! Pure. `ref_counts` counts the fragments of elements, `sets` finds the sets that change, `tables` renders the changed part of the table, and `apply` changes the program.
 
 mod apply;
+mod ref_counts;
 mod sets;
 mod tables;
 
@@ -15,10 +16,11 @@ use super::ambiguous::AmbiguousFlows;
 use super::assembly::{AssemblyInput, assemble};
 use super::fragment::{Draft, Fragment, Pool};
 use super::names::{ChainId, SetId};
-use super::program::{ChainState, Hooks, KeyMap, Program, SetState, is_live};
+use super::program::{ChainState, Hooks, Program, SetState, is_live};
 use super::source;
 use super::totals::Totals;
 use crate::model::{Networks, ServiceName};
+use ref_counts::RefCountsByKey;
 
 /// The difference between a program and new fragments of some services.
 #[derive(Debug, Default)]
@@ -47,14 +49,7 @@ struct SetChange {
     /// Number of fragments with elements in it that do not change.
     retained: usize,
     /// References to the elements of changed fragments, if several fragments may have the same element.
-    ref_counts: KeyMap<RefCounts>,
-}
-
-/// Numbers of fragments with an element.
-#[derive(Clone, Copy, Debug, Default)]
-struct RefCounts {
-    before: u32,
-    after: u32,
+    ref_counts: RefCountsByKey,
 }
 
 impl Program {

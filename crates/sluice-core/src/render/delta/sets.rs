@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_nft::{Key, Table};
+use sluice_nft::Table;
 
-use super::{Delta, RefCounts, SetChange};
+use super::ref_counts::{RefCounts, RefCountsByKey};
+use super::{Delta, SetChange};
 use crate::render::capacity;
 use crate::render::fragment::{DeclaredSet, Elements};
 use crate::render::names::SetId;
@@ -27,12 +28,9 @@ impl Program {
             changed.new.push(elements);
         }
         for (id, changed) in changed.iter_mut().filter(|(id, _)| id.has_common_elements()) {
-            for key in std::mem::take(&mut changed.old).into_iter().flat_map(Elements::keys) {
-                self.ref_counts(id, changed, key, 1).after -= 1;
-            }
-            for key in std::mem::take(&mut changed.new).into_iter().flat_map(Elements::keys) {
-                self.ref_counts(id, changed, key, 0).after += 1;
-            }
+            let (old, new) = (std::mem::take(&mut changed.old), std::mem::take(&mut changed.new));
+            let common = self.common.get(id);
+            changed.ref_counts = RefCountsByKey::of(&old, &new, |key| common?.get(key).copied());
         }
         if delta.totals.midstream() != self.totals.midstream() {
             for state in self.sets.values() {
@@ -48,23 +46,14 @@ impl Program {
 
     fn unchanged<'a>(&self, set: &'a Arc<DeclaredSet>) -> ChangedSet<'a> {
         let refs = self.sets.get(&set.id).map_or(0, |set| set.refs);
-        ChangedSet { set, refs, retained: refs, old: vec![], new: vec![], ref_counts: KeyMap::default() }
-    }
-
-    /// The reference counts of an element, initially those before the change: the recorded number or, if none is recorded,
-    /// `known`.
-    fn ref_counts<'t>(
-        &self,
-        id: &SetId,
-        changed: &'t mut ChangedSet<'_>,
-        key: Key,
-        known: u32,
-    ) -> &'t mut RefCounts {
-        changed.ref_counts.entry(key).or_insert_with(|| {
-            let kept = self.common.get(id).and_then(|common| common.get(&key));
-            let before = kept.copied().unwrap_or(known);
-            RefCounts { before, after: before }
-        })
+        ChangedSet {
+            set,
+            refs,
+            retained: refs,
+            old: vec![],
+            new: vec![],
+            ref_counts: RefCountsByKey::default(),
+        }
     }
 
     /// Searches the retained fragments for new elements: the program does not record elements with a single reference.
@@ -85,9 +74,8 @@ impl Program {
         }
         for elements in self.retained(delta).flat_map(|fragment| &fragment.elements) {
             let Some(ref_counts) = searched.get_mut(&elements.set.id) else { continue };
-            for element in elements.iter() {
-                if let Some(ref_counts) =
-                    ref_counts.get_mut(&element.key).filter(|ref_counts| ref_counts.before == 0)
+            for key in elements.keys() {
+                if let Some(ref_counts) = ref_counts.get_mut(&key).filter(|ref_counts| ref_counts.before == 0)
                 {
                     *ref_counts = RefCounts { before: 1, after: ref_counts.after + 1 };
                 }
@@ -106,8 +94,11 @@ impl Program {
             Some(table) => {
                 let held = table.sets.get(&set.named(Some(size)))?;
                 // Nothing is removed: a program with another table is a new one.
-                let added_keys =
-                    new.iter().copied().flat_map(Elements::keys).chain(ref_counts.keys().copied());
+                let added_keys = new
+                    .iter()
+                    .copied()
+                    .flat_map(Elements::keys)
+                    .chain(ref_counts.iter().map(|(key, _)| *key));
                 Some(capacity::has_room(size, held, count, added_keys))
             }
             None => before
@@ -131,7 +122,7 @@ struct ChangedSet<'a> {
     old: Vec<&'a Elements>,
     new: Vec<&'a Elements>,
     /// The same if several fragments may have an element.
-    ref_counts: KeyMap<RefCounts>,
+    ref_counts: RefCountsByKey,
 }
 
 impl ChangedSet<'_> {
@@ -148,7 +139,7 @@ impl ChangedSet<'_> {
             }
         };
         let count_of = |test: fn(&RefCounts) -> bool| {
-            self.ref_counts.values().filter(|ref_counts| test(ref_counts)).count()
+            self.ref_counts.iter().filter(|(_, ref_counts)| test(ref_counts)).count()
         };
         (
             count(&self.new) - kept + count_of(|ref_counts| ref_counts.before == 0),

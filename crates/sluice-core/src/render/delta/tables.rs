@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_nft::{Chain, Key, Table};
+use sluice_nft::{Chain, Table};
 
 use super::{Delta, SetChange};
-use crate::render::fragment::Fragment;
+use crate::render::fragment::{Fragment, StoredElement};
 use crate::render::names::{ChainId, SetId};
 use crate::render::owner::Owners;
 use crate::render::program::{Program, chains, filled, gather, refers};
@@ -27,15 +27,16 @@ impl Delta {
                 [&moved, &old, &new].map(|all| all.get(id).into_iter().flatten().cloned());
             // An element of other fragments, too, is in the set before and after, if the set keeps its name.
             let is_common = id.has_common_elements() && change.name_before == change.name_after;
-            let ref_counts =
-                |key: &Key| change.ref_counts.get(key).filter(|_| is_common).copied().unwrap_or_default();
+            let ref_counts = |element: &StoredElement<'_>| {
+                change.ref_counts.get(&element.key()).filter(|_| is_common).copied().unwrap_or_default()
+            };
             if let (Some(name), Some(state)) = (&change.name_before, program.sets.get(id)) {
-                let had = new.clone().filter(|(key, ..)| ref_counts(key).before > 0);
+                let had = new.clone().filter(|(element, _)| ref_counts(element).before > 0);
                 let all = moved.clone().chain(old.clone()).chain(had).collect();
                 before.sets.insert(name.clone(), filled(state.declaration(), all).0);
             }
             if let Some(name) = &change.name_after {
-                let kept = old.filter(|(key, ..)| ref_counts(key).after > 0);
+                let kept = old.filter(|(element, _)| ref_counts(element).after > 0);
                 let (set, of_set) =
                     filled(change.state.declaration(), moved.chain(new).chain(kept).collect());
                 owners.insert(name.clone(), of_set);
