@@ -62,6 +62,8 @@ pub struct Machine {
     pub networks: Vec<(String, String)>,
     tracer: Tracer,
     daemon: Option<Running>,
+    /// Whether the daemon may not have started yet.
+    is_starting: bool,
 }
 
 struct Running {
@@ -99,6 +101,7 @@ impl Machine {
             networks: vec![],
             tracer: Tracer::new(Host { local: local.into(), ..Host::default() }),
             daemon: None,
+            is_starting: false,
             directory,
         }
     }
@@ -162,6 +165,7 @@ impl Machine {
             event_loop::run(environment, || Ok(plane), |_, _| Ok(()), (asking, receiver)).await
         });
         self.daemon = Some(Running { requests, task });
+        self.is_starting = true;
     }
 
     /// Ends the daemon as this request says, and returns what it ended with.
@@ -296,6 +300,10 @@ impl Machine {
 
     /// Lets time pass until nothing happens any more; `false` if something always does.
     pub async fn settle(&mut self) -> bool {
+        // A start waits for a slow disk, and nothing happens meanwhile.
+        if std::mem::take(&mut self.is_starting) {
+            let _ = self.ask(Request::View).await;
+        }
         let mut quiet = 0;
         for _ in 0..RESTLESS {
             let done = |machine: &Machine| (machine.plane.tried(), machine.conntrack.changes());
