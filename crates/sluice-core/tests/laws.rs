@@ -8,7 +8,7 @@ use common::strategy::{any_services, disjoint_services};
 use common::trial::{Fate, host, meetings, midstream_meetings, outcomes, packets, states, takes};
 use common::{With, service, services};
 use proptest::prelude::*;
-use sluice_core::model::{Midstream, Protocol, Scheduler, Service};
+use sluice_core::model::{Midstream, OnEmpty, Protocol, Scheduler, Service};
 use sluice_core::plan::Change;
 use sluice_core::plan::diff;
 use sluice_core::plan::report;
@@ -275,4 +275,16 @@ fn plan_over_a_foreign_rule_never_writes_it_again() {
     let text = report(&plan).to_string();
     let named = "- flush chain inet sluice prerouting  # sluice cannot read limit rate 1/second\n";
     assert!(text.contains(named), "{text}");
+}
+
+/// An empty pool may refuse in the new way before its listener leaves an interface.
+#[test]
+fn packet_to_an_empty_pool_whose_listener_leaves_an_interface_meets_an_old_or_a_new_refusal() {
+    let empty = || service(&["*:1-65535"], &[]);
+    let before = services([("s0", Service { midstream: Midstream::Adopt, ..empty().interface("eth0") })]);
+    let after = services([("s0", Service { on_empty: OnEmpty::Drop, ..empty() })]);
+    let first = render(&before, None).table;
+    for meeting in meetings(&first, &before, &after) {
+        assert!(meeting.is_close(), "{meeting}");
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use sluice_core::model::{Address, InterfaceName, Listener, Ports, Protocol, Service, Source};
+use sluice_core::model::{Address, InterfaceName, Listener, OnEmpty, Ports, Protocol, Service, Source};
 use sluice_core::plan::Plan;
 use sluice_core::plan::diff;
 use sluice_core::plan::report;
@@ -183,6 +183,15 @@ pub fn midstream_meetings(first: &Table, before: &Services, after: &Services) ->
     meetings
 }
 
+/// What a packet meets at an empty pool of a service.
+fn refusal(service: &Service, packet: &Packet) -> String {
+    match (service.on_empty, packet.protocol) {
+        (OnEmpty::Drop, _) => "Dropped".to_owned(),
+        (OnEmpty::Reject | OnEmpty::UseAll, Protocol::Tcp) => "Reset".to_owned(),
+        (OnEmpty::Reject | OnEmpty::UseAll, Protocol::Udp | Protocol::Sctp) => "Unreachable".to_owned(),
+    }
+}
+
 /// Whether a listener of a service takes a packet, precedence aside.
 pub fn takes(service: &Service, packet: &Packet) -> bool {
     let (address, port) = (packet.destination.ip(), packet.destination.port());
@@ -218,6 +227,9 @@ pub fn meetings(first: &Table, before: &Services, after: &Services) -> Vec<Meeti
         {
             allowed.extend(translations([before, after], packet));
         }
+        // One that stays empty may refuse in the new way before that.
+        let taking = before.iter().filter(|(_, service)| takes(service, packet));
+        allowed.extend(taking.filter_map(|(name, _)| Some(refusal(after.get(name)?, packet))));
         let mut met = BTreeSet::new();
         for pair in states.windows(2) {
             met.extend(outcomes_across([&pair[0], &pair[1]], packet));
