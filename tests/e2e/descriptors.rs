@@ -11,8 +11,6 @@ use std::time::Duration;
 use serde_json::Value;
 use sluice_testkit::{Daemon, Lab, Shares, eventually, program};
 
-use crate::launch::sluiced_after;
-
 const VIP: &str = "203.0.113.10:80";
 const PAGE: &str = "127.0.0.1:9180";
 const NONE_LEFT: &str = "Too many open files";
@@ -116,7 +114,7 @@ services:
     assert!(control.status()["state"]["problems"].to_string().contains(NONE_LEFT));
     assert!(control.get("/metrics").contains("\nsluice_state_directory_writable 0\n"));
 
-    // Who connects meanwhile is answered later.
+    // Clients that connect meanwhile get their answers later.
     thread::scope(|scope| {
         let page = scope.spawn(|| lab.balancer.run(page));
         let command = scope.spawn(|| lab.sluice(&["enable", "web/10.0.2.11:8080"]));
@@ -153,7 +151,7 @@ services: {{web: {{listen: '{VIP}', source: preserve, backends: ['10.0.2.11:8080
     ));
     // Enabling it would be an event.
     lab.balancer.set_sysctl("net/ipv4/ip_forward", "1");
-    let sluiced = sluiced_after(&lab, "", &format!("{LOSES} {}", program("sluiced").display()));
+    let sluiced = lab.sluiced_after("", &format!("{LOSES} {}", program("sluiced").display()));
     let daemon = Daemon::start_program(&lab, &sluiced, UNOWNED);
     let mut control = Control::open(&lab);
     let errors = |control: &mut Control| -> Vec<String> {

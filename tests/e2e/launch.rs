@@ -17,28 +17,18 @@ pub(crate) fn nobodys() -> Lab {
     lab
 }
 
-/// A script that runs these commands and then executes `sluiced`.
-pub(crate) fn sluiced_after(lab: &Lab, commands: &str, sluiced: &str) -> PathBuf {
-    let script = lab.path("script");
-    let text =
-        format!("#!/bin/sh\nset -e\nlab={}\n{commands}\nexec {sluiced} \"$@\"\n", lab.path("").display());
-    fs::write(&script, text).unwrap();
-    fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
-    script
-}
-
 /// `sluiced` as user `nobody`, with the one capability that it requires.
 pub(crate) fn sluiced_as_nobody(lab: &Lab) -> PathBuf {
     // In a directory that every user can access.
     fs::copy(program("sluiced"), lab.path("sluiced")).unwrap();
     let user = format!("--reuid {NOBODY} --regid {NOBODY} --clear-groups");
     let capability = "--inh-caps +net_admin --ambient-caps +net_admin --bounding-set -all,+net_admin";
-    sluiced_after(lab, "", &format!("setpriv --pdeathsig KILL {user} {capability} -- $lab/sluiced"))
+    lab.sluiced_after("", &format!("setpriv --pdeathsig KILL {user} {capability} -- $lab/sluiced"))
 }
 
 /// `sluiced` after these commands in its own mount namespace.
 pub(crate) fn sluiced_on(lab: &Lab, mounts: &str, sluiced: &str) -> PathBuf {
     let inner = lab.path("inner");
-    fs::rename(sluiced_after(lab, mounts, sluiced), &inner).unwrap();
-    sluiced_after(lab, "", &format!("unshare --mount --propagation private -- {}", inner.display()))
+    fs::rename(lab.sluiced_after(mounts, sluiced), &inner).unwrap();
+    lab.sluiced_after("", &format!("unshare --mount --propagation private -- {}", inner.display()))
 }

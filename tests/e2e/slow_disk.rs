@@ -2,8 +2,6 @@
 
 use sluice_testkit::{Daemon, Lab, Shares, eventually, program};
 
-use crate::launch::sluiced_after;
-
 const VIP: &str = "203.0.113.10:80";
 const FORWARD: [&str; 2] = ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"];
 
@@ -29,7 +27,7 @@ fn disk_that_takes_seconds_for_each_write_delays_neither_start_nor_flip_nor_relo
                         -e inject=fsync:delay_enter=6000000 --";
     let lab = Lab::new();
     lab.configure(&config(&lab, ""));
-    let sluiced = sluiced_after(&lab, "", &format!("{SLOW} {}", program("sluiced").display()));
+    let sluiced = lab.sluiced_after("", &format!("{SLOW} {}", program("sluiced").display()));
     let mut daemon = Daemon::start_program(&lab, &sluiced, &[]);
     let page =
         |path: &str| lab.balancer.sh(&format!("curl -s -w ' %{{http_code}}' http://127.0.0.1:9180{path}"));

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sluice_testkit::{Daemon, Finished, Lab, program};
 
-use crate::launch::{self, NOBODY, nobodys, sluiced_after, sluiced_as_nobody};
+use crate::launch::{self, NOBODY, nobodys, sluiced_as_nobody};
 use crate::web;
 
 const VIP: &str = "203.0.113.10:80";
@@ -325,7 +325,7 @@ fn file_whose_path_is_no_utf_8_is_served_and_shown_with_replacements() {
     lab.configure(&web());
     let copy = "cp $lab/sluice.yaml \"$lab/$(printf 'x\\377.yaml')\"; shift 2";
     let sluiced = format!("{} -c \"$lab/$(printf 'x\\377.yaml')\"", program("sluiced").display());
-    let _daemon = Daemon::start_program(&lab, &sluiced_after(&lab, copy, &sluiced), &[]);
+    let _daemon = Daemon::start_program(&lab, &lab.sluiced_after(copy, &sluiced), &[]);
     assert!(status(&lab)["daemon"]["config"].as_str().unwrap().ends_with("x\u{fffd}.yaml"));
     let text = lab.sluice(&["status"]).expect(0).stdout;
     assert!(text.contains("x\u{fffd}.yaml, loaded"), "{text}");

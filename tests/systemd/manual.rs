@@ -64,7 +64,7 @@ fn manual_from_the_iptables_recipe_and_back_works_as_typed() {
     machine.sh(&manual("iptables-recipe", &[]));
     let client = &machine.lab.client;
     let serves = |count: usize| (0..count).filter(|_| client.tcp(VIP).is_ok()).count();
-    // As the manual says of the recipe: (3/4)^4 of the connections match no rule.
+    // According to the manual, (3/4)^4 of the connections match no rule of the recipe.
     assert_eq!(serves(256), 175);
     let mut before = (0..40).find_map(|_| client.open(VIP).ok()).expect("a connection through the recipe");
     let says = machine.run("sluice doctor").stdout;

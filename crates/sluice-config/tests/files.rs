@@ -36,7 +36,7 @@ fn load_of_a_folder_says_so() {
     );
 }
 
-/// The problem of a file that is no regular file.
+/// The problem of a path that is not a regular file.
 fn refused(what: &str) -> String {
     format!("FILE: error: cannot read the file: it is {what} (write the path of a file)")
 }

@@ -78,6 +78,16 @@ impl Lab {
         )
     }
 
+    /// A script that runs these commands, in which `$lab` is the lab's directory, and then executes `sluiced`.
+    pub fn sluiced_after(&self, commands: &str, sluiced: &str) -> PathBuf {
+        let script = self.path("script");
+        let lab = self.path("");
+        let text = format!("#!/bin/sh\nset -e\nlab={}\n{commands}\nexec {sluiced} \"$@\"\n", lab.display());
+        fs::write(&script, text).expect("write a script");
+        fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("make the script executable");
+        script
+    }
+
     /// Runs a program on the balancer until it exits.
     pub fn finish(&self, command: &mut Command) -> Finished {
         let output = self.balancer.try_feed(command, "");

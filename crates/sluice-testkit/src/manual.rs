@@ -5,7 +5,7 @@ const PAGE: &str = include_str!("../../../docs/operations.md");
 /// The commands of the block of docs/operations.md that begins with ```` ```sh NAME ````, with these words replaced.
 ///
 /// # Panics
-/// If there is no such block, or if it lacks a word.
+/// If there is no such block, or if the block does not contain one of the words.
 pub fn manual(name: &str, words: &[(&str, &str)]) -> String {
     let start = format!("```sh {name}");
     let mut lines = PAGE.lines().skip_while(|line| line.trim_start() != start);

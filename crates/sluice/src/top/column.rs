@@ -124,7 +124,7 @@ pub(super) fn fit(width: u16, longest: (usize, usize)) -> Vec<(Column, u16)> {
         (width + 1).saturating_sub(others)
     };
     for column in Column::EXPENDABLE {
-        // Who is down, and how many connections there are, matters more than the end of a name.
+        // States and connection rates are more important than the end of a name.
         let enough = if [Column::State, Column::New].contains(&column) { 14 } else { 24 };
         if room(&columns) < service.saturating_add(backend).min(enough) {
             columns.retain(|it| *it != column);

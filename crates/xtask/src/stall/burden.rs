@@ -1,9 +1,8 @@
 //! What the daemon has to bear beside the flips.
 
 use std::fmt::{self, Write};
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Scope, sleep};
@@ -84,19 +83,22 @@ impl Burden {
         let command = match self {
             Burden::Disk => format!(
                 "strace -D -f --seccomp-bpf -qq -o /dev/null -e trace=fsync,fdatasync \
-                 -e inject=fsync,fdatasync:delay_enter={SYNC} {sluiced} \"$@\""
+                 -e inject=fsync,fdatasync:delay_enter={SYNC} {sluiced}"
             ),
             Burden::Log => {
                 let pipe = lab.path("log.pipe");
                 nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).context("make a pipe")?;
                 // Opened for both, it blocks neither the shell nor, before it is full, the daemon.
-                format!("{sluiced} \"$@\" --log-level trace 2<> {}", pipe.display())
+                format!("{sluiced} --log-level trace 2<> {}", pipe.display())
             }
-            _ => return Ok(Daemon::start(lab)),
+            Burden::None
+            | Burden::Crowd
+            | Burden::Programs
+            | Burden::Drains
+            | Burden::Reloads
+            | Burden::NoneAgain => return Ok(Daemon::start(lab)),
         };
-        let script = lab.path("sluiced.sh");
-        fs::write(&script, format!("#!/bin/sh\nexec {command}\n")).context("write a script")?;
-        fs::set_permissions(&script, Permissions::from_mode(0o755)).context("make it executable")?;
+        let script = lab.sluiced_after("", &command);
         Ok(Daemon::start_program(lab, &script, &[]))
     }
 
