@@ -30,7 +30,7 @@ fn flip(lab: &Lab) {
 }
 
 fn lost_lines(lab: &Lab) -> u64 {
-    let text = lab.balancer.sh("curl --silent --fail http://127.0.0.1:9180/metrics");
+    let text = lab.balancer.sh("curl --silent --fail --max-time 20 http://127.0.0.1:9180/metrics");
     let line = text.lines().find_map(|line| line.strip_prefix("sluice_log_lines_lost_total "));
     line.expect("the metric").parse().expect("a number")
 }
