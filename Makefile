@@ -7,7 +7,7 @@ ROOT := SLUICE_SUDO=1
 # What the manual and the completions are tried with.
 READERS := mandoc man-db zsh fish
 
-.PHONY: demo check test kernels systemd fuzz mutants mutants-daemon deny deb soak setup
+.PHONY: demo check test kernels systemd fuzz fuzz-check mutants mutants-daemon deny deb soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
@@ -46,6 +46,10 @@ systemd: setup         ## the package under Debian's systemd, version 12's and 1
 fuzz: setup            ## configurations, control requests and answers of the kernel, made up: SECONDS for each, or 20
 	tests/setup/install g++
 	tests/fuzz/run $(or $(SECONDS),20)
+
+fuzz-check: setup      ## that the fuzz targets compile; `make soak` runs them for an hour
+	tests/setup/install g++
+	cargo check --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target
 
 mutants: setup         ## changes of the code, one by one, that tests must notice: in files of .cargo/mutants.toml; ARGS as for cargo-mutants
 	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" PROPTEST_CASES=8 PROPTEST_MAX_SHRINK_ITERS=0 \
