@@ -1,5 +1,8 @@
 //! `source`: the client address that backends see.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use sluice_testkit::{Lab, eventually};
 
 #[test]
@@ -153,6 +156,55 @@ fn hairpin_follows_addresses_that_come_and_go() {
 }
 
 #[test]
+fn client_has_the_same_address_of_a_range_and_its_own_port_with_kept_ports() {
+    let lab = Lab::new();
+    lab.balancer.ip("addr add 10.0.2.2/24 dev eth1\naddr add 10.0.2.3/24 dev eth1");
+    lab.balancer.ip("addr add fd00:2::3/64 dev eth1 nodad");
+    let _daemon = lab.start(
+        "services:
+           v4:
+             listen: ['203.0.113.10:80', '203.0.113.10:53/udp', '203.0.113.10:1000-1009']
+             source: 10.0.2.2-10.0.2.3
+             source_ports: keep
+             backends: ['10.0.2.11:8080', '10.0.2.12:8080']
+           v6:
+             listen: ['[2001:db8::10]:80', '[2001:db8::10]:53/udp', '[2001:db8::10]:1000-1009']
+             source: fd00:2::3
+             source_ports: keep
+             backends: ['[fd00:2::11]:8080']",
+    );
+    // Each flow to a backend has a port of its own: TCP connections from one port would have the same tuple.
+    let peers = |client: &str, vip: &str, ports: [u16; 3]| -> Vec<SocketAddr> {
+        let [exact, range, udp] = ports.map(|port| format!("{client}:{port}"));
+        vec![
+            lab.client.tcp_from(&exact, &format!("{vip}:80")).unwrap().peer,
+            lab.client.tcp_from(&range, &format!("{vip}:1005")).unwrap().peer,
+            lab.client.udp_from(&udp, &format!("{vip}:53")).unwrap().peer,
+        ]
+    };
+    let mut addresses = BTreeSet::new();
+    for n in 1..40 {
+        let ports = [5000 + n, 6000 + n, 5000 + n];
+        let seen = peers(&format!("198.51.100.{n}"), "203.0.113.10", ports);
+        let address = seen[0].ip();
+        addresses.insert(address.to_string());
+        assert_eq!(seen, ports.map(|port| SocketAddr::new(address, port)), "client {n}");
+    }
+    assert_eq!(addresses.into_iter().collect::<Vec<_>>(), ["10.0.2.2", "10.0.2.3"]);
+    let seen = peers("[2001:db8:c::7]", "[2001:db8::10]", [4000, 4001, 4002]);
+    assert_eq!(seen, [4000, 4001, 4002].map(|port| SocketAddr::new("fd00:2::3".parse().unwrap(), port)));
+
+    // Two clients with one port: the second gets another.
+    let taken = lab.client.open_from("198.51.100.1:7000", "203.0.113.10:1005").unwrap();
+    for n in 2..12 {
+        let other = lab.client.open_from(&format!("198.51.100.{n}:7000"), "203.0.113.10:1005").unwrap();
+        assert!((other.answer.peer, &other.answer.backend) != (taken.answer.peer, &taken.answer.backend));
+    }
+    let told = lab.sluice(&["explain", "198.51.100.1:7000", "203.0.113.10:1005"]).expect(0).stdout;
+    assert!(told.contains("with the client's port, if it is free"), "{told}");
+}
+
+#[test]
 fn source_of_addresses_is_one_of_them() {
     let lab = Lab::new();
     for last in 2..=4 {
@@ -171,7 +223,7 @@ fn source_of_addresses_is_one_of_them() {
              backends: ['[fd00:2::11]:8080']
            masked: {listen: '203.0.113.10:81', backends: ['10.0.2.11:8080']}",
     );
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for n in 1..60 {
         for to in ["203.0.113.10:80", "203.0.113.10:1005"] {
             seen.insert(lab.client.tcp_from(&format!("198.51.100.{n}:0"), to).unwrap().peer.ip().to_string());

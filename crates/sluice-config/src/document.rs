@@ -4,7 +4,7 @@ use serde::de::MapAccess;
 use serde_json::{Value, json};
 use sluice_core::model::{
     BackendName, Forwarding, InterfaceName, Limits, Listener, Midstream, OnDeny, OnDown, OnEmpty, OnStop,
-    Scheduler, ServiceName, Source,
+    Scheduler, ServiceName, Source, SourcePorts,
 };
 
 use crate::endpoint::{BackendAddress, HttpAddress};
@@ -84,6 +84,8 @@ mapping! {
         affinity: Affinity,
         /// The source address that backends see: the balancer's, the client's, or a given one.
         source: Source,
+        /// Which source port backends see if `source` is an address: a random one, or that of the client.
+        source_ports: SourcePorts,
         /// Accept only these clients.
         allow: Checked<Networks>,
         /// Drop these clients.

@@ -46,6 +46,7 @@ const REFUSED: &[&str] = &[
     "settings",
     "socket-folder",
     "source",
+    "source-ports",
     "synproxy",
     "template",
     "windows-lines",

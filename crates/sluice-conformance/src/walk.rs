@@ -1,7 +1,7 @@
 //! Random batches.
 
 use super::objects::*;
-use sluice_nft::{Base, Field, Ip, Octets, Operand, Set, SlotExpr, Statement, Step};
+use sluice_nft::{Base, Field, Ip, Octets, Operand, Set, SlotExpr, SourcePorts, Statement, Step};
 
 const BATCHES: usize = 40;
 const MOST_STEPS: usize = 4;
@@ -73,7 +73,10 @@ fn statements(random: &mut Random, at: usize) -> Vec<Statement> {
         (10, _) => vec![of_ipv4(), see(), Statement::Drop],
         (11, _) => vec![of_ipv4(), Statement::NotInSet(seen().key, SEEN.into()), Statement::Notrack],
         (12, _) => vec![of_ipv4(), Statement::InSet(deny().key, DENY.into()), Statement::Drop],
-        (13, _) => vec![of_ipv4(), Statement::Snat { ip: Ip::V4, first: address(1), last: address(2) }],
+        (13, _) => {
+            let ports = if random.below(2) == 0 { SourcePorts::Random } else { SourcePorts::Keep };
+            vec![of_ipv4(), Statement::Snat { ip: Ip::V4, first: address(1), last: address(2), ports }]
+        }
         (14, _) => vec![Statement::RejectPort],
         (15, _) => vec![tcp(), Statement::RejectReset],
         (16, _) => vec![tcp(), Statement::Synproxy { mss: 1460 }],

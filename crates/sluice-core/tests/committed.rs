@@ -4,7 +4,7 @@ mod common;
 
 use common::kinds::{TWO, kinds};
 use common::story::Story;
-use common::strategy::{FROM, any_services};
+use common::strategy::any_services;
 use common::{Services, With, service, services};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -36,7 +36,7 @@ proptest! {
                     service.backends.extend(other.backends.into_iter().filter(|backend| !ranged(backend)));
                     service.scheduler = other.scheduler;
                     let is_ipv4 = |backend: &Backend| backend.address.is_ipv4();
-                    if other.source != FROM || service.backends.iter().all(is_ipv4) {
+                    if !matches!(other.source, Source::Addresses(..)) || service.backends.iter().all(is_ipv4) {
                         service.source = other.source;
                     }
                     service.enabled = other.enabled;

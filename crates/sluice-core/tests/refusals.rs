@@ -9,7 +9,7 @@ use common::{Services, With, service, services};
 use ipnet::IpNet;
 use proptest::prelude::*;
 use sluice_core::model::Transition;
-use sluice_core::model::{Guard, Scheduler, Service, Source};
+use sluice_core::model::{Guard, Scheduler, Service, Source, SourcePorts};
 use sluice_core::plan::Plan;
 use sluice_core::plan::diff;
 use sluice_core::plan::report;
@@ -144,7 +144,8 @@ fn full_set_takes_a_change_of_one_element() {
         first: 0,
         like: Service { source, scheduler: Scheduler::Random, ..Service::default() },
     };
-    let snat = Source::Addresses("10.0.2.1".parse().unwrap(), "10.0.2.2".parse().unwrap());
+    let snat =
+        Source::Addresses("10.0.2.1".parse().unwrap(), "10.0.2.2".parse().unwrap(), SourcePorts::Random);
     for source in [Source::Masquerade, snat] {
         let mut services = many(source).services();
         let before = World { services: services.clone(), ..World::default() };

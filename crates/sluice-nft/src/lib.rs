@@ -33,7 +33,7 @@ pub use object::Object;
 pub use octets::Octets;
 pub use part::Part;
 pub use protocol::Protocol;
-pub use rule::{Comparison, Rate, Rule, SetUpdate, Statement};
+pub use rule::{Comparison, Rate, Rule, SetUpdate, SourcePorts, Statement};
 pub use set::{Data, Element, Key, Set, SetFlags, SetType};
 pub use step::{SetRef, Step};
 pub use table::Table;

@@ -60,7 +60,7 @@ pub enum Statement {
     },
     /// Translates the source to the address of the outgoing interface, at a random port.
     Masquerade,
-    /// Translates the source to one of these addresses, at a random port.
+    /// Translates the source to one of these addresses.
     Snat {
         /// Version of the new address.
         ip: Ip,
@@ -68,6 +68,8 @@ pub enum Statement {
         first: Octets<16>,
         /// Last address.
         last: Octets<16>,
+        /// How the port, and the address of a range, are chosen.
+        ports: SourcePorts,
     },
     /// Adds or updates the key in a set that rules fill. Ends the rule if the set is full or a limit is not exceeded.
     Update {
@@ -102,6 +104,16 @@ pub enum Statement {
     Jump(ChainName),
     /// A statement that sluice never writes, as a description.
     Foreign(String),
+}
+
+/// How [`Statement::Snat`] chooses the port, and the address of a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourcePorts {
+    /// A random port; the address depends on the destination, too.
+    #[default]
+    Random,
+    /// The client's port, if no other flow to that destination has it; a client has one address of the range.
+    Keep,
 }
 
 /// Limit or data that [`Statement::Update`] attaches to an element.
@@ -305,7 +317,7 @@ fn write_statement(
             write!(f, " map @{map}")
         }
         Statement::Masquerade => f.write_str("masquerade fully-random"),
-        Statement::Snat { ip, first, last } => {
+        Statement::Snat { ip, first, last, ports } => {
             let field = Field::Saddr(*ip);
             write!(f, "snat {} to ", ip.keyword())?;
             field.write_value(f, first.as_slice())?;
@@ -313,7 +325,10 @@ fn write_statement(
                 f.write_str("-")?;
                 field.write_value(f, last.as_slice())?;
             }
-            f.write_str(" fully-random")
+            f.write_str(match ports {
+                SourcePorts::Random => " fully-random",
+                SourcePorts::Keep => " persistent",
+            })
         }
         Statement::Update { key: parts, set, update } => {
             let verb = if matches!(update, SetUpdate::CtCountOver(_)) { "add" } else { "update" };

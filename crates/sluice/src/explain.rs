@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use sluice_core::model::{DropReason, EffectiveServices, Listener, ServiceName};
 use sluice_core::render::{ChainId, Frontend, SetId};
 use sluice_nft::trace::{Host, Outcome, Packet, Trace, Tracer};
-use sluice_nft::{ChainName, Data, Field, Ip, Key, Operand, SetName, SlotExpr, Statement, Table};
+use sluice_nft::{
+    ChainName, Data, Field, Ip, Key, Operand, SetName, SlotExpr, SourcePorts, Statement, Table,
+};
 
 /// What becomes of the first packet of a connection.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,7 +68,7 @@ pub enum SourceSeen {
     /// The host, with its address on the way to the backend.
     Masquerade,
     /// One of these addresses.
-    Addresses(IpAddr, IpAddr),
+    Addresses(IpAddr, IpAddr, SourcePorts),
 }
 
 /// Runs a packet through a table; `services` are those that it was made of. With `any_port` the client's port is not
@@ -153,10 +155,10 @@ fn translated(table: &Table, trace: &Trace, to: SocketAddr, any_port: bool) -> F
                 }
             }
             Some(Statement::Masquerade) => source = SourceSeen::Masquerade,
-            Some(Statement::Snat { ip, first, last }) => {
+            Some(Statement::Snat { ip, first, last, ports }) => {
                 let address = |octets: &[u8]| ip.split_address(octets).map(|(address, _)| address);
                 if let (Some(first), Some(last)) = (address(first.as_slice()), address(last.as_slice())) {
-                    source = SourceSeen::Addresses(first, last);
+                    source = SourceSeen::Addresses(first, last, *ports);
                 }
             }
             _ => {}

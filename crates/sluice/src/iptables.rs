@@ -12,6 +12,7 @@ use std::net::IpAddr;
 
 use sluice_core::model::{
     Address, Backend, BackendPort, EffectiveServices, Midstream, Ports, Scheduler, ServiceName, Source,
+    SourcePorts,
 };
 use sluice_core::render::slots::slots;
 use sluice_core::render::{Frontend, frontends};
@@ -184,8 +185,12 @@ impl Hooks {
                 );
             };
             let target = match frontend.service.source {
-                Source::Addresses(..) => {
-                    format!("SNAT --to-source {} --random-fully", frontend.service.source)
+                Source::Addresses(_, _, ports) => {
+                    let flag = match ports {
+                        SourcePorts::Random => "--random-fully",
+                        SourcePorts::Keep => "--persistent",
+                    };
+                    format!("SNAT --to-source {} {flag}", frontend.service.source)
                 }
                 _ => "MASQUERADE --random-fully".to_owned(),
             };

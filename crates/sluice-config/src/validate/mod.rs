@@ -10,6 +10,7 @@ mod pool;
 mod ports;
 mod reentry;
 mod service;
+mod source;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use sluice_core::render::bounds::Excess;
 use sluice_core::render::maglev::DEFAULT_TABLE_SIZE;
 use sluice_nft::Ip;
 
-use super::{Draft, Elements, exact, guard, midstream, pool, ports};
+use super::{Draft, Elements, exact, guard, midstream, pool, ports, source};
 use crate::document::{self, NamedService, Settings};
 use crate::endpoint::BackendAddress;
 use crate::hash::HashSettings;
@@ -25,11 +25,14 @@ use crate::yaml_path::{Findings, Here};
 
 /// Checks the combination of keys in `defaults`. Services do not report these again.
 pub(super) fn check_defaults(here: &Here<'_>, defaults: &Settings) {
-    let Settings { scheduler, slow_start, midstream, synproxy, .. } = defaults;
+    let Settings { scheduler, slow_start, midstream, synproxy, source, source_ports, .. } = defaults;
     if let (Given::Good(scheduler), Given::Good(SlowStart(slow_start))) = (scheduler, slow_start) {
         pool::check_slow_start(here, *scheduler, *slow_start);
     }
     midstream::check(here, midstream, matches!(synproxy, Given::Good(true)));
+    if !matches!(source, Given::Absent) {
+        source::check_ports(here, source_ports, source);
+    }
 }
 
 impl Draft {
@@ -43,8 +46,8 @@ impl Draft {
 
         // `check_defaults` checks the combinations within `defaults`.
         let has_own_slow_start = !matches!((&own.scheduler, &own.slow_start), (Given::Absent, Given::Absent));
-        let (own_hash, own_midstream, own_on_deny) =
-            (own.hash.clone(), own.midstream.clone(), own.on_deny.clone());
+        let (own_hash, own_midstream, own_on_deny, own_source_ports) =
+            (own.hash.clone(), own.midstream.clone(), own.on_deny.clone(), own.source_ports.clone());
         let settings = own.or(defaults.clone());
         check_hash(&here, &own_hash, &settings.scheduler);
         let synproxy = settings.synproxy.clone().unwrap_or(false);
@@ -54,7 +57,8 @@ impl Draft {
 
         let guard = guard::guard(&settings);
         let scheduler = scheduler(settings.scheduler, settings.hash);
-        let written_source = settings.source.unwrap_or_default();
+        source::check_ports(&here, &own_source_ports, &settings.source);
+        let written_source = source::source(settings.source, settings.source_ports);
         // With synproxy this host sends the first packet to the backend: it has no input interface.
         let source = match written_source {
             Source::Preserve if synproxy => Source::Auto,
@@ -83,7 +87,7 @@ impl Draft {
             families(&here, &listeners, &backends);
         }
         ports::check(&here, &listeners, &backends, &policy);
-        check_source(&here, &listeners, &backends, policy.source);
+        source::check_version(&here, &listeners, &backends, policy.source);
         check_reset(&here, &listeners, &policy);
         exact::check(&here, &listeners, matches!(interface, Given::Absent), &policy);
         if has_own_slow_start {
@@ -264,28 +268,6 @@ fn weights(here: &Here<'_>, backends: &Elements<Backend>, fixed_grid: bool) {
         if let Some(excess) = Excess::of_slots(fixed_grid, of_version) {
             here.error_at_key(Fault::new(excess.to_string(), excess.fix()));
         }
-    }
-}
-
-/// Checks that the source address has the IP version of all flows.
-fn check_source(
-    here: &Here<'_>,
-    listeners: &Elements<Listener>,
-    backends: &Elements<Backend>,
-    source: Source,
-) {
-    let Source::Addresses(first, _) = source else { return };
-    let ip = Ip::of(first);
-    let listener = listeners
-        .iter()
-        .find(|listener| matches!(listener.address, Address::Exact(address) if Ip::of(address) != ip));
-    let backend = backends.iter().find(|backend| Ip::of(backend.address) != ip);
-    let other = listener.map(ToString::to_string).or_else(|| Some(backend?.name.to_string()));
-    if let Some(other) = other {
-        here.key("source").error(Fault::new(
-            format!("source {source} and {other} have different IP versions"),
-            "define one service per version",
-        ));
     }
 }
 

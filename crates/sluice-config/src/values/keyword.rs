@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sluice_core::model::{
-    Forwarding, Initial, Midstream, OnDeny, OnDown, OnEmpty, OnFull, OnStop, Scheduler,
+    Forwarding, Initial, Midstream, OnDeny, OnDown, OnEmpty, OnFull, OnStop, Scheduler, SourcePorts,
 };
 use sluice_core::render::maglev::DEFAULT_TABLE_SIZE;
 
@@ -77,6 +77,7 @@ choices! {
     OnStop, "remove or keep": "remove" => Remove, "keep" => Keep;
     Midstream, "ignore or adopt": "ignore" => Ignore, "adopt" => Adopt;
     OnDeny, "keep or reset": "keep" => Keep, "reset" => Reset;
+    SourcePorts, "random or keep": "random" => Random, "keep" => Keep;
     OnDown, "keep or reset": "keep" => Keep, "reset" => Reset;
     OnEmpty, "reject, drop or use-all": "reject" => Reject, "drop" => Drop, "use-all" => UseAll;
     Initial, "up or down": "up" => Up, "down" => Down;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use sluice_core::model::Source;
+use sluice_core::model::{Source, SourcePorts};
 
 use super::keyword::parse_keyword;
 use super::text;
@@ -49,7 +49,8 @@ fn addresses(text: &str, first: IpAddr, last: IpAddr) -> Result<Source, Fault> {
     } else if ![first, last].iter().all(is_unicast) {
         bad("not a unicast address", "write unicast addresses of this host")
     } else {
-        Ok(Source::Addresses(first, last))
+        // `source_ports` is a key of its own.
+        Ok(Source::Addresses(first, last, SourcePorts::default()))
     }
 }
 

@@ -24,7 +24,7 @@ pub use listener::{Address, Listener, Ports};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;
 pub use service::{HashOn, Midstream, Mode, OnDeny, OnDown, OnEmpty, Scheduler, Service, Source};
-pub use sluice_nft::Protocol;
+pub use sluice_nft::{Protocol, SourcePorts};
 pub use transition::{Difference, Transition};
 
 /// Services by name.

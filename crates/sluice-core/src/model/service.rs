@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_nft::Ip;
+use sluice_nft::{Ip, SourcePorts};
 
 use super::{Address, Backend, BackendName, Guard, HealthCheck, InterfaceName, Listener};
 
@@ -174,7 +174,7 @@ pub enum Source {
     #[default]
     Masquerade,
     /// An address from the first to the last; all have one IP version.
-    Addresses(IpAddr, IpAddr),
+    Addresses(IpAddr, IpAddr, SourcePorts),
     /// The client's address, unless the client is in the network of the interface to the backend: the reply
     /// would bypass the host.
     Auto,
@@ -190,15 +190,15 @@ impl Source {
     }
 }
 
-/// As written in the file.
+/// As written in the file, without `source_ports`.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::Masquerade => f.write_str("masquerade"),
             Source::Auto => f.write_str("auto"),
             Source::Preserve => f.write_str("preserve"),
-            Source::Addresses(first, last) if first == last => write!(f, "{first}"),
-            Source::Addresses(first, last) => write!(f, "{first}-{last}"),
+            Source::Addresses(first, last, _) if first == last => write!(f, "{first}"),
+            Source::Addresses(first, last, _) => write!(f, "{first}-{last}"),
         }
     }
 }
@@ -218,17 +218,17 @@ impl Midstream {
     /// The default: services adopt connections if every node leads a client to the same backend, and the
     /// backend sees the same client address and port.
     pub fn default_for(scheduler: Scheduler, source: Source) -> Self {
-        match (scheduler, source) {
-            (Scheduler::SourceHash(_) | Scheduler::Maglev(..), Source::Preserve) => Midstream::Adopt,
-            (
-                Scheduler::SourceHash(_) | Scheduler::Maglev(..),
-                Source::Masquerade | Source::Auto | Source::Addresses(..),
-            )
-            | (
-                Scheduler::RoundRobin | Scheduler::Random | Scheduler::LeastConnections | Scheduler::First,
-                _,
-            ) => Midstream::Ignore,
-        }
+        let same_backend = match scheduler {
+            Scheduler::SourceHash(_) | Scheduler::Maglev(..) => true,
+            Scheduler::RoundRobin | Scheduler::Random | Scheduler::LeastConnections | Scheduler::First => {
+                false
+            }
+        };
+        let same_client = match source {
+            Source::Preserve | Source::Addresses(_, _, SourcePorts::Keep) => true,
+            Source::Masquerade | Source::Auto | Source::Addresses(_, _, SourcePorts::Random) => false,
+        };
+        if same_backend && same_client { Midstream::Adopt } else { Midstream::Ignore }
     }
 }
 

@@ -73,9 +73,9 @@ fn treatment(source: Source, ip: Ip) -> Vec<Vec<Statement>> {
         Source::Masquerade => vec![vec![Statement::Masquerade]],
         Source::Auto => vec![vec![on_link(), Statement::Masquerade], vec![Statement::Accept]],
         Source::Preserve => vec![vec![back(), on_link(), Statement::Masquerade], vec![Statement::Accept]],
-        Source::Addresses(first, last) => {
+        Source::Addresses(first, last, ports) => {
             let [first, last] = [first, last].map(|address| Octets::EMPTY.address(address));
-            vec![vec![Statement::Snat { ip, first, last }]]
+            vec![vec![Statement::Snat { ip, first, last, ports }]]
         }
     }
 }

@@ -7,14 +7,18 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sluice_core::model::{
     Address, BackendPort, Guard, HashOn, InterfaceName, Limits, Listener, Midstream, OnDeny, OnDown, OnEmpty,
-    Ports, Scheduler, Service, ServiceName, Source,
+    Ports, Scheduler, Service, ServiceName, Source, SourcePorts,
 };
 use sluice_nft::Rate;
 
 use super::{Services, backend, listener};
 
-pub const FROM: Source =
-    Source::Addresses(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)));
+const FROM: Source = addresses(SourcePorts::Random);
+const FROM_SAME_PORT: Source = addresses(SourcePorts::Keep);
+
+const fn addresses(ports: SourcePorts) -> Source {
+    Source::Addresses(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1)), IpAddr::V4(Ipv4Addr::new(10, 0, 2, 2)), ports)
+}
 
 /// Checks that all clients of the laws pass.
 fn guards() -> Vec<Option<Arc<Guard>>> {
@@ -120,8 +124,14 @@ fn any_service() -> impl Strategy<Value = Service> {
             Scheduler::LeastConnections,
             Scheduler::First,
         ]);
-        let source =
-            select(vec![Source::Masquerade, Source::Masquerade, Source::Preserve, Source::Auto, FROM]);
+        let source = select(vec![
+            Source::Masquerade,
+            Source::Masquerade,
+            Source::Preserve,
+            Source::Auto,
+            FROM,
+            FROM_SAME_PORT,
+        ]);
         let interface = select(vec![None, None, Some("eth0"), Some("eth1")]);
         let details = prop::collection::vec((select(ports), 0u16..4), 5);
         let on_down = select(vec![OnDown::Keep, OnDown::Keep, OnDown::Reset]);
@@ -173,7 +183,10 @@ fn any_service() -> impl Strategy<Value = Service> {
                 .filter(|_| leaves)
                 .map(|backend| backend.name.clone())
                 .collect(),
-            source: if service.source == FROM && !is_ipv4 { Source::Masquerade } else { service.source },
+            source: match service.source {
+                Source::Addresses(..) if !is_ipv4 => Source::Masquerade,
+                source => source,
+            },
             ..service
         }
     })

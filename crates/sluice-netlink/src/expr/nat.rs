@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use nftnl::expr::Expression;
 use nftnl::nftnl_sys as sys;
 
-use sluice_nft::Ip;
+use sluice_nft::{Ip, SourcePorts};
 
 use super::raw::{Builder, RawExpr};
 use super::register::Register;
@@ -22,14 +22,16 @@ pub(crate) struct Nat {
 pub(crate) enum Translation {
     /// The destination to a loaded address, and optionally a port.
     Destination { address: Register, port: Option<Register> },
-    /// The source to one of a range of addresses, with a random port.
-    Source { first: Register, last: Register },
+    /// The source to one of a range of addresses.
+    Source { first: Register, last: Register, ports: SourcePorts },
 }
 
 impl Nat {
     /// `NF_NAT_RANGE_MAP_IPS` and `NF_NAT_RANGE_PROTO_SPECIFIED`: the kernel derives them from the
     /// registers.
     const DERIVED_FLAGS: u32 = 1 | 2;
+    /// `NF_NAT_RANGE_PERSISTENT`: a client has the same address of the range for all destinations.
+    const PERSISTENT: u32 = 1 << 3;
     /// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`.
     const FULLY_RANDOM: u32 = 1 << 4;
     const SNAT: u32 = sys::libc::NFT_NAT_SNAT as u32;
@@ -51,10 +53,21 @@ impl Nat {
                 address: first,
                 port: port.map_or(Some(None), |port| port.map(Some))?,
             },
-            (Self::SNAT, Self::FULLY_RANDOM) if port.is_none() => Translation::Source { first, last },
+            (Self::SNAT, flags) if port.is_none() => {
+                let is_of = |ports: &SourcePorts| Self::flags(*ports) == flags;
+                let ports = [SourcePorts::Random, SourcePorts::Keep].into_iter().find(is_of)?;
+                Translation::Source { first, last, ports }
+            }
             _ => return None,
         };
         Some(Nat { ip: Ip::ALL.into_iter().find(|ip| u32::from(ip.nfproto()) == family)?, what })
+    }
+
+    fn flags(ports: SourcePorts) -> u32 {
+        match ports {
+            SourcePorts::Random => Self::FULLY_RANDOM,
+            SourcePorts::Keep => Self::PERSISTENT,
+        }
     }
 }
 
@@ -71,11 +84,11 @@ impl Expression for Nat {
                     Some(port) => expr.u32(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number()),
                 }
             }
-            Translation::Source { first, last } => expr
+            Translation::Source { first, last, ports } => expr
                 .u32(sys::NFTNL_EXPR_NAT_TYPE, Self::SNAT)
                 .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, first.number())
                 .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MAX, last.number())
-                .u32(sys::NFTNL_EXPR_NAT_FLAGS, Self::FULLY_RANDOM),
+                .u32(sys::NFTNL_EXPR_NAT_FLAGS, Self::flags(ports)),
         }
         .finish()
     }

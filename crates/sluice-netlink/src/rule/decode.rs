@@ -177,7 +177,7 @@ impl<'a> Machine<'a> {
                 port.is_none_or(|port| port == port_after(ip, address)).then_some(())?;
                 Statement::Dnat { ip, key, map, port: port.is_some() }
             }
-            Translation::Source { first, last } => {
+            Translation::Source { first, last, ports } => {
                 let Value::Constant(address) = self.take(first)? else { return None };
                 let last = match last == first {
                     true => address,
@@ -188,7 +188,7 @@ impl<'a> Machine<'a> {
                 };
                 let width = Field::Saddr(ip).width();
                 [address, last].iter().all(|address| address.as_slice().len() == width).then_some(())?;
-                Statement::Snat { ip, first: address, last }
+                Statement::Snat { ip, first: address, last, ports }
             }
         };
         self.statements.push(statement);

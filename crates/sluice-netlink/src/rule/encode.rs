@@ -38,14 +38,15 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
             let what = Translation::Destination { address: KEY, port: port.then(|| port_after(*ip, KEY)) };
             exprs.push(Nat { ip: *ip, what }.into());
         }
-        Statement::Snat { ip, first, last } => {
+        Statement::Snat { ip, first, last, ports } => {
             let second = KEY.plus(4);
             let last_in = if first == last { KEY } else { second };
             exprs.push(Immediate { data: first.as_slice().to_vec(), to: KEY }.into());
             if first != last {
                 exprs.push(Immediate { data: last.as_slice().to_vec(), to: second }.into());
             }
-            exprs.push(Nat { ip: *ip, what: Translation::Source { first: KEY, last: last_in } }.into());
+            let what = Translation::Source { first: KEY, last: last_in, ports: *ports };
+            exprs.push(Nat { ip: *ip, what }.into());
         }
         Statement::Update { key, set, update } => {
             load_key(key, KEY, KEY.plus(reserved(key)), exprs)?;

@@ -3,7 +3,9 @@
 use nftnl::{MsgType, ProtoFamily};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_nft::{Comparison, Field, Ip, Octets, Operand, Rate, Rule, SetUpdate, SlotExpr, Statement};
+use sluice_nft::{
+    Comparison, Field, Ip, Octets, Operand, Rate, Rule, SetUpdate, SlotExpr, SourcePorts, Statement,
+};
 
 use crate::message::Scratch;
 use crate::rule;
@@ -78,9 +80,10 @@ fn statements() -> impl Strategy<Value = Statement> {
         1 => (keys(), name()).prop_map(|(key, set)| Statement::NotInSet(key, set.into())),
         1 => (keys(), name()).prop_map(|(key, map)| Statement::VerdictMap(key, map.into())),
         1 => (fields(), name(), learns()).prop_map(|(key, set, update)| Statement::Update { key, set: set.into(), update }),
-        1 => any::<(u32, u32)>().prop_map(|(first, last)| {
+        1 => any::<(u32, u32, bool)>().prop_map(|(first, last, keep)| {
+            let ports = if keep { SourcePorts::Keep } else { SourcePorts::Random };
             let [first, last] = [first, last].map(|address| Octets::new(&address.to_be_bytes()).unwrap());
-            Statement::Snat { ip: Ip::V4, first, last }
+            Statement::Snat { ip: Ip::V4, first, last, ports }
         }),
         2 => (select(&Ip::ALL[..]), keys(), name(), any::<bool>())
             .prop_map(|(ip, key, map, port)| Statement::Dnat { ip, key, map: map.into(), port }),

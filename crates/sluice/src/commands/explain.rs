@@ -10,7 +10,9 @@ use clap::Args;
 use clap::error::ErrorKind;
 use serde::Serialize;
 use serde_json::Value;
-use sluice_core::model::{Config, EffectiveServices, Networks, Ports, Protocol, Services};
+use sluice_core::model::{
+    Config, EffectiveServices, Networks, Ports, Protocol, Services, Source, SourcePorts,
+};
 use sluice_core::pool;
 use sluice_core::render::clients as affinity;
 use sluice_core::render::render;
@@ -67,7 +69,8 @@ Examples:
 
 JSON: { \"service\", \"listener\", \"synproxy\", \"fate\": not-handled, dropped, refused or backend, \"reason\": of the guard or null,
         \"by\": affinity, hash, round-robin or random, or null, \"backends\": [{ \"name\", \"address\", \"share\" }],
-        \"source\": client, masquerade or addresses, or null, \"notes\": [line] }
+        \"source\": client, masquerade or addresses, or null, \"source_port\": kept, random or null,
+        \"notes\": [line] }
 
 Exit codes: 0 a service handles it, 1 no service does.";
 
@@ -81,6 +84,7 @@ struct ExplainReport {
     by: Option<&'static str>,
     backends: Vec<BackendShare>,
     source: Option<String>,
+    source_port: Option<&'static str>,
     notes: Vec<String>,
 }
 
@@ -184,7 +188,7 @@ impl ExplainCommand {
     /// One sentence per decision.
     fn text(&self, explained: &Explanation, services: &Services, notes: &[String]) -> String {
         let (to, protocol) = self.to;
-        let ExplainReport { by, backends, source, .. } = report(explained, services);
+        let ExplainReport { by, backends, source, source_port, .. } = report(explained, services);
         let service = explained.taken_by.as_ref().and_then(|(name, _)| services.get(name));
         let mut text = match &explained.taken_by {
             Some((name, listener)) => format!("service {name} handles it, listener {listener}\n"),
@@ -232,7 +236,14 @@ impl ExplainCommand {
             text += &match source.as_str() {
                 "client" => format!("which sees the client address {}\n", self.client.0),
                 "masquerade" => "which sees an address of this host (masquerade)\n".to_owned(),
-                addresses => format!("which sees {addresses}\n"),
+                addresses => {
+                    let port = if source_port == Some("kept") {
+                        " with the client's port, if it is free"
+                    } else {
+                        ""
+                    };
+                    format!("which sees {addresses}{port}\n")
+                }
             };
         }
         text + &notes.iter().map(|note| format!("{note}\n")).collect::<String>()
@@ -259,6 +270,7 @@ fn report(explained: &Explanation, services: &Services) -> ExplainReport {
         by: None,
         backends: vec![],
         source: None,
+        source_port: None,
         notes: vec![],
     };
     match &explained.fate {
@@ -281,8 +293,13 @@ fn report(explained: &Explanation, services: &Services) -> ExplainReport {
             report.source = Some(match source {
                 SourceSeen::Client => "client".to_owned(),
                 SourceSeen::Masquerade => "masquerade".to_owned(),
-                SourceSeen::Addresses(first, last) if first == last => first.to_string(),
-                SourceSeen::Addresses(first, last) => format!("{first}-{last}"),
+                SourceSeen::Addresses(first, last, ports) => {
+                    Source::Addresses(*first, *last, *ports).to_string()
+                }
+            });
+            report.source_port = Some(match source {
+                SourceSeen::Client | SourceSeen::Addresses(_, _, SourcePorts::Keep) => "kept",
+                SourceSeen::Masquerade | SourceSeen::Addresses(_, _, SourcePorts::Random) => "random",
             });
         }
     }
@@ -342,6 +359,7 @@ pub(crate) fn examples() -> Vec<serde_json::Value> {
         by: None,
         backends: vec![],
         source: dash(),
+        source_port: None,
         notes: vec![],
     };
     let backend = |name| BackendShare { name, address: "10.0.2.11:8080".into(), share: 0.5 };
@@ -354,6 +372,7 @@ pub(crate) fn examples() -> Vec<serde_json::Value> {
         by,
         backends: vec![backend(text("web1")), backend(None)],
         source: text("client"),
+        source_port: Some("kept"),
         notes: vec!["web/web3 gets no new connections: unhealthy".into()],
     };
     let mut reports = vec![nothing, taken("dropped", Some("denied"), None), taken("refused", None, None)];

@@ -24,7 +24,7 @@ impl Findings {
             let listeners = service.listeners.iter().filter_map(|listener| exact(listener.address));
             let away: BTreeSet<IpAddr> = listeners.filter(|address| !facts.ends_here(address)).collect();
             away.into_iter().for_each(|it| elsewhere.entry((it, service.synproxy)).or_default().push(name));
-            if let Source::Addresses(first, last) = service.source {
+            if let Source::Addresses(first, last, _) = service.source {
                 let ends = BTreeSet::from([first, last]);
                 let is_here = |it: &IpAddr| facts.addresses.contains(it) || facts.floating.contains(it);
                 let missing = ends.into_iter().filter(|address| !is_here(address));

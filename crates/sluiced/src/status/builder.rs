@@ -113,7 +113,7 @@ pub(crate) fn set_source_ports(status: &mut [ServiceStatus], services: &Services
     let addresses = |source: Source| match source {
         Source::Auto | Source::Preserve => None,
         Source::Masquerade => Some(1.0),
-        Source::Addresses(first, last) => Some(count(first, last)),
+        Source::Addresses(first, last, _) => Some(count(first, last)),
     };
     let source = |service: &ServiceStatus| {
         services.get(&ServiceName::new(&service.name).ok()?).map(|service| service.source)

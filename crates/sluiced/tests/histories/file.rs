@@ -44,7 +44,15 @@ const SCHEDULERS: [&str; 6] = [
     "scheduler: least-connections",
 ];
 
-const SOURCES: [&str; 5] = ["masquerade", "auto", "preserve", "10.0.2.1", "10.0.2.1-10.0.2.4"];
+const SOURCES: [&str; 7] = [
+    "masquerade",
+    "auto",
+    "preserve",
+    "10.0.2.1",
+    "10.0.2.1-10.0.2.4",
+    "10.0.2.1, source_ports: keep",
+    "10.0.2.1-10.0.2.4, source_ports: keep",
+];
 
 /// Checks: those at the same place differ in what they ask or how often; timeouts tell the jobs apart.
 const CHECKS: [&str; 6] = [

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sluice_nft::{Base, Ip};
+use sluice_nft::{Base, Ip, SourcePorts};
 
 use super::{Access, FrontendId, PickBy};
 use crate::model::{Address, DropReason, Listener, Ports, Protocol, ServiceName, Source};
@@ -278,8 +278,9 @@ impl Word for (Source, Ip) {
 fn write_source(source: Source, between: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match source {
         Source::Masquerade | Source::Auto | Source::Preserve => write!(f, "{source}{between}"),
-        Source::Addresses(..) => {
-            write!(f, "snat{between}/{}", source.to_string().replace('-', "..").replace(':', "-"))
+        Source::Addresses(_, _, ports) => {
+            let addresses = source.to_string().replace('-', "..").replace(':', "-");
+            write!(f, "{}{between}/{addresses}", snat(ports))
         }
     }
 }
@@ -290,12 +291,20 @@ fn read_source<T>(rest: &mut &str, between: fn(&mut &str) -> Option<T>) -> Optio
             return Some((source, between(rest)?));
         }
     }
-    literal(rest, "snat")?;
+    let ports =
+        [SourcePorts::Keep, SourcePorts::Random].into_iter().find(|it| literal(rest, snat(*it)).is_some())?;
     let between = between(rest)?;
     literal(rest, "/")?;
     let addresses = until_slash(rest);
     let (first, last) = addresses.split_once("..").unwrap_or((addresses, addresses));
-    Some((Source::Addresses(address(first)?, address(last)?), between))
+    Some((Source::Addresses(address(first)?, address(last)?, ports), between))
+}
+
+fn snat(ports: SourcePorts) -> &'static str {
+    match ports {
+        SourcePorts::Random => "snat",
+        SourcePorts::Keep => "snat-keep",
+    }
 }
 
 fn address(text: &str) -> Option<IpAddr> {
