@@ -219,6 +219,8 @@ impl Worker {
             }));
         }
         received?;
+        // Flows that ended during the pass may not have been read, but their last counters have arrived.
+        receive_events(events, ledger, index, totals)?;
         match read {
             Ok(()) => ledger.end_pass(),
             // Some flows may not have been read; the next pass reads them.
