@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use sluice_api::{Admin, Client, OverrideChange, OverrideRequest};
+use sluice_api::{Admin, Client, ClientError, OverrideChange, OverrideRequest};
 use sluice_testkit::{Daemon, Datagram, Flood, Lab, program};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::runtime::Builder;
@@ -225,7 +225,16 @@ fn drain_all(lab: &Lab) -> anyhow::Result<()> {
         let (client, change) = (client.clone(), OverrideChange::Admin(Admin::Drain));
         let (service, backend) = (format!("s{n}"), "b".to_owned());
         async move {
-            client.set_override(&OverrideRequest { service, backend, change, reason: None }).await.map(drop)
+            let request = OverrideRequest { service, backend, change, reason: None };
+            loop {
+                match client.set_override(&request).await {
+                    // Connections of the drains before may not be closed yet, and a user may have only so many.
+                    Err(ClientError::Refused(_) | ClientError::Exchange(..)) => {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    done => return done.map(drop),
+                }
+            }
         }
     };
     let runtime = Builder::new_current_thread().enable_all().build().context("start a runtime")?;

@@ -31,22 +31,16 @@ pub(crate) struct Stall {
 impl Stall {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let mut table =
-            figures::table(&["probe to kernel", "flips", "median", "p99", "max", "median ratio"], 1);
+            figures::table(&["probe to kernel", "flips", "median", "p99", "max", "ratios of these"], 1);
         let mut quiet = None;
         for &burden in &self.burdens {
             eprintln!("{burden}");
             let mut times = flips::measure(burden, self.services, self.flips)?;
-            let [median, p99, most] = [0.5, 0.99, 1.0].map(|part| quantile(&mut times, part));
-            let ratio = median / *quiet.get_or_insert(median);
-            let ms = |time: f64| format!("{time:.1} ms");
-            table.add_row([
-                burden.to_string(),
-                times.len().to_string(),
-                ms(median),
-                ms(p99),
-                ms(most),
-                format!("{ratio:.2}"),
-            ]);
+            let parts = [0.5, 0.99, 1.0].map(|part| quantile(&mut times, part));
+            let quiet = quiet.get_or_insert(parts);
+            let ratios = [0, 1, 2].map(|n| format!("{:.1}", parts[n] / quiet[n])).join(" ");
+            let [median, p99, most] = parts.map(|time| format!("{time:.1} ms"));
+            table.add_row([burden.to_string(), times.len().to_string(), median, p99, most, ratios]);
         }
         println!("{table}");
         Ok(())
