@@ -56,7 +56,7 @@ impl FlowCounter {
         let started = Conntrack::open().and_then(|mut conntrack| {
             let mut seen = None;
             let count = move |follow: bool| count(&mut conntrack, follow.then_some(&mut seen));
-            threads::start("count flows", move || serve(count, &requests))
+            threads::start_yielding("count flows", move || serve(count, &requests))
         });
         if let Err(error) = started {
             warn!("open conntrack: {error} (flows are not counted)");

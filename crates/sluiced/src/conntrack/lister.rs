@@ -79,7 +79,7 @@ impl ConnectionLister {
     pub fn start() -> Self {
         let (sender, requests) = channel();
         let started = Conntrack::open()
-            .and_then(|conntrack| threads::start("list flows", move || serve(conntrack, &requests)));
+            .and_then(|conntrack| threads::start_yielding("list flows", move || serve(conntrack, &requests)));
         if let Err(error) = started {
             warn!("open conntrack: {error} (flows are not listed)");
         }

@@ -1,11 +1,17 @@
-//! Starts threads.
+//! Starts threads: some with the priority of the process, and some that yield to it.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::abort;
-use std::thread::{Builder, JoinHandle};
+use std::thread::{Builder, JoinHandle, scope};
 
-use tracing::error;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
+use tracing::{debug, error};
+
+/// The nice value of threads that yield: they get a quarter of the processor time of a thread with the usual one, and a
+/// thread that wakes up does not wait for them.
+const YIELDING: i32 = 6;
 
 /// Starts a named thread for the life of the daemon.
 ///
@@ -25,4 +31,56 @@ pub(crate) fn start<T: Send + 'static>(
             abort()
         })
     })
+}
+
+/// Starts a named thread for the life of the daemon, which yields to probes and to the reconcile task: it reads or computes much.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_yielding<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    start(name, move || {
+        yield_to_others();
+        run()
+    })
+}
+
+/// Computes something on a thread that yields to probes and to the reconcile task, and waits for it; without a thread, on the
+/// caller's.
+pub(crate) fn run_yielding<T: Send>(name: &str, run: impl Fn() -> T + Sync) -> T {
+    scope(|scope| {
+        let yielding = || {
+            yield_to_others();
+            run()
+        };
+        match Builder::new().name(name.to_owned()).spawn_scoped(scope, yielding) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => run(),
+        }
+    })
+}
+
+/// Lowers the priority of the calling thread.
+fn yield_to_others() {
+    if let Err(error) = setpriority_process(Some(gettid()), YIELDING) {
+        debug!("lower the priority of a thread: {error} (permit setpriority(2))");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::getpriority_process;
+
+    use super::*;
+
+    #[test]
+    fn thread_that_yields_has_a_lower_priority_and_its_caller_keeps_its_own() {
+        let priority = || getpriority_process(Some(gettid())).unwrap();
+        let own = priority();
+        assert_eq!(run_yielding("test", priority), own.max(YIELDING));
+        assert_eq!(start_yielding("test", priority).unwrap().join().unwrap(), own.max(YIELDING));
+        assert_eq!((start("test", priority).unwrap().join().unwrap(), priority()), (own, own));
+    }
 }
