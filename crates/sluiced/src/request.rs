@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use sluice_api::{BackendPath, ErrorReply, OverridesReply, OverridesRequest, PlanReport, ReloadStatus};
+use sluice_api::{ErrorReply, OverridesReply, OverridesRequest, PlanReport, ReloadStatus};
 use sluice_config::{Loaded, Problem};
-use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::model::Networks;
+use sluice_core::model::{Networks, Services};
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
 
@@ -25,8 +24,8 @@ pub enum Request {
     View(oneshot::Sender<View>),
     /// Apply overrides of the user with this id, all or none. The answer has no counts of flows.
     Override(OverridesRequest, u32, oneshot::Sender<Result<OverridesReply, OverrideError>>),
-    /// Return the number of these flows of each backend; `None` for one that does not exist.
-    Active(Vec<BackendPath>, Arc<FlowCounts>, oneshot::Sender<Vec<Option<u64>>>),
+    /// Return the services of the file in force.
+    Services(oneshot::Sender<Arc<Services>>),
     /// Check the table after a foreign change, and repair it.
     Foreign(Event),
     /// Apply the current networks of the host.

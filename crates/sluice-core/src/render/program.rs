@@ -26,7 +26,7 @@ pub struct Fragments(pub(super) BTreeMap<Option<ServiceName>, Arc<[Fragment]>>);
 
 /// The table as the sum of fragments. Derived data are kept, so that the cost of planning a change is
 /// proportional to the change.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The fragments, which know the owners of elements; shared with readers of counters.
     pub fragments: Arc<Fragments>,
@@ -50,7 +50,7 @@ pub(super) type KeyMap<V> = HashMap<Key, V, FixedState>;
 
 /// A filter of the elements in sets that several fragments fill, with a few bytes per element: if it does not
 /// contain an element, the fragments need not be searched for it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct KeyFilter(HashMap<u32, u32, FixedState>);
 
 impl KeyFilter {

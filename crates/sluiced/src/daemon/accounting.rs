@@ -11,6 +11,7 @@ use crate::conntrack::bytes::BackendBytes;
 use crate::daemon::Daemon;
 use crate::daemon::lifecycle::LAST_SAVE;
 use crate::fatal::chain;
+use crate::state::sysctls::SysctlChange;
 
 /// The sysctl that makes conntrack count bytes of flows that begin from then on.
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
@@ -26,7 +27,8 @@ impl<D: Dataplane> Daemon<D> {
             if let Some(mut byte_counter) = self.byte_counter.take() {
                 byte_counter.end();
                 self.ending_byte_counter = Some(byte_counter);
-                self.sysctls.restore_matching(|key| key == ACCOUNTING).await;
+                // Failures are logged.
+                drop(self.sysctls.restore_matching(|key| key == ACCOUNTING));
             }
             return;
         }
@@ -60,8 +62,9 @@ impl<D: Dataplane> Daemon<D> {
     async fn start_accounting(&mut self) -> Result<(), String> {
         let was_on = self.sysctls.proc.sysctl(ACCOUNTING).map_err(|error| chain(&error))? != "0";
         if !was_on {
-            let on = self.sysctls.change(&[(ACCOUNTING, "1", "bytes of backends are counted")]).await;
-            on.map_err(|error| chain(&error))?;
+            let why = "bytes of backends are counted";
+            let on = SysctlChange { key: ACCOUNTING.to_owned(), now: "1", why };
+            self.change_sysctls(&[on]).await.map_err(|error| chain(&error))?;
         }
         self.byte_counter.take_if(|byte_counter| byte_counter.has_ended());
         if self.byte_counter.is_none() {
@@ -70,8 +73,9 @@ impl<D: Dataplane> Daemon<D> {
             let previous = &mut self.ending_byte_counter;
             let started = self.byte_totals.start(previous, services, files, boot, was_on);
             let byte_counter = self.byte_counter.insert(started.map_err(|error| error.to_string())?);
-            // Until then no bytes are shown; a slow disk must not keep the reconcile task.
-            let _ = timeout(PATIENCE, byte_counter.loaded()).await;
+            // Until then no bytes are shown.
+            let loaded = timeout(PATIENCE, byte_counter.loaded());
+            self.follow_health_until(async { drop(loaded.await) }).await;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use sluice_nft::Dataplane;
 use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
-use crate::daemon::{Daemon, ensure_forwarding};
+use crate::daemon::Daemon;
 use crate::fatal::chain;
 use crate::host::clock::now;
 use crate::reconcile::{Failure, Outcome, RoundError, Trigger};
@@ -95,7 +95,8 @@ impl<D: Dataplane> Daemon<D> {
     /// Checks forwarding, in rounds and after a foreign change, and enables it if configured. Enabling it also causes an event,
     /// after which there is nothing to do.
     pub(crate) async fn check_forwarding(&mut self) {
-        let result = ensure_forwarding(&mut self.sysctls, &self.config).await;
+        let (mode, services) = (self.config.forwarding, self.config.services.clone());
+        let result = self.ensure_forwarding(mode, &services).await;
         let before = self.forwarding_failure.take();
         match result {
             Ok(()) if before.is_some() => {

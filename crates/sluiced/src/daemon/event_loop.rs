@@ -190,11 +190,11 @@ pub async fn run<D: Dataplane>(
             Next::Request(request) => match request {
                 // The client may be gone.
                 Some(Request::Reload(answer)) => {
-                    if loading.ask(&daemon.file, answer) {
+                    if loading.ask(&daemon.file, &daemon.config.services, answer) {
                         daemon.notify.reloading();
                     }
                 }
-                Some(Request::Plan(loaded, answer)) => drop(answer.send(daemon.plan(*loaded))),
+                Some(Request::Plan(loaded, answer)) => daemon.plan(*loaded, answer),
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
                     match daemon.set_overrides(request, uid).await {
@@ -202,9 +202,7 @@ pub async fn run<D: Dataplane>(
                         Err(refused) => drop(answer.send(Err(refused))),
                     }
                 }
-                Some(Request::Active(names, flows, answer)) => {
-                    let _ = answer.send(daemon.active(&names, &flows));
-                }
+                Some(Request::Services(answer)) => drop(answer.send(daemon.config.services.clone())),
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
                 Some(Request::Forwarding) => daemon.check_forwarding().await,
@@ -215,7 +213,7 @@ pub async fn run<D: Dataplane>(
             Next::Loaded((loaded, asked)) => {
                 let reply = daemon.reload(loaded).await;
                 asked.into_iter().for_each(|answer| drop(answer.send(reply.clone())));
-                if loading.begin_again(&daemon.file) {
+                if loading.begin_again(&daemon.file, &daemon.config.services) {
                     daemon.notify.reloading();
                 }
             }

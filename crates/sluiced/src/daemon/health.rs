@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::pin::pin;
 
 use sluice_api::{EventKind, Override, Severity};
 use sluice_core::model::Transition;
 use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
 use sluice_core::pool::health::Health;
 use sluice_nft::Dataplane;
-use sluice_probe::{BackendHealth, Down, Flip, WatchedBackend};
+use sluice_probe::{BackendHealth, Board, Down, Flip, WatchedBackend};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 use tracing::warn;
@@ -104,6 +105,22 @@ impl<D: Dataplane> Daemon<D> {
         self.save();
     }
 
+    /// Waits for something slow that the ruleset does not depend on, and applies changes of health meanwhile.
+    pub(crate) async fn follow_health_until(&mut self, slow: impl Future<Output = ()>) {
+        // Before the first round there is no table to change.
+        if self.reconciler.rounds() == 0 {
+            return slow.await;
+        }
+        let mut slow = pin!(slow);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut slow => return,
+                () = self.health_changes() => self.health().await,
+            }
+        }
+    }
+
     /// Takes changes of health from the board. Returns the services whose effective state may have changed.
     pub(crate) fn take_health_changes(&mut self) -> BTreeSet<ServiceName> {
         // Dropped first, so that the board need not copy its data.
@@ -169,6 +186,25 @@ impl<D: Dataplane> Daemon<D> {
         self.notify.status(&line);
         settled.map(drop)
     }
+}
+
+/// The states of backends after services of a new file replace the `held` ones, the discarded overrides, and the probed
+/// backends. Changes nothing.
+pub(crate) fn expected(
+    held: &Services,
+    backend_states: &BackendStates,
+    board: &Board,
+    new: &Services,
+) -> (BackendStates, Vec<BackendKey>, Vec<WatchedBackend>) {
+    let identity = Identity::between(held, new);
+    let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
+    let served = |key: &BackendKey| {
+        let before = held.get(&key.service);
+        before.is_some_and(|service| service.enabled && service.health.is_none())
+    };
+    let watches = watches(new, from, served, |_, _| Health::Unknown);
+    let (expected, dropped) = backend_states.after_change(&identity, board.preview(&watches));
+    (expected, dropped, watches)
 }
 
 /// The probed backends of a file, with their checks. `from` maps backends to those of the previous file, `served`

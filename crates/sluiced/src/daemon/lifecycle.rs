@@ -18,11 +18,12 @@ use crate::conntrack::orders::FlowOrders;
 use crate::counters::store::TotalsStore;
 use crate::daemon::load::LoadFollower;
 use crate::daemon::saver::{SaveQueue, Saved, Writers};
-use crate::daemon::{Daemon, Effects, ensure_forwarding};
+use crate::daemon::{Daemon, Effects, not_forwarding};
 use crate::fatal::Fatal;
 use crate::host::clock::now;
 use crate::pool::backend_states::BackendStates;
 use crate::pool::state_since::StateChangeTimes;
+use crate::reconcile::forwarding::{self, versions};
 use crate::reconcile::{Reconciler, RoundError, Trigger};
 use crate::state::backends::BackendStateFile;
 use crate::status::shared::Shared;
@@ -65,7 +66,8 @@ impl<D: Dataplane> Daemon<D> {
         let writers = Writers { backend_state_file, totals_writer, record_writer };
         let (save_queue, saver) = SaveQueue::new(writers, (wake, woken), results);
         start_saver(saver);
-        ensure_forwarding(&mut sysctls, &config).await?;
+        let versions = versions(&*config.services);
+        forwarding::ensure(&mut sysctls, config.forwarding, &versions).await.map_err(not_forwarding)?;
         let mut daemon = Daemon {
             file,
             config,

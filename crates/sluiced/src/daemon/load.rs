@@ -4,15 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sluice_api::BackendPath;
-use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::model::{BackendKey, BackendName, Service, ServiceName, Services};
+use sluice_core::model::{BackendName, Service, ServiceName, Services};
 use sluice_core::render::slots::grid;
 use sluice_nft::Dataplane;
 
 use crate::conntrack::counter::FlowCount;
 use crate::daemon::Daemon;
-use crate::lookup;
 use crate::pool::backend_states::{follows_load, key};
 use crate::reconcile::Trigger;
 
@@ -81,18 +78,6 @@ impl<D: Dataplane> Daemon<D> {
         rebalance_queue.retain(|name, _| !now.contains(name));
         // The error was logged and is kept for the status; no client waits for it.
         let _ = self.apply_effective(Trigger::Load, &now).await;
-    }
-
-    /// Number of these flows of each backend; `None` for one that does not exist.
-    pub(crate) fn active(&self, backends: &[BackendPath], flows: &FlowCounts) -> Vec<Option<u64>> {
-        let services = &self.config.services;
-        let keys: Vec<Option<BackendKey>> =
-            backends.iter().map(|it| lookup::key(services, &it.service, &it.backend).ok()).collect();
-        let named: BTreeSet<&ServiceName> = keys.iter().flatten().map(|key| &key.service).collect();
-        let loads = flows.by_backend(services, |service| named.contains(service));
-        let active =
-            |key: BackendKey| loads.get(&(&key.service, &key.backend)).map_or(0, |load| load.active.into());
-        keys.into_iter().map(|key| key.map(active)).collect()
     }
 }
 

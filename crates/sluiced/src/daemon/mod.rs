@@ -17,29 +17,29 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sluice_api::{
     EventKind, FollowerStatus, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize,
 };
 use sluice_config::{Loaded, Problem};
 use sluice_core::model::Transition;
-use sluice_core::model::{Backend, BackendKey, Config, Networks, ServiceName, Services};
-use sluice_core::pool::health::Health;
-use sluice_netlink::{Change, Event};
+use sluice_core::model::{Config, Forwarding, Networks, Services};
+use sluice_netlink::{Change, Event, SysctlError};
 use sluice_nft::{Dataplane, Table};
-use sluice_probe::{Prober, WatchedBackend};
+use sluice_probe::Prober;
 use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::api::http::HttpServer;
+use crate::api::http::{HttpServer, ListenerChange};
 use crate::conntrack::bytes::{ByteCounter, ByteTotals};
 use crate::conntrack::cleaner::FlowCleaner;
 use crate::conntrack::orders::FlowOrders;
 use crate::daemon::due::SyncFailure;
-use crate::daemon::health::{warn_dropped, watches};
+use crate::daemon::health::{expected, warn_dropped};
 use crate::daemon::load::LoadFollower;
-use crate::pool::identity::Identity;
 use crate::request::Follower;
 
 use crate::daemon::saver::{SaveQueue, Saved, StartSaver};
@@ -50,7 +50,7 @@ use crate::pool::backend_states::BackendStates;
 use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::forwarding::{self, ForwardingError, versions};
 use crate::reconcile::{Outcome, Reconciler, Trigger};
-use crate::state::sysctls::Sysctls;
+use crate::state::sysctls::{SysctlChange, Sysctls};
 use crate::status::events::Events;
 use crate::status::shared::Shared;
 use crate::status::view::Reloads;
@@ -141,24 +141,6 @@ impl<D: Dataplane> Daemon<D> {
         self.reload.clone()
     }
 
-    /// The states of backends after these services replace the current ones, the discarded overrides, and the probed backends.
-    /// Changes nothing.
-    pub(crate) fn expected(
-        &self,
-        services: &Services,
-    ) -> (BackendStates, Vec<BackendKey>, Vec<WatchedBackend>) {
-        let identity = Identity::between(&self.config.services, services);
-        let from = |name: &ServiceName, backend: &Backend| identity.health(name, backend);
-        let served = |key: &BackendKey| {
-            let before = self.config.services.get(&key.service);
-            before.is_some_and(|service| service.enabled && service.health.is_none())
-        };
-        let watches = watches(services, from, served, |_, _| Health::Unknown);
-        let (backend_states, dropped) =
-            self.backend_states.after_change(&identity, self.prober.board().preview(&watches));
-        (backend_states, dropped, watches)
-    }
-
     /// Applies a new configuration to the kernel. If this fails before the first commit, the
     /// old configuration stays in force.
     async fn apply_config(&mut self, new: Config) -> Result<Outcome, Vec<String>> {
@@ -167,38 +149,75 @@ impl<D: Dataplane> Daemon<D> {
             .http
             .bind(new.http.as_ref())
             .map_err(|error| vec![logged(format!("{} (change it, or free the address)", chain(&error)))])?;
-        let forwards = ensure_forwarding(&mut self.sysctls, &new).await;
+        let forwards = self.ensure_forwarding(new.forwarding, &new.services).await;
         forwards.map_err(|fatal| vec![logged(fatal.to_string())])?;
-        let (backend_states, dropped, watches) = self.expected(&new.services);
+        if Arc::ptr_eq(&new.services, &self.config.services) {
+            return self.apply_settings(new, change).await;
+        }
+        let (backend_states, dropped, watches) =
+            expected(&self.config.services, &self.backend_states, self.prober.board(), &new.services);
         let held = self.backend_states.effective_services(&self.config.services);
         let transition = Transition::between(held, backend_states.effective_services(&new.services));
         let result = self.reconciler.round(Trigger::Reload, &transition).await;
         if result.as_ref().map_or_else(|error| error.switched, |_| true) {
             self.since.apply(&transition, now());
-            // Services with an equal effective state now may differ later.
-            let is_same = self.config.services == new.services;
             self.flows.note(&transition);
-            // Unchanged services keep their memory.
-            let services = if is_same { self.config.services.clone() } else { new.services };
-            self.config = Config { services, ..new };
+            let before = std::mem::replace(&mut self.config, new);
             self.http.apply(change);
-            self.backend_states = Shared::new(backend_states);
+            let states_before = std::mem::replace(&mut self.backend_states, Shared::new(backend_states));
+            // Releasing the memory of many services takes a moment.
+            drop(spawn_blocking(|| drop((before, states_before))));
             dropped.iter().for_each(warn_dropped);
             self.load_follower.replace(&self.config.services);
             self.watch(watches);
+            let settled = self.record_round(Trigger::Reload, result);
             self.ensure_accounting().await;
             self.update_byte_counter();
-            let settled = self.record_round(Trigger::Reload, result);
             // Other services may need another IP version.
             self.check_forwarding().await;
-            // Changes of health during the round.
-            self.take_health_changes();
-            let services = self.config.services.clone();
-            let followed = self.apply_effective(Trigger::Health, services.keys()).await;
+            let followed = self.follow_health().await;
             self.save();
             return settled.and_then(|outcome| followed.map(|()| outcome));
         }
         self.record_round(Trigger::Reload, result)
+    }
+
+    /// Applies a configuration with the services in force, whose states stay as they are.
+    async fn apply_settings(&mut self, new: Config, change: ListenerChange) -> Result<Outcome, Vec<String>> {
+        let held = self.backend_states.effective_services(&self.config.services);
+        let result = self.reconciler.round(Trigger::Reload, &Transition::none(held)).await;
+        if result.as_ref().map_or_else(|error| error.switched, |_| true) {
+            self.config = new;
+            self.http.apply(change);
+            let settled = self.record_round(Trigger::Reload, result);
+            self.ensure_accounting().await;
+            self.check_forwarding().await;
+            let followed = self.follow_health().await;
+            self.save();
+            return settled.and_then(|outcome| followed.map(|()| outcome));
+        }
+        self.record_round(Trigger::Reload, result)
+    }
+
+    /// Applies changes of health that came during a round. Returns the problems, one line each.
+    async fn follow_health(&mut self) -> Result<(), Vec<String>> {
+        let services = self.take_health_changes();
+        self.apply_effective(Trigger::Health, &services).await
+    }
+
+    /// Checks or enables forwarding as configured.
+    async fn ensure_forwarding(&mut self, mode: Forwarding, services: &Services) -> Result<(), Fatal> {
+        let changes = forwarding::changes(&self.sysctls, mode, &versions(services));
+        let changes = changes.map_err(not_forwarding)?;
+        self.change_sysctls(&changes).await.map_err(|error| not_forwarding(error.into()))
+    }
+
+    /// Changes sysctls in this order, after their record is written. Changes of health are applied meanwhile.
+    async fn change_sysctls(&mut self, changes: &[SysctlChange]) -> Result<(), SysctlError> {
+        if let Some(record) = self.sysctls.record(changes)? {
+            self.follow_health_until(record.attempted()).await;
+        }
+        self.sysctls.write(changes)
     }
 
     fn only_at_start(&self, new: &Config) -> Vec<String> {
@@ -335,11 +354,9 @@ fn logged(problem: String) -> String {
     problem
 }
 
-pub(crate) async fn ensure_forwarding(sysctls: &mut Sysctls, config: &Config) -> Result<(), Fatal> {
-    let ensured = forwarding::ensure(sysctls, config.forwarding, &versions(&*config.services)).await;
-    ensured.map_err(|error: ForwardingError| {
-        let hint = error.hint();
-        let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
-        Fatal::new(exit, error, hint)
-    })
+/// The error of a host that does not forward as configured.
+fn not_forwarding(error: ForwardingError) -> Fatal {
+    let hint = error.hint();
+    let exit = if error.is_permission() { Exit::Permission } else { Exit::Runtime };
+    Fatal::new(exit, error, hint)
 }

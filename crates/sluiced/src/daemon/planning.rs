@@ -1,4 +1,7 @@
-//! Plans a reload, with the current health, overrides, slow start and load.
+//! [`Planner`]: plans a reload, with the current health, overrides, slow start and load. The reconcile task creates it, and a
+//! blocking thread runs it.
+
+use std::sync::Arc;
 
 use sluice_api::{ErrorReply, PlanBatch, PlanReport, PlanStep};
 use sluice_config::Loaded;
@@ -7,38 +10,71 @@ use sluice_core::model::{EffectiveServices, Services};
 use sluice_core::plan::report;
 use sluice_core::plan::{Batch, Change, Plan, Summary};
 use sluice_nft::Dataplane;
+use sluice_probe::Board;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::daemon::Daemon;
+use crate::daemon::health::expected;
 use crate::fatal::chain;
+use crate::pool::backend_states::BackendStates;
+use crate::reconcile::PlanBasis;
+use crate::status::shared::Shared;
+
+/// The state of the daemon from which a reload would be planned.
+#[derive(Debug)]
+struct Planner {
+    services: Arc<Services>,
+    backend_states: Shared<BackendStates>,
+    board: Board,
+    basis: PlanBasis,
+}
 
 impl<D: Dataplane> Daemon<D> {
-    /// Plans a reload of this configuration, and changes nothing.
-    ///
-    /// # Errors
-    /// If the kernel cannot be read.
-    pub(crate) fn plan(&mut self, loaded: Loaded) -> Result<PlanReport, ErrorReply> {
-        let file = loaded.config.services;
-        let instead = self.after_a_reload(&file);
-        let held = self.backend_states.effective_services(&self.config.services);
-        let wanted = EffectiveServices::new(&file, &instead).with_networks(&self.backend_states.networks);
-        let plan = self.reconciler.plan(&Transition::between(held, wanted)).map_err(|error| {
-            let hint = "see `sluice status` and the log of sluiced".to_owned();
-            ErrorReply { error: format!("plan: {}", chain(&error)), hint }
-        })?;
-        Ok(shown(&plan))
+    /// Plans a reload of this configuration on a blocking thread, and changes nothing. The answer is an error if the kernel
+    /// cannot be read.
+    pub(crate) fn plan(&mut self, loaded: Loaded, answer: oneshot::Sender<Result<PlanReport, ErrorReply>>) {
+        let basis = match self.reconciler.plan_basis() {
+            Ok(basis) => basis,
+            Err(error) => {
+                let hint = "see `sluice status` and the log of sluiced".to_owned();
+                let error = ErrorReply { error: format!("plan: {}", chain(&error)), hint };
+                return drop(answer.send(Err(error)));
+            }
+        };
+        let planner = Planner {
+            services: self.config.services.clone(),
+            backend_states: self.backend_states.clone(),
+            board: self.prober.board().clone(),
+            basis,
+        };
+        drop(spawn_blocking(move || answer.send(Ok(planner.plan(&loaded.config.services)))));
+    }
+}
+
+impl Planner {
+    /// Plans a reload of these services, and changes nothing.
+    fn plan(self, file: &Services) -> PlanReport {
+        let Planner { services, backend_states, basis, .. } = &self;
+        let instead = self.after_a_reload(file);
+        let held = backend_states.effective_services(services);
+        let wanted = EffectiveServices::new(file, &instead).with_networks(&backend_states.networks);
+        let plan = basis.plan(&Transition::between(held, wanted));
+        // From now on, changes of the table need no copy.
+        drop(self);
+        shown(&plan)
     }
 
     /// Services of another file whose effective state would differ from it. A service that is equal in both files keeps its
     /// state: pending changes by health, slow start and load are applied without a reload.
     fn after_a_reload(&self, file: &Services) -> Services {
-        let (backend_states, ..) = self.expected(file);
-        let serving = backend_states.effective_services(file);
+        let Planner { services, backend_states, board, .. } = self;
+        let (expected, ..) = expected(services, backend_states, board, file);
+        let serving = expected.effective_services(file);
         let other = serving.iter().filter(|(name, serving)| file.get(*name) != Some(serving));
         let mut instead: Services = other.map(|(name, serving)| (name.clone(), serving.clone())).collect();
-        let held = self.backend_states.effective_services(&self.config.services);
-        for (name, service) in
-            file.iter().filter(|(name, service)| self.config.services.get(*name) == Some(service))
-        {
+        let held = backend_states.effective_services(services);
+        for (name, service) in file.iter().filter(|(name, service)| services.get(*name) == Some(service)) {
             match held.get(name).filter(|serving| *serving != service) {
                 Some(serving) => instead.insert(name.clone(), serving.clone()),
                 None => instead.remove(name),

@@ -7,7 +7,7 @@ use sluice_core::model::{self, Service, ServiceName};
 use sluice_netlink::SysctlError;
 use sluice_nft::Ip;
 
-use crate::state::sysctls::Sysctls;
+use crate::state::sysctls::{SysctlChange, Sysctls};
 
 /// Why packets to backends are not forwarded.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +53,19 @@ pub async fn ensure(
     mode: model::Forwarding,
     versions: &BTreeSet<Ip>,
 ) -> Result<(), ForwardingError> {
+    let changes = changes(sysctls, mode, versions)?;
+    Ok(sysctls.change(&changes).await?)
+}
+
+/// The sysctls that must change so that these IP versions are forwarded, as configured.
+pub(crate) fn changes(
+    sysctls: &Sysctls,
+    mode: model::Forwarding,
+    versions: &BTreeSet<Ip>,
+) -> Result<Vec<SysctlChange>, ForwardingError> {
+    let mut changes = vec![];
     if mode == model::Forwarding::Ignore {
-        return Ok(());
+        return Ok(changes);
     }
     for ip in versions {
         let key = match ip {
@@ -72,14 +83,12 @@ pub async fn ensure(
             return Err(ForwardingError::Off(key.replace('/', ".")));
         }
         let advertised = if *ip == Ip::V6 { of_advertised_default_routes(sysctls)? } else { vec![] };
-        let mut changes: Vec<_> = advertised
-            .iter()
-            .map(|key| (&**key, "2", "or forwarding would drop its default route"))
-            .collect();
-        changes.push((key, "1", "backends are reached by forwarding"));
-        sysctls.change(&changes).await?;
+        let why = "or forwarding would drop its default route";
+        changes.extend(advertised.into_iter().map(|key| SysctlChange { key, now: "2", why }));
+        let why = "backends are reached by forwarding";
+        changes.push(SysctlChange { key: key.to_owned(), now: "1", why });
     }
-    Ok(())
+    Ok(changes)
 }
 
 /// The sysctls `accept_ra` that must change to 2: a host that forwards IPv6 ignores router advertisements otherwise, and drops

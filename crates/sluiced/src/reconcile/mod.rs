@@ -68,7 +68,8 @@ pub struct Reconciler<D> {
 /// The table as the last round left it.
 #[derive(Debug)]
 struct Known {
-    committed: Program,
+    /// Shared with plans: a change copies it while a plan is computed from it.
+    committed: Arc<Program>,
     flags: TableFlags,
     /// The last generation at which no other program had changed the table.
     generation: u32,
@@ -101,15 +102,14 @@ impl<D: Dataplane> Reconciler<D> {
         &self.dataplane
     }
 
-    /// The plan of a round that starts now. Changes nothing.
-    pub fn plan(&mut self, transition: &Transition<'_>) -> Result<Plan, ReadError> {
+    /// What a round that starts now would plan from.
+    pub(crate) fn plan_basis(&mut self) -> Result<PlanBasis, ReadError> {
         if self.is_current()
             && let Some(known) = &self.known
         {
-            return Ok(known.committed.propose(transition).plan);
+            return Ok(PlanBasis::Committed(known.committed.clone()));
         }
-        let current = self.dataplane.read()?.table;
-        Ok(plan(current.as_ref(), transition.wanted))
+        Ok(PlanBasis::Current(self.dataplane.read()?.table))
     }
 
     /// Sizes and flags of the last known table, and whether a table exists now.
@@ -181,6 +181,25 @@ impl<D: Dataplane> Reconciler<D> {
     /// Time of the last successful commit.
     pub fn last_commit(&self) -> Option<Timestamp> {
         self.last_commit
+    }
+}
+
+/// What a plan starts from.
+#[derive(Debug)]
+pub(crate) enum PlanBasis {
+    /// The table as committed, which no other program has changed since.
+    Committed(Arc<Program>),
+    /// The table as it was read.
+    Current(Option<Table>),
+}
+
+impl PlanBasis {
+    /// The plan of a round.
+    pub(crate) fn plan(&self, transition: &Transition<'_>) -> Plan {
+        match self {
+            PlanBasis::Committed(program) => program.propose(transition).plan,
+            PlanBasis::Current(table) => plan(table.as_ref(), transition.wanted),
+        }
     }
 }
 

@@ -145,7 +145,7 @@ impl<D: Dataplane> Reconciler<D> {
         let expected = proposal.after.part(&part);
         // `accept` changes the fragments in place if no other reference to them exists.
         self.fragments = Arc::default();
-        known.committed.accept(proposal);
+        Arc::make_mut(&mut known.committed).accept(proposal);
         self.fragments = known.committed.fragments.clone();
         known.generation = generation;
         if outcome != Outcome::Unchanged {
@@ -193,7 +193,7 @@ impl<D: Dataplane> Reconciler<D> {
         let (generation, outcome) = done?;
         let Rendered { table, program: committed, .. } = desired;
         self.fragments = committed.fragments.clone();
-        let mut known = Known { committed, flags, generation };
+        let mut known = Known { committed: Arc::new(committed), flags, generation };
         if outcome != Outcome::Unchanged {
             let Snapshot { table: current, counters, flags, .. } =
                 self.dataplane.read().map_err(after_switch)?;

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use super::{FileError, Files, SysctlRecord};
@@ -30,7 +30,7 @@ struct Pending {
     /// The record that waits; `None`: a write of the newest one began.
     newest: Option<SysctlRecord>,
     /// Dropped when the record that was ordered with it, or a newer one, is written or cannot be.
-    waiting: Vec<oneshot::Sender<()>>,
+    waiting: Vec<watch::Sender<()>>,
     /// Whether the file has the newest record.
     is_saved: bool,
 }
@@ -43,8 +43,8 @@ impl RecordQueue {
     }
 
     /// Orders a save. The receiver is closed after the attempt to write it.
-    pub(super) fn order(&self, record: SysctlRecord) -> oneshot::Receiver<()> {
-        let (done, attempted) = oneshot::channel();
+    pub(super) fn order(&self, record: SysctlRecord) -> watch::Receiver<()> {
+        let (done, attempted) = watch::channel(());
         let mut pending = locked(&self.pending);
         pending.newest = Some(record);
         pending.waiting.push(done);
@@ -103,13 +103,11 @@ mod tests {
         let scratch = Scratch::default();
         let (wake, mut woken) = mpsc::unbounded_channel();
         let (queue, mut writer) = RecordQueue::new(scratch.files(), wake);
-        let mut attempts = [3, 1, 2].map(|sysctls| queue.order(state(sysctls)));
+        let attempts = [3, 1, 2].map(|sysctls| queue.order(state(sysctls)));
         assert!(woken.try_recv().is_ok() && writer.is_due() && !queue.is_saved());
         writer.write_due();
         assert!(!writer.is_due() && queue.is_saved());
-        attempts.iter_mut().for_each(|attempted| {
-            assert_eq!(attempted.try_recv(), Err(oneshot::error::TryRecvError::Closed))
-        });
+        attempts.iter().for_each(|attempted| assert!(attempted.has_changed().is_err()));
         assert_eq!(SysctlRecord::load(&scratch.files(), "b").state, state(2));
     }
 
@@ -119,9 +117,9 @@ mod tests {
         let in_the_way = scratch.path().join("state.json.new");
         fs::create_dir(&in_the_way).unwrap();
         let (queue, mut writer) = RecordQueue::new(scratch.files(), mpsc::unbounded_channel().0);
-        let mut attempted = queue.order(state(1));
+        let attempted = queue.order(state(1));
         writer.write_due();
-        assert_eq!(attempted.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert!(attempted.has_changed().is_err());
         assert!(!queue.is_saved());
         fs::remove_dir(&in_the_way).unwrap();
         drop(queue.order(state(1)));

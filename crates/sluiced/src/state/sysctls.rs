@@ -3,17 +3,16 @@
 use std::time::Duration;
 
 use sluice_netlink::{Proc, SysctlError};
-use tokio::sync::oneshot::error::TryRecvError;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::record_queue::{self, RecordQueue};
 use super::{ChangedSysctl, Files, RecordWriter, Recorded, StateDir, SysctlRecord};
 use crate::fatal::chain;
 
-/// How long a change waits for its record, so that a crash in between does not lose the old value. The reconcile task waits
-/// meanwhile, but not again while the same write is pending.
+/// How long a change waits for its record, so that a crash in between does not lose the old value; it does not wait again while
+/// the same write is pending.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The sysctls, with the record of changes in the state directory.
@@ -25,19 +24,35 @@ pub struct Sysctls {
     state: SysctlRecord,
     /// Saves the record on a thread; `None`: it is saved by the caller.
     queue: Option<RecordQueue>,
-    /// The end of a write that took longer than [`PATIENCE`].
-    slow: Option<oneshot::Receiver<()>>,
+    /// The oldest order of a save that may be pending, and its time.
+    pending: Option<(Instant, watch::Receiver<()>)>,
     /// Recorded changes that are not restored, because it is unknown whether they are still ours.
     doubtful: Option<(String, Vec<ChangedSysctl>)>,
     unreadable: Option<String>,
 }
+
+/// A change of a sysctl.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SysctlChange {
+    /// Its path below `/proc/sys`.
+    pub(crate) key: String,
+    /// The new value.
+    pub(crate) now: &'static str,
+    /// The reason, for the log.
+    pub(crate) why: &'static str,
+}
+
+/// A record whose write is pending.
+#[derive(Debug)]
+#[must_use = "a sysctl changes after its record is written"]
+pub(crate) struct PendingRecord(watch::Receiver<()>);
 
 impl Sysctls {
     /// Takes over the changes of an earlier daemon in this boot.
     pub fn new(proc: Proc, dir: StateDir) -> Self {
         let boot = proc.sysctl("kernel/random/boot_id").unwrap_or_default();
         let Recorded { state, before: doubtful, unreadable } = SysctlRecord::load(&dir.files(), &boot);
-        Sysctls { proc, dir, state, queue: None, slow: None, doubtful, unreadable }
+        Sysctls { proc, dir, state, queue: None, pending: None, doubtful, unreadable }
     }
 
     /// Saves the record on the thread of the writer from now on, which `wake` wakes.
@@ -62,38 +77,55 @@ impl Sysctls {
         self.dir.problems()
     }
 
-    /// Changes sysctls, each a key, a new value and a reason, in this order. Saves the old values first, so that a crash in
-    /// between does not lose them.
-    pub(crate) async fn change(&mut self, changes: &[(&str, &str, &str)]) -> Result<(), SysctlError> {
+    /// Changes sysctls in this order. Saves the old values first, so that a crash in between does not lose them.
+    pub(crate) async fn change(&mut self, changes: &[SysctlChange]) -> Result<(), SysctlError> {
+        if let Some(record) = self.record(changes)? {
+            record.attempted().await;
+        }
+        self.write(changes)
+    }
+
+    /// Records the old values of sysctls, without changing these. `None`: there is nothing to wait for.
+    pub(crate) fn record(&mut self, changes: &[SysctlChange]) -> Result<Option<PendingRecord>, SysctlError> {
         let mut is_new = false;
-        for (key, now, why) in changes {
+        for SysctlChange { key, now, why } in changes {
             let was = self.proc.sysctl(key)?;
             info!("sysctl {} set from {was} to {now}: {why}", name(key));
             if !self.state.sysctls.iter().any(|changed| changed.key == *key) {
-                let (key, now) = ((*key).to_owned(), (*now).to_owned());
+                let (key, now) = (key.clone(), (*now).to_owned());
                 self.state.sysctls.push(ChangedSysctl { key, was, now });
                 is_new = true;
             }
         }
-        if is_new {
-            self.save().await;
-        }
-        changes.iter().try_for_each(|(key, now, _)| self.proc.set_sysctl(key, now))
+        Ok(if is_new { self.save() } else { None })
+    }
+
+    /// Writes the new values of recorded sysctls.
+    pub(crate) fn write(&self, changes: &[SysctlChange]) -> Result<(), SysctlError> {
+        changes.iter().try_for_each(|SysctlChange { key, now, .. }| self.proc.set_sysctl(key, now))
     }
 
     /// Restores the changed sysctls, last change first, except those that another program has changed since. Returns those
     /// that could not be restored, one line each; the next call retries them.
     pub async fn restore(&mut self) -> Vec<String> {
-        self.restore_matching(|_| true).await
+        let (lines, record) = self.restore_matching(|_| true);
+        if let Some(record) = record {
+            record.attempted().await;
+        }
+        lines
     }
 
-    /// Restores the changed sysctls whose key matches, as [`Sysctls::restore`] does.
-    pub(crate) async fn restore_matching(&mut self, matches: impl Fn(&str) -> bool) -> Vec<String> {
+    /// Restores the changed sysctls whose key matches, as [`Sysctls::restore`] does, and orders a save of the record. A crash
+    /// before it is written leaves a record of values that the sysctls no longer have, which has no effect.
+    pub(crate) fn restore_matching(
+        &mut self,
+        matches: impl Fn(&str) -> bool,
+    ) -> (Vec<String>, Option<PendingRecord>) {
         let all = std::mem::take(&mut self.state.sysctls);
         let (changed, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|changed| matches(&changed.key));
         self.state.sysctls = others;
         if changed.is_empty() {
-            return vec![];
+            return (vec![], None);
         }
         let (mut left, mut lines) = (vec![], vec![]);
         for change in changed.into_iter().rev() {
@@ -115,8 +147,7 @@ impl Sysctls {
             }
         }
         self.state.sysctls.extend(left.into_iter().rev());
-        self.save().await;
-        lines
+        (lines, self.save())
     }
 
     /// Values that sluice may have set and that are not restored: one line each, with what to do.
@@ -145,18 +176,31 @@ impl Sysctls {
         }
     }
 
-    /// Saves the record, and waits until it is written, cannot be written, or takes too long.
-    async fn save(&mut self) {
+    /// Saves the record, or orders a save. `None`: it was attempted, or an earlier one has taken too long.
+    fn save(&mut self) -> Option<PendingRecord> {
         let Some(queue) = &self.queue else {
             // The failure was logged, and is kept for `unsaved`.
             let _ = record_queue::save(&self.state, &self.dir.files());
-            return;
+            return None;
         };
-        let mut attempted = queue.order(self.state.clone());
-        let is_pending = |slow: &mut oneshot::Receiver<()>| slow.try_recv() == Err(TryRecvError::Empty);
-        if !self.slow.as_mut().is_some_and(is_pending) {
-            self.slow = timeout(PATIENCE, &mut attempted).await.is_err().then_some(attempted);
+        let attempted = queue.order(self.state.clone());
+        match &self.pending {
+            Some((since, earlier)) if earlier.has_changed().is_ok() => {
+                (since.elapsed() < PATIENCE).then_some(PendingRecord(attempted))
+            }
+            _ => {
+                self.pending = Some((Instant::now(), attempted.clone()));
+                Some(PendingRecord(attempted))
+            }
         }
+    }
+}
+
+impl PendingRecord {
+    /// Waits until the record is written, cannot be written, or takes too long.
+    pub(crate) async fn attempted(mut self) {
+        // Nothing is ever sent; the channel is closed after the attempt.
+        let _ = timeout(PATIENCE, self.0.changed()).await;
     }
 }
 
@@ -170,7 +214,6 @@ mod tests {
     use std::fs;
 
     use tokio::task::yield_now;
-    use tokio::time::Instant;
 
     use super::*;
 
@@ -190,7 +233,7 @@ mod tests {
         let recorded = || fs::read_to_string(state.join("state.json")).unwrap_or_default();
         let mut sysctls = Sysctls::new(proc, StateDir::open(&state).unwrap());
         let mut writer = sysctls.save_on_thread(mpsc::unbounded_channel().0);
-        let on = |key| [(key, "1", "it is a test")];
+        let on = |key: &str| [SysctlChange { key: key.to_owned(), now: "1", why: "it is a test" }];
 
         let changes = on(V4);
         let write = async {
@@ -205,8 +248,9 @@ mod tests {
         let began = Instant::now();
         sysctls.change(&on(V6)).await.unwrap();
         assert_eq!((value(V6).as_str(), began.elapsed()), ("1", PATIENCE));
-        sysctls.restore_matching(|key| key == V4).await;
-        assert_eq!((value(V4).as_str(), began.elapsed()), ("0", PATIENCE), "the same write is pending");
+        let (lines, record) = sysctls.restore_matching(|key| key == V4);
+        assert!(lines.is_empty() && record.is_none(), "the same write is pending");
+        assert_eq!(value(V4), "0");
         writer.write_due();
         assert!(recorded().contains(V6) && !recorded().contains(V4));
     }

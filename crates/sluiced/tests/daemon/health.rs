@@ -1,12 +1,15 @@
 //! Eligibility follows health, whatever a reload changes about a backend meanwhile.
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use sluice_api::Health;
 use sluice_core::flows::Target;
 use sluice_core::model::{EffectiveServices, Ports};
 use sluice_nft::Errno;
 use tokio::time::sleep;
 
-use crate::host::Host;
+use crate::host::{FORWARD6, Host};
 use crate::web::{
     A, A_WHILE, B, DOWN, TWO, UP, after_reload, checked, host_without_a, look, of, override_weight_of_b,
     service, state, states, web,
@@ -34,6 +37,34 @@ async fn backend_that_goes_down_and_comes_back_loses_and_gets_its_share() {
         let texts: Vec<_> = events.iter().filter(|it| it.backend.as_deref() == Some("a")).collect();
         let texts: Vec<_> = texts.iter().map(|event| event.text.as_str()).collect();
         assert_eq!(texts, ["healthy: Success", "unhealthy: Failure", "healthy: Success"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_goes_down_while_a_reload_waits_for_the_record_of_a_sysctl() {
+    let check = "health: {tcp: {}, interval: 100ms, timeout: 100ms, rise: 1, fall: 1}";
+    let web = service("web", &format!("{check}, backends: {TWO}"));
+    let six = "six: {listen: '[2001:db8::10]:80', backends: ['fd00::11']}";
+    let both = web.replace("services: {", &format!("services: {{{six}, "));
+    let host = Host::new(&web);
+    host.network.only(&[A, B]);
+    host.run_and_crash(async |daemon| {
+        sleep(A_WHILE).await;
+        host.disk_hangs.store(true, Ordering::Relaxed);
+        host.network.only(&[B]);
+        let before = host.commits();
+        let flip = async {
+            while host.commits() == before {
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert_eq!(host.sysctl(FORWARD6), "0", "the reload has not begun to change the kernel");
+        };
+        let (reload, ()) = tokio::join!(daemon.reload_with(&both), flip);
+        assert!(reload.ok, "{reload:?}");
+        assert_eq!(host.sysctl(FORWARD6), "1");
+        let status = daemon.status().await;
+        assert_eq!(status.services[1].backends[0].health, Health::Unhealthy);
     })
     .await;
 }

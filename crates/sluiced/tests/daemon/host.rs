@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::future::pending;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -59,8 +60,8 @@ pub(crate) struct Host {
     pub(crate) networks: Networks,
     /// What happens when a daemon begins to listen for changes of others.
     pub(crate) on_listen: Option<fn(&Host)>,
-    /// Whether the disk takes no write.
-    pub(crate) disk_hangs: bool,
+    /// Whether the disk takes no write; from then on, it hangs for good.
+    pub(crate) disk_hangs: Arc<AtomicBool>,
 }
 
 /// A network of backends. Those that answer do so to all probes but HTTP ones of another path than `/healthz`.
@@ -165,7 +166,7 @@ impl Host {
             network: Network::default(),
             panics: Arc::default(),
             networks: Networks::default(),
-            disk_hangs: false,
+            disk_hangs: Arc::default(),
             on_listen: None,
         };
         for (path, value) in [
@@ -303,15 +304,17 @@ impl Host {
             counter: FlowCounter::to(self.counting.clone().unwrap_or_else(|| channel().0)),
             listing: ConnectionLister::to(self.listing.clone().unwrap_or_else(|| channel().0)),
             networks: self.networks.clone(),
-            start_saver: match self.disk_hangs {
-                true => Box::new(|saver| {
-                    drop(tokio::spawn(async {
-                        pending::<()>().await;
-                        drop(saver)
-                    }))
-                }),
-                false => Box::new(|saver| drop(tokio::spawn(saver.serve_here()))),
-            },
+            start_saver: Box::new({
+                let hangs = self.disk_hangs.clone();
+                move |saver| {
+                    let mut serve = Box::pin(saver.serve_here());
+                    let serve = poll_fn(move |context| match hangs.load(Ordering::Relaxed) {
+                        true => Poll::Pending,
+                        false => serve.as_mut().poll(context),
+                    });
+                    drop(tokio::spawn(serve));
+                }
+            }),
             counters: self.counters(),
         };
         let listen = |_: &Kernel, _| {

@@ -1,6 +1,7 @@
 //! Overrides by operators.
 
 use std::fs;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sluice_api::{
@@ -278,8 +279,8 @@ async fn remembered_weight_that_is_too_large_is_the_largest() {
 
 #[tokio::test(start_paused = true)]
 async fn disk_that_takes_no_write_delays_no_change_and_is_told_of() {
-    let mut host = Host::new(WEB);
-    host.disk_hangs = true;
+    let host = Host::new(WEB);
+    host.disk_hangs.store(true, Ordering::Relaxed);
     let run = host.run_and_crash(async |daemon| {
         daemon.status().await;
         let began = Instant::now();

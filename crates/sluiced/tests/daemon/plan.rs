@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::pin::pin;
+use std::sync::mpsc::channel;
 
 use sluice_api::{
     Admin, Client, ClientError, FileText, IncludeTexts, OverrideChange, OverrideRequest, PlanRequest,
 };
 use sluice_nft::{Errno, Step};
+use sluiced::request::Request;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use crate::host::Host;
 use crate::{WEB, WEB3};
@@ -120,6 +125,27 @@ async fn plan_of_a_file_that_takes_long_to_read_keeps_nobody_else_waiting() {
         assert!(seen > 20, "{seen}");
     })
     .await;
+}
+
+#[test]
+fn plan_is_computed_beside_the_reconcile_task() {
+    let host = Host::new(WEB);
+    // All blocking work waits for the thread that the test holds.
+    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(host.run(async |daemon| {
+        daemon.answers().await;
+        host.configure(WEB3);
+        let loaded = Box::new(sluice_config::load(&host.path("sluice.yaml")).unwrap());
+        let (release, released) = channel::<()>();
+        let holds = spawn_blocking(move || released.recv());
+        let (sender, mut report) = oneshot::channel();
+        daemon.requests.send(Request::Plan(loaded, sender)).await.unwrap();
+        daemon.answers().await;
+        assert!(report.try_recv().is_err(), "the reconcile task made the plan");
+        drop(release);
+        assert!(holds.await.unwrap().is_err());
+        assert!(report.await.unwrap().unwrap().added > 0);
+    }));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The control socket: HTTP/1.1 with JSON for `sluice` and `curl --unix-socket`.
 
+mod active;
 mod body;
 mod peer;
 mod server;

@@ -23,6 +23,7 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
+use super::active::active;
 use super::body::{BodyLimit, BodyMemory, read_body};
 use super::peer::Peer;
 use crate::api::collector::{StatusCollector, Stopping};
@@ -156,8 +157,12 @@ async fn apply_overrides(
             service: it.service.clone(),
             backend: it.status.name.clone(),
         };
-        let paths = reply.backends.iter().map(path).collect();
-        let active = ask(&requests, |answer| Request::Active(paths, flows.flow_counts, answer)).await;
+        let paths: Vec<_> = reply.backends.iter().map(path).collect();
+        let active = match ask(&requests, Request::Services).await {
+            // There may be many flows to look through.
+            Ok(services) => spawn_blocking(move || active(&services, &paths, &flows.flow_counts)).await,
+            Err(_stopping) => Ok(vec![]),
+        };
         let active = active.unwrap_or_default();
         reply.backends.iter_mut().zip(active).for_each(|(it, active)| it.status.active = active);
     }
@@ -175,8 +180,8 @@ async fn connections(
             return refuse(StatusCode::BAD_REQUEST, &error.body_text(), example);
         }
     };
-    let services = match ask(&requests, Request::View).await {
-        Ok(view) => view.services,
+    let services = match ask(&requests, Request::Services).await {
+        Ok(services) => services,
         Err(refusal) => return refusal,
     };
     match listing.list(&query, services).await {

@@ -7,5 +7,5 @@ pub mod page;
 mod routes;
 
 pub(crate) use change_feed::ChangeFeed;
-pub(crate) use listener::HttpServer;
+pub(crate) use listener::{HttpServer, ListenerChange};
 pub(crate) use routes::{public, read_only, refuse};

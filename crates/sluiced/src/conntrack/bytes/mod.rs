@@ -60,8 +60,8 @@ pub struct ByteCounter {
     followed: Arc<Followed>,
     /// Closing it ends the thread.
     wake: Option<UnixStream>,
-    /// Closed when the totals of an earlier daemon are published.
-    loaded: oneshot::Receiver<()>,
+    /// Closed when the totals of an earlier daemon are published; `None`: [`ByteCounter::loaded`] has it.
+    loaded: Option<oneshot::Receiver<()>>,
     /// Closed when the thread ends.
     ended: oneshot::Receiver<()>,
     thread: JoinHandle<()>,
@@ -107,7 +107,7 @@ impl ByteTotals {
             Arc::new(Followed { services: Mutex::new(services.clone()), changes: AtomicU64::new(0) });
         let ((loading, loaded), (ending, ended)) = (oneshot::channel(), oneshot::channel());
         let (totals, follows, previous) = (self.clone(), followed.clone(), previous.take());
-        let thread = threads::start("count bytes", move || {
+        let thread = threads::start_yielding("count bytes", move || {
             let _ending: oneshot::Sender<()> = ending;
             if let Some(mut previous) = previous {
                 previous.end();
@@ -120,7 +120,7 @@ impl ByteTotals {
             let ledger = Ledger::new(saved, ignore_preexisting || of_this_boot);
             Worker { totals, followed: follows, conntrack, events, ledger, file, warned: false }.run(&woken);
         })?;
-        Ok(ByteCounter { followed, wake: Some(wake), loaded, ended, thread })
+        Ok(ByteCounter { followed, wake: Some(wake), loaded: Some(loaded), ended, thread })
     }
 }
 
@@ -137,8 +137,13 @@ impl ByteCounter {
     }
 
     /// Waits until the totals of an earlier daemon are published.
-    pub(crate) async fn loaded(&mut self) {
-        let _ = (&mut self.loaded).await;
+    pub(crate) fn loaded(&mut self) -> impl Future<Output = ()> + use<> {
+        let loaded = self.loaded.take();
+        async {
+            if let Some(loaded) = loaded {
+                let _ = loaded.await;
+            }
+        }
     }
 
     /// Lets the thread end after a last read of all flows, without waiting for it.
