@@ -45,7 +45,7 @@ fn markup_in_every_text_is_shown_and_does_nothing() {
     mock.tell(StatusChanges { services: hostile().services, events: happened, ..StatusChanges::default() });
     page.wait_for_text("#said", HOSTILE);
     page.wait_for("document.querySelectorAll('#events li').length === 2");
-    for (place, wanted) in [
+    for (place, expected) in [
         ("#list .head .name", 2),
         ("#list .head .address", 1),
         ("#list .dropped", 1),
@@ -63,7 +63,7 @@ fn markup_in_every_text_is_shown_and_does_nothing() {
     ] {
         let text = page.text(place);
         // Words of a service and a backend are joined, texts of elements stand on lines of their own.
-        assert_eq!(text.matches(HOSTILE).count(), wanted, "{place}: {text}");
+        assert_eq!(text.matches(HOSTILE).count(), expected, "{place}: {text}");
     }
     assert_eq!(page.number("document.querySelectorAll('img').length"), 0.0);
     assert_eq!(page.number("document.scripts.length"), 1.0);

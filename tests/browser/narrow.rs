@@ -61,7 +61,7 @@ fn everything_can_be_reached_and_worked_with_the_keyboard() {
         let outline = page.value("getComputedStyle(document.activeElement).outlineStyle");
         assert_ne!(outline, "none", "focus on {} is not seen", reached.last().unwrap());
     }
-    let wanted = [
+    let expected = [
         "Skip to services",
         "theme",
         "severity",
@@ -73,7 +73,7 @@ fn everything_can_be_reached_and_worked_with_the_keyboard() {
         "mail",
         "web",
     ];
-    assert_eq!(reached, wanted);
+    assert_eq!(reached, expected);
     page.press("Enter");
     page.wait_for("document.activeElement.ariaExpanded === 'false'");
     // Folded: those with problems alone.

@@ -143,7 +143,7 @@ fn bytes_of_an_old_flow_count_from_the_start_on_and_not_twice() {
 }
 
 #[test]
-fn accounting_is_switched_on_if_it_is_wanted_and_put_back() {
+fn accounting_is_switched_on_if_it_is_configured_and_put_back() {
     let lab = Lab::new();
     let mut daemon = lab.start(&services(""));
     assert_eq!((lab.balancer.sysctl(ACCOUNTING).as_str(), &bytes(&lab)[..]), ("0", &[None; 3][..]));

@@ -30,9 +30,9 @@ impl Sender {
         Some(String::from_utf8_lossy(&answer[..length]).split(' ').next()?.to_owned())
     }
 
-    fn reaches(&self, wanted: Option<&str>) {
+    fn reaches(&self, expected: Option<&str>) {
         let to = &self.to;
-        eventually(&format!("{to} is {wanted:?}"), || (self.who().as_deref() == wanted).then_some(()));
+        eventually(&format!("{to} is {expected:?}"), || (self.who().as_deref() == expected).then_some(()));
     }
 }
 
@@ -71,10 +71,10 @@ fn connection_lives_although_its_backend_is_down_for_another_service() {
                health: {icmp: {}, interval: 200ms, timeout: 200ms, rise: 2, fall: 2}}
            b: {listen: '203.0.113.10:80', backends: ['10.0.2.11:8080']}",
     );
-    let health = |wanted: &str| {
-        eventually(wanted, || {
+    let health = |expected: &str| {
+        eventually(expected, || {
             let status = lab.sluice(&["status", "--json"]).expect(0).json();
-            (status["services"][0]["backends"][0]["health"] == wanted).then_some(())
+            (status["services"][0]["backends"][0]["health"] == expected).then_some(())
         });
     };
     health("healthy");

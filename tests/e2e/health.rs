@@ -29,8 +29,8 @@ fn backend(lab: &Lab, index: usize) -> (String, bool) {
 
 /// Waits until the kernel has the change, too.
 fn wait_for(lab: &Lab, index: usize, health: &str) {
-    let wanted = (health.to_owned(), health == "healthy");
-    eventually(&format!("backend {index} is {health}"), || (backend(lab, index) == wanted).then_some(()));
+    let expected = (health.to_owned(), health == "healthy");
+    eventually(&format!("backend {index} is {health}"), || (backend(lab, index) == expected).then_some(()));
 }
 
 /// Takes a backend down and waits until it is unhealthy, at most for the documented time.

@@ -46,8 +46,11 @@ fn choices(lab: &Lab, clients: &[Vec<IpAddr>; 2]) -> [Vec<String>; 2] {
 fn predicted(clients: &[Vec<IpAddr>; 2], weights: &[(u16, u16)]) -> [Vec<String>; 2] {
     [("10.0.2.", ":8080"), ("[fd00:2::", "]:8080")].map(|(prefix, suffix)| {
         let names: Vec<_> = (0..weights.len()).map(|n| format!("{prefix}{}{suffix}", 11 + n)).collect();
-        let members =
-            names.iter().zip(weights).map(|(name, (full, now))| Member { name, full: *full, now: *now });
+        let members = names.iter().zip(weights).map(|(name, (full, now))| Member {
+            name,
+            nominal: *full,
+            current: *now,
+        });
         let table = table(&members.collect::<Vec<_>>(), SIZE);
         let pick = |client: &IpAddr| {
             let hash = match client {
@@ -61,14 +64,14 @@ fn predicted(clients: &[Vec<IpAddr>; 2], weights: &[(u16, u16)]) -> [Vec<String>
 }
 
 /// Waits until both services have this many eligible backends.
-fn wait_for_eligible(lab: &Lab, wanted: usize) {
-    eventually(&format!("{wanted} backends of each service are healthy"), || {
+fn wait_for_eligible(lab: &Lab, expected: usize) {
+    eventually(&format!("{expected} backends of each service are healthy"), || {
         let status = lab.sluice(&["status", "--json"]).expect(0).json();
         let healthy = |service: &serde_json::Value| {
             let backends = service["backends"].as_array().unwrap().iter();
             backends.filter(|backend| backend["health"] == "healthy" && backend["eligible"] == true).count()
         };
-        status["services"].as_array().unwrap().iter().all(|service| healthy(service) == wanted).then_some(())
+        status["services"].as_array().unwrap().iter().all(|service| healthy(service) == expected).then_some(())
     });
 }
 

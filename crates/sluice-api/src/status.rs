@@ -73,7 +73,7 @@ pub struct BackendStatus {
     pub address: String,
     /// Observed health.
     pub health: Health,
-    /// Wanted state.
+    /// Administrative state.
     pub admin: Admin,
     /// Whether health and admin state permit new flows.
     pub eligible: bool,
@@ -161,7 +161,7 @@ pub enum Health {
     Unhealthy,
 }
 
-/// Wanted state of a backend.
+/// Administrative state of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Admin {

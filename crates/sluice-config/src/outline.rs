@@ -19,22 +19,22 @@ const MAX_DEPTH: usize = 32;
 /// Anchors are refused because an error in an anchored value appears at several nodes at once, and because nested
 /// aliases expand without bounds. `defaults` replaces them.
 pub(crate) fn check(text: &str) -> Result<(), (Position, Fault)> {
-    walk(text, &mut WantedPositions::default())
+    walk(text, &mut RequestedPositions::default())
 }
 
 /// Finds the line and column of each path in one document. A path that does not exist, such as an index into a scalar,
 /// has the position of its nearest ancestor.
 pub(crate) fn locate(text: &str, places: &[&YamlPath]) -> Vec<Option<Position>> {
-    let mut wanted = WantedPositions::default();
-    let nodes: Vec<usize> = places.iter().map(|place| wanted.add(&place.steps)).collect();
+    let mut requested = RequestedPositions::default();
+    let nodes: Vec<usize> = places.iter().map(|place| requested.add(&place.steps)).collect();
     // The text was walked before it was read; if that failed, this stops at the same event.
-    let _ = walk(text, &mut wanted);
-    places.iter().zip(nodes).map(|(place, node)| wanted.position(node, place.key)).collect()
+    let _ = walk(text, &mut requested);
+    places.iter().zip(nodes).map(|(place, node)| requested.position(node, place.key)).collect()
 }
 
-/// The tree of nodes whose positions are wanted.
+/// The tree of nodes whose positions are requested.
 #[derive(Debug)]
-struct WantedPositions(Vec<Node>);
+struct RequestedPositions(Vec<Node>);
 
 #[derive(Debug, Default)]
 struct Node {
@@ -44,14 +44,14 @@ struct Node {
     value: Option<Position>,
 }
 
-impl Default for WantedPositions {
+impl Default for RequestedPositions {
     /// The root, which every document has.
     fn default() -> Self {
-        WantedPositions(vec![Node::default()])
+        RequestedPositions(vec![Node::default()])
     }
 }
 
-impl WantedPositions {
+impl RequestedPositions {
     fn add(&mut self, steps: &[PathStep]) -> usize {
         steps.iter().fold(0, |node, step| {
             if let Some(child) = self.0[node].children.get(step) {
@@ -75,7 +75,7 @@ impl WantedPositions {
     }
 }
 
-/// An open list or mapping; `node` is set if a position inside is wanted.
+/// An open list or mapping; `node` is set if a position inside is requested.
 struct OpenNode {
     node: Option<usize>,
     inside: Inside,
@@ -85,14 +85,14 @@ enum Inside {
     List {
         next: usize,
     },
-    /// `entry` is the node of the last key. Keys are counted only if a position inside is wanted.
+    /// `entry` is the node of the last key. Keys are counted only if a position inside is requested.
     Mapping {
         counts: HashMap<String, u32>,
         entry: Option<Option<usize>>,
     },
 }
 
-fn walk(text: &str, wanted: &mut WantedPositions) -> Result<(), (Position, Fault)> {
+fn walk(text: &str, requested: &mut RequestedPositions) -> Result<(), (Position, Fault)> {
     let mut parser = Parser::new_from_str(text);
     let mut stack: Vec<OpenNode> = Vec::new();
     let mut documents = 0;
@@ -132,13 +132,13 @@ fn walk(text: &str, wanted: &mut WantedPositions) -> Result<(), (Position, Fault
                     None if absent => return Err((START, empty())),
                     None => return refuse("the file is not a mapping", "start with `services:`"),
                     Some(OpenNode { node, inside: Inside::Mapping { counts, entry: entry @ None } }) => {
-                        *entry = Some(wanted.meet_key(*node, counts, text, at));
+                        *entry = Some(requested.meet_key(*node, counts, text, at));
                     }
                     Some(frame) => {
-                        let node = wanted.enter(frame);
+                        let node = requested.enter(frame);
                         // The event of a missing value has the position of what follows it.
                         if let (Some(node), false) = (node, absent) {
-                            wanted.0[node].value = Some(at);
+                            requested.0[node].value = Some(at);
                         }
                     }
                 }
@@ -151,13 +151,13 @@ fn walk(text: &str, wanted: &mut WantedPositions) -> Result<(), (Position, Fault
                     Some(OpenNode { inside: Inside::Mapping { entry: None, .. }, .. }) => {
                         return refuse("a key is not a string", "quote it");
                     }
-                    Some(frame) => wanted.enter(frame),
+                    Some(frame) => requested.enter(frame),
                 };
                 if stack.len() == MAX_DEPTH {
                     return Err((at, too_deep()));
                 }
                 if let Some(node) = node {
-                    wanted.0[node].value = Some(at);
+                    requested.0[node].value = Some(at);
                 }
                 let inside = match mapping {
                     true => Inside::Mapping { counts: HashMap::new(), entry: None },
@@ -170,7 +170,7 @@ fn walk(text: &str, wanted: &mut WantedPositions) -> Result<(), (Position, Fault
     }
 }
 
-impl WantedPositions {
+impl RequestedPositions {
     /// Records a key of the mapping `node` and returns the node of its value.
     fn meet_key(
         &mut self,

@@ -201,7 +201,7 @@ fn look_is_at_flows_of_its_listener_to_its_target_only() {
         translated("*:80-89/udp"),
     ];
     let scope = Scope { selectors: selectors.into(), found: None };
-    let wanted = scope.index();
+    let desired = scope.index();
     for (protocol, to, backend, expected) in [
         (Protocol::Udp, "203.0.113.10:53", "10.0.2.11:53", true),
         (Protocol::Tcp, "203.0.113.10:53", "10.0.2.11:53", false),
@@ -228,13 +228,13 @@ fn look_is_at_flows_of_its_listener_to_its_target_only() {
         (Protocol::Udp, "198.51.100.1:81", "10.0.9.9:1", false),
     ] {
         let is_local = |address: IpAddr| address.to_string() == "203.0.113.10";
-        let found = wanted.contains(&flow(protocol, to, backend), is_local);
+        let found = desired.contains(&flow(protocol, to, backend), is_local);
         assert_eq!(found, expected, "{protocol} {to} {backend}");
     }
     // A listener on all addresses takes both IP versions, a look only one.
     let v4 = flow(Protocol::Tcp, "203.0.113.10:80", "10.0.2.11:80");
     let backend = "[fd00::11]:80".parse().unwrap();
-    assert!(!wanted.contains(&Flow { backend, ..v4 }, |_| true));
+    assert!(!desired.contains(&Flow { backend, ..v4 }, |_| true));
 }
 
 #[test]

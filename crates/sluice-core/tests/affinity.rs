@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use common::older::Older;
 use common::{Services, service, services};
 use sluice_core::model::{BackendName, Protocol, Scheduler, Service};
-use sluice_core::render::clients::{maps, may_leave, stale};
+use sluice_core::render::clients::{maps, may_evict, stale};
 use sluice_core::render::{GroupNumbers, Rendered, render};
 use sluice_nft::trace::{Host, Ingress, Outcome, Packet, Tracer};
 use sluice_nft::{Data, Element, Field, Key, Octets, Operand, SetUpdate, Statement, Table};
@@ -202,7 +202,7 @@ fn services_of_the_same_ports_share_their_rules() {
 #[test]
 fn client_leaves_a_backend_that_is_gone_or_down_and_no_other() {
     let web = affine(&["203.0.113.10:80", "203.0.113.10:443"], &["10.0.2.11", "10.0.2.12:81"]);
-    let down = Service { left: vec![BackendName::new("10.0.2.11").unwrap()], ..web.clone() };
+    let down = Service { evict_from: vec![BackendName::new("10.0.2.11").unwrap()], ..web.clone() };
     let gone = affine(&["203.0.113.10:80", "203.0.113.10:443"], &["10.0.2.12:81"]);
     let off = Service { enabled: false, ..web.clone() };
     let moved = Service { listeners: vec![common::listener("203.0.113.10:81")], ..web.clone() };
@@ -221,10 +221,10 @@ fn client_leaves_a_backend_that_is_gone_or_down_and_no_other() {
             services([("web", after.clone()), ("other", affine(&["203.0.113.11:80"], &["10.0.2.11"]))]);
         balancer.apply(&after_all);
         assert_eq!(balancer.release(&after_all), leave);
-        assert_eq!(may_leave(&web, Some(after)), leave > 0);
+        assert_eq!(may_evict(&web, Some(after)), leave > 0);
     }
-    assert!(may_leave(&web, None) && may_leave(&web, Some(&moved)) && may_leave(&web, Some(&without)));
-    assert!(!may_leave(&without, Some(&web)));
+    assert!(may_evict(&web, None) && may_evict(&web, Some(&moved)) && may_evict(&web, Some(&without)));
+    assert!(!may_evict(&without, Some(&web)));
 }
 
 #[test]

@@ -26,9 +26,9 @@ proptest! {
         let mut story = Story::new(first);
         for (others, index) in changes {
             // One service makes way for one of the same listeners, or goes, or comes.
-            let mut wanted = story.services.clone();
+            let mut desired = story.services.clone();
             let name = ServiceName::new(&format!("s{}", index.index(5))).unwrap();
-            match (wanted.get_mut(&name), others.into_values().next()) {
+            match (desired.get_mut(&name), others.into_values().next()) {
                 (Some(service), Some(other)) => {
                     // Ranges fit the listeners they were written for.
                     let ranged = |backend: &Backend| matches!(backend.port, BackendPort::Range(_));
@@ -41,9 +41,9 @@ proptest! {
                     }
                     service.enabled = other.enabled;
                 }
-                _ => drop(wanted.remove(&name)),
+                _ => drop(desired.remove(&name)),
             }
-            story.change(wanted);
+            story.change(desired);
         }
         story.change(Services::new());
     }
@@ -95,9 +95,9 @@ fn many(count: u8) -> Services {
 fn change_of_one_service_among_exact_ones_is_planned_from_a_part() {
     let mut story = Story::new(many(12));
     let mut change = |edit: &dyn Fn(&mut Services)| {
-        let mut wanted = story.services.clone();
-        edit(&mut wanted);
-        let (plan, part) = story.change_in_part(wanted);
+        let mut desired = story.services.clone();
+        edit(&mut desired);
+        let (plan, part) = story.change_in_part(desired);
         let elements: usize = part.sets.values().map(|set| set.elements.len()).sum();
         assert!(part.chains.len() < 8 && elements < 32, "{part}");
         plan
@@ -146,12 +146,12 @@ fn set_that_outgrows_its_size_is_exchanged_whole() {
     };
     story.change(more("203.0.114.1:80"));
     assert_eq!(story.parts, 1);
-    let mut wanted = story.services.clone();
+    let mut desired = story.services.clone();
     for n in 0..800u32 {
         let listen = format!("203.1.{}.{}:80", n / 200, n % 200);
-        wanted.insert(ServiceName::new(&format!("y{n}")).unwrap(), service(&[&listen], &[]));
+        desired.insert(ServiceName::new(&format!("y{n}")).unwrap(), service(&[&listen], &[]));
     }
-    let plan = story.change(wanted);
+    let plan = story.change(desired);
     assert!(report(&plan).to_string().contains("delete set inet sluice services4  #"), "{}", report(&plan));
     assert_eq!(story.parts, 2);
 }
@@ -224,9 +224,9 @@ fn element_that_two_listeners_need_goes_with_the_second() {
     ]);
     let mut story = Story::new(two.clone());
     for gone in ["a", "b"] {
-        let mut wanted = story.services.clone();
-        wanted.remove(&ServiceName::new(gone).unwrap());
-        let plan = story.change(wanted);
+        let mut desired = story.services.clone();
+        desired.remove(&ServiceName::new(gone).unwrap());
+        let plan = story.change(desired);
         let masquerade =
             plan.changes().filter(|change| change.step.to_string().contains("masquerade4")).count();
         assert_eq!(masquerade, usize::from(gone == "b"), "{gone}: {plan:?}");
@@ -241,9 +241,9 @@ fn port_that_two_services_learn_is_learnt_on_when_one_of_them_goes() {
     let two = services([("a", affine("203.0.113.10:80")), ("b", affine("203.0.113.11:80"))]);
     let mut story = Story::new(two.clone());
     for gone in ["a", "b"] {
-        let mut wanted = story.services.clone();
-        wanted.remove(&ServiceName::new(gone).unwrap());
-        story.change(wanted);
+        let mut desired = story.services.clone();
+        desired.remove(&ServiceName::new(gone).unwrap());
+        story.change(desired);
     }
     story.change(two);
     assert_eq!(story.parts, 3);
@@ -260,29 +260,29 @@ fn element_that_listeners_of_two_sources_need_goes_from_the_set_of_the_one_that_
     ]);
     let name = |name: &str| ServiceName::new(name).unwrap();
     let mut story = Story::new(all.clone());
-    let mut wanted = all.clone();
-    wanted.remove(&name("a"));
-    story.change(wanted.clone());
-    wanted.insert(name("b"), of(Source::Auto, "203.0.113.10:81"));
-    story.change(wanted);
+    let mut desired = all.clone();
+    desired.remove(&name("a"));
+    story.change(desired.clone());
+    desired.insert(name("b"), of(Source::Auto, "203.0.113.10:81"));
+    story.change(desired);
     story.change(all);
 }
 
 #[test]
 fn what_was_kept_wrongly_is_put_right_by_looking_at_everything() {
-    let (kept, wanted) = (many(4), many(5));
+    let (kept, desired) = (many(4), many(5));
     // As if a partial plan had forgotten a service.
     let Rendered { program: mut committed, table, .. } = render(&kept, None);
-    assert!(committed.propose(&Transition::none(&wanted)).plan.is_empty());
-    let proposal = committed.propose_all((&wanted).into());
+    assert!(committed.propose(&Transition::none(&desired)).plan.is_empty());
+    let proposal = committed.propose_all((&desired).into());
     let mut kernel = FakeKernel::with_table(table);
     for batch in &proposal.plan.batches {
         kernel.commit(&batch.steps(), None).unwrap();
     }
     committed.accept(proposal);
     assert_eq!(Some(&committed.table()), kernel.table());
-    assert_eq!(committed.table(), render(&wanted, None).table);
-    assert!(committed.propose_all((&wanted).into()).plan.is_empty());
+    assert_eq!(committed.table(), render(&desired, None).table);
+    assert!(committed.propose_all((&desired).into()).plan.is_empty());
 }
 
 #[test]
@@ -296,11 +296,11 @@ fn plan_for_weights_of_any_listener_looks_at_that_listener_only() {
     let mut story = Story::new(all.clone());
     for name in all.keys() {
         for weights in [[1, 0], [0, 0], [0, 3], [2, 1], [1, 1]] {
-            let mut wanted = all.clone();
-            let backends = &mut wanted.get_mut(name).unwrap().backends;
+            let mut desired = all.clone();
+            let backends = &mut desired.get_mut(name).unwrap().backends;
             backends.iter_mut().zip(weights).for_each(|(backend, weight)| backend.weight = weight);
             let parts = story.parts;
-            story.change(wanted);
+            story.change(desired);
             assert_eq!(story.parts, parts + 1, "{name} {weights:?}");
         }
     }
@@ -322,9 +322,9 @@ fn maglev_points_the_slots_of_who_goes_elsewhere_and_touches_nothing_else() {
         };
         let mut story = Story::new(down("nobody"));
         let before = story.committed.table();
-        for wanted in [down("10.0.2.15:8080"), down("nobody")] {
+        for desired in [down("10.0.2.15:8080"), down("nobody")] {
             let held = story.committed.table();
-            story.change(wanted);
+            story.change(desired);
             assert_eq!(story.committed.table().chains, held.chains);
             let changed = held.sets.iter().map(|(name, set)| {
                 let after = &story.committed.table().sets[name].elements;

@@ -86,16 +86,16 @@ proptest! {
         odd in any::<bool>(),
     ) {
         // Loads of some services equal their loads among all services.
-        let wanted = |name: &ServiceName| !odd || name.as_str().ends_with(['1', '3']);
+        let desired = |name: &ServiceName| !odd || name.as_str().ends_with(['1', '3']);
         let (index, mut listed, mut flow_counts) = (FlowIndex::of(&services), Loads::new(), FlowCounts::default());
         let one = Load { active: 1, opened: 0 };
         for way in &ways {
             flow_counts.add(*way, one);
-            for of in index.backends(way).filter(|(name, _)| wanted(name)) {
+            for of in index.backends(way).filter(|(name, _)| desired(name)) {
                 listed.entry(of).or_default().active += 1;
             }
         }
-        let counted: HashMap<_, _> = flow_counts.by_backend(&services, wanted);
+        let counted: HashMap<_, _> = flow_counts.by_backend(&services, desired);
         prop_assert_eq!(listed, counted);
     }
 }

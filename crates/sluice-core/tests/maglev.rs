@@ -7,7 +7,7 @@ use sluice_core::render::maglev::{Member, is_prime, table};
 fn fill(weights: &[(u16, u16)], size: u32) -> Vec<usize> {
     let names: Vec<_> = (0..weights.len()).map(|n| format!("10.0.2.{}:8080", 11 + n)).collect();
     let members =
-        names.iter().zip(weights).map(|(name, (full, now))| Member { name, full: *full, now: *now });
+        names.iter().zip(weights).map(|(name, (full, now))| Member { name, nominal: *full, current: *now });
     table(&members.collect::<Vec<_>>(), size)
 }
 

@@ -84,13 +84,13 @@ fn pools_of_two_ip_versions_are_two() {
 fn clients_of_an_affine_service_leave_backends_that_are_down_or_disabled() {
     let affine = Service { affinity: Some(60), ..web(&FOUR) };
     let standings = [down(), admin(Admin::Disabled), admin(Admin::Drain), up()];
-    let left = |service: &Service| {
+    let evict_from = |service: &Service| {
         let of = |name: &str| FOUR.iter().position(|address| *address == name).unwrap();
         let now = effective_service(service, |backend| standings[of(backend.name.as_str())]);
-        now.left.iter().map(|name| of(name.as_str())).collect::<Vec<_>>()
+        now.evict_from.iter().map(|name| of(name.as_str())).collect::<Vec<_>>()
     };
-    assert_eq!(left(&affine), [0, 1]);
-    assert!(left(&web(&FOUR)).is_empty(), "no client is remembered");
+    assert_eq!(evict_from(&affine), [0, 1]);
+    assert!(evict_from(&web(&FOUR)).is_empty(), "no client is remembered");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn table_of_maglev_is_made_from_weights_of_all_backends_that_an_operator_does_no
     let weight = |weight| BackendState { weight: Some(weight), ..up() };
     let full = |standings: [BackendState; 4]| {
         let of = |backend: &Backend| web.backends.iter().position(|it| it.name == backend.name).unwrap();
-        effective_service(&web, |backend| standings[of(backend)]).full_weights
+        effective_service(&web, |backend| standings[of(backend)]).nominal_weights
     };
     assert!(full([up(), up(), up(), up()]).is_empty(), "as the file says");
     assert_eq!(full([down(), up(), up(), up()]), [3, 2, 1, 0]);

@@ -60,13 +60,13 @@ impl Netlink {
         let room = writer.make_room(deleted::ROOM).map_err(other)?;
         let port = writer.port().map_err(other)?;
         let watch = TableWatch::open(port).map_err(OpenError::Socket)?;
-        let wanted = match hold {
+        let desired = match hold {
             TableOwnership::None => 0,
             TableOwnership::Persist => PERSIST,
             TableOwnership::Owner => OWNED | PERSIST,
         };
-        let taken = wanted != 0 && features::takes(&mut writer, limit, wanted).map_err(other)?;
-        let table = Target { flags: if taken { wanted } else { 0 }, ..Target::SLUICE };
+        let taken = desired != 0 && features::takes(&mut writer, limit, desired).map_err(other)?;
+        let table = Target { flags: if taken { desired } else { 0 }, ..Target::SLUICE };
         Ok(Netlink { writer, reader, watch, limit, room, sent: 0, table, port })
     }
 

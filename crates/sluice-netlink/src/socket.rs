@@ -100,9 +100,9 @@ impl Socket {
     /// Makes room for the largest batch, and returns how many bytes one may have. In a user namespace
     /// the administrator's `net.core.wmem_max` limits that.
     pub(crate) fn enlarge(&self) -> nix::Result<usize> {
-        const WANTED: usize = 1 << 30;
-        setsockopt(&self.fd(), sockopt::SndBufForce, &WANTED)
-            .or_else(|_| setsockopt(&self.fd(), sockopt::SndBuf, &WANTED))?;
+        const SIZE: usize = 1 << 30;
+        setsockopt(&self.fd(), sockopt::SndBufForce, &SIZE)
+            .or_else(|_| setsockopt(&self.fd(), sockopt::SndBuf, &SIZE))?;
         Ok(getsockopt(&self.fd(), sockopt::SndBuf)?.saturating_sub(SEND_OVERHEAD))
     }
 

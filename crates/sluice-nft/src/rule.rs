@@ -218,10 +218,10 @@ impl Statement {
         }
     }
 
-    fn reads(&self, wanted: impl Fn(Field) -> bool) -> bool {
+    fn reads(&self, test: impl Fn(Field) -> bool) -> bool {
         match self {
-            Statement::Match(field, _) => wanted(*field),
-            other => other.operands().iter().flat_map(Operand::fields).any(|field| wanted(*field)),
+            Statement::Match(field, _) => test(*field),
+            other => other.operands().iter().flat_map(Operand::fields).any(|field| test(*field)),
         }
     }
 }

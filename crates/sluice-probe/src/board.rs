@@ -147,8 +147,8 @@ impl Board {
     }
 
     /// The value of [`Board::down`] once exactly these backends are watched.
-    pub fn preview(&self, wanted: &[WatchedBackend]) -> Down {
-        self.state().down_after(wanted)
+    pub fn preview(&self, backends: &[WatchedBackend]) -> Down {
+        self.state().down_after(backends)
     }
 
     /// The health of a backend; `None` if it is not probed.
@@ -164,13 +164,13 @@ impl Board {
     }
 
     /// Replaces the set of backends, each with its running probe.
-    pub(crate) fn watch(&self, wanted: &[(WatchedBackend, JobId)]) {
+    pub(crate) fn watch(&self, backends: &[(WatchedBackend, JobId)]) {
         let mut state = self.state();
-        let watches = || wanted.iter().map(|(watch, _)| watch);
+        let watches = || backends.iter().map(|(watch, _)| watch);
         let down = state.down_after(watches());
         // Two backends may have swapped names.
         let entries: Vec<_> =
-            wanted.iter().filter_map(|(watch, job)| Some((watch, state.entry(watch, *job)?))).collect();
+            backends.iter().filter_map(|(watch, job)| Some((watch, state.entry(watch, *job)?))).collect();
         let was_changed =
             |watch: &&WatchedBackend| watch.from.as_ref().is_some_and(|from| state.changed.contains(from));
         let changed = watches().filter(was_changed).map(|watch| watch.key.clone()).collect();
@@ -243,12 +243,12 @@ fn label(service: &ServiceName) -> Label {
 
 impl BoardState {
     /// Those that are down once these are watched. Who goes on with what is known of a backend is down if that was.
-    fn down_after<'a>(&self, wanted: impl IntoIterator<Item = &'a WatchedBackend>) -> Down {
+    fn down_after<'a>(&self, backends: impl IntoIterator<Item = &'a WatchedBackend>) -> Down {
         let down = |watch: &WatchedBackend| match self.continued(watch) {
             Some((from, _)) => self.down.get(from).copied(),
             None => Some(begun(watch)).filter(|machine| !machine.is_up()).map(|machine| machine.health()),
         };
-        Arc::new(wanted.into_iter().filter_map(|watch| Some((watch.key.clone(), down(watch)?))).collect())
+        Arc::new(backends.into_iter().filter_map(|watch| Some((watch.key.clone(), down(watch)?))).collect())
     }
 
     /// What a backend is known by from now on; `None`: by what it is known by already.

@@ -102,10 +102,10 @@ impl Prober {
     /// Probes these backends and no others. What is known of a backend stays, whatever else changes; its schedule and
     /// the results in a row stay if it is probed like that already. One probe serves all backends that ask the same of the
     /// same target.
-    pub fn watch(&mut self, wanted: Vec<WatchedBackend>) {
+    pub fn watch(&mut self, backends: Vec<WatchedBackend>) {
         let mut jobs: HashMap<Job, (JobId, Vec<BackendKey>)> = HashMap::new();
-        let mut watched = Vec::with_capacity(wanted.len());
-        for watch in wanted {
+        let mut watched = Vec::with_capacity(backends.len());
+        for watch in backends {
             let job = Job::new(&watch.key, watch.target, &watch.check);
             let (id, keys) = jobs.entry(job).or_insert_with_key(|job| {
                 let id = self.running.get(job).map(|running| running.id).unwrap_or_else(|| {

@@ -143,9 +143,9 @@ async fn backend_watched_again_keeps_its_verdict_until_the_new_check_has_had_its
     assert_eq!(down(&prober), [key("web")].into());
 
     // Another port, and a check that would take it for up if it were new.
-    let wanted = vec![again(watch("web", 81, 3), "web")];
-    assert_eq!(prober.board().preview(&wanted), prober.board().down());
-    prober.watch(wanted);
+    let backends = vec![again(watch("web", 81, 3), "web")];
+    assert_eq!(prober.board().preview(&backends), prober.board().down());
+    prober.watch(backends);
     let now = report(&prober, "web");
     assert_eq!((now.health, now.is_up, now.since, now.last), (Health::Unhealthy, false, since, None));
     assert_eq!(down(&prober), [key("web")].into());
@@ -186,11 +186,11 @@ async fn backends_that_change_places_change_what_is_known_of_them() {
     let known = |service, health| WatchedBackend { known: health, ..watch(service, 80, 1) };
     prober.watch(vec![known("a", Health::Unhealthy), known("b", Health::Healthy)]);
     assert_eq!(down(&prober), [key("a")].into());
-    let wanted =
+    let backends =
         vec![again(watch("a", 80, 1), "b"), again(watch("b", 80, 1), "a"), again(watch("c", 80, 1), "a")];
-    let preview = prober.board().preview(&wanted);
+    let preview = prober.board().preview(&backends);
     assert_eq!(preview.keys().cloned().collect::<BTreeSet<_>>(), [key("b"), key("c")].into());
-    prober.watch(wanted);
+    prober.watch(backends);
     assert_eq!(["a", "b", "c"].map(|service| report(&prober, service).is_up), [true, false, false]);
     assert_eq!(down(&prober), [key("b"), key("c")].into());
 }
@@ -201,9 +201,9 @@ async fn change_that_was_not_taken_yet_is_that_of_the_backend_under_its_new_name
     prober.watch(vec![watch("web", 80, 1)]);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!report(&prober, "web").is_up);
-    let wanted = vec![again(watch("other", 81, 1), "web")];
-    assert_eq!(*prober.board().preview(&wanted), [].into(), "it was not taken");
-    prober.watch(wanted);
+    let backends = vec![again(watch("other", 81, 1), "web")];
+    assert_eq!(*prober.board().preview(&backends), [].into(), "it was not taken");
+    prober.watch(backends);
     assert_eq!(down(&prober), [].into());
     let flip = Flip { was_up: true, is_up: false };
     assert_eq!(prober.board().take_changes(), [(key("other"), flip)].into());
@@ -214,12 +214,12 @@ async fn change_that_was_not_taken_yet_is_that_of_the_backend_under_its_new_name
 async fn new_backend_is_what_its_check_assumes() {
     let mut prober = scripted(Arc::new(Mutex::new(ProbeResult::Skipped)));
     let starts_down = HealthCheck { initial: Initial::Down, ..(*watch("a", 80, 1).check).clone() };
-    let wanted = vec![
+    let backends = vec![
         WatchedBackend { check: Arc::new(starts_down), ..again(watch("a", 80, 1), "gone") },
         watch("b", 80, 1),
     ];
-    assert!(prober.board().preview(&wanted).keys().eq([&key("a")]));
-    prober.watch(wanted);
+    assert!(prober.board().preview(&backends).keys().eq([&key("a")]));
+    prober.watch(backends);
     assert_eq!(down(&prober), [key("a")].into());
     assert_eq!(["a", "b"].map(|service| report(&prober, service).is_up), [false, true]);
     prober.watch(vec![again(watch("a", 80, 1), "a"), again(watch("b", 80, 1), "b")]);

@@ -110,11 +110,11 @@ impl Terminal {
     ///
     /// # Panics
     /// On timeout, with the screen.
-    pub fn shows_that(&self, what: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+    pub fn shows_that(&self, what: &str, is_expected: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let screen = self.screen();
-            if is_wanted(&screen) {
+            if is_expected(&screen) {
                 return screen;
             }
             assert!(Instant::now() < deadline, "not shown within {PATIENCE:?}: {what}; but:\n{screen}");

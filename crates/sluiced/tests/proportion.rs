@@ -55,15 +55,15 @@ async fn story(count: u32, hold: TableOwnership) -> Vec<Traffic> {
     ];
     let mut traffic = Vec::new();
     for change in changed {
-        let wanted = services(count, change);
+        let desired = services(count, change);
         let before = taken(reconciler.dataplane());
         reconciler
-            .round(Trigger::Reload, &Transition::between(&held, &wanted))
+            .round(Trigger::Reload, &Transition::between(&held, &desired))
             .await
             .unwrap_or_else(|error| panic!("{change}: {error:?}"));
         let after = taken(reconciler.dataplane());
         traffic.push(Traffic { sent: after.sent - before.sent, asked: after.asked - before.asked });
-        held = wanted;
+        held = desired;
     }
     traffic
 }

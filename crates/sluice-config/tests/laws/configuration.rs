@@ -138,7 +138,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 affinity: None,
                 synproxy: false,
                 midstream,
-                left: vec![],
+                evict_from: vec![],
                 unhealthy: vec![],
                 disabled: vec![],
                 backends: backends.collect(),
@@ -153,7 +153,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 quorum,
                 slow_start: slow_start.map(Duration::from_secs),
                 fixed_grid: matches!(scheduler, Scheduler::LeastConnections | Scheduler::Maglev(..)),
-                full_weights: vec![],
+                nominal_weights: vec![],
             };
             let unknown_port = service.backends.iter().any(|backend| service.probe_port(backend).is_none());
             if let Some(check) = health.filter(|check| unknown_port && check.probe != Probe::Icmp) {

@@ -25,12 +25,12 @@ impl FlowCounts {
         load.opened += opened;
     }
 
-    /// Loads of the backends of the wanted services. All services are needed to find other listeners that
+    /// Loads of the backends of the is_selected services. All services are needed to find other listeners that
     /// match a flow.
     ///
-    /// Exact listeners are looked up one by one, because usually few services are wanted; only other
+    /// Exact listeners are looked up one by one, because usually few services are is_selected; only other
     /// listeners need a pass over all flows.
-    pub fn by_backend<'a>(&self, all: &'a Services, wanted: impl Fn(&ServiceName) -> bool) -> Loads<'a> {
+    pub fn by_backend<'a>(&self, all: &'a Services, is_selected: impl Fn(&ServiceName) -> bool) -> Loads<'a> {
         let mut loads = Loads::new();
         let mut add = |name, backend, load: Load| {
             if load != Load::default() {
@@ -41,7 +41,7 @@ impl FlowCounts {
         let mut are_exact = true;
         for frontend in all
             .iter()
-            .filter(|(name, _)| wanted(name))
+            .filter(|(name, _)| is_selected(name))
             .flat_map(|(name, service)| Frontend::of(name, service))
         {
             let Some((address, port)) = frontend.exact() else {
@@ -62,7 +62,7 @@ impl FlowCounts {
             let index = FlowIndex::of(all);
             for (tuple, load) in self.0.iter().filter(|(tuple, _)| !index.is_exact(tuple.protocol, tuple.to))
             {
-                let of = index.backends(tuple).filter(|(name, _)| wanted(name));
+                let of = index.backends(tuple).filter(|(name, _)| is_selected(name));
                 of.for_each(|(name, backend)| add(name, backend, *load));
             }
         }

@@ -63,20 +63,20 @@ impl Scope {
 
     /// An index for testing many flows.
     pub fn index(&self) -> ScopeIndex<'_> {
-        let mut wanted = ScopeIndex { scope: self, exact: HashMap::new(), others: HashMap::new() };
+        let mut index = ScopeIndex { scope: self, exact: HashMap::new(), others: HashMap::new() };
         for look in &self.selectors {
             let Listener { address, ports, protocol } = look.listener;
             match (address, ports.as_single()) {
                 (Address::Exact(address), Some(port)) => {
-                    wanted.exact.entry((protocol, SocketAddr::new(address, port))).or_default().push(look);
+                    index.exact.entry((protocol, SocketAddr::new(address, port))).or_default().push(look);
                 }
                 (Address::Exact(address), None) => {
-                    wanted.others.entry((protocol, Some(address))).or_default().push(look);
+                    index.others.entry((protocol, Some(address))).or_default().push(look);
                 }
-                (Address::Any, _) => wanted.others.entry((protocol, None)).or_default().push(look),
+                (Address::Any, _) => index.others.entry((protocol, None)).or_default().push(look),
             }
         }
-        wanted
+        index
     }
 }
 

@@ -49,13 +49,13 @@ pub struct Service {
     /// Seconds for which a client keeps its backend after its last new connection; `None`: no affinity.
     pub affinity: Option<u32>,
     /// Backends that clients must leave, because they are down or disabled.
-    pub left: Vec<BackendName>,
+    pub evict_from: Vec<BackendName>,
     /// Backends whose probes fail; [`crate::flows`] decides about their flows.
     pub unhealthy: Vec<BackendName>,
     /// Backends that an operator disabled; [`crate::flows`] decides about their flows.
     pub disabled: Vec<BackendName>,
     /// Nominal weights of [`Scheduler::Maglev`], when all backends serve; empty: those of `backends`.
-    pub full_weights: Vec<u16>,
+    pub nominal_weights: Vec<u16>,
     /// Backends in file order; may be empty.
     pub backends: Vec<Backend>,
 }
@@ -81,10 +81,10 @@ impl Default for Service {
             slow_start: None,
             fixed_grid: false,
             affinity: None,
-            left: vec![],
+            evict_from: vec![],
             unhealthy: vec![],
             disabled: vec![],
-            full_weights: vec![],
+            nominal_weights: vec![],
             backends: vec![],
         }
     }

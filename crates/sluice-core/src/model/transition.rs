@@ -4,13 +4,13 @@ use std::cmp::Ordering;
 
 use crate::model::{EffectiveServices, Service, ServiceName, Services};
 
-/// A change from the committed to the wanted services.
+/// A change from the committed to the desired services.
 #[derive(Clone, Debug)]
 pub struct Transition<'a> {
     /// The services in the kernel.
     pub held: EffectiveServices<'a>,
-    /// The wanted services.
-    pub wanted: EffectiveServices<'a>,
+    /// The desired services.
+    pub desired: EffectiveServices<'a>,
     changed: Vec<Difference<'a>>,
 }
 
@@ -19,16 +19,16 @@ pub type Difference<'a> = (&'a ServiceName, Option<&'a Service>, Option<&'a Serv
 
 impl<'a> Transition<'a> {
     /// Compares all services.
-    pub fn between(held: impl Into<EffectiveServices<'a>>, wanted: impl Into<EffectiveServices<'a>>) -> Self {
-        let (held, wanted) = (held.into(), wanted.into());
+    pub fn between(held: impl Into<EffectiveServices<'a>>, desired: impl Into<EffectiveServices<'a>>) -> Self {
+        let (held, desired) = (held.into(), desired.into());
         let mut changed = Vec::new();
-        let (mut before, mut after) = (held.iter().peekable(), wanted.iter().peekable());
+        let (mut before, mut after) = (held.iter().peekable(), desired.iter().peekable());
         loop {
             let order = match (before.peek(), after.peek()) {
                 (Some((gone, _)), Some((come, _))) => gone.cmp(come),
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (None, None) => return Transition { held, wanted, changed },
+                (None, None) => return Transition { held, desired, changed },
             };
             let old = if order.is_le() { before.next() } else { None };
             let new = if order.is_ge() { after.next() } else { None };
@@ -44,13 +44,13 @@ impl<'a> Transition<'a> {
     pub fn of_some(held: EffectiveServices<'a>, changed: &'a Services) -> Self {
         let differences = changed.iter().map(|(name, service)| (name, held.get(name), Some(service)));
         let differences = differences.filter(|(_, before, after)| before != after).collect();
-        Transition { held, wanted: held.overlay(changed), changed: differences }
+        Transition { held, desired: held.overlay(changed), changed: differences }
     }
 
     /// No change.
     pub fn none(services: impl Into<EffectiveServices<'a>>) -> Self {
         let services = services.into();
-        Transition { held: services, wanted: services, changed: vec![] }
+        Transition { held: services, desired: services, changed: vec![] }
     }
 
     /// The services that differ, by name.

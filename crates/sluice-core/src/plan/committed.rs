@@ -31,8 +31,8 @@ impl Program {
     }
 
     /// Plans the change to these services: renders all of them and compares them with the program.
-    pub fn propose_all(&self, wanted: EffectiveServices<'_>) -> Proposal {
-        self.proposal(self.change_all(wanted), false)
+    pub fn propose_all(&self, desired: EffectiveServices<'_>) -> Proposal {
+        self.proposal(self.change_all(desired), false)
     }
 
     fn proposal(&self, delta: Delta, is_part: bool) -> Proposal {

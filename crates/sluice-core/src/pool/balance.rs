@@ -118,19 +118,19 @@ impl Balance {
             // A small deficit may be noise, and is corrected slowly.
             lacks * lacks.abs() / (lacks.abs() + NOISE_SIGMAS * due.sqrt()).max(1.0)
         };
-        let wanted: Vec<f64> = pool
+        let rates: Vec<f64> = pool
             .iter()
             .map(|each| {
                 let part = each.0 / weights;
                 (each.1.ended + growth * part + lacks(each) / (2.0 * elapsed)).max(0.0) + PRIOR_RATE * part
             })
             .collect();
-        let total: f64 = wanted.iter().sum();
+        let total: f64 = rates.iter().sum();
         let factors: Vec<f64> = pool
             .iter()
-            .zip(wanted)
-            .map(|((weight, now), wanted)| {
-                let factor = wanted / total * weights / weight;
+            .zip(rates)
+            .map(|((weight, now), rates)| {
+                let factor = rates / total * weights / weight;
                 factor.clamp(now.factor / MAX_STEP, now.factor * MAX_STEP).max(MIN_FACTOR)
             })
             .collect();

@@ -108,7 +108,7 @@ pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> Backe
         let full: Vec<u16> = service.backends.iter().zip(&standings).map(full).collect();
         // If all backends serve, the effective service equals that of the file.
         if !full.iter().eq(now.backends.iter().map(|backend| &backend.weight)) {
-            now.full_weights = full;
+            now.nominal_weights = full;
         }
     }
     let those = |test: &dyn Fn(&BackendState) -> bool| -> Vec<_> {
@@ -118,7 +118,7 @@ pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> Backe
     now.unhealthy = those(&|standing| standing.is_unhealthy);
     now.disabled = those(&|standing| standing.admin == Admin::Disabled);
     if now.affinity.is_some() {
-        now.left = those(&|standing| !standing.is_up || standing.admin == Admin::Disabled);
+        now.evict_from = those(&|standing| !standing.is_up || standing.admin == Admin::Disabled);
     }
     // Weights that an operator set may have no common divisor with those of a later file.
     now.fixed_grid |= per_port::is_too_fine(&now);

@@ -186,8 +186,8 @@ fn kinds(frontend: &Frontend<'_>) -> Vec<Remembered> {
 
 /// Backends that clients keep, including those that take no new clients.
 pub(crate) fn keeping<'a>(frontend: &Frontend<'a>) -> impl Iterator<Item = &'a Backend> + use<'a> {
-    let left = &frontend.service.left;
-    frontend.members().filter(move |backend| !left.contains(&backend.name))
+    let evict_from = &frontend.service.evict_from;
+    frontend.members().filter(move |backend| !evict_from.contains(&backend.name))
 }
 
 /// The key of the client maps: client, address of the listener, number of the group.

@@ -110,27 +110,27 @@ impl Program {
             new.extend(after.into_iter().flat_map(|service| Frontend::of(name, service)));
         }
         if !self.concerns_no_other(&old, &new) {
-            return (self.change_all(transition.wanted), false);
+            return (self.change_all(transition.desired), false);
         }
         let mut pool = Pool::new(self);
         let mut fragments = self.render(&new, &self.ambiguous, &mut pool);
         for (name, ..) in transition.differences() {
             fragments.entry(Some(name.clone())).or_insert_with(|| Arc::new([]));
         }
-        (self.delta(fragments, transition.wanted.networks(), &mut pool, None), true)
+        (self.delta(fragments, transition.desired.networks(), &mut pool, None), true)
     }
 
     /// The delta to these services: renders all of them and compares their fragments with those of the
     /// program.
-    pub(crate) fn change_all(&self, wanted: EffectiveServices<'_>) -> Delta {
-        let frontends = frontend::frontends(wanted);
+    pub(crate) fn change_all(&self, desired: EffectiveServices<'_>) -> Delta {
+        let frontends = frontend::frontends(desired);
         let ambiguous = AmbiguousFlows::of(&frontends);
         let mut pool = Pool::new(self);
         let mut fragments = self.render(&frontends, &ambiguous, &mut pool);
         for name in self.fragments.0.keys().filter(|name| name.is_some()) {
             fragments.entry(name.clone()).or_insert_with(|| Arc::new([]));
         }
-        let mut delta = self.delta(fragments, wanted.networks(), &mut pool, None);
+        let mut delta = self.delta(fragments, desired.networks(), &mut pool, None);
         delta.ambiguous = Some(ambiguous);
         delta
     }

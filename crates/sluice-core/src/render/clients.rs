@@ -32,12 +32,12 @@ pub fn maps(table: &Table) -> impl Iterator<Item = Clients> + '_ {
 }
 
 /// Whether a change of a service may make clients leave their backends.
-pub fn may_leave(before: &Service, after: Option<&Service>) -> bool {
+pub fn may_evict(before: &Service, after: Option<&Service>) -> bool {
     let stays = |after: &Service| {
         after.affinity.is_some()
             && after.enabled == before.enabled
             && after.listeners == before.listeners
-            && after.left == before.left
+            && after.evict_from == before.evict_from
             && after.backends == before.backends
     };
     before.affinity.is_some() && !after.is_some_and(stays)

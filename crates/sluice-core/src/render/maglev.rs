@@ -21,9 +21,9 @@ pub struct Member<'a> {
     /// The name, from which its permutation follows.
     pub name: &'a str,
     /// Nominal weight, when all backends serve; 0 for a backup.
-    pub full: u16,
+    pub nominal: u16,
     /// Current weight; 0 if it takes no new flows.
-    pub now: u16,
+    pub current: u16,
 }
 
 /// The backend of each slot, as an index into `members`; empty if all weights are 0.
@@ -35,13 +35,13 @@ pub struct Member<'a> {
 ///
 /// `size` is a prime, so that every skip reaches all slots.
 pub fn table(members: &[Member<'_>], size: u32) -> Vec<usize> {
-    if members.iter().all(|member| member.now == 0) {
+    if members.iter().all(|member| member.current == 0) {
         return vec![];
     }
     let mut slots = vec![None; size as usize];
-    fill(&mut slots, members, |member| member.full);
+    fill(&mut slots, members, |member| member.nominal);
     give_up(&mut slots, members);
-    fill(&mut slots, members, |member| member.now);
+    fill(&mut slots, members, |member| member.current);
     slots.into_iter().map(|slot| slot.expect("somebody has a weight").backend).collect()
 }
 
@@ -84,16 +84,16 @@ fn fill(slots: &mut [Option<Taken>], members: &[Member<'_>], weight: impl Fn(&Me
 /// keeps all its slots.
 fn give_up(slots: &mut [Option<Taken>], members: &[Member<'_>]) {
     let counts = counts(slots, members.len());
-    let part = |member: &Member<'_>| (u64::from(member.now), u64::from(member.full));
-    let (most_now, most_full) = members
+    let part = |member: &Member<'_>| (u64::from(member.current), u64::from(member.nominal));
+    let (most_current, most_nominal) = members
         .iter()
         .map(part)
-        .filter(|(_, full)| *full > 0)
+        .filter(|(_, nominal)| *nominal > 0)
         .fold((0, 1), |most, part| if part.0 * most.1 > most.0 * part.1 { part } else { most });
     for slot in slots {
         let gone = slot.is_some_and(|Taken { backend, turn }| {
-            let (now, full) = part(&members[backend]);
-            turn * full * most_now >= counts[backend] * now * most_full
+            let (current, nominal) = part(&members[backend]);
+            turn * nominal * most_current >= counts[backend] * current * most_nominal
         });
         if gone {
             *slot = None;

@@ -65,11 +65,11 @@ impl Scheduler {
                     .filter(|(_, backend)| Ip::of(backend.address) == frontend.ip)
                     .map(|(index, backend)| maglev::Member {
                         name: backend.name.as_str(),
-                        full: *frontend.service.full_weights.get(index).unwrap_or(&backend.weight),
-                        now: backend.weight,
+                        nominal: *frontend.service.nominal_weights.get(index).unwrap_or(&backend.weight),
+                        current: backend.weight,
                     })
                     .collect();
-                let before = |index: usize| members[..index].iter().filter(|member| member.now > 0).count();
+                let before = |index: usize| members[..index].iter().filter(|member| member.current > 0).count();
                 let serving: Vec<_> = (0..members.len()).map(before).collect();
                 maglev::table(&members, size).into_iter().map(|member| serving[member]).collect()
             }

@@ -28,28 +28,28 @@ impl Story {
     }
 
     /// Goes on with these services and returns the plan that led there.
-    pub fn change(&mut self, wanted: Services) -> Plan {
-        self.change_in_part(wanted).0
+    pub fn change(&mut self, desired: Services) -> Plan {
+        self.change_in_part(desired).0
     }
 
     /// The same, and the part of the table after it that was looked at.
-    pub fn change_in_part(&mut self, wanted: Services) -> (Plan, Table) {
+    pub fn change_in_part(&mut self, desired: Services) -> (Plan, Table) {
         let before = self.committed.table();
-        let proposal = self.committed.propose(&Transition::between(&self.services, &wanted));
+        let proposal = self.committed.propose(&Transition::between(&self.services, &desired));
         let (plan, part) = (proposal.plan.clone(), proposal.after.clone());
         let deleted = counters(&before, &plan);
         assert_eq!(
             proposal.connection_counts(&self.committed, &deleted),
             self.committed.fragments.connection_counts(&deleted)
         );
-        let whole = render(&wanted, Some(&before));
+        let whole = render(&desired, Some(&before));
         assert_eq!(plan, diff(Some(&before), Some(&whole.table), &whole.owners));
         for batch in &plan.batches {
             self.kernel.commit(&batch.steps(), None).unwrap();
         }
         self.parts += usize::from(proposal.is_part());
         self.committed.accept(proposal);
-        assert_eq!(self.committed.propose_all((&wanted).into()).plan, Plan::default());
+        assert_eq!(self.committed.propose_all((&desired).into()).plan, Plan::default());
         let table = self.committed.table();
         assert_eq!(Some(&table), self.kernel.table());
         let elements = table.sets.values().map(|set| set.elements.len()).sum();
@@ -62,7 +62,7 @@ impl Story {
             maps(&table).map(|map| (map.name.clone(), table.sets[&map.name].declaration_only())).collect();
         let kept = self.committed.client_maps().into_iter().map(|(map, set)| (map.name, set));
         assert_eq!(kept.collect::<BTreeMap<_, _>>(), clients);
-        self.services = wanted;
+        self.services = desired;
         (plan, part)
     }
 }

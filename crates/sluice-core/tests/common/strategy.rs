@@ -176,7 +176,7 @@ fn any_service() -> impl Strategy<Value = Service> {
             affinity: affinity.filter(|_| can_be_affine),
             synproxy,
             midstream: if synproxy { Midstream::Ignore } else { midstream },
-            left: service
+            evict_from: service
                 .backends
                 .iter()
                 .take(1)

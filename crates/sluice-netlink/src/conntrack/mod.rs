@@ -136,8 +136,8 @@ impl Filter {
 
     /// Whether a flow matches.
     pub fn fits(&self, flow: &Flow) -> bool {
-        fn is<T: PartialEq>(wanted: Option<T>, found: T) -> bool {
-            wanted.is_none_or(|wanted| wanted == found)
+        fn is<T: PartialEq>(expected: Option<T>, found: T) -> bool {
+            expected.is_none_or(|expected| expected == found)
         }
         self.ip == Ip::of(flow.to.ip())
             && is(self.protocol, flow.protocol)

@@ -105,7 +105,7 @@ fn interface(name: &str) -> Option<Octets<16>> {
 /// Whether a comparison is true.
 pub(super) fn holds(loaded: &[u8], comparison: &Comparison) -> bool {
     match comparison {
-        Comparison::Eq(wanted) => loaded == wanted.as_slice(),
+        Comparison::Eq(value) => loaded == value.as_slice(),
         Comparison::Ne(unwanted) => loaded != unwanted.as_slice(),
         Comparison::NotInPrefix(prefix) => !loaded.starts_with(prefix.as_slice()),
         Comparison::InRange(first, last) => first.as_slice() <= loaded && loaded <= last.as_slice(),

@@ -74,8 +74,8 @@ fn offline(services: &Services) -> Result<PlanReport, Fatal> {
     let _progress = Progress::of("plan: comparing");
     let networks = kernel::networks()?;
     let at_start = pool::at_start(services);
-    let wanted = EffectiveServices::new(services, &at_start).with_networks(&networks);
-    Ok(planning::shown(&reconcile::plan(snapshot.table.as_ref(), wanted)))
+    let desired = EffectiveServices::new(services, &at_start).with_networks(&networks);
+    Ok(planning::shown(&reconcile::plan(snapshot.table.as_ref(), desired)))
 }
 
 /// The request: the text of the files, which the daemon may not be able to read.

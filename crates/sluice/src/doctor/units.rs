@@ -5,7 +5,7 @@ use super::run::run;
 /// keepalived moves the addresses of services between hosts, conntrackd copies conntrack entries.
 const UNITS: [&str; 2] = ["keepalived.service", "conntrackd.service"];
 
-/// Those that are enabled, and do not run. Without systemd it is not known which are wanted.
+/// Those that are enabled, and do not run. Without systemd it is not known which are needed.
 pub(super) fn stopped() -> Vec<String> {
     let properties = "--property=Id,UnitFileState,ActiveState";
     let shown = run("systemctl", &[&["show", properties], &UNITS[..]].concat()).unwrap_or_default();

@@ -27,10 +27,10 @@ pub(crate) fn run(socket: &Path, colour: bool) -> Result<(), Fatal> {
         broken(error)
     })?;
     let (events, happens) = channel();
-    let (effects, wanted) = unbounded_channel();
+    let (effects, requests) = unbounded_channel();
     let (client, told) = (Client::new(socket), events.clone());
     thread::spawn(move || {
-        let end = match daemon::run(attend(&client, &told, wanted)) {
+        let end = match daemon::run(attend(&client, &told, requests)) {
             Ok(()) => Event::End,
             Err(fatal) => Event::Answer(Err(fatal.to_string()), Instant::now()),
         };
@@ -87,7 +87,7 @@ fn read_keys(events: &Sender<Event>) {
 }
 
 /// Asks the daemon how things are, tells it what the operator says, and heeds signals.
-async fn attend(client: &Client, events: &Sender<Event>, mut wanted: UnboundedReceiver<OverrideRequest>) {
+async fn attend(client: &Client, events: &Sender<Event>, mut requests: UnboundedReceiver<OverrideRequest>) {
     // Something was said: look at once.
     let news = Notify::new();
     let look = async {
@@ -101,7 +101,7 @@ async fn attend(client: &Client, events: &Sender<Event>, mut wanted: UnboundedRe
         }
     };
     let say = async {
-        while let Some(request) = wanted.recv().await {
+        while let Some(request) = requests.recv().await {
             let answer = client.set_override(&request).await;
             let answer = answer.map_err(|error| daemon::no_answer(error).to_string());
             if events.send(Event::Said(request, answer.map(Box::new))).is_err() {

@@ -146,7 +146,7 @@ fn screen_while_the_daemon_is_away_says_what_to_do_and_keeps_what_was_known() {
 }
 
 #[test]
-fn colours_are_there_only_when_wanted() {
+fn colours_are_there_only_when_requested() {
     let app = app((80, 24));
     assert_eq!(draw(&app, false).1, 0);
     assert!(draw(&app, true).1 > 0);

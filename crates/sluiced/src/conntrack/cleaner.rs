@@ -274,14 +274,14 @@ fn try_sweep(
     (scope, deferred): (&Scope, &Scope),
     services: &OwnedEffectiveServices,
 ) -> io::Result<(usize, usize)> {
-    let (wanted, deferred, policy, local) = (scope.index(), deferred.index(), OnceCell::new(), table.local());
+    let (selected, deferred, policy, local) = (scope.index(), deferred.index(), OnceCell::new(), table.local());
     let (mut deleted, mut reset) = (Vec::new(), Vec::new());
     let mut failed = Ok(());
     for filter in filters(scope) {
         let found = table.each(&filter, &mut |flow| {
             let known = known(&flow);
             let is_local = |address| local.contains(&address);
-            if !wanted.contains(&known, is_local) || deferred.contains(&known, is_local) {
+            if !selected.contains(&known, is_local) || deferred.contains(&known, is_local) {
                 return;
             }
             let policy = policy.get_or_init(|| FlowPolicy::new(services));

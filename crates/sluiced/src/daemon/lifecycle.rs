@@ -99,11 +99,11 @@ impl<D: Dataplane> Daemon<D> {
         daemon.restore(&saved_state, before.as_ref());
         daemon.save();
         daemon.ensure_accounting().await;
-        let wanted = daemon.backend_states.effective_services(&daemon.config.services);
+        let desired = daemon.backend_states.effective_services(&daemon.config.services);
         let outcome =
-            daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), wanted)).await;
-        daemon.flows.note_start(wanted, daemon.reconciler.take_found());
-        daemon.flows.record_round(&outcome, &daemon.config.services, wanted);
+            daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), desired)).await;
+        daemon.flows.note_start(desired, daemon.reconciler.take_found());
+        daemon.flows.record_round(&outcome, &daemon.config.services, desired);
         let outcome =
             outcome.map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
         daemon.reload.summary = outcome.to_string();

@@ -253,8 +253,8 @@ impl<D: Dataplane> Daemon<D> {
             if !self.config.services.values().any(|service| service.source.preserves_client()) {
                 return;
             }
-            let wanted = self.backend_states.effective_services(&self.config.services);
-            let transition = Transition::between(wanted.with_networks(&before), wanted);
+            let desired = self.backend_states.effective_services(&self.config.services);
+            let transition = Transition::between(desired.with_networks(&before), desired);
             let result = self.reconciler.round(Trigger::Networks, &transition).await;
             let _ = self.record_round(Trigger::Networks, result);
         }

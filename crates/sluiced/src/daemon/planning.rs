@@ -58,8 +58,8 @@ impl Planner {
         let Planner { services, backend_states, basis, .. } = &self;
         let instead = self.after_a_reload(file);
         let held = backend_states.effective_services(services);
-        let wanted = EffectiveServices::new(file, &instead).with_networks(&backend_states.networks);
-        let plan = basis.plan(&Transition::between(held, wanted));
+        let desired = EffectiveServices::new(file, &instead).with_networks(&backend_states.networks);
+        let plan = basis.plan(&Transition::between(held, desired));
         // From now on, changes of the table need no copy.
         drop(self);
         shown(&plan)

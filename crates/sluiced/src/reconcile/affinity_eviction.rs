@@ -18,10 +18,10 @@ const ATTEMPTS: u32 = 5;
 const AT_ONCE: usize = 1000;
 
 /// Whether a transition may require the eviction of clients.
-pub(super) fn may_leave(transition: &Transition<'_>) -> bool {
+pub(super) fn may_evict(transition: &Transition<'_>) -> bool {
     transition
         .differences()
-        .any(|(_, before, after)| before.is_some_and(|before| affinity::may_leave(before, after)))
+        .any(|(_, before, after)| before.is_some_and(|before| affinity::may_evict(before, after)))
 }
 
 impl<D: Dataplane> Reconciler<D> {

@@ -126,7 +126,7 @@ pub(super) fn verify(current: &Table, expected: &Table) -> Result<(), RoundError
     }
 }
 
-/// A failure after the commit that switched the kernel to the wanted services.
+/// A failure after the commit that switched the kernel to the desired services.
 pub(super) fn after_switch(failure: impl Into<Failure>) -> RoundError {
     RoundError { failure: failure.into(), switched: true }
 }

@@ -14,7 +14,7 @@ const LINES: usize = 100;
 pub struct RoundError {
     /// The failed operation.
     pub failure: Failure,
-    /// Whether the kernel was switched to the wanted services before the failure.
+    /// Whether the kernel was switched to the desired services before the failure.
     pub switched: bool,
 }
 

@@ -198,13 +198,13 @@ impl PlanBasis {
     pub(crate) fn plan(&self, transition: &Transition<'_>) -> Plan {
         match self {
             PlanBasis::Committed(program) => program.propose(transition).plan,
-            PlanBasis::Current(table) => plan(table.as_ref(), transition.wanted),
+            PlanBasis::Current(table) => plan(table.as_ref(), transition.desired),
         }
     }
 }
 
 /// The plan from a table, or from no table, to these services.
-pub fn plan(current: Option<&Table>, wanted: EffectiveServices<'_>) -> Plan {
-    let Rendered { table, owners, .. } = render(wanted, current);
+pub fn plan(current: Option<&Table>, desired: EffectiveServices<'_>) -> Plan {
+    let Rendered { table, owners, .. } = render(desired, current);
     diff(current, Some(&table), &owners)
 }

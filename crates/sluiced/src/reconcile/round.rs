@@ -21,7 +21,7 @@ use super::{
 use crate::fatal::chain;
 
 impl<D: Dataplane> Reconciler<D> {
-    /// Makes the kernel equal to the wanted services.
+    /// Makes the kernel equal to the desired services.
     pub async fn round(
         &mut self,
         trigger: Trigger,
@@ -83,8 +83,8 @@ impl<D: Dataplane> Reconciler<D> {
             (None, Some(known)) => self.apply_to_known(known, read, transition, began).await,
             (snapshot, _) => self.apply_to_snapshot(snapshot.unwrap_or_default(), transition, began).await,
         }?;
-        if read || affinity_eviction::may_leave(transition) {
-            self.evict_clients(transition.wanted).map_err(after_switch)?;
+        if read || affinity_eviction::may_evict(transition) {
+            self.evict_clients(transition.desired).map_err(after_switch)?;
         }
         Ok(outcome)
     }
@@ -113,7 +113,7 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// Applies the wanted services to the known table. A round that `read` the kernel compares the fragments of all services
+    /// Applies the desired services to the known table. A round that `read` the kernel compares the fragments of all services
     /// with the known table, not only those of changed services, so that an error in it cannot persist.
     async fn apply_to_known(
         &mut self,
@@ -123,7 +123,7 @@ impl<D: Dataplane> Reconciler<D> {
         began: Instant,
     ) -> Result<Outcome, RoundError> {
         let mut proposal = match read {
-            true => known.committed.propose_all(transition.wanted),
+            true => known.committed.propose_all(transition.desired),
             false => known.committed.propose(transition),
         };
         let plan = std::mem::take(&mut proposal.plan);
@@ -156,19 +156,19 @@ impl<D: Dataplane> Reconciler<D> {
         Ok(outcome)
     }
 
-    /// Applies the wanted services to a table that is not known, and verifies the whole table.
+    /// Applies the desired services to a table that is not known, and verifies the whole table.
     async fn apply_to_snapshot(
         &mut self,
         snapshot: Snapshot,
         transition: &Transition<'_>,
         began: Instant,
     ) -> Result<Outcome, RoundError> {
-        let Transition { held, wanted, .. } = *transition;
+        let Transition { held, desired, .. } = *transition;
         let Snapshot { table: current, counters, flags, generation } = snapshot;
         if held.iter().next().is_none() {
             self.found.get_or_insert_with(|| current.as_ref().map(TableEndpoints::of).unwrap_or_default());
         }
-        let desired = render(wanted, current.as_ref());
+        let desired = render(desired, current.as_ref());
         let plan = diff(current.as_ref(), Some(&desired.table), &desired.owners);
         plan.findings().iter().for_each(|finding| warn!("{finding}"));
         self.totals.observe(if plan.is_empty() {

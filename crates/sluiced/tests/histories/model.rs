@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_api::{Admin as Wanted, BackendStatus, Health as Observed, Status};
+use sluice_api::{Admin as ApiAdmin, BackendStatus, Health as Observed, Status};
 use sluice_core::model::{
     Backend, BackendKey, Config, HealthCheck, Initial, OnEmpty, Scheduler, Service, ServiceName, Services,
 };
@@ -191,9 +191,9 @@ impl Model {
             let Some(backend) = shown(status, key) else { continue };
             let said = backend.overridden.as_ref();
             state.admin = match said.and_then(|said| said.admin) {
-                None | Some(Wanted::Enabled) => Admin::Enabled,
-                Some(Wanted::Drain) => Admin::Drain,
-                Some(Wanted::Disabled) => Admin::Disabled,
+                None | Some(ApiAdmin::Enabled) => Admin::Enabled,
+                Some(ApiAdmin::Drain) => Admin::Drain,
+                Some(ApiAdmin::Disabled) => Admin::Disabled,
             };
             state.weight = said.and_then(|said| said.weight);
         }
@@ -208,7 +208,7 @@ impl Model {
                 Observed::Healthy => (true, true),
                 Observed::Unhealthy => (false, true),
                 // One that serves goes on although it starts down.
-                Observed::Unknown if backend.admin == Wanted::Enabled && state.check.is_some() => {
+                Observed::Unknown if backend.admin == ApiAdmin::Enabled && state.check.is_some() => {
                     (backend.eligible, false)
                 }
                 Observed::Unknown => (initial, false),

@@ -15,10 +15,10 @@ fn tables_of_any_older_layout_are_taken_over_in_one_round_and_the_next_sends_not
     let strategy = (any_small_services(), older, prop::option::of(any_small_services()));
     let cases = ProptestConfig::default().cases / 2;
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let result = TestRunner::new(config).run(&strategy, |(held, older, wanted)| {
+    let result = TestRunner::new(config).run(&strategy, |(held, older, desired)| {
         kernel.clear();
         kernel.make(&older.layout(&render(&held, None).table));
-        Rounds::new(&kernel).repair(&held, wanted.as_ref().unwrap_or(&held), &older)
+        Rounds::new(&kernel).repair(&held, desired.as_ref().unwrap_or(&held), &older)
     });
     result.unwrap_or_else(|failure| panic!("{failure}"));
 }

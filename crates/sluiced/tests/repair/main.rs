@@ -40,7 +40,7 @@ fn foreign_edits_of_any_kind_are_repaired_in_one_round_and_the_next_sends_nothin
         prop::collection::vec(any_edit(), 1..6),
     );
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    let result = TestRunner::new(config).run(&strategy, |(held, wanted, list)| {
+    let result = TestRunner::new(config).run(&strategy, |(held, desired, list)| {
         kernel.clear();
         let mut rounds = Rounds::new(&kernel);
         rounds.round(Trigger::Start, &held, &held)?;
@@ -48,7 +48,7 @@ fn foreign_edits_of_any_kind_are_repaired_in_one_round_and_the_next_sends_nothin
         add(&cases, 1);
         add(&edits, made);
         add(&refused, list.len() - made);
-        rounds.repair(&held, wanted.as_ref().unwrap_or(&held), &list)
+        rounds.repair(&held, desired.as_ref().unwrap_or(&held), &list)
     });
     let [cases, edits, refused] = [cases, edits, refused].map(Cell::into_inner);
     eprintln!("{cases} cases: {edits} foreign edits repaired, {refused} had nothing to edit or were refused");
@@ -97,29 +97,29 @@ impl<'a> Rounds<'a> {
         &mut self,
         trigger: Trigger,
         held: &Services,
-        wanted: &Services,
+        desired: &Services,
     ) -> Result<Outcome, TestCaseError> {
-        let transition = Transition::between(held, wanted);
+        let transition = Transition::between(held, desired);
         let round = self.reconciler.round(trigger, &transition);
         self.runtime.block_on(round).map_err(|error| TestCaseError::fail(format!("{trigger}: {error:?}")))
     }
 
-    /// One round, after which the kernel is as wanted, and one that finds nothing to do.
-    fn repair(&mut self, held: &Services, wanted: &Services, after: &dyn Debug) -> Result<(), TestCaseError> {
+    /// One round, after which the kernel is as desired, and one that finds nothing to do.
+    fn repair(&mut self, held: &Services, desired: &Services, after: &dyn Debug) -> Result<(), TestCaseError> {
         let commits = self.kernel.commits();
-        self.round(Trigger::Refresh, held, wanted)?;
+        self.round(Trigger::Refresh, held, desired)?;
         let commits = self.kernel.commits() - commits;
         prop_assert!(commits <= COMMITS, "{} commits to repair {:?}", commits, after);
 
         let table = self.kernel.table();
-        let desired = render(wanted, table.as_ref()).table;
+        let desired = render(desired, table.as_ref()).table;
         prop_assert_eq!(table.as_ref(), Some(&desired), "after {:?}", after);
         // What our own reader overlooks nft would show.
         let (listed, expected) = self.kernel.listings(&desired);
         prop_assert_eq!(listed, expected, "after {:?}", after);
 
         let sent = self.kernel.messages_sent();
-        prop_assert_eq!(self.round(Trigger::Refresh, wanted, wanted)?, Outcome::Unchanged);
+        prop_assert_eq!(self.round(Trigger::Refresh, desired, desired)?, Outcome::Unchanged);
         prop_assert_eq!(self.kernel.messages_sent(), sent);
         Ok(())
     }

@@ -75,20 +75,20 @@ pub(crate) fn measure(mut services: Services) -> anyhow::Result<Took> {
         let (mut committed, mut messages) = (vec![], vec![]);
         let original = services.clone();
         for turn in 0..2 * TURNS {
-            let mut wanted = original.clone();
+            let mut desired = original.clone();
             if turn.is_multiple_of(2) {
-                let middle = wanted.len() / 2;
-                let service = wanted.values_mut().nth(middle).context("no services")?;
+                let middle = desired.len() / 2;
+                let service = desired.values_mut().nth(middle).context("no services")?;
                 edit(service.backends.first_mut().context("no backends")?);
             }
             let before = reconciler.dataplane().messages_sent();
-            let transition = Transition::between(&services, &wanted);
+            let transition = Transition::between(&services, &desired);
             let round = reconciler.round(Trigger::Reload, &transition);
             let outcome = runtime.block_on(round).map_err(|error| anyhow!("{error:?}"))?;
             let Outcome::Changed { committed: took, .. } = outcome else { bail!("nothing was changed") };
             committed.push(1000.0 * took.as_secs_f64());
             messages.push((reconciler.dataplane().messages_sent() - before) as f64);
-            services = wanted;
+            services = desired;
         }
         Ok(Change { committed: median(committed), messages: median(messages) })
     };

@@ -150,8 +150,8 @@ fn add_sets_and_chains(changes: &mut Vec<Change>, current: &Table, desired: &Tab
 fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, transitions: &[ChainTransition<'_>]) {
     for (name, set) in &current.sets {
         let is_switched = set.data == SetType::Verdicts && !is_behind(name);
-        if let Some(wanted) = desired.sets.get(name).filter(|_| !is_switched) {
-            elements::delete(retire, name, set, wanted);
+        if let Some(set_after) = desired.sets.get(name).filter(|_| !is_switched) {
+            elements::delete(retire, name, set, set_after);
         }
     }
     transitions.iter().for_each(|transition| transition.retire(retire));

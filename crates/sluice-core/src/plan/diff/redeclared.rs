@@ -51,14 +51,14 @@ impl<'a> Redeclared<'a> {
         let chains: BTreeMap<_, _> = current
             .chains
             .iter()
-            .filter(|(name, chain)| desired.chains.get(*name).is_some_and(|wanted| wanted.base != chain.base))
+            .filter(|(name, chain)| desired.chains.get(*name).is_some_and(|after| after.base != chain.base))
             .map(|(name, chain)| (name, chain_reason(name, chain)))
             .collect();
         let differs = |name, set: &Set| {
-            let wanted = desired.sets.get(name);
+            let after = desired.sets.get(name);
             // Elements of a set that sluice cannot read may refer to the chains.
             let may_lead = !chains.is_empty() && foreign::set(name, set).is_some();
-            may_lead || wanted.is_some_and(|wanted| !wanted.same_declaration(set))
+            may_lead || after.is_some_and(|after| !after.same_declaration(set))
         };
         let sets = current.sets.iter().filter(|(name, set)| differs(name, set));
         let sets: BTreeMap<_, _> = sets.map(|(name, set)| (name, set_reason(name, set))).collect();

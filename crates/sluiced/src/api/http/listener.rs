@@ -43,10 +43,10 @@ impl HttpServer {
     }
 
     /// Binds the address of a configuration, without a visible change so far.
-    pub(crate) fn bind(&self, wanted: Option<&Http>) -> Result<ListenerChange, BindError> {
+    pub(crate) fn bind(&self, desired: Option<&Http>) -> Result<ListenerChange, BindError> {
         let now = self.open.as_ref().map(|(address, _)| *address);
-        match wanted.map(|http| http.listen) {
-            wanted if wanted == now => Ok(ListenerChange::Keep),
+        match desired.map(|http| http.listen) {
+            desired if desired == now => Ok(ListenerChange::Keep),
             None => Ok(ListenerChange::Close),
             Some(address) => {
                 let listener = listen(address).map_err(|error| BindError(address, error))?;

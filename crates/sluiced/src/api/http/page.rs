@@ -68,8 +68,8 @@ mod tests {
         let Page { html, .. } = page();
         assert_eq!(html.matches("<style>").count(), 1);
         assert_eq!(html.matches("<script type=\"module\">").count(), 1);
-        for wanted in ["<link rel=\"stylesheet\"", " src=", "@import", "url(", "https://"] {
-            assert!(!html.contains(wanted), "{wanted}");
+        for forbidden in ["<link rel=\"stylesheet\"", " src=", "@import", "url(", "https://"] {
+            assert!(!html.contains(forbidden), "{forbidden}");
         }
         // `http://` occurs only in the name space of SVG.
         assert_eq!(html.matches("http://").count(), html.matches("http://www.w3.org/2000/svg").count());

@@ -1,6 +1,6 @@
 //! Status says the same as the model, and so the kernel.
 
-use sluice_api::{Admin as Wanted, Health, Status};
+use sluice_api::{Admin as ApiAdmin, Health, Status};
 use sluice_core::model::{BackendKey, BackendName, ServiceName};
 use sluice_core::pool::health::Admin;
 use tokio::time::Instant;
@@ -37,14 +37,14 @@ pub fn is_true(history: &mut History<'_>, status: &Status) -> Verdict {
                 _ => {}
             }
             let admin = match model.admin(&key) {
-                Admin::Enabled => Wanted::Enabled,
-                Admin::Drain => Wanted::Drain,
-                Admin::Disabled => Wanted::Disabled,
+                Admin::Enabled => ApiAdmin::Enabled,
+                Admin::Drain => ApiAdmin::Drain,
+                Admin::Disabled => ApiAdmin::Disabled,
             };
             if backend.admin != admin {
                 return wrong("another admin state than the operator's");
             }
-            if file.enabled && backend.eligible != (is_up && admin == Wanted::Enabled) {
+            if file.enabled && backend.eligible != (is_up && admin == ApiAdmin::Enabled) {
                 return wrong("eligible is not healthy and enabled");
             }
             let known = file.backends.iter().find(|known| known.name == key.backend).expect("it is shown");

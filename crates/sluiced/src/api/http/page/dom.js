@@ -22,14 +22,14 @@ function byId(id) {
 }
 
 /** Makes a node's text this one. What is the same already is left alone, so that a selection survives. */
-function text(node, wanted) {
-  if (node.textContent !== wanted) node.textContent = wanted;
+function text(node, value) {
+  if (node.textContent !== value) node.textContent = value;
 }
 
 /** Makes an attribute this one; `null` removes it. */
-function attribute(node, name, wanted) {
-  if (wanted === null || wanted === undefined) node.removeAttribute(name);
-  else if (node.getAttribute(name) !== String(wanted)) node.setAttribute(name, wanted);
+function attribute(node, name, value) {
+  if (value === null || value === undefined) node.removeAttribute(name);
+  else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
 }
 
 /** Fills a bar: its only child is as wide as this fraction. */

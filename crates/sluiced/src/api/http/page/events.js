@@ -16,9 +16,9 @@ class Events {
     const least = SEVERITIES.indexOf(this.select.value);
     if (this.drawn === model.events && this.least === least) return;
     Object.assign(this, { drawn: model.events, least });
-    const wanted = model.events.filter(({ severity }) => SEVERITIES.indexOf(severity) >= least).reverse();
-    const rows = wanted.slice(0, EVENTS).map(eventRow);
-    const more = wanted.length - rows.length;
+    const listed = model.events.filter(({ severity }) => SEVERITIES.indexOf(severity) >= least).reverse();
+    const rows = listed.slice(0, EVENTS).map(eventRow);
+    const more = listed.length - rows.length;
     if (more > 0) rows.push(el('li', { class: 'fine' }, `${number(more, 'older event')} not shown.`));
     if (rows.length === 0) rows.push(el('li', { class: 'fine' }, 'None.'));
     this.node.replaceChildren(...rows);

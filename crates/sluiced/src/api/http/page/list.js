@@ -127,7 +127,7 @@ class List {
   }
 
   spacer(node, height) {
-    const wanted = `${height}px`;
-    if (node.style.height !== wanted) node.style.height = wanted;
+    const pixels = `${height}px`;
+    if (node.style.height !== pixels) node.style.height = pixels;
   }
 }

@@ -126,8 +126,8 @@ class Card {
   }
 
   drawBackends(entry, view, model) {
-    const wanted = entry.service.backends.filter((backend) => view.shows(backend, entry));
-    const shown = view.all ? wanted : wanted.slice(0, BACKENDS);
+    const matching = entry.service.backends.filter((backend) => view.shows(backend, entry));
+    const shown = view.all ? matching : matching.slice(0, BACKENDS);
     const names = new Set(shown.map(({ name }) => name));
     for (const [name, row] of this.rows) {
       if (names.has(name)) continue;
@@ -142,8 +142,8 @@ class Card {
       if (here !== row.node) this.body.insertBefore(row.node, here ?? null);
     });
     this.table.hidden = shown.length === 0;
-    const others = view.singled ? entry.service.backends.length - wanted.length : 0;
-    this.drawRest(wanted.length - shown.length, others);
+    const others = view.singled ? entry.service.backends.length - matching.length : 0;
+    this.drawRest(matching.length - shown.length, others);
   }
 
   /** Says what is not drawn. */
