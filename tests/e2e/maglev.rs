@@ -71,7 +71,12 @@ fn wait_for_eligible(lab: &Lab, expected: usize) {
             let backends = service["backends"].as_array().unwrap().iter();
             backends.filter(|backend| backend["health"] == "healthy" && backend["eligible"] == true).count()
         };
-        status["services"].as_array().unwrap().iter().all(|service| healthy(service) == expected).then_some(())
+        status["services"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|service| healthy(service) == expected)
+            .then_some(())
     });
 }
 

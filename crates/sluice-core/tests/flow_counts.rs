@@ -4,7 +4,7 @@ mod common;
 
 use common::{Services, service, services};
 use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::flows::nat_tuple::NatTuple;
+use sluice_core::flows::flow_index::NatTuple;
 use sluice_core::model::Protocol;
 use sluice_core::pool::balance::Load;
 

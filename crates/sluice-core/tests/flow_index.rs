@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::flows::flow_counts::{FlowCounts, Loads};
 use sluice_core::flows::flow_index::FlowIndex;
-use sluice_core::flows::nat_tuple::NatTuple;
+use sluice_core::flows::flow_index::NatTuple;
 use sluice_core::model::{Protocol, Service, ServiceName};
 use sluice_core::pool::balance::Load;
 

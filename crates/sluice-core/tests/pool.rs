@@ -12,7 +12,7 @@ use proptest::sample::select;
 use sluice_core::model::{Backend, HashOn, HealthCheck, Initial, OnEmpty, Probe, Scheduler, Service};
 use sluice_core::pool::health::Admin;
 use sluice_core::pool::{BackendState, RAMP_STEPS, at_start, effective_service};
-use sluice_core::render::per_port::MAX_ELEMENTS;
+use sluice_core::render::bounds::MAX_ELEMENTS;
 use sluice_core::render::render;
 use sluice_core::render::slots::{grid, on_grid};
 

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use sluice_core::model::{Backend, BackendPort, Listener, Ports, Service};
-use sluice_core::render::bounds::Excess;
-use sluice_core::render::per_port::{MAX_PORTS, elements_per_slot};
+use sluice_core::render::bounds::{Excess, MAX_PORTS, elements_per_slot};
 use sluice_nft::Ip;
 
 use super::{Elements, takes};

@@ -28,15 +28,12 @@ impl Affected {
     pub fn by(transition: &Transition<'_>) -> Self {
         let (mut affected, held) = (Affected::default(), OnceCell::new());
         for (name, before, after) in transition.differences() {
-            let old = before.map(|service| Frontend::of(name, service)).unwrap_or_default();
-            let new = after.map(|service| Frontend::of(name, service)).unwrap_or_default();
+            let [old, new] =
+                [before, after].map(|of| of.map(|service| Frontend::of(name, service)).unwrap_or_default());
+            let id = |frontend: &Frontend<'_>| (frontend.listener, frontend.ip.nfproto());
             let mut pairs: BTreeMap<_, (Option<&Frontend<'_>>, Option<&Frontend<'_>>)> = BTreeMap::new();
-            for frontend in &old {
-                pairs.entry((frontend.listener, frontend.ip.nfproto())).or_default().0 = Some(frontend);
-            }
-            for frontend in &new {
-                pairs.entry((frontend.listener, frontend.ip.nfproto())).or_default().1 = Some(frontend);
-            }
+            old.iter().for_each(|was| pairs.entry(id(was)).or_default().0 = Some(was));
+            new.iter().for_each(|is| pairs.entry(id(is)).or_default().1 = Some(is));
             for pair in pairs.into_values() {
                 match pair {
                     (Some(was), Some(is)) if was.service.interface == is.service.interface => {

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 
-use crate::flows::flow_index::FlowIndex;
-use crate::flows::nat_tuple::NatTuple;
+use crate::flows::flow_index::{FlowIndex, NatTuple};
 use crate::model::{BackendName, ServiceName, Services};
 use crate::pool::balance::Load;
 use crate::render::Frontend;
@@ -19,10 +19,8 @@ pub type Loads<'a> = HashMap<(&'a ServiceName, &'a BackendName), Load>;
 
 impl FlowCounts {
     /// Adds flows.
-    pub fn add(&mut self, tuple: NatTuple, Load { active, opened }: Load) {
-        let load = self.0.entry(tuple).or_default();
-        load.active += active;
-        load.opened += opened;
+    pub fn add(&mut self, tuple: NatTuple, load: Load) {
+        *self.0.entry(tuple).or_default() += load;
     }
 
     /// Loads of the backends of the is_selected services. All services are needed to find other listeners that
@@ -34,20 +32,12 @@ impl FlowCounts {
         let mut loads = Loads::new();
         let mut add = |name, backend, load: Load| {
             if load != Load::default() {
-                let sum: &mut Load = loads.entry((name, backend)).or_default();
-                *sum = sum.and(load);
+                *loads.entry((name, backend)).or_default() += load;
             }
         };
-        let mut are_exact = true;
-        for frontend in all
-            .iter()
-            .filter(|(name, _)| is_selected(name))
-            .flat_map(|(name, service)| Frontend::of(name, service))
-        {
-            let Some((address, port)) = frontend.exact() else {
-                are_exact = false;
-                continue;
-            };
+        let selected = all.iter().filter(|(name, _)| is_selected(name));
+        let frontends: Vec<_> = selected.flat_map(|(name, service)| Frontend::of(name, service)).collect();
+        for (frontend, (address, port)) in frontends.iter().filter_map(|of| Some((of, of.exact()?))) {
             for backend in frontend.members() {
                 let behind = backend.port.translate(frontend.listener.ports, port);
                 let tuple = NatTuple {
@@ -58,10 +48,10 @@ impl FlowCounts {
                 add(frontend.name, &backend.name, self.0.get(&tuple).copied().unwrap_or_default());
             }
         }
-        if !are_exact {
+        if frontends.iter().any(|frontend| frontend.exact().is_none()) {
             let index = FlowIndex::of(all);
-            for (tuple, load) in self.0.iter().filter(|(tuple, _)| !index.is_exact(tuple.protocol, tuple.to))
-            {
+            let is_exact = |tuple: &NatTuple| index.exact.contains_key(&(tuple.protocol, tuple.to));
+            for (tuple, load) in self.0.iter().filter(|(tuple, _)| !is_exact(tuple)) {
                 let of = index.backends(tuple).filter(|(name, _)| is_selected(name));
                 of.for_each(|(name, backend)| add(name, backend, *load));
             }
@@ -70,8 +60,9 @@ impl FlowCounts {
     }
 }
 
-impl Load {
-    fn and(self, other: Load) -> Load {
-        Load { active: self.active + other.active, opened: self.opened + other.opened }
+impl AddAssign for Load {
+    fn add_assign(&mut self, other: Load) {
+        self.active += other.active;
+        self.opened += other.opened;
     }
 }

@@ -9,22 +9,31 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use sluice_nft::Ip;
 
-use crate::flows::nat_tuple::NatTuple;
 use crate::model::{Address, Backend, BackendName, EffectiveServices, Protocol, ServiceName};
 use crate::render::{Frontend, frontends};
 
 /// Listeners of services, indexed by the destination of flows.
 #[derive(Debug)]
 pub struct FlowIndex<'a> {
-    exact: HashMap<(Protocol, SocketAddr), Frontend<'a>>,
+    pub(super) exact: HashMap<(Protocol, SocketAddr), Frontend<'a>>,
     /// By protocol, IP version and address; `None`: any address.
     others: HashMap<(Protocol, Ip, Option<IpAddr>), Vec<Frontend<'a>>>,
 }
 
+/// The destination of a flow before and after translation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NatTuple {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Original destination.
+    pub to: SocketAddr,
+    /// Source of the replies: the translated destination.
+    pub backend: SocketAddr,
+}
+
 /// Listeners that may have matched a flow, in order of precedence.
 pub(crate) struct Candidates<'o, 'a> {
-    exact: Option<&'o Frontend<'a>>,
-    others: Vec<&'o Frontend<'a>>,
+    pub(crate) frontends: Vec<&'o Frontend<'a>>,
     /// Whether one of them has certainly matched it.
     pub(crate) is_certain: bool,
 }
@@ -35,23 +44,12 @@ impl<'a> FlowIndex<'a> {
         let mut index = FlowIndex { exact: HashMap::new(), others: HashMap::new() };
         let frontends = frontends(services.into()).into_iter();
         for frontend in frontends.filter(|frontend| frontend.service.mode.uses_conntrack()) {
-            match frontend.exact() {
-                Some((address, port)) => {
-                    index
-                        .exact
-                        .insert((frontend.listener.protocol, SocketAddr::new(address, port)), frontend);
-                }
-                None => {
-                    let address = match frontend.listener.address {
-                        Address::Any => None,
-                        Address::Exact(address) => Some(address),
-                    };
-                    index
-                        .others
-                        .entry((frontend.listener.protocol, frontend.ip, address))
-                        .or_default()
-                        .push(frontend);
-                }
+            let protocol = frontend.listener.protocol;
+            if let Some(to) = frontend.exact() {
+                index.exact.insert((protocol, to.into()), frontend);
+            } else {
+                let key = (protocol, frontend.ip, frontend.listener.address.exact());
+                index.others.entry(key).or_default().push(frontend);
             }
         }
         index
@@ -65,9 +63,8 @@ impl<'a> FlowIndex<'a> {
     ) -> impl Iterator<Item = (&'a ServiceName, &'a BackendName)> + use<'a> {
         let candidates = self.candidates(tuple.protocol, None, tuple.to, |_| false);
         let mut found: Vec<(&ServiceName, &BackendName)> = vec![];
-        for frontend in candidates.iter() {
-            let led = frontend.members().filter(|backend| leads(frontend, backend, tuple.to, tuple.backend));
-            for backend in led {
+        for frontend in candidates.frontends {
+            for backend in led_to(frontend, tuple.to, tuple.backend) {
                 let of = (frontend.name, &backend.name);
                 if !found.contains(&of) {
                     found.push(of);
@@ -75,11 +72,6 @@ impl<'a> FlowIndex<'a> {
             }
         }
         found.into_iter()
-    }
-
-    /// Whether an exact listener has this destination.
-    pub(crate) fn is_exact(&self, protocol: Protocol, to: SocketAddr) -> bool {
-        self.exact.contains_key(&(protocol, to))
     }
 
     /// Listeners that lose packets to this frontend. An exact listener with the same destination is not
@@ -99,7 +91,7 @@ impl<'a> FlowIndex<'a> {
         is_local: impl Fn(IpAddr) -> bool,
     ) -> Candidates<'_, 'a> {
         if let Some(frontend) = self.exact.get(&(protocol, to)) {
-            return Candidates { exact: Some(frontend), others: vec![], is_certain: true };
+            return Candidates { frontends: vec![frontend], is_certain: true };
         }
         let (ip, address) = (Ip::of(to.ip()), to.ip());
         let wide = [Some(address), None].into_iter().filter_map(|at| self.others.get(&(protocol, ip, at)));
@@ -107,7 +99,7 @@ impl<'a> FlowIndex<'a> {
             wide.flatten().filter(|frontend| frontend.listener.ports.contains(to.port())).collect();
         matching.sort_by_key(|frontend| frontend.rank());
         let from_here = client.is_some_and(|client| client.is_loopback() || is_local(client));
-        let mut candidates = Candidates { exact: None, others: vec![], is_certain: false };
+        let mut candidates = Candidates { frontends: vec![], is_certain: false };
         let (mut interfaces, mut wild) = (vec![], false);
         for frontend in matching {
             let any = frontend.listener.address == Address::Any;
@@ -117,14 +109,14 @@ impl<'a> FlowIndex<'a> {
                 Some(interface) if interfaces.contains(&interface) => {}
                 Some(interface) => {
                     interfaces.push(interface);
-                    candidates.others.push(frontend);
+                    candidates.frontends.push(frontend);
                 }
                 None if any && from_here && address.is_loopback() => {}
                 // Two wildcard listeners match the same addresses, so the first one takes all flows.
                 None if any && wild => {}
                 None => {
                     wild |= any;
-                    candidates.others.push(frontend);
+                    candidates.frontends.push(frontend);
                     candidates.is_certain = !any || is_local(address);
                 }
             }
@@ -136,15 +128,16 @@ impl<'a> FlowIndex<'a> {
     }
 }
 
-impl<'o, 'a> Candidates<'o, 'a> {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &'o Frontend<'a>> + '_ {
-        self.exact.iter().chain(&self.others).copied()
-    }
-}
-
-/// Whether a frontend translates the destination `to` to `behind`.
-pub(crate) fn leads(frontend: &Frontend<'_>, backend: &Backend, to: SocketAddr, behind: SocketAddr) -> bool {
-    behind == SocketAddr::new(backend.address, backend.port.translate(frontend.listener.ports, to.port()))
+/// The backends for which a frontend translates the destination `to` to `behind`.
+pub(crate) fn led_to<'a>(
+    frontend: &Frontend<'a>,
+    to: SocketAddr,
+    behind: SocketAddr,
+) -> impl Iterator<Item = &'a Backend> {
+    let ports = frontend.listener.ports;
+    frontend.members().filter(move |backend| {
+        behind == SocketAddr::new(backend.address, backend.port.translate(ports, to.port()))
+    })
 }
 
 /// Whether an address can belong to a single host.

@@ -7,7 +7,6 @@
 mod affected;
 pub mod flow_counts;
 pub mod flow_index;
-pub mod nat_tuple;
 mod scope;
 mod table_endpoints;
 
@@ -22,7 +21,7 @@ use sluice_nft::Ip;
 pub use self::affected::Affected;
 pub use self::scope::{FlowSelector, Scope, ScopeIndex, Target};
 pub use self::table_endpoints::TableEndpoints;
-use crate::flows::flow_index::{FlowIndex, leads};
+use crate::flows::flow_index::{FlowIndex, led_to};
 use crate::model::{Backend, EffectiveServices, Guard, OnDeny, OnDown, Protocol, Service};
 use crate::render::Frontend;
 
@@ -93,9 +92,8 @@ impl<'a> FlowPolicy<'a> {
         }
         let candidates = self.index.candidates(flow.protocol, Some(flow.client.ip()), flow.to, is_local);
         let mut found = None;
-        for frontend in candidates.iter() {
-            let led = frontend.members().filter(|backend| leads(frontend, backend, flow.to, flow.backend));
-            for backend in led {
+        for frontend in &candidates.frontends {
+            for backend in led_to(frontend, flow.to, flow.backend) {
                 let ends = treatment(frontend.service, backend).max(self.refusal(frontend, flow.client.ip()));
                 // An established connection never begins a new flow.
                 let ends = if ends == FlowAction::Delete && !moves { FlowAction::Keep } else { ends };
@@ -110,7 +108,8 @@ impl<'a> FlowPolicy<'a> {
             (None, true) if flow.is_translated || candidates.is_certain => FlowAction::Delete,
             (None, true) => {
                 // A flow that is forwarded without translation is not affected.
-                let may_arrive = candidates.iter().any(|frontend| frontend.service.interface.is_some());
+                let may_arrive =
+                    candidates.frontends.iter().any(|frontend| frontend.service.interface.is_some());
                 let passes = flow.back_to == flow.client;
                 if may_arrive && passes { FlowAction::Delete } else { FlowAction::Keep }
             }

@@ -65,16 +65,12 @@ impl Scope {
     pub fn index(&self) -> ScopeIndex<'_> {
         let mut index = ScopeIndex { scope: self, exact: HashMap::new(), others: HashMap::new() };
         for look in &self.selectors {
-            let Listener { address, ports, protocol } = look.listener;
-            match (address, ports.as_single()) {
-                (Address::Exact(address), Some(port)) => {
-                    index.exact.entry((protocol, SocketAddr::new(address, port))).or_default().push(look);
-                }
-                (Address::Exact(address), None) => {
-                    index.others.entry((protocol, Some(address))).or_default().push(look);
-                }
-                (Address::Any, _) => index.others.entry((protocol, None)).or_default().push(look),
-            }
+            let Listener { address, protocol, .. } = look.listener;
+            let of_listener = match look.listener.exact() {
+                Some(to) => index.exact.entry((protocol, to.into())).or_default(),
+                None => index.others.entry((protocol, address.exact())).or_default(),
+            };
+            of_listener.push(look);
         }
         index
     }

@@ -25,43 +25,25 @@ pub struct TableEndpoints {
 impl TableEndpoints {
     /// Reads them from a table.
     pub fn of(table: &Table) -> Self {
+        use SetId::*;
         let mut found = TableEndpoints::default();
         for (name, set) in &table.sets {
             let Some(id) = SetId::parse(name) else { continue };
             match id {
-                SetId::Services(_) => {
-                    found.exact.extend(set.elements.keys().filter_map(exact));
-                }
+                Services(_) => found.exact.extend(set.elements.keys().filter_map(exact)),
                 // Backends that take no new flows have no slots, but are in these sets.
-                SetId::Source((_, ip)) => {
+                Source((_, ip)) => {
                     found.backends.extend(set.elements.keys().filter_map(|key| behind(key, ip)));
                 }
-                SetId::Adopted(_)
-                | SetId::Ignored(_)
-                | SetId::Guarded(_)
-                | SetId::UnknownClients(_)
-                | SetId::Syns(_)
-                | SetId::Proxied(_)
-                | SetId::InvalidRequests(_)
-                | SetId::InvalidReplies(_)
-                | SetId::Invalid(_)
-                | SetId::OnLink(_)
-                | SetId::SameInterface
-                | SetId::Clients(..)
-                | SetId::Bound(..)
-                | SetId::Learn(_)
-                | SetId::OwnSource(..)
-                | SetId::Slots(..)
-                | SetId::Stripes(..)
-                | SetId::Networks(..)
-                | SetId::Dropped(..)
-                | SetId::Limit(..) => {}
+                Adopted(_) | Ignored(_) | Guarded(_) | UnknownClients(_) | Syns(_) | Proxied(_)
+                | InvalidRequests(_) | InvalidReplies(_) | Invalid(_) | OnLink(_) | SameInterface
+                | Clients(..) | Bound(..) | Learn(_) | OwnSource(..) | Slots(..) | Stripes(..)
+                | Networks(..) | Dropped(..) | Limit(..) => {}
             }
         }
-        for FrontendId { listener, ip, .. } in
-            table.chains.keys().filter_map(ChainId::parse).filter_map(|id| id.listener().cloned())
-        {
-            let of_protocol = found.others.entry((listener.protocol, ip)).or_default();
+        for id in table.chains.keys().filter_map(ChainId::parse) {
+            let Some(FrontendId { listener, ip, .. }) = id.listener() else { continue };
+            let of_protocol = found.others.entry((listener.protocol, *ip)).or_default();
             of_protocol.insert((listener.address, listener.ports));
         }
         for set in table.sets.values() {
@@ -84,14 +66,11 @@ impl TableEndpoints {
         let Flow { protocol, to, backend, .. } = *flow;
         let keeps_port = to.port() == backend.port() && self.backends.contains(&(backend.ip(), None));
         let goes = keeps_port || self.backends.contains(&(backend.ip(), Some(backend.port())));
-        let came_in = || {
-            self.exact.contains(&(protocol, to))
-                || self.others.get(&(protocol, Ip::of(to.ip()))).into_iter().flatten().any(
-                    |(address, ports)| {
-                        [Address::Any, Address::Exact(to.ip())].contains(address) && ports.contains(to.port())
-                    },
-                )
+        let others = || self.others.get(&(protocol, Ip::of(to.ip()))).into_iter().flatten();
+        let matches = |(address, ports): &(Address, Ports)| {
+            address.exact().is_none_or(|address| address == to.ip()) && ports.contains(to.port())
         };
+        let came_in = || self.exact.contains(&(protocol, to)) || others().any(matches);
         flow.is_translated && goes && came_in()
     }
 }

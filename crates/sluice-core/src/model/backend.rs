@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use sluice_nft::Ip;
 
-use super::{Address, BackendName, Listener, Ports, ServiceName};
+use super::{BackendName, Listener, Ports, ServiceName};
 
 /// Largest weight of a backend.
 pub const MAX_WEIGHT: u16 = 256;
@@ -35,9 +35,8 @@ impl Backend {
             BackendPort::One(port) => Some(port),
             BackendPort::Range(ports) => Some(ports.first),
             BackendPort::Keep => {
-                let takes = |listener: &&Listener| match listener.address {
-                    Address::Any => true,
-                    Address::Exact(address) => Ip::of(address) == Ip::of(self.address),
+                let takes = |listener: &&Listener| {
+                    listener.address.exact().is_none_or(|address| Ip::of(address) == Ip::of(self.address))
                 };
                 let mut ports = listeners.into_iter().filter(takes).map(|listener| listener.ports);
                 let first = ports.next()?;

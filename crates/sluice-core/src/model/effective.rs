@@ -48,12 +48,9 @@ impl<'a> EffectiveServices<'a> {
 
     /// All services by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'a ServiceName, &'a Service)> + use<'a> {
-        let EffectiveServices { file, instead, .. } = *self;
-        let same = instead.iter().all(|layer| layer.is_empty());
-        file.iter().map(move |(name, service)| {
-            let other = if same { None } else { instead[1].get(name).or_else(|| instead[0].get(name)) };
-            (name, other.unwrap_or(service))
-        })
+        let EffectiveServices { file, instead: [earlier, later], .. } = *self;
+        let other = |name| later.get(name).or_else(|| earlier.get(name));
+        file.iter().map(move |(name, service)| (name, other(name).unwrap_or(service)))
     }
 }
 

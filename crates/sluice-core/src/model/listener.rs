@@ -16,6 +16,16 @@ pub enum Address {
     Exact(IpAddr),
 }
 
+impl Address {
+    /// The address; `None` for `*`.
+    pub fn exact(self) -> Option<IpAddr> {
+        match self {
+            Address::Any => None,
+            Address::Exact(address) => Some(address),
+        }
+    }
+}
+
 /// An inclusive range of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ports {
@@ -90,6 +100,13 @@ mod protocol_name {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Protocol, D::Error> {
         let name = String::deserialize(from)?;
         Protocol::from_name(&name).ok_or_else(|| D::Error::custom(format!("unknown protocol {name:?}")))
+    }
+}
+
+impl Listener {
+    /// Address and port, if it has one of each.
+    pub fn exact(&self) -> Option<(IpAddr, u16)> {
+        self.address.exact().zip(self.ports.as_single())
     }
 }
 

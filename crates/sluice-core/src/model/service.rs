@@ -48,7 +48,7 @@ pub struct Service {
     pub fixed_grid: bool,
     /// Seconds for which a client keeps its backend after its last new connection; `None`: no affinity.
     pub affinity: Option<u32>,
-    /// Backends that clients must leave, because they are down or disabled.
+    /// Backends whose clients lose their affinity, because the backends are down or disabled.
     pub evict_from: Vec<BackendName>,
     /// Backends whose probes fail; [`crate::flows`] decides about their flows.
     pub unhealthy: Vec<BackendName>,
@@ -218,11 +218,10 @@ impl Midstream {
     /// The default: services adopt connections if every node leads a client to the same backend, and the
     /// backend sees the same client address and port.
     pub fn default_for(scheduler: Scheduler, source: Source) -> Self {
+        use Scheduler::*;
         let same_backend = match scheduler {
-            Scheduler::SourceHash(_) | Scheduler::Maglev(..) => true,
-            Scheduler::RoundRobin | Scheduler::Random | Scheduler::LeastConnections | Scheduler::First => {
-                false
-            }
+            SourceHash(_) | Maglev(..) => true,
+            RoundRobin | Random | LeastConnections | First => false,
         };
         let same_client = match source {
             Source::Preserve | Source::Addresses(_, _, SourcePorts::Keep) => true,

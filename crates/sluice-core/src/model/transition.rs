@@ -1,7 +1,5 @@
 //! [`Transition`]: the difference between two sets of services.
 
-use std::cmp::Ordering;
-
 use crate::model::{EffectiveServices, Service, ServiceName, Services};
 
 /// A change from the committed to the desired services.
@@ -19,25 +17,24 @@ pub type Difference<'a> = (&'a ServiceName, Option<&'a Service>, Option<&'a Serv
 
 impl<'a> Transition<'a> {
     /// Compares all services.
-    pub fn between(held: impl Into<EffectiveServices<'a>>, desired: impl Into<EffectiveServices<'a>>) -> Self {
+    pub fn between(
+        held: impl Into<EffectiveServices<'a>>,
+        desired: impl Into<EffectiveServices<'a>>,
+    ) -> Self {
         let (held, desired) = (held.into(), desired.into());
         let mut changed = Vec::new();
         let (mut before, mut after) = (held.iter().peekable(), desired.iter().peekable());
-        loop {
-            let order = match (before.peek(), after.peek()) {
-                (Some((gone, _)), Some((come, _))) => gone.cmp(come),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => return Transition { held, desired, changed },
-            };
-            let old = if order.is_le() { before.next() } else { None };
-            let new = if order.is_ge() { after.next() } else { None };
-            let (old_service, new_service) =
-                (old.map(|(_, service)| service), new.map(|(_, service)| service));
-            if let Some((name, _)) = old.or(new).filter(|_| old_service != new_service) {
-                changed.push((name, old_service, new_service));
+        while let Some((name, _)) =
+            before.peek().into_iter().chain(after.peek()).min_by_key(|of| of.0).copied()
+        {
+            let [old, new] =
+                [&mut before, &mut after].map(|services| services.next_if(|(other, _)| *other == name));
+            let (old, new) = (old.map(|(_, service)| service), new.map(|(_, service)| service));
+            if old != new {
+                changed.push((name, old, new));
             }
         }
+        Transition { held, desired, changed }
     }
 
     /// A change of some services; other services are not compared.

@@ -5,10 +5,8 @@
 
 use sluice_nft::{Counters, Table};
 
-use crate::model::EffectiveServices;
-use crate::model::Transition;
-use crate::plan::Plan;
-use crate::plan::diff;
+use crate::model::{EffectiveServices, Transition};
+use crate::plan::{Plan, diff};
 use crate::render::connection_counts::ConnectionCounts;
 use crate::render::{Delta, Program};
 
@@ -20,24 +18,22 @@ pub struct Proposal {
     /// The changed part of the desired table.
     pub after: Table,
     delta: Delta,
-    is_part: bool,
 }
 
 impl Program {
     /// Plans a transition from the committed services.
     pub fn propose(&self, transition: &Transition<'_>) -> Proposal {
-        let (delta, is_part) = self.change(transition);
-        self.proposal(delta, is_part)
+        self.proposal(self.change(transition))
     }
 
     /// Plans the change to these services: renders all of them and compares them with the program.
     pub fn propose_all(&self, desired: EffectiveServices<'_>) -> Proposal {
-        self.proposal(self.change_all(desired), false)
+        self.proposal(self.change_all(desired))
     }
 
-    fn proposal(&self, delta: Delta, is_part: bool) -> Proposal {
+    fn proposal(&self, delta: Delta) -> Proposal {
         let (before, after, owners) = delta.tables(self);
-        Proposal { plan: diff(Some(&before), Some(&after), &owners), after, delta, is_part }
+        Proposal { plan: diff(Some(&before), Some(&after), &owners), after, delta }
     }
 
     /// Applies the delta of a committed proposal.
@@ -49,14 +45,11 @@ impl Program {
 impl Proposal {
     /// Whether the delta was computed from the changed services alone.
     pub fn is_part(&self) -> bool {
-        self.is_part
+        self.delta.is_part
     }
 
     /// New connections by the counters of elements that the plan deleted.
     pub fn connection_counts(&self, committed: &Program, deleted: &Counters) -> ConnectionCounts {
-        match self.delta.services() {
-            Some(services) => committed.fragments.connection_counts_of(services, deleted),
-            None => committed.fragments.connection_counts(deleted),
-        }
+        committed.fragments.connection_counts_of(self.delta.services(), deleted)
     }
 }

@@ -130,23 +130,22 @@ impl Plan {
     /// Numbers of changed objects.
     pub fn summary(&self) -> Summary {
         let mut summary = Summary::default();
-        for change in self.changes() {
-            match (&change.step, &change.reason.why) {
+        for Change { step, reason } in self.changes() {
+            let is_changed = matches!(reason.why, Why::Differs(_));
+            let (kind, objects) = match step {
                 // A changed object is deleted and added, and counts once.
-                (Step::DeleteElements(..) | Step::FlushChain(_), Why::Differs(_)) => {}
-                (Step::AddElements(_, elements), Why::Differs(_)) => summary.changed += elements.len(),
-                (_, Why::Differs(_)) => summary.changed += 1,
-                (Step::AddElements(_, elements), _) => summary.added += elements.len(),
-                (Step::DeleteElements(_, elements), _) => summary.removed += elements.len(),
-                (Step::FlushChain(_), _) => {}
-                (
-                    Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_) | Step::DeleteObject(_),
-                    _,
-                ) => summary.removed += 1,
-                (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
-                    summary.added += 1;
+                Step::DeleteElements(..) if is_changed => continue,
+                Step::FlushChain(_) => continue,
+                Step::AddElements(_, elements) => (&mut summary.added, elements.len()),
+                Step::DeleteElements(_, elements) => (&mut summary.removed, elements.len()),
+                Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..) => {
+                    (&mut summary.added, 1)
                 }
-            }
+                Step::DeleteTable | Step::DeleteSet(_) | Step::DeleteChain(_) | Step::DeleteObject(_) => {
+                    (&mut summary.removed, 1)
+                }
+            };
+            *(if is_changed { &mut summary.changed } else { kind }) += objects;
         }
         summary
     }

@@ -18,8 +18,7 @@ pub fn report(plan: &Plan) -> impl fmt::Display + '_ {
         writeln!(f, "{}", plan.summary())?;
         for (n, batch) in plan.batches.iter().enumerate() {
             writeln!(f, "\ncommit {}: {}", n + 1, title(batch.purpose))?;
-            let mut writer = Writer { f };
-            batch.changes.iter().try_for_each(|change| writer.change(change))?;
+            batch.changes.iter().try_for_each(|change| write_change(f, change))?;
         }
         Ok(())
     })
@@ -49,70 +48,67 @@ impl fmt::Display for Reason {
     }
 }
 
-struct Writer<'a, 'b> {
-    f: &'a mut fmt::Formatter<'b>,
+fn write_change(f: &mut fmt::Formatter<'_>, Change { step, reason }: &Change) -> fmt::Result {
+    match (step, &reason.why) {
+        // The step that adds the new elements prints both.
+        (Step::DeleteElements(..), Why::Differs(_)) => Ok(()),
+        (Step::AddElements(of, new), Why::Differs(Some(old))) => {
+            line(f, '~', &format!("element {} {}", Table::NAME, of.name), Some(reason))?;
+            elements(f, '~', new.len(), |n| {
+                format!("{} (was {})", of.declaration.element(&new[n].0, &new[n].1), held(of, &old[n]))
+            })
+        }
+        (Step::AddElements(of, elements), _) => listed(f, '+', "add", of, elements, reason),
+        (Step::DeleteElements(of, elements), _) => listed(f, '-', "delete", of, elements, reason),
+        (Step::FlushChain(_) | Step::AddRule(..), Why::Differs(_)) => {
+            line(f, '~', &step.to_string(), Some(reason))
+        }
+        (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
+            line(f, '+', &step.to_string(), Some(reason))
+        }
+        (
+            Step::DeleteTable
+            | Step::DeleteSet(_)
+            | Step::DeleteChain(_)
+            | Step::DeleteObject(_)
+            | Step::FlushChain(_),
+            _,
+        ) => line(f, '-', &step.to_string(), Some(reason)),
+    }
 }
 
-impl Writer<'_, '_> {
-    fn change(&mut self, Change { step, reason }: &Change) -> fmt::Result {
-        match (step, &reason.why) {
-            // The step that adds the new elements prints both.
-            (Step::DeleteElements(..), Why::Differs(_)) => Ok(()),
-            (Step::AddElements(of, new), Why::Differs(Some(old))) => {
-                self.line('~', &format!("element {} {}", Table::NAME, of.name), Some(reason))?;
-                self.elements('~', new.len(), |n| {
-                    format!("{} (was {})", of.declaration.element(&new[n].0, &new[n].1), held(of, &old[n]))
-                })
-            }
-            (Step::AddElements(of, elements), _) => self.listed('+', "add", of, elements, reason),
-            (Step::DeleteElements(of, elements), _) => self.listed('-', "delete", of, elements, reason),
-            (Step::FlushChain(_) | Step::AddRule(..), Why::Differs(_)) => {
-                self.line('~', &step.to_string(), Some(reason))
-            }
-            (Step::AddTable | Step::AddSet(..) | Step::AddChain(..) | Step::AddRule(..), _) => {
-                self.line('+', &step.to_string(), Some(reason))
-            }
-            (
-                Step::DeleteTable
-                | Step::DeleteSet(_)
-                | Step::DeleteChain(_)
-                | Step::DeleteObject(_)
-                | Step::FlushChain(_),
-                _,
-            ) => self.line('-', &step.to_string(), Some(reason)),
-        }
-    }
+fn listed(
+    f: &mut fmt::Formatter<'_>,
+    gutter: char,
+    verb: &str,
+    of: &SetRef,
+    added: &[(Key, Data)],
+    reason: &Reason,
+) -> fmt::Result {
+    line(f, gutter, &format!("{verb} element {} {}", Table::NAME, of.name), Some(reason))?;
+    elements(f, gutter, added.len(), |n| of.declaration.element(&added[n].0, &added[n].1).to_string())
+}
 
-    fn listed(
-        &mut self,
-        gutter: char,
-        verb: &str,
-        of: &SetRef,
-        elements: &[(Key, Data)],
-        reason: &Reason,
-    ) -> fmt::Result {
-        self.line(gutter, &format!("{verb} element {} {}", Table::NAME, of.name), Some(reason))?;
-        self.elements(gutter, elements.len(), |n| {
-            of.declaration.element(&elements[n].0, &elements[n].1).to_string()
-        })
+fn elements(
+    f: &mut fmt::Formatter<'_>,
+    gutter: char,
+    count: usize,
+    text: impl Fn(usize) -> String,
+) -> fmt::Result {
+    for n in 0..count.min(ELEMENTS_SHOWN) {
+        line(f, gutter, &format!("    {}", text(n)), None)?;
     }
-
-    fn elements(&mut self, gutter: char, count: usize, text: impl Fn(usize) -> String) -> fmt::Result {
-        for n in 0..count.min(ELEMENTS_SHOWN) {
-            self.line(gutter, &format!("    {}", text(n)), None)?;
-        }
-        match count.saturating_sub(ELEMENTS_SHOWN) {
-            0 => Ok(()),
-            more => self.line(gutter, &format!("    ... and {more} more"), None),
-        }
+    match count.saturating_sub(ELEMENTS_SHOWN) {
+        0 => Ok(()),
+        more => line(f, gutter, &format!("    ... and {more} more"), None),
     }
+}
 
-    fn line(&mut self, gutter: char, text: &str, reason: Option<&Reason>) -> fmt::Result {
-        write!(self.f, "{gutter} {text}")?;
-        match reason {
-            None => writeln!(self.f),
-            Some(reason) => writeln!(self.f, "  # {reason}"),
-        }
+fn line(f: &mut fmt::Formatter<'_>, gutter: char, text: &str, reason: Option<&Reason>) -> fmt::Result {
+    write!(f, "{gutter} {text}")?;
+    match reason {
+        None => writeln!(f),
+        Some(reason) => writeln!(f, "  # {reason}"),
     }
 }
 

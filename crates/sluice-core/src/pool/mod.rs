@@ -8,7 +8,7 @@ use sluice_nft::Ip;
 
 use crate::model::{Backend, Initial, OnEmpty, Scheduler, Service, Services};
 use crate::pool::health::Admin;
-use crate::render::per_port;
+use crate::render::bounds;
 
 /// Number of steps in which a backend with `slow_start` gets its whole weight.
 pub const RAMP_STEPS: u8 = 10;
@@ -121,6 +121,6 @@ pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> Backe
         now.evict_from = those(&|standing| !standing.is_up || standing.admin == Admin::Disabled);
     }
     // Weights that an operator set may have no common divisor with those of a later file.
-    now.fixed_grid |= per_port::is_too_fine(&now);
+    now.fixed_grid |= bounds::is_too_fine(&now);
     now
 }

@@ -20,7 +20,7 @@ use super::frontend::{Frontend, Rank};
 use super::groups::Groups;
 use super::layout::ListenerKey;
 use super::names::{ChainId, SetId};
-use crate::model::{Backend, BackendPort, Protocol};
+use crate::model::{Backend, BackendPort};
 
 /// Maximum number of clients in each map.
 const CLIENTS: u32 = 1 << 20;
@@ -98,8 +98,12 @@ pub(super) fn render(
     groups: &Groups<'_>,
     pick: ChainName,
 ) -> ChainName {
-    let Some(member) = Member::of(frontend, groups) else { return pick };
-    let Member { ip, protocol, address, number, .. } = member;
+    let member = frontend.service.affinity.zip(frontend.exact()).and_then(|(timeout, (address, port))| {
+        let number = *groups.0.get(&(frontend.name, address))?;
+        Some(Member { address, port, number, timeout })
+    });
+    let Some(member) = member else { return pick };
+    let (ip, protocol, Member { address, number, .. }) = (frontend.ip, frontend.listener.protocol, member);
     draft.fragment.group = Some(number);
     let kinds = kinds(frontend);
     if kinds.is_empty() {
@@ -131,7 +135,8 @@ pub(super) fn render(
 
 /// Renders the rules that fill the client map of one kind; returns the map.
 fn learn(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, member: &Member, kind: Remembered) -> SetName {
-    let Member { ip, protocol, address, port, number, timeout } = *member;
+    let Member { address, port, number, timeout } = *member;
+    let (ip, protocol) = (frontend.ip, frontend.listener.protocol);
     let keeping = keeping(frontend).filter(|backend| Remembered::of(backend) == kind).map(|backend| {
         let key = Key::EMPTY.address(address).protocol(protocol.number()).address(backend.address);
         (key.port(backend.port.translate(frontend.listener.ports, port)), Data::None, Some(backend))
@@ -162,20 +167,10 @@ fn learn(draft: &mut Draft<'_, '_>, frontend: &Frontend<'_>, member: &Member, ki
 /// A listener with affinity.
 #[derive(Clone, Copy)]
 struct Member {
-    ip: Ip,
-    protocol: Protocol,
     address: IpAddr,
     port: u16,
     number: u32,
     timeout: u32,
-}
-
-impl Member {
-    fn of(frontend: &Frontend<'_>, groups: &Groups<'_>) -> Option<Self> {
-        let (timeout, (address, port)) = (frontend.service.affinity?, frontend.exact()?);
-        let number = groups.number(frontend, address)?;
-        Some(Member { ip: frontend.ip, protocol: frontend.listener.protocol, address, port, number, timeout })
-    }
 }
 
 /// The kinds of maps for the backends of a frontend, whether or not clients keep these backends now.

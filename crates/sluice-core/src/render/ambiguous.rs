@@ -13,27 +13,29 @@ use crate::model::{Address, Backend, Ports, Source};
 pub(super) struct AmbiguousFlows {
     /// Flows that are not masqueraded, by protocol and backend.
     by_backend: HashMap<(u8, IpAddr), Vec<AmbiguousFlow>>,
-    /// Frontends whose flows are compared one listener at a time.
-    apart: Vec<ComparedFrontend>,
+    /// Frontends whose flows are compared one listener at a time, with these backends.
+    apart: Vec<(Rank, SourceTraits)>,
 }
 
 /// Listener address, backend ports and source.
 type AmbiguousFlow = (Address, Ports, Source);
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct ComparedFrontend {
-    destination: Destination,
-    rank: Rank,
-    source: Source,
-    backends: Vec<IpAddr>,
-}
-
 /// The properties of a frontend that fragments of frontends with other sources depend on.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SourceTraits {
     destination: Destination,
     source: Source,
     backends: Vec<(IpAddr, Ports)>,
+}
+
+impl SourceTraits {
+    fn new<'a>(frontend: &Frontend<'_>, backends: impl Iterator<Item = &'a Backend>) -> Self {
+        SourceTraits {
+            destination: frontend.destination(),
+            source: frontend.service.source,
+            backends: backends.map(|backend| (backend.address, frontend.backend_ports(backend))).collect(),
+        }
+    }
 }
 
 impl AmbiguousFlows {
@@ -53,12 +55,7 @@ impl AmbiguousFlows {
         for frontend in frontends {
             let (own, _) = split_by_ambiguity(frontend, &ambiguous);
             if !own.is_empty() {
-                ambiguous.apart.push(ComparedFrontend {
-                    destination: frontend.destination(),
-                    rank: frontend.rank(),
-                    source: frontend.service.source,
-                    backends: own.iter().map(|backend| backend.address).collect(),
-                });
+                ambiguous.apart.push((frontend.rank(), SourceTraits::new(frontend, own.into_iter())));
             }
         }
         ambiguous
@@ -67,22 +64,23 @@ impl AmbiguousFlows {
     /// Whether the constant rules cannot distinguish flows to this backend from those of another source.
     pub(super) fn is_ambiguous(&self, frontend: &Frontend<'_>, address: IpAddr, backend: &Backend) -> bool {
         let ports = frontend.backend_ports(backend);
-        let ambiguous = self.by_backend.get(&(frontend.protocol(), backend.address)).into_iter().flatten();
-        ambiguous.filter(|(_, _, source)| *source != frontend.service.source).any(
-            |(claimed, claimed_ports, _)| {
-                [Address::Any, Address::Exact(address)].contains(claimed) && claimed_ports.overlaps(ports)
-            },
-        )
+        let mut ambiguous =
+            self.by_backend.get(&(frontend.protocol(), backend.address)).into_iter().flatten();
+        ambiguous.any(|(claimed, claimed_ports, source)| {
+            *source != frontend.service.source
+                && claimed.exact().is_none_or(|claimed| claimed == address)
+                && claimed_ports.overlaps(ports)
+        })
     }
 
     /// Whether the comparison for another frontend, with another source, would match flows that belong to the
     /// constant rules.
     pub(super) fn would_match_another(&self, frontend: &Frontend<'_>) -> bool {
-        let takes = |apart: &ComparedFrontend| {
-            frontend.rank() < apart.rank
+        let takes = |(rank, apart): &(Rank, SourceTraits)| {
+            frontend.rank() < *rank
                 && frontend.service.source != apart.source
                 && frontend.destination().overlaps(&apart.destination)
-                && frontend.members().any(|own| apart.backends.contains(&own.address))
+                && frontend.members().any(|own| apart.backends.iter().any(|(to, _)| *to == own.address))
         };
         frontend.has_own_source() && self.apart.iter().any(takes)
     }
@@ -92,15 +90,9 @@ impl AmbiguousFlows {
 /// source.
 pub(super) fn source_traits(frontends: &[Frontend<'_>]) -> Vec<SourceTraits> {
     let concerns = |frontend: &&Frontend<'_>| frontend.has_own_source() || frontend.exact().is_none();
-    let notice = |frontend: &Frontend<'_>| SourceTraits {
-        destination: frontend.destination(),
-        source: frontend.service.source,
-        backends: frontend
-            .members()
-            .map(|backend| (backend.address, frontend.backend_ports(backend)))
-            .collect(),
-    };
-    let mut source_traits: Vec<_> = frontends.iter().filter(concerns).map(notice).collect();
+    let concerned = frontends.iter().filter(concerns);
+    let mut source_traits: Vec<_> =
+        concerned.map(|frontend| SourceTraits::new(frontend, frontend.members())).collect();
     source_traits.sort_unstable();
     source_traits
 }

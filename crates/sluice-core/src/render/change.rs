@@ -17,64 +17,51 @@ use super::totals::Traits;
 use super::{affinity, dispatch, guard, invalid, midstream, pick, source, synproxy};
 use crate::model::{EffectiveServices, Mode, ServiceName, Transition};
 
-/// What the fragment of a frontend depends on beside its service.
-struct Surroundings<'a> {
+/// Renders frontends into fragments. These depend on the frontends and on the facts here.
+struct Renderer<'a> {
     /// The current stripe of a frontend.
     stripe: &'a dyn Fn(&FrontendId) -> Option<Stripe>,
-    groups: &'a Groups<'a>,
+    groups: Groups<'a>,
     ambiguous: &'a AmbiguousFlows,
+    stripes_in_use: StripeAllocator,
+    pool: Pool<'a>,
 }
 
-/// Renders one frontend.
-fn fragment(
-    frontend: &Frontend<'_>,
-    others: &Surroundings<'_>,
-    stripes_in_use: &mut StripeAllocator,
-    pool: &mut Pool<'_>,
-) -> Fragment {
-    let mut draft = Draft::new(Some(frontend.id()), pool);
-    match frontend.service.mode {
-        Mode::Nat => translate(&mut draft, frontend, others, stripes_in_use),
+impl Renderer<'_> {
+    /// Renders fragments by service.
+    fn fragments(mut self, frontends: &[Frontend<'_>]) -> BTreeMap<Option<ServiceName>, Arc<[Fragment]>> {
+        let of_service = |frontends: &[Frontend<'_>]| {
+            let fragments = frontends.iter().map(|frontend| self.fragment(frontend)).collect();
+            (Some(frontends[0].name.clone()), fragments)
+        };
+        frontends.chunk_by(|a, b| a.name == b.name).map(of_service).collect()
     }
-    draft.fragment.traits = Some(Traits::of(frontend));
-    draft.finish()
-}
 
-/// Renders a frontend of [`Mode::Nat`], from the end of a flow's path to its beginning. A frontend that cannot keep its
-/// stripe gets a new one of `stripes_in_use`.
-fn translate(
-    draft: &mut Draft<'_, '_>,
-    frontend: &Frontend<'_>,
-    others: &Surroundings<'_>,
-    stripes_in_use: &mut StripeAllocator,
-) {
-    let held = (others.stripe)(&frontend.id());
-    let pick = pick::render(draft, frontend, |shape, slots, elements| {
-        let stays = |held: &Stripe| (held.map.shape, held.map.ip, held.slots) == (shape, frontend.ip, slots);
-        held.filter(stays).unwrap_or_else(|| stripes_in_use.take(shape, frontend.ip, slots, elements))
-    });
-    let known = affinity::render(draft, frontend, others.groups, pick);
-    let first = guard::render(draft, frontend, known);
-    dispatch::render(draft, frontend, &first);
-    midstream::render(draft, frontend, &first);
-    invalid::render(draft, frontend);
-    synproxy::render(draft, frontend);
-    source::render(draft, frontend, others.ambiguous);
-}
-
-/// Renders fragments by service.
-fn fragments(
-    frontends: &[Frontend<'_>],
-    others: &Surroundings<'_>,
-    stripes_in_use: &mut StripeAllocator,
-    pool: &mut Pool<'_>,
-) -> BTreeMap<Option<ServiceName>, Arc<[Fragment]>> {
-    let of_service = |frontends: &[Frontend<'_>]| {
-        let fragments =
-            frontends.iter().map(|frontend| fragment(frontend, others, stripes_in_use, pool)).collect();
-        (Some(frontends[0].name.clone()), fragments)
-    };
-    frontends.chunk_by(|a, b| a.name == b.name).map(of_service).collect()
+    fn fragment(&mut self, frontend: &Frontend<'_>) -> Fragment {
+        let Renderer { stripe, groups, ambiguous, stripes_in_use, pool } = self;
+        let mut draft = Draft::new(Some(frontend.id()), pool);
+        draft.fragment.traits = Some(Traits::of(frontend));
+        match frontend.service.mode {
+            // From the end of a flow's path to its beginning.
+            Mode::Nat => {
+                let ip = frontend.ip;
+                let held = stripe(&frontend.id());
+                let pick = pick::render(&mut draft, frontend, |shape, slots, elements| {
+                    let stays =
+                        |held: &Stripe| (held.map.shape, held.map.ip, held.slots) == (shape, ip, slots);
+                    held.filter(stays).unwrap_or_else(|| stripes_in_use.take(shape, ip, slots, elements))
+                });
+                let known = affinity::render(&mut draft, frontend, groups, pick);
+                let first = guard::render(&mut draft, frontend, known);
+                dispatch::render(&mut draft, frontend, &first);
+                midstream::render(&mut draft, frontend, &first);
+                invalid::render(&mut draft, frontend);
+                synproxy::render(&mut draft, frontend);
+                source::render(&mut draft, frontend, ambiguous);
+            }
+        }
+        draft.finish()
+    }
 }
 
 impl Program {
@@ -85,52 +72,52 @@ impl Program {
     /// remain valid until the switch. A set keeps its size if it has room for its old and its new elements
     /// together.
     pub(crate) fn new(services: EffectiveServices<'_>, current: Option<&Table>) -> Self {
-        let Layout { stripes, mut stripes_in_use, groups } = Layout::of(current);
-        let frontends = frontend::frontends(services);
-        let ambiguous = AmbiguousFlows::of(&frontends);
+        let Layout { stripes, stripes_in_use, groups } = Layout::of(current);
+        let held = Program { stripes_in_use, groups, ..Program::default() };
+        let delta = held.change_to(services, &|id| stripes.get(id).copied(), current);
         let mut program = Program::default();
-        let mut pool = Pool::new(&program);
-        let fragments = {
-            let groups = Groups::of(&frontends, &groups);
-            let stripe = |id: &FrontendId| stripes.get(id).copied();
-            let others = Surroundings { stripe: &stripe, groups: &groups, ambiguous: &ambiguous };
-            fragments(&frontends, &others, &mut stripes_in_use, &mut pool)
-        };
-        let mut delta = program.delta(fragments, services.networks(), &mut pool, current);
-        delta.ambiguous = Some(ambiguous);
         program.apply(delta);
         program
     }
 
-    /// The delta to other services, and whether it was computed from the changed services alone.
-    pub(crate) fn change(&self, transition: &Transition<'_>) -> (Delta, bool) {
+    /// The delta to other services, computed from the changed services alone if possible.
+    pub(crate) fn change(&self, transition: &Transition<'_>) -> Delta {
         let (mut old, mut new) = (vec![], vec![]);
         for (name, before, after) in transition.differences() {
             old.extend(before.into_iter().flat_map(|service| Frontend::of(name, service)));
             new.extend(after.into_iter().flat_map(|service| Frontend::of(name, service)));
         }
         if !self.concerns_no_other(&old, &new) {
-            return (self.change_all(transition.desired), false);
+            return self.change_all(transition.desired);
         }
-        let mut pool = Pool::new(self);
-        let mut fragments = self.render(&new, &self.ambiguous, &mut pool);
+        let mut fragments = self.render(&new, &self.ambiguous, &|id| self.stripe(id));
         for (name, ..) in transition.differences() {
             fragments.entry(Some(name.clone())).or_insert_with(|| Arc::new([]));
         }
-        (self.delta(fragments, transition.desired.networks(), &mut pool, None), true)
+        let mut delta = self.delta(fragments, transition.desired.networks(), None);
+        delta.is_part = true;
+        delta
     }
 
     /// The delta to these services: renders all of them and compares their fragments with those of the
     /// program.
     pub(crate) fn change_all(&self, desired: EffectiveServices<'_>) -> Delta {
+        self.change_to(desired, &|id| self.stripe(id), None)
+    }
+
+    fn change_to(
+        &self,
+        desired: EffectiveServices<'_>,
+        stripe: &dyn Fn(&FrontendId) -> Option<Stripe>,
+        current: Option<&Table>,
+    ) -> Delta {
         let frontends = frontend::frontends(desired);
         let ambiguous = AmbiguousFlows::of(&frontends);
-        let mut pool = Pool::new(self);
-        let mut fragments = self.render(&frontends, &ambiguous, &mut pool);
+        let mut fragments = self.render(&frontends, &ambiguous, stripe);
         for name in self.fragments.0.keys().filter(|name| name.is_some()) {
             fragments.entry(name.clone()).or_insert_with(|| Arc::new([]));
         }
-        let mut delta = self.delta(fragments, desired.networks(), &mut pool, None);
+        let mut delta = self.delta(fragments, desired.networks(), current);
         delta.ambiguous = Some(ambiguous);
         delta
     }
@@ -147,14 +134,16 @@ impl Program {
         &self,
         frontends: &[Frontend<'_>],
         ambiguous: &AmbiguousFlows,
-        pool: &mut Pool<'_>,
+        stripe: &dyn Fn(&FrontendId) -> Option<Stripe>,
     ) -> BTreeMap<Option<ServiceName>, Arc<[Fragment]>> {
         let groups = Groups::of(frontends, &self.groups);
-        let stripe = |id: &FrontendId| {
-            let of_service = self.fragments.0.get(&Some(id.service.clone()))?;
-            of_service.iter().find(|fragment| fragment.owner.as_ref() == Some(id))?.stripe
-        };
-        let others = Surroundings { stripe: &stripe, groups: &groups, ambiguous };
-        fragments(frontends, &others, &mut self.stripes_in_use.clone(), pool)
+        let (stripes_in_use, pool) = (self.stripes_in_use.clone(), Pool::new(self));
+        Renderer { stripe, groups, ambiguous, stripes_in_use, pool }.fragments(frontends)
+    }
+
+    /// The stripe of a frontend.
+    fn stripe(&self, id: &FrontendId) -> Option<Stripe> {
+        let of_service = self.fragments.0.get(&Some(id.service.clone()))?;
+        of_service.iter().find(|fragment| fragment.owner.as_ref() == Some(id))?.stripe
     }
 }

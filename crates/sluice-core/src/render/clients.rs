@@ -14,20 +14,14 @@ use crate::render::{GroupNumbers, Remembered, SetId};
 pub struct Clients {
     /// Its name in the kernel.
     pub name: SetName,
-    ip: Ip,
-    kind: Remembered,
-}
-
-impl Clients {
-    pub(crate) fn new(name: SetName, ip: Ip, kind: Remembered) -> Self {
-        Clients { name, ip, kind }
-    }
+    pub(super) ip: Ip,
+    pub(super) kind: Remembered,
 }
 
 /// The client maps of a table.
 pub fn maps(table: &Table) -> impl Iterator<Item = Clients> + '_ {
     let kinds = Ip::ALL.into_iter().flat_map(|ip| Remembered::ALL.map(|kind| (ip, kind)));
-    let maps = kinds.map(|(ip, kind)| Clients::new(SetId::Clients(kind, ip).into(), ip, kind));
+    let maps = kinds.map(|(ip, kind)| Clients { name: SetId::Clients(kind, ip).into(), ip, kind });
     maps.filter(|clients| table.sets.contains_key(&clients.name))
 }
 
@@ -55,8 +49,8 @@ pub fn stale(
     let mut held = HashSet::new();
     for frontend in affine.flat_map(|(name, service)| Frontend::of(name, service)) {
         let Some((address, port)) = frontend.exact().filter(|_| frontend.ip == clients.ip) else { continue };
-        let Some(number) = groups.of_listener((address, frontend.protocol(), port)) else { continue };
-        let group = Key::EMPTY.address(address).slot(number);
+        let Some(number) = groups.0.get(&(address, frontend.protocol(), port)) else { continue };
+        let group = Key::EMPTY.address(address).slot(*number);
         for backend in keeping(&frontend).filter(|backend| Remembered::of(backend) == clients.kind) {
             held.insert((group, clients.kind.data(&frontend, backend, port)));
         }

@@ -22,16 +22,14 @@ impl Fragments {
         connection_counts(self.iter(), counters)
     }
 
-    /// Sums the counters of some services.
+    /// Sums the counters of some services; `None`: of all.
     pub(crate) fn connection_counts_of<'a>(
         &'a self,
-        services: impl DoubleEndedIterator<Item = &'a Option<ServiceName>>,
+        services: Option<impl DoubleEndedIterator<Item = &'a Option<ServiceName>>>,
         counters: &Counters,
     ) -> ConnectionCounts {
-        connection_counts(
-            services.filter_map(|service| self.0.get(service)).flat_map(|of| of.iter()),
-            counters,
-        )
+        let Some(services) = services else { return self.connection_counts(counters) };
+        connection_counts(services.filter_map(|name| self.0.get(name)).flat_map(|of| of.iter()), counters)
     }
 
     /// The owners of elements, by set.
@@ -72,14 +70,12 @@ fn connection_counts<'a>(
                 if packets.is_empty() || is_common && !counted_once.insert((&elements.set.id, key)) {
                     continue;
                 }
-                *connection_counts.entry(flow(owner)).or_default() += packets.iter().sum::<u64>();
+                let FrontendId { service, listener, .. } = owner.frontend;
+                let (service, backend, dropped) = (service.clone(), owner.backend.cloned(), owner.dropped);
+                let flow = Flow { service, listener: *listener, backend, dropped };
+                *connection_counts.entry(flow).or_default() += packets.iter().sum::<u64>();
             }
         }
     }
     connection_counts
-}
-
-fn flow(Owner { frontend, backend, dropped }: Owner<'_>) -> Flow {
-    let FrontendId { service, listener, .. } = frontend;
-    Flow { service: service.clone(), listener: *listener, backend: backend.cloned(), dropped }
 }

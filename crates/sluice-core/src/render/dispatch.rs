@@ -1,6 +1,6 @@
 //! Dispatch: matches the destination of a packet and leads it to the chains of its listener.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sluice_nft::{Base, ChainName, Comparison, Data, Field, Ip, Key, Octets, Operand, Rule, Set, Statement};
 
@@ -34,22 +34,18 @@ pub(super) fn key(ip: Ip) -> Vec<Operand> {
 /// A rule for packets that arrive. `*` matches the host's own addresses or, with an interface, every unicast
 /// destination.
 pub(super) fn arriving(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
-    let mut rule = vec![];
-    if let Some(interface) = &frontend.service.interface {
-        rule.push(Statement::is(Field::Iifname, &interface_octets(interface)));
-    }
-    match (frontend.listener.address, &frontend.service.interface) {
-        (Address::Exact(_), _) => rule.extend(destination(frontend)),
+    let interface = frontend.service.interface.as_ref();
+    let mut rule: Vec<_> =
+        interface.map(|name| Statement::is(Field::Iifname, &interface_octets(name))).into_iter().collect();
+    let version = Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]);
+    match (frontend.listener.address, interface) {
+        (Address::Exact(address), _) => rule.extend([version, destination(address)]),
         (Address::Any, Some(_)) => {
-            for kind in [Field::BROADCAST, Field::MULTICAST] {
-                rule.push(Statement::is_not(Field::FibDaddrType, &kind.to_ne_bytes()));
-            }
-            rule.push(Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]));
+            let kinds = [Field::BROADCAST, Field::MULTICAST];
+            rule.extend(kinds.map(|kind| Statement::is_not(Field::FibDaddrType, &kind.to_ne_bytes())));
+            rule.push(version);
         }
-        (Address::Any, None) => {
-            rule.push(Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]));
-            rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
-        }
+        (Address::Any, None) => rule.extend([version, local_destination()]),
     }
     finish(rule, frontend, verdict)
 }
@@ -57,31 +53,28 @@ pub(super) fn arriving(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
 /// Rules for packets of local processes. `*` does not match loopback destinations: replies to their source
 /// address could not return.
 fn local(frontend: &Frontend<'_>, verdict: Statement) -> Rule {
-    let mut rule = vec![];
-    match frontend.listener.address {
-        Address::Exact(_) => rule.extend(destination(frontend)),
-        Address::Any => {
-            rule.push(Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]));
-            rule.push(match frontend.ip {
-                Ip::V4 => {
-                    let network = Octets::new(&Ipv4Addr::LOCALHOST.octets()[..1]).expect("one byte fits");
-                    Statement::Match(Field::Daddr(Ip::V4), Comparison::NotInPrefix(network))
-                }
-                Ip::V6 => Statement::is_not(Field::Daddr(Ip::V6), &Ipv6Addr::LOCALHOST.octets()),
-            });
-            rule.push(Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()));
+    let mut rule = vec![Statement::is(Field::Nfproto, &[frontend.ip.nfproto()])];
+    match (frontend.listener.address, frontend.ip) {
+        (Address::Exact(address), _) => rule.push(destination(address)),
+        (Address::Any, Ip::V4) => {
+            let network = Octets::new(&Ipv4Addr::LOCALHOST.octets()[..1]).expect("one byte fits");
+            let not_loopback = Statement::Match(Field::Daddr(Ip::V4), Comparison::NotInPrefix(network));
+            rule.extend([not_loopback, local_destination()]);
+        }
+        (Address::Any, Ip::V6) => {
+            let loopback = Ipv6Addr::LOCALHOST.octets();
+            rule.extend([Statement::is_not(Field::Daddr(Ip::V6), &loopback), local_destination()]);
         }
     }
     finish(rule, frontend, verdict)
 }
 
-fn destination(frontend: &Frontend<'_>) -> Vec<Statement> {
-    let Address::Exact(address) = frontend.listener.address else { return vec![] };
-    let value = Key::EMPTY.address(address);
-    vec![
-        Statement::is(Field::Nfproto, &[frontend.ip.nfproto()]),
-        Statement::is(Field::Daddr(frontend.ip), value.as_slice()),
-    ]
+fn destination(address: IpAddr) -> Statement {
+    Statement::is(Field::Daddr(Ip::of(address)), Key::EMPTY.address(address).as_slice())
+}
+
+fn local_destination() -> Statement {
+    Statement::is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes())
 }
 
 fn finish(mut rule: Vec<Statement>, frontend: &Frontend<'_>, verdict: Statement) -> Rule {

@@ -12,7 +12,7 @@ use super::layout::{ListenerKey, Stripe};
 use super::names::{ChainId, FrontendId, SetId};
 use super::program::Program;
 use super::totals::Traits;
-use crate::model::{Address, Backend, BackendName, ServiceName};
+use crate::model::{Address, Backend, BackendName, Listener, Ports, ServiceName};
 use crate::render::owner::Owner;
 
 /// All that one frontend adds to the table. It depends on the frontend, and on its stripe, its affinity group
@@ -22,9 +22,9 @@ pub struct Fragment {
     /// The frontend; `None`: the host.
     pub(super) owner: Option<FrontendId>,
     /// Backends that its elements count for.
-    backends: Box<[BackendName]>,
+    backends: Vec<BackendName>,
     /// Elements by set. A set without elements is included if rules refer to it.
-    pub(super) elements: Box<[Elements]>,
+    pub(super) elements: Vec<Elements>,
     /// Chains that other frontends may share.
     pub(super) shared: Vec<Arc<SharedChain>>,
     /// Chains of this frontend alone.
@@ -44,7 +44,7 @@ pub struct Fragment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Elements {
     pub(super) set: Arc<DeclaredSet>,
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     /// The chain that all elements lead to, if they are verdicts.
     verdict: Option<ChainName>,
 }
@@ -54,16 +54,8 @@ pub(super) struct Elements {
 pub(super) struct StoredElement<'a> {
     /// The bytes of its key, which have the order of keys.
     pub(super) key: &'a [u8],
-    value: &'a [u8],
+    value_and_backend: &'a [u8],
     of: &'a Elements,
-}
-
-/// One element, and the index of the backend that it counts for.
-#[derive(Clone, Debug)]
-pub(super) struct FragmentElement {
-    pub(super) key: Key,
-    pub(super) data: Data,
-    backend: Option<u16>,
 }
 
 /// A set of fragments, without the size that depends on all its elements.
@@ -73,9 +65,23 @@ pub(super) struct DeclaredSet {
     /// The name without a size.
     pub(super) name: SetName,
     pub(super) declaration: Set,
+    /// Widths in bytes of key, value and backend of an element.
+    widths: [usize; 3],
 }
 
 impl DeclaredSet {
+    fn new(id: SetId, declaration: Set) -> Self {
+        let Set { key, data, flags, counter, .. } = &declaration;
+        let width = |parts: &[Operand]| parts.iter().map(|part| part.width().next_multiple_of(4)).sum();
+        let value = match (data, flags) {
+            (SetType::Map(parts), _) => width(parts),
+            (_, SetFlags::Interval) => width(&key[key.len() - 1..]),
+            (SetType::Set | SetType::Verdicts, _) => 0,
+        };
+        let widths = [width(key), value, if *counter { size_of::<u16>() } else { 0 }];
+        DeclaredSet { name: id.clone().into(), id, declaration, widths }
+    }
+
     /// The name with a size.
     pub(super) fn named(&self, size: Option<u32>) -> SetName {
         match size {
@@ -83,65 +89,32 @@ impl DeclaredSet {
             Some(size) => self.id.sized(size),
         }
     }
-
-    /// Widths in bytes of key, value and backend of an element.
-    fn widths(&self) -> [usize; 3] {
-        let Set { key, data, flags, counter, .. } = &self.declaration;
-        let width = |parts: &[Operand]| parts.iter().map(|part| part.width().next_multiple_of(4)).sum();
-        let value = match (data, flags) {
-            (SetType::Map(parts), _) => width(parts),
-            (_, SetFlags::Interval) => width(&key[key.len() - 1..]),
-            (SetType::Set | SetType::Verdicts, _) => 0,
-        };
-        [width(key), value, if *counter { size_of::<u16>() } else { 0 }]
-    }
 }
 
 impl Elements {
-    fn new(set: Arc<DeclaredSet>, mut held: Vec<FragmentElement>) -> Self {
-        held.sort_by_key(|held| held.key);
-        held.dedup_by(|later, first| later.key == first.key);
-        let [key, value, counted] = set.widths();
-        let mut bytes = Vec::with_capacity(held.len() * (key + value + counted));
-        let mut verdict = None;
-        for FragmentElement { key, data, backend } in held {
-            bytes.extend(key.as_slice());
-            match data {
-                Data::None => {}
-                Data::Value(value) => bytes.extend(value.as_slice()),
-                Data::KeyEnd(last) => bytes.extend(last.as_slice()),
-                Data::Goto(chain) => verdict = Some(chain),
-            }
-            bytes.extend(&backend.unwrap_or(u16::MAX).to_ne_bytes()[..counted]);
+    /// Sorts the elements, and drops duplicates.
+    fn finish(&mut self) {
+        let mut elements: Vec<&[u8]> = self.bytes.chunks_exact(self.set.widths.iter().sum()).collect();
+        let key = self.set.widths[0];
+        if !elements.is_sorted_by(|a, b| a[..key] < b[..key]) {
+            elements.sort_by_key(|element| &element[..key]);
+            elements.dedup_by_key(|element| &element[..key]);
+            self.bytes = elements.concat();
         }
-        Elements { set, bytes: bytes.into(), verdict }
-    }
-
-    /// Number of elements.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len() / self.set.widths().iter().sum::<usize>()
+        self.bytes.shrink_to_fit();
     }
 
     /// Elements in the order of their keys.
-    pub(super) fn stored(&self) -> impl Iterator<Item = StoredElement<'_>> + Clone {
-        let [key, value, counted] = self.set.widths();
-        self.bytes.chunks_exact(key + value + counted).map(move |element| {
-            let (key, value) = element.split_at(key);
-            StoredElement { key, value, of: self }
+    pub(super) fn stored(&self) -> impl ExactSizeIterator<Item = StoredElement<'_>> {
+        self.bytes.chunks_exact(self.set.widths.iter().sum()).map(|element| {
+            let (key, value_and_backend) = element.split_at(self.set.widths[0]);
+            StoredElement { key, value_and_backend, of: self }
         })
     }
 
     /// Keys in order.
     pub(super) fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.stored().map(|element| element.key())
-    }
-
-    fn iter(&self) -> impl Iterator<Item = FragmentElement> + '_ {
-        let [_, value, _] = self.set.widths();
-        self.stored().map(move |element| {
-            let backend = element.value[value..].try_into().ok().map(u16::from_ne_bytes);
-            FragmentElement { key: element.key(), data: element.data(), backend }
-        })
     }
 }
 
@@ -152,14 +125,19 @@ impl StoredElement<'_> {
 
     pub(super) fn data(&self) -> Data {
         let Elements { set, verdict, .. } = self.of;
-        let [_, width, _] = set.widths();
-        let value = &self.value[..width];
+        let value = &self.value_and_backend[..set.widths[1]];
         match (verdict, set.declaration.flags) {
             (Some(chain), _) => Data::Goto(chain.clone()),
             (None, SetFlags::Interval) => Octets::new(value).map_or(Data::None, Data::KeyEnd),
             (None, _) if value.is_empty() => Data::None,
             (None, _) => Octets::new(value).map_or(Data::None, Data::Value),
         }
+    }
+
+    /// The index of the backend that it counts for.
+    fn backend(&self) -> Option<usize> {
+        let backend = &self.value_and_backend[self.of.set.widths[1]..];
+        Some(u16::from_ne_bytes(backend.try_into().ok()?).into())
     }
 }
 
@@ -184,21 +162,25 @@ impl Fragment {
     /// Elements of one of its sets, with their owners.
     pub(super) fn owned<'a>(&'a self, elements: &'a Elements) -> impl Iterator<Item = (Key, Owner<'a>)> + 'a {
         let dropped = elements.set.id.reason();
-        let owner = move |frontend, held: &FragmentElement| {
-            let backend = held.backend.and_then(|index| self.backends.get(usize::from(index)));
+        let owner = move |frontend, element: StoredElement<'_>| {
+            let backend = element.backend().and_then(|index| self.backends.get(index));
             Owner { frontend, backend, dropped }
         };
         let frontend = self.owner.iter();
-        frontend.flat_map(move |id| elements.iter().map(move |held| (held.key, owner(id, &held))))
+        frontend.flat_map(move |id| elements.stored().map(move |element| (element.key(), owner(id, element))))
     }
 
     /// The listener, if it has affinity.
     pub(super) fn affinity_key(&self) -> Option<ListenerKey> {
         let (FrontendId { listener, .. }, _) = (self.owner.as_ref()?, self.group?);
-        match (listener.address, listener.ports.as_single()) {
-            (Address::Exact(address), Some(port)) => Some((address, listener.protocol.number(), port)),
-            _ => None,
-        }
+        let (address, port) = listener.exact()?;
+        Some((address, listener.protocol.number(), port))
+    }
+
+    /// Address, protocol and ports of its listener, in the order of keys; `None` for the host.
+    pub(super) fn destination(&self) -> Option<(Address, u8, Ports)> {
+        let Listener { address, ports, protocol } = self.owner.as_ref()?.listener;
+        Some((address, protocol.number(), ports))
     }
 
     /// Name of its service; `None` for the host.
@@ -223,9 +205,9 @@ impl<'a> Pool<'a> {
     fn set(&mut self, id: SetId, declare: impl FnOnce() -> Set) -> &Arc<DeclaredSet> {
         match self.known.sets.get(&id) {
             Some(state) => &state.set,
-            None => self.sets.entry(id).or_insert_with_key(|id| {
-                Arc::new(DeclaredSet { id: id.clone(), name: id.clone().into(), declaration: declare() })
-            }),
+            None => {
+                self.sets.entry(id).or_insert_with_key(|id| Arc::new(DeclaredSet::new(id.clone(), declare())))
+            }
         }
     }
 
@@ -243,16 +225,13 @@ impl<'a> Pool<'a> {
 #[derive(Debug)]
 pub(super) struct Draft<'p, 'a> {
     pub(super) fragment: Fragment,
-    backends: Vec<BackendName>,
-    elements: Vec<(Arc<DeclaredSet>, Vec<FragmentElement>)>,
     pool: &'p mut Pool<'a>,
 }
 
 impl<'p, 'a> Draft<'p, 'a> {
     /// An empty draft for a frontend, or for the host.
     pub(super) fn new(owner: Option<FrontendId>, pool: &'p mut Pool<'a>) -> Self {
-        let fragment = Fragment { owner, ..Fragment::default() };
-        Draft { fragment, backends: vec![], elements: vec![], pool }
+        Draft { fragment: Fragment { owner, ..Fragment::default() }, pool }
     }
 
     /// Adds a set and elements without a backend; returns the name of the set.
@@ -272,13 +251,13 @@ impl<'p, 'a> Draft<'p, 'a> {
         declare: impl FnOnce() -> Set,
         elements: impl IntoIterator<Item = (Key, Data, Option<&'b Backend>)>,
     ) -> SetName {
-        let known = self.elements.iter().position(|(set, _)| set.id == id);
+        let Fragment { elements: of_sets, backends, .. } = &mut self.fragment;
+        let known = of_sets.iter().position(|elements| elements.set.id == id);
         let at = known.unwrap_or_else(|| {
-            let set = self.pool.set(id, declare);
-            self.elements.push((set.clone(), vec![]));
-            self.elements.len() - 1
+            let set = self.pool.set(id, declare).clone();
+            of_sets.push(Elements { set, bytes: vec![], verdict: None });
+            of_sets.len() - 1
         });
-        let backends = &mut self.backends;
         let mut index = |backend: &Backend| {
             let known = backends.iter().position(|name| *name == backend.name);
             known.unwrap_or_else(|| {
@@ -286,12 +265,19 @@ impl<'p, 'a> Draft<'p, 'a> {
                 backends.len() - 1
             }) as u16
         };
-        let (set, held) = &mut self.elements[at];
-        held.extend(elements.into_iter().map(|(key, data, backend)| FragmentElement {
-            key,
-            data,
-            backend: backend.map(&mut index),
-        }));
+        let Elements { set, bytes, verdict } = &mut of_sets[at];
+        let elements = elements.into_iter();
+        bytes.reserve(elements.size_hint().0 * set.widths.iter().sum::<usize>());
+        for (key, data, backend) in elements {
+            bytes.extend(key.as_slice());
+            match data {
+                Data::None => {}
+                Data::Value(value) => bytes.extend(value.as_slice()),
+                Data::KeyEnd(last) => bytes.extend(last.as_slice()),
+                Data::Goto(chain) => *verdict = Some(chain),
+            }
+            bytes.extend(&backend.map_or(u16::MAX, &mut index).to_ne_bytes()[..set.widths[2]]);
+        }
         set.name.clone()
     }
 
@@ -325,12 +311,13 @@ impl<'p, 'a> Draft<'p, 'a> {
     }
 
     pub(super) fn finish(mut self) -> Fragment {
-        let elements = self.elements.into_iter().map(|(set, held)| Elements::new(set, held));
-        self.fragment.elements = elements.collect();
-        self.fragment.backends = self.backends.into();
-        self.fragment.shared.shrink_to_fit();
-        self.fragment.own.shrink_to_fit();
-        self.fragment.hooks.shrink_to_fit();
+        let Fragment { backends, elements, shared, own, hooks, .. } = &mut self.fragment;
+        elements.iter_mut().for_each(Elements::finish);
+        backends.shrink_to_fit();
+        elements.shrink_to_fit();
+        shared.shrink_to_fit();
+        own.shrink_to_fit();
+        hooks.shrink_to_fit();
         self.fragment
     }
 }

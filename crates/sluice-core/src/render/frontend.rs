@@ -99,18 +99,7 @@ impl<'a> Frontend<'a> {
 
     /// Address and port, if the frontend is exact and thus in the exact maps.
     pub fn exact(&self) -> Option<(IpAddr, u16)> {
-        match (self.rank(), self.listener.address, self.listener.ports.as_single()) {
-            (Rank::Exact, Address::Exact(address), Some(port)) => Some((address, port)),
-            _ => None,
-        }
-    }
-
-    /// Address, if the frontend has one address and one port, on any interface or on one.
-    pub(crate) fn exact_destination(&self) -> Option<IpAddr> {
-        match (self.listener.address, self.listener.ports.as_single()) {
-            (Address::Exact(address), Some(_)) => Some(address),
-            _ => None,
-        }
+        self.listener.exact().filter(|_| self.service.interface.is_none())
     }
 
     pub(crate) fn protocol(&self) -> u8 {
@@ -156,14 +145,10 @@ pub(crate) struct Destination {
 impl Destination {
     /// Whether one packet could match both.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
-        let address = |destination: &Self| match destination.listener.address {
-            Address::Any => None,
-            Address::Exact(address) => Some(address),
-        };
         self.ip == other.ip
             && self.listener.protocol == other.listener.protocol
             && self.listener.ports.overlaps(other.listener.ports)
-            && compatible(address(self), address(other))
+            && compatible(self.listener.address.exact(), other.listener.address.exact())
             && compatible(self.interface.as_ref(), other.interface.as_ref())
     }
 }

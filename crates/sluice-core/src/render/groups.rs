@@ -14,7 +14,7 @@ use crate::model::ServiceName;
 
 /// Group numbers by service and address.
 #[derive(Debug, Default)]
-pub(crate) struct Groups<'a>(BTreeMap<(&'a ServiceName, IpAddr), u32>);
+pub(crate) struct Groups<'a>(pub(super) BTreeMap<(&'a ServiceName, IpAddr), u32>);
 
 impl<'a> Groups<'a> {
     /// Numbers the groups of these frontends. A group without a number in `held` gets the port of its first
@@ -28,10 +28,10 @@ impl<'a> Groups<'a> {
         for (frontend, (address, port)) in &listeners {
             let id = (frontend.name, *address);
             if !numbers.contains_key(&id)
-                && let Some(number) = held.of_listener((*address, frontend.protocol(), *port))
-                && taken.insert((*address, number))
+                && let Some(number) = held.0.get(&(*address, frontend.protocol(), *port))
+                && taken.insert((*address, *number))
             {
-                numbers.insert(id, number);
+                numbers.insert(id, *number);
             }
         }
         if listeners.iter().all(|(frontend, (address, _))| numbers.contains_key(&(frontend.name, *address))) {
@@ -46,10 +46,5 @@ impl<'a> Groups<'a> {
             });
         }
         Groups(numbers)
-    }
-
-    /// The group number of a service at an address.
-    pub(super) fn number(&self, frontend: &Frontend<'_>, address: IpAddr) -> Option<u32> {
-        self.0.get(&(frontend.name, address)).copied()
     }
 }

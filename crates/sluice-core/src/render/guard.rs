@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use sluice_nft::{
-    ChainName, Data, Field, Ip, Key, Octets, Operand, Rate, Rule, Set, SetName, SetUpdate, Statement,
+    ChainName, Data, Field, Ip, Key, Octets, Operand, Rule, Set, SetFlags, SetName, SetUpdate, Statement,
 };
 
 use super::fragment::Draft;
@@ -95,10 +95,8 @@ impl<'a> Clients<'a> {
 
     /// The prefix lengths, for the name of a chain.
     fn word(&self, access: Access) -> String {
-        match self.are_ranges() {
-            true => access.word().to_owned(),
-            false => self.0.keys().fold(access.word().to_owned(), |word, length| format!("{word}-{length}")),
-        }
+        let lengths = self.0.keys().filter(|_| !self.are_ranges());
+        lengths.fold(access.word().to_owned(), |word, length| format!("{word}-{length}"))
     }
 
     /// The key and the set of each lookup.
@@ -120,10 +118,8 @@ impl<'a> Clients<'a> {
         let (ranges, counter) = (self.are_ranges(), access == Access::Deny);
         for (length, nets) in &self.0 {
             let id = scope.networks(access, (!ranges).then_some(*length));
-            let declare = || match ranges {
-                true => Set { counter, ..Set::interval(scope.client_key()) },
-                false => Set { counter, ..Set::plain(scope.client_key()) },
-            };
+            let flags = if ranges { SetFlags::Interval } else { SetFlags::Static };
+            let declare = || Set { counter, flags, ..Set::plain(scope.client_key()) };
             let elements = nets.iter().map(|net| {
                 let last = ranges.then(|| Data::KeyEnd(Octets::EMPTY.address(net.broadcast())));
                 (scope.listener.address(net.network()), last.unwrap_or(Data::None))
@@ -142,7 +138,6 @@ struct Limit {
     update: SetUpdate,
     /// Size of the set.
     size: u32,
-    timeout: Option<u32>,
     /// What happens to clients beyond the size; `None`: the limit is for all clients together.
     on_full: Option<OnFull>,
 }
@@ -154,43 +149,24 @@ impl<'a> Check<'a> {
         let Some(guard) = &frontend.service.guard else { return vec![] };
         let Limits { new_connections, new_connections_per_client, connections_per_client, clients, on_full } =
             guard.limits;
-        let own = || frontend.is_one_of_several().then(|| frontend.name.clone());
-        let rate = |reason, rate: Rate, size, on_full| Limit {
-            own: own(),
-            reason,
-            update: SetUpdate::LimitOver(rate),
-            size,
-            timeout: Some(refilled(rate)),
-            on_full,
+        let limit = |reason, update, size, on_full| {
+            let own = frontend.is_one_of_several().then(|| frontend.name.clone());
+            Check::Limit(Limit { own, reason, update, size, on_full })
         };
-        let of_client = |limit| rate(DropReason::ClientRate, limit, clients, Some(on_full));
-        let live = |most| Limit {
-            own: own(),
-            reason: DropReason::ClientConnections,
-            update: SetUpdate::CtCountOver(most),
-            size: clients,
-            timeout: None,
-            on_full: Some(on_full),
-        };
+        let of_client = |reason, update| limit(reason, update, clients, Some(on_full));
         let (deny, allow) = (Clients::of(&guard.deny, frontend.ip), Clients::of(&guard.allow, frontend.ip));
         [
             (!deny.are_none()).then_some(Check::Deny(deny)),
             (!guard.allow.is_empty() && !allow.are_all()).then_some(Check::Allow(allow)),
-            new_connections_per_client.map(of_client).map(Check::Limit),
-            connections_per_client.map(live).map(Check::Limit),
-            new_connections.map(|limit| rate(DropReason::Rate, limit, LISTENERS, None)).map(Check::Limit),
+            new_connections_per_client
+                .map(|rate| of_client(DropReason::ClientRate, SetUpdate::LimitOver(rate))),
+            connections_per_client
+                .map(|most| of_client(DropReason::ClientConnections, SetUpdate::CtCountOver(most))),
+            new_connections.map(|rate| limit(DropReason::Rate, SetUpdate::LimitOver(rate), LISTENERS, None)),
         ]
         .into_iter()
         .flatten()
         .collect()
-    }
-
-    /// The service, if no other service uses its chain.
-    fn owner(&self) -> Option<&ServiceName> {
-        match self {
-            Check::Limit(limit) => limit.own.as_ref(),
-            Check::Deny(_) | Check::Allow(_) => None,
-        }
     }
 
     /// Part of the name of a shared chain; it contains everything that its rules depend on.
@@ -225,7 +201,7 @@ impl<'a> Check<'a> {
             Check::Limit(limit) => {
                 count(limit.reason);
                 limit.on_full.iter().for_each(|_| count(DropReason::ClientsFull));
-                let declare = || Set::dynamic(limit.key(scope), limit.size, limit.timeout);
+                let declare = || Set::dynamic(limit.key(scope), limit.size, limit.timeout());
                 draft.fill(limit.set(scope), declare, []);
             }
         }
@@ -239,8 +215,7 @@ impl<'a> Check<'a> {
                 clients.look_ups(Access::Deny, scope).into_iter().map(rule).collect()
             }
             Check::Allow(clients) => {
-                let look_ups =
-                    if clients.are_none() { vec![] } else { clients.look_ups(Access::Allow, scope) };
+                let look_ups = clients.look_ups(Access::Allow, scope);
                 let others = look_ups.into_iter().map(|(key, set)| Statement::NotInSet(key, set));
                 vec![others.chain([count(DropReason::NotAllowed), Statement::Drop]).collect()]
             }
@@ -250,7 +225,7 @@ impl<'a> Check<'a> {
                 let above = vec![update, count(limit.reason), Statement::Drop];
                 // An adopted connection is not new, so it counts for no rate, but it is one of the client's
                 // connections.
-                let counted = match scope.adopts && limit.is_rate() {
+                let counted = match scope.adopts && limit.timeout().is_some() {
                     true => midstream::opens(true).to_vec(),
                     false => vec![],
                 };
@@ -266,8 +241,11 @@ impl<'a> Check<'a> {
 }
 
 impl Limit {
-    fn is_rate(&self) -> bool {
-        matches!(self.update, SetUpdate::LimitOver(_))
+    /// Seconds until an empty token bucket is full again; `None`: the limit is no rate.
+    fn timeout(&self) -> Option<u32> {
+        let SetUpdate::LimitOver(rate) = self.update else { return None };
+        let seconds = u64::from(rate.burst.max(1)) * u64::from(rate.unit) / u64::from(rate.packets.max(1));
+        Some(u32::try_from(seconds).unwrap_or(u32::MAX).saturating_add(1))
     }
 
     fn key(&self, scope: &Scope) -> Vec<Operand> {
@@ -305,12 +283,6 @@ impl Limit {
 /// Maximum number of listeners in a shared limit; listeners beyond it are not limited.
 const LISTENERS: u32 = 65_536;
 
-/// Seconds until an empty token bucket is full again.
-fn refilled(rate: Rate) -> u32 {
-    let seconds = u64::from(rate.burst.max(1)) * u64::from(rate.unit) / u64::from(rate.packets.max(1));
-    u32::try_from(seconds).unwrap_or(u32::MAX).saturating_add(1)
-}
-
 /// Names and keys of the sets of a guard.
 struct Scope {
     /// IP version, for sets that exact listeners share.
@@ -329,7 +301,7 @@ struct Scope {
 impl Scope {
     fn new(frontend: &Frontend<'_>, checks: &[Check<'_>]) -> Self {
         let ip = frontend.ip;
-        let is_rate = |check: &Check<'_>| matches!(check, Check::Limit(limit) if limit.is_rate());
+        let is_rate = |check: &Check<'_>| matches!(check, Check::Limit(limit) if limit.timeout().is_some());
         let adopts = midstream::adopts(frontend) && checks.iter().any(is_rate);
         let (key, listener) = match frontend.exact_key() {
             Some(listener) => (dispatch::key(ip), listener),
@@ -353,7 +325,10 @@ impl Scope {
     /// The chain that exact listeners with the same checks share.
     fn chain(&self, checks: &[Check<'_>]) -> ChainId {
         // The service appears once, because the kernel limits names to 255 bytes.
-        let owner = checks.iter().find_map(Check::owner).map(|name| format!("of-{name}"));
+        let owner = checks.iter().find_map(|check| match check {
+            Check::Limit(limit) => limit.own.as_ref().map(|name| format!("of-{name}")),
+            Check::Deny(_) | Check::Allow(_) => None,
+        });
         let adopts_word = self.adopts.then(|| "adopt".to_owned());
         let words = checks.iter().map(Check::word).chain(adopts_word).chain(owner);
         ChainId::SharedGuard(self.ip, words.map(Into::into).collect())

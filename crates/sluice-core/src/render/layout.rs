@@ -68,8 +68,8 @@ impl Map {
 pub(crate) type ListenerKey = (IpAddr, u8, u16);
 
 /// The stripes and affinity groups of the table in the kernel, read from its rules and elements.
-#[derive(Clone, Debug, Default)]
-pub struct Layout {
+#[derive(Debug, Default)]
+pub(super) struct Layout {
     /// Stripes by frontend.
     pub(super) stripes: BTreeMap<FrontendId, Stripe>,
     pub(super) stripes_in_use: StripeAllocator,
@@ -86,16 +86,11 @@ impl GroupNumbers {
         let is_any = super::clients::maps(table).next().is_some();
         GroupNumbers(if is_any { affinity::groups(table).collect() } else { BTreeMap::new() })
     }
-
-    /// The number of a listener's affinity group.
-    pub(crate) fn of_listener(&self, listener: ListenerKey) -> Option<u32> {
-        self.0.get(&listener).copied()
-    }
 }
 
 impl Layout {
     /// The layout of a table; empty without a table.
-    pub fn of(table: Option<&Table>) -> Self {
+    pub(super) fn of(table: Option<&Table>) -> Self {
         let mut layout = Layout::default();
         let Some(table) = table else { return layout };
         for (name, set) in &table.sets {
@@ -116,7 +111,7 @@ impl Layout {
         }
         // Deleted elements will be added again.
         for (map, slots) in led_to {
-            layout.stripes_in_use.map(map).into_iter().for_each(|held| held.held = held.held.max(slots));
+            layout.stripes_in_use.maps.entry(map).and_modify(|of| of.held = of.held.max(slots));
         }
         layout.groups = GroupNumbers::of(table);
         layout
@@ -141,13 +136,10 @@ fn stripes(chain: &Chain, table: &Table) -> Vec<Stripe> {
 
 /// Allocates stripes, and records which are in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct StripeAllocator(BTreeMap<(MapShape, Ip), Maps>);
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Maps {
-    maps: BTreeMap<u32, Taken>,
-    /// The map that had room last; maps before it are not tried again.
-    next: u32,
+pub(super) struct StripeAllocator {
+    maps: BTreeMap<Map, Taken>,
+    /// The map of each kind that had room last; maps before it are not tried again.
+    next: BTreeMap<(MapShape, Ip), u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,43 +154,39 @@ struct Taken {
 impl StripeAllocator {
     /// Allocates the lowest free stripe of a map with room for `elements` more elements.
     pub(super) fn take(&mut self, shape: MapShape, ip: Ip, slots: u32, elements: u32) -> Stripe {
-        let Maps { maps, next } = self.0.entry((shape, ip)).or_default();
+        let StripeAllocator { maps, next } = self;
+        let number = next.entry((shape, ip)).or_default();
         let has_room =
             |map: &Taken| map.stripes != u128::MAX && map.size.saturating_sub(map.held) >= elements;
-        while maps.get(next).is_some_and(|map| !has_room(map)) {
-            *next += 1;
+        while maps.get(&Map { shape, ip, number: *number }).is_some_and(|map| !has_room(map)) {
+            *number += 1;
         }
-        let size = MAP_SIZE.max(elements.next_power_of_two());
-        let map = maps.entry(*next).or_insert(Taken { size, held: 0, stripes: 0 });
+        let (size, id) = (MAP_SIZE.max(elements.next_power_of_two()), Map { shape, ip, number: *number });
+        let map = maps.entry(id).or_insert(Taken { size, held: 0, stripes: 0 });
         let stripe = map.stripes.trailing_ones();
         map.stripes = if shape == MapShape::Ports { u128::MAX } else { map.stripes | 1 << stripe };
         map.held += elements;
-        Stripe { map: Map { shape, ip, number: *next }, base: stripe * MAX_SLOTS, slots, size: map.size }
+        Stripe { map: id, base: stripe * MAX_SLOTS, slots, size: map.size }
     }
 
     /// Records the number of elements of a map.
     pub(super) fn record(&mut self, map: Map, size: u32, held: u32) {
         let whole = if map.shape == MapShape::Ports { u128::MAX } else { 0 };
-        let Maps { maps, .. } = self.0.entry((map.shape, map.ip)).or_default();
-        let stripes = maps.get(&map.number).map_or(0, |map| map.stripes) | whole;
-        maps.insert(map.number, Taken { size, held, stripes });
+        let stripes = self.maps.get(&map).map_or(0, |map| map.stripes) | whole;
+        self.maps.insert(map, Taken { size, held, stripes });
     }
 
     /// Records that a map was deleted.
     pub(super) fn remove(&mut self, map: Map) {
-        self.0.entry((map.shape, map.ip)).or_default().maps.remove(&map.number);
+        self.maps.remove(&map);
     }
 
     pub(super) fn mark_used(&mut self, stripe: &Stripe) {
-        self.map(stripe.map).into_iter().for_each(|map| map.stripes |= stripe.bit());
+        self.maps.entry(stripe.map).and_modify(|map| map.stripes |= stripe.bit());
     }
 
     pub(super) fn free(&mut self, stripe: &Stripe) {
-        self.map(stripe.map).into_iter().for_each(|map| map.stripes &= !stripe.bit());
-    }
-
-    fn map(&mut self, map: Map) -> Option<&mut Taken> {
-        self.0.get_mut(&(map.shape, map.ip))?.maps.get_mut(&map.number)
+        self.maps.entry(stripe.map).and_modify(|map| map.stripes &= !stripe.bit());
     }
 }
 

@@ -31,5 +31,33 @@ pub struct Owner<'a> {
     pub dropped: Option<DropReason>,
 }
 
-/// Services of the elements of a table, by set and in key order; `None` for an element without a service.
-pub type Owners = BTreeMap<SetName, Vec<Option<ServiceName>>>;
+/// Services of the elements of a table.
+#[derive(Debug, Default)]
+pub struct Owners {
+    services: Vec<ServiceName>,
+    /// By set, in key order: the place of the service in `services`, from 1; 0 for an element without a service.
+    pub(super) by_set: BTreeMap<SetName, Vec<u32>>,
+}
+
+impl Owners {
+    /// `services` are in order.
+    pub(super) fn new<'a>(services: impl Iterator<Item = &'a ServiceName>) -> Self {
+        Owners { services: services.cloned().collect(), by_set: BTreeMap::new() }
+    }
+
+    /// The place of a service, in the order of names.
+    pub(super) fn place(&self, service: Option<&ServiceName>) -> u32 {
+        let found = service.and_then(|service| self.services.binary_search(service).ok());
+        found.map_or(0, |index| index as u32 + 1)
+    }
+
+    /// Places of the services of a set's elements, in key order.
+    pub(crate) fn places(&self, set: &SetName) -> &[u32] {
+        self.by_set.get(set).map_or(&[], |places| places)
+    }
+
+    /// The service at a place.
+    pub(crate) fn service(&self, place: u32) -> Option<ServiceName> {
+        self.services.get((place as usize).checked_sub(1)?).cloned()
+    }
+}

@@ -9,7 +9,7 @@ use super::frontend::Frontend;
 use super::layout::{MapShape, Stripe};
 use super::names::{ChainId, PickBy, SetId};
 use crate::model::{Backend, BackendPort, OnEmpty, Protocol};
-use crate::render::per_port::elements_per_slot;
+use crate::render::bounds::elements_per_slot;
 use crate::render::slots::MAX_SLOTS;
 
 /// Renders the pick chain of `frontend` and returns it. `place` allocates a stripe for a number of slots and
@@ -31,11 +31,8 @@ pub(super) fn render(
     }
     // A numgen counter belongs to its rule. Services that alternate on a shared counter could each always get
     // the same backend, so round robin has a rule per listener.
-    match (frontend.service.scheduler.shared(), frontend.exact()) {
-        (Some(by), Some((address, port))) => {
-            let listener = Key::EMPTY.address(address).protocol(frontend.protocol()).port(port);
-            shared(draft, frontend, by, listener, port, &slots)
-        }
+    match (frontend.service.scheduler.shared(), frontend.exact_key()) {
+        (Some(by), Some(listener)) => shared(draft, frontend, by, listener, &slots),
         _ => own(draft, frontend, &slots, place),
     }
 }
@@ -62,7 +59,6 @@ fn shared(
     frontend: &Frontend<'_>,
     by: PickBy,
     listener: Key,
-    port: u16,
     slots: &[usize],
 ) -> ChainName {
     let (ip, count) = (frontend.ip, slots.len() as u32);
@@ -74,7 +70,7 @@ fn shared(
         || Set::counted_map(key(SlotExpr::Random { modulus: count, offset: 0 }), address_and_port(ip));
     let elements = (0..).zip(slots).map(|(slot, backend)| {
         let backend = frontend.backends[*backend];
-        let to = backend.port.translate(frontend.listener.ports, port);
+        let to = frontend.backend_ports(backend).first;
         let data = Data::Value(Octets::EMPTY.address(backend.address).port(to));
         (listener.slot(slot), data, counted(frontend, backend))
     });

@@ -31,10 +31,7 @@ pub struct Program {
     /// The fragments, which know the owners of elements; shared with readers of counters.
     pub fragments: Arc<Fragments>,
     pub(super) sets: BTreeMap<SetId, SetState>,
-    /// Number of fragments with an element, for elements in more than one fragment.
-    pub(super) common: BTreeMap<SetId, KeyMap<u32>>,
-    /// Excludes elements that are in no fragment.
-    pub(super) key_filter: KeyFilter,
+    pub(super) references: ReferenceFilter,
     pub(super) chains: BTreeMap<ChainId, ChainState>,
     pub(super) hooks: Hooks,
     pub(super) totals: Totals,
@@ -48,26 +45,25 @@ pub struct Program {
 /// Values by the key of an element. The hash function of the standard library took a tenth of the time of a rendering.
 pub(super) type KeyMap<V> = HashMap<Key, V, FixedState>;
 
-/// A filter of the elements in sets that several fragments fill, with a few bytes per element: if it does not
-/// contain an element, the fragments need not be searched for it.
+/// Numbers of fragments with an element, by a hash of its key, for sets that several fragments fill. It shows
+/// that no other fragment has an element, with a few bytes per element, so that the fragments need not be
+/// searched for it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KeyFilter(HashMap<u32, u32, FixedState>);
+pub(super) struct ReferenceFilter(pub(super) HashMap<u32, u32, FixedState>);
 
-impl KeyFilter {
-    /// Whether a fragment may have this element. `false` is certain.
-    pub(super) fn may_contain(&self, key: &Key) -> bool {
-        self.0.contains_key(&hash(key))
+impl ReferenceFilter {
+    /// Whether more fragments than these may have the element. `false` is certain.
+    pub(super) fn may_have_more(&self, key: &Key, than: u32) -> bool {
+        // Other elements may have the same hash.
+        self.0.get(&hash(key)).is_some_and(|count| *count > than)
     }
 
-    /// Replaces the number of fragments with this element.
     pub(super) fn change(&mut self, key: &Key, before: u32, after: u32) {
-        let hash = hash(key);
-        // Other elements may have the same hash.
-        let count = self.0.get(&hash).copied().unwrap_or(0).saturating_sub(before) + after;
-        match count {
-            0 => self.0.remove(&hash),
-            count => self.0.insert(hash, count),
-        };
+        let count = self.0.entry(hash(key)).or_default();
+        *count = count.saturating_sub(before) + after;
+        if *count == 0 {
+            self.0.remove(&hash(key));
+        }
     }
 }
 
@@ -117,38 +113,21 @@ impl SetState {
     /// The declaration of the set in the kernel.
     pub(super) fn declaration(&self) -> Set {
         let declaration = self.set.declaration.clone();
-        match self.size {
-            None => declaration,
-            Some(size) => declaration.sized(size),
-        }
+        Set { size: self.size.or(declaration.size), ..declaration }
     }
 }
 
 /// Whether the table has a set of the fragments. The sets for midstream packets exist only if the rules look them up.
 pub(super) fn is_live(id: &SetId, totals: &Totals) -> bool {
+    use SetId::*;
     match id {
-        SetId::Adopted(_) => matches!(totals.midstream(), Arriving::Mixed { .. }),
-        SetId::Ignored(_) => totals.midstream() == Arriving::Mixed { by_rule: true },
-        SetId::Services(_)
-        | SetId::Guarded(_)
-        | SetId::UnknownClients(_)
-        | SetId::Syns(_)
-        | SetId::Proxied(_)
-        | SetId::InvalidRequests(_)
-        | SetId::InvalidReplies(_)
-        | SetId::Invalid(_)
-        | SetId::OnLink(_)
-        | SetId::SameInterface
-        | SetId::Clients(..)
-        | SetId::Bound(..)
-        | SetId::Learn(_)
-        | SetId::Source(_)
-        | SetId::OwnSource(..)
-        | SetId::Slots(..)
-        | SetId::Stripes(..)
-        | SetId::Networks(..)
-        | SetId::Dropped(..)
-        | SetId::Limit(..) => true,
+        Adopted(_) => matches!(totals.midstream(), Arriving::Mixed { .. }),
+        Ignored(_) => totals.midstream() == Arriving::Mixed { by_rule: true },
+        Services(_) | Guarded(_) | UnknownClients(_) | Syns(_) | Proxied(_) | InvalidRequests(_)
+        | InvalidReplies(_) | Invalid(_) | OnLink(_) | SameInterface | Clients(..) | Bound(..) | Learn(_)
+        | Source(_) | OwnSource(..) | Slots(..) | Stripes(..) | Networks(..) | Dropped(..) | Limit(..) => {
+            true
+        }
     }
 }
 
@@ -174,7 +153,7 @@ impl Program {
     /// The client maps, and their declarations.
     pub fn client_maps(&self) -> Vec<(Clients, Set)> {
         let maps = self.live().filter_map(|state| match state.set.id {
-            SetId::Clients(kind, ip) => Some((Clients::new(state.name(), ip, kind), state.declaration())),
+            SetId::Clients(kind, ip) => Some((Clients { name: state.name(), ip, kind }, state.declaration())),
             _ => None,
         });
         maps.collect()
@@ -193,12 +172,15 @@ impl Program {
     /// Folds all fragments into the table and the services of its elements.
     pub(crate) fn fold(&self) -> (Table, Owners) {
         let mut table = Table::default();
-        let mut owners = Owners::new();
-        let mut elements = gather(self.fragments.iter(), |id| is_live(id, &self.totals));
+        let mut owners = Owners::new(self.fragments.0.keys().flatten());
+        let named = self.fragments.0.values().skip_while(|fragments| fragments[0].service().is_none());
+        let named = (1..).zip(named).flat_map(|(place, of)| of.iter().map(move |fragment| (place, fragment)));
+        let host = self.of_service(&None).iter().map(|fragment| (0, fragment));
+        let mut elements = gather(host.chain(named), |id| is_live(id, &self.totals));
         for state in self.live() {
             let elements = elements.remove(&state.set.id).unwrap_or_default();
-            let (set, owned) = filled(state.declaration(), elements);
-            owners.insert(state.name(), owned);
+            let (set, places) = filled(state.declaration(), elements);
+            owners.by_set.insert(state.name(), places);
             table.sets.insert(state.name(), set);
         }
         let own = self.fragments.iter().flat_map(|fragment| &fragment.own);
@@ -222,46 +204,47 @@ pub(super) fn chains<'a>(
     all.map(|(name, base, rules)| (name, Chain { base, rules: rename(rules, renamed) })).collect()
 }
 
-/// Elements of the wanted sets, unordered.
+/// An element, and the [place](Owners) of its service.
+pub(super) type Owned<'a> = (StoredElement<'a>, u32);
+
+/// Elements of sets for which `is_included`. Fragments in the order of their listeners have elements that are almost
+/// sorted, because most keys begin with the listener.
 pub(super) fn gather<'a>(
-    fragments: impl Iterator<Item = &'a Fragment>,
-    is_wanted: impl Fn(&SetId) -> bool,
+    fragments: impl Iterator<Item = (u32, &'a Fragment)>,
+    is_included: impl Fn(&SetId) -> bool,
 ) -> BTreeMap<&'a SetId, Vec<Owned<'a>>> {
+    let mut fragments: Vec<_> = fragments.map(|(place, of)| (of.destination(), place, of)).collect();
+    fragments.sort_by_key(|(destination, ..)| *destination);
     let mut all = BTreeMap::<_, Vec<_>>::new();
-    for fragment in fragments {
-        for elements in fragment.elements.iter().filter(|elements| is_wanted(&elements.set.id)) {
+    for (_, place, fragment) in fragments {
+        for elements in fragment.elements.iter().filter(|elements| is_included(&elements.set.id)) {
             // The elements of this map do not belong to one service.
-            let service = fragment.service().filter(|_| !matches!(elements.set.id, SetId::Learn(_)));
+            let place = if matches!(elements.set.id, SetId::Learn(_)) { 0 } else { place };
             let of_set = all.entry(&elements.set.id).or_default();
-            of_set.extend(elements.stored().map(|element| (element, service)));
+            of_set.extend(elements.stored().map(|element| (element, place)));
         }
     }
     all
 }
 
-/// An element, and its service.
-pub(super) type Owned<'a> = (StoredElement<'a>, Option<&'a ServiceName>);
-
-/// A set with its elements, and their services. An element of several services belongs to the last.
-pub(super) fn filled(set: Set, mut elements: Vec<Owned<'_>>) -> (Set, Vec<Option<ServiceName>>) {
-    elements.sort_unstable_by(|(a, of), (b, other)| a.key.cmp(b.key).then_with(|| other.cmp(of)));
+/// A set with its elements, and the places of their services. An element of several services belongs to the last.
+pub(super) fn filled(set: Set, mut elements: Vec<Owned<'_>>) -> (Set, Vec<u32>) {
+    elements.sort_by(|(a, of), (b, other)| a.key.cmp(b.key).then_with(|| other.cmp(of)));
     elements.dedup_by(|(later, _), (first, _)| later.key == first.key);
-    let owners = elements.iter().map(|(_, service)| service.cloned()).collect();
+    let places = elements.iter().map(|(_, place)| *place).collect();
     let element = |(stored, _): (StoredElement<'_>, _)| (stored.key(), Element { data: stored.data() });
     let elements = elements.into_iter().map(element).collect();
-    (Set { elements, ..set }, owners)
+    (Set { elements, ..set }, places)
 }
 
 /// The rules, with the names of sets with sizes.
 pub(super) fn rename(rules: &[Rule], renamed: &Renamed) -> Vec<Rule> {
     let mut rules = rules.to_vec();
-    if !renamed.is_empty() {
-        for statement in rules.iter_mut().flat_map(|rule| &mut rule.0) {
-            if let Some(set) = statement.set_mut()
-                && let Some(name) = renamed.get(set)
-            {
-                *set = name.clone();
-            }
+    for statement in rules.iter_mut().flat_map(|rule| &mut rule.0) {
+        if let Some(set) = statement.set_mut()
+            && let Some(name) = renamed.get(set)
+        {
+            *set = name.clone();
         }
     }
     rules

@@ -5,9 +5,10 @@ use sluice_nft::{Field, Ip, SlotExpr};
 
 use super::frontend::Frontend;
 use super::names::PickBy;
+use crate::model::Scheduler::{First, LeastConnections, Maglev, Random, RoundRobin, SourceHash};
 use crate::model::{Backend, HashOn, Scheduler, Service};
+use crate::render::bounds::{elements_per_slot, slots_on_grid};
 use crate::render::maglev;
-use crate::render::per_port::{elements_per_slot, slots_on_grid};
 use crate::render::slots::{on_grid, period, slots};
 
 /// Initial value of the hash. It is fixed, so that the same file gives a client the same backend after a
@@ -19,22 +20,22 @@ impl Scheduler {
     /// of its own.
     pub(super) fn shared(self) -> Option<PickBy> {
         match self {
-            Scheduler::RoundRobin | Scheduler::LeastConnections => None,
+            RoundRobin | LeastConnections => None,
             // With a single slot, a random number picks the same slot.
-            Scheduler::Random | Scheduler::First => Some(PickBy::Random),
-            Scheduler::SourceHash(HashOn::Address) => Some(PickBy::Hash),
-            Scheduler::SourceHash(HashOn::AddressAndPort) => Some(PickBy::HashWithPort),
-            Scheduler::Maglev(HashOn::Address, _) => Some(PickBy::Maglev),
-            Scheduler::Maglev(HashOn::AddressAndPort, _) => Some(PickBy::MaglevWithPort),
+            Random | First => Some(PickBy::Random),
+            SourceHash(HashOn::Address) => Some(PickBy::Hash),
+            SourceHash(HashOn::AddressAndPort) => Some(PickBy::HashWithPort),
+            Maglev(HashOn::Address, _) => Some(PickBy::Maglev),
+            Maglev(HashOn::AddressAndPort, _) => Some(PickBy::MaglevWithPort),
         }
     }
 
     /// The expression that picks one of `modulus` slots from number `offset`.
     pub(super) fn pick(self, ip: Ip, modulus: u32, offset: u32) -> SlotExpr {
         match self {
-            Scheduler::RoundRobin | Scheduler::LeastConnections => SlotExpr::Inc { modulus, offset },
-            Scheduler::Random | Scheduler::First => SlotExpr::Random { modulus, offset },
-            Scheduler::SourceHash(on) | Scheduler::Maglev(on, _) => {
+            RoundRobin | LeastConnections => SlotExpr::Inc { modulus, offset },
+            Random | First => SlotExpr::Random { modulus, offset },
+            SourceHash(on) | Maglev(on, _) => {
                 let on = match on {
                     HashOn::Address => vec![Field::Saddr(ip)],
                     HashOn::AddressAndPort => vec![Field::Saddr(ip), Field::Sport],
@@ -47,10 +48,8 @@ impl Scheduler {
     /// Whether the expression reads the client's address.
     pub(super) fn reads_client(self) -> bool {
         match self {
-            Scheduler::RoundRobin | Scheduler::LeastConnections | Scheduler::Random | Scheduler::First => {
-                false
-            }
-            Scheduler::SourceHash(_) | Scheduler::Maglev(..) => true,
+            RoundRobin | LeastConnections | Random | First => false,
+            SourceHash(_) | Maglev(..) => true,
         }
     }
 
@@ -58,8 +57,8 @@ impl Scheduler {
     pub(super) fn slots(self, frontend: &Frontend<'_>) -> Vec<usize> {
         let weights = || frontend.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>();
         match self {
-            Scheduler::First => (0..frontend.backends.len().min(1)).collect(),
-            Scheduler::Maglev(_, size) => {
+            First => (0..frontend.backends.len().min(1)).collect(),
+            Maglev(_, size) => {
                 let backends = frontend.service.backends.iter().enumerate();
                 let members: Vec<_> = backends
                     .filter(|(_, backend)| Ip::of(backend.address) == frontend.ip)
@@ -69,14 +68,12 @@ impl Scheduler {
                         current: backend.weight,
                     })
                     .collect();
-                let before = |index: usize| members[..index].iter().filter(|member| member.current > 0).count();
+                let before =
+                    |index: usize| members[..index].iter().filter(|member| member.current > 0).count();
                 let serving: Vec<_> = (0..members.len()).map(before).collect();
                 maglev::table(&members, size).into_iter().map(|member| serving[member]).collect()
             }
-            Scheduler::RoundRobin
-            | Scheduler::LeastConnections
-            | Scheduler::Random
-            | Scheduler::SourceHash(_) => match frontend.service.fixed_grid {
+            RoundRobin | LeastConnections | Random | SourceHash(_) => match frontend.service.fixed_grid {
                 true => {
                     let each = elements_per_slot(frontend.listener.ports, frontend.backends.iter().copied());
                     on_grid(&weights(), slots_on_grid(frontend.members().count(), each))
@@ -87,7 +84,7 @@ impl Scheduler {
     }
 
     /// Number of slots that a listener needs for the weights in the file of its backends of one IP version.
-    /// If it is within [`MAX_ELEMENTS`](crate::render::per_port::MAX_ELEMENTS), weights set at run time do
+    /// If it is within [`MAX_ELEMENTS`](crate::render::bounds::MAX_ELEMENTS), weights set at run time do
     /// not exceed the bound either: each backend can have a slot.
     pub fn slots_needed<'a>(
         self,
@@ -96,12 +93,9 @@ impl Scheduler {
     ) -> u32 {
         let members = backends.clone().count() as u32;
         match self {
-            Scheduler::First => 1,
-            Scheduler::Maglev(_, size) => size,
-            Scheduler::RoundRobin
-            | Scheduler::LeastConnections
-            | Scheduler::Random
-            | Scheduler::SourceHash(_) => match service.fixed_grid {
+            First => 1,
+            Maglev(_, size) => size,
+            RoundRobin | LeastConnections | Random | SourceHash(_) => match service.fixed_grid {
                 true => members,
                 false => members.max(period(backends.map(|backend| backend.weight))),
             },

@@ -85,14 +85,10 @@ pub(super) fn split_by_ambiguity<'a>(
     frontend: &Frontend<'a>,
     ambiguous: &AmbiguousFlows,
 ) -> (Vec<&'a Backend>, Vec<Key>) {
-    let protocol = frontend.protocol();
-    match (
-        frontend.service.source.preserves_client(),
-        frontend.listener.address,
-        frontend.exact_destination(),
-    ) {
+    let (protocol, listener) = (frontend.protocol(), frontend.listener);
+    match (frontend.service.source.preserves_client(), listener.address, listener.exact()) {
         (true, Address::Exact(address), _) => (vec![], vec![Key::EMPTY.address(address).protocol(protocol)]),
-        (false, _, Some(address)) => {
+        (false, _, Some((address, _))) => {
             let disputed = |backend: &Backend| ambiguous.is_ambiguous(frontend, address, backend);
             let all = frontend.has_own_source() && frontend.members().any(disputed);
             let (own, common): (Vec<_>, Vec<_>) =

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use proptest::sample::select;
 use sluice_core::flows::flow_index::FlowIndex;
-use sluice_core::flows::nat_tuple::NatTuple;
+use sluice_core::flows::flow_index::NatTuple;
 use sluice_core::flows::{Affected, Flow, FlowAction, FlowPolicy};
 use sluice_core::model::Protocol;
 use sluice_core::model::Transition;

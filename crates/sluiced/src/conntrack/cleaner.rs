@@ -274,7 +274,8 @@ fn try_sweep(
     (scope, deferred): (&Scope, &Scope),
     services: &OwnedEffectiveServices,
 ) -> io::Result<(usize, usize)> {
-    let (selected, deferred, policy, local) = (scope.index(), deferred.index(), OnceCell::new(), table.local());
+    let (selected, deferred, policy, local) =
+        (scope.index(), deferred.index(), OnceCell::new(), table.local());
     let (mut deleted, mut reset) = (Vec::new(), Vec::new());
     let mut failed = Ok(());
     for filter in filters(scope) {

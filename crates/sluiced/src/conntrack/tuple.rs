@@ -1,6 +1,6 @@
 //! The tuple of a flow, by which services and backends are found.
 
-use sluice_core::flows::nat_tuple::NatTuple;
+use sluice_core::flows::flow_index::NatTuple;
 use sluice_netlink::conntrack::Flow;
 
 pub(super) fn nat_tuple(flow: &Flow) -> NatTuple {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use sluice_api::HostStatus;
 use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::flows::nat_tuple::NatTuple;
+use sluice_core::flows::flow_index::NatTuple;
 use sluice_core::pool::balance::Load;
 use sluice_nft::{Dataplane, Protocol};
 use sluiced::conntrack::counter::{CountRequest, FlowCount};

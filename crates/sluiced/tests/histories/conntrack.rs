@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::flows::nat_tuple::NatTuple;
+use sluice_core::flows::flow_index::NatTuple;
 use sluice_core::model::Protocol;
 use sluice_core::pool::balance::Load;
 use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};

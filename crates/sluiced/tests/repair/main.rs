@@ -105,17 +105,22 @@ impl<'a> Rounds<'a> {
     }
 
     /// One round, after which the kernel is as desired, and one that finds nothing to do.
-    fn repair(&mut self, held: &Services, desired: &Services, after: &dyn Debug) -> Result<(), TestCaseError> {
+    fn repair(
+        &mut self,
+        held: &Services,
+        desired: &Services,
+        after: &dyn Debug,
+    ) -> Result<(), TestCaseError> {
         let commits = self.kernel.commits();
         self.round(Trigger::Refresh, held, desired)?;
         let commits = self.kernel.commits() - commits;
         prop_assert!(commits <= COMMITS, "{} commits to repair {:?}", commits, after);
 
         let table = self.kernel.table();
-        let desired = render(desired, table.as_ref()).table;
-        prop_assert_eq!(table.as_ref(), Some(&desired), "after {:?}", after);
+        let rendered = render(desired, table.as_ref()).table;
+        prop_assert_eq!(table.as_ref(), Some(&rendered), "after {:?}", after);
         // What our own reader overlooks nft would show.
-        let (listed, expected) = self.kernel.listings(&desired);
+        let (listed, expected) = self.kernel.listings(&rendered);
         prop_assert_eq!(listed, expected, "after {:?}", after);
 
         let sent = self.kernel.messages_sent();

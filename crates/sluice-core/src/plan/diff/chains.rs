@@ -1,5 +1,7 @@
 //! [`ChainTransition`]: the rules of one chain after each batch of a plan.
 
+use std::borrow::Cow;
+
 use sluice_nft::{Base, Chain, ChainName, Hook, Rule, Statement, Step};
 
 use super::{change, foreign};
@@ -36,10 +38,10 @@ impl Role {
 pub(super) struct ChainTransition<'a> {
     name: &'a ChainName,
     role: Role,
-    now: &'a [Rule],
-    prepared: Vec<Rule>,
-    switched: Vec<Rule>,
-    end: &'a [Rule],
+    pub(super) now: &'a [Rule],
+    pub(super) prepared: Cow<'a, [Rule]>,
+    pub(super) switched: Cow<'a, [Rule]>,
+    pub(super) end: &'a [Rule],
 }
 
 impl<'a> ChainTransition<'a> {
@@ -57,12 +59,12 @@ impl<'a> ChainTransition<'a> {
             // element, and until it cannot find one.
             Role::Dispatch => {
                 let first = union(&union(&accept_rules(now), &accept_rules(end)), &bypass_rules(end));
-                (union(&first, &union(now, end)), union(&accept_rules(now), end))
+                (union(&first, &union(now, end)).into(), union(&accept_rules(now), end).into())
             }
-            Role::Source => (union(end, now), union(end, now)),
+            Role::Source => (union(end, now).into(), union(end, now).into()),
             // A deleted chain keeps its rules until no rule or element refers to it.
-            Role::Pick if end.is_empty() => (now.to_vec(), now.to_vec()),
-            Role::Pick => (end.to_vec(), end.to_vec()),
+            Role::Pick if end.is_empty() => (now.into(), now.into()),
+            Role::Pick => (end.into(), end.into()),
         };
         ChainTransition { name, role, now, prepared, switched, end }
     }
@@ -79,19 +81,8 @@ impl<'a> ChainTransition<'a> {
             && bypass_rules(self.end).iter().any(|rule| !self.now.contains(rule))
     }
 
-    pub(super) fn prepare(&self, changes: &mut Vec<Change>) {
-        self.step(changes, self.now, &self.prepared);
-    }
-
-    pub(super) fn switch(&self, changes: &mut Vec<Change>, prepared: bool) {
-        self.step(changes, if prepared { &self.prepared } else { self.now }, &self.switched);
-    }
-
-    pub(super) fn retire(&self, changes: &mut Vec<Change>) {
-        self.step(changes, &self.switched, self.end);
-    }
-
-    fn step(&self, changes: &mut Vec<Change>, from: &[Rule], to: &[Rule]) {
+    /// Replaces rules of the chain.
+    pub(super) fn step(&self, changes: &mut Vec<Change>, from: &[Rule], to: &[Rule]) {
         if from == to {
             return;
         }

@@ -7,10 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sluice_nft::{Data, Element, Key, Set, SetFlags, SetName, SetRef, Step};
+use sluice_nft::{Data, Element, Key, Operand, Set, SetFlags, SetName, SetRef, Step};
 
 use super::{absent, change};
-use crate::model::ServiceName;
 use crate::plan::{Change, Why};
 use crate::render::owner::Owners;
 
@@ -24,26 +23,24 @@ pub(super) fn add(
 ) {
     let of = SetRef { name: name.clone(), declaration: Arc::new(desired.declaration_only()) };
     let held = |key: &Key| current.and_then(|set| set.elements.get(key));
-    let mut added = Groups::new();
-    let mut moved = Groups::new();
-    let services = owners.get(name).map_or(&[][..], |services| services);
+    let (mut added, mut moved) = (vec![], vec![]);
+    let services = owners.places(name);
     for (n, (key, element)) in desired.elements.iter().enumerate() {
         let group = match held(key) {
             Some(held) if held.data == element.data => continue,
             Some(_) => &mut moved,
             None => &mut added,
         };
-        group.entry(services.get(n).cloned().flatten()).or_default().push((*key, element.data.clone()));
+        group.push((services.get(n).copied().unwrap_or(0), key, &element.data));
     }
     let overlapped = current.map_or_else(BTreeMap::new, |current| overlapped(current, desired));
     push_deletion(make, name, desired, overlapped, Why::Overlaps);
-    let moved: Vec<_> = moved
+    let moved: Vec<_> = by_service(desired, moved)
         .into_iter()
-        .map(|(service, mut new)| {
-            new.sort_by_key(|(key, _)| desired.sort_key(key));
+        .map(|(service, new)| {
             let old: Vec<_> =
                 new.iter().filter_map(|(key, _)| Some((*key, held(key)?.data.clone()))).collect();
-            (service, old, new)
+            (owners.service(service), old, new)
         })
         .collect();
     for (service, old, _) in &moved {
@@ -53,14 +50,28 @@ pub(super) fn add(
     for (service, old, new) in moved {
         make.push(change(Step::AddElements(of.clone(), new), service, Why::Differs(Some(old))));
     }
-    for (service, mut new) in added {
-        new.sort_by_key(|(key, _)| desired.sort_key(key));
-        make.push(change(Step::AddElements(of.clone(), new), service, Why::Missing));
+    for (service, new) in by_service(desired, added) {
+        make.push(change(Step::AddElements(of.clone(), new), owners.service(service), Why::Missing));
     }
 }
 
-/// Elements of one set by service.
-type Groups = BTreeMap<Option<ServiceName>, Vec<(Key, Data)>>;
+/// Groups elements in key order by the place of their service, and sorts each group by value.
+fn by_service(set: &Set, mut elements: Vec<(u32, &Key, &Data)>) -> Vec<(u32, Vec<(Key, Data)>)> {
+    elements.sort_by_key(|(service, ..)| *service);
+    let groups = elements.chunk_by(|(a, ..), (b, ..)| a == b).map(|group| {
+        let elements = group.iter().map(|(_, key, data)| (**key, (*data).clone()));
+        (group[0].0, sorted(set, elements.collect()))
+    });
+    groups.collect()
+}
+
+/// Sorts elements in key order by value.
+fn sorted(set: &Set, mut elements: Vec<(Key, Data)>) -> Vec<(Key, Data)> {
+    if set.key.iter().any(|part| matches!(part, Operand::Slot(_))) {
+        elements.sort_by_cached_key(|(key, _)| set.sort_key(key));
+    }
+    elements
+}
 
 /// Deletes obsolete elements that [`add`] has not deleted.
 pub(super) fn delete(changes: &mut Vec<Change>, name: &SetName, current: &Set, desired: &Set) {
@@ -80,8 +91,7 @@ pub(super) fn push_deletion(
     why: Why,
 ) {
     if !elements.is_empty() {
-        let mut elements: Vec<_> = elements.into_iter().collect();
-        elements.sort_by_key(|(key, _)| set.sort_key(key));
+        let elements = sorted(set, elements.into_iter().collect());
         let of = SetRef { name: name.clone(), declaration: Arc::new(set.declaration_only()) };
         changes.push(change(Step::DeleteElements(of, elements), None, why));
     }

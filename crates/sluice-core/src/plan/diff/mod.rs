@@ -54,10 +54,10 @@ fn make_before_break(mut first: Vec<Change>, current: &Table, desired: &Table, o
     add_sets_and_chains(&mut first, current, desired);
     let mut switch = vec![];
     if is_prepared {
-        transitions.iter().for_each(|transition| transition.prepare(&mut first));
-        transitions.iter().for_each(|transition| transition.switch(&mut switch, true));
+        transitions.iter().for_each(|chain| chain.step(&mut first, chain.now, &chain.prepared));
+        transitions.iter().for_each(|chain| chain.step(&mut switch, &chain.prepared, &chain.switched));
     } else {
-        transitions.iter().for_each(|transition| transition.switch(&mut first, false));
+        transitions.iter().for_each(|chain| chain.step(&mut first, chain.now, &chain.switched));
     }
     for (name, set) in desired.sets.iter().filter(|(_, set)| set.data != SetType::Verdicts) {
         elements::add(&mut first, name, current.sets.get(name), set, owners);
@@ -154,7 +154,7 @@ fn remove(retire: &mut Vec<Change>, current: &Table, desired: &Table, transition
             elements::delete(retire, name, set, set_after);
         }
     }
-    transitions.iter().for_each(|transition| transition.retire(retire));
+    transitions.iter().for_each(|chain| chain.step(retire, &chain.switched, chain.end));
     // Obsolete verdict maps refer to obsolete chains.
     for (name, set) in absent(&current.sets, &desired.sets) {
         let why = unneeded(foreign::set(name, set));

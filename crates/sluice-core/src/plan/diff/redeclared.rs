@@ -52,7 +52,7 @@ impl<'a> Redeclared<'a> {
             .chains
             .iter()
             .filter(|(name, chain)| desired.chains.get(*name).is_some_and(|after| after.base != chain.base))
-            .map(|(name, chain)| (name, chain_reason(name, chain)))
+            .map(|(name, chain)| (name, reason(foreign::chain(name, chain), &format!("chain {name}"))))
             .collect();
         let differs = |name, set: &Set| {
             let after = desired.sets.get(name);
@@ -61,7 +61,9 @@ impl<'a> Redeclared<'a> {
             may_lead || after.is_some_and(|after| !after.same_declaration(set))
         };
         let sets = current.sets.iter().filter(|(name, set)| differs(name, set));
-        let sets: BTreeMap<_, _> = sets.map(|(name, set)| (name, set_reason(name, set))).collect();
+        let sets: BTreeMap<_, _> = sets
+            .map(|(name, set)| (name, reason(foreign::set(name, set), &format!("{} {name}", set.keyword()))))
+            .collect();
         (!sets.is_empty() || !chains.is_empty()).then_some(Redeclared { sets, chains })
     }
 
@@ -77,16 +79,10 @@ impl<'a> Redeclared<'a> {
     }
 }
 
-fn set_reason(name: &SetName, set: &Set) -> String {
-    match foreign::set(name, set) {
+/// Why an object must be deleted.
+fn reason(unreadable: Option<String>, object: &str) -> String {
+    match unreadable {
         Some(what) => format!("sluice cannot read {what}"),
-        None => format!("{} {name} has another declaration", set.keyword()),
-    }
-}
-
-fn chain_reason(name: &ChainName, chain: &Chain) -> String {
-    match foreign::chain(name, chain) {
-        Some(what) => format!("sluice cannot read {what}"),
-        None => format!("chain {name} has another declaration"),
+        None => format!("{object} has another declaration"),
     }
 }

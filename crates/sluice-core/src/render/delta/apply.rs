@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::ref_counts::RefCounts;
-use super::{Delta, SetChange};
+use super::{Delta, RefCounts, SetChange};
 use crate::render::layout::Map;
 use crate::render::program::Program;
 
 impl Program {
     /// Replaces the fragments that the delta changes, and all that the program derives from them.
     pub(crate) fn apply(&mut self, delta: Delta) {
-        let Delta { fragments, sets, chains, hooks, totals, assembled, ambiguous } = delta;
+        let Delta { fragments, sets, chains, hooks, totals, assembled, ambiguous, is_part: _ } = delta;
         for fragment in
             fragments.keys().filter_map(|service| self.fragments.0.get(service)).flat_map(|old| old.iter())
         {
@@ -26,16 +25,11 @@ impl Program {
                     None => self.stripes_in_use.remove(map),
                 }
             }
-            let common = self.common.entry(id.clone()).or_default();
-            for (key, RefCounts { before, after }) in ref_counts {
-                self.key_filter.change(&key, before, after);
-                match after {
-                    0 | 1 => common.remove(&key),
-                    _ => common.insert(key, after),
-                };
-            }
-            if common.is_empty() {
-                self.common.remove(&id);
+            if id.has_common_elements() {
+                self.references.0.reserve(ref_counts.len());
+                for (key, RefCounts { before, after }) in ref_counts {
+                    self.references.change(&key, before, after);
+                }
             }
             if state.refs > 0 { drop(self.sets.insert(id, state)) } else { drop(self.sets.remove(&id)) }
         }

@@ -1,9 +1,9 @@
 //! [`Delta`]: the difference between a [`Program`] and new fragments of some services.
 //!
-//! Pure. `ref_counts` counts the fragments of elements, `sets` finds the sets that change, `tables` renders the changed part of the table, and `apply` changes the program.
+//! Pure. `sets` finds the sets that change, `tables` renders the changed part of the table, and `apply` changes
+//! the program.
 
 mod apply;
-mod ref_counts;
 mod sets;
 mod tables;
 
@@ -16,11 +16,10 @@ use super::ambiguous::AmbiguousFlows;
 use super::assembly::{AssemblyInput, assemble};
 use super::fragment::{Draft, Fragment, Pool};
 use super::names::{ChainId, SetId};
-use super::program::{ChainState, Hooks, Program, SetState, is_live};
+use super::program::{ChainState, Hooks, KeyMap, Program, SetState, is_live};
 use super::source;
 use super::totals::Totals;
 use crate::model::{Networks, ServiceName};
-use ref_counts::RefCountsByKey;
 
 /// The difference between a program and new fragments of some services.
 #[derive(Debug, Default)]
@@ -36,6 +35,8 @@ pub(crate) struct Delta {
     assembled: Option<BTreeMap<ChainId, Chain>>,
     /// Ambiguous flows of all frontends, if they were computed again.
     pub(super) ambiguous: Option<AmbiguousFlows>,
+    /// Whether it was computed from the changed services alone.
+    pub(crate) is_part: bool,
 }
 
 /// A set whose elements or name change.
@@ -48,8 +49,15 @@ struct SetChange {
     name_after: Option<SetName>,
     /// Number of fragments with elements in it that do not change.
     retained: usize,
-    /// References to the elements of changed fragments, if several fragments may have the same element.
-    ref_counts: RefCountsByKey,
+    /// References to elements of changed fragments; empty if all elements are new and in one fragment each.
+    ref_counts: KeyMap<RefCounts>,
+}
+
+/// Numbers of fragments with an element, before and after the change.
+#[derive(Clone, Copy, Debug, Default)]
+struct RefCounts {
+    before: u32,
+    after: u32,
 }
 
 impl Program {
@@ -59,7 +67,6 @@ impl Program {
         &self,
         mut fragments: BTreeMap<Option<ServiceName>, Arc<[Fragment]>>,
         networks: &Networks,
-        pool: &mut Pool<'_>,
         current: Option<&Table>,
     ) -> Delta {
         fragments.retain(|service, new| self.of_service(service) != &**new);
@@ -69,7 +76,8 @@ impl Program {
             self.of_service(service).iter().filter_map(traits).for_each(|traits| totals.count(traits, -1));
             new.iter().filter_map(traits).for_each(|traits| totals.count(traits, 1));
         }
-        let mut host = Draft::new(None, pool);
+        let mut pool = Pool::new(self);
+        let mut host = Draft::new(None, &mut pool);
         source::near(&mut host, totals.sources(), networks);
         let host: Arc<[Fragment]> =
             [host.finish()].into_iter().filter(|host| !host.elements.is_empty()).collect();
@@ -89,7 +97,7 @@ impl Program {
     }
 
     /// The current fragments of a service.
-    fn of_service(&self, service: &Option<ServiceName>) -> &[Fragment] {
+    pub(super) fn of_service(&self, service: &Option<ServiceName>) -> &[Fragment] {
         self.fragments.0.get(service).map_or(&[], |fragments| fragments)
     }
 

@@ -12,16 +12,21 @@ use crate::render::program::{Program, chains, filled, gather, refers};
 
 impl Delta {
     /// The part of the table that changes, before and after it, and the services of the elements after it.
-    pub(crate) fn tables(&self, program: &Program) -> (Table, Table, Owners) {
-        let (mut before, mut after, mut owners) = (Table::default(), Table::default(), Owners::new());
+    pub(crate) fn tables<'a>(&'a self, program: &'a Program) -> (Table, Table, Owners) {
+        let (mut before, mut after) = (Table::default(), Table::default());
         let moves_retained = |id: &SetId| self.sets.get(id).is_some_and(SetChange::moves_retained);
         // There are many of them, and most deltas do not need them.
         let retained: Vec<_> = match self.sets.values().any(SetChange::moves_retained) {
             true => program.retained(self).collect(),
             false => vec![],
         };
-        let moved = gather(retained.iter().copied(), moves_retained);
-        let (old, new) = (gather(program.removed(self), |_| true), gather(self.added(), |_| true));
+        let changed = self.fragments.keys().flatten();
+        let services: BTreeSet<_> = retained.iter().filter_map(|of| of.service()).chain(changed).collect();
+        let mut owners = Owners::new(services.into_iter());
+        let placed = |fragment: &'a Fragment| (owners.place(fragment.service()), fragment);
+        let moved = gather(retained.iter().copied().map(placed), moves_retained);
+        let old = gather(program.removed(self).map(placed), |_| true);
+        let new = gather(self.added().map(placed), |_| true);
         for (id, change) in &self.sets {
             let [moved, old, new] =
                 [&moved, &old, &new].map(|all| all.get(id).into_iter().flatten().cloned());
@@ -37,9 +42,9 @@ impl Delta {
             }
             if let Some(name) = &change.name_after {
                 let kept = old.filter(|(element, _)| ref_counts(element).after > 0);
-                let (set, of_set) =
+                let (set, places) =
                     filled(change.state.declaration(), moved.chain(new).chain(kept).collect());
-                owners.insert(name.clone(), of_set);
+                owners.by_set.insert(name.clone(), places);
                 after.sets.insert(name.clone(), set);
             }
         }

@@ -220,7 +220,8 @@ impl fmt::Display for FrontendId {
         write!(f, "{}/{protocol}/", self.service)?;
         match address {
             Address::Any => write!(f, "any{}/", self.ip.digit())?,
-            Address::Exact(address) => write!(f, "{}/", address.to_string().replace(':', "-"))?,
+            Address::Exact(IpAddr::V4(address)) => write!(f, "{address}/")?,
+            Address::Exact(IpAddr::V6(address)) => write!(f, "{}/", address.to_string().replace(':', "-"))?,
         }
         if ports == Ports::ALL { f.write_str("any") } else { write!(f, "{ports}") }
     }

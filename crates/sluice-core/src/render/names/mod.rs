@@ -191,17 +191,8 @@ impl SetId {
             InvalidRequests(_) | Invalid(_) => (Some(DropReason::Invalid), false, false),
             Networks(Access::Deny, ..) => (Some(DropReason::Denied), false, false),
             Dropped(_, reason, _) => (Some(*reason), false, false),
-            Services(_)
-            | Ignored(_)
-            | Syns(_)
-            | Proxied(_)
-            | Clients(..)
-            | Bound(..)
-            | OwnSource(..)
-            | Slots(..)
-            | Stripes(..)
-            | Networks(Access::Allow, ..)
-            | Limit(..) => (None, false, false),
+            Services(_) | Ignored(_) | Syns(_) | Proxied(_) | Clients(..) | Bound(..) | OwnSource(..)
+            | Slots(..) | Stripes(..) | Networks(..) | Limit(..) => (None, false, false),
         }
     }
 }
