@@ -30,7 +30,8 @@ use std::path::{Path, PathBuf};
 use sluice_core::model::Config;
 
 pub use document::schema;
-pub use file::{Included, MAX_FILE_SIZE, SourceFile};
+use file::FileReader;
+pub use file::{Included, MAX_SIZE, SourceFile};
 pub use parse::parse;
 pub use problem::{Fault, Problem, Severity, nearest};
 pub use texts::Texts;
@@ -53,8 +54,9 @@ pub struct Loaded {
 /// All problems, including warnings: those of the main file first, then those of included files in the order of
 /// inclusion, each in file order. At least one is an error.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    let main = SourceFile::read(path).map_err(|problem| vec![problem])?;
-    parse(main, |pattern| file::include(path, pattern))
+    let files = FileReader::new();
+    let main = files.read(path).map_err(|problem| vec![problem])?;
+    parse(main, |pattern| files.include(path, pattern))
 }
 
 /// As [`load`], and returns the text of the files.
@@ -62,10 +64,11 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// As [`load`].
 pub fn load_texts(path: &Path) -> Result<(Loaded, Texts), Vec<Problem>> {
-    let main = SourceFile::read(path).map_err(|problem| vec![problem])?;
+    let files = FileReader::new();
+    let main = files.read(path).map_err(|problem| vec![problem])?;
     let texts = RefCell::new(Texts { main: main.clone(), included: Default::default() });
     let loaded = parse(main, |pattern| {
-        let included = file::include(path, pattern)?;
+        let included = files.include(path, pattern)?;
         let read = included.iter().filter_map(|source| source.as_ref().ok()).cloned().collect();
         texts.borrow_mut().included.insert(pattern.to_owned(), read);
         Ok(included)

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use sluice_config::{MAX_FILE_SIZE, load};
+use sluice_config::{MAX_SIZE, load};
 use tempfile::tempdir;
+
+const TOO_LARGE: &str = "FILE: error: the configuration is larger than 64 MB, with the files that it includes (remove services or \
+     files; a file counts as at least 1 KB)";
 
 /// The only problem of a file, without its name.
 fn only_problem(path: &Path) -> String {
@@ -84,8 +87,40 @@ fn load_of_an_unreadable_file_gives_the_reason() {
 fn load_of_a_file_beyond_the_limit_reads_none_of_it() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("large.yaml");
-    fs::File::create(&path).unwrap().set_len(MAX_FILE_SIZE + 1).unwrap();
-    assert_eq!(only_problem(&path), "FILE: error: the file is larger than 64 MB (split it with `include`)");
+    fs::File::create(&path).unwrap().set_len(MAX_SIZE + 1).unwrap();
+    assert_eq!(only_problem(&path), TOO_LARGE);
+}
+
+#[test]
+fn load_of_files_that_are_too_large_together_reads_no_more_of_them() {
+    let folder = tempdir().unwrap();
+    let main = folder.path().join("main.yaml");
+    fs::write(&main, "include: [a/*.yaml, b/*.yaml]\n").unwrap();
+    let fill = |name: &str, files: u64, size: u64| {
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+        for number in 0..files {
+            let path = folder.path().join(format!("{name}/{number:06}.yaml"));
+            fs::write(&path, "services: {}\n").unwrap();
+            fs::File::options().append(true).open(&path).unwrap().set_len(size).unwrap();
+        }
+    };
+    // The rest is NUL, which is no YAML.
+    fill("b", 3, MAX_SIZE / 2 + 1);
+    let problems = load(&main).unwrap_err();
+    let texts: Vec<_> = problems.iter().map(|problem| problem.to_string()).collect();
+    let [first, second] = &texts[..] else { panic!("{texts:#?}") };
+    assert!(first.contains("b/000000.yaml:2:1: error: control character"), "{first}");
+    assert!(second.ends_with(&TOO_LARGE["FILE".len()..]) && second.contains("b/000001.yaml"), "{second}");
+
+    // Very many files are too large, too.
+    fs::remove_dir_all(folder.path().join("b")).unwrap();
+    fill("a", MAX_SIZE / 1024 + 1, 13);
+    fill("b", 3, 13);
+    let problems = load(&main).unwrap_err();
+    let texts: Vec<_> = problems.iter().map(|problem| problem.to_string()).collect();
+    let [first, second] = &texts[..] else { panic!("{texts:#?}") };
+    assert!(first.starts_with(&format!("{}:1:", main.display())), "the second pattern: {first}");
+    assert!(second.contains("a/") && second.ends_with(&TOO_LARGE["FILE".len()..]), "{second}");
 }
 
 /// Each of these texts takes some parser time or stack beyond all measure.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_config::{MAX_FILE_SIZE, SourceFile, load, parse};
+use sluice_config::{MAX_SIZE, SourceFile, load, parse};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -85,6 +85,6 @@ fn every_key_is_in_the_example_and_in_the_reference() {
 
 #[test]
 fn file_size_limit_is_the_documented_one() {
-    assert_eq!(MAX_FILE_SIZE, 64 << 20);
+    assert_eq!(MAX_SIZE, 64 << 20);
     assert!(reference().contains("at most 64 MB"));
 }

@@ -17,7 +17,7 @@ use sluice_api::{
     MAX_REASON, OVERRIDE_PATH, OVERRIDES_PATH, OverrideChange, OverrideRequest, OverridesReply,
     OverridesRequest, PLAN_PATH, PlanRequest, RELOAD_PATH,
 };
-use sluice_config::{Loaded, MAX_FILE_SIZE, SourceFile, Texts};
+use sluice_config::{Loaded, MAX_SIZE, SourceFile, Texts};
 use sluice_core::model::MAX_WEIGHT;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
@@ -52,7 +52,7 @@ pub(crate) struct ControlState {
 /// Serves the control socket until the task is aborted.
 pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
     let ControlState { file, requests, counter, listing, collector, feed } = state;
-    let configurations = BodyLimit::new(MAX_FILE_SIZE as usize, 1);
+    let configurations = BodyLimit::new(MAX_SIZE as usize, 1);
     let overrides = BodyLimit::new(MAX_OVERRIDES, 8);
     let router = Router::new()
         .route(CONNECTIONS_PATH, get(connections))
