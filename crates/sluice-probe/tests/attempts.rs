@@ -219,30 +219,85 @@ async fn ping_of_this_machine_is_answered() {
     }
 }
 
-#[tokio::test]
-async fn certificate_that_nobody_vouches_for_is_taken_unless_it_is_to_be_verified() {
+/// TLS with a certificate that nobody vouches for.
+fn server_config() -> rustls::ServerConfig {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["example.org".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+    rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
+        .unwrap()
+}
+
+/// A server that answers with this text over TLS.
+async fn answering_tls(config: rustls::ServerConfig, text: String) -> u16 {
     let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let port = server(move |stream| {
-        let acceptor = acceptor.clone();
+    server(move |stream| {
+        let (acceptor, text) = (acceptor.clone(), text.clone());
         async move {
             let Ok(mut stream) = acceptor.accept(stream).await else { return };
             let mut request = [0; 1024];
             let _ = stream.read(&mut request).await;
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            let _ = stream.write_all(text.as_bytes()).await;
+            let _ = stream.flush().await;
         }
     })
-    .await;
+    .await
+}
+
+const WELL: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+fn https() -> HttpProbe {
     let Probe::Http(plain) = http((200, 399), None) else { unreachable!() };
-    let trusting = HttpProbe { tls: true, host: Some("example.org".into()), ..plain };
+    HttpProbe { tls: true, host: Some("example.org".into()), ..plain }
+}
+
+#[tokio::test]
+async fn tls_that_never_ends_is_read_up_to_a_limit() {
+    // 200,000 bytes are permitted, but not in records of which each has a header and a tag.
+    let long = "HTTP/1.1 100 Continue\r\n\r\n".repeat(8000) + WELL;
+    let mut config = server_config();
+    for (size, verdict) in [(None, ProbeResult::Success), (Some(32), ProbeResult::Failure)] {
+        config.max_fragment_size = size;
+        let port = answering_tls(config.clone(), long.clone()).await;
+        let outcome = ask_for(&Probe::Http(https()), port, Duration::from_secs(60)).await;
+        assert_eq!(outcome.verdict, verdict, "{}", outcome.detail);
+        assert_eq!(outcome.detail.ends_with("more than 262144 bytes"), size.is_some(), "{}", outcome.detail);
+    }
+    // A handshake message of 16 MB, in records of 16 KB.
+    let record = [&[22, 3, 3, 0x40, 0][..], &[2, 0xff, 0xff, 0xff], &[0; 0x4000 - 4]].concat();
+    let endless = server(move |mut stream| {
+        let record = record.clone();
+        async move { while stream.write_all(&record).await.is_ok() {} }
+    })
+    .await;
+    let outcome = ask_for(&Probe::Http(https()), endless, Duration::from_secs(60)).await;
+    assert_eq!(outcome.verdict, ProbeResult::Failure, "{}", outcome.detail);
+    assert!(!outcome.detail.contains("no answer within"), "{}", outcome.detail);
+}
+
+#[tokio::test]
+async fn udp_from_whoever_sends_large_or_many_datagrams_is_judged_by_the_first() {
+    let socket = UdpSocket::bind((LOCALHOST, 0)).await.unwrap();
+    let port = socket.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (_, peer) = socket.recv_from(&mut [0; 64]).await.unwrap();
+        // Until nobody listens any more.
+        while socket.send_to(&[0; 65_000], peer).await.is_ok() {}
+    });
+    let probe = Probe::Udp(UdpProbe { send: b"ping".to_vec(), expect: Some(b"pong".to_vec()) });
+    let outcome = ask_for(&probe, port, Duration::from_secs(60)).await;
+    let expected = format!("udp 127.0.0.1:{port}: unexpected reply");
+    assert_eq!((outcome.verdict, outcome.detail), (ProbeResult::Failure, expected));
+}
+
+#[tokio::test]
+async fn certificate_that_nobody_vouches_for_is_taken_unless_it_is_to_be_verified() {
+    let port = answering_tls(server_config(), WELL.to_owned()).await;
+    let trusting = https();
     let outcome = ask(&Probe::Http(trusting.clone()), port).await;
     assert_eq!(outcome.verdict, ProbeResult::Success, "{}", outcome.detail);
     let outcome = ask(&Probe::Http(HttpProbe { verify: true, ..trusting }), port).await;

@@ -23,7 +23,7 @@ const HEAD: usize = 16 << 10;
 /// Maximum of the body that is searched, in bytes.
 const BODY: usize = 64 << 10;
 
-/// Maximum of all that is read, in bytes: with interim responses, and with the sizes of chunks.
+/// Maximum of all that is read, in bytes: with TLS, interim responses, and the sizes of chunks.
 const ANSWER: usize = 256 << 10;
 
 /// Sends the request, over TLS if there is a configuration of it.
@@ -32,7 +32,7 @@ pub(super) async fn attempt(
     to: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<String, ProbeError> {
-    let stream = tcp::connect(to).await?;
+    let stream = Limited::new(tcp::connect(to).await?, ANSWER);
     match tls {
         None => get(probe, to, stream).await,
         Some(config) => get(probe, to, tls::wrap(probe, to, stream, config).await?).await,
@@ -51,8 +51,7 @@ where
     let what = || what(probe, to);
     let failed =
         |error: &dyn std::error::Error| ProbeError::Remote(format!("{}: {}", what(), innermost(error)));
-    let handshake =
-        http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(Limited::new(stream, ANSWER)));
+    let handshake = http1::Builder::new().max_buf_size(HEAD).handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(|error| failed(&error))?;
     let request = Request::get(&probe.path)
         .header(header::HOST, probe.host.clone().unwrap_or_else(|| to.to_string()))

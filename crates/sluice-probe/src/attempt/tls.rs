@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use tracing::warn;
 
 use super::http;
+use super::limited::Limited;
 use crate::outcome::ProbeError;
 
 /// Verifies with the trust store of this host (`/etc/ssl/certs`, or `SSL_CERT_FILE`), including private authorities.
@@ -65,9 +66,9 @@ fn verifying() -> Arc<ClientConfig> {
 pub(super) async fn wrap(
     probe: &HttpProbe,
     to: SocketAddr,
-    stream: TcpStream,
+    stream: Limited<TcpStream>,
     config: Arc<ClientConfig>,
-) -> Result<TlsStream<TcpStream>, ProbeError> {
+) -> Result<TlsStream<Limited<TcpStream>>, ProbeError> {
     let failed = |error: String| ProbeError::Remote(format!("{}: {error}", http::what(probe, to)));
     let name = match &probe.host {
         Some(host) => ServerName::try_from(host.clone()).map_err(|error| failed(error.to_string()))?,
