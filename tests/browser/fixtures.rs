@@ -125,6 +125,7 @@ pub fn status(services: Vec<ServiceStatus>) -> Status {
             started: ago(90_000),
             config: "/etc/sluice/sluice.yaml".into(),
             socket: "/run/sluice/sluice.sock".into(),
+            http_error: None,
         },
         state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
         followers: vec![FollowerStatus { name: "addresses".into(), error: None, since: ago(90_000) }],

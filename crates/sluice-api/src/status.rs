@@ -282,6 +282,10 @@ pub struct DaemonStatus {
     pub config: String,
     /// The control socket.
     pub socket: String,
+    /// Why `http.listen` has no listener: `listen on 10.0.1.1:9180, which is http.listen: Address already in use`. The daemon
+    /// tries again at each refresh and reload. `None`: it has one, or is not configured.
+    #[serde(default)]
+    pub http_error: Option<String>,
 }
 
 /// Saved state: overrides, health, totals, and previous values of sysctls.

@@ -74,6 +74,10 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
         daemon.pid,
         age(now, daemon.started)
     ));
+    if let Some(error) = &daemon.http_error {
+        let missing = Paint::Bad.on("no status page and no metrics", colour);
+        line(format_args!("http    {missing}: {}", safe(error)));
+    }
     if !state.problems.is_empty() {
         let problem = Paint::Bad.on("is not writable: a restart loses state", colour);
         line(format_args!("state   {} {problem}", safe(&state.directory)));

@@ -102,6 +102,7 @@ pub(crate) fn status() -> Status {
             started: at("2025-01-01T00:00:00Z"),
             config: "/etc/sluice/sluice.yaml".into(),
             socket: "/run/sluice/sluice.sock".into(),
+            http_error: None,
         },
         state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
         followers: vec![FollowerStatus {

@@ -120,11 +120,7 @@ pub async fn run<D: Dataplane>(
     let collector = StatusCollector::new(sender.clone(), counter.clone(), counters, proc.clone());
     let feed = ChangeFeed::new(collector.clone());
     let mut http = HttpServer::new(public(collector.clone(), feed.clone()));
-    let change = http.bind(loaded.config.http.as_ref());
-    http.apply(
-        change
-            .map_err(|error| Fatal::new(Exit::Runtime, error, "change http.listen, or free the address"))?,
-    );
+    http.start(loaded.config.http.as_ref());
     let (results_sender, mut results) = mpsc::unbounded_channel();
     let effects = Effects {
         sysctls: Sysctls::new(proc, state),

@@ -230,6 +230,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// A full round: reads the table and repairs it, forwarding, accounting and the saved state.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
+        self.http.retry();
         self.check_forwarding().await;
         self.ensure_accounting().await;
         let result = self

@@ -53,6 +53,7 @@ impl<D: Dataplane> Daemon<D> {
                 started: self.started,
                 config: self.file.to_string_lossy().into_owned(),
                 socket: self.config.control.socket.to_string_lossy().into_owned(),
+                http_error: self.http.failure(),
             },
             state: StateStatus {
                 directory: self.config.state.to_string_lossy().into_owned(),
