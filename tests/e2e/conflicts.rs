@@ -2,7 +2,7 @@
 
 use sluice_testkit::{Lab, Shares, eventually};
 
-use crate::doctor::about;
+use crate::doctor::{about, is_found_and_mended};
 
 const VIP: &str = "203.0.113.10:80";
 /// A service with one backend, so that whatever another table translates is seen.
@@ -22,6 +22,25 @@ fn found(lab: &Lab) -> (String, String) {
     (text("severity"), text("finding"))
 }
 
+/// Who wins, as `sluice status` shows it, if another table translates the same; both forms.
+fn winner_in_status(lab: &Lab) -> Option<String> {
+    let conflicts = lab.sluice(&["status", "--json"]).expect(0).json()["conflicts"].clone();
+    let text = lab.sluice(&["status", "--problems"]).expect(0).stdout;
+    let Some([conflict]) = conflicts.as_array().map(Vec::as_slice) else {
+        assert!(
+            conflicts == serde_json::json!([]) && !text.contains("also translates"),
+            "{conflicts} {text}"
+        );
+        return None;
+    };
+    assert_eq!(conflict["service"], "web");
+    assert_eq!(conflict["listeners"], serde_json::json!(["203.0.113.10:80/tcp"]));
+    let of = |key: &str| conflict[key].as_str().unwrap().to_owned();
+    let line = format!("others  {} also translates 203.0.113.10:80/tcp (web): {}\n", of("chain"), of("why"));
+    assert!(text.contains(&line), "{line} in {text}");
+    Some(of("winner"))
+}
+
 #[test]
 fn dnat_of_another_table_for_the_same_address_and_port_is_found_with_who_wins() {
     let lab = Lab::new();
@@ -35,14 +54,18 @@ fn dnat_of_another_table_for_the_same_address_and_port_is_found_with_who_wins() 
     let rule = "ip daddr 203.0.113.10 tcp dport { 80, 443 } dnat to 10.0.2.14:8080";
     other("dstnat", "tcp dport 81 dnat to 10.0.2.14:8080");
     assert_eq!(about(&lab, "also translates").len(), 0);
+    assert_eq!(winner_in_status(&lab), None);
     gone();
+    assert_eq!(winner_in_status(&lab), None);
     other("dstnat + 10", rule);
     assert_eq!(winner(&lab), "b1");
+    assert_eq!(winner_in_status(&lab).as_deref(), Some("sluice"));
     let (severity, text) = found(&lab);
     assert!(severity == "note" && text.contains("its priority -90 is after that of sluice"), "{text}");
     gone();
     other("dstnat - 10", rule);
     assert_eq!(winner(&lab), "b4");
+    assert_eq!(winner_in_status(&lab).as_deref(), Some("other"));
     let (severity, text) = found(&lab);
     assert!(severity == "error" && text.contains("its priority -110 is before that of sluice"), "{text}");
     gone();
@@ -62,6 +85,7 @@ fn dnat_of_another_table_for_the_same_address_and_port_is_found_with_who_wins() 
     assert_eq!(found(&lab).0, "warning");
     let _daemon = lab.start(ONE);
     assert_eq!(winner(&lab), "b1");
+    assert_eq!(winner_in_status(&lab).as_deref(), Some("sluice"));
     let (severity, text) = found(&lab);
     assert!(severity == "warning" && text.contains("now that of sluice, until this one is loaded"), "{text}");
 }
@@ -85,6 +109,7 @@ fn dnat_of_iptables_for_a_port_of_a_service_is_found() {
 
     lab.balancer.sh("iptables-legacy -t nat -A PREROUTING -d 203.0.113.0/24 -p tcp -m multiport --dports 79:81 -j DNAT --to-destination 10.0.2.14:8080");
     assert_eq!(winner(&lab), "b4");
+    assert_eq!(winner_in_status(&lab).as_deref(), Some("unknown"));
     let (severity, text) = found(&lab);
     assert!(severity == "warning" && text.contains("it changes with each load"), "{text}");
 }
@@ -119,6 +144,47 @@ fn notrack_for_packets_of_a_service_is_found() {
     // It is for another port.
     lab.balancer.sh("iptables-nft -t raw -A PREROUTING -p tcp --dport 8443 -j CT --notrack");
     assert_eq!(about(&lab, "notrack").len(), 0);
+}
+
+#[test]
+fn rules_for_packets_of_this_host_that_keep_its_own_connections_from_a_service_are_found() {
+    let lab = Lab::new();
+    let mut daemon = lab.start(ONE);
+    let own = || lab.balancer.tcp(VIP).map(|answer| answer.backend);
+    assert_eq!(own().expect("an answer"), "b1");
+
+    lab.balancer
+        .nft("table inet filter { chain out { type filter hook output priority 0; policy drop; };\n}");
+    own().expect_err("it is dropped");
+    assert_eq!(winner(&lab), "b1");
+    is_found_and_mended(
+        &lab,
+        "warning",
+        "table inet filter, chain out drops packets of this host: no connection of this host reaches a backend",
+    );
+    assert_eq!(own().expect("an answer"), "b1");
+    lab.balancer.sh("nft delete table inet filter");
+
+    let rule = "ip daddr 203.0.113.10 tcp dport 80 dnat to 10.0.2.14:8080";
+    lab.balancer
+        .nft(&format!("table ip other {{ chain out {{ type nat hook output priority -110; {rule}; }};\n}}"));
+    assert_eq!((own().expect("an answer"), winner(&lab)), ("b4".to_owned(), "b1".to_owned()));
+    let text = "table ip other, chain out also translates connections of this host to 203.0.113.10:80/tcp (web): its priority -110";
+    assert_eq!(about(&lab, text)[0]["severity"], "warning");
+    assert_eq!(winner_in_status(&lab), None, "only what arrives is in the status");
+    // A service with an interface has none of these connections.
+    daemon.reload(&ONE.replace("listen", "interface: eth0, listen"));
+    assert!(about(&lab, "this host").is_empty(), "{:?}", about(&lab, "this host"));
+    daemon.reload(ONE);
+    lab.balancer.sh("nft delete table ip other");
+
+    lab.balancer.nft(
+        "table inet fast { chain out { type filter hook output priority raw; tcp dport 80 notrack; };\n}",
+    );
+    own().expect_err("nothing translates it");
+    let text =
+        "table inet fast, chain out hides packets of this host to 203.0.113.10:80/tcp (web) from conntrack";
+    assert_eq!(about(&lab, text)[0]["severity"], "warning");
 }
 
 #[test]

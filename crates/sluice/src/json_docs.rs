@@ -10,7 +10,7 @@ use sluice_api::{
     Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
 
-use crate::commands::{apply, check, explain, overrides, plan, render};
+use crate::commands::{apply, check, explain, overrides, plan, render, status as status_command};
 use crate::doctor;
 use crate::status_text::tests::{at, backend, service, status};
 
@@ -138,6 +138,7 @@ fn full() -> Status {
     full.services[0].backends = backends;
     full.services[0].dropped = [("denied".to_owned(), 1)].into();
     full.state.problems = vec!["p".into()];
+    full.daemon.http_error = Some("e".into());
     full.followers.push(FollowerStatus { name: "ruleset".into(), error: Some("e".into()), since: when });
     full.table.error = Some("e".into());
     full.table.differences = vec!["d".into()];
@@ -245,6 +246,7 @@ fn keys_that_are_documented_are_those_that_are_printed() {
         ("explanation", explain::examples()),
         ("finding", doctor::examples()),
         ("overridden backend", overrides::examples()),
+        ("conflict", status_command::conflict_examples()),
     ] {
         examples.iter().for_each(|value| reader.object(name, value));
     }

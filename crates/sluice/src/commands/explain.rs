@@ -182,7 +182,7 @@ impl ExplainCommand {
             is_translated: false,
         };
         let hook = if self.local { Hook::Output } else { Hook::Prerouting };
-        doctor::also_translated(&Tables::read(), &packet, hook)
+        doctor::also_translated(&Tables::read_nat(), &packet, hook)
     }
 
     /// One sentence per decision.

@@ -1,11 +1,15 @@
 //! `sluice status`: services, backends, and the table in the kernel.
 
+mod conflicts;
+
 use std::process::ExitCode;
 
 use clap::Args;
+use serde::Serialize;
 use sluice_api::{Client, Health, ServiceState, Timestamp};
 use sluiced::fatal::{Exit, Fatal};
 
+use crate::doctor::Conflict;
 use crate::options::Common;
 use crate::status_text::Look;
 use crate::text::safe;
@@ -41,6 +45,14 @@ pub(crate) struct StatusCommand {
     json: bool,
 }
 
+/// The daemon's response, and what only this command knows.
+#[derive(Serialize)]
+struct StatusReport<'a> {
+    #[serde(flatten)]
+    status: &'a sluice_api::Status,
+    conflicts: Option<Vec<Conflict>>,
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   sluice status
@@ -57,6 +69,9 @@ eligible if it gets new connections.
 --check exits with 3 unless the kernel is in sync, the last reload succeeded, and every enabled service has a backend that \
 gets new connections.
 
+Tables of other programs that translate the same connections are shown with which of both wins, except with --watch and \
+--check. Reading them needs CAP_NET_ADMIN.
+
 JSON: docs/cli-json.md has all keys. To a file or pipe, --watch prints one block per second, separated by blank lines.";
 
 impl StatusCommand {
@@ -64,35 +79,45 @@ impl StatusCommand {
         let socket = common.socket()?;
         if self.watch {
             let form = Form::of(self.json);
-            shell::run(&Client::new(&socket), form, common.colour(), |status| self.chosen(status))?;
+            shell::run(&Client::new(&socket), form, common.colour(), |status| {
+                Ok(self.of_problems(self.of_service(status)?))
+            })?;
             return Ok(ExitCode::SUCCESS);
         }
         let status = daemon::ask("status", &socket, async |client| client.status().await)?;
-        let status = self.chosen(status)?;
+        let status = self.of_service(status)?;
         if self.check {
             let wrong = wrong(&status);
             wrong.iter().try_for_each(|line| output::print(&format!("{line}\n")))?;
             return Ok(ExitCode::from(if wrong.is_empty() { 0 } else { 3 }));
         }
+        let conflicts = conflicts::of(&status);
+        let status = self.of_problems(status);
         if self.json {
-            output::print_json(&status)?;
+            output::print_json(&StatusReport { status: &status, conflicts })?;
         } else {
             let (now, colour) = (Timestamp::now(), common.colour());
             let look = Look { now, colour, headers: !self.no_headers, rates: None, width: None };
-            output::print(&status_text::render(&status, look))?;
+            let conflicts = conflicts::text(&conflicts.unwrap_or_default(), colour);
+            output::print(&(status_text::render(&status, look) + &conflicts))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    /// What was asked for.
-    fn chosen(&self, mut status: sluice_api::Status) -> Result<sluice_api::Status, Fatal> {
+    /// With SERVICE, that one only.
+    fn of_service(&self, mut status: sluice_api::Status) -> Result<sluice_api::Status, Fatal> {
         if let Some(name) = &self.service {
             select(&mut status, name)?;
         }
+        Ok(status)
+    }
+
+    /// With `--problems`, these only.
+    fn of_problems(&self, mut status: sluice_api::Status) -> sluice_api::Status {
         if self.problems {
             leave_problems(&mut status);
         }
-        Ok(status)
+        status
     }
 }
 
@@ -133,6 +158,19 @@ fn select(status: &mut sluice_api::Status, name: &str) -> Result<(), Fatal> {
         return Err(Fatal::new(Exit::Runtime, format!("status: no service {name}"), hint));
     }
     Ok(())
+}
+
+/// Conflicts with everything in them.
+#[cfg(test)]
+pub(crate) fn conflict_examples() -> Vec<serde_json::Value> {
+    let conflict = |winner| Conflict {
+        service: "web".into(),
+        listeners: vec!["203.0.113.10:80/tcp".into()],
+        chain: "table ip other, chain arrive".into(),
+        winner,
+        why: "w".into(),
+    };
+    ["sluice", "other", "unknown"].map(|winner| serde_json::to_value(conflict(winner)).unwrap()).into()
 }
 
 #[cfg(test)]

@@ -3,39 +3,114 @@
 
 use std::collections::BTreeSet;
 
-use sluice_core::model::{Address, Config, Listener, Ports};
-use sluice_nft::Ip;
+use sluice_core::model::Config;
 
-use super::findings::{Findings, enabled, names};
-use super::rules::{BaseChain, End, Hook, Packet, RuleTable, Verdict};
+use super::findings::{Findings, names};
+use super::flows::{Flow, Flows};
+use super::precedence::{OWN, Order, order, translates};
+use super::rules::{BaseChain, Hook, RuleTable, Verdict};
 use super::tables::{CONNTRACK, Tables};
 use super::{Facts, Severity};
 
-/// Priority of the NAT chains of sluice at prerouting and output (`dstnat`).
-const OWN: i64 = -100;
+/// Evaluations of rules for one chain; with very many rules, packets of at least some flows are evaluated.
+const WORK: usize = 20_000_000;
+const AT_LEAST: usize = 2_000;
 
-/// Flows of a large file that are looked at.
-const FLOWS: usize = 2000;
+/// Whose packets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clients {
+    /// Other hosts.
+    Others,
+    /// This host: the service works for all others.
+    Own,
+}
+
+impl Clients {
+    fn severity(self, severity: Severity) -> Severity {
+        match (self, severity) {
+            (Clients::Own, Severity::Error) => Severity::Warning,
+            (Clients::Own, Severity::Warning) => Severity::Note,
+            (_, severity) => severity,
+        }
+    }
+}
 
 impl Findings {
     pub(super) fn conflicts(&mut self, config: &Config, facts: &Facts) {
-        let (clients, answers, forwarded) = (arriving(config), answers(config), forwarded(config));
+        let flows = Flows::of(config);
         for table in &facts.tables.others {
-            for base in &table.bases {
-                match base.hook {
-                    Hook::Forward => self.dropping(table, base, &forwarded),
-                    Hook::Prerouting if base.is_nat => self.translating(&facts.tables, table, base, &clients),
-                    Hook::Prerouting if base.priority < CONNTRACK => {
-                        self.untracking(table, base, &clients, "packets to");
-                        self.untracking(table, base, &answers, "answers of");
-                    }
-                    Hook::Prerouting | Hook::Output => {}
+            let mut left_out = None;
+            let mut some = |flows: &'_ Vec<Flow>| {
+                let count = most(table).min(flows.len());
+                if count < flows.len() {
+                    left_out = Some((count, flows.len()));
                 }
+                count
+            };
+            for base in &table.bases {
+                let is_early = base.priority < CONNTRACK;
+                match base.hook {
+                    Hook::Forward => {
+                        let count = some(&flows.forwarded);
+                        self.dropping(table, base, &flows.forwarded[..count], Clients::Others);
+                    }
+                    Hook::Prerouting if base.is_nat => {
+                        let count = some(&flows.arriving);
+                        let flows = &flows.arriving[..count];
+                        self.translating(&facts.tables, table, base, flows, Clients::Others);
+                    }
+                    Hook::Prerouting if is_early => {
+                        let (arriving, answers) = (some(&flows.arriving), some(&flows.answers));
+                        self.untracking(
+                            table,
+                            base,
+                            &flows.arriving[..arriving],
+                            "packets to",
+                            Clients::Others,
+                        );
+                        self.untracking(
+                            table,
+                            base,
+                            &flows.answers[..answers],
+                            "answers of",
+                            Clients::Others,
+                        );
+                    }
+                    Hook::Output if base.is_nat => {
+                        let count = some(&flows.local);
+                        let flows = &flows.local[..count];
+                        self.translating(&facts.tables, table, base, flows, Clients::Own);
+                    }
+                    Hook::Output => {
+                        if is_early {
+                            let count = some(&flows.local);
+                            self.untracking(
+                                table,
+                                base,
+                                &flows.local[..count],
+                                "packets of this host to",
+                                Clients::Own,
+                            );
+                        }
+                        // The NAT chain of sluice is between them.
+                        let flows = if base.priority < OWN { &flows.local } else { &flows.local_translated };
+                        let count = some(flows);
+                        self.dropping(table, base, &flows[..count], Clients::Own);
+                    }
+                    Hook::Prerouting => {}
+                }
+            }
+            if let Some((count, all)) = left_out {
+                let what = format!(
+                    "{} has so many rules that they were evaluated for the first {count} of {all} listeners or backends only",
+                    table.title()
+                );
+                self.add(Severity::Note, what, None);
             }
         }
     }
 
-    fn dropping(&mut self, table: &RuleTable, base: &BaseChain, flows: &[Flow]) {
+    fn dropping(&mut self, table: &RuleTable, base: &BaseChain, flows: &[Flow], clients: Clients) {
         let seen = flows.iter().filter(|flow| sees(table, flow)).count();
         let (mut lost, mut doubtful) = (BTreeSet::new(), false);
         for flow in flows {
@@ -49,20 +124,43 @@ impl Findings {
         }
         let chain = table.name(&base.name);
         let lost: Vec<_> = lost.into_iter().collect();
-        let accept = Some(table.accept(&base.name));
+        let command = match clients {
+            Clients::Own if base.priority < OWN => table.listing(&base.name),
+            _ => table.accept(&base.name),
+        };
+        let which = match lost.len() == seen {
+            true => "a backend".to_owned(),
+            false => names(&lost),
+        };
+        let (certain, possible) = match clients {
+            Clients::Others => (
+                format!("{chain} drops forwarded packets: no packet reaches {which}"),
+                format!(
+                    "{chain} drops forwarded packets: packets reach a backend only if one of its rules accepts them"
+                ),
+            ),
+            Clients::Own => (
+                format!("{chain} drops packets of this host: no connection of this host reaches {which}"),
+                format!(
+                    "{chain} drops packets of this host: its connections reach a backend only if one of its rules accepts them"
+                ),
+            ),
+        };
         if !lost.is_empty() {
-            let which = if lost.len() == seen { "a backend".to_owned() } else { names(&lost) };
-            let what = format!("{chain} drops forwarded packets: no packet reaches {which}");
-            self.add(Severity::Error, what, accept);
+            self.add(clients.severity(Severity::Error), certain, Some(command));
         } else if doubtful {
-            let what = format!(
-                "{chain} drops forwarded packets: packets reach a backend only if one of its rules accepts them"
-            );
-            self.add(Severity::Warning, what, accept);
+            self.add(clients.severity(Severity::Warning), possible, Some(command));
         }
     }
 
-    fn translating(&mut self, tables: &Tables, table: &RuleTable, base: &BaseChain, flows: &[Flow]) {
+    fn translating(
+        &mut self,
+        tables: &Tables,
+        table: &RuleTable,
+        base: &BaseChain,
+        flows: &[Flow],
+        clients: Clients,
+    ) {
         let translated: BTreeSet<_> = flows
             .iter()
             .filter(|flow| translates(table, base, &flow.packet))
@@ -78,11 +176,22 @@ impl Findings {
             Order::OwnFirst { for_good: true } => Severity::Note,
             Order::OwnFirst { .. } | Order::Unknown => Severity::Warning,
         };
-        let what = format!("{} also translates {which}: {says}", table.name(&base.name));
-        self.add(severity, what, Some(table.listing(&base.name)));
+        let of = match clients {
+            Clients::Others => "",
+            Clients::Own => "connections of this host to ",
+        };
+        let what = format!("{} also translates {of}{which}: {says}", table.name(&base.name));
+        self.add(clients.severity(severity), what, Some(table.listing(&base.name)));
     }
 
-    fn untracking(&mut self, table: &RuleTable, base: &BaseChain, flows: &[Flow], which: &str) {
+    fn untracking(
+        &mut self,
+        table: &RuleTable,
+        base: &BaseChain,
+        flows: &[Flow],
+        which: &str,
+        clients: Clients,
+    ) {
         let (mut hidden, mut is_certain) = (BTreeSet::new(), false);
         for flow in flows {
             let verdicts = table.verdicts(base, &flow.packet);
@@ -103,151 +212,48 @@ impl Findings {
             table.name(&base.name),
             names(&hidden.into_iter().collect::<Vec<_>>())
         );
-        self.add(severity, what, Some(table.listing(&base.name)));
+        self.add(clients.severity(severity), what, Some(table.listing(&base.name)));
     }
 }
 
-/// What other tables do to the first packet of a flow beside sluice, one line each.
-pub(crate) fn also_translated(tables: &Tables, packet: &Packet, hook: Hook) -> Vec<String> {
-    let all = tables.others.iter().flat_map(|table| table.bases.iter().map(move |base| (table, base)));
-    let other = all.filter(|(_, base)| base.is_nat && base.hook == hook);
-    let other = other.filter(|(table, base)| translates(table, base, packet));
-    let line = |(table, base): (&RuleTable, &BaseChain)| {
-        let (_, says) = order(tables, table, base);
-        format!("{} also translates it: {says}", table.name(&base.name))
-    };
-    other.map(line).collect()
-}
-
-fn translates(table: &RuleTable, base: &BaseChain, packet: &Packet) -> bool {
-    table.verdicts(base, packet).iter().any(|(verdict, _)| **verdict == Verdict::Translate)
-}
-
-/// Which of two NAT chains sees a packet first, and so translates it.
-enum Order {
-    OtherFirst,
-    /// `for_good`: until a file changes.
-    OwnFirst {
-        for_good: bool,
-    },
-    Unknown,
-}
-
-/// The kernel calls NAT chains by priority, and those of one priority from the last registered to the first
-/// (`nf_hook_entries_grow`). Tables with a larger handle were created later.
-fn order(tables: &Tables, table: &RuleTable, base: &BaseChain) -> (Order, String) {
-    let priority = base.priority;
-    if priority < OWN {
-        let says = format!("its priority {priority} is before that of sluice ({OWN}), so it wins");
-        return (Order::OtherFirst, says);
-    }
-    if priority > OWN {
-        let says = format!("its priority {priority} is after that of sluice ({OWN}), so sluice wins");
-        return (Order::OwnFirst { for_good: true }, says);
-    }
-    let flips = "both have priority -100, so the table that was loaded last wins";
-    match (table.handle, tables.own_handle) {
-        (Some(other), Some(own)) if other > own => {
-            (Order::OtherFirst, format!("{flips}: now this one, until sluice creates its table again"))
-        }
-        (Some(_), Some(_)) => {
-            let says = format!("{flips}: now that of sluice, until this one is loaded again");
-            (Order::OwnFirst { for_good: false }, says)
-        }
-        (_, None) => {
-            let says = format!("{flips}: that of sluice when sluiced starts, until this one is loaded again");
-            (Order::OwnFirst { for_good: false }, says)
-        }
-        (None, Some(_)) => (Order::Unknown, format!("{flips}, and it changes with each load")),
-    }
-}
-
-/// Packets of a service, and their name in a finding.
-struct Flow {
-    name: String,
-    packet: Packet,
+/// Maximum number of flows that are evaluated for one chain of a table.
+fn most(table: &RuleTable) -> usize {
+    let rules: usize = table.chains.values().map(Vec::len).sum();
+    AT_LEAST.max(WORK / rules.max(1))
 }
 
 fn sees(table: &RuleTable, flow: &Flow) -> bool {
     table.version().is_none_or(|version| version == flow.packet.ip)
 }
 
-/// First packets of clients.
-fn arriving(config: &Config) -> Vec<Flow> {
-    let listeners = enabled(config)
-        .flat_map(|(name, service)| service.listeners.iter().map(move |listener| (name, service, listener)));
-    let flows = listeners.flat_map(|(name, service, listener)| {
-        let versions = Ip::ALL.into_iter().filter(move |ip| service.takes(listener, *ip));
-        versions
-            .map(move |ip| Flow { name: format!("{listener} ({name})"), packet: to_listener(listener, ip) })
-    });
-    flows.take(FLOWS).collect()
-}
+#[cfg(test)]
+mod tests {
+    use sluice_api::Timestamp;
+    use sluice_config::{SourceFile, parse};
 
-fn to_listener(listener: &Listener, ip: Ip) -> Packet {
-    let (source, original) = (client(), end_of(listener));
-    let destination = original.clone();
-    Packet { ip, protocol: listener.protocol, source, destination, original, is_translated: false }
-}
+    use super::*;
+    use crate::doctor::findings;
+    use crate::doctor::rules::from_iptables;
 
-fn end_of(listener: &Listener) -> End {
-    let address = match listener.address {
-        Address::Exact(address) => Some(address),
-        Address::Any => None,
-    };
-    End { address, ports: Some(listener.ports) }
-}
-
-/// Packets that sluice has translated, on their way to backends.
-fn forwarded(config: &Config) -> Vec<Flow> {
-    let flow = |Served { name, ip, listener, end }| {
-        let (source, original) = (client(), end_of(listener));
-        let protocol = listener.protocol;
-        let packet = Packet { ip, protocol, source, destination: end, original, is_translated: true };
-        Flow { name, packet }
-    };
-    served(config).into_iter().map(flow).collect()
-}
-
-/// Packets of backends.
-fn answers(config: &Config) -> Vec<Flow> {
-    let flow = |Served { name, ip, listener, end }| {
-        let (destination, original, protocol) = (client(), end_of(listener), listener.protocol);
-        let packet = Packet { ip, protocol, source: end, destination, original, is_translated: false };
-        Flow { name, packet }
-    };
-    served(config).into_iter().map(flow).collect()
-}
-
-/// The end of clients, or of this host in their place: any address, and a port as they have it, which rules for ports of
-/// servers do not name.
-fn client() -> End {
-    End { address: None, ports: Some(Ports { first: 50_000, last: 50_000 }) }
-}
-
-/// Where a backend serves the connections of a listener.
-struct Served<'a> {
-    name: String,
-    ip: Ip,
-    listener: &'a Listener,
-    end: End,
-}
-
-fn served(config: &Config) -> Vec<Served<'_>> {
-    let mut served = vec![];
-    for (name, service) in enabled(config) {
-        for backend in &service.backends {
-            let ip = Ip::of(backend.address);
-            for listener in service.listeners.iter().filter(|listener| service.takes(listener, ip)) {
-                if served.len() == FLOWS {
-                    return served;
-                }
-                let port = |port| backend.port.translate(listener.ports, port);
-                let ports = Ports { first: port(listener.ports.first), last: port(listener.ports.last) };
-                let end = End { address: Some(backend.address), ports: Some(ports) };
-                served.push(Served { name: format!("{name}/{}", backend.name), ip, listener, end });
-            }
-        }
+    #[test]
+    fn table_with_very_many_rules_is_evaluated_for_some_backends_and_a_note_says_so() {
+        let listeners: String = (1..=AT_LEAST + 1).map(|port| format!("'203.0.113.10:{port}', ")).collect();
+        let text = format!("services: {{web: {{listen: [{listeners}], backends: [10.0.2.11]}}}}");
+        let file = SourceFile { path: "sluice.yaml".into(), text };
+        let config = parse(file, |_| unreachable!("no includes")).expect("it is valid").config;
+        let about = |rules: usize| {
+            // No packet meets them.
+            let rules = "-A never -p tcp -j ACCEPT\n".repeat(rules);
+            let rules = format!("-P FORWARD DROP\n-N never\n{rules}");
+            let mut facts = Facts::default();
+            facts.tables.others.push(from_iptables("iptables-nft", "filter", None, &rules));
+            let found = findings(&config, &facts, Timestamp::now()).into_iter();
+            found.map(|it| it.finding).filter(|text| text.contains("iptables-nft")).collect::<Vec<_>>()
+        };
+        let drops = "iptables-nft, chain FORWARD drops forwarded packets: no packet reaches web/10.0.2.11";
+        assert_eq!(about(1000), [drops]);
+        let note = "iptables-nft, table filter has so many rules that they were evaluated for the first 2000 of 2001 listeners or \
+                    backends only";
+        assert_eq!(about(WORK / AT_LEAST + 1), [drops, note]);
     }
-    served
 }

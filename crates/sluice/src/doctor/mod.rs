@@ -1,14 +1,16 @@
 //! Host diagnostics: [`Facts`] is what the host is like, and [`findings`] derives findings from it.
 //!
 //! `facts`, `routes`, `tables`, `sockets` and `units` read; `checks`, `network`, `conflicts` and `companions` derive; `rules`
-//! evaluates rules of other tables.
+//! evaluates rules of other tables for the packets of `flows`, and `precedence` says which of two NAT chains wins.
 
 mod checks;
 mod companions;
 mod conflicts;
 mod facts;
 mod findings;
+mod flows;
 mod network;
+mod precedence;
 mod routes;
 mod rules;
 mod run;
@@ -22,8 +24,8 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 pub(crate) use checks::{findings, probed_by_sctp};
-pub(crate) use conflicts::also_translated;
 pub(crate) use facts::Facts;
+pub(crate) use precedence::{Conflict, also_translated, conflicts};
 pub(crate) use rules::{End, Hook, Packet};
 pub(crate) use tables::Tables;
 

@@ -1,6 +1,6 @@
 //! Reads the tables of other programs, with nft and iptables.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ pub(crate) const CONNTRACK: i64 = -200;
 /// Tables of other programs that packets of services pass.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tables {
-    /// Tables with chains at the forward hook, NAT chains, or chains before conntrack.
+    /// Tables with chains at the forward or output hook, NAT chains, or chains before conntrack.
     pub(crate) others: Vec<RuleTable>,
     /// Handle of table inet sluice; `None`: it does not exist.
     pub(crate) own_handle: Option<u64>,
@@ -22,29 +22,39 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Reads them.
+    /// Reads all of them.
     pub(crate) fn read() -> Self {
+        Self::read_where(matters, &["raw", "nat", "filter"])
+    }
+
+    /// Reads those with NAT chains. Cheap if there are none.
+    pub(crate) fn read_nat() -> Self {
+        Self::read_where(is_nat, &["nat"])
+    }
+
+    /// Reads tables with a base chain that `matters`, and these ones of iptables-legacy.
+    fn read_where(matters: fn(&Value) -> bool, legacy: &[&str]) -> Self {
         let mut tables = Tables::default();
-        tables.legacy();
-        if let Err(why) = tables.nft() {
+        tables.legacy(legacy);
+        if let Err(why) = tables.nft(matters) {
             tables.unread.push(why);
         }
         tables
     }
 
-    fn nft(&mut self) -> Result<(), String> {
-        let listed = parsed("nft", &["-j", "list", "tables"])?;
-        let handles: BTreeMap<(&str, &str), Option<u64>> = objects(&listed, "table")
-            .filter_map(|it| Some(((it["family"].as_str()?, it["name"].as_str()?), it["handle"].as_u64())))
-            .collect();
-        self.own_handle = handles.get(&("inet", "sluice")).copied().flatten();
+    fn nft(&mut self, matters: fn(&Value) -> bool) -> Result<(), String> {
         let chains = parsed("nft", &["-j", "list", "chains"])?;
-        for (family, table) in handles.keys().filter(|it| **it != ("inet", "sluice")) {
-            let mut own =
-                objects(&chains, "chain").filter(|it| it["family"] == *family && it["table"] == *table);
-            if !["ip", "ip6", "inet"].contains(family) || !own.any(matters) {
-                continue;
-            }
+        let other = objects(&chains, "chain").filter(|chain| matters(chain));
+        let other = other.filter_map(|chain| Some((chain["family"].as_str()?, chain["table"].as_str()?)));
+        let is_other = |it: &(&str, &str)| ["ip", "ip6", "inet"].contains(&it.0) && *it != ("inet", "sluice");
+        let names: BTreeSet<_> = other.filter(is_other).collect();
+        if names.is_empty() && self.others.is_empty() {
+            return Ok(());
+        }
+        let listed = parsed("nft", &["-j", "list", "tables"])?;
+        let own = objects(&listed, "table").find(|it| it["family"] == "inet" && it["name"] == "sluice");
+        self.own_handle = own.and_then(|table| table["handle"].as_u64());
+        for (family, table) in names {
             match self::table(family, table) {
                 Ok(table) => self.others.extend(table),
                 Err(why) => self.unread.push(why),
@@ -54,12 +64,12 @@ impl Tables {
     }
 
     /// Tables that the kernel keeps apart from those of nft.
-    fn legacy(&mut self) {
+    fn legacy(&mut self, wanted: &[&str]) {
         for (program, names) in
             [("iptables-legacy", "ip_tables_names"), ("ip6tables-legacy", "ip6_tables_names")]
         {
             let names = std::fs::read_to_string(format!("/proc/self/net/{names}")).unwrap_or_default();
-            for table in names.lines().filter(|table| ["raw", "nat", "filter"].contains(table)) {
+            for table in names.lines().filter(|table| wanted.contains(table)) {
                 match run(program, &["-t", table, "-S"]) {
                     Ok(rules) => self.others.push(from_iptables(program, table, None, &rules)),
                     Err(why) => self.unread.push(why),
@@ -73,10 +83,15 @@ impl Tables {
 fn matters(chain: &Value) -> bool {
     let is_early = chain["prio"].as_i64().is_some_and(|priority| priority < CONNTRACK);
     match chain["hook"].as_str() {
-        Some("forward") => true,
-        Some("prerouting" | "output") => chain["type"] == "nat" || is_early,
+        Some("forward" | "output") => true,
+        Some("prerouting") => is_nat(chain) || is_early,
         _ => false,
     }
+}
+
+/// Whether it is a chain that translates destinations.
+fn is_nat(chain: &Value) -> bool {
+    chain["type"] == "nat" && matches!(chain["hook"].as_str(), Some("prerouting" | "output"))
 }
 
 fn table(family: &str, table: &str) -> Result<Option<RuleTable>, String> {

@@ -221,6 +221,14 @@ impl RuleTable {
         }
     }
 
+    /// Its name.
+    pub(crate) fn title(&self) -> String {
+        match &self.writer {
+            Writer::Nft { family, table } => format!("table {family} {table}"),
+            Writer::Iptables { program, table } => format!("{program}, table {table}"),
+        }
+    }
+
     /// The command that lists a chain.
     pub(crate) fn listing(&self, chain: &str) -> String {
         match &self.writer {
