@@ -1,6 +1,9 @@
 //! Overrides of backends by operators at run time.
 
-use sluice_testkit::{Lab, Shares, eventually};
+use std::fs::{self, File};
+use std::process::Command;
+
+use sluice_testkit::{Lab, Shares, eventually, program};
 
 const VIP: &str = "203.0.113.10:80";
 
@@ -144,6 +147,8 @@ fn overrides_are_listed_with_who_when_and_why_and_one_command_resets_them_all() 
     lab.sluice(&["reset", "web/*"]).expect(0);
     assert_eq!(lab.sluice(&["overrides"]).expect(0).stdout, "no overrides\n");
     assert_eq!(shares(&lab), Shares::from([("b1", 10), ("b2", 10)]));
+    let all = lab.sluice(&["drain", "web"]).expect(2).stderr;
+    assert!(all.contains("write SERVICE/BACKEND, or web/* for all backends of a service"), "{all}");
     let long = "x".repeat(201);
     for reason in [long.as_str(), "two\nlines"] {
         let refused = lab.sluice(&["drain", "--reason", reason, "web/one"]).expect(1);
@@ -197,4 +202,33 @@ fn events_are_told_once_with_time_and_backend() {
     assert_eq!(told.matches("started: ").count(), 1, "{told}");
     let json = lab.sluice(&["events", "--json"]).expect(0).stdout;
     assert_eq!(json.lines().count(), told.lines().count());
+}
+
+#[test]
+fn events_are_followed_across_a_restart_of_the_daemon() {
+    let lab = Lab::new();
+    let daemon = lab.start(&two());
+    let path = lab.path("followed");
+    let mut follow = Command::new(program("sluice"));
+    follow.args(["events", "--follow"]).env("SLUICE_SOCKET", lab.path("sluice.sock"));
+    follow.stdout(File::create(&path).unwrap()).stderr(File::create(lab.path("errors")).unwrap());
+    let mut follow = lab.balancer.run(|| follow.spawn()).unwrap();
+    let wait_for = |text: &str, times: usize| {
+        let what = format!("{text} is told");
+        eventually(&what, || (fs::read_to_string(&path).ok()?.matches(text).count() == times).then_some(()));
+    };
+    wait_for("started: ", 1);
+    lab.sluice(&["drain", "web/one"]).expect(0);
+    wait_for("web/one: drain", 1);
+    daemon.stop();
+    eventually("the daemon is missed", || {
+        let errors = fs::read_to_string(lab.path("errors")).ok()?;
+        (errors.lines().count() == 1 && errors.ends_with("(trying again)\n")).then_some(())
+    });
+    let _daemon = lab.start(&two());
+    wait_for("started: ", 2);
+    lab.sluice(&["enable", "web/one"]).expect(0);
+    wait_for("web/one: enabled", 1);
+    follow.kill().unwrap();
+    follow.wait().unwrap();
 }

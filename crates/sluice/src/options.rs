@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ColorChoice};
 use sluice_api::DEFAULT_SOCKET;
-use sluiced::fatal::Fatal;
+use sluice_config::Problem;
+use sluiced::fatal::{Exit, Fatal};
 
 use crate::output;
 
@@ -29,6 +30,11 @@ pub(crate) struct Common {
     color: ColorChoice,
 }
 
+/// The file may name the control socket, but cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("find the control socket: {0}")]
+struct UnknownSocket(Problem);
+
 impl Common {
     /// The configuration file: the command's own argument, `--config`, or the default.
     pub(crate) fn config<'a>(&'a self, file: Option<&'a PathBuf>) -> &'a Path {
@@ -42,7 +48,9 @@ impl Common {
             return Ok(socket.clone());
         }
         let named = match (sluice_config::control_socket(self.config(None)), &self.config) {
-            (Err(problem), Some(_)) => return Err(Fatal::Config(vec![problem])),
+            (Err(problem), Some(_)) => {
+                return Err(Fatal::new(Exit::Config, UnknownSocket(problem), "or name it with --socket"));
+            }
             (named, _) => named.ok().flatten(),
         };
         Ok(named.unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)))
@@ -83,10 +91,16 @@ mod tests {
         assert_eq!(socket("control: {socket: /a}"), Ok("/a".into()));
         assert_eq!(socket("services: 7\ncontrol: {socket: /a, x: 1}"), Ok("/a".into()));
         assert_eq!(socket("services: {}"), Ok(DEFAULT_SOCKET.into()));
-        assert_eq!(socket("{"), Err(sluiced::fatal::Exit::Config));
+        assert_eq!(socket("{"), Err(Exit::Config));
+        let way_out = common(None).socket().unwrap_err().to_string();
+        assert!(
+            way_out.starts_with("find the control socket: ") && way_out.contains(": error: "),
+            "{way_out}"
+        );
+        assert!(way_out.ends_with("(or name it with --socket)") && way_out.lines().count() == 1, "{way_out}");
         assert_eq!(common(Some("/b")).socket().unwrap(), Path::new("/b"));
         let none = Common { config: Some(dir.path().join("none")), socket: None, color: ColorChoice::Auto };
-        assert_eq!(none.socket().unwrap_err().exit(), sluiced::fatal::Exit::Config);
+        assert_eq!(none.socket().unwrap_err().exit(), Exit::Config);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One entry of conntrack.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use sluice_nft::Protocol;
@@ -59,6 +60,12 @@ impl Flow {
     /// Whether it is a connection that no backend has answered yet.
     pub fn is_opening(&self) -> bool {
         self.connection.is_some_and(|state| state.is_opening(self.is_replied()))
+    }
+
+    /// All values of [`state`](Self::state), sorted.
+    pub fn states() -> Vec<&'static str> {
+        let names = ConnectionState::names().chain(["replied", "unreplied"]);
+        names.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// How far it is: the state of the connection as conntrack names it, in lower case with hyphens; else `unreplied` or

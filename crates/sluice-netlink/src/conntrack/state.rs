@@ -85,6 +85,11 @@ impl ConnectionState {
         }
     }
 
+    /// The names of all states.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        TcpState::ALL.map(TcpState::as_str).into_iter().chain(SctpState::ALL.map(SctpState::as_str))
+    }
+
     pub(super) fn as_str(self) -> &'static str {
         match self {
             ConnectionState::Tcp(state) => state.as_str(),

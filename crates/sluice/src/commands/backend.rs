@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Parses SERVICE/BACKEND, or SERVICE/*, all backends of a service.
 fn path(text: &str) -> Result<BackendPath, String> {
-    let (service, backend) =
-        text.split_once('/').ok_or("write SERVICE/BACKEND, such as web/10.0.2.11:8080")?;
+    let wrong = || format!("write SERVICE/BACKEND, or {text}/* for all backends of a service");
+    let (service, backend) = text.split_once('/').ok_or_else(wrong)?;
     Ok(BackendPath { service: service.to_owned(), backend: backend.to_owned() })
 }
 

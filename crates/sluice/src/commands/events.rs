@@ -35,7 +35,8 @@ Examples:
   sluice events --follow
   sluice events --json | jq -r 'select(.severity == \"error\") | .text'
 
-The daemon keeps the latest events in memory; its log has all of them. Times are in UTC.
+The daemon keeps the latest events in memory; its log has all of them. Times are in UTC. --follow continues when the \
+daemon restarts.
 
 JSON: one event per line, as in `sluice status`; docs/cli-json.md has all keys.";
 
@@ -43,16 +44,30 @@ impl EventsCommand {
     pub(crate) fn run(&self, common: &Common) -> Result<ExitCode, Fatal> {
         let (client, colour) = (Client::new(&common.socket()?), common.colour());
         daemon::run(async {
-            let (mut signals, mut seen) = (Signals::new(), Vec::<Event>::new());
+            let (mut signals, mut seen) = (Signals::new(), None::<Vec<Event>>);
+            let mut is_away = false;
             loop {
                 let status = tokio::select! {
-                    status = client.status() => status.map_err(daemon::no_answer)?,
+                    status = client.status() => status,
                     () = signals.ended() => return Ok(()),
                 };
-                if !self.print(new(&status, &seen), colour)? || !self.follow {
-                    return Ok(());
+                match status {
+                    Ok(status) => {
+                        let events = new(&status, seen.as_deref().unwrap_or_default());
+                        if !self.print(events, colour)? || !self.follow {
+                            return Ok(());
+                        }
+                        (seen, is_away) = (Some(status.events), false);
+                    }
+                    // It may be restarting.
+                    Err(error) if seen.is_some() => {
+                        if !is_away {
+                            output::print_error(&format!("sluice: events: {error} (trying again)"));
+                        }
+                        is_away = true;
+                    }
+                    Err(error) => return Err(daemon::no_answer(error)),
                 }
-                seen = status.events;
                 tokio::select! {
                     () = sleep(PAUSE) => {}
                     () = signals.ended() => return Ok(()),

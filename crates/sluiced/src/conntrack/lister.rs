@@ -125,6 +125,12 @@ impl ListQuery {
             })
         };
         let client = query.client.as_ref().map(network).transpose()?;
+        if let Some(state) = &query.state
+            && !Flow::states().iter().any(|known| known.eq_ignore_ascii_case(state))
+        {
+            let hint = format!("write one of {}", Flow::states().join(", "));
+            return Err(bad(format!("unknown state `{}`", state.escape_debug()), &hint));
+        }
         let all = ListQuery { service: None, backend: None, client, state: query.state.clone(), limit };
         let Some(service) = &query.service else {
             return match query.backend {
