@@ -1,5 +1,7 @@
 //! What docs/operations.md tells people to type, typed: installation, changes from and to other programs, emergencies.
 
+use std::thread;
+
 use sluice_testkit::{eventually, manual};
 
 use crate::VIP;
@@ -121,6 +123,29 @@ fn manual_from_haproxy_and_back_works_as_typed() {
     is_gone(&machine);
 }
 
+/// Without IPVS, which the kernels that tests run on may lack: keepalived has only the address.
+#[test]
+#[ignore = "takes a booted Debian: make systemd"]
+fn manual_from_keepalived_and_back_works_as_typed_and_leaves_its_address() {
+    let machine = Machine::installed();
+    machine.configure(&web(&[1, 2, 3, 4]));
+    machine.write(
+        "/etc/keepalived/keepalived.conf",
+        "vrrp_instance web {\n state MASTER\n interface eth0\n virtual_router_id 7\n priority 200\n \
+         virtual_ipaddress {\n  203.0.113.10/32 dev eth0\n }\n}",
+    );
+    machine.sh("systemctl enable --now keepalived");
+    let has_address = || machine.sh("ip address show dev eth0").contains("inet 203.0.113.10/32");
+    eventually("keepalived has the address", || has_address().then_some(()));
+    machine.types(&manual("from-keepalived", &[]));
+    assert_eq!(machine.lab.client.tcp_shares(40, VIP), machine.lab.even(10));
+    undisturbed(&machine, || machine.types(&manual("stop-ipvs", &[])));
+    assert!(has_address());
+    machine.types(&manual("back-to-keepalived", &[]));
+    assert!(has_address());
+    is_gone(&machine);
+}
+
 #[test]
 #[ignore = "takes a booted Debian: make systemd"]
 fn manual_of_emergencies_works_as_typed() {
@@ -136,10 +161,14 @@ fn manual_of_emergencies_works_as_typed() {
     started_again(&machine);
     serves();
 
-    // A bad file, and a restart that fails: the table is left, and goes.
+    // A bad file, and a restart that fails: the table is left, and the next daemon takes it over, or it goes.
     machine.configure("services: [");
     assert_ne!(machine.run("systemctl restart sluiced").code, Some(0));
     serves();
+    machine.configure(&web(&[1, 2, 3, 4]));
+    undisturbed(&machine, || machine.types(&manual("start-after-a-bad-file", &[])));
+    machine.configure("services: [");
+    assert_ne!(machine.run("systemctl restart sluiced").code, Some(0));
     machine.types(&manual("remove-from-the-kernel", &[]));
     is_gone(&machine);
 
@@ -165,8 +194,29 @@ fn manual_of_emergencies_works_as_typed() {
     // No daemon, and a unit that cannot start.
     machine.drop_in("ExecStart=\nExecStart=/nowhere");
     assert_ne!(machine.run("systemctl start sluiced").code, Some(0));
-    machine.sh(&format!("sluice apply {CONFIG}"));
+    machine.types(&manual("apply-without-a-daemon", &[]));
     serves();
+}
+
+#[test]
+#[ignore = "takes a booted Debian: make systemd"]
+fn connection_ends_before_the_stop_of_the_manual_that_drains() {
+    let machine = Machine::serving();
+    let mut open = machine.lab.client.open(VIP).unwrap();
+    let block = manual("drain-before-a-stop", &[("SERVICE", "web")]);
+    thread::scope(|scope| {
+        let typed = scope.spawn(|| machine.types(&block));
+        eventually("all are drained", || {
+            let overrides = machine.sh("sluice overrides");
+            (overrides.matches("drain").count() >= 4).then_some(())
+        });
+        assert_eq!(open.echo("still there?").unwrap(), "still there?");
+        assert!(!typed.is_finished());
+        drop(open);
+        typed.join().expect("it ends with the connection");
+    });
+    assert_eq!(machine.property("ActiveState"), "inactive");
+    assert_eq!(machine.lab.ruleset(), "");
 }
 
 #[test]
