@@ -15,7 +15,7 @@ use sluice_testkit::{Daemon, Lab, eventually};
 use crate::crowd::{Turn, assert_it_works, files, memory};
 
 /// A group of Debian, and its id.
-const GROUP: (&str, u32) = ("users", 100);
+pub(crate) const GROUP: (&str, u32) = ("users", 100);
 
 /// Number of connections of each user of a crowd.
 const CROWD: usize = 3_000;
@@ -26,9 +26,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Limit of the daemon's memory growth because of a crowd, in bytes.
 const ROOM: u64 = 96 << 20;
 
-const STATUS: &str = "GET /api/v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+pub(crate) const STATUS: &str = "GET /api/v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
 
-fn config(lab: &Lab, more: &str) -> String {
+pub(crate) fn config(lab: &Lab, more: &str) -> String {
     format!(
         "services:
   web:
@@ -43,14 +43,14 @@ control: {{socket: {}, group: {}}}
 }
 
 /// A daemon whose socket the group can reach.
-fn start(lab: &Lab) -> Daemon<'_> {
+pub(crate) fn start(lab: &Lab) -> Daemon<'_> {
     fs::set_permissions(lab.path("."), Permissions::from_mode(0o711)).expect("open the directory");
     fs::write(lab.config(), config(lab, "")).expect("write the configuration");
     Daemon::start(lab)
 }
 
 /// Runs `work` on a thread of a member of the group.
-fn as_member<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn as_member<T: Send>(uid: u32, work: impl FnOnce() -> T + Send) -> T {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(GROUP.1));
     let member = || {
         set_thread_groups(&[]).expect("leave all groups");
@@ -74,7 +74,7 @@ fn crowd(socket: &Path, uid: u32, says: &[&str]) -> Vec<UnixStream> {
 }
 
 /// The response to a request of a user, in time.
-fn answer(socket: &Path, uid: u32, request: &str) -> String {
+pub(crate) fn answer(socket: &Path, uid: u32, request: &str) -> String {
     let began = Instant::now();
     let mut stream = as_member(uid, || UnixStream::connect(socket).expect("connect"));
     stream.set_read_timeout(Some(WAIT)).expect("set a timeout");

@@ -1,7 +1,7 @@
 //! The status page with many and with slow clients.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use sluice_testkit::{Host, Lab, eventually};
@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 use crate::crowd::{Turn, assert_it_works, files, memory};
 
 const HTTP: &str = "10.0.1.1:9180";
+const HTTP6: &str = "[fd00:1::1]:9180";
 
 /// Number of connections of a crowd.
 const CROWD: usize = 10_000;
@@ -21,8 +22,12 @@ const WAIT: Duration = Duration::from_secs(5);
 const ROOM: u64 = 64 << 20;
 
 fn config(more: &str) -> String {
+    listening(HTTP, more)
+}
+
+fn listening(http: &str, more: &str) -> String {
     format!(
-        "http: {{listen: '{HTTP}'}}
+        "http: {{listen: '{http}'}}
 services:
   web:
     listen: 203.0.113.10:80
@@ -34,9 +39,12 @@ services:
 
 /// Connects from one address of a host, and sends a text, if any.
 fn connect(from: &str, says: &str) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&format!("{from}:0").parse::<SocketAddr>().expect("an address").into()).expect("bind");
-    socket.connect(&HTTP.parse::<SocketAddr>().expect("an address").into()).expect("connect");
+    let from: IpAddr = from.parse().expect("an address");
+    let to = if from.is_ipv4() { HTTP } else { HTTP6 };
+    let socket = Socket::new(Domain::for_address(SocketAddr::new(from, 0)), Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&SocketAddr::new(from, 0).into()).expect("bind");
+    socket.connect(&to.parse::<SocketAddr>().expect("an address").into()).expect("connect");
     let mut stream = TcpStream::from(socket);
     // A rejected client cannot send.
     let _ = stream.write_all(says.as_bytes());
@@ -109,6 +117,21 @@ fn crowd_at_many_addresses_stops_neither_health_nor_reloads_and_passes() {
     assert!(grown < ROOM, "{grown} bytes more");
     drop(crowd);
     eventually("there is room again", || is_answered(&lab.backends[0], "10.0.2.11").then_some(()));
+}
+
+#[test]
+fn crowd_at_all_addresses_of_a_64_keeps_nobody_else_waiting() {
+    let lab = Lab::new();
+    let daemon = lab.start(&listening(HTTP6, ""));
+    let addresses: Vec<String> = (1..=1000).map(|n| format!("2001:db8:c::{n:x}")).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let _crowd =
+        Crowd::gather(&lab.client, &addresses, &["", "GET /api/v1/live HTTP/1.1\r\nhost: x\r\n\r\n"]);
+    assert!(files(&daemon) < 400, "{} files", files(&daemon));
+    assert!(!is_answered(&lab.client, "2001:db8:c::ffff:1"), "another address of them");
+    for _ in 0..10 {
+        assert!(is_answered(&lab.backends[0], "fd00:2::11"));
+    }
 }
 
 #[test]

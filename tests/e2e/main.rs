@@ -25,6 +25,7 @@ mod guard;
 mod hairpin;
 mod hanging;
 mod health;
+mod hostile;
 mod http;
 mod icmp;
 mod interfaces;
@@ -37,6 +38,7 @@ mod local;
 mod log;
 mod maglev;
 mod manual;
+mod member;
 mod midstream;
 mod migration;
 mod neighbours;
@@ -59,6 +61,7 @@ mod storm;
 mod synproxy;
 mod terminal;
 mod totals;
+mod unprivileged;
 mod vrf;
 
 /// All four backends of a lab, IPv4.

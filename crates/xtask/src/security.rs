@@ -1,4 +1,4 @@
-//! `cargo xtask security`: checks that the tests named in docs/security.md run.
+//! `cargo xtask security`: checks that the tests named in docs/security.md run, and that each actor has some.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,8 +25,9 @@ impl Security {
         let page = fs::read_to_string(PAGE).with_context(|| format!("read {PAGE}"))?;
         let named = named(&page);
         ensure!(named.len() > 30, "{PAGE} names {} tests only", named.len());
+        let mut wrong = untested(&page);
         let tests = tests()?;
-        let wrong: Vec<_> = named.into_iter().filter_map(|name| fault(name, tests.get(name))).collect();
+        wrong.extend(named.into_iter().filter_map(|name| fault(name, tests.get(name))));
         if !wrong.is_empty() {
             bail!("{PAGE}:\n{}", wrong.join("\n"));
         }
@@ -39,6 +40,21 @@ fn named(page: &str) -> Vec<&str> {
     let is_in_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let is_test = |word: &&str| word.matches('_').count() >= 4 && word.chars().all(is_in_name);
     page.split('`').skip(1).step_by(2).filter(is_test).collect()
+}
+
+/// Rows of the table of actors that name no test.
+fn untested(page: &str) -> Vec<String> {
+    let section = page.split_once("\n## By actor\n").and_then(|(_, rest)| rest.split("\n## ").next());
+    // Below its head.
+    let rows: Vec<_> =
+        section.unwrap_or_default().lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    if rows.is_empty() {
+        return vec!["no table of actors".to_owned()];
+    }
+    let last =
+        |row: &str| row.trim_end_matches([' ', '|']).rsplit(" | ").next().unwrap_or_default().to_owned();
+    let rows = rows.into_iter().filter(|row| named(&last(row)).is_empty());
+    rows.map(|row| format!("no test in the row {row}")).collect()
 }
 
 fn fault(name: &str, found: Option<&Found>) -> Option<String> {
@@ -89,6 +105,15 @@ fn list(binary: &str, ignored: bool) -> anyhow::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn actor_without_a_test_is_a_fault() {
+        let rows = "\n## By actor\n\n| actor | can | test |\n|---|---|---|\n| a | `x` | `a_test_with_a_long_name` |\n";
+        assert_eq!(untested(rows), [""; 0]);
+        let more = format!("{rows}| b | `a_test_with_a_long_name` | none |\n\n## Other\n\n| c | d | e |\n");
+        assert_eq!(untested(&more), ["no test in the row | b | `a_test_with_a_long_name` | none |"]);
+        assert_eq!(untested("nothing"), ["no table of actors"]);
+    }
 
     #[test]
     fn test_that_is_missing_or_ignored_is_a_fault() {

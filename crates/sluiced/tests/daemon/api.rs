@@ -1,10 +1,13 @@
 //! Requests to the control socket, by the client library and by hand-written HTTP.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use sluice_api::{Client, Connections};
 use sluice_core::model::{BackendName, ServiceName};
 use sluiced::conntrack::lister::{ListQuery, ListRequest};
@@ -36,6 +39,19 @@ async fn client_gets_status_and_reloads() {
         assert_eq!(client.status().await.unwrap().services[0].backends.len(), 3);
     })
     .await;
+}
+
+#[tokio::test]
+async fn readers_at_the_same_time_share_a_snapshot() {
+    Host::new(WEB)
+        .run(async |daemon| {
+            let snapshots = join_all((0..100).map(|_| daemon.collector.collect())).await;
+            let snapshots: Vec<_> = snapshots.into_iter().map(Result::unwrap).collect();
+            let different: BTreeSet<_> = snapshots.iter().map(Arc::as_ptr).collect();
+            // The first one, and one for all that came meanwhile.
+            assert!(different.len() <= 2, "{}", different.len());
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -92,6 +108,14 @@ async fn request_for_connections_passes_the_query_and_the_services_on() {
             let answer = ask(&host, &request).await;
             assert!(answer.ends_with(r#"{"total":7,"connections":[]}"#), "{query}: {answer}");
         }
+        let misspelt =
+            "GET /api/v1/connections?state=etablished HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let answer = ask(&host, misspelt).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("unknown state `etablished`"),
+            "{answer}"
+        );
+        assert!(answer.contains("write one of ") && answer.contains(", established, "), "{answer}");
     })
     .await;
     let (service, backend) = (ServiceName::new("web").ok(), BackendName::new("10.0.2.11:8080").ok());

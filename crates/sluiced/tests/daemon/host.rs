@@ -102,7 +102,7 @@ impl Network {
 /// A running daemon.
 pub(crate) struct Daemon<'a> {
     pub(crate) host: &'a Host,
-    collector: StatusCollector,
+    pub(crate) collector: StatusCollector,
     pub(crate) requests: mpsc::Sender<Request>,
 }
 
