@@ -64,12 +64,12 @@ impl Tables {
     }
 
     /// Tables that the kernel keeps apart from those of nft.
-    fn legacy(&mut self, wanted: &[&str]) {
+    fn legacy(&mut self, names_to_read: &[&str]) {
         for (program, names) in
             [("iptables-legacy", "ip_tables_names"), ("ip6tables-legacy", "ip6_tables_names")]
         {
             let names = std::fs::read_to_string(format!("/proc/self/net/{names}")).unwrap_or_default();
-            for table in names.lines().filter(|table| wanted.contains(table)) {
+            for table in names.lines().filter(|table| names_to_read.contains(table)) {
                 match run(program, &["-t", table, "-S"]) {
                     Ok(rules) => self.others.push(from_iptables(program, table, None, &rules)),
                     Err(why) => self.unread.push(why),
