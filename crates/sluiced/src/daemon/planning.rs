@@ -1,4 +1,4 @@
-//! [`Planner`]: plans a reload, with the current health, overrides, slow start and load. The reconcile task creates it, and a
+//! `Planner`: plans a reload, with the current health, overrides, slow start and load. The reconcile task creates it, and a
 //! blocking thread runs it.
 
 use std::sync::Arc;
