@@ -376,6 +376,7 @@ pub(crate) fn examples() -> Vec<serde_json::Value> {
         notes: vec!["web/web3 gets no new connections: unhealthy".into()],
     };
     let mut reports = vec![nothing, taken("dropped", Some("denied"), None), taken("refused", None, None)];
+    reports.push(ExplainReport { source_port: Some("random"), ..taken("backend", None, Some("hash")) });
     reports.extend(["affinity", "hash", "round-robin", "random"].map(|by| taken("backend", None, Some(by))));
     reports.into_iter().map(|report| serde_json::to_value(report).unwrap()).collect()
 }
