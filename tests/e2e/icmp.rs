@@ -21,7 +21,7 @@ services:
 fn narrow_backend(lab: &Lab) -> Namespace {
     let far = Namespace::new();
     let router = &lab.backends[0];
-    router.ip(&format!("link add narrow type veth peer name eth0 netns {}", far.path()));
+    router.ip(&format!("link add narrow type veth peer name eth0 netns {}", far.netns()));
     router.ip("link set narrow up mtu 1280\naddr add 10.9.0.1/24 dev narrow\naddr add fd00:9::1/64 dev narrow nodad");
     far.ip(
         "link set eth0 up mtu 1280\naddr add 10.9.0.2/24 dev eth0\naddr add fd00:9::2/64 dev eth0 nodad\n\

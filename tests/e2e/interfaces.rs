@@ -28,7 +28,7 @@ fn service_of_an_interface_serves_when_that_appears_and_whatever_else_has_its_na
     let refused = |host: &Namespace| !answers(host);
     let join = |name: &str| {
         let neighbour = Namespace::new();
-        lab.balancer.ip(&format!("link add {name} type veth peer name eth0 netns {}", neighbour.path()));
+        lab.balancer.ip(&format!("link add {name} type veth peer name eth0 netns {}", neighbour.netns()));
         lab.balancer.ip(&format!(
             "link set {name} up\naddr add 10.7.0.1/24 dev {name}\naddr add fd00:7::1/64 dev {name} nodad"
         ));

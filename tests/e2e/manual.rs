@@ -12,7 +12,7 @@ const VIP: &str = "203.0.113.10:80";
 #[test]
 fn replies_by_the_uplink_of_the_client_need_the_marks_of_the_manual_and_doctor_sees_that() {
     let lab = Lab::new();
-    lab.balancer.ip(&format!("link add eth2 type veth peer name eth2 netns {}", lab.client.path()));
+    lab.balancer.ip(&format!("link add eth2 type veth peer name eth2 netns {}", lab.client.netns()));
     lab.balancer.ip("link set eth2 up\naddr add 10.0.3.1/24 dev eth2");
     lab.client.ip("link set eth2 up\naddr add 10.0.3.2/24 dev eth2\nroute add 203.0.113.20 via 10.0.3.1");
     // The first provider drops what has an address of the second one.

@@ -39,7 +39,7 @@ impl Machine {
         // If this thread ends, however, systemd-nspawn ends, and with it everything inside.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(tests().join("boot")).arg(root).arg(&name);
-        command.arg(lab.balancer.path()).arg(made().join("packages"));
+        command.arg(lab.balancer.netns()).arg(made().join("packages"));
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a second descriptor")).stderr(log);
         let container = command.spawn().expect("start setpriv");
         let mut machine = Machine { lab, container, name, leader: 0 };

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 /// Timeout of an answer: long enough for a busy machine and a lost SYN, short enough that a black hole fails the test
 /// and not the whole run.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The answer of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]

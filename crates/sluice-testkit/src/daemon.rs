@@ -1,4 +1,4 @@
-//! Runs the programs under test on the lab's balancer.
+//! The daemon under test.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,108 +10,12 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::{Lab, eventually, program};
+use crate::{Node, eventually, program};
 
-/// The result of a program.
-#[derive(Debug)]
-pub struct Finished {
-    /// Exit code; `None` if a signal ended it.
-    pub code: Option<i32>,
-    /// Standard output.
-    pub stdout: String,
-    /// Standard error.
-    pub stderr: String,
-}
-
-impl Finished {
-    /// Checks the exit code.
-    ///
-    /// # Panics
-    /// If it is another one, with the output of the program.
-    pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stderr:\n{}\nstdout:\n{}", self.stderr, self.stdout);
-        self
-    }
-
-    /// Standard output as JSON.
-    ///
-    /// # Panics
-    /// If it is not JSON.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}\n{}{}", self.stderr, self.stdout))
-    }
-}
-
-impl Lab {
-    /// The configuration file.
-    pub fn config(&self) -> PathBuf {
-        self.path("sluice.yaml")
-    }
-
-    /// Writes the configuration file: this text, with a control socket in the lab's directory.
-    pub fn configure(&self, yaml: &str) {
-        let text = format!("{yaml}\ncontrol: {{socket: {}}}\n", self.path("sluice.sock").display());
-        fs::write(self.config(), text).expect("write the configuration");
-    }
-
-    /// Writes the configuration file, starts the daemon and waits until it is ready.
-    ///
-    /// # Panics
-    /// If it exits before, with its log.
-    pub fn start(&self, yaml: &str) -> Daemon<'_> {
-        self.configure(yaml);
-        Daemon::start(self)
-    }
-
-    /// Runs the daemon with these arguments until it exits, for starts that must fail.
-    pub fn sluiced(&self, arguments: &[&str]) -> Finished {
-        self.finish(Command::new(program("sluiced")).args(arguments))
-    }
-
-    /// Runs the command line with the lab's configuration file and control socket.
-    pub fn sluice(&self, arguments: &[&str]) -> Finished {
-        self.finish(
-            Command::new(program("sluice"))
-                .args(arguments)
-                .env("SLUICE_CONFIG", self.config())
-                .env("SLUICE_SOCKET", self.path("sluice.sock")),
-        )
-    }
-
-    /// A script that runs these commands, in which `$lab` is the lab's directory, and then executes `sluiced`.
-    pub fn sluiced_after(&self, commands: &str, sluiced: &str) -> PathBuf {
-        let script = self.path("script");
-        let lab = self.path("");
-        let text = format!("#!/bin/sh\nset -e\nlab={}\n{commands}\nexec {sluiced} \"$@\"\n", lab.display());
-        fs::write(&script, text).expect("write a script");
-        fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("make the script executable");
-        script
-    }
-
-    /// Runs a program on the balancer until it exits.
-    pub fn finish(&self, command: &mut Command) -> Finished {
-        let output = self.balancer.try_feed(command, "");
-        Finished {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
-    }
-
-    /// The output of `nft list ruleset` on the balancer, without counts and without owners of tables.
-    pub fn ruleset(&self) -> String {
-        let text = self.balancer.sh("nft --stateless list ruleset");
-        let lines = text.lines().filter(|line| !line.starts_with("\tflags "));
-        let lines = lines.map(|line| format!("{}\n", line.split(" # progname").next().unwrap_or(line)));
-        // There was a blank line between flags and objects.
-        lines.collect::<String>().replace(" {\n\n", " {\n")
-    }
-}
-
-/// A running `sluiced` on the balancer. It is killed on drop, and by the kernel if the thread
+/// A running `sluiced`. It is killed on drop, and by the kernel if the thread
 /// that started it ends without a drop.
 pub struct Daemon<'a> {
-    lab: &'a Lab,
+    node: &'a Node,
     child: Child,
     notify: UnixDatagram,
 }
@@ -121,40 +25,40 @@ impl<'a> Daemon<'a> {
     ///
     /// # Panics
     /// If it exits before, with its log.
-    pub fn start(lab: &'a Lab) -> Self {
-        Self::start_with(lab, &[])
+    pub fn start(node: &'a Node) -> Self {
+        Self::start_with(node, &[])
     }
 
     /// The same, with these variables in its environment.
-    pub fn start_with(lab: &'a Lab, environment: &[(&str, &str)]) -> Self {
-        Self::start_program(lab, &program("sluiced"), environment)
+    pub fn start_with(node: &'a Node, environment: &[(&str, &str)]) -> Self {
+        Self::start_program(node, &program("sluiced"), environment)
     }
 
     /// The same, with the daemon at this path, as after an upgrade.
-    pub fn start_program(lab: &'a Lab, sluiced: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut daemon = Self::begin(lab, sluiced, environment);
+    pub fn start_program(node: &'a Node, sluiced: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut daemon = Self::begin(node, sluiced, environment);
         daemon.wait_for("READY=1");
         daemon
     }
 
     /// Starts the daemon with the current configuration file, without waiting.
-    pub fn begin(lab: &'a Lab, sluiced: &Path, environment: &[(&str, &str)]) -> Self {
-        let notify_path = lab.path("notify.sock");
+    pub fn begin(node: &'a Node, sluiced: &Path, environment: &[(&str, &str)]) -> Self {
+        let notify_path = node.path("notify.sock");
         // A previous daemon had a socket with the same name.
         let _ = fs::remove_file(&notify_path);
         let notify = UnixDatagram::bind(&notify_path).expect("bind the notify socket");
         // A daemon of another user must be able to send to it.
         fs::set_permissions(&notify_path, Permissions::from_mode(0o777)).expect("open the notify socket");
         notify.set_read_timeout(Some(Duration::from_millis(20))).expect("set a timeout");
-        let log = OpenOptions::new().create(true).append(true).open(log_path(lab)).expect("open the log");
+        let log = OpenOptions::new().create(true).append(true).open(log_path(node)).expect("open the log");
 
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(sluiced).arg("-c").arg(lab.config());
+        command.args(["--pdeathsig", "KILL", "--"]).arg(sluiced).arg("-c").arg(node.config());
         command.env("NOTIFY_SOCKET", &notify_path).env_remove("RUST_LOG");
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let child = lab.balancer.run(|| command.spawn()).expect("start setpriv");
-        Daemon { lab, child, notify }
+        let child = node.run(|| command.spawn()).expect("start setpriv");
+        Daemon { node, child, notify }
     }
 
     /// Sends `SIGHUP` and waits until the reload has ended, successful or not.
@@ -168,7 +72,7 @@ impl<'a> Daemon<'a> {
 
     /// Writes the configuration file, sends `SIGHUP` and waits until the reload has ended.
     pub fn reload(&mut self, yaml: &str) {
-        self.lab.configure(yaml);
+        self.node.configure(yaml);
         self.hang_up();
     }
 
@@ -199,9 +103,9 @@ impl<'a> Daemon<'a> {
         drop(self);
     }
 
-    /// The log of all daemons of the lab so far.
+    /// The log of all daemons of the node so far.
     pub fn log(&self) -> String {
-        fs::read_to_string(log_path(self.lab)).expect("read the log")
+        fs::read_to_string(log_path(self.node)).expect("read the log")
     }
 
     /// Number of lines of the log that contain a text.
@@ -243,6 +147,6 @@ impl Drop for Daemon<'_> {
     }
 }
 
-fn log_path(lab: &Lab) -> PathBuf {
-    lab.path("sluiced.log")
+fn log_path(node: &Node) -> PathBuf {
+    node.path("sluiced.log")
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::client::{Answer, Conversation, SCTP, TCP, ask_udp};
 use crate::segment;
 use crate::server::Server;
-use crate::{HealthServer, Namespace, Shares};
+use crate::{HealthServer, Namespace, Shares, eventually};
 
 /// A machine of the lab: a namespace with a name, its addresses and its servers.
 ///
@@ -25,7 +25,8 @@ pub struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(name: &str, namespace: Namespace, addresses: Vec<IpAddr>) -> Self {
+    /// A host without servers; `addresses` are on its interfaces, or will be.
+    pub fn new(name: &str, namespace: Namespace, addresses: Vec<IpAddr>) -> Self {
         Host { namespace, name: name.into(), addresses, servers: Mutex::default(), next_port: 10_000.into() }
     }
 
@@ -68,6 +69,15 @@ impl Host {
         let address = SocketAddr::new(self.addresses[0], port);
         let server = self.run(|| HealthServer::start(address));
         server.unwrap_or_else(|e| panic!("serve on {address} of {}: {e}", self.name))
+    }
+
+    /// Waits for its links: packets that are sent before a link is up are lost.
+    pub fn wait_for_wires(&self) {
+        eventually("every interface is up", || {
+            let links: serde_json::Value = serde_json::from_str(&self.sh("ip -json link")).expect("JSON");
+            let mut wires = links.as_array()?.iter().filter(|link| link["ifname"] != "lo");
+            wires.all(|link| link["operstate"] == "UP").then_some(())
+        });
     }
 
     /// Stops all its servers and closes their connections.

@@ -1,11 +1,9 @@
 //! The lab: a client, a balancer and backends.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::ops::Deref;
 
-use tempfile::TempDir;
-
-use crate::{Host, Namespace, Shares, eventually};
+use crate::{Host, Namespace, Node, Shares, Switch};
 
 /// The IPv4 address of services: routed to the balancer, but on none of its interfaces.
 pub const VIP4: &str = "203.0.113.10";
@@ -28,12 +26,11 @@ pub struct Lab {
     /// The client.
     pub client: Host,
     /// The host of sluice: `eth0` leads to the client, `eth1` to the backends.
-    pub balancer: Host,
+    pub balancer: Node,
     /// `b1`, `b2`, ...: 10.0.2.11, 10.0.2.12, ... and fd00:2::11, fd00:2::12, ...
     pub backends: Vec<Host>,
     /// The switch between balancer and backends.
-    _switch: Namespace,
-    dir: TempDir,
+    _switch: Switch,
 }
 
 impl Lab {
@@ -46,18 +43,13 @@ impl Lab {
 
     /// Client, balancer and this many backends (at most 80) without servers.
     pub fn with_backends(count: usize) -> Self {
-        let switch = Namespace::new();
-        switch.ip("link add name switch type bridge mcast_snooping 0\nlink set switch up");
+        let switch = Switch::new();
         let client = host("client", "10.0.1.2", "fd00:1::2");
-        let balancer = host("balancer", "10.0.1.1", "fd00:1::1");
+        let balancer = Node::new(host("balancer", "10.0.1.1", "fd00:1::1"));
         let backends: Vec<Host> = (1..=count).map(|n| backend(&switch, n)).collect();
 
-        balancer.ip(&format!(
-            "link add eth0 type veth peer name eth0 netns {}\nlink add eth1 type veth peer name balancer netns {}",
-            client.path(),
-            switch.path()
-        ));
-        switch.ip("link set balancer master switch up");
+        balancer.ip(&format!("link add eth0 type veth peer name eth0 netns {}", client.netns()));
+        switch.connect(&balancer, "eth1");
         client.ip(&join("eth0", "10.0.1.2/24", "fd00:1::2/64", Some(("10.0.1.1", "fd00:1::1"))));
         client.ip("route add local 198.51.100.0/24 dev lo\nroute add local 2001:db8:c::/64 dev lo");
         // Without it a program cannot bind to an IPv6 address of that route.
@@ -69,9 +61,7 @@ impl Lab {
             balancer.sh(&format!("ip {family} rule add iif eth0 to {service_network} prohibit"));
         }
 
-        let dir =
-            tempfile::Builder::new().prefix("sluice-lab-").tempdir().expect("make a temporary directory");
-        let lab = Lab { client, balancer, backends, _switch: switch, dir };
+        let lab = Lab { client, balancer, backends, _switch: switch };
         lab.wait_for_wires();
         lab
     }
@@ -81,25 +71,22 @@ impl Lab {
         self.backends.iter().for_each(|backend| backend.serve(port));
     }
 
-    /// A path in the lab's temporary directory.
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     /// Equal shares of all backends: `even(100)` of four is 100 for each of b1, b2, b3 and b4.
     pub fn even(&self, each: u32) -> Shares {
         Shares(self.backends.iter().map(|backend| (backend.name().to_owned(), each)).collect())
     }
 
-    /// Waits for the links: packets that are sent before a link is up are lost.
     fn wait_for_wires(&self) {
-        for host in self.backends.iter().chain([&self.client, &self.balancer]) {
-            eventually("every interface is up", || {
-                let links: serde_json::Value = serde_json::from_str(&host.sh("ip -json link")).expect("JSON");
-                let mut wires = links.as_array()?.iter().filter(|link| link["ifname"] != "lo");
-                wires.all(|link| link["operstate"] == "UP").then_some(())
-            });
-        }
+        self.backends.iter().chain([&self.client, &*self.balancer]).for_each(Host::wait_for_wires);
+    }
+}
+
+/// The programs under test run on the balancer.
+impl Deref for Lab {
+    type Target = Node;
+
+    fn deref(&self) -> &Node {
+        &self.balancer
     }
 }
 
@@ -115,11 +102,10 @@ fn host(name: &str, v4: &str, v6: &str) -> Host {
 }
 
 /// A backend, connected to the switch.
-fn backend(switch: &Namespace, number: usize) -> Host {
+fn backend(switch: &Switch, number: usize) -> Host {
     let (v4, v6) = (format!("10.0.2.{}", 10 + number), format!("fd00:2::{}", 10 + number));
     let host = host(&format!("b{number}"), &v4, &v6);
-    switch.ip(&format!("link add b{number} type veth peer name eth0 netns {}", host.path()));
-    switch.ip(&format!("link set b{number} master switch up"));
+    switch.connect(&host, "eth0");
     host.ip(&join("eth0", &format!("{v4}/24"), &format!("{v6}/64"), Some(("10.0.2.1", "fd00:2::1"))));
     host
 }

@@ -123,7 +123,7 @@ impl Namespace {
     }
 
     /// A path of the namespace for `ip`, valid as long as the value lives.
-    pub fn path(&self) -> String {
+    pub fn netns(&self) -> String {
         format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// Runs all servers of the process. Sockets stay in the namespace in which they were opened, so any thread can serve
 /// them.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    Builder::new_multi_thread().worker_threads(1).enable_io().build().expect("start a runtime for servers")
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("start a runtime for servers")
 });
 
 /// A TCP and a UDP server, or one of SCTP, on one address, until dropped.

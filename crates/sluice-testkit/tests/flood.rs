@@ -8,7 +8,7 @@ use sluice_testkit::{Datagram, Flood, Namespace};
 fn flood_from_many_sources_reaches_the_wire_whole() {
     let (sender, receiver) = (Namespace::new(), Namespace::new());
     sender.ip("link add eth0 type veth peer name eth1");
-    sender.ip(&format!("link set eth1 address 02:00:00:00:00:02 netns {}", receiver.path()));
+    sender.ip(&format!("link set eth1 address 02:00:00:00:00:02 netns {}", receiver.netns()));
     sender.ip("link set eth0 up");
     receiver.ip("link set eth1 up");
     receiver.nft(

@@ -39,8 +39,8 @@ impl Bed {
              address add 192.0.2.1/24 dev eth0\naddress add {BALANCER}/30 dev eth1\n\
              neighbour add 172.16.0.2 lladdr 02:00:00:00:00:04 nud permanent dev eth1\n\
              neighbour add 192.0.2.2 lladdr 02:00:00:00:00:01 nud permanent dev eth0",
-            client.path(),
-            sink.path()
+            client.netns(),
+            sink.netns()
         ));
         client.ip("link set eth0 up");
         sink.ip("link set eth0 up");
