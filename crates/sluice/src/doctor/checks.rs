@@ -32,6 +32,7 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
     findings.foreign(facts, now);
     findings.daemon(facts, now);
     findings.units(facts);
+    findings.peers(facts);
     for why in &facts.blind {
         findings.add(Severity::Warning, format!("some checks could not run: {why}"), None);
     }

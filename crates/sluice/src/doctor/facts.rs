@@ -1,22 +1,20 @@
 //! The state of the host, as `ip`, `ss`, `nft`, iptables, systemctl and the daemon show it. Changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::net::IpAddr;
-use std::{fs, mem};
 
 use ipnet::IpNet;
 use serde_json::Value;
 use sluice_api::{FollowerStatus, ForeignChanges, SOURCE_PORTS_SCARCE, StateStatus, Status};
 use sluice_netlink::Proc;
 
+use super::peers::Peers;
 use super::routes::Routes;
 use super::run::{parsed, run};
 use super::sockets::{self, ListeningSocket};
 use super::tables::Tables;
 use super::units;
-
-/// Configuration file of keepalived.
-const KEEPALIVED: &str = "/etc/keepalived/keepalived.conf";
 
 /// What checks look at.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,8 +33,10 @@ pub(crate) struct Facts {
     pub(crate) addresses: BTreeSet<IpAddr>,
     /// Networks of the host's interfaces, and the interface of each.
     pub(crate) networks: Vec<(IpNet, String)>,
-    /// Addresses in the configuration of keepalived.
-    pub(crate) floating: BTreeSet<IpAddr>,
+    /// Those of them on loopback.
+    pub(crate) on_loopback: BTreeSet<IpAddr>,
+    /// Files of keepalived and conntrackd.
+    pub(crate) peers: Peers,
     /// Routes.
     pub(crate) routes: Routes,
     /// Tables of other programs.
@@ -58,13 +58,14 @@ pub(crate) struct Facts {
 }
 
 /// Settings of the whole host.
-const SYSCTLS: [&str; 8] = [
+const SYSCTLS: [&str; 9] = [
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
     "net/ipv4/conf/all/rp_filter",
     "net/netfilter/nf_conntrack_max",
     "net/netfilter/nf_conntrack_count",
     "net/netfilter/nf_conntrack_tcp_loose",
+    "net/netfilter/nf_conntrack_tcp_be_liberal",
     "net/bridge/bridge-nf-call-iptables",
     "net/bridge/bridge-nf-call-ip6tables",
 ];
@@ -104,7 +105,7 @@ impl Facts {
         facts.blind.append(&mut mem::take(&mut facts.routes.unread));
         facts.blind.append(&mut mem::take(&mut facts.tables.unread));
         facts.stopped_units = units::stopped();
-        facts.floating = addresses_in(&fs::read_to_string(KEEPALIVED).unwrap_or_default());
+        facts.peers = Peers::read();
         facts
     }
 
@@ -123,6 +124,7 @@ impl Facts {
         for address in addresses {
             let Some(own) = address["local"].as_str().and_then(|own| own.parse().ok()) else { continue };
             self.addresses.insert(own);
+            self.on_loopback.extend(name.is_none().then_some(own));
             let length = address["prefixlen"].as_u64().and_then(|length| u8::try_from(length).ok());
             let network = length.and_then(|length| IpNet::new(own, length).ok());
             self.networks.extend(network.zip(name.map(str::to_owned)));
@@ -139,12 +141,6 @@ impl Facts {
         let found = self.networks.iter().find(|(network, _)| network.contains(&address));
         found.map(|(_, interface)| interface.as_str())
     }
-}
-
-/// All addresses in a text, with or without a prefix length.
-fn addresses_in(text: &str) -> BTreeSet<IpAddr> {
-    let words = text.split(|c: char| c.is_whitespace() || c == '/');
-    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 fn scarce(status: &Status) -> Vec<(String, f64)> {

@@ -1,7 +1,8 @@
 //! Host diagnostics: [`Facts`] is what the host is like, and [`findings`] derives findings from it.
 //!
-//! `facts`, `routes`, `tables`, `sockets` and `units` read; `checks`, `network`, `conflicts` and `companions` derive; `rules`
-//! evaluates rules of other tables for the packets of `flows`, and `precedence` says which of two NAT chains wins.
+//! `facts`, `routes`, `tables`, `sockets` and `units` read; `checks`, `network`, `conflicts` and `companions` derive; `peers`
+//! does both for programs of other nodes. `rules` evaluates rules of other tables for the packets of `flows`, and `precedence`
+//! says which of two NAT chains wins.
 
 mod checks;
 mod companions;
@@ -10,6 +11,7 @@ mod facts;
 mod findings;
 mod flows;
 mod network;
+mod peers;
 mod precedence;
 mod routes;
 mod rules;

@@ -14,6 +14,7 @@ impl Findings {
     pub(super) fn addresses(&mut self, config: &Config, facts: &Facts) {
         let mut elsewhere: BTreeMap<(IpAddr, bool), Vec<&ServiceName>> = BTreeMap::new();
         let mut sources: BTreeMap<IpAddr, Vec<&ServiceName>> = BTreeMap::new();
+        let floating = facts.peers.addresses();
         for (name, service) in enabled(config) {
             let interface = service.interface.as_ref();
             if let Some(interface) = interface.filter(|it| !facts.interfaces.contains(it.as_str())) {
@@ -22,11 +23,12 @@ impl Findings {
                 self.add(Severity::Error, what, Some("ip -brief link".to_owned()));
             }
             let listeners = service.listeners.iter().filter_map(|listener| exact(listener.address));
-            let away: BTreeSet<IpAddr> = listeners.filter(|address| !facts.ends_here(address)).collect();
+            let away: BTreeSet<IpAddr> =
+                listeners.filter(|it| !facts.ends_here(it) && !floating.contains(it)).collect();
             away.into_iter().for_each(|it| elsewhere.entry((it, service.synproxy)).or_default().push(name));
             if let Source::Addresses(first, last, _) = service.source {
                 let ends = BTreeSet::from([first, last]);
-                let is_here = |it: &IpAddr| facts.addresses.contains(it) || facts.floating.contains(it);
+                let is_here = |it: &IpAddr| facts.addresses.contains(it) || floating.contains(it);
                 let missing = ends.into_iter().filter(|address| !is_here(address));
                 missing.for_each(|address| sources.entry(address).or_default().push(name));
             }
@@ -130,12 +132,10 @@ impl Findings {
 }
 
 impl Facts {
-    /// Whether packets to an address end on this host, or are meant to when keepalived says so.
+    /// Whether packets to an address end on this host.
     fn ends_here(&self, address: &IpAddr) -> bool {
         let routes = &self.routes;
-        [&self.addresses, &self.floating, &routes.local, &routes.sinks]
-            .iter()
-            .any(|set| set.contains(address))
+        [&self.addresses, &routes.local, &routes.sinks].iter().any(|set| set.contains(address))
     }
 }
 
