@@ -7,7 +7,7 @@ ROOT := SLUICE_SUDO=1
 # What the manual and the completions are tried with.
 READERS := mandoc man-db zsh fish
 
-.PHONY: demo check test kernels systemd fuzz fuzz-check mutants mutants-daemon deny deb soak setup
+.PHONY: demo check test ha kernels systemd fuzz fuzz-check mutants mutants-daemon deny deb soak setup
 
 demo: setup            ## client, balancer and four backends on this machine, step by step
 	cargo build --bins
@@ -34,6 +34,11 @@ test: setup            ## every test: unit, property, golden, then real connecti
 	$(ROOT) cargo test --package sluice-netlink --lib
 	$(ROOT) cargo test --workspace --test '*'
 	cargo xtask security
+
+ha: setup              ## two balancers with keepalived, conntrackd and BIRD, and what clients notice of failures
+	tests/setup/install keepalived conntrackd bird2
+	cargo build --bins
+	$(ROOT) cargo test --package sluice-tests --test ha -- --ignored --test-threads=2
 
 kernels: setup         ## the same daemon on Debian's kernels 6.1 and 6.12, in virtual machines
 	tests/setup/install mmdebstrap cpio

@@ -94,11 +94,12 @@ fn schema_by_its_own_rules_is_valid() {
 fn schema_takes_shipped_and_good_files_and_what_they_include() {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let good = files(&tests.join("good")).into_iter().map(|case| case.join("config.yaml"));
-    let included = files(&tests.join("good/include/conf.d"))
-        .into_iter()
-        .filter(|file| file.extension().is_some_and(|end| end == "yaml") && !is_hidden(file));
+    let folders =
+        [root().join("config"), root().join("config/high-availability"), tests.join("good/include/conf.d")];
+    let others = folders.iter().flat_map(|folder| files(folder));
+    let others = others.filter(|file| file.extension().is_some_and(|end| end == "yaml") && !is_hidden(file));
     let validator = validator();
-    for file in files(&root().join("config")).into_iter().chain(good).chain(included) {
+    for file in good.chain(others) {
         let value = read(&file).unwrap_or_else(|| panic!("{} is no YAML", file.display()));
         let errors: Vec<_> = validator.iter_errors(&value).map(|error| error.to_string()).collect();
         assert!(errors.is_empty(), "{}: {errors:#?}", file.display());

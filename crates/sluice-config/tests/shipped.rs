@@ -19,8 +19,10 @@ fn operations() -> String {
 
 #[test]
 fn shipped_files_load_without_a_warning() {
-    let mut files: Vec<_> =
-        fs::read_dir(root().join("config")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let folders =
+        ["config", "config/high-availability"].map(|folder| fs::read_dir(root().join(folder)).unwrap());
+    let files = folders.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|it| it == "yaml")).collect();
     files.sort();
     for file in &files {
         match load(file) {
@@ -28,7 +30,9 @@ fn shipped_files_load_without_a_warning() {
             Err(problems) => panic!("{problems:#?}"),
         }
     }
-    assert!(files.iter().any(|file| file.ends_with("sluice.yaml")), "{files:?}");
+    for name in ["sluice.yaml", "high-availability/maglev.yaml"] {
+        assert!(files.iter().any(|file| file.ends_with(name)), "{files:?}");
+    }
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! Both nodes are active: routers spread flows over them, and flows that move between nodes keep their backend.
+
+use sluice_testkit::{Daemon, Node, eventually};
+
+use crate::load::Load;
+use crate::pair::{Pair, shipped};
+use crate::programs::Program;
+
+/// Address and port of the service.
+const VIP: &str = "192.0.2.10:80";
+
+/// Established connections of each test.
+const ESTABLISHED: usize = 50;
+
+/// Both nodes, whose address the router has two routes to.
+struct Routed<'a> {
+    pair: &'a Pair,
+    sluiced: [Option<Daemon<'a>>; 2],
+    _bird: Vec<Program<'a>>,
+}
+
+impl<'a> Routed<'a> {
+    fn start(pair: &'a Pair) -> Self {
+        for backend in &pair.backends {
+            backend.nft(&shipped("backend.nft"));
+            for number in [2, 3] {
+                let table = 100 + number;
+                backend.ip(&format!("rule add fwmark {number} table {table}"));
+                backend.ip(&format!("route add default via 10.0.2.{number} table {table}"));
+            }
+        }
+        pair.adopt(VIP);
+        let sluiced = pair.nodes.each_ref().map(|node| Some(node.start(&shipped("bgp.yaml"))));
+        let mut bird: Vec<_> = pair.nodes.iter().map(|node| pair.bird(node, "bird.conf")).collect();
+        bird.push(pair.bird(&pair.router, "router-bird.conf"));
+        let routed = Routed { pair, sluiced, _bird: bird };
+        pair.nodes.iter().for_each(announce);
+        routed.wait_for_routes(2);
+        routed
+    }
+
+    /// Waits until the router has this many routes to the service.
+    fn wait_for_routes(&self, count: usize) {
+        eventually(&format!("the router has {count} routes"), || {
+            // Of several routes each is a `nexthop`.
+            let routes = self.pair.router.sh("ip route show 192.0.2.10").matches(" via ").count();
+            (routes == count).then_some(())
+        });
+    }
+}
+
+/// Puts the address of the service on `lo`, from where BIRD announces it.
+fn announce(node: &Node) {
+    node.ip("address add 192.0.2.10/32 dev lo");
+}
+
+/// Takes it away.
+fn withdraw(node: &Node) {
+    node.ip("address del 192.0.2.10/32 dev lo");
+}
+
+/// Checks that established connections and new ones survive an event.
+#[track_caller]
+fn nothing_is_lost(scenario: &str, event: fn(&mut Routed<'_>, &Load)) {
+    let pair = Pair::new();
+    let mut routed = Routed::start(&pair);
+    let load = Load::start(&pair.client, ESTABLISHED, VIP);
+    event(&mut routed, &load);
+    let noticed = load.finish(&format!("BGP, maglev, preserve: {scenario}"));
+    assert_eq!(noticed.talked.alive, ESTABLISHED, "{:?}", noticed.talked);
+    assert_eq!(noticed.connected.failed, [] as [String; 0]);
+    assert_eq!(noticed.answered.backends.len(), 1, "the flow of datagrams keeps its backend");
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn nothing_is_lost_when_a_node_leaves_and_comes_back() {
+    nothing_is_lost("a node leaves, and comes back", |routed, load| {
+        withdraw(&routed.pair.nodes[0]);
+        routed.wait_for_routes(1);
+        load.go_on();
+        announce(&routed.pair.nodes[0]);
+        routed.wait_for_routes(2);
+    });
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn nothing_is_lost_when_an_active_node_falls_silent_and_comes_back() {
+    nothing_is_lost("a node falls silent, and comes back", |routed, load| {
+        routed.pair.isolate(&routed.pair.nodes[0]);
+        routed.wait_for_routes(1);
+        load.go_on();
+        routed.pair.rejoin(&routed.pair.nodes[0]);
+        routed.wait_for_routes(2);
+    });
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn nothing_is_lost_when_both_nodes_are_upgraded_one_after_the_other() {
+    nothing_is_lost("rolling restart of both", |routed, load| {
+        for (number, node) in routed.pair.nodes.iter().enumerate() {
+            withdraw(node);
+            routed.wait_for_routes(1);
+            let sluiced = routed.sluiced[number].take().expect("it runs");
+            assert!(sluiced.hand_over().success());
+            load.go_on();
+            routed.sluiced[number] = Some(Daemon::start(node));
+            announce(node);
+            routed.wait_for_routes(2);
+            load.go_on();
+        }
+    });
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn nothing_is_lost_while_the_daemon_of_an_active_node_is_dead() {
+    nothing_is_lost("kill -9 of sluiced", |routed, load| {
+        routed.sluiced[0].take().expect("it runs").crash();
+        load.go_on();
+        routed.sluiced[0] = Some(Daemon::start(&routed.pair.nodes[0]));
+    });
+}
