@@ -54,7 +54,7 @@ fuzz: setup            ## configurations, control requests and answers of the ke
 
 fuzz-check: setup      ## that the fuzz targets compile; `make soak` runs them for an hour
 	tests/setup/install g++
-	cargo check --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target
+	RUSTFLAGS='--cfg fuzzing' cargo check --locked --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check
 
 mutants: setup         ## changes of the code, one by one, that tests must notice: in files of .cargo/mutants.toml; ARGS as for cargo-mutants
 	PATH="$$(tests/setup/tool cargo-mutants):$$PATH" PROPTEST_CASES=8 PROPTEST_MAX_SHRINK_ITERS=0 \
