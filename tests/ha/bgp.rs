@@ -98,7 +98,7 @@ fn nothing_is_lost_when_an_active_node_falls_silent_and_comes_back() {
 
 #[test]
 #[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
-fn nothing_is_lost_when_both_nodes_are_upgraded_one_after_the_other() {
+fn nothing_is_lost_when_both_nodes_are_restarted_one_after_the_other() {
     nothing_is_lost("rolling restart of both", |routed, load| {
         for (number, node) in routed.pair.nodes.iter().enumerate() {
             withdraw(node);

@@ -23,10 +23,10 @@ impl FlowCounts {
         *self.0.entry(tuple).or_default() += load;
     }
 
-    /// Loads of the backends of the is_selected services. All services are needed to find other listeners that
+    /// Loads of the backends of the selected services. All services are needed to find other listeners that
     /// match a flow.
     ///
-    /// Exact listeners are looked up one by one, because usually few services are is_selected; only other
+    /// Exact listeners are looked up one by one, because usually few services are selected; only other
     /// listeners need a pass over all flows.
     pub fn by_backend<'a>(&self, all: &'a Services, is_selected: impl Fn(&ServiceName) -> bool) -> Loads<'a> {
         let mut loads = Loads::new();

@@ -129,8 +129,8 @@ impl Balance {
         let factors: Vec<f64> = pool
             .iter()
             .zip(rates)
-            .map(|((weight, now), rates)| {
-                let factor = rates / total * weights / weight;
+            .map(|((weight, now), rate)| {
+                let factor = rate / total * weights / weight;
                 factor.clamp(now.factor / MAX_STEP, now.factor * MAX_STEP).max(MIN_FACTOR)
             })
             .collect();

@@ -241,7 +241,7 @@ impl<'a> Check<'a> {
 }
 
 impl Limit {
-    /// Seconds until an empty token bucket is full again; `None`: the limit is no rate.
+    /// Seconds until an empty token bucket is full again; `None`: the limit is not a rate.
     fn timeout(&self) -> Option<u32> {
         let SetUpdate::LimitOver(rate) = self.update else { return None };
         let seconds = u64::from(rate.burst.max(1)) * u64::from(rate.unit) / u64::from(rate.packets.max(1));

@@ -9,8 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Beats as long as the worker threads run tasks and timers; the reconcile task, which feeds the watchdog at each beat, has
-/// the main thread. The watchdog is therefore fed only if both sides live. (A timer of the reconcile task would not fire either
-/// while all worker threads hang, because they drive the timers; here this does not depend on the runtime.)
+/// the main thread. The watchdog is therefore fed only if both sides live.
 #[derive(Debug)]
 pub(crate) struct Heartbeat(Option<(Arc<Notify>, AbortHandle)>);
 
