@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 64;
 
 /// Larger than any datagram of the kernel.
-const BUFFER: usize = 1 << 16;
+pub(crate) const BUFFER: usize = 1 << 16;
 
 /// Receives events about interfaces, addresses and IP forwarding in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ pub fn networks() -> io::Result<Vec<(String, IpNet)>> {
     networks_by(&questions()?, &mut vec![0; BUFFER])
 }
 
-fn questions() -> io::Result<OwnedFd> {
+pub(crate) fn questions() -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC;
     Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
 }

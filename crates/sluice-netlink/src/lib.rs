@@ -4,9 +4,11 @@
 //! (with `rule`, `set` and `element`), `batch` joins the messages to a batch, `commit` sends the batch, and `deleted`
 //! collects the last counts of deleted elements. To read, `read` and `dump` request the table or a part of it and decode
 //! the answers. `listener` receives the kernel's events about commits: [`Monitor`] passes changes by other programs on,
-//! and `watch` tells whether our table has changed. [`probe`] finds missing kernel features. This is the only crate with
+//! and `watch` tells whether our table has changed. [`Interfaces`] follows interfaces and addresses over rtnetlink, and
+//! [`Addresses`] adds and deletes addresses. [`probe`] finds missing kernel features. This is the only crate with
 //! unsafe code, which libnftnl and libmnl require, and restrictions of [`programs`] between fork and exec.
 
+mod addresses;
 mod attr;
 mod batch;
 mod commit;
@@ -42,6 +44,7 @@ mod tests;
 mod uapi;
 mod watch;
 
+pub use addresses::{Addresses, HostAddress};
 pub use counter_reader::CounterReader;
 pub use features::{Missing, ProbeError, probe};
 pub use interfaces::{Changes, Interfaces, networks};

@@ -9,7 +9,7 @@ use nftnl::nftnl_sys::libc;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use crate::attr::Attributes;
+use crate::attr::{Attributes, Write};
 use crate::message;
 use crate::reply::{self, Reply};
 
@@ -18,6 +18,9 @@ const HEADER: usize = 16;
 const LINK: usize = 16;
 const ADDRESS: usize = 8;
 const NETCONF: usize = 4;
+
+/// `IFA_PROTO`.
+const PROTOCOL: u16 = 11;
 
 /// `NETCONFA_IFINDEX`, `NETCONFA_FORWARDING` and `NETCONFA_IFINDEX_ALL`.
 const IFINDEX: u16 = 1;
@@ -44,29 +47,52 @@ pub(crate) fn dump(
     mut each: impl FnMut(&[u8]),
 ) -> io::Result<()> {
     for _ in 0..ATTEMPTS {
-        let mut question = [0; HEADER + LINK];
-        question[..4].copy_from_slice(&((HEADER + LINK) as u32).to_ne_bytes());
-        question[4..6].copy_from_slice(&kind.to_ne_bytes());
-        question[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
-        again(|| send(socket.as_raw_fd(), &question, MsgFlags::empty()))?;
-        let (mut done, mut interrupted) = (None, false);
-        while done.is_none() {
-            let length = again(|| recv(socket.as_raw_fd(), buffer, MsgFlags::empty()))?;
-            message::split(&buffer[..length], |message| {
-                interrupted |= message::flags(message) & libc::NLM_F_DUMP_INTR != 0;
-                match reply::parse(message) {
-                    Reply::Data => each(message.get(HEADER..).unwrap_or_default()),
-                    Reply::End => done = Some(Ok(())),
-                    Reply::Error(refusal) => done = Some(Err(refusal.errno)),
-                }
-            })?;
-        }
-        done.unwrap_or(Ok(()))?;
+        let question = request(kind, libc::NLM_F_DUMP, &[0; LINK]);
+        let mut interrupted = false;
+        ask(socket, buffer, &question, |message| {
+            interrupted |= message::flags(message) & libc::NLM_F_DUMP_INTR != 0;
+            each(message.get(HEADER..).unwrap_or_default());
+        })?;
         if !interrupted {
             return Ok(());
         }
     }
     Err(Errno::EINTR.into())
+}
+
+/// Has the kernel execute a change, and waits for its acknowledgement. `content` is what follows the netlink header.
+pub(crate) fn change(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    kind: u16,
+    flags: i32,
+    content: &[u8],
+) -> io::Result<()> {
+    ask(socket, buffer, &request(kind, flags | libc::NLM_F_ACK, content), |_| {})
+}
+
+/// A message with this content after its header. `flags` are `NLM_F_*` in addition to `NLM_F_REQUEST`.
+fn request(kind: u16, flags: i32, content: &[u8]) -> Vec<u8> {
+    let mut message = vec![0; HEADER];
+    message[4..6].copy_from_slice(&kind.to_ne_bytes());
+    message[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
+    message.extend_from_slice(content);
+    message::finish(message)
+}
+
+/// Sends a request, and calls `each` with the messages of the answer, without its end.
+fn ask(socket: &OwnedFd, buffer: &mut [u8], question: &[u8], mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    again(|| send(socket.as_raw_fd(), question, MsgFlags::empty()))?;
+    let mut done = None;
+    while done.is_none() {
+        let length = again(|| recv(socket.as_raw_fd(), buffer, MsgFlags::empty()))?;
+        message::split(&buffer[..length], |message| match reply::parse(message) {
+            Reply::Data => each(message),
+            Reply::End => done = Some(Ok(())),
+            Reply::Error(refusal) => done = Some(Err(refusal.errno)),
+        })?;
+    }
+    Ok(done.unwrap_or(Ok(()))?)
 }
 
 fn again<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
@@ -85,16 +111,64 @@ pub(crate) fn link(message: &[u8]) -> Option<(u32, String)> {
     Some((number(&header[4..8])?, name.to_owned()))
 }
 
+/// An address of an interface.
+pub(crate) struct AddressMessage<'a> {
+    /// Index of the interface.
+    pub(crate) index: u32,
+    /// Prefix length.
+    pub(crate) prefix: u8,
+    attributes: Attributes<'a>,
+}
+
+impl<'a> AddressMessage<'a> {
+    pub(crate) fn parse(message: &'a [u8]) -> Option<Self> {
+        let (header, attributes) = message.split_at_checked(ADDRESS)?;
+        let attributes = Attributes::new(attributes);
+        Some(AddressMessage { index: number(&header[4..8])?, prefix: header[1], attributes })
+    }
+
+    /// The address of this host. IPv6 has `IFA_LOCAL` only if the peer's address differs.
+    pub(crate) fn local(&self) -> Option<IpAddr> {
+        self.ip(libc::IFA_LOCAL).or_else(|| self.ip(libc::IFA_ADDRESS))
+    }
+
+    /// `IFA_PROTO`: who added it; 0 if that is not known.
+    pub(crate) fn protocol(&self) -> u8 {
+        self.attributes.bytes(PROTOCOL).and_then(|bytes| bytes.first().copied()).unwrap_or(0)
+    }
+
+    fn ip(&self, attribute: u16) -> Option<IpAddr> {
+        let bytes = self.attributes.bytes(attribute)?;
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+    }
+}
+
+/// The content of a message about an address with its whole length as prefix. `flags` are `IFA_F_*`, and `protocol` is
+/// `IFA_PROTO`.
+pub(crate) fn address_request(index: u32, address: IpAddr, flags: u8, protocol: Option<u8>) -> Vec<u8> {
+    let (family, bytes) = match address {
+        IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (libc::AF_INET6, address.octets().to_vec()),
+    };
+    let scope = libc::RT_SCOPE_UNIVERSE;
+    let mut content = vec![family as u8, 8 * bytes.len() as u8, flags, scope];
+    content.extend_from_slice(&index.to_ne_bytes());
+    content.put(libc::IFA_LOCAL, &bytes);
+    content.put(libc::IFA_ADDRESS, &bytes);
+    if let Some(protocol) = protocol {
+        content.put(PROTOCOL, &[protocol]);
+    }
+    content
+}
+
 /// The index of an interface, and one of its addresses with the prefix length of its network. For a
 /// point-to-point address this is the network of the peer. The label of an address is ignored, because it
 /// is not the name of an interface.
 pub(crate) fn address(message: &[u8]) -> Option<(u32, IpAddr, u8)> {
-    let (header, attributes) = message.split_at_checked(ADDRESS)?;
-    let attributes = Attributes::new(attributes);
-    let bytes = attributes.bytes(libc::IFA_ADDRESS).or_else(|| attributes.bytes(libc::IFA_LOCAL))?;
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let address = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()?;
-    Some((number(&header[4..8])?, address, header[1]))
+    let message = AddressMessage::parse(message)?;
+    let address = message.ip(libc::IFA_ADDRESS).or_else(|| message.ip(libc::IFA_LOCAL))?;
+    Some((message.index, address, message.prefix))
 }
 
 /// Whether a `RTM_NEWNETCONF` is about the host's forwarding, `net.ipv4.ip_forward` or `net.ipv6.conf.all.forwarding`. The

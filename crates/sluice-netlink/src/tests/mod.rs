@@ -1,5 +1,6 @@
 //! Tests against the kernel: a network namespace for each, and nft in it.
 
+mod addresses;
 mod commit;
 mod conformance;
 mod conntrack;
