@@ -16,7 +16,7 @@ use crate::problem::{Fault, quoted};
 use crate::read::{Checked, FromYaml, Given, Many, Scalar, Seed};
 use crate::schema::{Definitions, either, pattern};
 use crate::values::Invalid;
-use crate::values::{Affinity, ConnectionCount, Quorum, Refresh, SlowStart};
+use crate::values::{Affinity, ConnectionCount, Hold, Quorum, Refresh, SlowStart, WithdrawWait};
 use crate::values::{DirectoryPath, GroupName, PathPattern, SocketPath, Weight};
 use crate::yaml_path::Here;
 
@@ -33,6 +33,8 @@ mapping! {
         refresh: Refresh,
         /// Files with more services: paths or patterns, relative to this file.
         include: Many<PathPattern>,
+        /// How addresses of listeners are announced, for services with `announce: true`.
+        announce: Announce,
         /// The control socket, which `sluice` connects to.
         control: Control,
         /// The listener of the status page and metrics; there is none by default.
@@ -48,6 +50,17 @@ mapping! {
     /// A file named by `include`.
     Snippet, "a mapping with `services`", refused: not_in_snippet, required: [], {
         services: Services,
+    }
+}
+
+mapping! {
+    Announce, "a mapping of `interface`, `hold` and `withdraw_wait`", refused: never, required: [], {
+        /// The interface that gets the addresses, as /32 and /128.
+        interface: InterfaceName,
+        /// How long a service must be ready before its addresses are announced; 0 is at once.
+        hold: Hold,
+        /// How long a stop and `sluice leave` wait after the addresses are withdrawn; 0 is not at all.
+        withdraw_wait: WithdrawWait,
     }
 }
 
@@ -76,6 +89,8 @@ mapping! {
         enabled: bool,
         /// Accept only packets that arrive on this interface.
         interface: InterfaceName,
+        /// Whether the addresses of its listeners are on an interface of this host while the service is ready.
+        announce: bool,
         /// How the backend of a new connection is picked.
         scheduler: Scheduler,
         /// What `source-hash` and `maglev` hash.
@@ -245,10 +260,12 @@ fn not_in_snippet(key: &str) -> Option<Fault> {
         "include" => {
             Some(Fault::new("an included file cannot include other files", "move `include` to the main file"))
         }
-        "forwarding" | "on_stop" | "state" | "refresh" | "control" | "defaults" | "http" => Some(Fault::new(
-            format!("`{key}` is not allowed in an included file"),
-            format!("move `{key}` to the main file: an included file has only `services`"),
-        )),
+        "forwarding" | "on_stop" | "state" | "refresh" | "announce" | "control" | "defaults" | "http" => {
+            Some(Fault::new(
+                format!("`{key}` is not allowed in an included file"),
+                format!("move `{key}` to the main file: an included file has only `services`"),
+            ))
+        }
         _ => None,
     }
 }

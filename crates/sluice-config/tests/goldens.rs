@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_config::{Loaded, Problem, load};
-use sluice_core::model::{Backend, Config, Midstream, OnDeny, Service};
+use sluice_core::model::{Announce, Backend, Config, Midstream, OnDeny, Service};
 
 #[test]
 fn load_of_bad_files_reports_every_problem() {
@@ -45,16 +45,22 @@ fn lines(problems: &[Problem]) -> String {
 }
 
 fn describe(Loaded { config, warnings }: &Loaded) -> String {
-    let Config { forwarding, on_stop, state, refresh, control, http, services } = config;
+    let Config { forwarding, on_stop, state, refresh, announce, control, http, services } = config;
     let mut text = lines(warnings);
     writeln!(text, "forwarding {forwarding:?}, on_stop {on_stop:?}").unwrap();
     writeln!(text, "state {}, refresh {refresh:?}", state.display()).unwrap();
     writeln!(text, "control {}, group {:?}", control.socket.display(), control.group).unwrap();
+    if *announce != Announce::default() {
+        writeln!(text, "{announce:?}").unwrap();
+    }
     http.iter().for_each(|http| writeln!(text, "{http:?}").unwrap());
     for (name, service) in services.iter() {
         let state = if service.enabled { "enabled" } else { "disabled" };
         writeln!(text, "\n{name}: {state}, {:?}, {:?}", service.scheduler, service.source).unwrap();
         service.interface.iter().for_each(|interface| writeln!(text, "  interface {interface}").unwrap());
+        if service.announce {
+            writeln!(text, "  announce {:?}", service.announced().collect::<Vec<_>>()).unwrap();
+        }
         service.listeners.iter().for_each(|listener| writeln!(text, "  listen {listener}").unwrap());
         service.health.iter().for_each(|check| writeln!(text, "  {check:?}").unwrap());
         service.affinity.iter().for_each(|seconds| writeln!(text, "  affinity {seconds} s").unwrap());

@@ -9,6 +9,7 @@ use serde_json::Value;
 /// The cases of `bad` that are YAML and that an editor marks. What is wrong with the others, only `load` can tell.
 const REFUSED: &[&str] = &[
     "all-in-file-order",
+    "announce",
     "backend-syntax",
     "byte-order-mark",
     "choices",
@@ -132,6 +133,7 @@ fn schema_with_one_thing_wrong_refuses_that() {
     let cases = [
         // Unknown keys, of every mapping.
         ("qqq: 1", ""),
+        ("announce: { qqq: 1 }", "/announce"),
         ("control: { qqq: 1 }", "/control"),
         ("http: { listen: 127.0.0.1:9180, qqq: 1 }", "/http"),
         ("defaults: { qqq: 1 }", "/defaults"),
@@ -154,6 +156,8 @@ fn schema_with_one_thing_wrong_refuses_that() {
         ("defaults: { quorum: 0 }", "/defaults/quorum"),
         ("defaults: { quorum: 65536 }", "/defaults/quorum"),
         ("defaults: { affinity: 10 }", "/defaults/affinity"),
+        ("announce: { hold: 2 }", "/announce/hold"),
+        ("defaults: { announce: lo }", "/defaults/announce"),
         ("defaults: { health: { tcp: {}, interval: 0 } }", "/defaults/health"),
         ("defaults: { limits: { new_connections: 20/fortnight } }", "/defaults/limits/new_connections"),
         ("defaults: { allow: [example.org] }", "/defaults/allow"),

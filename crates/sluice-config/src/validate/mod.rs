@@ -1,5 +1,6 @@
 //! Checks values against each other: applies defaults, merges services, and reports contradictions.
 
+mod announce;
 mod clash;
 mod exact;
 mod guard;
@@ -58,6 +59,7 @@ pub(crate) fn validate(findings: &Findings, main: Main, files: Vec<Services>) ->
         on_stop: main.on_stop.unwrap_or_default(),
         state: main.state.map_or_else(beside_socket, |path| path.0),
         refresh: main.refresh.map_or_else(|| Some(DEFAULT_REFRESH), |refresh| refresh.0),
+        announce: announce::announce(main.announce),
         control: Control { group: control.group.map_or_else(|| None, |group| Some(group.0)), socket },
         http,
         services: Arc::new(drafts.into_iter().filter_map(Draft::into_service).collect()),

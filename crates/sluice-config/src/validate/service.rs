@@ -11,7 +11,7 @@ use sluice_core::render::bounds::Excess;
 use sluice_core::render::maglev::DEFAULT_TABLE_SIZE;
 use sluice_nft::Ip;
 
-use super::{Draft, Elements, exact, guard, midstream, pool, ports, source};
+use super::{Draft, Elements, announce, exact, guard, midstream, pool, ports, source};
 use crate::document::{self, NamedService, Settings};
 use crate::endpoint::BackendAddress;
 use crate::hash::HashSettings;
@@ -66,6 +66,7 @@ impl Draft {
         };
         let policy = Service {
             enabled: settings.enabled.unwrap_or(true),
+            announce: settings.announce.unwrap_or(false),
             scheduler,
             source,
             synproxy,
@@ -90,6 +91,9 @@ impl Draft {
         source::check_version(&here, &listeners, &backends, policy.source);
         check_reset(&here, &listeners, &policy);
         exact::check(&here, &listeners, matches!(interface, Given::Absent), &policy);
+        if policy.announce {
+            announce::check(&here, &listeners);
+        }
         if has_own_slow_start {
             pool::check_slow_start(&here, policy.scheduler, policy.slow_start);
         }

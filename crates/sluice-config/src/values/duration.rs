@@ -138,6 +138,58 @@ impl Leaf for Timeout {
     }
 }
 
+/// How long a service must be ready before its addresses are announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hold(pub(crate) Duration);
+
+impl Hold {
+    const BOUNDS: Bounds = Bounds {
+        least: Duration::from_millis(100),
+        most: Duration::from_secs(60 * 60),
+        range: "100ms to 1h",
+        form: "a number and one of ms, s, m, h, such as 500ms or 2s",
+        zero: ", or 0 for at once",
+    };
+}
+
+impl Leaf for Hold {
+    const EXPECTED: &'static str = "a duration such as 2s, or 0";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        Self::BOUNDS.parse(scalar).map(|hold| Hold(hold.unwrap_or_default()))
+    }
+
+    fn schema() -> Value {
+        Self::BOUNDS.schema(Self::EXPECTED)
+    }
+}
+
+/// The wait after addresses are withdrawn. The upper bound leaves systemd's time limit of a stop, 90 s, for the rest of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WithdrawWait(pub(crate) Duration);
+
+impl WithdrawWait {
+    const BOUNDS: Bounds = Bounds {
+        least: Duration::from_millis(100),
+        most: Duration::from_secs(60),
+        range: "100ms to 1m",
+        form: "a number and one of ms, s, m, such as 500ms or 2s",
+        zero: ", or 0 for no wait",
+    };
+}
+
+impl Leaf for WithdrawWait {
+    const EXPECTED: &'static str = "a duration such as 1s, or 0";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        Self::BOUNDS.parse(scalar).map(|wait| WithdrawWait(wait.unwrap_or_default()))
+    }
+
+    fn schema() -> Value {
+        Self::BOUNDS.schema(Self::EXPECTED)
+    }
+}
+
 /// The range of durations of a key, and its description.
 struct Bounds {
     least: Duration,

@@ -9,7 +9,7 @@ mod path;
 mod probe;
 mod rate;
 
-pub(crate) use duration::{Affinity, Interval, Refresh, SlowStart, Timeout};
+pub(crate) use duration::{Affinity, Hold, Interval, Refresh, SlowStart, Timeout, WithdrawWait};
 pub(crate) use keyword::{HashPart, Invalid};
 pub(crate) use name::GroupName;
 pub(crate) use network::Prefix;

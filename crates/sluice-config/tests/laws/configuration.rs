@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, Config, Control, ExecProbe, Forwarding, HashOn, HealthCheck,
-    Http, HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown, OnEmpty, OnStop,
-    Ports, Probe, Protocol, Scheduler, Service, ServiceName, UdpProbe,
+    Address, Announce, Backend, BackendName, BackendPort, Config, Control, ExecProbe, Forwarding, HashOn,
+    HealthCheck, Http, HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown, OnEmpty,
+    OnStop, Ports, Probe, Protocol, Scheduler, Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -24,24 +24,32 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
         prop::option::of("[a-z][a-z0-9-]{0,6}"),
         prop::sample::select(vec!["/run/sluice", "/var/lib/a b"]),
         prop::option::of(any::<(bool, bool)>()),
+        prop::option::of((0u64..=3000, 0u64..=3000)),
     );
     let services = prop::collection::btree_map(names, any::<u8>(), 0..5).prop_flat_map(|names| {
         let services: Vec<_> =
             names.into_keys().enumerate().map(|(n, name)| (Just(name), service(n as u8))).collect();
         services.prop_map(BTreeMap::from_iter)
     });
-    (settings, services).prop_map(|((forwarding, on_stop, refresh, group, folder, http), services)| Config {
-        forwarding,
-        on_stop,
-        state: PathBuf::from(folder),
-        refresh: refresh.map(Duration::from_secs),
-        control: Control { socket: PathBuf::from(format!("{folder}/control.sock")), group },
-        http: http.map(|(v4, accounting)| {
-            let listen = if v4 { "127.0.0.1:9180" } else { "[::1]:9180" };
-            Http { listen: listen.parse().unwrap(), accounting }
-        }),
-        services: Arc::new(services),
-    })
+    (settings, services).prop_map(
+        |((forwarding, on_stop, refresh, group, folder, http, announce), services)| Config {
+            forwarding,
+            on_stop,
+            state: PathBuf::from(folder),
+            refresh: refresh.map(Duration::from_secs),
+            announce: announce.map_or_else(Announce::default, |(hold, wait)| {
+                let time = |time: u64| Duration::from_millis(if time < 100 { 0 } else { time });
+                let interface = InterfaceName::new("dummy0").unwrap();
+                Announce { interface, hold: time(hold), withdraw_wait: time(wait) }
+            }),
+            control: Control { socket: PathBuf::from(format!("{folder}/control.sock")), group },
+            http: http.map(|(v4, accounting)| {
+                let listen = if v4 { "127.0.0.1:9180" } else { "[::1]:9180" };
+                Http { listen: listen.parse().unwrap(), accounting }
+            }),
+            services: Arc::new(services),
+        },
+    )
 }
 
 /// The `n`th service; its addresses hold `n`, so that services keep out of each other's way.
@@ -57,7 +65,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         Scheduler::Maglev(HashOn::AddressAndPort, 251),
     ];
     let policy = (
-        any::<bool>(),
+        any::<(bool, bool)>(),
         prop::option::of(prop::sample::select(vec!["eth0", "wan.100", "br-7", "007"])),
         prop::sample::select(schedulers),
         prop::sample::select(vec![Source::Masquerade, Source::Preserve]),
@@ -83,7 +91,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
     ((policy, pool), listeners, backends, shape, any::<bool>()).prop_map(
         move |(
             (
-                (enabled, interface, scheduler, source, midstream, on_deny),
+                ((enabled, announce), interface, scheduler, source, midstream, on_deny),
                 (health, on_down, on_empty, quorum, slow_start),
             ),
             listeners,
@@ -133,6 +141,8 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
             });
             let mut service = Service {
                 enabled,
+                // `*` cannot be announced.
+                announce: announce && exact,
                 guard: None,
                 on_deny,
                 affinity: None,

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use sluice_core::model::{
-    Backend, BackendPort, Config, ExecProbe, Forwarding, HashOn, HealthCheck, Http, HttpProbe, Initial,
-    Midstream, OnDeny, OnDown, OnEmpty, OnStop, Probe, Scheduler, Service, UdpProbe,
+    Announce, Backend, BackendPort, Config, ExecProbe, Forwarding, HashOn, HealthCheck, Http, HttpProbe,
+    Initial, Midstream, OnDeny, OnDown, OnEmpty, OnStop, Probe, Scheduler, Service, UdpProbe,
 };
 
 pub(crate) fn target(address: IpAddr, port: BackendPort) -> String {
@@ -46,7 +46,7 @@ impl Style {
 }
 
 pub(crate) fn write(config: &Config, style: &mut Style) -> String {
-    let Config { forwarding, on_stop, state, refresh, control, http, services } = config;
+    let Config { forwarding, on_stop, state, refresh, announce, control, http, services } = config;
     let mut text = String::from("# generated\n");
     let word = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
     if *forwarding != Forwarding::Manage || style.toss() {
@@ -62,6 +62,19 @@ pub(crate) fn write(config: &Config, style: &mut Style) -> String {
         Some(refresh) if refresh.as_secs() == 60 && style.toss() => {}
         Some(refresh) => writeln!(text, "refresh: {}s", refresh.as_secs()).unwrap(),
         None => writeln!(text, "refresh: {}", if style.toss() { "0" } else { "0s" }).unwrap(),
+    }
+    if *announce != Announce::default() || style.toss() {
+        let Announce { interface, hold, withdraw_wait } = announce;
+        let (hold, wait) = (hold.as_millis(), withdraw_wait.as_millis());
+        let interface = style.quote(interface.as_str());
+        let zero = |time: u128| if time == 0 { "0".to_owned() } else { format!("{time}ms") };
+        writeln!(
+            text,
+            "announce: {{ interface: {interface}, hold: {}, withdraw_wait: {} }}",
+            zero(hold),
+            zero(wait)
+        )
+        .unwrap();
     }
     writeln!(text, "control:\n  socket: {}", control.socket.display()).unwrap();
     control.group.iter().for_each(|group| writeln!(text, "  group: {}", style.quote(group)).unwrap());
@@ -105,6 +118,9 @@ fn write_policy(
     let enabled = default.is_none_or(|default| default.enabled);
     if service.enabled != enabled || style.toss() {
         writeln!(text, "{indent}enabled: {}", service.enabled).unwrap();
+    }
+    if service.announce != default.is_some_and(|default| default.announce) || style.toss() {
+        writeln!(text, "{indent}announce: {}", service.announce).unwrap();
     }
     let source = default.map_or(Default::default(), |default| default.source);
     if service.source != source || style.toss() {

@@ -1,5 +1,6 @@
 //! The validated configuration. Vocabulary: docs/architecture.md.
 
+mod announce;
 mod backend;
 mod effective;
 mod guard;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use announce::Announce;
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
 pub use effective::{EffectiveServices, OwnedEffectiveServices};
 pub use guard::{DropReason, Guard, Limits, OnFull};
@@ -41,6 +43,8 @@ pub struct Config {
     pub state: PathBuf,
     /// Interval of refreshes, which read the whole table; `None`: never.
     pub refresh: Option<Duration>,
+    /// How addresses are announced.
+    pub announce: Announce,
     /// The control socket.
     pub control: Control,
     /// Status page and metrics; `None`: disabled.

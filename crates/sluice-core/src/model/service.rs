@@ -18,6 +18,8 @@ pub struct Service {
     pub listeners: Vec<Listener>,
     /// The interface through which packets must arrive.
     pub interface: Option<InterfaceName>,
+    /// Whether the addresses of the listeners are announced while the service is ready.
+    pub announce: bool,
     /// How packets reach the backends.
     pub mode: Mode,
     /// How the backend of a new flow is chosen.
@@ -67,6 +69,7 @@ impl Default for Service {
             enabled: true,
             listeners: vec![],
             interface: None,
+            announce: false,
             mode: Mode::default(),
             scheduler: Scheduler::default(),
             source: Source::default(),
@@ -98,6 +101,12 @@ impl Service {
             Address::Any => self.backends.is_empty() || self.backends.iter().any(|b| Ip::of(b.address) == ip),
             Address::Exact(address) => Ip::of(address) == ip,
         }
+    }
+
+    /// The addresses that are announced while the service is ready.
+    pub fn announced(&self) -> impl Iterator<Item = IpAddr> {
+        let listeners = self.listeners.iter().filter(|_| self.enabled && self.announce);
+        listeners.filter_map(|listener| listener.address.exact())
     }
 
     /// The port of a backend's probes: that of the check, or the backend's own. `None` without a check, and
