@@ -91,7 +91,7 @@ complete -c sluice -n "__fish_sluice_using_subcommand status" -l color -d 'When 
 always\t''
 never\t''"
 complete -c sluice -n "__fish_sluice_using_subcommand status" -s w -l watch -d 'Refresh every second, with new connections per second and recent events, until Ctrl-C'
-complete -c sluice -n "__fish_sluice_using_subcommand status" -l problems -d 'Only what is wrong: services without an eligible backend, and backends that are down or overridden'
+complete -c sluice -n "__fish_sluice_using_subcommand status" -l problems -d 'Only what is wrong: services that are not ready, and backends that are down or overridden'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l check -d 'Print nothing if all is well, and otherwise what is wrong; the exit code is 3 then'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l no-headers -d 'Do not print the titles of columns'
 complete -c sluice -n "__fish_sluice_using_subcommand status" -l json -d 'Print the daemon\'s response as JSON; with --watch one object per line'

@@ -2,8 +2,8 @@
 
 use sluice_api::{
     Admin, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange, ForeignChanges,
-    Health, HostStatus, Override, ProbeStatus, ReloadStatus, ServiceState, ServiceStatus, Severity,
-    StateStatus, Status, TableStatus, Timestamp,
+    Health, HostStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus, ServiceState, ServiceStatus,
+    Severity, StateStatus, Status, TableStatus, Timestamp,
 };
 
 /// So many seconds ago.
@@ -74,6 +74,9 @@ pub fn service(name: &str, listeners: &[&str], backends: Vec<BackendStatus>) -> 
         listeners: listeners.iter().map(ToString::to_string).collect(),
         scheduler: "round-robin".into(),
         state: ServiceState::Up,
+        ready: true,
+        not_ready: None,
+        quorum: QuorumStatus { up: 1, down: 1, met: true },
         dropped: Default::default(),
         backends,
     }

@@ -32,6 +32,8 @@ pub enum EventKind {
     Health,
     /// An operator changed a backend.
     Operator,
+    /// A service gained or lost its quorum.
+    Readiness,
     /// Another process changed the table.
     Foreign,
     /// The kernel could not be made to match the configuration, or matches again; or changes by others are not noticed,

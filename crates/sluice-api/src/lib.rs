@@ -27,8 +27,8 @@ pub use overrides::{
 pub use plan::{FileText, IncludeTexts, PlanBatch, PlanReport, PlanRequest, PlanStep};
 pub use status::{
     Admin, BackendStatus, DaemonStatus, FollowerStatus, ForeignChange, ForeignChanges, Health, HostStatus,
-    Override, ProbeStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus, StateStatus,
-    Status, TableStatus,
+    Override, ProbeStatus, QuorumStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus,
+    StateStatus, Status, TableStatus,
 };
 
 /// The default path of the control socket.

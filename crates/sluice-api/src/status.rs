@@ -43,6 +43,15 @@ pub struct ServiceStatus {
     pub scheduler: String,
     /// What happens to new connections.
     pub state: ServiceState,
+    /// Whether it is in sync and has its quorum, so that it can be given traffic, for example by VRRP or BGP.
+    #[serde(default)]
+    pub ready: bool,
+    /// Why it is not ready; `null`: it is.
+    #[serde(default)]
+    pub not_ready: Option<String>,
+    /// Its quorum.
+    #[serde(default)]
+    pub quorum: QuorumStatus,
     /// Packets that the guard dropped, by reason: `denied`, `not-allowed`, `client-rate`, `client-connections`,
     /// `rate`, `invalid`, and `clients-full` for clients that found no room in the table of clients. Reasons without a
     /// packet, or that the file does not enable any more, are left out.
@@ -50,6 +59,17 @@ pub struct ServiceStatus {
     pub dropped: BTreeMap<String, u64>,
     /// Backends in file order.
     pub backends: Vec<BackendStatus>,
+}
+
+/// The eligible backends of an IP version, backups not counted, that a service needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuorumStatus {
+    /// Number from which the quorum is met.
+    pub up: u16,
+    /// Number below which it is lost.
+    pub down: u16,
+    /// Whether it is met, for all IP versions of the service.
+    pub met: bool,
 }
 
 /// What happens to new connections of a service.

@@ -13,10 +13,11 @@ use crate::hash::HashSettings;
 use crate::health::HealthSetting;
 use crate::mapping::{Key, Keys, mapping};
 use crate::problem::{Fault, quoted};
+use crate::quorum::QuorumSetting;
 use crate::read::{Checked, FromYaml, Given, Many, Scalar, Seed};
 use crate::schema::{Definitions, either, pattern};
 use crate::values::Invalid;
-use crate::values::{Affinity, ConnectionCount, Hold, Quorum, Refresh, SlowStart, WithdrawWait};
+use crate::values::{Affinity, ConnectionCount, Hold, Refresh, SlowStart, WithdrawWait};
 use crate::values::{DirectoryPath, GroupName, PathPattern, SocketPath, Weight};
 use crate::yaml_path::Here;
 
@@ -121,8 +122,9 @@ mapping! {
         on_down: OnDown,
         /// What happens to a new connection when no backend is eligible.
         on_empty: OnEmpty,
-        /// The least number of eligible backends, backups not counted; with fewer, the backups take over.
-        quorum: Quorum,
+        /// The least number of eligible backends, backups not counted; with fewer, the backups take over, and without
+        /// backups the service is not ready.
+        quorum: QuorumSetting,
         /// How long a returning backend takes to reach its full share; 0 is at once.
         slow_start: SlowStart,
     }

@@ -16,6 +16,7 @@ mod mapping;
 mod outline;
 mod parse;
 mod problem;
+mod quorum;
 mod read;
 mod schema;
 

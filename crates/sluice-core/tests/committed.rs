@@ -314,10 +314,11 @@ fn maglev_points_the_slots_of_who_goes_elsewhere_and_touches_nothing_else() {
         let web = service(&[listen], &backends).scheduler(Scheduler::Maglev(HashOn::Address, size));
         let down = |gone: &str| {
             let is_up = |backend: &Backend| backend.name.as_str() != gone;
-            let web = effective_service(&web, |backend| BackendState {
-                is_up: is_up(backend),
-                ..BackendState::default()
-            });
+            let web = effective_service(
+                &web,
+                |backend| BackendState { is_up: is_up(backend), ..BackendState::default() },
+                |_| false,
+            );
             services([("web", web)])
         };
         let mut story = Story::new(down("nobody"));

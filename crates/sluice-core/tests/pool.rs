@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{With, service, services};
 use proptest::prelude::*;
 use proptest::sample::select;
-use sluice_core::model::{Backend, HashOn, HealthCheck, Initial, OnEmpty, Probe, Scheduler, Service};
+use sluice_core::model::{Backend, HashOn, HealthCheck, Initial, OnEmpty, Probe, Quorum, Scheduler, Service};
 use sluice_core::pool::health::Admin;
 use sluice_core::pool::{BackendState, RAMP_STEPS, at_start, effective_service};
 use sluice_core::render::bounds::MAX_ELEMENTS;
@@ -25,7 +25,7 @@ fn web(backends: &[&str]) -> Service {
 /// Weights in force when backends stand like this.
 fn weights(service: &Service, standings: &[BackendState]) -> Vec<u16> {
     let of = |name: &str| service.backends.iter().position(|b| b.name.as_str() == name).unwrap();
-    let now = effective_service(service, |backend| standings[of(backend.name.as_str())]);
+    let now = effective_service(service, |backend| standings[of(backend.name.as_str())], |_| false);
     now.backends.iter().map(|backend| backend.weight).collect()
 }
 
@@ -47,7 +47,7 @@ fn backend_that_is_down_drained_disabled_or_full_takes_no_new_flows() {
     let full = BackendState { is_full: true, ..up() };
     assert_eq!(weights(&web, &[up(), down(), up(), up()]), [1, 0, 1, 1]);
     assert_eq!(weights(&web, &[admin(Admin::Drain), admin(Admin::Disabled), full, up()]), [0, 0, 0, 1]);
-    assert_eq!(effective_service(&web, |_| up()), web, "nothing is otherwise");
+    assert_eq!(effective_service(&web, |_| up(), |_| false), web, "nothing is otherwise");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn weight_of_an_operator_takes_the_place_of_the_files() {
 #[test]
 fn backups_serve_when_the_others_are_fewer_than_the_quorum() {
     let mut web = web(&FOUR);
-    web.quorum = 2;
+    web.quorum = Quorum::of(2);
     web.backends[3].backup = true;
     assert_eq!(weights(&web, &[up(), up(), up(), up()]), [1, 1, 1, 0]);
     assert_eq!(weights(&web, &[up(), up(), down(), up()]), [1, 1, 0, 0]);
@@ -86,7 +86,7 @@ fn clients_of_an_affine_service_leave_backends_that_are_down_or_disabled() {
     let standings = [down(), admin(Admin::Disabled), admin(Admin::Drain), up()];
     let evict_from = |service: &Service| {
         let of = |name: &str| FOUR.iter().position(|address| *address == name).unwrap();
-        let now = effective_service(service, |backend| standings[of(backend.name.as_str())]);
+        let now = effective_service(service, |backend| standings[of(backend.name.as_str())], |_| false);
         now.evict_from.iter().map(|name| of(name.as_str())).collect::<Vec<_>>()
     };
     assert_eq!(evict_from(&affine), [0, 1]);
@@ -111,7 +111,7 @@ fn backend_that_came_back_gets_its_share_step_by_step() {
     assert_eq!(shares(5), [20, 5]);
     assert_eq!(shares(RAMP_STEPS), [2, 1]);
     assert!(
-        effective_service(&web, |_| BackendState { ramp: 1, ..up() }).fixed_grid,
+        effective_service(&web, |_| BackendState { ramp: 1, ..up() }, |_| false).fixed_grid,
         "steps re-point slots only"
     );
 }
@@ -125,7 +125,7 @@ fn table_of_maglev_is_made_from_weights_of_all_backends_that_an_operator_does_no
     let weight = |weight| BackendState { weight: Some(weight), ..up() };
     let full = |standings: [BackendState; 4]| {
         let of = |backend: &Backend| web.backends.iter().position(|it| it.name == backend.name).unwrap();
-        effective_service(&web, |backend| standings[of(backend)]).nominal_weights
+        effective_service(&web, |backend| standings[of(backend)], |_| false).nominal_weights
     };
     assert!(full([up(), up(), up(), up()]).is_empty(), "as the file says");
     assert_eq!(full([down(), up(), up(), up()]), [3, 2, 1, 0]);
@@ -164,7 +164,7 @@ proptest! {
         on_empty in select(vec![OnEmpty::Reject, OnEmpty::Drop, OnEmpty::UseAll]),
     ) {
         let mut web = web(&FOUR);
-        (web.quorum, web.on_empty) = (quorum, on_empty);
+        (web.quorum, web.on_empty) = (Quorum::of(quorum), on_empty);
         let mut all = vec![];
         for (backend, (admin, [is_up, is_full, backup], weight)) in web.backends.iter_mut().zip(standings) {
             (backend.backup, backend.weight) = (backup, weight);
@@ -212,10 +212,14 @@ fn weights_of_operators_take_no_more_elements_than_a_file_may() {
     let coprime = [256, 255, 253, 251, 249, 247, 245, 243, 241, 239, 0, 233];
     for (weights, ramp) in [(&[256, 255][..], RAMP_STEPS), (&coprime, RAMP_STEPS), (&coprime[..9], 3)] {
         let web = shifting(weights.len() as u8);
-        let now = effective_service(&web, |backend| {
-            let at = web.backends.iter().position(|other| other.name == backend.name).unwrap();
-            BackendState { weight: Some(weights[at]), ramp, ..up() }
-        });
+        let now = effective_service(
+            &web,
+            |backend| {
+                let at = web.backends.iter().position(|other| other.name == backend.name).unwrap();
+                BackendState { weight: Some(weights[at]), ramp, ..up() }
+            },
+            |_| false,
+        );
         let table = render(&services([("web", now)]), None).table;
         let map = &table.sets[&"ports4-0".into()];
         assert!(

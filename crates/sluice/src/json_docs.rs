@@ -147,6 +147,7 @@ fn full() -> Status {
         EventKind::Start,
         EventKind::Reload,
         EventKind::Health,
+        EventKind::Readiness,
         EventKind::Operator,
         EventKind::Foreign,
         EventKind::Sync,

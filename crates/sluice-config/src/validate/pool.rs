@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_core::model::{Address, Backend, Listener, Probe, Scheduler};
+use sluice_core::model::{Address, Backend, Listener, Probe, Quorum, Scheduler};
 use sluice_core::render::slots::MAX_SLOTS;
 use sluice_nft::Ip;
 
@@ -85,14 +85,15 @@ fn table_size(here: &Here<'_>, draft: &Draft) {
 
 /// Checks that the quorum can be met. It counts the backends of one IP version, without backups.
 fn quorum(here: &Here<'_>, draft: &Draft) {
-    let quorum = draft.policy.quorum;
+    let Quorum { up, down } = draft.policy.quorum;
+    let number = if down < up { format!("`up: {up}` of the quorum") } else { format!("quorum {up}") };
     for (ip, version) in [(Ip::V4, "IPv4"), (Ip::V6, "IPv6")] {
         let backends = draft.backends.iter();
         let count = backends.filter(|backend| Ip::of(backend.address) == ip && !backend.backup).count();
-        if count > 0 && usize::from(quorum) > count {
+        if count > 0 && usize::from(up) > count {
             let plural = if count == 1 { "" } else { "s" };
             let what = format!(
-                "quorum {quorum} can never be met: the service has {count} {version} backend{plural}, backups not counted"
+                "{number} can never be met: the service has {count} {version} backend{plural}, backups not counted"
             );
             here.key("quorum").error_at_key(Fault::new(what, "lower `quorum`, or add backends"));
         }

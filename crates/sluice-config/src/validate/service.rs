@@ -20,7 +20,7 @@ use crate::mapping::Mapping;
 use crate::problem::{Fault, quoted};
 use crate::read::{Checked, Given, Many};
 use crate::values::Weight;
-use crate::values::{Affinity, ConnectionCount, Quorum, SlowStart, TableSize};
+use crate::values::{Affinity, ConnectionCount, SlowStart, TableSize};
 use crate::yaml_path::{Findings, Here};
 
 /// Checks the combination of keys in `defaults`. Services do not report these again.
@@ -76,7 +76,7 @@ impl Draft {
             health: settings.health.unwrap_or(HealthSetting(None)).0,
             on_down: settings.on_down.unwrap_or_default(),
             on_empty: settings.on_empty.unwrap_or_default(),
-            quorum: settings.quorum.unwrap_or(Quorum(1)).0,
+            quorum: settings.quorum.unwrap_or_default().0,
             slow_start: settings.slow_start.unwrap_or(SlowStart(None)).0,
             affinity: settings.affinity.unwrap_or(Affinity(None)).0.map(|time| time.as_secs() as u32),
             fixed_grid: matches!(scheduler, Scheduler::LeastConnections | Scheduler::Maglev(..)),

@@ -13,7 +13,9 @@ pub(crate) use duration::{Affinity, Hold, Interval, Refresh, SlowStart, Timeout,
 pub(crate) use keyword::{HashPart, Invalid};
 pub(crate) use name::GroupName;
 pub(crate) use network::Prefix;
-pub(crate) use number::{ClientCount, ConnectionCount, PortNumber, Quorum, TableSize, Threshold, Weight};
+pub(crate) use number::{
+    BackendCount, ClientCount, ConnectionCount, PortNumber, TableSize, Threshold, Weight,
+};
 pub(crate) use path::{DirectoryPath, PathPattern, SocketPath};
 pub(crate) use probe::{Argument, BodyText, DatagramText, HttpHost, HttpPath, StatusRange};
 pub(crate) use rate::LimitRate;

@@ -75,7 +75,7 @@ whole! {
     /// Consecutive probe results.
     Threshold(u16), 1 to 100, "a whole number from 1 to 100";
     /// Eligible backends that a service needs.
-    Quorum(u16), 1 to 65_535, "a whole number from 1 to 65535";
+    BackendCount(u16), 1 to 65_535, "a whole number from 1 to 65535";
     /// Clients that are tracked for a limit.
     ClientCount(u32), 1 to 4_194_304, "a whole number from 1 to 4194304";
     /// Live connections.

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sluice_core::model::{
     Address, Announce, Backend, BackendName, BackendPort, Config, Control, ExecProbe, Forwarding, HashOn,
     HealthCheck, Http, HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown, OnEmpty,
-    OnStop, Ports, Probe, Protocol, Scheduler, Service, ServiceName, UdpProbe,
+    OnStop, Ports, Probe, Protocol, Quorum, Scheduler, Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -76,7 +76,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         prop::option::of(health_check()),
         prop::sample::select(vec![OnDown::Keep, OnDown::Reset]),
         prop::sample::select(vec![OnEmpty::Reject, OnEmpty::Drop, OnEmpty::UseAll]),
-        1u16..4,
+        (1u16..4, 1u16..4).prop_map(|(a, b)| Quorum { up: a.max(b), down: a.min(b) }),
         prop::option::of(1u64..=3600),
     );
     let protocols = prop::sample::select(&Protocol::ALL[..]);
@@ -174,7 +174,10 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 let backends = service.backends.iter();
                 let main =
                     backends.filter(|backend| backend.address.is_ipv6() == v6 && !backend.backup).count();
-                service.quorum = if main == 0 { service.quorum } else { service.quorum.min(main as u16) };
+                if main > 0 {
+                    let Quorum { up, down } = service.quorum;
+                    service.quorum = Quorum { up: up.min(main as u16), down: down.min(main as u16) };
+                }
             }
             service
         },

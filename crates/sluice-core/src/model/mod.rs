@@ -8,6 +8,7 @@ mod health;
 mod listener;
 mod name;
 mod networks;
+mod quorum;
 mod service;
 mod transition;
 
@@ -25,6 +26,7 @@ pub use health::{ExecProbe, HealthCheck, HttpProbe, Initial, Probe, ProbeTarget,
 pub use listener::{Address, Listener, Ports};
 pub use name::{BackendName, InterfaceName, InvalidName, ServiceName};
 pub use networks::Networks;
+pub use quorum::Quorum;
 pub use service::{HashOn, Midstream, Mode, OnDeny, OnDown, OnEmpty, Scheduler, Service, Source};
 pub use sluice_nft::{Protocol, SourcePorts};
 pub use transition::{Difference, Transition};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluice_nft::{Ip, SourcePorts};
 
-use super::{Address, Backend, BackendName, Guard, HealthCheck, InterfaceName, Listener};
+use super::{Address, Backend, BackendName, Guard, HealthCheck, InterfaceName, Listener, Quorum};
 
 /// A load-balanced service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,8 +41,8 @@ pub struct Service {
     pub on_down: OnDown,
     /// What happens to a new flow without an eligible backend.
     pub on_empty: OnEmpty,
-    /// Minimum number of eligible backends of an IP version; with fewer, the backups serve. At least 1.
-    pub quorum: u16,
+    /// Eligible backends of an IP version that it needs; with fewer, the backups serve.
+    pub quorum: Quorum,
     /// Time in which a recovered backend gets its whole share; `None`: at once.
     pub slow_start: Option<Duration>,
     /// Whether the number of slots is fixed and does not depend on the weights, so that new weights only
@@ -80,7 +80,7 @@ impl Default for Service {
             health: None,
             on_down: OnDown::default(),
             on_empty: OnEmpty::default(),
-            quorum: 1,
+            quorum: Quorum::default(),
             slow_start: None,
             fixed_grid: false,
             affinity: None,

@@ -3,11 +3,13 @@
 
 pub mod balance;
 pub mod health;
+pub mod readiness;
 
 use sluice_nft::Ip;
 
 use crate::model::{Backend, Initial, OnEmpty, Scheduler, Service, Services};
 use crate::pool::health::Admin;
+use crate::pool::readiness::Tally;
 use crate::render::bounds;
 
 /// Number of steps in which a backend with `slow_start` gets its whole weight.
@@ -60,7 +62,8 @@ impl BackendState {
 pub fn at_start(file: &Services) -> Services {
     let serving = file.iter().map(|(name, service)| {
         let is_up = service.health.as_ref().is_none_or(|check| check.initial == Initial::Up);
-        (name, service, effective_service(service, |_| BackendState { is_up, ..BackendState::default() }))
+        let standing = |_: &Backend| BackendState { is_up, ..BackendState::default() };
+        (name, service, effective_service(service, standing, |_| false))
     });
     let other = serving.filter(|(_, service, serving)| *service != serving);
     other.map(|(name, _, serving)| (name.clone(), serving)).collect()
@@ -68,9 +71,14 @@ pub fn at_start(file: &Services) -> Services {
 
 /// The effective service: backends that take no new flows have weight 0.
 ///
-/// For each IP version, the eligible backends that are not backups serve if they are at least a quorum;
-/// otherwise the backups serve; and without eligible backups, `on_empty` applies.
-pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> BackendState) -> Service {
+/// For each IP version, the eligible backends that are not backups serve if the quorum is met and not all above `down` are full;
+/// otherwise the backups serve; and without eligible backups, `on_empty` applies. `was_met` tells whether the quorum was met
+/// before.
+pub fn effective_service(
+    service: &Service,
+    standing: impl Fn(&Backend) -> BackendState,
+    was_met: impl Fn(Ip) -> bool,
+) -> Service {
     let standings: Vec<BackendState> = service.backends.iter().map(standing).collect();
     let mut serves = vec![false; standings.len()];
     for ip in Ip::ALL {
@@ -82,7 +90,8 @@ pub fn effective_service(service: &Service, standing: impl Fn(&Backend) -> Backe
             able.filter(|(_, (backend, standing))| test(backend, standing)).map(|(index, _)| index).collect()
         };
         let mut pool = some(&|backend, standing| standing.is_eligible() && !backend.backup);
-        if pool.len() < usize::from(service.quorum) {
+        let Tally { eligible, .. } = Tally::of(ip, service.backends.iter().zip(standings.iter().copied()));
+        if !service.quorum.is_met(eligible, was_met(ip)) || pool.len() < usize::from(service.quorum.down) {
             pool = some(&|backend, standing| standing.is_eligible() && backend.backup);
         }
         if pool.is_empty() && service.on_empty == OnEmpty::UseAll {

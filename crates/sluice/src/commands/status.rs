@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde::Serialize;
-use sluice_api::{Client, Health, ServiceState, Timestamp};
+use sluice_api::{Client, Health, ServiceState, ServiceStatus, Timestamp};
 use sluiced::fatal::{Exit, Fatal};
 
 use crate::doctor::Conflict;
@@ -28,7 +28,7 @@ pub(crate) struct StatusCommand {
     #[arg(short, long)]
     watch: bool,
 
-    /// Only what is wrong: services without an eligible backend, and backends that are down or overridden
+    /// Only what is wrong: services that are not ready, and backends that are down or overridden
     #[arg(long)]
     problems: bool,
 
@@ -64,10 +64,10 @@ Examples:
   sluice status --json | jq '.services[].backends[] | {name, connections_total}'
 
 A service is up, has no backends (no backend is eligible: new connections are refused), or is disabled. A backend is \
-eligible if it gets new connections.
+eligible if it gets new connections. A service is ready if the kernel is in sync and its quorum is met.
 
---check exits with 3 unless the kernel is in sync, the last reload succeeded, and every enabled service has a backend that \
-gets new connections.
+--check exits with 3 unless the kernel is in sync, the last reload succeeded, and every enabled service is ready and has a \
+backend that gets new connections.
 
 Tables of other programs that translate the same connections are shown with which of both wins, except with --watch and \
 --check. Reading them needs CAP_NET_ADMIN.
@@ -135,6 +135,11 @@ fn wrong(status: &sluice_api::Status) -> Vec<String> {
     }
     let empty = status.services.iter().filter(|service| service.state == ServiceState::Empty);
     wrong.extend(empty.map(|service| format!("{}: no backend gets new connections", service.name)));
+    // A service that is empty, or not in sync like all others, is named above.
+    let not_ready = status.services.iter().filter(|service| service.state == ServiceState::Up);
+    let reasons = not_ready.filter_map(|service| Some((service, service.not_ready.as_ref()?)));
+    let reasons = reasons.filter(|_| status.table.synced);
+    wrong.extend(reasons.map(|(service, why)| format!("{}: not ready: {}", service.name, safe(why))));
     wrong
 }
 
@@ -146,7 +151,8 @@ fn leave_problems(status: &mut sluice_api::Status) {
             backend.health == Health::Unhealthy || backend.overridden.is_some() || backend.full
         });
     }
-    status.services.retain(|service| service.state == ServiceState::Empty || !service.backends.is_empty());
+    let is_wrong = |service: &ServiceStatus| service.state == ServiceState::Empty || !service.ready;
+    status.services.retain(|service| is_wrong(service) || !service.backends.is_empty());
 }
 
 /// Leaves only the service of that name.
@@ -198,6 +204,9 @@ mod tests {
         assert_eq!(wrong(&status), [""; 0]);
         status.services[0].state = ServiceState::Empty;
         assert_eq!(wrong(&status), [format!("{}: no backend gets new connections", status.services[0].name)]);
+        (status.services[0].state, status.services[0].not_ready) =
+            (ServiceState::Up, Some("a reason".into()));
+        assert_eq!(wrong(&status), [format!("{}: not ready: a reason", status.services[0].name)]);
     }
 
     #[test]

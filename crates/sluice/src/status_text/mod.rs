@@ -67,8 +67,20 @@ pub(crate) fn happened(event: &Event, colour: bool) -> String {
 }
 
 fn services(status: &Status, look: Look<'_>) -> String {
-    let one = |service| heading(service, look.colour) + &backends::render(service, look) + "\n";
+    let one = |service| {
+        heading(service, look.colour)
+            + &not_ready(service, look.colour)
+            + &backends::render(service, look)
+            + "\n"
+    };
     status.services.iter().map(one).collect()
+}
+
+/// Why a service of the ruleset is not ready, on one line.
+fn not_ready(service: &ServiceStatus, colour: bool) -> String {
+    let reason = service.not_ready.as_ref().filter(|_| service.state != ServiceState::Disabled);
+    let told = |reason: &String| Paint::Bad.on(&format!("not ready: {}", safe(reason)), colour);
+    reason.map_or(String::new(), |reason| format!("  {}\n", told(reason)))
 }
 
 fn heading(service: &ServiceStatus, colour: bool) -> String {

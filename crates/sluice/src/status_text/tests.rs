@@ -2,7 +2,8 @@
 
 use sluice_api::{
     Admin, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange, ForeignChanges,
-    Health, HostStatus, Override, ProbeStatus, ReloadStatus, Severity, StateStatus, TableStatus,
+    Health, HostStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus, Severity, StateStatus,
+    TableStatus,
 };
 
 use super::*;
@@ -41,6 +42,13 @@ pub(crate) fn service(name: &str, listeners: &[&str], state: ServiceState) -> Se
         listeners: listeners.iter().map(ToString::to_string).collect(),
         scheduler: "round-robin".into(),
         state,
+        ready: state == ServiceState::Up,
+        not_ready: match state {
+            ServiceState::Up => None,
+            ServiceState::Empty => Some("quorum lost: 0 of 2 backends eligible, needs 1".into()),
+            ServiceState::Disabled => Some("disabled".into()),
+        },
+        quorum: QuorumStatus { up: 1, down: 1, met: state == ServiceState::Up },
         dropped: Default::default(),
         backends: vec![],
     }

@@ -67,7 +67,7 @@ fn screen_of_many_services_ends_with_what_else_to_do() {
     state.services = vec![service; 1000];
     watch.look(Ok(state), now, Instant::now());
     let lines = watch.screen(now, false, (80, 24));
-    assert_eq!((lines.len(), lines[23].starts_with("... 29")), (24, true), "{}", lines[23]);
+    assert_eq!((lines.len(), lines[23].starts_with("... 39")), (24, true), "{}", lines[23]);
     for size in [(1, 1), (0, 0), (10, 2)] {
         watch.screen(now, true, size);
     }

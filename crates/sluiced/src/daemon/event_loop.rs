@@ -232,6 +232,7 @@ pub async fn run<D: Dataplane>(
                 continue;
             }
         }
+        daemon.publish_readiness();
         is_tidy = false;
         tidy.as_mut().reset(Instant::now() + TIDY);
     };

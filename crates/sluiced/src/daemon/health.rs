@@ -8,7 +8,7 @@ use sluice_api::{EventKind, Override, Severity};
 use sluice_core::model::Transition;
 use sluice_core::model::{Backend, BackendKey, BackendName, MAX_WEIGHT, ProbeTarget, ServiceName, Services};
 use sluice_core::pool::health::Health;
-use sluice_nft::Dataplane;
+use sluice_nft::{Dataplane, Ip};
 use sluice_probe::{BackendHealth, Board, Down, Flip, WatchedBackend};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
@@ -19,8 +19,9 @@ use crate::daemon::saver::{SaveOrder, Saved};
 use crate::host::clock::now;
 use crate::pool::backend_states::{BackendStates, key};
 use crate::pool::identity::Identity;
+use crate::pool::quorums::Quorums;
 use crate::reconcile::Trigger;
-use crate::state::backends::{SavedHealth, SavedOverride, SavedState};
+use crate::state::backends::{SavedHealth, SavedOverride, SavedQuorum, SavedState};
 use crate::status::shared::Shared;
 
 impl<D: Dataplane> Daemon<D> {
@@ -34,7 +35,8 @@ impl<D: Dataplane> Daemon<D> {
     /// their backends are known, and matched with those of the file.
     pub(crate) fn restore(&mut self, saved: &SavedState, before: Option<&Services>) {
         let services = self.config.services.clone();
-        let identity = Identity::between(before.unwrap_or(&services), &services);
+        let before = before.unwrap_or(&services);
+        let identity = Identity::between(before, &services);
         let named = |service: &str, backend: &str| {
             let (service, backend) = (ServiceName::new(service).ok()?, BackendName::new(backend).ok()?);
             Some(BackendKey { service, backend })
@@ -63,6 +65,11 @@ impl<D: Dataplane> Daemon<D> {
         });
         let mut was = BackendStates::new(self.backend_states.networks.clone());
         was.overrides = overrides.collect();
+        let met = saved.quorums.iter().filter_map(|SavedQuorum { service, version }| {
+            let ip = Ip::ALL.into_iter().find(|ip| number(*ip) == *version)?;
+            Some((ServiceName::new(service).ok()?, ip))
+        });
+        was.quorums = Quorums::restored(before, &met.collect());
         let (backend_states, dropped) = was.after_change(&identity, self.prober.board().down());
         dropped.iter().for_each(warn_dropped);
         self.backend_states = Shared::new(backend_states);
@@ -89,7 +96,11 @@ impl<D: Dataplane> Daemon<D> {
         });
         let health = health.collect();
         let services = self.config.services.clone();
-        self.save_queue.order(SaveOrder { services, overrides, health }, retries)
+        let quorums = self.backend_states.quorums.remembered(&services);
+        let quorums = quorums
+            .map(|(service, ip)| SavedQuorum { service: service.to_string(), version: number(ip) })
+            .collect();
+        self.save_queue.order(SaveOrder { services, overrides, health, quorums }, retries)
     }
 
     /// Waits until the health of a backend changes.
@@ -170,9 +181,14 @@ impl<D: Dataplane> Daemon<D> {
         trigger: Trigger,
         names: impl IntoIterator<Item = &ServiceName>,
     ) -> Result<(), Vec<String>> {
-        let file = &self.config.services;
+        let (file, names) = (&self.config.services, names.into_iter().collect::<Vec<_>>());
+        let quorums = self.backend_states.decided_quorums(file, names.iter().copied());
+        if quorums != self.backend_states.quorums {
+            self.backend_states.quorums = quorums;
+        }
         let changed = self.backend_states.diff_effective(file, names);
         if changed.is_empty() {
+            self.publish_readiness();
             // The desired state may still wait for a retry.
             return self.sync_failure.as_ref().map_or(Ok(()), |failure| Err(vec![failure.error.clone()]));
         }
@@ -182,9 +198,18 @@ impl<D: Dataplane> Daemon<D> {
         // This is the desired state from now on even if the round failed: a retry applies it.
         self.backend_states.commit_effective(&self.config.services, changed);
         let settled = self.record_round(trigger, result);
+        self.publish_readiness();
         let line = self.summary_line();
         self.notify.status(&line);
         settled.map(drop)
+    }
+}
+
+/// The number of an IP version.
+fn number(ip: Ip) -> u8 {
+    match ip {
+        Ip::V4 => 4,
+        Ip::V6 => 6,
     }
 }
 

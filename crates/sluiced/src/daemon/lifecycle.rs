@@ -9,7 +9,7 @@ use sluice_config::Loaded;
 use sluice_core::model::Transition;
 use sluice_core::model::{Networks, OnStop, Services};
 use sluice_nft::{Dataplane, Table};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
@@ -72,6 +72,7 @@ impl<D: Dataplane> Daemon<D> {
             file,
             config,
             backend_states: Shared::new(BackendStates::new(networks)),
+            readiness: watch::Sender::default(),
             load_follower: LoadFollower::default(),
             prober,
             flows: FlowOrders::new(flows),
@@ -110,6 +111,7 @@ impl<D: Dataplane> Daemon<D> {
         let line = daemon.summary_line();
         daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));
         info!("ready: {line}");
+        daemon.publish_readiness();
         daemon.notify.ready(&line);
         Ok(daemon)
     }

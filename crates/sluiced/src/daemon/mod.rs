@@ -10,6 +10,7 @@ pub(crate) mod load;
 mod loading;
 mod overrides;
 pub mod planning;
+mod readiness;
 pub mod saver;
 mod signals;
 mod turns;
@@ -28,7 +29,7 @@ use sluice_core::model::{Config, Forwarding, Networks, Services};
 use sluice_netlink::{Change, Event, SysctlError};
 use sluice_nft::{Dataplane, Table};
 use sluice_probe::Prober;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -47,6 +48,7 @@ use crate::fatal::{Exit, Fatal, chain};
 use crate::host::clock::now;
 use crate::host::systemd::Notify;
 use crate::pool::backend_states::BackendStates;
+use crate::pool::readiness::Readiness;
 use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::forwarding::{self, ForwardingError, versions};
 use crate::reconcile::{Outcome, Reconciler, Trigger};
@@ -62,6 +64,8 @@ pub(crate) struct Daemon<D> {
     pub(crate) config: Config,
     /// The states of its backends.
     pub(crate) backend_states: Shared<BackendStates>,
+    /// The readiness of services, as last published.
+    pub(crate) readiness: watch::Sender<Readiness>,
     /// The services that depend on counts of flows.
     pub(crate) load_follower: LoadFollower,
     pub(crate) prober: Prober,

@@ -14,7 +14,7 @@ use tracing::error;
 use crate::counters::writer::TotalsWriter;
 use crate::host::threads;
 use crate::state::RecordWriter;
-use crate::state::backends::{BackendStateFile, SavedHealth, SavedOverride};
+use crate::state::backends::{BackendStateFile, SavedHealth, SavedOverride, SavedQuorum};
 
 /// Time after which a pending write is reported as a problem.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +50,7 @@ pub(crate) struct SaveOrder {
     pub(crate) services: Arc<Services>,
     pub(crate) overrides: Vec<SavedOverride>,
     pub(crate) health: Vec<SavedHealth>,
+    pub(crate) quorums: Vec<SavedQuorum>,
 }
 
 /// The writers of the files.
@@ -151,11 +152,11 @@ impl Saver {
         // The first, because a change of a sysctl waits for it.
         record_writer.write_due();
         let Due { newest, retries, waiting } = std::mem::take(&mut *locked(&self.due));
-        if let Some(SaveOrder { services, overrides, health }) = newest {
+        if let Some(SaveOrder { services, overrides, health, quorums }) = newest {
             if retries {
                 backend_state_file.retry_now();
             }
-            let saved = backend_state_file.save(&services, overrides, health);
+            let saved = backend_state_file.save(&services, overrides, health, quorums);
             let _ = self.results.send((waiting.len() as u64, saved.clone()));
             waiting.into_iter().for_each(|done| drop(done.send(saved.clone())));
         }
@@ -189,8 +190,8 @@ mod tests {
         };
         let mut answers: Vec<_> = [false, true, false, true]
             .map(|healthy| {
-                let state =
-                    SaveOrder { services: services.clone(), overrides: vec![], health: known(healthy) };
+                let (services, health) = (services.clone(), known(healthy));
+                let state = SaveOrder { services, overrides: vec![], health, quorums: vec![] };
                 save_queue.order(state, false)
             })
             .into();

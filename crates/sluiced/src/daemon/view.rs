@@ -20,6 +20,7 @@ impl<D: Dataplane> Daemon<D> {
         View {
             services: services.clone(),
             backend_states: self.backend_states.clone(),
+            readiness: self.current_readiness(),
             since: self.since.clone(),
             board: self.prober.board().clone(),
             epoch: totals.epoch(),
@@ -68,7 +69,16 @@ impl<D: Dataplane> Daemon<D> {
         let service = &self.config.services[name];
         let serving = self.backend_states.effective_services(&self.config.services).get(name);
         let (counted, bytes) = (self.reconciler.totals().counted(), self.bytes());
-        StatusBuilder::new(self.prober.board(), &self.backend_states, &counted, &self.since, None, bytes)
-            .service(name, service, serving.unwrap_or(service))
+        let readiness = self.current_readiness();
+        let builder = StatusBuilder::new(
+            self.prober.board(),
+            &self.backend_states,
+            &readiness,
+            &counted,
+            &self.since,
+            None,
+            bytes,
+        );
+        builder.service(name, service, serving.unwrap_or(service))
     }
 }

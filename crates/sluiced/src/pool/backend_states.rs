@@ -11,11 +11,14 @@ use sluice_core::model::{
 };
 use sluice_core::pool::balance::{Balance, Load};
 use sluice_core::pool::health::{Admin, Health};
+use sluice_core::pool::readiness::Tally;
 use sluice_core::pool::{self, BackendState};
+use sluice_nft::Ip;
 use sluice_probe::Down;
 use tokio::time::Instant;
 
 use crate::pool::identity::Identity;
+use crate::pool::quorums::Quorums;
 use crate::pool::ramps::Ramps;
 
 /// Run-time states of backends. Only backends whose state differs from the default have entries.
@@ -29,6 +32,8 @@ pub(crate) struct BackendStates {
     ramps: Ramps,
     /// Backends that have reached `max_connections`.
     full: BTreeSet<BackendKey>,
+    /// The quorums of services, as last decided.
+    pub(crate) quorums: Quorums,
     /// Shares of services with `least-connections`.
     balances: BTreeMap<ServiceName, Balance>,
     /// Effective services that differ from the file. The kernel was last made equal to them.
@@ -117,7 +122,28 @@ impl BackendStates {
 
     /// The effective service without the adaptation of shares to live flows.
     fn by_weight(&self, name: &ServiceName, service: &Service) -> Service {
-        pool::effective_service(service, |backend| self.of(&key(name, backend)))
+        let was_met = |ip| self.quorums.was_met(name, ip);
+        pool::effective_service(service, |backend| self.of(&key(name, backend)), was_met)
+    }
+
+    /// The backends of a service that count for its quorum.
+    fn tally(&self, name: &ServiceName, service: &Service, ip: Ip) -> Tally {
+        Tally::of(ip, service.backends.iter().map(|backend| (backend, self.of(&key(name, backend)))))
+    }
+
+    /// The quorums after a change of the states of some services.
+    pub(crate) fn decided_quorums<'a>(
+        &self,
+        file: &Services,
+        names: impl IntoIterator<Item = &'a ServiceName>,
+    ) -> Quorums {
+        let mut quorums = self.quorums.clone();
+        for name in names {
+            let Some(service) = file.get(name) else { continue };
+            let was_met = |ip| self.quorums.was_met(name, ip);
+            quorums.decide(name, service, was_met, |ip| self.tally(name, service, ip));
+        }
+        quorums
     }
 
     /// The effective services among these that differ from what the kernel was last made equal to.
@@ -188,6 +214,12 @@ impl BackendStates {
                 after.update_ramp(service, &key, !before.enabled || self.takes_new_flows(before, &from));
             }
         }
+        let mut quorums = Quorums::default();
+        for (name, service) in new {
+            let was_met = |ip| self.quorums.former(identity, name, ip);
+            quorums.decide(name, service, was_met, |ip| after.tally(name, service, ip));
+        }
+        after.quorums = quorums;
         after.update_overlay(new);
         (after, gone.into_iter().cloned().collect())
     }

@@ -32,6 +32,8 @@ pub(crate) struct SavedState {
     pub(crate) overrides: Vec<SavedOverride>,
     /// Backends whose health differs from that before a first probe.
     pub(crate) health: Vec<SavedHealth>,
+    /// Quorums that are met and are lost with fewer backends than it took to meet them.
+    pub(crate) quorums: Vec<SavedQuorum>,
 }
 
 /// [`SavedState`] before its entries are decoded, so that a damaged entry does not affect the others.
@@ -43,6 +45,8 @@ struct RawSavedState {
     services: Option<Id>,
     overrides: Vec<Value>,
     health: Vec<Value>,
+    #[serde(default)]
+    quorums: Vec<Value>,
 }
 
 /// The override of a backend.
@@ -61,6 +65,14 @@ pub(crate) struct SavedHealth {
     /// The probed address and port; with another one it is another backend.
     pub(crate) target: SocketAddr,
     pub(crate) healthy: bool,
+}
+
+/// A met quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedQuorum {
+    pub(crate) service: String,
+    /// The IP version, 4 or 6.
+    pub(crate) version: u8,
 }
 
 /// The file, the saved services that identify its backends, and the current boot.
@@ -82,7 +94,8 @@ impl BackendStateFile {
             Ok(Some(json)) => serde_json::from_str::<RawSavedState>(&json).map_err(|error| error.to_string()),
             Ok(None) => {
                 let (version, boot) = (VERSION, boot.to_owned());
-                Ok(RawSavedState { version, boot, services: None, overrides: vec![], health: vec![] })
+                let (overrides, health, quorums) = Default::default();
+                Ok(RawSavedState { version, boot, services: None, overrides, health, quorums })
             }
             Err(error) => Err(error.to_string()),
         };
@@ -91,6 +104,7 @@ impl BackendStateFile {
                 services: found.services,
                 overrides: each(&file, found.overrides),
                 health: each(&file, found.health),
+                quorums: each(&file, found.quorums),
                 ..SavedState::of(&found.boot)
             }),
             version => Err(format!("unknown format version {version}")),
@@ -102,6 +116,7 @@ impl BackendStateFile {
         let written = found.clone();
         if found.boot != boot {
             found.health.clear();
+            found.quorums.clear();
         }
         let saved = SavedServices::new(files.clone());
         let services = found.services.and_then(|id| saved.load(id));
@@ -123,8 +138,9 @@ impl BackendStateFile {
         services: &Arc<Services>,
         overrides: Vec<SavedOverride>,
         health: Vec<SavedHealth>,
+        quorums: Vec<SavedQuorum>,
     ) -> Result<(), String> {
-        let named = if overrides.is_empty() && health.is_empty() {
+        let named = if overrides.is_empty() && health.is_empty() && quorums.is_empty() {
             // There is no state that a renamed backend could lose.
             self.services.clear_problem();
             Ok(None)
@@ -133,7 +149,7 @@ impl BackendStateFile {
         };
         // Without it, backends are matched by name.
         let services = named.as_ref().ok().copied().flatten();
-        let now = SavedState { services, overrides, health, ..SavedState::of(&self.boot) };
+        let now = SavedState { services, overrides, health, quorums, ..SavedState::of(&self.boot) };
         if now != self.written {
             let json = serde_json::to_vec_pretty(&now).expect("names and numbers are valid JSON");
             self.files.replace(FILE, &json, Durable::Yes).map_err(|error| chain(&error))?;
@@ -201,7 +217,7 @@ mod tests {
         let state = Scratch::default();
         let (mut file, found, _) = BackendStateFile::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (vec![], vec![]));
-        file.save(&web(), overrides(), health()).unwrap();
+        file.save(&web(), overrides(), health(), vec![]).unwrap();
         let (_, found, _) = BackendStateFile::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (overrides(), health()));
         let (_, found, _) = BackendStateFile::open(state.files(), "two");
@@ -215,7 +231,7 @@ mod tests {
             fs::write(state.path().join("backends.json"), text).unwrap();
             let (mut file, found, _) = BackendStateFile::open(state.files(), "one");
             assert_eq!((found.overrides, found.health), (vec![], vec![]), "{text:?}");
-            file.save(&web(), overrides(), vec![]).unwrap();
+            file.save(&web(), overrides(), vec![], vec![]).unwrap();
             assert_eq!(BackendStateFile::open(state.files(), "one").1.overrides, overrides());
         }
     }
@@ -224,7 +240,7 @@ mod tests {
     fn damaged_entry_is_ignored_and_the_others_are_read() {
         let state = Scratch::default();
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&web(), overrides(), health()).unwrap();
+        file.save(&web(), overrides(), health(), vec![]).unwrap();
         let file = state.path().join("backends.json");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("\"overrides\": [", "\"overrides\": [{\"service\": 7},")).unwrap();
@@ -255,9 +271,9 @@ mod tests {
                ftp: {listen: '203.0.113.10:30-39', backends: ['10.0.2.11:40-49', 10.0.2.12]}",
         );
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&services, vec![], vec![]).unwrap();
+        file.save(&services, vec![], vec![], vec![]).unwrap();
         assert!(!state.path().join("services.json").exists());
-        file.save(&services, overrides(), vec![]).unwrap();
+        file.save(&services, overrides(), vec![], vec![]).unwrap();
         let found = BackendStateFile::open(state.files(), "one").2.unwrap();
         assert_eq!(found.len(), 3);
         for (name, service) in services.iter() {
@@ -268,7 +284,7 @@ mod tests {
                 assert_eq!(identifying(found), identifying(backend));
             }
         }
-        file.save(&services, vec![], vec![]).unwrap();
+        file.save(&services, vec![], vec![], vec![]).unwrap();
         assert_eq!(read(&state), None, "no names refer to services");
     }
 
@@ -283,27 +299,27 @@ mod tests {
             services(&format!("services: {{{name}: {{listen: '*:80', backends: [10.0.2.11]}}}}"))
         });
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&one, overrides(), vec![]).unwrap();
+        file.save(&one, overrides(), vec![], vec![]).unwrap();
         let written = fs::read(state.path().join("services.json")).unwrap();
-        file.save(&one, overrides(), health()).unwrap();
+        file.save(&one, overrides(), health(), vec![]).unwrap();
         assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written, "health changes often");
         assert_eq!(read(&state).unwrap(), ["one"]);
 
         // The daemon ends between the two files.
         let in_the_way = state.path().join("backends.json.new");
         fs::create_dir(&in_the_way).unwrap();
-        file.save(&two, overrides(), vec![]).unwrap_err();
+        file.save(&two, overrides(), vec![], vec![]).unwrap_err();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["one".to_owned()]));
         fs::remove_dir(&in_the_way).unwrap();
-        file.save(&two, overrides(), vec![]).unwrap();
+        file.save(&two, overrides(), vec![], vec![]).unwrap();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["two".to_owned()]));
-        file.save(&three, overrides(), vec![]).unwrap();
+        file.save(&three, overrides(), vec![], vec![]).unwrap();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["three".to_owned()]));
 
         // The next daemon does not rewrite the file.
         let written = fs::read(state.path().join("services.json")).unwrap();
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&Arc::new((*three).clone()), overrides(), vec![]).unwrap();
+        file.save(&Arc::new((*three).clone()), overrides(), vec![], vec![]).unwrap();
         assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written);
     }
 
@@ -313,13 +329,13 @@ mod tests {
         let in_the_way = state.path().join("services.json.new");
         fs::create_dir(&in_the_way).unwrap();
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        let why = file.save(&web(), overrides(), vec![]).unwrap_err();
+        let why = file.save(&web(), overrides(), vec![], vec![]).unwrap_err();
         assert!(why.starts_with("write ") && why.contains("services.json"), "{why}");
         let (_, found, services) = BackendStateFile::open(state.files(), "one");
         assert_eq!((found.overrides, services), (overrides(), None));
 
         fs::remove_dir(&in_the_way).unwrap();
-        file.save(&web(), overrides(), health()).unwrap();
+        file.save(&web(), overrides(), health(), vec![]).unwrap();
         assert_eq!(read(&state).unwrap(), ["web"]);
         for text in ["", "{", r#"{"version":2,"services":[]}"#, r#"{"version":1,"services":[]}"#] {
             fs::write(state.path().join("services.json"), text).unwrap();

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sluice_api::{Admin, BackendStatus, Health, Override, ProbeStatus, ServiceState, ServiceStatus};
+use sluice_api::{
+    Admin, BackendStatus, Health, Override, ProbeStatus, QuorumStatus, ServiceState, ServiceStatus,
+};
 use sluice_core::flows::flow_counts::Loads;
 use sluice_core::model::{
     Backend, BackendName, BackendPort, DropReason, Service, ServiceName, Services, Source,
@@ -17,12 +19,14 @@ use sluice_probe::{Board, LastProbe, ProbeResult};
 use crate::conntrack::bytes::BackendBytes;
 use crate::counters::totals::TotalsSnapshot;
 use crate::pool::backend_states::{BackendStates, key};
+use crate::pool::readiness::Readiness;
 use crate::pool::state_since::StateChangeTimes;
 
 /// The run-time state from which the status is built.
 pub(crate) struct StatusBuilder<'a> {
     board: &'a Board,
     backend_states: &'a BackendStates,
+    readiness: &'a Readiness,
     since: &'a StateChangeTimes,
     totals: BTreeMap<(&'a ServiceName, &'a BackendName), u64>,
     dropped: BTreeMap<(&'a ServiceName, DropReason), u64>,
@@ -36,13 +40,14 @@ impl<'a> StatusBuilder<'a> {
     pub(crate) fn new(
         board: &'a Board,
         backend_states: &'a BackendStates,
+        readiness: &'a Readiness,
         counted: &'a TotalsSnapshot,
         since: &'a StateChangeTimes,
         active: Option<Loads<'a>>,
         bytes: Option<Arc<BackendBytes>>,
     ) -> Self {
         let (totals, dropped) = (counted.by_backend(), counted.by_reason());
-        StatusBuilder { board, backend_states, since, totals, dropped, active, bytes }
+        StatusBuilder { board, backend_states, readiness, since, totals, dropped, active, bytes }
     }
 
     /// The status of one service, from its configuration and its effective state.
@@ -52,7 +57,8 @@ impl<'a> StatusBuilder<'a> {
         service: &Service,
         effective: &Service,
     ) -> ServiceStatus {
-        let StatusBuilder { board, backend_states, since, totals, dropped, active, bytes } = self;
+        let StatusBuilder { board, backend_states, readiness, since, totals, dropped, active, bytes } = self;
+        let ready = readiness.of(name);
         let total = |backend| totals.get(&(name, backend)).copied().unwrap_or_default();
         let bytes_of = |backend| -> Option<Bytes> {
             let of_service = bytes.as_ref()?.get(name);
@@ -63,6 +69,13 @@ impl<'a> StatusBuilder<'a> {
             listeners: service.listeners.iter().map(ToString::to_string).collect(),
             scheduler: service.scheduler.as_str().to_owned(),
             state: state(effective),
+            ready: ready == Some(Ok(())),
+            not_ready: ready.and_then(Result::err).map(|why| why.to_string()),
+            quorum: QuorumStatus {
+                up: service.quorum.up,
+                down: service.quorum.down,
+                met: service.enabled && backend_states.quorums.lost(name).next().is_none(),
+            },
             dropped: dropped
                 .range((name, DropReason::ALL[0])..)
                 .take_while(|((service, _), _)| *service == name)
@@ -223,8 +236,8 @@ mod tests {
 
     fn show(services: &Services, since: &StateChangeTimes) -> ServiceStatus {
         let (name, service) = services.first_key_value().unwrap();
-        let (board, backend_states, counted) = Default::default();
-        StatusBuilder::new(&board, &backend_states, &counted, since, None, None)
+        let (board, backend_states, readiness, counted) = Default::default();
+        StatusBuilder::new(&board, &backend_states, &readiness, &counted, since, None, None)
             .service(name, service, service)
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sluice_api::{Event, EventKind, Severity, Timestamp};
-use sluice_core::model::BackendKey;
+use sluice_core::model::{BackendKey, ServiceName};
 
 use crate::host::clock::now;
 
@@ -34,6 +34,18 @@ impl Events {
     ) {
         let (service, backend) = (Some(key.service.to_string()), Some(key.backend.to_string()));
         self.push(Event { at: now(), kind, severity, service, backend, text: text.into() });
+    }
+
+    /// Adds an event of a service.
+    pub(crate) fn of_service(
+        &mut self,
+        name: &ServiceName,
+        kind: EventKind,
+        severity: Severity,
+        text: impl Into<String>,
+    ) {
+        let service = Some(name.to_string());
+        self.push(Event { at: now(), kind, severity, service, backend: None, text: text.into() });
     }
 
     /// The events of the hour before this time.

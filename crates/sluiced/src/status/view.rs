@@ -15,6 +15,7 @@ use crate::counters::store::TotalsStore;
 use crate::counters::totals::{Totals, TotalsSnapshot};
 use crate::host::clock::now;
 use crate::pool::backend_states::BackendStates;
+use crate::pool::readiness::Readiness;
 use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::Countable;
 use crate::reconcile::timings::Timings;
@@ -31,6 +32,7 @@ pub type ReadCounters = Box<dyn FnMut(&SetName, &Set) -> Result<Vec<(Key, Counte
 pub struct View {
     pub(crate) services: Arc<Services>,
     pub(crate) backend_states: Shared<BackendStates>,
+    pub(crate) readiness: Readiness,
     pub(crate) since: Shared<StateChangeTimes>,
     pub(crate) board: Board,
     pub(crate) totals: Totals,
@@ -82,9 +84,10 @@ impl View {
 
     /// The whole status, with these counts of connections and flows.
     pub fn status(&self, counted: &TotalsSnapshot, flows: Option<&FlowCounts>, host: HostStatus) -> Status {
-        let View { services, backend_states, since, board, .. } = self;
+        let View { services, backend_states, readiness, since, board, .. } = self;
         let active = flows.map(|flows| flows.by_backend(services, |_| true));
-        let builder = StatusBuilder::new(board, backend_states, counted, since, active, self.bytes.clone());
+        let bytes = self.bytes.clone();
+        let builder = StatusBuilder::new(board, backend_states, readiness, counted, since, active, bytes);
         let effective = backend_states.effective_services(services);
         let mut shown: Vec<_> = effective
             .iter()

@@ -12,6 +12,7 @@ mod networks;
 mod operator;
 mod plan;
 mod ramps;
+mod readiness;
 mod reload;
 mod renamed;
 mod retry;

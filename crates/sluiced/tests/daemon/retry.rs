@@ -131,11 +131,15 @@ async fn rounds_that_fail_are_told_once_with_the_time_of_the_next_and_so_is_the_
         (0..5).for_each(|n| host.kernel().fail_commit(n, ENOMEM));
         let before = Timestamp::now();
         daemon.requests.send(Request::Foreign(Event::Lost)).await.unwrap();
-        let retry_at = daemon.status().await.table.retry_at.unwrap();
+        let status = daemon.status().await;
+        let (retry_at, web) = (status.table.retry_at.unwrap(), &status.services[0]);
+        let why = "not in sync: commit a batch: Cannot allocate memory (os error 12)";
+        assert_eq!((web.ready, web.not_ready.as_deref()), (false, Some(why)));
         assert!(retry_at > before + Duration::from_millis(199), "{retry_at} is not 200 ms after {before}");
         sleep(Duration::from_secs(200)).await;
         let status = daemon.status().await;
         assert_eq!((status.table.synced, status.table.retry_at), (true, None));
+        assert_eq!((status.services[0].ready, &status.services[0].not_ready), (true, &None));
         let told = status.events.iter().filter(|it| it.kind == EventKind::Sync).map(|it| it.text.as_str());
         let failed =
             "not in sync: commit a batch: Cannot allocate memory (os error 12) (nothing was changed)";

@@ -106,6 +106,8 @@ pub struct Service {
     pub resets_denied: bool,
     pub on_empty: usize,
     pub quorum: usize,
+    /// With fewer eligible backends than that it is lost.
+    pub lost_below: usize,
     pub slow_start: usize,
     pub backends: Vec<Backend>,
 }
@@ -261,6 +263,7 @@ impl Service {
             resets_denied: false,
             on_empty: 0,
             quorum: 1,
+            lost_below: 1,
             slow_start: 0,
             backends,
         }
@@ -282,7 +285,9 @@ impl Service {
             Key::Resets(resets) => self.resets = resets,
             Key::ResetsDenied(resets) => self.resets_denied = resets,
             Key::OnEmpty(on_empty) => self.on_empty = on_empty % 3,
-            Key::Quorum(quorum) => self.quorum = 1 + quorum % 3,
+            Key::Quorum(quorum) => {
+                [self.quorum, self.lost_below] = [[1, 1], [2, 2], [3, 3], [2, 1], [3, 1], [3, 2]][quorum % 6];
+            }
             Key::SlowStart(slow_start) => self.slow_start = slow_start % 3,
             Key::Listen(ref listeners) => {
                 self.listeners = listeners.iter().map(|listener| listener % LISTENERS.len()).collect();
@@ -374,7 +379,10 @@ impl Service {
             add("on_deny: reset".into());
         }
         add(format!("on_empty: {}", ["reject", "drop", "use-all"][self.on_empty]));
-        add(format!("quorum: {}", self.quorum));
+        match (self.quorum, self.lost_below) {
+            (up, down) if down < up => add(format!("quorum: {{up: {up}, down: {down}}}")),
+            (number, _) => add(format!("quorum: {number}")),
+        }
         if self.slow_start > 0 {
             add(format!("slow_start: {}s", [0, 20, 40][self.slow_start]));
         }

@@ -188,10 +188,13 @@ impl<'a> History<'a> {
         if std::mem::take(&mut self.unsure) {
             self.model.adopt_overrides(&status);
             self.model.adopt_health(&status);
+            self.model.adopt_quorums(&status, true);
         } else if of_health {
             self.model.adopt_health(&status);
+            self.model.adopt_quorums(&status, true);
             self.reach.hit("overrides are there although health may not be");
         }
+        self.model.adopt_quorums(&status, false);
         if !status.table.synced && !self.machine.plane.is_faulty() {
             return Err(format!("not in sync although nothing fails: {:?}", status.table.error));
         }

@@ -19,6 +19,7 @@ mod model;
 mod oracles;
 mod packets;
 mod plane;
+mod quorums;
 mod reach;
 mod shrink;
 mod stories;

@@ -16,10 +16,12 @@ use tokio::time::Instant;
 use crate::event::Verb;
 use crate::former::{former, watched};
 use crate::hosts::Found;
+use crate::quorums::Quorums;
 
 pub struct Model {
     pub config: Config,
     backends: BTreeMap<BackendKey, State>,
+    pub quorums: Quorums,
     /// Backends that turned, or may have, since this was last cleared.
     pub touched: BTreeSet<BackendKey>,
 }
@@ -69,7 +71,12 @@ impl State {
 
 impl Model {
     pub fn new(config: Config) -> Self {
-        let mut model = Model { config: config.clone(), backends: BTreeMap::new(), touched: BTreeSet::new() };
+        let mut model = Model {
+            config: config.clone(),
+            backends: BTreeMap::new(),
+            quorums: Quorums::default(),
+            touched: BTreeSet::new(),
+        };
         model.config.services = Arc::default();
         model.reload(config, Instant::now());
         model
@@ -135,6 +142,7 @@ impl Model {
                 self.backends.insert(key, state);
             }
         }
+        self.decide_all(&old.services, false);
     }
 
     /// A daemon starts on this file. It knows what the one before had to save: what operators said, and health that is
@@ -182,6 +190,7 @@ impl Model {
                 self.backends.insert(key, state);
             }
         }
+        self.decide_all(&old.services, true);
         moved
     }
 
@@ -225,6 +234,7 @@ impl Model {
 
     /// A probe found something.
     pub fn found(&mut self, found: &Found) {
+        let mut services = vec![];
         for (key, state) in &mut self.backends {
             let Some(check) = state.asking(found) else { continue };
             if found.success == state.up {
@@ -238,8 +248,12 @@ impl Model {
                 (state.up, state.known, state.against) = (found.success, true, 0);
                 self.touched.insert(key.clone());
                 state.turn(took, found.at);
+                let turned = self.quorums.turned.entry(key.service.clone()).or_default();
+                turned[usize::from(found.success)] = true;
+                services.push(key.service.clone());
             }
         }
+        services.iter().for_each(|name| self.decide(name));
     }
 
     /// Whether what a probe found is not known yet of some backend.
@@ -261,10 +275,15 @@ impl Model {
         }
         state.turn(took, now);
         self.touched.insert(key.clone());
+        self.decide(&key.service);
     }
 
     pub fn is_up(&self, key: &BackendKey) -> bool {
         self.backends.get(key).is_some_and(|state| state.up)
+    }
+
+    pub fn weight(&self, key: &BackendKey) -> Option<u16> {
+        self.backends.get(key).and_then(|state| state.weight)
     }
 
     pub fn is_known(&self, key: &BackendKey) -> bool {
@@ -317,7 +336,7 @@ impl Model {
                 let key = key(name, backend);
                 self.standing(&key, service, self.is_full(name, backend, flows), now)
             };
-            (name.clone(), pool::effective_service(service, standing))
+            (name.clone(), pool::effective_service(service, standing, |_| self.quorums.is_met(name)))
         });
         effective.collect()
     }
@@ -395,7 +414,7 @@ impl Model {
             service.backends.iter().filter(can).map(|backend| (backend, weight(backend))).collect()
         };
         let mut pool = some(false, false);
-        if pool.len() < usize::from(service.quorum) {
+        if !self.quorums.is_met(name) || pool.len() < usize::from(service.quorum.down) {
             pool = some(true, false);
         }
         if pool.is_empty() && service.on_empty == OnEmpty::UseAll {

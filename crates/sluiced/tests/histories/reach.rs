@@ -12,7 +12,7 @@ const MANY: usize = 1000;
 const RARE: usize = 400;
 
 /// What histories have to reach.
-const DEMANDED: [&str; 118] = [
+const DEMANDED: [&str; 124] = [
     "daemon killed at a commit, or refused a start by a fault",
     "event: BadFile",
     "event: Flows",
@@ -116,6 +116,12 @@ const DEMANDED: [&str; 118] = [
     "plan: nothing to do",
     "plan: says what a reload does",
     "quiet refresh",
+    "ready: backups serve",
+    "ready: disabled",
+    "ready: met with fewer than it took",
+    "ready: not met again yet",
+    "ready: quorum lost",
+    "ready: quorum met",
     "reload failed by a fault",
     "reload refused for the file",
     "shares: a step of a ramp is due",

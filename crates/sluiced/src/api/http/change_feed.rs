@@ -161,9 +161,9 @@ fn named<'a>(services: &'a [ServiceStatus], name: &str) -> Option<&'a ServiceSta
 }
 
 fn is_same(a: &ServiceStatus, b: &ServiceStatus) -> bool {
-    let ServiceStatus { name, listeners, scheduler, state, dropped, backends } = a;
-    (name, listeners, scheduler, state, dropped)
-        == (&b.name, &b.listeners, &b.scheduler, &b.state, &b.dropped)
+    let ServiceStatus { name, listeners, scheduler, state, ready, not_ready, quorum, dropped, backends } = a;
+    (name, listeners, scheduler, state, ready, not_ready, quorum, dropped)
+        == (&b.name, &b.listeners, &b.scheduler, &b.state, &b.ready, &b.not_ready, &b.quorum, &b.dropped)
         && backends.len() == b.backends.len()
         && backends.iter().zip(&b.backends).all(|(a, b)| {
             let result = |backend: &sluice_api::BackendStatus| {

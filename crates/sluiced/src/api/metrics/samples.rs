@@ -85,6 +85,10 @@ impl Samples {
                 ([("service", &*service.name), ("state", name)], u64::from(service.state == state))
             })
         });
+        let enabled = services.iter().filter(|service| service.state != ServiceState::Disabled);
+        let ready = enabled.map(|service| ([("service", &*service.name)], u64::from(service.ready)));
+        let help = "Whether the enabled service is in sync and has its quorum";
+        out.gauges("service_ready", help, ready)?;
         out.gauges("service_state", "1 for the current state of the service, 0 for others", states)?;
         let dropped = services.iter().flat_map(|service| {
             let reasons = service.dropped.iter();

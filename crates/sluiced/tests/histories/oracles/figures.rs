@@ -37,6 +37,11 @@ pub async fn say_the_same(history: &mut History<'_>) -> Verdict {
             let labels = format!("service=\"{}\",state=\"{word}\"", service.name);
             figures.says("service_state", &labels, f64::from(service.state == state))?;
         }
+        let labels = format!("service=\"{}\"", service.name);
+        match service.state {
+            ServiceState::Disabled => figures.is_silent("service_ready", &labels)?,
+            _ => figures.says("service_ready", &labels, f64::from(service.ready))?,
+        }
         for backend in &service.backends {
             let labels = format!("service=\"{}\",backend=\"{}\"", service.name, backend.name);
             let says = |name, value| figures.says(name, &labels, value);

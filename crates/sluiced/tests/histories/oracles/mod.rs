@@ -6,6 +6,7 @@ mod figures;
 mod flows;
 mod packets;
 pub mod planned;
+mod readiness;
 mod shares;
 mod status;
 mod table;
@@ -22,6 +23,7 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
     due::happened(history)?;
     packets::were_translated(history)?;
     let quiet = settled && status.table.synced && !history.machine.hosts.any_flaps();
+    readiness::is_right(history, status, quiet)?;
     if quiet {
         history.reach.hit("oracles: all was quiet");
         table::is_fresh(history, Instant::now())?;

@@ -16,7 +16,7 @@ class Entry {
     this.service = service;
     this.backends = new Map();
     this.active = null;
-    this.troubles = service.state === 'empty' ? 1 : 0;
+    this.troubles = service.state === 'empty' || notReady(service) !== '' ? 1 : 0;
     this.serving = 0;
     /** Backends by kind of their state, and the columns that any of them fills. */
     this.kinds = {};

@@ -70,12 +70,13 @@ class Card {
     this.graph = new Graph('small');
     this.rate = el('div', { class: 'rate num', 'data-label': 'new/s' });
     this.active = el('div', { class: 'active num', 'data-label': 'active' });
+    this.reason = el('p', { class: 'reason fine' });
     this.dropped = el('p', { class: 'dropped fine' });
     this.head = el(
       'div', { class: 'head grid' },
       el('div', { class: 'name' }, el('h3', {}, this.fold), this.scheduler),
       this.listeners, el('div', { class: 'health' }, this.state), this.serving,
-      el('div', { class: 'trace' }, this.graph.node), this.rate, this.active, this.dropped,
+      el('div', { class: 'trace' }, this.graph.node), this.rate, this.active, this.reason, this.dropped,
     );
     const heads = COLUMNS.map(([, label]) => el('span', { role: 'columnheader' }, label));
     this.body = el('div', { role: 'rowgroup' });
@@ -99,6 +100,9 @@ class Card {
     const all = service.backends.length;
     text(this.serving, all === 0 ? 'no backends' : `${whole.format(entry.serving)} of ${whole.format(all)} serve`);
     this.drawRates(entry, model);
+    const reason = notReady(service);
+    text(this.reason, reason);
+    this.reason.hidden = reason === '';
     const drops = dropped(service);
     text(this.dropped, drops && `dropped: ${drops}`);
     this.dropped.hidden = drops === '';

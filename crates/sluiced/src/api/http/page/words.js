@@ -24,6 +24,11 @@ function serviceState({ state }) {
   return { word: state === 'empty' ? 'no backends' : state, kind: { up: 'good', empty: 'bad', disabled: 'off' }[state] };
 }
 
+/** Why a service of the ruleset is not ready; empty: it is. */
+function notReady({ state, not_ready: reason }) {
+  return state === 'disabled' || reason === null ? '' : `not ready: ${reason}`;
+}
+
 /** Whether a backend has a problem; one that an operator drained or disabled has none. */
 function isProblem(backend) {
   if (backend.admin !== 'enabled') return false;
