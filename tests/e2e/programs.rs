@@ -37,7 +37,7 @@ fn program_of_a_daemon_of_root_gets_neither_its_capabilities_nor_its_environment
         &lab,
         "check",
         &format!(
-            "exec >{0}.new; env; grep -E '^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs):' /proc/self/status; ulimit -Sn; \
+            "exec >{0}.new; env; grep -E '^(Cap(Inh|Prm|Eff|Amb)|NoNewPrivs):' /proc/self/status; ulimit -Sn; echo nice $(nice); \
              nft list ruleset && echo allowed; mv {0}.new {0}",
             told.display()
         ),
@@ -49,8 +49,8 @@ fn program_of_a_daemon_of_root_gets_neither_its_capabilities_nor_its_environment
         )
     };
     lab.configure(&service(&check.display().to_string()));
-    // The service manager gives it a small limit of open files, which it raises.
-    let start = format!("ulimit -Sn 777\nexec {} \"$@\"", program("sluiced").display());
+    // The service manager gives it a small limit of open files, which it raises, and a priority.
+    let start = format!("ulimit -Sn 777\nexec nice -n -10 {} \"$@\"", program("sluiced").display());
     let limited = script(&lab, "limited", &start);
     let _daemon = Daemon::start_program(&lab, &limited, &[("SECRET", "of the daemon")]);
     let told = eventually("the program ran", || fs::read_to_string(&told).ok());
@@ -63,7 +63,9 @@ fn program_of_a_daemon_of_root_gets_neither_its_capabilities_nor_its_environment
         assert!(told.contains(&format!("{set}:\t{none}\n")), "{set} in {told}");
     }
     assert!(told.contains("NoNewPrivs:\t1\n"), "{told}");
-    assert!(told.lines().any(|line| line == "777"), "{told}");
+    for inherited in ["777", "nice 0"] {
+        assert!(told.lines().any(|line| line == inherited), "{told}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use rustix::process::{geteuid, getuid};
+use rustix::process::{geteuid, getpriority_process, getuid, setpriority_process};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
     set_capabilities, set_no_new_privs,
@@ -35,7 +35,8 @@ pub enum Capabilities {
     Drop,
 }
 
-/// Makes a program start with these capabilities and with the inherited limit of open files.
+/// Makes a program start with these capabilities, with the inherited limit of open files, and with no more than the usual
+/// priority.
 pub fn restrict(command: &mut Command, capabilities: Capabilities) {
     let open_files = INHERITED.get().copied();
     // SAFETY: the closure runs between fork and exec. It makes only system calls: it allocates nothing, takes no
@@ -44,6 +45,9 @@ pub fn restrict(command: &mut Command, capabilities: Capabilities) {
         command.pre_exec(move || {
             if let Some((soft, hard)) = open_files {
                 setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+            }
+            if getpriority_process(None)? < 0 {
+                setpriority_process(None, 0)?;
             }
             match capabilities {
                 Capabilities::Keep => Ok(()),

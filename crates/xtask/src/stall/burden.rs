@@ -16,6 +16,8 @@ use sluice_testkit::{Daemon, Datagram, Flood, Lab, program};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::runtime::Builder;
 
+use super::set_priority;
+
 /// Connections at the control socket.
 const CROWD: usize = 10_000;
 
@@ -123,6 +125,7 @@ impl Burden {
                 fill_conntrack(lab)?;
                 drain_all(lab)?;
                 scope.spawn(move || {
+                    set_priority(0).expect("it is lower");
                     while !ends.load(Ordering::Relaxed) {
                         drain_all(lab).expect("they succeeded before");
                     }
@@ -130,6 +133,7 @@ impl Burden {
             }
             Burden::Reloads => {
                 scope.spawn(move || {
+                    set_priority(0).expect("it is lower");
                     while !ends.load(Ordering::Relaxed) {
                         daemon.begin_reload();
                         sleep(Duration::from_millis(10));

@@ -3,11 +3,18 @@
 mod burden;
 mod flips;
 
+use anyhow::Context;
 use clap::Args;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 
 use self::burden::Burden;
 use crate::health::quantile;
 use crate::scale::figures;
+
+/// The nice value of the daemon, as in its unit, and of the servers and the clock of the measurement, which stand for other
+/// machines. What burdens the daemon has the usual one.
+const PRIORITY: i32 = -10;
 
 /// Measure the time from a probe to the kernel beside slow disks, stuck logs, crowds and storms
 ///
@@ -33,6 +40,8 @@ impl Stall {
         let mut table =
             figures::table(&["probe to kernel", "flips", "median", "p99", "max", "ratios of these"], 1);
         let mut quiet = None;
+        // Processes and threads inherit it.
+        set_priority(PRIORITY).context("raise the priority")?;
         for &burden in &self.burdens {
             eprintln!("{burden}");
             let mut times = flips::measure(burden, self.services, self.flips)?;
@@ -45,4 +54,9 @@ impl Stall {
         println!("{table}");
         Ok(())
     }
+}
+
+/// Sets the nice value of the calling thread.
+fn set_priority(nice: i32) -> rustix::io::Result<()> {
+    setpriority_process(Some(gettid()), nice)
 }
