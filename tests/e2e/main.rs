@@ -30,6 +30,7 @@ mod http;
 mod icmp;
 mod interfaces;
 mod iptables;
+mod ipvs;
 mod launch;
 mod lifecycle;
 mod listeners;
