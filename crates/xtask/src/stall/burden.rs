@@ -47,6 +47,8 @@ pub(super) enum Burden {
     Drains,
     /// 100 reloads per second
     Reloads,
+    /// The whole table is compared every second
+    Refreshes,
     /// Nothing again, to see what the machine does by itself
     NoneAgain,
 }
@@ -66,7 +68,7 @@ impl Drop for Begun {
 }
 
 impl Burden {
-    pub(super) const ALL: [Burden; 8] = [
+    pub(super) const ALL: [Burden; 9] = [
         Burden::None,
         Burden::Disk,
         Burden::Log,
@@ -74,6 +76,7 @@ impl Burden {
         Burden::Programs,
         Burden::Drains,
         Burden::Reloads,
+        Burden::Refreshes,
         Burden::NoneAgain,
     ];
 
@@ -98,6 +101,7 @@ impl Burden {
             | Burden::Programs
             | Burden::Drains
             | Burden::Reloads
+            | Burden::Refreshes
             | Burden::NoneAgain => return Ok(Daemon::start(lab)),
         };
         let script = lab.sluiced_after("", &command);
@@ -114,7 +118,7 @@ impl Burden {
         let mut begun = Begun::default();
         let ends = begun.ends.clone();
         match self {
-            Burden::None | Burden::NoneAgain | Burden::Disk | Burden::Programs => {}
+            Burden::None | Burden::NoneAgain | Burden::Disk | Burden::Programs | Burden::Refreshes => {}
             Burden::Log => {
                 let pipe = lab.path("log.pipe");
                 begun._log =

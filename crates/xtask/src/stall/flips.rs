@@ -67,8 +67,9 @@ fn commits(lab: &Lab) -> anyhow::Result<Receiver<Instant>> {
 
 /// The probed service, whose flips are measured, and the others.
 fn config(burden: Burden, services: u32) -> String {
+    let refresh = if burden == Burden::Refreshes { "1s" } else { "60s" };
     format!(
-        "services:\n{}  probed: {{ listen: 203.0.113.10:80, backends: [10.0.2.11:8080, 10.0.2.11:8081], \
+        "refresh: {refresh}\nservices:\n{}  probed: {{ listen: 203.0.113.10:80, backends: [10.0.2.11:8080, 10.0.2.11:8081], \
          health: {{ http: {{}}, interval: 100ms, timeout: 100ms, rise: 1, fall: 1 }} }}\n",
         others(burden, services)
     )
