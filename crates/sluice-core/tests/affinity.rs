@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use common::older::Older;
 use common::{Services, service, services};
 use sluice_core::model::{BackendName, Protocol, Scheduler, Service};
-use sluice_core::render::clients::{maps, may_evict, stale};
+use sluice_core::render::clients::{Keeping, maps, may_evict};
 use sluice_core::render::{GroupNumbers, Rendered, render};
 use sluice_nft::trace::{Host, Ingress, Outcome, Packet, Tracer};
 use sluice_nft::{Data, Element, Field, Key, Octets, Operand, SetUpdate, Statement, Table};
@@ -81,7 +81,7 @@ impl Balancer {
         for clients in maps(&self.0.clone()) {
             let elements = &mut self.0.sets.get_mut(&clients.name).unwrap().elements;
             let learned = elements.iter().map(|(key, element)| (*key, element.data.clone())).collect();
-            for (key, _) in stale(services.into(), &groups, &clients, learned) {
+            for (key, _) in Keeping::of(services.into(), &groups, &clients).stale(learned) {
                 elements.remove(&key);
                 count += 1;
             }

@@ -2,8 +2,8 @@
 
 use nix::errno::Errno;
 use sluice_nft::{
-    CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot, Step,
-    Table, TableFlags, generation_after,
+    AsideRead, CommitError, Counter, Data, Dataplane, Key, Part, ReadError, Receipt, Set, SetName, Snapshot,
+    Step, Table, TableFlags, generation_after,
 };
 
 use crate::deleted::{self, Deleted};
@@ -90,6 +90,22 @@ impl Netlink {
         self.reader.asked()
     }
 
+    /// A read on sockets of its own, in the network namespace of the calling thread.
+    fn aside<T: 'static>(
+        &self,
+        read: impl FnOnce(&mut Reader<'_>, &mut TableWatch) -> Result<T, ReadError> + Send + 'static,
+    ) -> AsideRead<T> {
+        let us = self.port;
+        let sockets = Socket::open().and_then(|socket| Ok((socket, TableWatch::open(us)?)));
+        Box::new(move || {
+            let (mut socket, mut watch) = sockets.map_err(|error| {
+                let errno = sluice_nft::Errno(error.raw_os_error().unwrap_or(Errno::EIO as i32));
+                ReadError { operation: "open a netlink socket".to_owned(), errno }
+            })?;
+            read(&mut Reader { socket: &mut socket, us }, &mut watch)
+        })
+    }
+
     /// The parts that read.
     fn asking(&mut self) -> (Reader<'_>, &mut TableWatch) {
         (Reader { socket: &mut self.reader, us: self.port }, &mut self.watch)
@@ -101,6 +117,10 @@ impl Dataplane for Netlink {
     fn read(&mut self) -> Result<Snapshot, ReadError> {
         let (mut reader, watch) = self.asking();
         read::whole(&mut reader, watch)
+    }
+
+    fn read_aside(&mut self) -> AsideRead<Snapshot> {
+        self.aside(read::whole)
     }
 
     /// Not of one moment if another program changes our table during the read.
@@ -115,6 +135,11 @@ impl Dataplane for Netlink {
 
     fn dynamic_elements(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError> {
         read::learned(&mut self.asking().0, name, set)
+    }
+
+    fn dynamic_elements_aside(&mut self, name: &SetName, set: &Set) -> AsideRead<Vec<(Key, Data)>> {
+        let (name, set) = (name.clone(), set.clone());
+        self.aside(move |reader, _| read::learned(reader, &name, &set))
     }
 
     /// While we own the table, this is the current generation. Otherwise this subscribes to events about commits at the

@@ -81,10 +81,20 @@ pub struct Receipt {
     pub deleted: Counters,
 }
 
+/// A read that any thread may run, beside the dataplane that it is of.
+pub type AsideRead<T> = Box<dyn FnOnce() -> Result<T, ReadError> + Send>;
+
 /// Reads and changes the table.
 pub trait Dataplane {
     /// Reads the whole table, as of one moment.
     fn read(&mut self) -> Result<Snapshot, ReadError>;
+
+    /// The same, for another thread. Commits of this dataplane during the read may or may not be in it. By default it is read
+    /// now.
+    fn read_aside(&mut self) -> AsideRead<Snapshot> {
+        let read = self.read();
+        Box::new(|| read)
+    }
 
     /// Reads a part of the table; `None` if the table does not exist. The cost is proportional to the
     /// part, not to the table.
@@ -96,6 +106,12 @@ pub trait Dataplane {
 
     /// Reads the elements that rules added to a set with this declaration. There are none if the set does not exist.
     fn dynamic_elements(&mut self, name: &SetName, set: &Set) -> Result<Vec<(Key, Data)>, ReadError>;
+
+    /// The same, for another thread. By default they are read now.
+    fn dynamic_elements_aside(&mut self, name: &SetName, set: &Set) -> AsideRead<Vec<(Key, Data)>> {
+        let read = self.dynamic_elements(name, set);
+        Box::new(|| read)
+    }
 
     /// The current generation, if no other program changed the table since `generation`; `None` if one did
     /// or may have done so.

@@ -24,8 +24,8 @@ pub mod trace;
 
 pub use chain::{Base, Chain, Hook, Kind};
 pub use dataplane::{
-    CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Receipt, Snapshot, TableFlags,
-    generation_after,
+    AsideRead, CommitError, Counter, Counters, Dataplane, Errno, Owner, ReadError, Receipt, Snapshot,
+    TableFlags, generation_after,
 };
 pub use field::{Field, Ip, Operand, SlotExpr, mask};
 pub use name::{ChainName, SetName};

@@ -122,6 +122,12 @@ impl Board {
         self.0.changed.notified().await;
     }
 
+    /// Waits until there are changes to take, but leaves them to [`Board::changed`].
+    pub async fn has_changes(&self) {
+        self.changed().await;
+        self.0.changed.notify_one();
+    }
+
     /// Backends whose health changed since the last call. [`Board::down`] reflects these changes from now on.
     pub fn take_changes(&self) -> BTreeMap<BackendKey, Flip> {
         let mut state = self.state();

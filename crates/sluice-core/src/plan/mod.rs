@@ -47,12 +47,15 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// How long to wait at least after a batch: until no packet is on a processor that read the ruleset before it.
+    pub const SETTLE: Duration = Duration::from_millis(2);
+
     /// How long to wait after this batch until no packet is in transit that read the ruleset before it.
     pub fn settle(self) -> Duration {
         match self {
             // No rule leads to the new objects yet, so only packets within one hook matter.
-            Purpose::Prepare => Duration::from_millis(2),
-            // Packets between two hooks, or in a queue.
+            Purpose::Prepare => Purpose::SETTLE,
+            // Packets that are in a queue between two hooks, too.
             Purpose::Switch | Purpose::Retire => Duration::from_millis(100),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sluice_nft::{Data, Ip, Key, SetName, Table};
+use sluice_nft::{Data, Ip, Key, Octets, SetName, Table};
 
 use crate::model::{EffectiveServices, Service};
 use crate::render::Frontend;
@@ -37,27 +37,39 @@ pub fn may_evict(before: &Service, after: Option<&Service>) -> bool {
     before.affinity.is_some() && !after.is_some_and(stays)
 }
 
-/// Elements of a client map whose backend was removed from its service, is down or is disabled. `groups` are
-/// those of the table.
-pub fn stale(
-    services: EffectiveServices<'_>,
-    groups: &GroupNumbers,
-    clients: &Clients,
-    elements: Vec<(Key, Data)>,
-) -> Vec<(Key, Data)> {
-    let affine = services.iter().filter(|(_, service)| service.affinity.is_some());
-    let mut held = HashSet::new();
-    for frontend in affine.flat_map(|(name, service)| Frontend::of(name, service)) {
-        let Some((address, port)) = frontend.exact().filter(|_| frontend.ip == clients.ip) else { continue };
-        let Some(number) = groups.0.get(&(address, frontend.protocol(), port)) else { continue };
-        let group = Key::EMPTY.address(address).slot(*number);
-        for backend in keeping(&frontend).filter(|backend| Remembered::of(backend) == clients.kind) {
-            held.insert((group, clients.kind.data(&frontend, backend, port)));
+/// Clients, as addresses and ports of listeners with their group, and the backends that they may stay on.
+#[derive(Debug)]
+pub struct Keeping {
+    ip: Ip,
+    backends: HashSet<(Key, Octets<20>)>,
+}
+
+impl Keeping {
+    /// Which backends of these services the clients of a map may stay on. `groups` are those of the table.
+    pub fn of(services: EffectiveServices<'_>, groups: &GroupNumbers, clients: &Clients) -> Self {
+        let affine = services.iter().filter(|(_, service)| service.affinity.is_some());
+        let mut backends = HashSet::new();
+        for frontend in affine.flat_map(|(name, service)| Frontend::of(name, service)) {
+            let Some((address, port)) = frontend.exact().filter(|_| frontend.ip == clients.ip) else {
+                continue;
+            };
+            let Some(number) = groups.0.get(&(address, frontend.protocol(), port)) else { continue };
+            let group = Key::EMPTY.address(address).slot(*number);
+            for backend in keeping(&frontend).filter(|backend| Remembered::of(backend) == clients.kind) {
+                backends.insert((group, clients.kind.data(&frontend, backend, port)));
+            }
         }
+        Keeping { ip: clients.ip, backends }
     }
-    let is_held = |(key, data): &(Key, Data)| match (data, clients.ip.split_address(key.as_slice())) {
-        (Data::Value(backend), Some((_, group))) => held.contains(&(Key::EMPTY.with(group), *backend)),
-        _ => false,
-    };
-    elements.into_iter().filter(|element| !is_held(element)).collect()
+
+    /// The elements of the map whose backend was removed from its service, is down or is disabled.
+    pub fn stale(&self, mut elements: Vec<(Key, Data)>) -> Vec<(Key, Data)> {
+        elements.retain(|(key, data)| match (data, self.ip.split_address(key.as_slice())) {
+            (Data::Value(backend), Some((_, group))) => {
+                !self.backends.contains(&(Key::EMPTY.with(group), *backend))
+            }
+            _ => true,
+        });
+        elements
+    }
 }

@@ -88,6 +88,10 @@ impl ApplyCommand {
         );
         let outcome =
             daemon::run(reconciler.round(Trigger::Start, &transition))?.map_err(kernel::unfinished)?;
+        while let Some(eviction) = reconciler.begin_eviction(transition.desired) {
+            let ended = reconciler.end_eviction(transition.desired, eviction.read());
+            daemon::run(ended)?.map_err(kernel::unfinished)?;
+        }
         cleaner::sweep_once(Affected::at_start(&services, reconciler.take_found()), services);
         drop(progress);
         match self.json {

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{error, info, warn};
 
 use crate::daemon::Daemon;
+use crate::daemon::aside::Aside;
 use crate::fatal::chain;
 use crate::host::clock::now;
 use crate::reconcile::{Failure, Outcome, RoundError, Trigger};
@@ -54,8 +55,10 @@ impl Retry {
 /// Due work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// A round that reads the whole table.
-    Round(Trigger),
+    /// A comparison of the whole table with what it should be.
+    Refresh,
+    /// A round after one that failed.
+    Retry,
     /// A retry to enable forwarding.
     Forwarding,
     /// A retry to save the state of backends.
@@ -63,13 +66,13 @@ pub(crate) enum Due {
 }
 
 impl<D: Dataplane> Daemon<D> {
-    /// Waits for the next due work.
-    pub(crate) async fn due(&self) -> Due {
-        let refresh =
-            self.config.refresh.map(|refresh| (self.last_read + refresh, Due::Round(Trigger::Refresh)));
+    /// Waits for the next due work. No refresh is due while one goes on.
+    pub(crate) async fn due(&self, is_refreshing: bool) -> Due {
+        let refresh = self.config.refresh.filter(|_| !is_refreshing);
+        let refresh = refresh.map(|refresh| (self.last_read + refresh, Due::Refresh));
         let again = |failure: &Option<SyncFailure>, what| failure.as_ref().map(|it| (it.retry.due, what));
         let all = [
-            again(&self.sync_failure, Due::Round(Trigger::Retry)),
+            again(&self.sync_failure, Due::Retry),
             again(&self.forwarding_failure, Due::Forwarding),
             again(&self.save_failure, Due::Save).filter(|_| !self.save_queue.is_waiting()),
             refresh,
@@ -84,9 +87,10 @@ impl<D: Dataplane> Daemon<D> {
     }
 
     /// Executes due work.
-    pub(crate) async fn do_due(&mut self, due: Due) {
+    pub(crate) async fn do_due(&mut self, due: Due, aside: &mut Aside) {
         match due {
-            Due::Round(trigger) => self.round(trigger).await,
+            Due::Refresh => self.begin_refresh(aside).await,
+            Due::Retry => self.round(Trigger::Retry).await,
             Due::Forwarding => self.check_forwarding().await,
             Due::Save => self.save(),
         }

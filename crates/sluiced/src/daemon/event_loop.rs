@@ -3,7 +3,7 @@
 //! It waits for requests, a loaded configuration, health changes, flow counts, steps of slow start, and timers. A picture of all
 //! tasks and threads, and what each waits for, is in docs/architecture.md.
 //!
-//! Ready events take turns, so that frequent events cannot starve others.
+//! Ready events take turns, so that frequent events cannot starve others; a change of health waits for at most one.
 //!
 //! The reconcile task makes blocking calls to the kernel. It is therefore not spawned: the main
 //! thread blocks on it, and other tasks run on worker threads of the runtime.
@@ -26,6 +26,7 @@ use crate::api::http::{ChangeFeed, HttpServer, public};
 use crate::conntrack::cleaner::FlowCleaner;
 use crate::conntrack::counter::{CountSchedule, FlowCount, FlowCounter};
 use crate::conntrack::lister::ConnectionLister;
+use crate::daemon::aside::{Answer, Aside, Ended};
 use crate::daemon::due::Due;
 use crate::daemon::loading::{Clients, LoadResult, Loading};
 use crate::daemon::saver::{Saved, StartSaver};
@@ -137,7 +138,7 @@ pub async fn run<D: Dataplane>(
         listen(daemon.dataplane(), sender.clone())?;
         daemon.catch_up().await;
     }
-    let mut loading = Loading::default();
+    let (mut loading, mut aside) = (Loading::default(), Aside::default());
     let mut counts = CountSchedule::new(counter.clone());
     let file = daemon.file.clone();
     let control_state = ControlState { file, requests: sender, counter, listing, collector, feed };
@@ -147,40 +148,47 @@ pub async fn run<D: Dataplane>(
     let (mut tidy, mut is_tidy) = (pin!(sleep(TIDY)), false);
     let mut turns = Turns::default();
     let hands_over = loop {
+        daemon.evict_clients(&mut aside);
+        let is_refreshing = aside.is_refreshing();
         let follows = daemon.load_follower.any();
         let next = turns
-            .next(&mut [
-                pin!(async { Next::Request(requests.recv().await) }),
-                pin!(async { Next::Loaded(loading.next().await) }),
-                pin!(async { Next::Due(daemon.due().await) }),
+            .next(
                 pin!(async {
                     daemon.health_changes().await;
                     Next::Health
                 }),
-                pin!(async { if follows { Next::Counted(counts.next().await) } else { pending().await } }),
-                pin!(async {
-                    daemon.step_is_due().await;
-                    Next::Step
-                }),
-                pin!(async {
-                    if let Some(result) = results.recv().await {
-                        Next::Saved(result)
-                    } else {
-                        pending().await
-                    }
-                }),
-                pin!(async {
-                    heartbeat.beat().await;
-                    Next::Watchdog
-                }),
-                pin!(async {
-                    if is_tidy {
-                        pending::<()>().await;
-                    }
-                    tidy.as_mut().await;
-                    Next::Tidy
-                }),
-            ])
+                &mut [
+                    pin!(async { Next::Request(requests.recv().await) }),
+                    pin!(async { Next::Loaded(loading.next().await) }),
+                    pin!(async { Next::Due(daemon.due(is_refreshing).await) }),
+                    pin!(async {
+                        if follows { Next::Counted(counts.next().await) } else { pending().await }
+                    }),
+                    pin!(async {
+                        daemon.step_is_due().await;
+                        Next::Step
+                    }),
+                    pin!(async { Next::Aside(aside.next().await) }),
+                    pin!(async {
+                        if let Some(result) = results.recv().await {
+                            Next::Saved(result)
+                        } else {
+                            pending().await
+                        }
+                    }),
+                    pin!(async {
+                        heartbeat.beat().await;
+                        Next::Watchdog
+                    }),
+                    pin!(async {
+                        if is_tidy {
+                            pending::<()>().await;
+                        }
+                        tidy.as_mut().await;
+                        Next::Tidy
+                    }),
+                ],
+            )
             .await;
         match next {
             Next::Request(request) => match request {
@@ -194,7 +202,7 @@ pub async fn run<D: Dataplane>(
                 Some(Request::View(answer)) => drop(answer.send(daemon.view())),
                 Some(Request::Override(request, uid, answer)) => {
                     match daemon.set_overrides(request, uid).await {
-                        Ok(done) => drop(tokio::spawn(async { answer.send(done.answer().await) })),
+                        Ok(done) => aside.answer(Answer::Overrides(done, answer)),
                         Err(refused) => drop(answer.send(Err(refused))),
                     }
                 }
@@ -208,12 +216,13 @@ pub async fn run<D: Dataplane>(
             },
             Next::Loaded((loaded, asked)) => {
                 let reply = daemon.reload(loaded).await;
-                asked.into_iter().for_each(|answer| drop(answer.send(reply.clone())));
+                aside.answer(Answer::Reload(reply, asked));
                 if loading.begin_again(&daemon.file, &daemon.config.services) {
                     daemon.notify.reloading();
                 }
             }
-            Next::Due(due) => daemon.do_due(due).await,
+            Next::Due(due) => daemon.do_due(due, &mut aside).await,
+            Next::Aside(ended) => daemon.end_aside(ended, &mut aside).await,
             Next::Health => daemon.health().await,
             Next::Counted(counted) => daemon.follow_load(counted).await,
             Next::Step => daemon.step().await,
@@ -236,6 +245,7 @@ pub async fn run<D: Dataplane>(
         is_tidy = false;
         tidy.as_mut().reset(Instant::now() + TIDY);
     };
+    daemon.answer_all(&mut aside);
     if hands_over {
         daemon.hand_over().await;
         return Ok(());
@@ -250,6 +260,8 @@ enum Next {
     Loaded((LoadResult, Clients)),
     /// Timed work is due.
     Due(Due),
+    /// A thread beside the reconcile task has ended.
+    Aside(Ended),
     /// Health of backends changed.
     Health,
     /// Flows were counted.

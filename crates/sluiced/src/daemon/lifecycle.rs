@@ -62,7 +62,7 @@ impl<D: Dataplane> Daemon<D> {
         let (totals_store, totals_writer, totals) =
             TotalsStore::open(sysctls.files(), &config.services, wake.clone());
         let record_writer = sysctls.save_on_thread(wake.clone());
-        let reconciler = Reconciler::resume(dataplane, (totals_store, totals));
+        let reconciler = Reconciler::resume(dataplane, (totals_store, totals), prober.board().clone());
         let writers = Writers { backend_state_file, totals_writer, record_writer };
         let (save_queue, saver) = SaveQueue::new(writers, (wake, woken), results);
         start_saver(saver);
@@ -107,6 +107,7 @@ impl<D: Dataplane> Daemon<D> {
         daemon.flows.record_round(&outcome, &daemon.config.services, desired);
         let outcome =
             outcome.map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;
+        daemon.evict_clients_at_start().await;
         daemon.reload.summary = outcome.to_string();
         let line = daemon.summary_line();
         daemon.events.add(EventKind::Start, Severity::Info, format!("started: {line}"));

@@ -1,6 +1,7 @@
 //! `Daemon`: the state of the reconcile task, and the handling of each request.
 
 mod accounting;
+mod aside;
 mod due;
 pub mod event_loop;
 pub mod followers;
@@ -51,7 +52,7 @@ use crate::pool::backend_states::BackendStates;
 use crate::pool::readiness::Readiness;
 use crate::pool::state_since::StateChangeTimes;
 use crate::reconcile::forwarding::{self, ForwardingError, versions};
-use crate::reconcile::{Outcome, Reconciler, Trigger};
+use crate::reconcile::{Outcome, Reconciler, RoundError, Trigger};
 use crate::state::sysctls::{SysctlChange, Sysctls};
 use crate::status::events::Events;
 use crate::status::shared::Shared;
@@ -141,7 +142,6 @@ impl<D: Dataplane> Daemon<D> {
             let text = format!("reload failed, {}: {why}", self.reload.summary);
             self.events.add(EventKind::Reload, Severity::Error, text);
         }
-        self.notify.ready(&line);
         self.reload.clone()
     }
 
@@ -234,13 +234,22 @@ impl<D: Dataplane> Daemon<D> {
 
     /// A full round: reads the table and repairs it, forwarding, accounting and the saved state.
     pub(crate) async fn round(&mut self, trigger: Trigger) {
-        self.http.retry();
-        self.check_forwarding().await;
-        self.ensure_accounting().await;
+        self.ensure_host().await;
         let result = self
             .reconciler
             .round(trigger, &Transition::none(self.backend_states.effective_services(&self.config.services)))
             .await;
+        self.note_full_round(trigger, result);
+    }
+
+    /// Repairs everything but the table.
+    async fn ensure_host(&mut self) {
+        self.http.retry();
+        self.check_forwarding().await;
+        self.ensure_accounting().await;
+    }
+
+    fn note_full_round(&mut self, trigger: Trigger, result: Result<Outcome, RoundError>) {
         self.reconciler.save_totals(None);
         // Retries failed writes.
         self.sysctls.save_again();

@@ -3,6 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::abort;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, scope};
 
 use rustix::process::setpriority_process;
@@ -49,7 +50,13 @@ pub(crate) fn start_yielding<T: Send + 'static>(
 
 /// Computes something on a thread that yields to probes and to the reconcile task, and waits for it; without a thread, on the
 /// caller's.
-pub(crate) fn run_yielding<T: Send>(name: &str, run: impl Fn() -> T + Sync) -> T {
+pub(crate) fn run_yielding<T: Send>(name: &str, run: impl FnOnce() -> T + Send) -> T {
+    // A thread that cannot be started does not return what it was to run.
+    let run = Mutex::new(Some(run));
+    let run = || {
+        let run = run.lock().unwrap_or_else(PoisonError::into_inner).take();
+        run.map_or_else(|| unreachable!("it runs once"), |run| run())
+    };
     scope(|scope| {
         let yielding = || {
             yield_to_others();

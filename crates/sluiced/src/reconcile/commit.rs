@@ -6,7 +6,7 @@ use sluice_core::plan::diff;
 use sluice_core::plan::{Batch, Plan, Purpose};
 use sluice_core::render::owner::Owners;
 use sluice_nft::{Counters, Dataplane, Errno, Receipt, Step, Table};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use super::{ATTEMPTS, BACKOFF, Failure, Outcome, Reconciler, RoundError};
@@ -30,7 +30,7 @@ impl<D: Dataplane> Reconciler<D> {
         let (mut switched, mut committed, mut settle) = (false, Duration::ZERO, None);
         for Batch { purpose, changes } in plan.batches {
             if let Some(time) = settle.replace(purpose.settle()) {
-                sleep(time).await;
+                self.settle(time).await;
             }
             let batch: Vec<_> = changes.into_iter().map(|change| change.step).collect();
             let receipt = self.commit(&batch, generation).await;
@@ -48,9 +48,19 @@ impl<D: Dataplane> Reconciler<D> {
         Ok((generation, Outcome::Changed { summary, steps, committed, took: began.elapsed() }))
     }
 
+    /// Waits between two batches, but not for long if a change of health waits for the end of the round.
+    async fn settle(&self, time: Duration) {
+        let least = Purpose::SETTLE.min(time);
+        sleep(least).await;
+        match &self.board {
+            Some(board) => drop(timeout(time - least, board.has_changes()).await),
+            None => sleep(time - least).await,
+        }
+    }
+
     /// Commits one batch. If another program has committed since, but has not changed the table, the plan is still valid and
     /// the commit is retried.
-    async fn commit(&mut self, steps: &[Step], mut generation: u32) -> Result<Receipt, Failure> {
+    pub(super) async fn commit(&mut self, steps: &[Step], mut generation: u32) -> Result<Receipt, Failure> {
         let (mut left, mut backoff) = (ATTEMPTS, BACKOFF);
         loop {
             left -= 1;

@@ -4,12 +4,14 @@
 //! runs a single round. The reconciler owns the dataplane, the committed program in memory, and the totals.
 //!
 //! - `round` decides what a round reads and what it plans from: the committed program in memory or a snapshot of the kernel;
-//! - `commit` sends the batches of a plan, verifies the result, and removes the table.
+//! - `commit` sends the batches of a plan, verifies the result, and removes the table;
+//! - `inspection` and `affinity_eviction` read much on another thread.
 
 mod affinity_eviction;
 mod commit;
 mod error;
 pub mod forwarding;
+mod inspection;
 mod inventory;
 pub mod namespace_lock;
 mod outcome;
@@ -29,12 +31,15 @@ use sluice_core::plan::Plan;
 use sluice_core::plan::diff;
 use sluice_core::render::{Fragments, Program, Rendered, render};
 use sluice_nft::{Dataplane, Owner, Part, ReadError, Table, TableFlags};
+use sluice_probe::Board;
 use tracing::warn;
 
 use crate::counters::store::TotalsStore;
 use crate::counters::totals::Totals;
 use crate::reconcile::timings::Timings;
+pub use affinity_eviction::{Eviction, Stale};
 pub use error::{Failure, RoundError};
+pub(crate) use inspection::{Conclusion, Inspected};
 pub use inventory::{Countable, Inventory};
 pub use outcome::Outcome;
 pub use trigger::Trigger;
@@ -49,6 +54,8 @@ const BACKOFF: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Reconciler<D> {
     dataplane: D,
+    /// Changes of health that wait for a round; `None`: there are none.
+    board: Option<Board>,
     /// The table after the last successful round; `None`: the next round must read the kernel.
     known: Option<Known>,
     /// Fragments of the last known table. They attribute its counters to services and backends.
@@ -57,6 +64,8 @@ pub struct Reconciler<D> {
     found: Option<TableEndpoints>,
     /// Sizes and flags of the last known table.
     inventory: Inventory,
+    /// Attempts that are left to evict clients; 0: no client has to leave a backend.
+    evictions_left: u32,
     totals: Totals,
     /// Saves the totals; `None`: they are not saved.
     totals_store: Option<TotalsStore>,
@@ -80,10 +89,12 @@ impl<D: Dataplane> Reconciler<D> {
     pub fn new(dataplane: D) -> Self {
         Reconciler {
             dataplane,
+            board: None,
             known: None,
             fragments: Arc::default(),
             found: None,
             inventory: Inventory::default(),
+            evictions_left: 0,
             totals: Totals::default(),
             timings: Timings::default(),
             totals_store: None,
@@ -92,9 +103,15 @@ impl<D: Dataplane> Reconciler<D> {
         }
     }
 
-    /// A reconciler that continues the totals of an earlier daemon, and saves them.
-    pub(crate) fn resume(dataplane: D, (totals_store, totals): (TotalsStore, Totals)) -> Self {
-        Reconciler { totals, totals_store: Some(totals_store), ..Reconciler::new(dataplane) }
+    /// A reconciler that continues the totals of an earlier daemon, and saves them. Its rounds do not make changes of health on
+    /// the board wait for longer than necessary.
+    pub(crate) fn resume(dataplane: D, (totals_store, totals): (TotalsStore, Totals), board: Board) -> Self {
+        Reconciler {
+            totals,
+            totals_store: Some(totals_store),
+            board: Some(board),
+            ..Reconciler::new(dataplane)
+        }
     }
 
     /// The dataplane.

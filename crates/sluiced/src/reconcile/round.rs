@@ -84,7 +84,7 @@ impl<D: Dataplane> Reconciler<D> {
             (snapshot, _) => self.apply_to_snapshot(snapshot.unwrap_or_default(), transition, began).await,
         }?;
         if read || affinity_eviction::may_evict(transition) {
-            self.evict_clients(transition.desired).map_err(after_switch)?;
+            self.want_eviction();
         }
         Ok(outcome)
     }

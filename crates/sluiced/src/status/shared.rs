@@ -1,7 +1,7 @@
 //! [`Shared`]: copy-on-write values that the reconcile task shares with readers.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A value that can be shared at almost no cost. It is copied if it changes while a reader still holds the shared
 /// value.
@@ -11,6 +11,11 @@ pub(crate) struct Shared<T>(Arc<T>);
 impl<T> Shared<T> {
     pub(crate) fn new(value: T) -> Self {
         Shared(Arc::new(value))
+    }
+
+    /// A reference that is lost when the value changes, and does not make it be copied.
+    pub(crate) fn downgrade(&self) -> Weak<T> {
+        Arc::downgrade(&self.0)
     }
 }
 

@@ -1,13 +1,14 @@
 //! Eligibility follows health, whatever a reload changes about a backend meanwhile.
 
+use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use sluice_api::Health;
+use sluice_api::{Admin, Health, OverrideChange};
 use sluice_core::flows::Target;
 use sluice_core::model::{EffectiveServices, Ports};
 use sluice_nft::Errno;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::host::{FORWARD6, Host};
 use crate::web::{
@@ -16,6 +17,16 @@ use crate::web::{
 };
 
 const ENOMEM: Errno = Errno(12);
+
+/// A check that takes one probe, in real time.
+const QUICK: &str = "health: {tcp: {}, interval: 100ms, timeout: 100ms, rise: 1, fall: 1}";
+
+/// Waits in real time.
+async fn until(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        sleep(Duration::from_millis(1)).await;
+    }
+}
 
 #[tokio::test(start_paused = true)]
 async fn backend_that_goes_down_and_comes_back_loses_and_gets_its_share() {
@@ -43,8 +54,7 @@ async fn backend_that_goes_down_and_comes_back_loses_and_gets_its_share() {
 
 #[tokio::test(start_paused = true)]
 async fn backend_goes_down_while_a_reload_waits_for_the_record_of_a_sysctl() {
-    let check = "health: {tcp: {}, interval: 100ms, timeout: 100ms, rise: 1, fall: 1}";
-    let web = service("web", &format!("{check}, backends: {TWO}"));
+    let web = service("web", &format!("{QUICK}, backends: {TWO}"));
     let six = "six: {listen: '[2001:db8::10]:80', backends: ['fd00::11']}";
     let both = web.replace("services: {", &format!("services: {{{six}, "));
     let host = Host::new(&web);
@@ -55,9 +65,7 @@ async fn backend_goes_down_while_a_reload_waits_for_the_record_of_a_sysctl() {
         host.network.only(&[B]);
         let before = host.commits();
         let flip = async {
-            while host.commits() == before {
-                sleep(Duration::from_millis(1)).await;
-            }
+            until(|| host.commits() > before).await;
             assert_eq!(host.sysctl(FORWARD6), "0", "the reload has not begun to change the kernel");
         };
         let (reload, ()) = tokio::join!(daemon.reload_with(&both), flip);
@@ -65,6 +73,90 @@ async fn backend_goes_down_while_a_reload_waits_for_the_record_of_a_sysctl() {
         assert_eq!(host.sysctl(FORWARD6), "1");
         let status = daemon.status().await;
         assert_eq!(status.services[1].backends[0].health, Health::Unhealthy);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backend_goes_down_while_a_round_waits_before_it_deletes_elements() {
+    let web = service("web", &format!("{QUICK}, backends: {TWO}"));
+    let gone = "gone: {listen: '203.0.113.11:80', backends: ['10.0.2.13:80']}";
+    let both = web.replace("services: {", &format!("services: {{{gone}, "));
+    let host = Host::new(&both);
+    host.network.only(&[A, B]);
+    host.run(async |daemon| {
+        sleep(A_WHILE).await;
+        let probes = host.network.probes(A);
+        until(|| host.network.probes(A) > probes).await;
+        // The next probe, which fails, is in the middle of the 100 ms before the service's elements are deleted.
+        sleep(Duration::from_millis(50)).await;
+        host.network.only(&[B]);
+        let before = host.commits();
+        let waits = async {
+            until(|| host.commits() > before).await;
+            let switched = Instant::now();
+            until(|| host.commits() > before + 1).await;
+            switched.elapsed()
+        };
+        let (reload, waited) = tokio::join!(daemon.reload_with(&web), waits);
+        assert!(reload.ok, "{reload:?}");
+        assert!(waited < Duration::from_millis(90), "{waited:?}");
+        assert_eq!(states(daemon).await, [DOWN, UP]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn backend_goes_down_while_a_refresh_reads_the_table() {
+    let web = service("web", &format!("{QUICK}, backends: {TWO}"));
+    let host = Host::new(&web.replace("refresh: 0", "refresh: 1s"));
+    host.network.only(&[A, B]);
+    host.run_and_crash(async |daemon| {
+        host.aside().hold(true);
+        until(|| host.aside().begun() > 0).await;
+        let (before, whole) = (host.commits(), host.kernel().reads().whole);
+        host.network.only(&[B]);
+        until(|| host.commits() > before).await;
+        let status = daemon.status().await;
+        assert_eq!(status.services[0].backends[0].health, Health::Unhealthy);
+        assert_eq!(host.kernel().reads().whole, whole, "the reconcile task read the table");
+        // The read is of no use any more, so there is another one.
+        let begun = host.aside().begun();
+        host.aside().hold(false);
+        until(|| host.aside().begun() > begun).await;
+        // A refresh that finds something leads to a round.
+        host.kernel().edit(|table| *table = None);
+        until(|| host.kernel().table().is_some()).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn backend_goes_down_while_affinity_is_read_and_answers_wait_for_that() {
+    let web = service("web", &format!("affinity: 10m, {QUICK}, backends: {TWO}"));
+    let host = Host::new(&web);
+    host.network.only(&[A, B]);
+    host.run_and_crash(async |daemon| {
+        // That of the start.
+        until(|| host.aside().begun() > 0).await;
+        daemon.reload().await;
+        let begun = host.aside().begun();
+        host.aside().hold(true);
+        let disable = daemon.set("web/b", OverrideChange::Admin(Admin::Disabled));
+        let story = async {
+            until(|| host.aside().begun() > begun).await;
+            let before = host.commits();
+            host.network.only(&[B]);
+            until(|| host.commits() > before).await;
+            assert_eq!(daemon.status().await.services[0].backends[0].health, Health::Unhealthy);
+        };
+        let (mut disable, mut story) = (pin!(disable), pin!(story));
+        tokio::select! {
+            answer = &mut disable => panic!("{answer:?} before clients have left"),
+            () = &mut story => {}
+        }
+        host.aside().hold(false);
+        assert!(disable.await.is_ok());
     })
     .await;
 }

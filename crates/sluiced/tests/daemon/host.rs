@@ -7,10 +7,11 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
+use std::thread::sleep;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -19,8 +20,8 @@ use sluice_core::model::{Networks, Probe};
 use sluice_netlink::Proc;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
-    CommitError, Counter, Data, Dataplane, Key, Owner, Part, ReadError, Receipt, Set, SetName, Snapshot,
-    Step, Table,
+    AsideRead, CommitError, Counter, Data, Dataplane, Key, Owner, Part, ReadError, Receipt, Set, SetName,
+    Snapshot, Step, Table,
 };
 use sluice_probe::{ProbeOutcome, ProbeResult, Prober};
 use sluiced::api::collector::StatusCollector;
@@ -117,6 +118,42 @@ struct Kernel {
     spoil: Rc<Cell<Spoil>>,
     /// Whether tables belong to the daemon.
     owned: Rc<Cell<bool>>,
+    /// Reads beside the reconcile task.
+    aside: Aside,
+}
+
+/// Reads beside the reconcile task.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Aside {
+    is_held: Arc<AtomicBool>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Aside {
+    /// Keeps reads from ending, or no longer.
+    pub(crate) fn hold(&self, holds: bool) {
+        self.is_held.store(holds, Ordering::SeqCst);
+    }
+
+    /// How many reads have begun.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    fn read<T: 'static>(
+        &self,
+        fake: &Arc<Mutex<FakeKernel>>,
+        read: impl FnOnce(&mut FakeKernel) -> Result<T, ReadError> + Send + 'static,
+    ) -> AsideRead<T> {
+        let (aside, fake) = (self.clone(), fake.clone());
+        Box::new(move || {
+            aside.begun.fetch_add(1, Ordering::SeqCst);
+            while aside.is_held.load(Ordering::SeqCst) {
+                sleep(Duration::from_millis(1));
+            }
+            read(&mut fake.lock().unwrap())
+        })
+    }
 }
 
 impl Dataplane for Kernel {
@@ -124,6 +161,20 @@ impl Dataplane for Kernel {
         let mut snapshot = self.fake.lock().unwrap().read()?;
         snapshot.flags.owner = self.owned.get().then_some(Owner::Us);
         Ok(snapshot)
+    }
+
+    fn read_aside(&mut self) -> AsideRead<Snapshot> {
+        let owner = self.owned.get().then_some(Owner::Us);
+        self.aside.read(&self.fake, move |fake| {
+            let mut snapshot = fake.read()?;
+            snapshot.flags.owner = owner;
+            Ok(snapshot)
+        })
+    }
+
+    fn dynamic_elements_aside(&mut self, name: &SetName, set: &Set) -> AsideRead<Vec<(Key, Data)>> {
+        let (name, set) = (name.clone(), set.clone());
+        self.aside.read(&self.fake, move |fake| fake.dynamic_elements(&name, &set))
     }
 
     fn read_part(&mut self, part: &Part) -> Result<Option<Table>, ReadError> {
@@ -207,6 +258,11 @@ impl Host {
 
     pub(crate) fn kernel(&self) -> MutexGuard<'_, FakeKernel> {
         self.kernel.fake.lock().unwrap()
+    }
+
+    /// The reads beside the reconcile task.
+    pub(crate) fn aside(&self) -> &Aside {
+        &self.kernel.aside
     }
 
     /// Has this go wrong at each commit of the daemon.
