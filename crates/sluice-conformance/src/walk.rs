@@ -62,7 +62,7 @@ fn statements(random: &mut Random, at: usize) -> Vec<Statement> {
     let later = CHAINS.get(at + 1 + random.below(CHAINS.len() - at)).map(|(name, _)| (*name).into());
     let of_ipv4 = || Statement::is(Field::Nfproto, &[Ip::V4.nfproto()]);
     let address = |last| Octets::EMPTY.with(&[10, 0, 2, last]);
-    match (random.below(18), later) {
+    match (random.below(19), later) {
         (0..3, Some(chain)) => vec![Statement::Goto(chain)],
         (3..5, Some(chain)) => vec![tcp(), Statement::Jump(chain)],
         (5, _) if at < 3 => vec![of_ipv4(), look_up_service()],
@@ -80,6 +80,10 @@ fn statements(random: &mut Random, at: usize) -> Vec<Statement> {
         (14, _) => vec![Statement::RejectPort],
         (15, _) => vec![tcp(), Statement::RejectReset],
         (16, _) => vec![tcp(), Statement::Synproxy { mss: 1460 }],
+        (17, _) => {
+            let key = vec![Operand::Slot(SlotExpr::Inc { modulus: 2, offset: 0 })];
+            vec![tcp(), Statement::SnatTo { ip: Ip::V4, key, map: SLOTS.into() }]
+        }
         _ => vec![Statement::Counter, Statement::Drop],
     }
 }

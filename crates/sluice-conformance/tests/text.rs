@@ -8,7 +8,7 @@ use sluice_conformance::run;
 use sluice_nft::fake::FakeKernel;
 use sluice_nft::{
     Base, Chain, Comparison, Data, Dataplane, Element, Field, Ip, Key, Octets, Operand, Rule, Set, SetRef,
-    SlotExpr, Statement, Step, Table,
+    SetType, SlotExpr, Statement, Step, Table,
 };
 
 #[test]
@@ -176,6 +176,10 @@ fn rules() -> Vec<(&'static str, Rule)> {
             "fib daddr type local reject",
             vec![is(Field::FibDaddrType, &Field::LOCAL.to_ne_bytes()), Statement::RejectPort],
         ),
+        (
+            "fib saddr type local accept",
+            vec![is(Field::FibSaddrType, &Field::LOCAL.to_ne_bytes()), Statement::Accept],
+        ),
         ("meta l4proto tcp reject with tcp reset", vec![tcp(), Statement::RejectReset]),
         ("counter drop", vec![Statement::Counter, Statement::Drop]),
         (
@@ -215,6 +219,14 @@ fn rules() -> Vec<(&'static str, Rule)> {
             vec![tcp(), dnat(Ip::V4, vec![port(), random(3, 0)], "ports4", true)],
         ),
         (
+            "snat ip to ip saddr . tcp sport map @answers4",
+            vec![v4(), tcp(), Statement::SnatTo { ip: Ip::V4, key: sender(Ip::V4), map: "answers4".into() }],
+        ),
+        (
+            "snat ip6 to ip6 saddr . tcp sport map @answers6",
+            vec![v6(), tcp(), Statement::SnatTo { ip: Ip::V6, key: sender(Ip::V6), map: "answers6".into() }],
+        ),
+        (
             "ct status dnat ct original ip daddr . meta l4proto . ip daddr . th dport @masquerade4 \
              masquerade fully-random",
             vec![v4(), has_dnat(), Statement::InSet(source(), "masquerade4".into()), Statement::Masquerade],
@@ -247,7 +259,7 @@ fn table() -> Table {
     let vip4 = Key::EMPTY.address([203, 0, 113, 10].into()).protocol(6).port(80);
     let vip6 = Key::EMPTY.address(Ipv6Addr::LOCALHOST.into()).protocol(17).port(53);
     let data4 = || Data::Value(Octets::EMPTY.with(&[10, 0, 2, 13]).with(&8080_u16.to_be_bytes()));
-    let data6 = Data::Value(Octets::EMPTY.with(&[0xfd; 16]).with(&8080_u16.to_be_bytes()));
+    let data6 = || Data::Value(Octets::EMPTY.with(&[0xfd; 16]).with(&8080_u16.to_be_bytes()));
     let slots4 = || Set::counted_map(vec![inc(65536, 0)], backend4());
     add(
         "addresses4",
@@ -255,6 +267,10 @@ fn table() -> Table {
         Key::EMPTY.slot(1),
         Data::Value(Octets::EMPTY.with(&[10, 0, 2, 13])),
     );
+    let answers = |ip, data| Set { data: SetType::Map(data), ..Set::plain(sender(ip)) };
+    let answering4 = Key::EMPTY.address([10, 0, 2, 13].into()).port(8080);
+    add("answers4", answers(Ip::V4, backend4()), answering4, data4());
+    add("answers6", answers(Ip::V6, backend6()), Key::EMPTY.with(&[0xfd; 16]).port(8080), data6());
     add(
         "masquerade4",
         Set::plain(source()),
@@ -276,7 +292,7 @@ fn table() -> Table {
     add("services4", Set::verdicts(service(Ip::V4)), vip4, Data::Goto("other".into()));
     add("services6", Set::verdicts(service(Ip::V6)), vip6, Data::Goto("other".into()));
     add("slots4", slots4(), Key::EMPTY.slot(65536), data4());
-    add("slots6", Set::counted_map(vec![inc(65536, 0)], backend6()), Key::EMPTY.slot(0), data6);
+    add("slots6", Set::counted_map(vec![inc(65536, 0)], backend6()), Key::EMPTY.slot(0), data6());
 
     let mut add = |name: &str, base: Option<Base>, rules: Vec<Rule>| {
         table.chains.insert(name.into(), Chain { base, rules });
@@ -338,6 +354,10 @@ fn source() -> Vec<Operand> {
     [Field::CtOriginalDaddr(Ip::V4), Field::L4proto, Field::Daddr(Ip::V4), Field::Dport]
         .map(Operand::Field)
         .into()
+}
+
+fn sender(ip: Ip) -> Vec<Operand> {
+    [Field::Saddr(ip), Field::Sport].map(Operand::Field).to_vec()
 }
 
 fn look_up(ip: Ip) -> Statement {

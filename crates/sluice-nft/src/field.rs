@@ -79,6 +79,8 @@ pub enum Field {
     Oifname,
     /// `fib daddr type`, 4 bytes, host order; see [`Field::LOCAL`].
     FibDaddrType,
+    /// `fib saddr type`, 4 bytes, host order; see [`Field::LOCAL`].
+    FibSaddrType,
     /// `ct state`, 4 bytes, host order; see [`Field::NEW`].
     CtState,
     /// `ct status`, 4 bytes, host order; see [`Field::DNAT`].
@@ -90,7 +92,7 @@ pub enum Field {
 }
 
 impl Field {
-    /// [`Field::FibDaddrType`] of local addresses (`RTN_LOCAL`).
+    /// [`Field::FibDaddrType`] and [`Field::FibSaddrType`] of local addresses (`RTN_LOCAL`).
     pub const LOCAL: u32 = 2;
     /// [`Field::FibDaddrType`] of broadcast addresses (`RTN_BROADCAST`).
     pub const BROADCAST: u32 = 3;
@@ -121,7 +123,7 @@ impl Field {
             Field::Sport | Field::Dport | Field::CtOriginalDport => 2,
             Field::TcpFlags | Field::L4proto | Field::Nfproto => 1,
             Field::Iifname | Field::Oifname => 16,
-            Field::FibDaddrType | Field::CtState | Field::CtStatus => 4,
+            Field::FibDaddrType | Field::FibSaddrType | Field::CtState | Field::CtStatus => 4,
         }
     }
 
@@ -157,7 +159,7 @@ impl Field {
                 let end = name.iter().position(|b| *b == 0).unwrap_or(name.len());
                 write!(f, "\"{}\"", name[..end].escape_ascii())
             }
-            (Field::FibDaddrType, v) => match host(v) {
+            (Field::FibDaddrType | Field::FibSaddrType, v) => match host(v) {
                 Some(Field::LOCAL) => f.write_str("local"),
                 Some(Field::BROADCAST) => f.write_str("broadcast"),
                 Some(Field::MULTICAST) => f.write_str("multicast"),
@@ -211,6 +213,7 @@ impl fmt::Display for Field {
             Field::Iifname => f.write_str("iifname"),
             Field::Oifname => f.write_str("oifname"),
             Field::FibDaddrType => f.write_str("fib daddr type"),
+            Field::FibSaddrType => f.write_str("fib saddr type"),
             Field::CtState => f.write_str("ct state"),
             Field::CtStatus => f.write_str("ct status"),
             Field::CtOriginalDaddr(ip) => write!(f, "ct original {} daddr", ip.keyword()),

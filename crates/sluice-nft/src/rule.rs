@@ -71,6 +71,15 @@ pub enum Statement {
         /// How the port, and the address of a range, are chosen.
         ports: SourcePorts,
     },
+    /// Translates the source to the address and port of the key in the map; ends the rule if there is none.
+    SnatTo {
+        /// Version of the new address.
+        ip: Ip,
+        /// Key of the lookup.
+        key: Vec<Operand>,
+        /// Map to addresses and ports.
+        map: SetName,
+    },
     /// Adds or updates the key in a set that rules fill. Ends the rule if the set is full or a limit is not exceeded.
     Update {
         /// Key of the element.
@@ -168,6 +177,7 @@ impl Statement {
             | Statement::NotInSet(key, set)
             | Statement::VerdictMap(key, set)
             | Statement::Dnat { key, map: set, .. }
+            | Statement::SnatTo { key, map: set, .. }
             | Statement::Update { key, set, .. } => Some((key, set)),
             Statement::Match(..)
             | Statement::Masquerade
@@ -201,6 +211,7 @@ impl Statement {
             | Statement::NotInSet(_, set)
             | Statement::VerdictMap(_, set)
             | Statement::Dnat { map: set, .. }
+            | Statement::SnatTo { map: set, .. }
             | Statement::Update { set, .. } => Some(set),
             Statement::Match(..)
             | Statement::Masquerade
@@ -311,8 +322,9 @@ fn write_statement(
             key(f, parts)?;
             write!(f, " vmap @{map}")
         }
-        Statement::Dnat { ip, key: parts, map, .. } => {
-            write!(f, "dnat {} to ", ip.keyword())?;
+        Statement::Dnat { ip, key: parts, map, .. } | Statement::SnatTo { ip, key: parts, map } => {
+            let verb = if matches!(statement, Statement::Dnat { .. }) { "dnat" } else { "snat" };
+            write!(f, "{verb} {} to ", ip.keyword())?;
             key(f, parts)?;
             write!(f, " map @{map}")
         }

@@ -91,7 +91,8 @@ pub fn explain(
         Outcome::Untranslated { .. } if taken_by.is_some() => {
             translated(table, &trace, packet.destination, any_port)
         }
-        Outcome::Untranslated { .. } => Fate::Untouched,
+        // Only midstream packets are answers of a backend.
+        Outcome::Untranslated { .. } | Outcome::Answered { .. } => Fate::Untouched,
     };
     let proxies = |visit| matches!(statement(table, visit), Some(Statement::Synproxy { .. }));
     let proxied = trace.visits.iter().any(proxies);

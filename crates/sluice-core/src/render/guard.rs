@@ -354,6 +354,7 @@ impl Scope {
             | Statement::Dnat { .. }
             | Statement::Masquerade
             | Statement::Snat { .. }
+            | Statement::SnatTo { .. }
             | Statement::Counter
             | Statement::Drop
             | Statement::Notrack

@@ -123,6 +123,7 @@ impl Older {
                 | Statement::NotInSet(key, set)
                 | Statement::VerdictMap(key, set)
                 | Statement::Dnat { key, map: set, .. }
+                | Statement::SnatTo { key, map: set, .. }
                 | Statement::Update { key, set, .. } => {
                     if self.turns(key) {
                         key.swap(0, 1);

@@ -22,6 +22,8 @@ pub(crate) struct Nat {
 pub(crate) enum Translation {
     /// The destination to a loaded address, and optionally a port.
     Destination { address: Register, port: Option<Register> },
+    /// The source to a loaded address and port.
+    SourceTo { address: Register, port: Register },
     /// The source to one of a range of addresses.
     Source { first: Register, last: Register, ports: SourcePorts },
 }
@@ -53,6 +55,9 @@ impl Nat {
                 address: first,
                 port: port.map_or(Some(None), |port| port.map(Some))?,
             },
+            (Self::SNAT, 0) if first == last && one_port && port.is_some() => {
+                Translation::SourceTo { address: first, port: port?? }
+            }
             (Self::SNAT, flags) if port.is_none() => {
                 let is_of = |ports: &SourcePorts| Self::flags(*ports) == flags;
                 let ports = [SourcePorts::Random, SourcePorts::Keep].into_iter().find(is_of)?;
@@ -84,6 +89,10 @@ impl Expression for Nat {
                     Some(port) => expr.u32(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number()),
                 }
             }
+            Translation::SourceTo { address, port } => expr
+                .u32(sys::NFTNL_EXPR_NAT_TYPE, Self::SNAT)
+                .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, address.number())
+                .u32(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN, port.number()),
             Translation::Source { first, last, ports } => expr
                 .u32(sys::NFTNL_EXPR_NAT_TYPE, Self::SNAT)
                 .u32(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN, first.number())

@@ -177,6 +177,11 @@ impl<'a> Machine<'a> {
                 port.is_none_or(|port| port == port_after(ip, address)).then_some(())?;
                 Statement::Dnat { ip, key, map, port: port.is_some() }
             }
+            Translation::SourceTo { address, port } => {
+                let Value::Mapped(key, map) = self.take(address)? else { return None };
+                (port == port_after(ip, address)).then_some(())?;
+                Statement::SnatTo { ip, key, map }
+            }
             Translation::Source { first, last, ports } => {
                 let Value::Constant(address) = self.take(first)? else { return None };
                 let last = match last == first {

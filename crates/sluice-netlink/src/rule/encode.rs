@@ -1,6 +1,6 @@
 //! Encodes a rule as expressions, with the registers that nft 1.0.6 would use.
 
-use sluice_nft::{Comparison, Field, Ip, Operand, Rule, SetUpdate, SlotExpr, Statement, mask};
+use sluice_nft::{Comparison, Field, Ip, Operand, Rule, SetName, SetUpdate, SlotExpr, Statement, mask};
 
 use super::field::{load, load_head};
 use crate::expr::{
@@ -32,10 +32,13 @@ fn encode(statement: &Statement, exprs: &mut Vec<Expr>) -> Option<()> {
             look_up(key, scratch, map.to_string(), LookupTo::Verdict, false, exprs)?;
         }
         Statement::Dnat { ip, key, map, port } => {
-            // Registers for an address, then for a concatenated key.
-            let scratch = 4 + if key.len() > 1 { reserved(key) } else { 0 };
-            look_up(key, scratch, map.to_string(), LookupTo::Value(KEY), false, exprs)?;
+            look_up_translation(key, map, exprs)?;
             let what = Translation::Destination { address: KEY, port: port.then(|| port_after(*ip, KEY)) };
+            exprs.push(Nat { ip: *ip, what }.into());
+        }
+        Statement::SnatTo { ip, key, map } => {
+            look_up_translation(key, map, exprs)?;
+            let what = Translation::SourceTo { address: KEY, port: port_after(*ip, KEY) };
             exprs.push(Nat { ip: *ip, what }.into());
         }
         Statement::Snat { ip, first, last, ports } => {
@@ -92,6 +95,13 @@ fn look_up(
     load_key(key, from, from.plus(scratch), exprs)?;
     exprs.push(Lookup { set, from, to, inverted }.into());
     Some(())
+}
+
+/// Loads the address, and the port, of a key in a map.
+fn look_up_translation(key: &[Operand], map: &SetName, exprs: &mut Vec<Expr>) -> Option<()> {
+    // Registers for an address, then for a concatenated key.
+    let scratch = 4 + if key.len() > 1 { reserved(key) } else { 0 };
+    look_up(key, scratch, map.to_string(), LookupTo::Value(Register::FIRST), false, exprs)
 }
 
 /// Register of the port in a concatenation of address and port.

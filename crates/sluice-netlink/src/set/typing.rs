@@ -54,7 +54,7 @@ fn datatype_of(part: &Operand) -> u32 {
             Field::TcpFlags => 15,
             Field::CtState => 26,
             Field::CtStatus => 28,
-            Field::FibDaddrType => 38,
+            Field::FibDaddrType | Field::FibSaddrType => 38,
             Field::Iifname | Field::Oifname => 41,
         },
         Operand::Slot(_) => 4,
@@ -103,7 +103,10 @@ const METAS: [(Field, [u32; 1]); 4] = [
 ];
 
 /// Result and flags.
-const FIBS: [(Field, [u32; 2]); 1] = [(Field::FibDaddrType, [Fib::ADDRESS_TYPE, Fib::DADDR])];
+const FIBS: [(Field, [u32; 2]); 2] = [
+    (Field::FibDaddrType, [Fib::ADDRESS_TYPE, Fib::DADDR]),
+    (Field::FibSaddrType, [Fib::ADDRESS_TYPE, Fib::SADDR]),
+];
 
 /// The user data of a key or of data.
 pub(super) fn encode(parts: &[Operand]) -> Vec<u8> {

@@ -49,7 +49,7 @@ fn decode_of_a_message_cut_short_is_foreign() {
     }
 }
 
-const FIELDS: [Field; 16] = [
+const FIELDS: [Field; 17] = [
     Field::Saddr(Ip::V4),
     Field::Saddr(Ip::V6),
     Field::Daddr(Ip::V4),
@@ -61,6 +61,7 @@ const FIELDS: [Field; 16] = [
     Field::Nfproto,
     Field::Iifname,
     Field::FibDaddrType,
+    Field::FibSaddrType,
     Field::CtState,
     Field::CtStatus,
     Field::CtOriginalDaddr(Ip::V4),
@@ -87,6 +88,8 @@ fn statements() -> impl Strategy<Value = Statement> {
         }),
         2 => (select(&Ip::ALL[..]), keys(), name(), any::<bool>())
             .prop_map(|(ip, key, map, port)| Statement::Dnat { ip, key, map: map.into(), port }),
+        1 => (select(&Ip::ALL[..]), keys(), name())
+            .prop_map(|(ip, key, map)| Statement::SnatTo { ip, key, map: map.into() }),
         1 => name().prop_map(|chain| Statement::Goto(chain.into())),
         1 => name().prop_map(|chain| Statement::Jump(chain.into())),
         2 => select(vec![

@@ -40,6 +40,7 @@ fn sets_of_every_type_are_declared_as_by_nft() {
             Field::Iifname,
             Field::Oifname,
             Field::FibDaddrType,
+            Field::FibSaddrType,
             Field::CtState,
             Field::CtStatus,
             Field::CtOriginalDaddr(Ip::V4),

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use crate::{
-    Base, ChainName, Data, Errno, Hook, Key, Kind, Operand, Rule, Set, SetFlags, SetName, SetType, SetUpdate,
-    SlotExpr, Statement, Table,
+    Base, ChainName, Data, Errno, Hook, Ip, Key, Kind, Operand, Rule, Set, SetFlags, SetName, SetType,
+    SetUpdate, SlotExpr, Statement, Table,
 };
 
 /// Maximum length of a name, without the terminating zero.
@@ -64,13 +64,8 @@ pub(super) fn rule(table: &Table, rule: &Rule) -> Result<(), Errno> {
                 SetType::Verdicts => {}
                 _ => return Err(Errno::EINVAL),
             },
-            Statement::Dnat { ip, key, map, port } => {
-                let SetType::Map(data) = &lookup(table, key, map)?.data else { return Err(Errno::EINVAL) };
-                let address = if *ip == crate::Ip::V4 { 4 } else { 16 };
-                if width(data) < address + if *port { 4 } else { 0 } {
-                    return Err(Errno::ENODATA);
-                }
-            }
+            Statement::Dnat { ip, key, map, port } => translation(lookup(table, key, map)?, *ip, *port)?,
+            Statement::SnatTo { ip, key, map } => translation(lookup(table, key, map)?, *ip, true)?,
             Statement::Update { key, set, update } => match (lookup(table, key, set)?, update) {
                 (set, _) if !set.is_dynamic() => {
                     // A hash table without a size could be filled by rules, if it were declared so.
@@ -145,7 +140,9 @@ fn walk<'a>(
 fn can_be_at(statement: &Statement, Base { kind, hook, .. }: Base) -> bool {
     match statement {
         Statement::Masquerade => kind == Kind::Nat && hook == Hook::Postrouting,
-        Statement::Snat { .. } => kind == Kind::Nat && matches!(hook, Hook::Postrouting | Hook::Input),
+        Statement::Snat { .. } | Statement::SnatTo { .. } => {
+            kind == Kind::Nat && matches!(hook, Hook::Postrouting | Hook::Input)
+        }
         Statement::Dnat { .. } => kind == Kind::Nat && matches!(hook, Hook::Prerouting | Hook::Output),
         Statement::Synproxy { .. } => matches!(hook, Hook::Input | Hook::Forward),
         Statement::RejectReset | Statement::RejectPort => hook != Hook::Postrouting,
@@ -173,6 +170,13 @@ fn lookup<'a>(table: &'a Table, parts: &[Operand], set: &SetName) -> Result<&'a 
     }
     let set = table.sets.get(set).ok_or(Errno::ENOENT)?;
     if width(parts) < width(&set.key) { Err(Errno::ENODATA) } else { Ok(set) }
+}
+
+/// A map of translations holds an address, and a port if it is translated.
+fn translation(map: &Set, ip: Ip, port: bool) -> Result<(), Errno> {
+    let SetType::Map(data) = &map.data else { return Err(Errno::EINVAL) };
+    let address = if ip == Ip::V4 { 4 } else { 16 };
+    if width(data) < address + if port { 4 } else { 0 } { Err(Errno::ENODATA) } else { Ok(()) }
 }
 
 fn pick(pick: &SlotExpr) -> Result<(), Errno> {

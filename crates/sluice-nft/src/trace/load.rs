@@ -44,6 +44,9 @@ impl View<'_> {
             // Determined by routes, which the trace does not know.
             Field::Oifname => interface(&self.packet.leaves),
             Field::FibDaddrType => Octets::new(&self.host.address_type(self.destination.ip()).to_ne_bytes()),
+            Field::FibSaddrType => {
+                Octets::new(&self.host.address_type(self.packet.source.ip()).to_ne_bytes())
+            }
             Field::CtState => {
                 let state = if self.tracked { Field::NEW } else { Field::UNTRACKED };
                 Octets::new(&state.to_ne_bytes())

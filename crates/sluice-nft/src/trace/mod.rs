@@ -102,6 +102,11 @@ pub enum Outcome {
         /// Whether its source is translated.
         masqueraded: bool,
     },
+    /// A backend sent it, and it passes with the address and port of a listener.
+    Answered {
+        /// The listener.
+        from: SocketAddr,
+    },
     /// It was dropped.
     Dropped,
     /// It was answered with a TCP reset.

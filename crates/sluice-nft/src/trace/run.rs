@@ -23,6 +23,8 @@ pub(super) struct Run<'a> {
     advance: &'a mut dyn FnMut() -> usize,
     translated: bool,
     masqueraded: bool,
+    /// The listener in whose name the packet leaves.
+    answered: Option<SocketAddr>,
     /// Keys that rules added to sets while the packet was processed.
     learned: Vec<(SetName, Key)>,
     visits: Vec<Visit>,
@@ -70,18 +72,20 @@ impl<'a> Run<'a> {
             advance,
             translated: false,
             masqueraded: false,
+            answered: None,
             learned: Vec::new(),
             visits: Vec::new(),
         }
     }
 
     pub(super) fn finish(mut self) -> Trace {
-        let outcome = match self.hooks() {
-            Err(end) => end,
-            Ok(()) if self.translated => {
+        let outcome = match (self.hooks(), self.answered) {
+            (Err(end), _) => end,
+            (Ok(()), Some(from)) => Outcome::Answered { from },
+            (Ok(()), None) if self.translated => {
                 Outcome::Translated { to: self.view.destination, masqueraded: self.masqueraded }
             }
-            Ok(()) => Outcome::Untranslated { masqueraded: self.masqueraded },
+            (Ok(()), None) => Outcome::Untranslated { masqueraded: self.masqueraded },
         };
         Trace { outcome, visits: self.visits }
     }
@@ -127,7 +131,7 @@ impl<'a> Run<'a> {
             }
             self.chain(chain, start, 0).unwrap_or(Ok(()))?;
             let done = match hook {
-                Hook::Postrouting => self.masqueraded,
+                Hook::Postrouting => self.masqueraded || self.answered.is_some(),
                 Hook::Input | Hook::Forward => self.view.proxied,
                 Hook::Prerouting | Hook::Output | Hook::Foreign => self.translated,
             };
@@ -230,6 +234,12 @@ impl<'a> Run<'a> {
                 self.masqueraded = true;
                 Effect::End(Ok(()))
             }
+            Statement::SnatTo { ip, key, map } => {
+                match look_up(self, key, map).map(|element| &element.data) {
+                    Some(Data::Value(value)) => self.snat(*ip, value.as_slice()),
+                    _ => Effect::Leave,
+                }
+            }
             Statement::Counter => Effect::Next,
             Statement::Drop => Effect::End(Err(Outcome::Dropped)),
             Statement::Notrack => {
@@ -262,6 +272,12 @@ impl<'a> Run<'a> {
         let port = if port { u16::from_be_bytes([rest[0], rest[1]]) } else { self.view.destination.port() };
         self.view.destination = SocketAddr::new(address, port);
         self.translated = true;
+        Effect::End(Ok(()))
+    }
+
+    fn snat(&mut self, ip: Ip, value: &[u8]) -> Effect<'a> {
+        let (address, rest) = ip.split_address(value).expect("a map to addresses");
+        self.answered = Some(SocketAddr::new(address, u16::from_be_bytes([rest[0], rest[1]])));
         Effect::End(Ok(()))
     }
 

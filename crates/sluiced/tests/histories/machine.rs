@@ -361,7 +361,7 @@ impl Machine {
         let to = match self.trace(table.as_ref(), packet) {
             Outcome::Translated { to, .. } => Some(to),
             Outcome::Untranslated { .. } => None,
-            Outcome::Dropped | Outcome::Reset | Outcome::Unreachable => return,
+            Outcome::Answered { .. } | Outcome::Dropped | Outcome::Reset | Outcome::Unreachable => return,
         };
         let answers = to.map_or(Answers::Well, |to| self.hosts.answers(to.ip()));
         if answers == Answers::Refuses && packet.protocol == Protocol::Tcp {

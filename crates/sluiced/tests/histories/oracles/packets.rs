@@ -141,6 +141,7 @@ pub fn go_to_the_pool(history: &mut History<'_>) -> Verdict {
                 "packets: rejected, no backend",
             ),
             Outcome::Translated { to, .. } => (!refused && places.contains(&to), "packets: met the pool"),
+            Outcome::Answered { .. } => (false, "packets: answered"),
             Outcome::Untranslated { .. } => {
                 (!refused && places.contains(&packet.destination), "packets: stayed")
             }
