@@ -50,7 +50,7 @@ proptest! {
 }
 
 /// Unchanged services that share addresses, backends or chains with the changed ones.
-fn companions() -> [Services; 6] {
+fn companions() -> [Services; 7] {
     let beside = |service| services([("beside", service)]);
     let adopts = |listen| Service { midstream: Midstream::Adopt, ..service(&[listen], &TWO) };
     [
@@ -59,6 +59,7 @@ fn companions() -> [Services; 6] {
         beside(service(&["203.0.113.10:90"], &TWO).preserve().scheduler(Scheduler::Random)),
         beside(adopts("203.0.113.12:80")),
         beside(adopts("203.0.113.12:80-89")),
+        beside(adopts("203.0.113.12:80").preserve()),
         beside(Service { affinity: Some(60), ..service(&["203.0.113.12:80"], &TWO) }),
     ]
 }

@@ -35,10 +35,10 @@ impl TableEndpoints {
                 Source((_, ip)) => {
                     found.backends.extend(set.elements.keys().filter_map(|key| behind(key, ip)));
                 }
-                Adopted(_) | Ignored(_) | Guarded(_) | UnknownClients(_) | Syns(_) | Proxied(_)
-                | InvalidRequests(_) | InvalidReplies(_) | Invalid(_) | OnLink(_) | SameInterface
-                | Clients(..) | Bound(..) | Learn(_) | OwnSource(..) | Slots(..) | Stripes(..)
-                | Networks(..) | Dropped(..) | Limit(..) => {}
+                Adopted(_) | Ignored(_) | Answers(_) | EarlyAnswers(_) | Guarded(_) | UnknownClients(_)
+                | Syns(_) | Proxied(_) | InvalidRequests(_) | InvalidReplies(_) | Invalid(_) | OnLink(_)
+                | SameInterface | Clients(..) | Bound(..) | Learn(_) | OwnSource(..) | Slots(..)
+                | Stripes(..) | Networks(..) | Dropped(..) | Limit(..) => {}
             }
         }
         for id in table.chains.keys().filter_map(ChainId::parse) {
@@ -46,7 +46,9 @@ impl TableEndpoints {
             let of_protocol = found.others.entry((listener.protocol, *ip)).or_default();
             of_protocol.insert((listener.address, listener.ports));
         }
-        for set in table.sets.values() {
+        // The data of all other maps are backends.
+        let answers = |name| matches!(SetId::parse(name), Some(Answers(_)));
+        for (_, set) in table.sets.iter().filter(|(name, _)| !answers(name)) {
             let values = set.elements.values().filter_map(|element| match &element.data {
                 Data::Value(value) => Ip::ALL.into_iter().find_map(|ip| place(value.as_slice(), ip)),
                 Data::None | Data::Goto(_) | Data::KeyEnd(_) => None,

@@ -197,6 +197,11 @@ impl Source {
     pub fn preserves_client(self) -> bool {
         matches!(self, Source::Auto | Source::Preserve)
     }
+
+    /// Whether backends see the client's port at an address of the host.
+    pub fn keeps_ports(self) -> bool {
+        matches!(self, Source::Addresses(_, _, SourcePorts::Keep))
+    }
 }
 
 /// As written in the file, without `source_ports`.
@@ -232,10 +237,7 @@ impl Midstream {
             SourceHash(_) | Maglev(..) => true,
             RoundRobin | Random | LeastConnections | First => false,
         };
-        let same_client = match source {
-            Source::Preserve | Source::Addresses(_, _, SourcePorts::Keep) => true,
-            Source::Masquerade | Source::Auto | Source::Addresses(_, _, SourcePorts::Random) => false,
-        };
+        let same_client = source == Source::Preserve || source.keeps_ports();
         if same_backend && same_client { Midstream::Adopt } else { Midstream::Ignore }
     }
 }

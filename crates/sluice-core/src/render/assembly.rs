@@ -8,7 +8,7 @@ use sluice_nft::{Base, Chain, Comparison, Field, Ip, Operand, Rule, SetName, Sta
 use super::midstream::{self, Arriving};
 use super::names::{ChainId, SetId};
 use super::totals::Totals;
-use super::{dispatch, invalid, reset, source, synproxy};
+use super::{answers, dispatch, invalid, reset, source, synproxy};
 use crate::model::{Protocol, Source};
 
 /// What the common chains depend on.
@@ -29,6 +29,8 @@ pub(super) fn assemble(input: &AssemblyInput<'_>) -> BTreeMap<ChainId, Chain> {
         of_frontends.map(|(id, rules)| (id.clone(), inner(rules.clone()))).collect();
     for (id, rules) in [
         (ChainId::Midstream, input.midstream()),
+        (ChainId::Answers, answers::rules(input.set)),
+        (ChainId::EarlyAnswers, input.early_answers()),
         (ChainId::Invalid, input.invalid()),
         (ChainId::Handshake, input.handshake()),
     ] {
@@ -40,12 +42,12 @@ pub(super) fn assemble(input: &AssemblyInput<'_>) -> BTreeMap<ChainId, Chain> {
     let base_chains = [
         (Base::SYN, input.syn()),
         (Base::GUARD, leads(&ChainId::Invalid).then(guard).into_iter().collect()),
-        (Base::PREROUTING, input.prerouting()),
+        (Base::PREROUTING, input.prerouting(leads(&ChainId::EarlyAnswers))),
         (Base::OUTPUT, input.output()),
         (Base::INPUT, leads(&ChainId::Handshake).then(handshakes).into_iter().collect()),
         (Base::FORWARD, input.forward(leads(&ChainId::Handshake))),
         (Base::LEARN, input.learn()),
-        (Base::POSTROUTING, input.postrouting(leads(&ChainId::Source))),
+        (Base::POSTROUTING, input.postrouting(leads(&ChainId::Source), leads(&ChainId::Answers))),
     ];
     for (base, rules) in base_chains {
         if !rules.is_empty() {
@@ -111,8 +113,11 @@ impl AssemblyInput<'_> {
 
     /// Midstream packets first, then the verdict maps, then the rules of other listeners in order of
     /// precedence.
-    fn prerouting(&self) -> Vec<Rule> {
-        let mut rules = match self.totals.midstream() {
+    fn prerouting(&self, early_answers: bool) -> Vec<Rule> {
+        let early_answers =
+            early_answers.then(|| unless_opening([Statement::Jump(ChainId::EarlyAnswers.into())]));
+        let mut rules: Vec<_> = early_answers.into_iter().collect();
+        rules.extend(match self.totals.midstream() {
             // The rule also accepts the ACKs of synproxy.
             Arriving::Ignored => vec![unless_opening([Statement::Accept])],
             Arriving::Adopted => self.acks(),
@@ -121,7 +126,7 @@ impl AssemblyInput<'_> {
                 rules.push(unless_opening([Statement::Goto(ChainId::Midstream.into())]));
                 rules
             }
-        };
+        });
         rules.extend(self.verdicts(SetId::Services));
         rules.extend(self.hooks(&ChainId::Base(Base::PREROUTING)));
         rules
@@ -146,6 +151,13 @@ impl AssemblyInput<'_> {
         let mut rules = in_turn(self.verdicts(SetId::Adopted).chain(ignored));
         rules.extend(self.hooks(&ChainId::Midstream).filter(|_| by_rule));
         rules
+    }
+
+    /// Answers to addresses of the host.
+    fn early_answers(&self) -> Vec<Rule> {
+        let rule =
+            |(source, ip)| answers::early_rule(source, ip, (self.set)(&SetId::EarlyAnswers((source, ip)))?);
+        self.totals.sources().into_iter().filter_map(rule).collect()
     }
 
     /// Local clients: their connections end with the host, so no other node can have had them.
@@ -175,8 +187,8 @@ impl AssemblyInput<'_> {
     }
 
     /// The masquerade rule comes first, because no other listener has its keys. Ambiguous flows must be
-    /// compared before the rules of other sources.
-    fn postrouting(&self, one_by_one: bool) -> Vec<Rule> {
+    /// compared before the rules of other sources. Answers have no translated destination.
+    fn postrouting(&self, one_by_one: bool, answers: bool) -> Vec<Rule> {
         let rule = |(source, ip)| {
             Some((source, source::constant_rule(source, ip, (self.set)(&SetId::Source((source, ip)))?)))
         };
@@ -186,7 +198,8 @@ impl AssemblyInput<'_> {
             let jump = Rule(vec![source::translated(), Statement::Jump(ChainId::Source.into())]);
             rules.insert(others, (Source::Masquerade, jump));
         }
-        rules.into_iter().map(|(_, rule)| rule).collect()
+        let answers = answers.then(|| unless_opening([Statement::Goto(ChainId::Answers.into())]));
+        rules.into_iter().map(|(_, rule)| rule).chain(answers).collect()
     }
 }
 

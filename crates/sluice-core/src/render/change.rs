@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sluice_nft::Table;
 
 use super::ambiguous::{AmbiguousFlows, source_traits};
+use super::answers::{self, AnswerCounts, NewAnswerCounts};
 use super::delta::Delta;
 use super::fragment::{Draft, Fragment, Pool};
 use super::frontend::{self, Frontend};
@@ -23,6 +24,7 @@ struct Renderer<'a> {
     stripe: &'a dyn Fn(&FrontendId) -> Option<Stripe>,
     groups: Groups<'a>,
     ambiguous: &'a AmbiguousFlows,
+    answer_counts: &'a NewAnswerCounts,
     stripes_in_use: StripeAllocator,
     pool: Pool<'a>,
 }
@@ -38,7 +40,7 @@ impl Renderer<'_> {
     }
 
     fn fragment(&mut self, frontend: &Frontend<'_>) -> Fragment {
-        let Renderer { stripe, groups, ambiguous, stripes_in_use, pool } = self;
+        let Renderer { stripe, groups, ambiguous, answer_counts, stripes_in_use, pool } = self;
         let mut draft = Draft::new(Some(frontend.id()), pool);
         draft.fragment.traits = Some(Traits::of(frontend));
         match frontend.service.mode {
@@ -58,6 +60,7 @@ impl Renderer<'_> {
                 invalid::render(&mut draft, frontend);
                 synproxy::render(&mut draft, frontend);
                 source::render(&mut draft, frontend, ambiguous);
+                answers::render(&mut draft, frontend, answer_counts);
             }
         }
         draft.finish()
@@ -87,14 +90,16 @@ impl Program {
             old.extend(before.into_iter().flat_map(|service| Frontend::of(name, service)));
             new.extend(after.into_iter().flat_map(|service| Frontend::of(name, service)));
         }
-        if !self.concerns_no_other(&old, &new) {
+        let answer_counts = self.answer_counts.replace(&old, &new);
+        let Some(answer_counts) = answer_counts.filter(|_| self.concerns_no_other(&old, &new)) else {
             return self.change_all(transition.desired);
-        }
-        let mut fragments = self.render(&new, &self.ambiguous, &|id| self.stripe(id));
+        };
+        let mut fragments = self.render(&new, (&self.ambiguous, &answer_counts), &|id| self.stripe(id));
         for (name, ..) in transition.differences() {
             fragments.entry(Some(name.clone())).or_insert_with(|| Arc::new([]));
         }
         let mut delta = self.delta(fragments, transition.desired.networks(), None);
+        delta.answer_counts = answer_counts;
         delta.is_part = true;
         delta
     }
@@ -113,12 +118,14 @@ impl Program {
     ) -> Delta {
         let frontends = frontend::frontends(desired);
         let ambiguous = AmbiguousFlows::of(&frontends);
-        let mut fragments = self.render(&frontends, &ambiguous, stripe);
+        let answer_counts = AnswerCounts::of(&frontends);
+        let mut fragments = self.render(&frontends, (&ambiguous, &answer_counts), stripe);
         for name in self.fragments.0.keys().filter(|name| name.is_some()) {
             fragments.entry(name.clone()).or_insert_with(|| Arc::new([]));
         }
         let mut delta = self.delta(fragments, desired.networks(), current);
         delta.ambiguous = Some(ambiguous);
+        delta.answer_counts = answer_counts;
         delta
     }
 
@@ -133,12 +140,12 @@ impl Program {
     fn render(
         &self,
         frontends: &[Frontend<'_>],
-        ambiguous: &AmbiguousFlows,
+        (ambiguous, answer_counts): (&AmbiguousFlows, &NewAnswerCounts),
         stripe: &dyn Fn(&FrontendId) -> Option<Stripe>,
     ) -> BTreeMap<Option<ServiceName>, Arc<[Fragment]>> {
         let groups = Groups::of(frontends, &self.groups);
         let (stripes_in_use, pool) = (self.stripes_in_use.clone(), Pool::new(self));
-        Renderer { stripe, groups, ambiguous, stripes_in_use, pool }.fragments(frontends)
+        Renderer { stripe, groups, ambiguous, answer_counts, stripes_in_use, pool }.fragments(frontends)
     }
 
     /// The stripe of a frontend.

@@ -5,6 +5,7 @@
 
 pub(crate) mod affinity;
 mod ambiguous;
+mod answers;
 mod assembly;
 pub mod bounds;
 mod capacity;

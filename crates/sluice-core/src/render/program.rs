@@ -9,6 +9,7 @@ use foldhash::fast::FixedState;
 use sluice_nft::{Chain, ChainName, Element, Key, Rule, Set, SetName, Table};
 
 use super::ambiguous::AmbiguousFlows;
+use super::answers::AnswerCounts;
 use super::capacity::SMALLEST;
 use super::fragment::{DeclaredSet, Fragment, SharedChain, StoredElement};
 use super::frontend::Rank;
@@ -37,6 +38,7 @@ pub struct Program {
     pub(super) totals: Totals,
     pub(super) assembled: BTreeMap<ChainId, Chain>,
     pub(super) ambiguous: AmbiguousFlows,
+    pub(super) answer_counts: AnswerCounts,
     pub(super) stripes_in_use: StripeAllocator,
     /// Numbers of affinity groups.
     pub groups: GroupNumbers,
@@ -123,11 +125,10 @@ pub(super) fn is_live(id: &SetId, totals: &Totals) -> bool {
     match id {
         Adopted(_) => matches!(totals.midstream(), Arriving::Mixed { .. }),
         Ignored(_) => totals.midstream() == Arriving::Mixed { by_rule: true },
-        Services(_) | Guarded(_) | UnknownClients(_) | Syns(_) | Proxied(_) | InvalidRequests(_)
-        | InvalidReplies(_) | Invalid(_) | OnLink(_) | SameInterface | Clients(..) | Bound(..) | Learn(_)
-        | Source(_) | OwnSource(..) | Slots(..) | Stripes(..) | Networks(..) | Dropped(..) | Limit(..) => {
-            true
-        }
+        Services(_) | Answers(_) | EarlyAnswers(_) | Guarded(_) | UnknownClients(_) | Syns(_)
+        | Proxied(_) | InvalidRequests(_) | InvalidReplies(_) | Invalid(_) | OnLink(_) | SameInterface
+        | Clients(..) | Bound(..) | Learn(_) | Source(_) | OwnSource(..) | Slots(..) | Stripes(..)
+        | Networks(..) | Dropped(..) | Limit(..) => true,
     }
 }
 

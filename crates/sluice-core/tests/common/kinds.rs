@@ -1,10 +1,17 @@
 //! Services of every kind, for tests of the changes between them.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use sluice_core::model::{Guard, HashOn, Midstream, OnEmpty, Scheduler, Service, Source};
+use sluice_core::model::{Guard, HashOn, Midstream, OnEmpty, Scheduler, Service, Source, SourcePorts};
 
 use super::{Services, With, service, services};
+
+/// One address, with the clients' ports.
+const KEPT: Source = {
+    let address = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1));
+    Source::Addresses(address, address, SourcePorts::Keep)
+};
 
 pub const TWO: [&str; 2] = ["10.0.2.11:80", "10.0.2.12:80"];
 
@@ -48,6 +55,20 @@ pub fn kinds() -> Vec<(&'static str, Services)> {
         (
             "adopts on a range beside local",
             services([("web", adopts(service(&["203.0.113.10:79-82"], &TWO))), ("local", local())]),
+        ),
+        ("answers, adopts", one(adopts(web(&TWO)).preserve())),
+        (
+            "answers of two listeners, adopts",
+            one(adopts(service(&["203.0.113.10:80", "203.0.113.13:80"], &TWO)).preserve()),
+        ),
+        (
+            "answers beside local",
+            services([("web", adopts(web(&TWO)).preserve()), ("local", local().preserve())]),
+        ),
+        ("early answers, adopts", one(Service { source: KEPT, ..adopts(web(&TWO)) })),
+        (
+            "early answers beside local",
+            services([("web", Service { source: KEPT, ..adopts(web(&TWO)) }), ("local", local())]),
         ),
         ("local", services([("local", local())])),
     ]

@@ -107,7 +107,7 @@ fn accept_rules(rules: &[Rule]) -> Vec<Rule> {
     before_dispatch(rules).filter(|rule| rule.0.last() == Some(&Statement::Accept)).cloned().collect()
 }
 
-/// Rules that accept packets before dispatch, or lead them to the chain of midstream packets.
+/// Rules that accept packets before dispatch, or lead midstream packets to their chains.
 fn bypass_rules(rules: &[Rule]) -> Vec<Rule> {
     let sorts = |rule: &&Rule| rule.0.last() == Some(&Statement::Accept) || is_midstream_jump(rule);
     before_dispatch(rules).filter(sorts).cloned().collect()
@@ -125,7 +125,8 @@ fn before_dispatch(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
 }
 
 fn is_midstream_jump(rule: &Rule) -> bool {
-    rule.0.last() == Some(&Statement::Goto(ChainId::Midstream.into()))
+    let chains = [Statement::Jump(ChainId::EarlyAnswers.into()), Statement::Goto(ChainId::Midstream.into())];
+    rule.0.last().is_some_and(|last| chains.contains(last))
 }
 
 /// The first rules, then the second without duplicates. Foreign rules are left out, because they cannot be

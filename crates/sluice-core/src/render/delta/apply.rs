@@ -9,7 +9,8 @@ use crate::render::program::Program;
 impl Program {
     /// Replaces the fragments that the delta changes, and all that the program derives from them.
     pub(crate) fn apply(&mut self, delta: Delta) {
-        let Delta { fragments, sets, chains, hooks, totals, assembled, ambiguous, is_part: _ } = delta;
+        let Delta { fragments, sets, chains, hooks, totals, assembled, ambiguous, answer_counts, is_part: _ } =
+            delta;
         for fragment in
             fragments.keys().filter_map(|service| self.fragments.0.get(service)).flat_map(|old| old.iter())
         {
@@ -51,6 +52,7 @@ impl Program {
         self.hooks = hooks.unwrap_or_else(|| std::mem::take(&mut self.hooks));
         self.assembled = assembled.unwrap_or_else(|| std::mem::take(&mut self.assembled));
         self.ambiguous = ambiguous.unwrap_or_else(|| std::mem::take(&mut self.ambiguous));
+        self.answer_counts.apply(answer_counts);
         self.totals = totals;
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use sluice_nft::{Chain, Rule, SetName, Table};
 
 use super::ambiguous::AmbiguousFlows;
+use super::answers::NewAnswerCounts;
 use super::assembly::{AssemblyInput, assemble};
 use super::fragment::{Draft, Fragment, Pool};
 use super::names::{ChainId, SetId};
@@ -35,6 +36,8 @@ pub(crate) struct Delta {
     assembled: Option<BTreeMap<ChainId, Chain>>,
     /// Ambiguous flows of all frontends, if they were computed again.
     pub(super) ambiguous: Option<AmbiguousFlows>,
+    /// New numbers of listeners in whose name backends answer.
+    pub(super) answer_counts: NewAnswerCounts,
     /// Whether it was computed from the changed services alone.
     pub(crate) is_part: bool,
 }

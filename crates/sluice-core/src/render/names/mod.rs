@@ -58,6 +58,10 @@ names! {
         Adopted(ip: Ip) = ["adopted" ip],
         /// Exact TCP listeners that ignore midstream packets.
         Ignored(ip: Ip) = ["ignored" ip],
+        /// The map from backends to the listener in whose name they answer.
+        Answers(ip: Ip) = ["answers" ip],
+        /// Backends whose answers are dropped until the client has sent.
+        EarlyAnswers(source: (Source, Ip)) = ["early-" source],
         /// The verdict map after the guards of exact listeners.
         Guarded(ip: Ip) = ["guarded" ip],
         /// The verdict map after the lookup of known clients.
@@ -118,6 +122,10 @@ names! {
         Base(base: Base) = [base],
         /// Distinguishes listeners that adopt midstream connections from those that ignore them.
         Midstream = ["midstream"],
+        /// Translates or drops answers after translation.
+        Answers = ["answers"],
+        /// Drops answers before translation.
+        EarlyAnswers = ["early-answers"],
         /// Answers SYNs.
         Handshake = ["handshake"],
         /// Drops invalid packets to listeners and from backends.
@@ -186,13 +194,13 @@ impl SetId {
         use SetId::*;
         match self {
             Adopted(_) | Guarded(_) | UnknownClients(_) => (None, false, true),
-            Learn(_) | Source(_) | OnLink(_) | SameInterface => (None, true, false),
+            Learn(_) | Source(_) | EarlyAnswers(_) | OnLink(_) | SameInterface => (None, true, false),
             InvalidReplies(_) => (Some(DropReason::Invalid), true, false),
             InvalidRequests(_) | Invalid(_) => (Some(DropReason::Invalid), false, false),
             Networks(Access::Deny, ..) => (Some(DropReason::Denied), false, false),
             Dropped(_, reason, _) => (Some(*reason), false, false),
-            Services(_) | Ignored(_) | Syns(_) | Proxied(_) | Clients(..) | Bound(..) | OwnSource(..)
-            | Slots(..) | Stripes(..) | Networks(..) | Limit(..) => (None, false, false),
+            Services(_) | Ignored(_) | Answers(_) | Syns(_) | Proxied(_) | Clients(..) | Bound(..)
+            | OwnSource(..) | Slots(..) | Stripes(..) | Networks(..) | Limit(..) => (None, false, false),
         }
     }
 }
@@ -227,9 +235,9 @@ impl ChainId {
         use ChainId::*;
         match self {
             Pick(frontend) | Guard(frontend) => (Some(frontend), false),
-            Source | OwnSource(..) | LearnPort(..) | Handshake => (None, true),
-            Base(_) | Midstream | Invalid | OwnInvalid(_) | Syn(..) | SharedPick(..) | SharedGuard(..)
-            | Affinity(..) | Miss | NoBackend(_) => (None, false),
+            Source | OwnSource(..) | LearnPort(..) | Handshake | Answers => (None, true),
+            Base(_) | Midstream | EarlyAnswers | Invalid | OwnInvalid(_) | Syn(..) | SharedPick(..)
+            | SharedGuard(..) | Affinity(..) | Miss | NoBackend(_) => (None, false),
         }
     }
 }
@@ -244,7 +252,7 @@ mod tests {
         let words = "services4 invalid/web/tcp/2001-db8--1/80 client-addresses6 bound4/tcp/443/80/600s/address learn-udp \
             snat6/2001-db8--1..2001-db8--8 preserve4 snat/10.0.2.1/web/tcp/any4/any/addresses same-interface ports4-7 \
             masquerade/web_1/tcp/any6/80-90 hash-port4-2 maglev6-1021 deny4 allow-24/web/tcp/any4/80 clients4 \
-            dropped6-not-allowed dropped-rate/client-rate/tcp/any4/80 rate4-10-second-5 rate-10-second-5/dropped-rate \
+            answers6 early-preserve4 early-snat-keep4/10.0.2.1..10.0.2.8 dropped6-not-allowed dropped-rate/client-rate/tcp/any4/80 rate4-10-second-5 rate-10-second-5/dropped-rate \
             client-rate4-10-second-5-9/web_4096 client-connections-9-9/web/tcp/any4/80";
         for text in words.split_whitespace() {
             let id = SetId::parse(&text.into()).unwrap_or_else(|| panic!("{text}"));
@@ -262,7 +270,7 @@ mod tests {
     fn names_of_chains_are_read_back() {
         let words = "prerouting guard syn syn4 syn6/deny-24 learn learn/tcp/80 no-backend-drop pick/web/tcp/any4/80 source \
             guard/web/udp/203.0.113.10/any guard4/deny-32/rate-1-day-2 invalid invalid/web/tcp/any6/80 random4-3 \
-            auto/web/tcp/any4/80 affinity4/tcp/65616/both";
+            auto/web/tcp/any4/80 affinity4/tcp/65616/both answers early-answers";
         for text in words.split_whitespace() {
             assert_eq!(ChainId::parse(&text.into()).map(|id| id.to_string()).as_deref(), Some(text));
         }
