@@ -26,7 +26,6 @@ impl<'a> Routed<'a> {
                 backend.ip(&format!("route add default via 10.0.2.{number} table {table}"));
             }
         }
-        pair.adopt(VIP);
         let sluiced = pair.nodes.each_ref().map(|node| Some(node.start(&shipped("bgp.yaml"))));
         let mut bird: Vec<_> = pair.nodes.iter().map(|node| pair.bird(node, "bird.conf")).collect();
         bird.push(pair.bird(&pair.router, "router-bird.conf"));

@@ -62,6 +62,16 @@ fn nearly_all_connections_go_on_with_maglev_and_kept_source_ports() {
 
 #[test]
 #[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn connections_are_reset_with_maglev_that_does_not_adopt_them() {
+    for name in ["maglev.yaml", "keep.yaml"] {
+        let file = shipped(name).replacen("scheduler: maglev", "scheduler: maglev\n  midstream: ignore", 1);
+        let talked = through_a_move(&format!("{name}, midstream: ignore"), &file, 100, false);
+        assert!(talked.alive == 0 && talked.reset > 0, "{name}: {talked:?}");
+    }
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
 fn connections_are_reset_with_round_robin_without_conntrackd() {
     let talked = through_a_move("round-robin, no conntrackd", &shipped("conntrackd.yaml"), 100, false);
     assert!(talked.alive == 0 && talked.reset > 0, "{talked:?}");

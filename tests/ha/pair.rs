@@ -91,14 +91,6 @@ impl Pair {
         pair
     }
 
-    /// Lets both nodes adopt connections to a listener, also those whose backend sends first.
-    pub(crate) fn adopt(&self, listener: &str) {
-        let (text, own) = (shipped("takeover.nft"), format!("snat ip to {VIP}"));
-        assert!(text.contains(&own));
-        let text = text.replace(&own, &format!("snat ip to {listener}"));
-        self.nodes.iter().for_each(|node| node.nft(&text));
-    }
-
     /// The nodes that have an address.
     pub(crate) fn holders(&self, address: &str) -> Vec<&Node> {
         let has = |node: &&Node| node.sh("ip -oneline address").contains(&format!(" {address}/"));

@@ -19,9 +19,6 @@ pub(crate) struct Running<'a> {
 impl Pair {
     /// Starts sluiced and keepalived on both nodes; the active one is first.
     pub(crate) fn run(&self, file: &str) -> [Running<'_>; 2] {
-        if file.contains("scheduler: maglev") {
-            self.adopt(VIP);
-        }
         let nodes = self.nodes.each_ref().map(|node| (node, node.start(file)));
         let mut running = nodes.map(|(node, sluiced)| {
             let keepalived = self.keepalived(node);
