@@ -1,6 +1,6 @@
 //! Both nodes are active: routers spread flows over them, and flows that move between nodes keep their backend.
 
-use sluice_testkit::{Daemon, Node, eventually};
+use sluice_testkit::{Daemon, Node};
 
 use crate::load::Load;
 use crate::pair::{Pair, shipped};
@@ -18,30 +18,14 @@ struct Routed<'a> {
 
 impl<'a> Routed<'a> {
     fn start(pair: &'a Pair) -> Self {
-        for backend in &pair.backends {
-            backend.nft(&shipped("backend.nft"));
-            for number in [2, 3] {
-                let table = 100 + number;
-                backend.ip(&format!("rule add fwmark {number} table {table}"));
-                backend.ip(&format!("route add default via 10.0.2.{number} table {table}"));
-            }
-        }
+        pair.answer_through_the_node_that_asked();
         let sluiced = pair.nodes.each_ref().map(|node| Some(node.start(&shipped("bgp.yaml"))));
         let mut bird: Vec<_> = pair.nodes.iter().map(|node| pair.bird(node, "bird.conf")).collect();
         bird.push(pair.bird(&pair.router, "router-bird.conf"));
         let routed = Routed { pair, sluiced, _bird: bird };
         pair.nodes.iter().for_each(announce);
-        routed.wait_for_routes(2);
+        routed.pair.wait_for_routes(2);
         routed
-    }
-
-    /// Waits until the router has this many routes to the service.
-    fn wait_for_routes(&self, count: usize) {
-        eventually(&format!("the router has {count} routes"), || {
-            // Of several routes each is a `nexthop`.
-            let routes = self.pair.router.sh("ip route show 192.0.2.10").matches(" via ").count();
-            (routes == count).then_some(())
-        });
     }
 }
 
@@ -70,10 +54,10 @@ fn nothing_is_lost(scenario: &str, event: fn(&mut Routed<'_>, &Load)) {
 fn nothing_is_lost_when_a_node_leaves_and_comes_back() {
     nothing_is_lost("a node leaves, and comes back", |routed, load| {
         withdraw(&routed.pair.nodes[0]);
-        routed.wait_for_routes(1);
+        routed.pair.wait_for_routes(1);
         load.go_on();
         announce(&routed.pair.nodes[0]);
-        routed.wait_for_routes(2);
+        routed.pair.wait_for_routes(2);
     });
 }
 
@@ -82,10 +66,10 @@ fn nothing_is_lost_when_a_node_leaves_and_comes_back() {
 fn nothing_is_lost_when_an_active_node_falls_silent_and_comes_back() {
     nothing_is_lost("a node falls silent, and comes back", |routed, load| {
         routed.pair.isolate(&routed.pair.nodes[0]);
-        routed.wait_for_routes(1);
+        routed.pair.wait_for_routes(1);
         load.go_on();
         routed.pair.rejoin(&routed.pair.nodes[0]);
-        routed.wait_for_routes(2);
+        routed.pair.wait_for_routes(2);
     });
 }
 
@@ -95,13 +79,13 @@ fn nothing_is_lost_when_both_nodes_are_restarted_one_after_the_other() {
     nothing_is_lost("rolling restart of both", |routed, load| {
         for (number, node) in routed.pair.nodes.iter().enumerate() {
             withdraw(node);
-            routed.wait_for_routes(1);
+            routed.pair.wait_for_routes(1);
             let sluiced = routed.sluiced[number].take().expect("it runs");
             assert!(sluiced.hand_over().success());
             load.go_on();
             routed.sluiced[number] = Some(Daemon::start(node));
             announce(node);
-            routed.wait_for_routes(2);
+            routed.pair.wait_for_routes(2);
             load.go_on();
         }
     });

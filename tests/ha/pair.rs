@@ -4,7 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use sluice_testkit::{Host, Namespace, Node, Switch, program};
+use sluice_testkit::{Host, Namespace, Node, Switch, eventually, program};
 use tempfile::TempDir;
 
 /// A client, a router, two balancers and four backends:
@@ -95,6 +95,27 @@ impl Pair {
     pub(crate) fn holders(&self, address: &str) -> Vec<&Node> {
         let has = |node: &&Node| node.sh("ip -oneline address").contains(&format!(" {address}/"));
         self.nodes.iter().filter(has).collect()
+    }
+
+    /// Has backends answer through the node that a request came through.
+    pub(crate) fn answer_through_the_node_that_asked(&self) {
+        for backend in &self.backends {
+            backend.nft(&shipped("backend.nft"));
+            for number in [2, 3] {
+                let table = 100 + number;
+                backend.ip(&format!("rule add fwmark {number} table {table}"));
+                backend.ip(&format!("route add default via 10.0.2.{number} table {table}"));
+            }
+        }
+    }
+
+    /// Waits until the router has this many routes to the announced service.
+    pub(crate) fn wait_for_routes(&self, count: usize) {
+        eventually(&format!("the router has {count} routes"), || {
+            // Of several routes each is a `nexthop`.
+            let routes = self.router.sh("ip route show 192.0.2.10").matches(" via ").count();
+            (routes == count).then_some(())
+        });
     }
 
     /// Isolates a node from clients, router, backends and, on both switches, from the other node, which cannot see why.

@@ -1,6 +1,7 @@
 //! The Debian package under a real systemd: the lab's balancer is a container whose first process is systemd. Its
 //! root, and the packages, are what tests/systemd/run has made; it runs this once for each version of Debian.
 
+mod container;
 mod machine;
 mod manual;
 mod package;

@@ -5,7 +5,8 @@ use std::thread;
 use sluice_testkit::{eventually, manual};
 
 use crate::VIP;
-use crate::machine::{CONFIG, Machine, web};
+use crate::container::CONFIG;
+use crate::machine::{Machine, web};
 use crate::traffic::{started_again, undisturbed};
 
 /// The service's address on an interface, as the manual says.

@@ -3,7 +3,8 @@
 use sluice_testkit::eventually;
 
 use crate::VIP;
-use crate::machine::{CONFIG, Machine, web};
+use crate::container::CONFIG;
+use crate::machine::{Machine, web};
 
 #[test]
 #[ignore = "takes a booted Debian: make systemd"]

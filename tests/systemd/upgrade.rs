@@ -1,7 +1,8 @@
 //! Another version of the package, under traffic.
 
 use crate::VIP;
-use crate::machine::{CONFIG, Machine, web};
+use crate::container::CONFIG;
+use crate::machine::{Machine, web};
 use crate::traffic::undisturbed;
 
 /// The version before, installed and serving.
