@@ -21,6 +21,7 @@ pub(crate) fn findings(config: &Config, facts: &Facts, now: Timestamp) -> Vec<Fi
     findings.conflicts(config, facts);
     findings.management(config, facts);
     findings.addresses(config, facts);
+    findings.announced(config, facts);
     findings.routes(config, facts);
     findings.return_path(config, facts);
     findings.uplinks(config, facts);

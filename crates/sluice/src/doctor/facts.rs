@@ -58,9 +58,10 @@ pub(crate) struct Facts {
 }
 
 /// Settings of the whole host.
-const SYSCTLS: [&str; 9] = [
+const SYSCTLS: [&str; 10] = [
     "net/ipv4/ip_forward",
     "net/ipv6/conf/all/forwarding",
+    "net/ipv4/conf/all/arp_ignore",
     "net/ipv4/conf/all/rp_filter",
     "net/netfilter/nf_conntrack_max",
     "net/netfilter/nf_conntrack_count",
@@ -71,7 +72,8 @@ const SYSCTLS: [&str; 9] = [
 ];
 
 /// Settings of each interface.
-const OF_INTERFACES: [&str; 2] = ["net/ipv4/conf/{}/rp_filter", "net/ipv6/conf/{}/accept_ra"];
+const OF_INTERFACES: [&str; 3] =
+    ["net/ipv4/conf/{}/arp_ignore", "net/ipv4/conf/{}/rp_filter", "net/ipv6/conf/{}/accept_ra"];
 
 impl Facts {
     /// Reads them; `addresses` are looked up in the routing tables.

@@ -4,6 +4,7 @@
 //! does both for programs of other nodes. `rules` evaluates rules of other tables for the packets of `flows`, and `precedence`
 //! says which of two NAT chains wins.
 
+mod announced;
 mod checks;
 mod companions;
 mod conflicts;

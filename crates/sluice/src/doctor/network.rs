@@ -25,7 +25,9 @@ impl Findings {
             let listeners = service.listeners.iter().filter_map(|listener| exact(listener.address));
             let away: BTreeSet<IpAddr> =
                 listeners.filter(|it| !facts.ends_here(it) && !floating.contains(it)).collect();
-            away.into_iter().for_each(|it| elsewhere.entry((it, service.synproxy)).or_default().push(name));
+            // The daemon adds those that it announces.
+            let away = away.into_iter().filter(|_| !service.announce);
+            away.for_each(|it| elsewhere.entry((it, service.synproxy)).or_default().push(name));
             if let Source::Addresses(first, last, _) = service.source {
                 let ends = BTreeSet::from([first, last]);
                 let is_here = |it: &IpAddr| facts.addresses.contains(it) || floating.contains(it);
