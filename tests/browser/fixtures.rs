@@ -77,6 +77,7 @@ pub fn service(name: &str, listeners: &[&str], backends: Vec<BackendStatus>) -> 
         ready: true,
         not_ready: None,
         quorum: QuorumStatus { up: 1, down: 1, met: true },
+        last_hook: None,
         dropped: Default::default(),
         backends,
     }

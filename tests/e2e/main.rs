@@ -49,6 +49,7 @@ mod overrides;
 mod ownership;
 mod planning;
 mod programs;
+mod ready;
 mod reload;
 mod repair;
 mod replaced;

@@ -15,7 +15,7 @@ use tokio::net::UnixStream;
 use crate::{
     CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OVERRIDES_PATH,
     OverrideReply, OverrideRequest, OverridesReply, OverridesRequest, PLAN_PATH, PlanReport, PlanRequest,
-    RELOAD_PATH, ReloadStatus, STATUS_PATH, Status,
+    READY_PATH, RELOAD_PATH, ReadyQuery, ReadyReply, ReloadStatus, STATUS_PATH, Status,
 };
 
 /// Time limit of requests that change the kernel. A round over a large configuration takes seconds.
@@ -101,6 +101,12 @@ impl Client {
         self.request(Method::GET, CONNECTIONS_PATH, Some(query), Bytes::new(), LOOK_TIMEOUT).await
     }
 
+    /// Whether services are ready, within this time.
+    pub async fn ready(&self, query: &ReadyQuery, limit: Duration) -> Result<ReadyReply, ClientError> {
+        let query = serde_urlencoded::to_string(query).expect("keys are words, values text");
+        self.request(Method::GET, READY_PATH, Some(query), Bytes::new(), limit).await
+    }
+
     /// The changes that a reload would make if the daemon's file had these texts; `None` for the file as it is.
     pub async fn plan(&self, request: Option<&PlanRequest>) -> Result<PlanReport, ClientError> {
         let body = request.map(|request| serde_json::to_vec(request).expect("texts are valid JSON"));
@@ -141,11 +147,11 @@ impl Client {
             .map_err(|_| ClientError::TimedOut(method.clone(), path, limit))?
             .map_err(|error| ClientError::Exchange(method.clone(), path, self.socket.clone(), error))?;
         let unexpected = |error| ClientError::Answer(method, path, error);
-        match status {
-            StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY => {
-                serde_json::from_slice(&body).map_err(unexpected)
-            }
-            _ => Err(serde_json::from_slice(&body).map_or_else(unexpected, ClientError::Refused)),
+        let refused: Result<ErrorReply, _> = serde_json::from_slice(&body);
+        match (status, refused) {
+            (StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY, _)
+            | (StatusCode::SERVICE_UNAVAILABLE, Err(_)) => serde_json::from_slice(&body).map_err(unexpected),
+            (_, refused) => Err(refused.map_or_else(unexpected, ClientError::Refused)),
         }
     }
 

@@ -32,7 +32,7 @@ pub enum EventKind {
     Health,
     /// An operator changed a backend.
     Operator,
-    /// A service gained or lost its quorum.
+    /// A service gained or lost its quorum, or a hook failed.
     Readiness,
     /// Another process changed the table.
     Foreign,

@@ -11,6 +11,7 @@ mod event;
 mod live;
 mod overrides;
 mod plan;
+mod readiness;
 mod status;
 
 use serde::{Deserialize, Serialize};
@@ -25,10 +26,11 @@ pub use overrides::{
     OverridesReply, OverridesRequest,
 };
 pub use plan::{FileText, IncludeTexts, PlanBatch, PlanReport, PlanRequest, PlanStep};
+pub use readiness::{ReadyQuery, ReadyReply, ServiceReadiness};
 pub use status::{
-    Admin, BackendStatus, DaemonStatus, FollowerStatus, ForeignChange, ForeignChanges, Health, HostStatus,
-    Override, ProbeStatus, QuorumStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState, ServiceStatus,
-    StateStatus, Status, TableStatus,
+    Admin, BackendStatus, DaemonStatus, FollowerStatus, ForeignChange, ForeignChanges, Health, HookStatus,
+    HostStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState,
+    ServiceStatus, StateStatus, Status, TableStatus,
 };
 
 /// The default path of the control socket.
@@ -50,6 +52,9 @@ pub const METRICS_PATH: &str = "/metrics";
 /// `GET`: responds with 200 and `ok`, or with 503 and the reason why the kernel does not match the configuration.
 pub const HEALTHZ_PATH: &str = "/healthz";
 
+/// `GET` with the query [`ReadyQuery`]: responds with [`ReadyReply`], and 200 if the services are ready, 503 if not.
+pub const READY_PATH: &str = "/api/v1/ready";
+
 /// `POST`: reloads the configuration and responds with [`ReloadStatus`] when it is applied: 200, or 422 if `ok` is false.
 pub const RELOAD_PATH: &str = "/api/v1/reload";
 
@@ -64,7 +69,7 @@ pub const OVERRIDE_PATH: &str = "/api/v1/override";
 /// change is applied.
 pub const OVERRIDES_PATH: &str = "/api/v1/overrides";
 
-/// Body of every response other than 200 and 422.
+/// Body of every response other than 200 and 422, and 503 of [`READY_PATH`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorReply {
     /// What went wrong.

@@ -52,6 +52,9 @@ pub struct ServiceStatus {
     /// Its quorum.
     #[serde(default)]
     pub quorum: QuorumStatus,
+    /// The last run of `on_ready` or `on_unready`; `null`: none since the daemon started.
+    #[serde(default)]
+    pub last_hook: Option<HookStatus>,
     /// Packets that the guard dropped, by reason: `denied`, `not-allowed`, `client-rate`, `client-connections`,
     /// `rate`, `invalid`, and `clients-full` for clients that found no room in the table of clients. Reasons without a
     /// packet, or that the file does not enable any more, are left out.
@@ -70,6 +73,21 @@ pub struct QuorumStatus {
     pub down: u16,
     /// Whether it is met, for all IP versions of the service.
     pub met: bool,
+}
+
+/// A run of a hook.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HookStatus {
+    /// `on_ready` or `on_unready`.
+    pub hook: String,
+    /// Whether it succeeded; `null`: it could not run, for a reason on this host.
+    pub ok: Option<bool>,
+    /// Time when it ended.
+    pub at: Timestamp,
+    /// Duration in milliseconds.
+    pub took_ms: f64,
+    /// Its result: `run /usr/local/bin/notify: exit status 1: no route`.
+    pub detail: String,
 }
 
 /// What happens to new connections of a service.

@@ -11,6 +11,7 @@ use crate::endpoint::{BackendAddress, HttpAddress};
 use crate::guard::Networks;
 use crate::hash::HashSettings;
 use crate::health::HealthSetting;
+use crate::hook::HookSetting;
 use crate::mapping::{Key, Keys, mapping};
 use crate::problem::{Fault, quoted};
 use crate::quorum::QuorumSetting;
@@ -125,6 +126,10 @@ mapping! {
         /// The least number of eligible backends, backups not counted; with fewer, the backups take over, and without
         /// backups the service is not ready.
         quorum: QuorumSetting,
+        /// A program with its arguments that runs when the service becomes ready.
+        on_ready: HookSetting,
+        /// A program with its arguments that runs when the service is no longer ready.
+        on_unready: HookSetting,
         /// How long a returning backend takes to reach its full share; 0 is at once.
         slow_start: SlowStart,
     }

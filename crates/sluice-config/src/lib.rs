@@ -12,6 +12,7 @@ mod file;
 mod guard;
 mod hash;
 mod health;
+mod hook;
 mod mapping;
 mod outline;
 mod parse;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sluice_config::{Loaded, Problem, load};
-use sluice_core::model::{Announce, Backend, Config, Midstream, OnDeny, Service};
+use sluice_core::model::{Announce, Backend, Config, Hooks, Midstream, OnDeny, Service};
 
 #[test]
 fn load_of_bad_files_reports_every_problem() {
@@ -68,6 +68,9 @@ fn describe(Loaded { config, warnings }: &Loaded) -> String {
         if *midstream != Midstream::default_for(*scheduler, *source) && !synproxy {
             writeln!(text, "  midstream {midstream:?}").unwrap();
         }
+        let Hooks { on_ready, on_unready } = &service.hooks;
+        on_ready.iter().for_each(|command| writeln!(text, "  on_ready {command:?}").unwrap());
+        on_unready.iter().for_each(|command| writeln!(text, "  on_unready {command:?}").unwrap());
         service.guard.iter().for_each(|guard| writeln!(text, "  {guard:?}").unwrap());
         if service.on_deny != OnDeny::default() {
             writeln!(text, "  on_deny {:?}", service.on_deny).unwrap();

@@ -20,6 +20,7 @@ const REFUSED: &[&str] = &[
     "health",
     "health-http",
     "health-udp-exec",
+    "hooks",
     "http",
     "http-any",
     "http-name",

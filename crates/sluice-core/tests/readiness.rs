@@ -83,7 +83,8 @@ fn service_that_is_not_ready_says_why() {
     let (web, up) = (web(Quorum { up: 3, down: 2 }), Tally { eligible: 1, all: 4, backups: 0 });
     let why = |service: &Service, sync: Option<&str>, lost: &[(Ip, Tally)]| {
         let lost = lost.iter().map(|(ip, tally)| (*ip, tally));
-        readiness(service, sync, lost).map_err(|why| why.to_string())
+        let node = sync.map(|why| NotReady::OutOfSync(why.to_owned()));
+        readiness(service, node.as_ref(), lost).map_err(|why| why.to_string())
     };
     let told = |text: &str| Err(text.to_owned());
     assert_eq!(why(&web, None, &[]), Ok(()));

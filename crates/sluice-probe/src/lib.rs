@@ -13,7 +13,7 @@ mod schedule;
 mod slots;
 mod watched;
 
-pub use attempt::{attempt, has_sctp};
+pub use attempt::{attempt, has_sctp, run_program};
 pub use board::{BackendHealth, Board, Down, Flip, LastProbe};
 pub use outcome::{ProbeOutcome, ProbeResult};
 pub use prober::{Attempt, Prober};

@@ -8,7 +8,7 @@ use sluiced::fatal::Fatal;
 
 use crate::commands::{
     apply, backend, check, cleanup, completions, connections, doctor, events, explain, man, overrides, plan,
-    reload, render, status, top,
+    ready, reload, render, status, top,
 };
 use crate::options::Common;
 
@@ -31,8 +31,8 @@ Examples:
   sluice status                show services and backends
   sluice top                   show backends live
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), findings (doctor), problems (status --check) or connections left (drain \
---wait), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN is missing, 78 the configuration is invalid.";
+Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), findings (doctor), problems (status --check), services that are not \
+ready (ready) or connections left (drain --wait), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN is missing, 78 the configuration is invalid.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -41,6 +41,7 @@ enum Command {
     Apply(apply::ApplyCommand),
     Render(render::RenderCommand),
     Status(status::StatusCommand),
+    Ready(ready::ReadyCommand),
     Top(top::TopCommand),
     Connections(connections::ConnectionsCommand),
     Reload(reload::ReloadCommand),
@@ -73,6 +74,7 @@ impl Cli {
             Command::Apply(apply) => apply.run(common),
             Command::Render(render) => render.run(common),
             Command::Status(status) => status.run(common),
+            Command::Ready(ready) => ready.run(common),
             Command::Top(top) => top.run(common),
             Command::Connections(connections) => connections.run(common),
             Command::Reload(reload) => reload.run(common),

@@ -17,8 +17,17 @@ pub(crate) fn ask<T>(
     socket: &Path,
     request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
 ) -> Result<T, Fatal> {
+    try_ask(command, socket, request)?.map_err(no_answer)
+}
+
+/// The same, with the error as it is.
+pub(crate) fn try_ask<T>(
+    command: &str,
+    socket: &Path,
+    request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
+) -> Result<Result<T, ClientError>, Fatal> {
     let _progress = Progress::of(&format!("{command}: waiting for sluiced"));
-    run(request(&Client::new(socket)))?.map_err(no_answer)
+    run(request(&Client::new(socket)))
 }
 
 /// The same; `None` if there is no daemon.
@@ -27,8 +36,7 @@ pub(crate) fn ask_if_running<T>(
     socket: &Path,
     request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
 ) -> Result<Option<T>, Fatal> {
-    let _progress = Progress::of(&format!("{command}: waiting for sluiced"));
-    match run(request(&Client::new(socket)))? {
+    match try_ask(command, socket, request)? {
         Ok(answer) => Ok(Some(answer)),
         Err(ClientError::NotRunning(..)) => Ok(None),
         Err(error) => Err(no_answer(error)),

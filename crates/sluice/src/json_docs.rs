@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, to_value};
 use sluice_api::{
     Admin, BackendStatus, ChangedBackend, Connection, Connections, ErrorReply, Event, EventKind, FileText,
-    FollowerStatus, ForeignChanges, Health, HostStatus, IncludeTexts, Override, OverrideChange,
+    FollowerStatus, ForeignChanges, Health, HookStatus, HostStatus, IncludeTexts, Override, OverrideChange,
     OverrideRequest, OverridesReply, OverridesRequest, PlanRequest, ProbeStatus, ReloadStatus, ServiceState,
     Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
 
-use crate::commands::{apply, check, explain, overrides, plan, render, status as status_command};
+use crate::commands::{apply, check, explain, overrides, plan, ready, render, status as status_command};
 use crate::doctor;
 use crate::status_text::tests::{at, backend, service, status};
 
@@ -136,6 +136,10 @@ fn full() -> Status {
         .map(|state| service("web", &["203.0.113.10:80/tcp"], state))
         .into();
     full.services[0].backends = backends;
+    let run =
+        |hook: &str, ok| HookStatus { hook: hook.into(), ok, at: when, took_ms: 0.5, detail: "d".into() };
+    full.services[0].last_hook = Some(run("on_ready", Some(true)));
+    full.services[1].last_hook = Some(run("on_unready", None));
     full.services[0].dropped = [("denied".to_owned(), 1)].into();
     full.state.problems = vec!["p".into()];
     full.daemon.http_error = Some("e".into());
@@ -247,6 +251,7 @@ fn keys_that_are_documented_are_those_that_are_printed() {
         ("explanation", explain::examples()),
         ("finding", doctor::examples()),
         ("overridden backend", overrides::examples()),
+        ("readiness", ready::examples()),
         ("conflict", status_command::conflict_examples()),
     ] {
         examples.iter().for_each(|value| reader.object(name, value));

@@ -1,6 +1,7 @@
 //! How things are written for people: ages, rates, amounts, colours, and text that others chose.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use sluice_api::Timestamp;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -26,6 +27,22 @@ pub(crate) fn duration(seconds: u64) -> String {
         (0, 0, _) => format!("{minutes}m {}s", seconds % 60),
         (0, ..) => format!("{hours}h {}m", minutes % 60),
         _ => format!("{days}d {}h", hours % 24),
+    }
+}
+
+/// Parses a time in whole seconds, minutes or hours: `90s`.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    match number.parse::<u32>() {
+        Ok(number) if seconds > 0 => Ok(Duration::from_secs(u64::from(number) * seconds)),
+        _ => Err("write a number with s, m or h, such as 90s".to_owned()),
     }
 }
 

@@ -5,9 +5,10 @@
 //! - [`reconcile`] makes the kernel equal to them over any [`sluice_nft::Dataplane`], and verifies it;
 //! - [`conntrack`] threads delete, count and list flows; `counters` sums up new connections;
 //! - [`status`] holds the state for readers, and [`api`] serves it: control socket, HTTP, metrics;
+//! - [`hooks`] runs programs when services become ready or not;
 //! - [`state`] is the state that survives a restart, [`host`] the environment of the daemon.
 //!
-//! Each of these uses only those after it: `daemon`, `api`, `request`, `status`, `conntrack`, `reconcile`, `pool`, `counters`,
+//! Each of these uses only those after it: `daemon`, `api`, `hooks`, `request`, `status`, `conntrack`, `reconcile`, `pool`, `counters`,
 //! `state`, `host`. `sluice apply` and `sluice cleanup`, which work without a daemon, also use a single round ([`reconcile`])
 //! and [`state`].
 
@@ -19,6 +20,7 @@ pub mod conntrack;
 pub mod counters;
 pub mod daemon;
 pub mod fatal;
+pub mod hooks;
 pub mod host;
 pub mod logging;
 pub mod reconcile;

@@ -81,6 +81,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         listing: ConnectionLister::start(),
         networks,
         start_saver: Box::new(saver::start_thread),
+        run_hook: sluiced::hooks::programs(),
         counters: Box::new(move |name, set| counters.read(name, set)),
     };
     // Each running probe has a descriptor.

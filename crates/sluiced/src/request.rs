@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use sluice_api::{ErrorReply, OverridesReply, OverridesRequest, PlanReport, ReloadStatus};
+use sluice_api::{ErrorReply, HookStatus, OverridesReply, OverridesRequest, PlanReport, ReloadStatus};
 use sluice_config::{Loaded, Problem};
-use sluice_core::model::{Networks, Services};
+use sluice_core::model::{Networks, ServiceName, Services};
 use sluice_netlink::Event;
 use tokio::sync::{mpsc, oneshot};
 
@@ -34,6 +34,8 @@ pub enum Request {
     Forwarding,
     /// Record whether a follower works, or its error.
     Follower(Follower, Result<(), String>),
+    /// Record a run of a hook of a service.
+    HookEnded(ServiceName, HookStatus),
     /// Stop, as `on_stop` says.
     Stop,
     /// Stop, and hand over to the next daemon.

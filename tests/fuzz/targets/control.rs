@@ -83,6 +83,7 @@ fn start() -> PathBuf {
             listing: ConnectionLister::to(channel().0),
             networks: Networks::default(),
             start_saver: Box::new(saver::start_thread),
+            run_hook: sluiced::hooks::programs(),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let kernel = Mutex::new(Some(FakeKernel::default()));

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use sluice_core::model::{
-    Address, Backend, BackendName, BackendPort, HashOn, Listener, OnDeny, OnDown, Ports, Protocol, Scheduler,
-    Service, Source,
+    Address, Backend, BackendName, BackendPort, HashOn, Hooks, Listener, OnDeny, OnDown, Ports, Protocol,
+    Scheduler, Service, Source,
 };
 use sluice_core::render::bounds::Excess;
 use sluice_core::render::maglev::DEFAULT_TABLE_SIZE;
@@ -77,6 +77,10 @@ impl Draft {
             on_down: settings.on_down.unwrap_or_default(),
             on_empty: settings.on_empty.unwrap_or_default(),
             quorum: settings.quorum.unwrap_or_default().0,
+            hooks: Hooks {
+                on_ready: settings.on_ready.unwrap_or_default().0,
+                on_unready: settings.on_unready.unwrap_or_default().0,
+            },
             slow_start: settings.slow_start.unwrap_or(SlowStart(None)).0,
             affinity: settings.affinity.unwrap_or(Affinity(None)).0.map(|time| time.as_secs() as u32),
             fixed_grid: matches!(scheduler, Scheduler::LeastConnections | Scheduler::Maglev(..)),

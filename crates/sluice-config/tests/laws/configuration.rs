@@ -9,8 +9,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use sluice_core::model::{
     Address, Announce, Backend, BackendName, BackendPort, Config, Control, ExecProbe, Forwarding, HashOn,
-    HealthCheck, Http, HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown, OnEmpty,
-    OnStop, Ports, Probe, Protocol, Quorum, Scheduler, Service, ServiceName, UdpProbe,
+    HealthCheck, Hooks, Http, HttpProbe, Initial, InterfaceName, Listener, Midstream, Mode, OnDeny, OnDown,
+    OnEmpty, OnStop, Ports, Probe, Protocol, Quorum, Scheduler, Service, ServiceName, UdpProbe,
 };
 
 use crate::yaml::target;
@@ -77,7 +77,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         prop::sample::select(vec![OnDown::Keep, OnDown::Reset]),
         prop::sample::select(vec![OnEmpty::Reject, OnEmpty::Drop, OnEmpty::UseAll]),
         (1u16..4, 1u16..4).prop_map(|(a, b)| Quorum { up: a.max(b), down: a.min(b) }),
-        prop::option::of(1u64..=3600),
+        (prop::option::of(1u64..=3600), hooks()),
     );
     let protocols = prop::sample::select(&Protocol::ALL[..]);
     let listeners = prop::collection::vec((1u16..60_000, protocols), 1..4);
@@ -92,7 +92,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
         move |(
             (
                 ((enabled, announce), interface, scheduler, source, midstream, on_deny),
-                (health, on_down, on_empty, quorum, slow_start),
+                (health, on_down, on_empty, quorum, (slow_start, hooks)),
             ),
             listeners,
             backends,
@@ -161,6 +161,7 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
                 on_down,
                 on_empty,
                 quorum,
+                hooks: hooks.clone(),
                 slow_start: slow_start.map(Duration::from_secs),
                 fixed_grid: matches!(scheduler, Scheduler::LeastConnections | Scheduler::Maglev(..)),
                 nominal_weights: vec![],
@@ -182,6 +183,15 @@ fn service(n: u8) -> impl Strategy<Value = Service> {
             service
         },
     )
+}
+
+fn hooks() -> impl Strategy<Value = Hooks> {
+    let arguments = || prop::option::of(prop::collection::vec("[ -~é\n]{0,8}", 0..3));
+    let command = |arguments: Vec<String>| ["/bin/x".to_owned()].into_iter().chain(arguments).collect();
+    (arguments(), arguments()).prop_map(move |(ready, unready)| Hooks {
+        on_ready: ready.map(command),
+        on_unready: unready.map(command),
+    })
 }
 
 fn health_check() -> impl Strategy<Value = HealthCheck> {

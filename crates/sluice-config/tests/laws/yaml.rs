@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use sluice_core::model::{
     Announce, Backend, BackendPort, Config, ExecProbe, Forwarding, HashOn, HealthCheck, Http, HttpProbe,
@@ -174,6 +175,19 @@ fn write_pool(text: &mut String, indent: &str, service: &Service, default: &Serv
     }
     if service.quorum != default.quorum || style.toss() {
         writeln!(text, "{indent}quorum: {}", service.quorum).unwrap();
+    }
+    let hooks = [
+        ("on_ready", &service.hooks.on_ready, &default.hooks.on_ready),
+        ("on_unready", &service.hooks.on_unready, &default.hooks.on_unready),
+    ];
+    for (key, hook, default) in hooks {
+        if hook != default || style.toss() {
+            let words = |words: &Arc<[String]>| {
+                let words: Vec<_> = words.iter().map(|word| double_quoted(word)).collect();
+                format!("[{}]", words.join(", "))
+            };
+            writeln!(text, "{indent}{key}: {}", hook.as_ref().map_or("none".to_owned(), words)).unwrap();
+        }
     }
     if service.slow_start != default.slow_start || style.toss() {
         writeln!(text, "{indent}slow_start: {}s", service.slow_start.map_or(0, |start| start.as_secs()))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sluice_nft::{Ip, SourcePorts};
 
-use super::{Address, Backend, BackendName, Guard, HealthCheck, InterfaceName, Listener, Quorum};
+use super::{Address, Backend, BackendName, Guard, HealthCheck, Hooks, InterfaceName, Listener, Quorum};
 
 /// A load-balanced service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Service {
     pub on_empty: OnEmpty,
     /// Eligible backends of an IP version that it needs; with fewer, the backups serve.
     pub quorum: Quorum,
+    /// Programs that run when it becomes ready or not.
+    pub hooks: Hooks,
     /// Time in which a recovered backend gets its whole share; `None`: at once.
     pub slow_start: Option<Duration>,
     /// Whether the number of slots is fixed and does not depend on the weights, so that new weights only
@@ -81,6 +83,7 @@ impl Default for Service {
             on_down: OnDown::default(),
             on_empty: OnEmpty::default(),
             quorum: Quorum::default(),
+            hooks: Hooks::default(),
             slow_start: None,
             fixed_grid: false,
             affinity: None,

@@ -46,7 +46,9 @@ pub fn versions(service: &Service) -> impl Iterator<Item = Ip> + '_ {
 pub enum NotReady {
     /// The file disables it.
     Disabled,
-    /// The kernel or the host differs from the configuration, for this reason.
+    /// The daemon stops; of all services.
+    Stopping,
+    /// The kernel or the host differs from the configuration, for this reason; of all services.
     OutOfSync(String),
     /// It has no backends.
     NoBackends,
@@ -54,21 +56,21 @@ pub enum NotReady {
     QuorumLost(Option<Ip>, Tally, Quorum),
 }
 
-/// Whether an enabled service is in the kernel, in sync and has its quorum. `out_of_sync` is why the kernel or the host
-/// differs from the configuration; `lost` has the IP versions without a quorum.
+/// Whether an enabled service is in the kernel, in sync and has its quorum. `node` is why no service of this node is ready;
+/// `lost` has the IP versions without a quorum.
 ///
 /// # Errors
 /// The first reason why not.
 pub fn readiness<'a>(
     service: &Service,
-    out_of_sync: Option<&str>,
+    node: Option<&NotReady>,
     lost: impl IntoIterator<Item = (Ip, &'a Tally)>,
 ) -> Result<(), NotReady> {
     if !service.enabled {
         return Err(NotReady::Disabled);
     }
-    if let Some(why) = out_of_sync {
-        return Err(NotReady::OutOfSync(why.to_owned()));
+    if let Some(why) = node {
+        return Err(why.clone());
     }
     if service.backends.is_empty() {
         return Err(NotReady::NoBackends);
@@ -87,6 +89,7 @@ impl fmt::Display for NotReady {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotReady::Disabled => f.write_str("disabled"),
+            NotReady::Stopping => f.write_str("sluiced is stopping"),
             NotReady::OutOfSync(why) => write!(f, "not in sync: {why}"),
             NotReady::NoBackends => f.write_str("no backends"),
             NotReady::QuorumLost(ip, Tally { eligible, all, .. }, Quorum { up, .. }) => {

@@ -52,12 +52,16 @@ struct Leader {
     _slot: Slot,
 }
 
-/// Starts a program when a slot is free.
-pub(super) async fn start(program: &ExecProbe, slots: &Slots) -> Result<Started, ProbeError> {
+/// Starts a program with these variables in its environment when a slot is free.
+pub(super) async fn start(
+    program: &ExecProbe,
+    environment: &[(&'static str, String)],
+    slots: &Slots,
+) -> Result<Started, ProbeError> {
     let slot = slots.take().await;
-    let to_start = program.clone();
+    let (to_start, environment) = (program.clone(), environment.to_vec());
     // Starting a program copies the page tables of this process, and reads files.
-    let started = spawn_blocking(move || spawn(&to_start, slot)).await.map_err(io::Error::other);
+    let started = spawn_blocking(move || spawn(&to_start, environment, slot)).await.map_err(io::Error::other);
     started.flatten().context(|| what(program))
 }
 
@@ -99,12 +103,16 @@ pub(super) async fn attempt(probe: &ExecProbe, started: Started) -> Result<Strin
 }
 
 /// Starts a program without privileges and without the environment of the daemon, which contains its sockets to systemd.
-fn spawn(ExecProbe { command, keep_capabilities }: &ExecProbe, slot: Slot) -> io::Result<Started> {
+fn spawn(
+    ExecProbe { command, keep_capabilities }: &ExecProbe,
+    environment: Vec<(&'static str, String)>,
+    slot: Slot,
+) -> io::Result<Started> {
     let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no command"))?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(PATH));
-    command.env_clear().env("PATH", path).env("LANG", "C").process_group(0);
+    command.env_clear().env("PATH", path).env("LANG", "C").envs(environment).process_group(0);
     restrict(&mut command, if *keep_capabilities { Capabilities::Keep } else { Capabilities::Drop });
     let mut child = command.spawn()?;
     let (group, pid) = (Pid::from_raw(child.id() as i32), rustix::process::Pid::from_child(&child));

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use sluice_core::model::{Probe, ProbeTarget};
+use sluice_core::model::{ExecProbe, Probe, ProbeTarget};
 use tokio::time::{self, Instant};
 
 pub use self::sctp::has_sctp;
@@ -45,7 +45,7 @@ async fn prepare<'a>(
         }
         Probe::Udp(probe) => Box::pin(udp::attempt(probe, to, timeout)),
         Probe::Icmp => Box::pin(icmp::attempt(to.ip())),
-        Probe::Exec(program) => Box::pin(exec::attempt(program, exec::start(program, slots).await?)),
+        Probe::Exec(program) => Box::pin(exec::attempt(program, exec::start(program, &[], slots).await?)),
     })
 }
 
@@ -53,19 +53,46 @@ async fn prepare<'a>(
 /// replaced; `slots` are those of the service.
 pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration, slots: &Slots) -> ProbeOutcome {
     let to = SocketAddr::new(target.address, target.port);
+    let late = || match probe {
+        Probe::Exec(_) => format!("{EACH} programs of this service run, or this host is overloaded"),
+        _ => "the trusted certificates of this host are not read yet".to_owned(),
+    };
+    finish(prepare(probe, to, timeout, slots), timeout, || what(probe, to), late).await
+}
+
+/// Runs a program without capabilities, with these variables in its environment and nothing else, for at most `timeout`, after
+/// waiting as long for a slot. Then its process group is killed.
+pub async fn run_program(
+    command: &[String],
+    environment: &[(&'static str, String)],
+    timeout: Duration,
+    slots: &Slots,
+) -> ProbeOutcome {
+    let program = ExecProbe { command: command.to_vec(), keep_capabilities: false };
+    let prepared = async {
+        let started = exec::start(&program, environment, slots).await?;
+        Ok(Box::pin(exec::attempt(&program, started)) as Run<'_>)
+    };
+    let late = || "an earlier one still runs, or this host is overloaded".to_owned();
+    finish(prepared, timeout, || exec::what(&program), late).await
+}
+
+/// Runs what is prepared; `what` names the operation, and `late` is the reason if the preparation takes too long.
+async fn finish<'a>(
+    prepared: impl Future<Output = Result<Run<'a>, ProbeError>>,
+    timeout: Duration,
+    what: impl Fn() -> String,
+    late: impl Fn() -> String,
+) -> ProbeOutcome {
     let skipped = |detail: String| {
         let (verdict, detail) = (ProbeResult::Skipped, shortened(detail));
         ProbeOutcome { verdict, detail, took: Duration::ZERO }
     };
-    let run = match time::timeout(timeout, prepare(probe, to, timeout, slots)).await {
+    let run = match time::timeout(timeout, prepared).await {
         Ok(Ok(run)) => run,
         Ok(Err(ProbeError::Remote(detail) | ProbeError::Local(detail))) => return skipped(detail),
         Err(_) => {
-            let reason = match probe {
-                Probe::Exec(_) => format!("{EACH} programs of this service run, or this host is overloaded"),
-                _ => "the trusted certificates of this host are not read yet".to_owned(),
-            };
-            return skipped(format!("{}: not started within {timeout:?}: {reason}", what(probe, to)));
+            return skipped(format!("{}: not started within {timeout:?}: {}", what(), late()));
         }
     };
     let began = Instant::now();
@@ -76,7 +103,7 @@ pub async fn attempt(probe: &Probe, target: ProbeTarget, timeout: Duration, slot
         Ok(Err(ProbeError::Remote(detail))) => (ProbeResult::Failure, detail),
         Ok(Err(ProbeError::Local(detail))) => (ProbeResult::Skipped, detail),
         Err(_) => {
-            let detail = format!("{}: no answer within {timeout:?}", what(probe, to));
+            let detail = format!("{}: no answer within {timeout:?}", what());
             match took.saturating_sub(timeout) {
                 late if late > LATE => {
                     let detail =

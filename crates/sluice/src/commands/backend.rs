@@ -11,7 +11,7 @@ use sluice_api::{
 use sluiced::fatal::Fatal;
 
 use crate::options::Common;
-use crate::text::safe;
+use crate::text::{safe, time};
 use crate::{daemon, output};
 
 /// Time between two looks at the connections of draining backends.
@@ -101,21 +101,6 @@ fn weight(text: &str) -> Result<WeightArg, String> {
         _ if text == "default" => Ok(WeightArg(None)),
         Ok(weight @ 0..=256) => Ok(WeightArg(Some(weight))),
         _ => Err("write a whole number from 0 to 256, or default".to_owned()),
-    }
-}
-
-fn time(text: &str) -> Result<Duration, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => 0,
-    };
-    match number.parse::<u32>() {
-        Ok(number) if seconds > 0 => Ok(Duration::from_secs(u64::from(number) * seconds)),
-        _ => Err("write a number with s, m or h, such as 90s".to_owned()),
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod explain;
 pub(crate) mod man;
 pub(crate) mod overrides;
 pub(crate) mod plan;
+pub(crate) mod ready;
 pub(crate) mod reload;
 pub(crate) mod render;
 pub(crate) mod status;

@@ -157,7 +157,7 @@ mod tests {
     fn commands_that_take_names_are_found_by_their_arguments() {
         assert_eq!(
             commands(&Cli::command()),
-            "status connections drain enable disable weight reset",
+            "status ready connections drain enable disable weight reset",
             "the value names of their arguments are SERVICE, SERVICE/BACKEND or SERVICE[/BACKEND]"
         );
     }
@@ -178,6 +178,7 @@ mod tests {
         assert_eq!(names("status "), services);
         assert_eq!(names("status --json we"), ["web"]);
         assert_eq!(names("connections we"), ["web"]);
+        assert_eq!(names("ready --timeout 2s dns we"), ["web"]);
         assert_eq!(names("connections --limit 5 web/"), backends);
         for command in ["drain", "enable", "disable", "weight", "reset"] {
             assert_eq!(names(&format!("{command} web/")), backends, "{command}");

@@ -5,7 +5,7 @@ mod summary;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use sluice_api::{Event, ServiceState, ServiceStatus, Severity, Status, Timestamp};
+use sluice_api::{Event, HookStatus, ServiceState, ServiceStatus, Severity, Status, Timestamp};
 
 use crate::rates::Rates;
 use crate::text::{Paint, age, safe};
@@ -70,6 +70,7 @@ fn services(status: &Status, look: Look<'_>) -> String {
     let one = |service| {
         heading(service, look.colour)
             + &not_ready(service, look.colour)
+            + &hook(service, look)
             + &backends::render(service, look)
             + "\n"
     };
@@ -81,6 +82,14 @@ fn not_ready(service: &ServiceStatus, colour: bool) -> String {
     let reason = service.not_ready.as_ref().filter(|_| service.state != ServiceState::Disabled);
     let told = |reason: &String| Paint::Bad.on(&format!("not ready: {}", safe(reason)), colour);
     reason.map_or(String::new(), |reason| format!("  {}\n", told(reason)))
+}
+
+/// The last run of a hook, on one line.
+fn hook(service: &ServiceStatus, look: Look<'_>) -> String {
+    let Some(HookStatus { hook, ok, at, detail, .. }) = &service.last_hook else { return String::new() };
+    let told = format!("{hook}, {} ago: {}", age(look.now, *at), safe(detail));
+    let told = if *ok == Some(true) { told } else { Paint::Bad.on(&told, look.colour) };
+    format!("  {told}\n")
 }
 
 fn heading(service: &ServiceStatus, colour: bool) -> String {

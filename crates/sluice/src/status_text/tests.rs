@@ -49,6 +49,7 @@ pub(crate) fn service(name: &str, listeners: &[&str], state: ServiceState) -> Se
             ServiceState::Disabled => Some("disabled".into()),
         },
         quorum: QuorumStatus { up: 1, down: 1, met: state == ServiceState::Up },
+        last_hook: None,
         dropped: Default::default(),
         backends: vec![],
     }

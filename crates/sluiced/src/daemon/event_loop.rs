@@ -34,6 +34,7 @@ use crate::daemon::signals::Signals;
 use crate::daemon::turns::Turns;
 use crate::daemon::{Daemon, Effects};
 use crate::fatal::{Exit, Fatal};
+use crate::hooks::{HookRunner, RunHook};
 use crate::host::heartbeat::Heartbeat;
 use crate::host::systemd::Notify;
 use crate::reconcile::namespace_lock::NamespaceLock;
@@ -69,6 +70,8 @@ pub struct Environment {
     pub networks: Networks,
     /// Starts the saver.
     pub start_saver: StartSaver,
+    /// Runs hooks.
+    pub run_hook: RunHook,
     /// Reads counters, independently of the reconcile task.
     pub counters: ReadCounters,
 }
@@ -94,6 +97,7 @@ pub async fn run<D: Dataplane>(
         listing,
         networks,
         start_saver,
+        run_hook,
         counters,
     } = environment;
     let signals = Signals::catch().map_err(|error| {
@@ -138,6 +142,7 @@ pub async fn run<D: Dataplane>(
         listen(daemon.dataplane(), sender.clone())?;
         daemon.catch_up().await;
     }
+    let hooks = HookRunner::start(run_hook, daemon.readiness.subscribe(), sender.clone());
     let (mut loading, mut aside) = (Loading::default(), Aside::default());
     let mut counts = CountSchedule::new(counter.clone());
     let file = daemon.file.clone();
@@ -211,6 +216,7 @@ pub async fn run<D: Dataplane>(
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
                 Some(Request::Forwarding) => daemon.check_forwarding().await,
                 Some(Request::Follower(follower, result)) => daemon.note_follower(follower, result),
+                Some(Request::HookEnded(name, status)) => daemon.note_hook(name, status),
                 Some(Request::Stop) | None => break false,
                 Some(Request::HandOver) => break true,
             },
@@ -250,6 +256,7 @@ pub async fn run<D: Dataplane>(
         daemon.hand_over().await;
         return Ok(());
     }
+    daemon.end_readiness(hooks).await;
     daemon.stop().await
 }
 

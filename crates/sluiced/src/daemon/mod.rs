@@ -22,11 +22,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sluice_api::{
-    EventKind, FollowerStatus, ForeignChange, ForeignChanges, ReloadStatus, Severity, Timestamp, pluralize,
+    EventKind, FollowerStatus, ForeignChange, ForeignChanges, HookStatus, ReloadStatus, Severity, Timestamp,
+    pluralize,
 };
 use sluice_config::{Loaded, Problem};
 use sluice_core::model::Transition;
-use sluice_core::model::{Config, Forwarding, Networks, Services};
+use sluice_core::model::{Config, Forwarding, Networks, ServiceName, Services};
 use sluice_netlink::{Change, Event, SysctlError};
 use sluice_nft::{Dataplane, Table};
 use sluice_probe::Prober;
@@ -65,6 +66,8 @@ pub(crate) struct Daemon<D> {
     pub(crate) config: Config,
     /// The states of its backends.
     pub(crate) backend_states: Shared<BackendStates>,
+    /// The last runs of hooks.
+    pub(crate) hooks: Shared<BTreeMap<ServiceName, HookStatus>>,
     /// The readiness of services, as last published.
     pub(crate) readiness: watch::Sender<Readiness>,
     /// The services that depend on counts of flows.
@@ -86,6 +89,8 @@ pub(crate) struct Daemon<D> {
     http: HttpServer,
     pub(crate) reload: ReloadStatus,
     pub(crate) reloads: Reloads,
+    /// Whether it stops, so that no service is ready.
+    pub(crate) is_stopping: bool,
     /// The failure of the last round.
     pub(crate) sync_failure: Option<SyncFailure>,
     /// Forwarding is not as configured. Separate, so that a successful round does not hide it.

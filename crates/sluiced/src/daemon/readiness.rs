@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use sluice_api::{EventKind, Severity};
+use sluice_api::{EventKind, HookStatus, Severity};
 use sluice_core::model::ServiceName;
 use sluice_core::pool::readiness::NotReady;
 use sluice_nft::Dataplane;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::daemon::Daemon;
+use crate::hooks::{HOOK_TIMEOUT, LastHooks};
 use crate::pool::readiness::Readiness;
 
 impl<D: Dataplane> Daemon<D> {
@@ -17,7 +19,10 @@ impl<D: Dataplane> Daemon<D> {
         Readiness {
             services: self.config.services.clone(),
             quorums: self.backend_states.quorums.clone(),
-            out_of_sync: self.out_of_sync().map(Into::into),
+            node: match self.is_stopping {
+                true => Some(NotReady::Stopping),
+                false => self.out_of_sync().map(NotReady::OutOfSync),
+            },
         }
     }
 
@@ -30,9 +35,27 @@ impl<D: Dataplane> Daemon<D> {
             return;
         }
         for name in Readiness::may_differ(&before, &now) {
-            self.note_readiness(&name, before.apart_from_sync(&name), now.apart_from_sync(&name));
+            self.note_readiness(&name, before.apart_from_node(&name), now.apart_from_node(&name));
         }
         self.readiness.send_replace(now);
+    }
+
+    /// Publishes that no service is ready any more because the daemon stops, and waits for the hooks.
+    pub(crate) async fn end_readiness(&mut self, hooks: LastHooks) {
+        self.is_stopping = true;
+        self.publish_readiness();
+        self.follow_health_until(async { drop(timeout(HOOK_TIMEOUT, hooks.ended()).await) }).await;
+    }
+
+    /// Records a run of a hook.
+    pub(crate) fn note_hook(&mut self, name: ServiceName, status: HookStatus) {
+        if status.ok != Some(true) {
+            let text = format!("{}: {}", status.hook, status.detail);
+            self.events.of_service(&name, EventKind::Readiness, Severity::Warning, text);
+        }
+        let services = &self.config.services;
+        self.hooks.retain(|name, _| services.contains_key(name));
+        self.hooks.insert(name, status);
     }
 
     /// Records that a service gained or lost its quorum. Other reasons have events of their own.

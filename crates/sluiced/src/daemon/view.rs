@@ -21,6 +21,7 @@ impl<D: Dataplane> Daemon<D> {
             services: services.clone(),
             backend_states: self.backend_states.clone(),
             readiness: self.current_readiness(),
+            hooks: self.hooks.clone(),
             since: self.since.clone(),
             board: self.prober.board().clone(),
             epoch: totals.epoch(),

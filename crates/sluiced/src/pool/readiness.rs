@@ -12,26 +12,26 @@ use crate::pool::quorums::Quorums;
 pub(crate) struct Readiness {
     pub(crate) services: Arc<Services>,
     pub(crate) quorums: Quorums,
-    /// Why the kernel or the host differs from the configuration.
-    pub(crate) out_of_sync: Option<Arc<str>>,
+    /// Why no service of this node is ready.
+    pub(crate) node: Option<NotReady>,
 }
 
 impl Readiness {
     /// Whether a service of the file is ready, or why not; `None` if it is not in the file.
     pub(crate) fn of(&self, name: &ServiceName) -> Option<Result<(), NotReady>> {
         let service = self.services.get(name)?;
-        Some(readiness(service, self.out_of_sync.as_deref(), self.quorums.lost(name)))
+        Some(readiness(service, self.node.as_ref(), self.quorums.lost(name)))
     }
 
-    /// The same if the kernel and the host were as configured.
-    pub(crate) fn apart_from_sync(&self, name: &ServiceName) -> Option<Result<(), NotReady>> {
+    /// The same if nothing concerned all services.
+    pub(crate) fn apart_from_node(&self, name: &ServiceName) -> Option<Result<(), NotReady>> {
         Some(readiness(self.services.get(name)?, None, self.quorums.lost(name)))
     }
 
     /// Whether nothing changed since another moment. Cheap if nothing did.
     pub(crate) fn is_same(&self, other: &Readiness) -> bool {
         Arc::ptr_eq(&self.services, &other.services)
-            && self.out_of_sync == other.out_of_sync
+            && self.node == other.node
             && self.quorums == other.quorums
     }
 }

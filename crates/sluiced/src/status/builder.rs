@@ -50,7 +50,7 @@ impl<'a> StatusBuilder<'a> {
         StatusBuilder { board, backend_states, readiness, since, totals, dropped, active, bytes }
     }
 
-    /// The status of one service, from its configuration and its effective state.
+    /// The status of one service, from its configuration and its effective state, without its last hook.
     pub(crate) fn service(
         &self,
         name: &ServiceName,
@@ -71,6 +71,7 @@ impl<'a> StatusBuilder<'a> {
             state: state(effective),
             ready: ready == Some(Ok(())),
             not_ready: ready.and_then(Result::err).map(|why| why.to_string()),
+            last_hook: None,
             quorum: QuorumStatus {
                 up: service.quorum.up,
                 down: service.quorum.down,

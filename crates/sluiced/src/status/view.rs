@@ -1,12 +1,14 @@
 //! [`View`]: the state that the reconcile task hands out to readers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_api::{
-    DaemonStatus, FollowerStatus, HostStatus, ReloadStatus, StateStatus, Status, TableStatus, Timestamp,
+    DaemonStatus, FollowerStatus, HookStatus, HostStatus, ReloadStatus, ServiceStatus, StateStatus, Status,
+    TableStatus, Timestamp,
 };
 use sluice_core::flows::flow_counts::FlowCounts;
-use sluice_core::model::Services;
+use sluice_core::model::{ServiceName, Services};
 use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
 use sluice_probe::Board;
 
@@ -33,6 +35,7 @@ pub struct View {
     pub(crate) services: Arc<Services>,
     pub(crate) backend_states: Shared<BackendStates>,
     pub(crate) readiness: Readiness,
+    pub(crate) hooks: Shared<BTreeMap<ServiceName, HookStatus>>,
     pub(crate) since: Shared<StateChangeTimes>,
     pub(crate) board: Board,
     pub(crate) totals: Totals,
@@ -91,7 +94,10 @@ impl View {
         let effective = backend_states.effective_services(services);
         let mut shown: Vec<_> = effective
             .iter()
-            .map(|(name, effective)| builder.service(name, &services[name], effective))
+            .map(|(name, effective)| ServiceStatus {
+                last_hook: self.hooks.get(name).cloned(),
+                ..builder.service(name, &services[name], effective)
+            })
             .collect();
         set_source_ports(&mut shown, services);
         Status {

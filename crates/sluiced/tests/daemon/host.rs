@@ -30,6 +30,7 @@ use sluiced::conntrack::counter::{CountRequest, FlowCounter};
 use sluiced::conntrack::lister::{self, ConnectionLister};
 use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::fatal::Fatal;
+use sluiced::hooks;
 use sluiced::host::systemd::Notify;
 use sluiced::reconcile::namespace_lock::NamespaceLock;
 use sluiced::request::{self, OverrideError, Request};
@@ -371,6 +372,7 @@ impl Host {
                     drop(tokio::spawn(serve));
                 }
             }),
+            run_hook: hooks::programs(),
             counters: self.counters(),
         };
         let listen = |_: &Kernel, _| {

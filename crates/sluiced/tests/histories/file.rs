@@ -108,6 +108,7 @@ pub struct Service {
     pub quorum: usize,
     /// With fewer eligible backends than that it is lost.
     pub lost_below: usize,
+    pub hooks: bool,
     pub slow_start: usize,
     pub backends: Vec<Backend>,
 }
@@ -264,6 +265,7 @@ impl Service {
             on_empty: 0,
             quorum: 1,
             lost_below: 1,
+            hooks: true,
             slow_start: 0,
             backends,
         }
@@ -288,6 +290,7 @@ impl Service {
             Key::Quorum(quorum) => {
                 [self.quorum, self.lost_below] = [[1, 1], [2, 2], [3, 3], [2, 1], [3, 1], [3, 2]][quorum % 6];
             }
+            Key::Hooks(hooks) => self.hooks = hooks,
             Key::SlowStart(slow_start) => self.slow_start = slow_start % 3,
             Key::Listen(ref listeners) => {
                 self.listeners = listeners.iter().map(|listener| listener % LISTENERS.len()).collect();
@@ -382,6 +385,9 @@ impl Service {
         match (self.quorum, self.lost_below) {
             (up, down) if down < up => add(format!("quorum: {{up: {up}, down: {down}}}")),
             (number, _) => add(format!("quorum: {number}")),
+        }
+        if self.hooks {
+            add("on_ready: [/ready], on_unready: [/unready]".into());
         }
         if self.slow_start > 0 {
             add(format!("slow_start: {}s", [0, 20, 40][self.slow_start]));

@@ -33,6 +33,7 @@ use crate::conntrack::Conntrack;
 use crate::disk::StateDisk;
 use crate::event::Answers;
 use crate::file::File;
+use crate::hooks::HookRuns;
 use crate::hosts::Hosts;
 use crate::plane::Plane;
 
@@ -52,6 +53,7 @@ pub struct Machine {
     directory: tempfile::TempDir,
     pub plane: Plane,
     pub hosts: Hosts,
+    pub hooks: HookRuns,
     pub conntrack: Conntrack,
     cleaner: Sweeper<Conntrack>,
     /// Looks at flows were still due when a daemon ended.
@@ -92,6 +94,7 @@ impl Machine {
         Machine {
             plane,
             hosts: Hosts::default(),
+            hooks: HookRuns::default(),
             cleaner: Sweeper::new(conntrack.clone()),
             dropped: false,
             conntrack,
@@ -145,6 +148,7 @@ impl Machine {
     /// Starts a daemon. It may still be starting when this returns.
     pub fn start(&mut self) {
         self.conntrack.forget_counts();
+        self.hooks.forget();
         let (requests, receiver) = request::channel();
         let environment = Environment {
             config: self.path("sluice.yaml"),
@@ -158,6 +162,7 @@ impl Machine {
             listing: ConnectionLister::to(channel().0),
             networks: self.known_networks(),
             start_saver: self.disk.start_saver(),
+            run_hook: self.hooks.runner(),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let (plane, asking) = (self.plane.clone(), requests.clone());

@@ -11,6 +11,7 @@ mod file;
 mod foreign;
 mod former;
 mod history;
+mod hooks;
 mod hosts;
 mod life;
 mod lists;

@@ -12,7 +12,7 @@ const MANY: usize = 1000;
 const RARE: usize = 400;
 
 /// What histories have to reach.
-const DEMANDED: [&str; 124] = [
+const DEMANDED: [&str; 125] = [
     "daemon killed at a commit, or refused a start by a fault",
     "event: BadFile",
     "event: Flows",
@@ -60,6 +60,7 @@ const DEMANDED: [&str; 124] = [
     "event: reload Deny",
     "event: reload Enabled",
     "event: reload Fill",
+    "event: reload Hooks",
     "event: reload Include",
     "event: reload Interface",
     "event: reload Keep",

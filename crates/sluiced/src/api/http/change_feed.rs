@@ -161,9 +161,21 @@ fn named<'a>(services: &'a [ServiceStatus], name: &str) -> Option<&'a ServiceSta
 }
 
 fn is_same(a: &ServiceStatus, b: &ServiceStatus) -> bool {
-    let ServiceStatus { name, listeners, scheduler, state, ready, not_ready, quorum, dropped, backends } = a;
-    (name, listeners, scheduler, state, ready, not_ready, quorum, dropped)
-        == (&b.name, &b.listeners, &b.scheduler, &b.state, &b.ready, &b.not_ready, &b.quorum, &b.dropped)
+    let ServiceStatus {
+        name,
+        listeners,
+        scheduler,
+        state,
+        ready,
+        not_ready,
+        quorum,
+        last_hook,
+        dropped,
+        backends,
+    } = a;
+    (name, listeners, scheduler, state, dropped)
+        == (&b.name, &b.listeners, &b.scheduler, &b.state, &b.dropped)
+        && (ready, not_ready, quorum, last_hook) == (&b.ready, &b.not_ready, &b.quorum, &b.last_hook)
         && backends.len() == b.backends.len()
         && backends.iter().zip(&b.backends).all(|(a, b)| {
             let result = |backend: &sluice_api::BackendStatus| {

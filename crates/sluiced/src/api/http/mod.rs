@@ -4,6 +4,7 @@
 mod change_feed;
 mod listener;
 pub mod page;
+mod ready;
 mod routes;
 
 pub(crate) use change_feed::ChangeFeed;

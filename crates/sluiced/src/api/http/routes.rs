@@ -11,11 +11,12 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use sluice_api::{ErrorReply, HEALTHZ_PATH, LIVE_PATH, METRICS_PATH, STATUS_PATH};
+use sluice_api::{ErrorReply, HEALTHZ_PATH, LIVE_PATH, METRICS_PATH, READY_PATH, STATUS_PATH};
 use tokio::time::timeout;
 
 use super::change_feed::ChangeFeed;
 use super::page::page;
+use super::ready::ready;
 use crate::api::collector::{StatusCollector, Stopping};
 use crate::api::metrics::Format;
 
@@ -24,8 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// State of the routes: the sources of the answers.
 #[derive(Clone)]
-struct PublicState {
-    collector: StatusCollector,
+pub(super) struct PublicState {
+    pub(super) collector: StatusCollector,
     feed: ChangeFeed,
 }
 
@@ -48,6 +49,7 @@ pub(crate) fn read_only(collector: StatusCollector, feed: ChangeFeed) -> Router 
         .route(LIVE_PATH, get(changes))
         .route(METRICS_PATH, get(metrics))
         .route(HEALTHZ_PATH, get(healthz))
+        .route(READY_PATH, get(ready))
         .with_state(PublicState { collector, feed })
 }
 

@@ -32,6 +32,9 @@ pub fn is_right(history: &mut History<'_>, status: &Status, quiet: bool) -> Verd
         if shown.ready != ready {
             return wrong("ready is not what the model says");
         }
+        if file.hooks.any() && history.machine.hooks.last(&shown.name) != Some(ready) {
+            return wrong("its last hook was not that of its state");
+        }
         hits.push(match (ready, is_met, shown.state) {
             (_, _, ServiceState::Disabled) => "ready: disabled",
             (true, true, _) if model.is_between(&name, file) => "ready: met with fewer than it took",

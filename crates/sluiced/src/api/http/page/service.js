@@ -100,7 +100,7 @@ class Card {
     const all = service.backends.length;
     text(this.serving, all === 0 ? 'no backends' : `${whole.format(entry.serving)} of ${whole.format(all)} serve`);
     this.drawRates(entry, model);
-    const reason = notReady(service);
+    const reason = [notReady(service), failedHook(service)].filter((one) => one !== '').join('; ');
     text(this.reason, reason);
     this.reason.hidden = reason === '';
     const drops = dropped(service);

@@ -29,6 +29,11 @@ function notReady({ state, not_ready: reason }) {
   return state === 'disabled' || reason === null ? '' : `not ready: ${reason}`;
 }
 
+/** A failure of the last hook of a service; empty: there was none. */
+function failedHook({ last_hook: run }) {
+  return run === null || run.ok === true ? '' : `${run.hook}: ${run.detail}`;
+}
+
 /** Whether a backend has a problem; one that an operator drained or disabled has none. */
 function isProblem(backend) {
   if (backend.admin !== 'enabled') return false;
