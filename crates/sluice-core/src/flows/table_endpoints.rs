@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use sluice_nft::{Data, Ip, Key, Table};
 
 use super::Flow;
-use crate::model::{Address, Ports, Protocol};
+use crate::model::{Address, BackendPort, Ports, Protocol, Services};
 use crate::render::affinity::listener;
 use crate::render::{ChainId, FrontendId, SetId};
 
@@ -56,6 +56,21 @@ impl TableEndpoints {
             found.backends.extend(values);
         }
         found
+    }
+
+    /// Adds the backends of the services from which the table was rendered, as far as they are remembered: one that took no new
+    /// flows need not be in the table.
+    pub fn add_backends(&mut self, services: &Services) {
+        for backend in services.values().flat_map(|service| &service.backends) {
+            let address = backend.address;
+            match backend.port {
+                BackendPort::Keep => drop(self.backends.insert((address, None))),
+                BackendPort::One(port) => drop(self.backends.insert((address, Some(port)))),
+                BackendPort::Range(Ports { first, last }) => {
+                    self.backends.extend((first..=last).map(|port| (address, Some(port))));
+                }
+            }
+        }
     }
 
     /// Whether the table translates no flow.

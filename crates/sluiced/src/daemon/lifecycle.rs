@@ -105,7 +105,9 @@ impl<D: Dataplane> Daemon<D> {
         let desired = daemon.backend_states.effective_services(&daemon.config.services);
         let outcome =
             daemon.reconciler.round(Trigger::Start, &Transition::between(&Services::new(), desired)).await;
-        daemon.flows.note_start(desired, daemon.reconciler.take_found());
+        let mut found = daemon.reconciler.take_found();
+        before.iter().for_each(|before| found.add_backends(before));
+        daemon.flows.note_start(desired, found);
         daemon.flows.record_round(&outcome, &daemon.config.services, desired);
         let outcome =
             outcome.map_err(|RoundError { failure, .. }| Fatal::kernel(failure.errno(), failure))?;

@@ -226,6 +226,11 @@ fn udp_senders_of_a_backend_that_is_down_when_the_daemon_is_killed_end() {
 }
 
 #[test]
+fn udp_sender_of_a_drained_backend_when_its_service_is_removed_while_no_daemon_runs_ends() {
+    story(&[Reload(vec![Whole(6)]), Load(0, 4, 1), Operator(5, 0, Drain), Restart(Kill, vec![Remove(3)])]);
+}
+
+#[test]
 fn flow_when_a_daemon_is_killed_before_it_looks_at_flows_is_looked_at_by_the_next() {
     story(&[
         Reload(vec![Of(1, Listen(vec![4, 5]))]),
