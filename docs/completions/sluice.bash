@@ -78,6 +78,9 @@ _sluice() {
             sluice,plan)
                 cmd="sluice__subcmd__plan"
                 ;;
+            sluice,ready)
+                cmd="sluice__subcmd__ready"
+                ;;
             sluice,reload)
                 cmd="sluice__subcmd__reload"
                 ;;
@@ -141,6 +144,9 @@ _sluice() {
             sluice__subcmd__help,plan)
                 cmd="sluice__subcmd__help__subcmd__plan"
                 ;;
+            sluice__subcmd__help,ready)
+                cmd="sluice__subcmd__help__subcmd__ready"
+                ;;
             sluice__subcmd__help,reload)
                 cmd="sluice__subcmd__help__subcmd__reload"
                 ;;
@@ -166,7 +172,7 @@ _sluice() {
 
     case "${cmd}" in
         sluice)
-            opts="-c -h -V --config --socket --color --help --version check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
+            opts="-c -h -V --config --socket --color --help --version check plan apply render status ready top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -566,7 +572,7 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help)
-            opts="check plan apply render status top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
+            opts="check plan apply render status ready top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -789,6 +795,20 @@ _sluice() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sluice__subcmd__help__subcmd__ready)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sluice__subcmd__help__subcmd__reload)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -940,6 +960,40 @@ _sluice() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__ready)
+            opts="-c -h --timeout --json --config --socket --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

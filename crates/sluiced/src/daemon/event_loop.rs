@@ -251,6 +251,7 @@ pub async fn run<D: Dataplane>(
         is_tidy = false;
         tidy.as_mut().reset(Instant::now() + TIDY);
     };
+    daemon.notify.stopping();
     daemon.answer_all(&mut aside);
     if hands_over {
         daemon.hand_over().await;

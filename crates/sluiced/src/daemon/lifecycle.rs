@@ -123,7 +123,6 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Stops, as `on_stop` says.
     pub(crate) async fn stop(mut self) -> Result<(), Fatal> {
-        self.notify.stopping();
         // The last attempt to save; a failure is logged.
         let (saved, totals_store) = (self.order_save(true), self.reconciler.totals_store());
         self.stop_accounting().await;
@@ -156,7 +155,6 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Stops, and leaves table and forwarding to the next daemon.
     pub(crate) async fn hand_over(mut self) {
-        self.notify.stopping();
         let (saved, totals_store) = (self.order_save(true), self.reconciler.totals_store());
         self.stop_accounting().await;
         self.reconciler.save_totals(None);
