@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bgp;
+mod ipv6;
 mod load;
 mod moves;
 mod pair;

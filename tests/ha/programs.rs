@@ -40,7 +40,8 @@ impl Pair {
         self.keepalived_with(node, &format!("{before}{after}"))
     }
 
-    fn keepalived_with<'a>(&self, node: &'a Node, text: &str) -> Program<'a> {
+    /// The same with this file.
+    pub(crate) fn keepalived_with<'a>(&self, node: &'a Node, text: &str) -> Program<'a> {
         let file = file(node, "keepalived.conf", text);
         // A killed child is a zombie until the first process of this machine waits for it; keepalived takes a zombie for a
         // running daemon.
