@@ -1,5 +1,6 @@
 //! What has to be so after each event. None of them shares code with what it judges.
 
+mod answers;
 mod due;
 mod explained;
 mod figures;
@@ -21,7 +22,9 @@ use crate::history::{History, Verdict};
 /// Looks at everything; `settled` if nothing is under way.
 pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> Verdict {
     due::happened(history)?;
-    packets::were_translated(history)?;
+    let record = history.machine.plane.take_record();
+    answers::were_answered(history, &record)?;
+    packets::were_translated(history, &record)?;
     let quiet = settled && status.table.synced && !history.machine.hosts.any_flaps();
     readiness::is_right(history, status, quiet)?;
     if quiet {
@@ -30,6 +33,7 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
         status::is_true(history, status)?;
         shares::are_right(history, status)?;
         packets::go_to_the_pool(history)?;
+        answers::are_answered(history)?;
         explained::says_the_same(history, Instant::now())?;
         planned::has_nothing_to_do(history).await?;
     } else {

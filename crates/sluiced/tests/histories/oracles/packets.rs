@@ -15,8 +15,7 @@ use crate::packets::packets;
 use crate::whose::{Taker, refuses};
 
 /// Between any two batches, a packet meets what it met before an event or what it meets after it.
-pub fn were_translated(history: &mut History<'_>) -> Verdict {
-    let record = history.machine.plane.take_record();
+pub fn were_translated(history: &mut History<'_>, record: &[Option<Table>]) -> Verdict {
     let Some(last) = record.last().cloned() else { return Ok(()) };
     // What is committed while the oracles look belongs to the next event.
     let first = std::mem::replace(&mut history.table, last.clone());
