@@ -11,7 +11,7 @@ use super::spread;
 const BY_HAND: f64 = 1.05;
 
 /// The shapes that are compared.
-const PAIRS: [(Shape, Shape); 42] = {
+const PAIRS: [(Shape, Shape); 43] = {
     use Shape::*;
     [
         (Dnat, Forward),
@@ -48,6 +48,7 @@ const PAIRS: [(Shape, Shape); 42] = {
         (RandomMasqueradeUnsized, RandomMasqueradeText),
         (RandomMasqueradeSized, RandomMasqueradeUnsized),
         (RandomTcpNoMidstream, RandomTcpText),
+        (RandomAdoptNoAnswers, RandomAdoptText),
         (RandomSized, Dnat),
         (RoundRobinSized, Dnat),
         (RandomAllow, Random),

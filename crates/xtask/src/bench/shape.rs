@@ -34,6 +34,7 @@ pub(crate) enum Shape {
     RoundRobinText,
     RandomMasqueradeText,
     RandomTcpText,
+    RandomAdoptText,
     /// The text without a part, or with another one
     RandomNoCounters,
     RandomNoOutput,
@@ -49,6 +50,7 @@ pub(crate) enum Shape {
     RandomMasqueradeSized,
     RandomMasqueradeUnsized,
     RandomTcpNoMidstream,
+    RandomAdoptNoAnswers,
     /// sluice, `source: preserve`, with a guard or affinity
     RandomAllow,
     RandomDeny,
@@ -91,6 +93,10 @@ impl Shape {
             Shape::RoundRobinText => text("round-robin", "preserve", str::to_owned),
             Shape::RandomMasqueradeText => text("random", "masquerade", str::to_owned),
             Shape::RandomTcpText => text("random", "preserve", str::to_owned),
+            Shape::RandomAdoptText => text("random", "preserve, midstream: adopt", str::to_owned),
+            Shape::RandomAdoptNoAnswers => {
+                text("random", "preserve, midstream: adopt", edit::without_answers)
+            }
             Shape::RandomTcpNoMidstream => text("random", "preserve", edit::without_midstream),
             Shape::RandomNoCounters => text("random", "preserve", edit::without_element_counters),
             Shape::RandomNoOutput => text("random", "preserve", edit::without_output),
@@ -126,7 +132,11 @@ impl Shape {
 
     /// The protocol of the flows; those of TCP are SYNs.
     pub(super) fn protocol(self) -> &'static str {
-        if matches!(self, Shape::RandomTcpText | Shape::RandomTcpNoMidstream) { "tcp" } else { "udp" }
+        use Shape::*;
+        match self {
+            RandomTcpText | RandomTcpNoMidstream | RandomAdoptText | RandomAdoptNoAnswers => "tcp",
+            _ => "udp",
+        }
     }
 
     /// Whether backends see the address of the balancer.
