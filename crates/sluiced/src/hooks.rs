@@ -1,4 +1,4 @@
-//! [`HookRunner`]: runs `on_ready` and `on_unready` when services become ready or not. A task of its own.
+//! `HookRunner`: runs `on_ready` and `on_unready` when services become ready or not. A task of its own.
 //!
 //! At most one hook of a service runs. A state that a service has only while a hook runs is skipped: after the hook, the next
 //! one runs only if the newest state differs from that of the hook. The reconcile task never waits for a hook, except at a stop.
