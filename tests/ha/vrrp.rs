@@ -121,6 +121,21 @@ fn nothing_is_lost_when_both_nodes_have_the_addresses_after_keepalived_was_kille
 
 #[test]
 #[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn addresses_move_when_the_service_is_ready_on_the_other_node_only() {
+    let pair = Pair::new();
+    let [a, b] = pair.run(&shipped("maglev.yaml"));
+    eventually("the other node is ready", || (b.node.sluice(&["ready"]).code == Some(0)).then_some(()));
+    for number in 11..=14 {
+        a.node.sluice(&["disable", &format!("web/10.0.2.{number}:8080")]).expect(0);
+    }
+    a.node.sluice(&["ready"]).expect(3);
+    pair.wait_for_move(b.node);
+    pair.wait_for_holders(1, "the first node has given them up");
+    pair.client.tcp_times(40, VIP);
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
 fn addresses_move_when_sluiced_is_dead() {
     nothing_is_lost("kill -9 of sluiced", |pair, [a, b]| {
         a.sluiced.crash();
