@@ -41,10 +41,10 @@ fn control_socket_is_for_the_group_only() {
 #[ignore = "takes a booted Debian: make systemd"]
 fn probes_and_resets_in_the_sandbox_work() {
     let machine = Machine::installed();
-    // It has to do without the daemon's capabilities.
+    // It has to do without the daemon's capabilities and priority.
     machine.write(
         "/srv/check",
-        "#!/bin/sh -e\ntest $1 = 8080\ngrep CapEff /proc/self/status\n! grep -qE '^Cap(Prm|Eff|Amb):.*[1-9a-f]' /proc/self/status",
+        "#!/bin/sh -e\ntest $1 = 8080\ntest $(nice) = 0\ngrep CapEff /proc/self/status\n! grep -qE '^Cap(Prm|Eff|Amb):.*[1-9a-f]' /proc/self/status",
     );
     machine.sh("chmod +x /srv/check");
     machine.configure(
@@ -65,6 +65,8 @@ fn probes_and_resets_in_the_sandbox_work() {
              backends: [10.0.2.13:8080]",
     );
     machine.sh("systemctl start sluiced");
+    let priority = machine.sh("ps -o ni= -p $(systemctl show --property=MainPID --value sluiced)");
+    assert_eq!(priority.trim(), "-10");
     // Nobody may send echo requests without a privilege: the kernel's default, and Debian 12's.
     let range = machine.lab.balancer.sysctl("net/ipv4/ping_group_range");
     assert_eq!(range.split_whitespace().collect::<Vec<_>>(), ["1", "0"]);
