@@ -69,6 +69,12 @@ _sluice() {
             sluice,help)
                 cmd="sluice__subcmd__help"
                 ;;
+            sluice,join)
+                cmd="sluice__subcmd__join"
+                ;;
+            sluice,leave)
+                cmd="sluice__subcmd__leave"
+                ;;
             sluice,man)
                 cmd="sluice__subcmd__man"
                 ;;
@@ -135,6 +141,12 @@ _sluice() {
             sluice__subcmd__help,help)
                 cmd="sluice__subcmd__help__subcmd__help"
                 ;;
+            sluice__subcmd__help,join)
+                cmd="sluice__subcmd__help__subcmd__join"
+                ;;
+            sluice__subcmd__help,leave)
+                cmd="sluice__subcmd__help__subcmd__leave"
+                ;;
             sluice__subcmd__help,man)
                 cmd="sluice__subcmd__help__subcmd__man"
                 ;;
@@ -172,7 +184,7 @@ _sluice() {
 
     case "${cmd}" in
         sluice)
-            opts="-c -h -V --config --socket --color --help --version check plan apply render status ready top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
+            opts="-c -h -V --config --socket --color --help --version check plan apply render status ready top connections reload drain enable disable weight reset overrides leave join events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -572,7 +584,7 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help)
-            opts="check plan apply render status ready top connections reload drain enable disable weight reset overrides events explain doctor cleanup completions man help"
+            opts="check plan apply render status ready top connections reload drain enable disable weight reset overrides leave join events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -753,6 +765,34 @@ _sluice() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sluice__subcmd__help__subcmd__join)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__help__subcmd__leave)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sluice__subcmd__help__subcmd__man)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -886,6 +926,74 @@ _sluice() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__join)
+            opts="-c -h --json --config --socket --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__leave)
+            opts="-c -h --wait --reason --json --config --socket --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --wait)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

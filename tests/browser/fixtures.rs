@@ -1,9 +1,9 @@
 //! States for the page to show.
 
 use sluice_api::{
-    Admin, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange, ForeignChanges,
-    Health, HostStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus, ServiceState, ServiceStatus,
-    Severity, StateStatus, Status, TableStatus, Timestamp,
+    Admin, AnnounceStatus, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange,
+    ForeignChanges, Health, HostStatus, NodeStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus,
+    ServiceState, ServiceStatus, Severity, StateStatus, Status, TableStatus, Timestamp,
 };
 
 /// So many seconds ago.
@@ -133,6 +133,8 @@ pub fn status(services: Vec<ServiceStatus>) -> Status {
         },
         state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
         followers: vec![FollowerStatus { name: "addresses".into(), error: None, since: ago(90_000) }],
+        node: NodeStatus::default(),
+        announce: AnnounceStatus::default(),
     }
 }
 

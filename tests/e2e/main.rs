@@ -7,6 +7,7 @@
 mod access;
 mod accounting;
 mod affinity;
+mod announce;
 mod answers;
 mod commands;
 mod conflicts;

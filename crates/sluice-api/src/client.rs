@@ -13,9 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, OVERRIDE_PATH, OVERRIDES_PATH,
-    OverrideReply, OverrideRequest, OverridesReply, OverridesRequest, PLAN_PATH, PlanReport, PlanRequest,
-    READY_PATH, RELOAD_PATH, ReadyQuery, ReadyReply, ReloadStatus, STATUS_PATH, Status,
+    CONNECTIONS_PATH, Connections, ConnectionsQuery, ErrorReply, NODE_PATH, NodeReply, NodeRequest,
+    OVERRIDE_PATH, OVERRIDES_PATH, OverrideReply, OverrideRequest, OverridesReply, OverridesRequest,
+    PLAN_PATH, PlanReport, PlanRequest, READY_PATH, RELOAD_PATH, ReadyQuery, ReadyReply, ReloadStatus,
+    STATUS_PATH, Status,
 };
 
 /// Time limit of requests that change the kernel. A round over a large configuration takes seconds.
@@ -129,6 +130,13 @@ impl Client {
     pub async fn set_overrides(&self, request: &OverridesRequest) -> Result<OverridesReply, ClientError> {
         let body = serde_json::to_vec(request).expect("names and numbers are valid JSON");
         self.request(Method::POST, OVERRIDES_PATH, None, body.into(), TIMEOUT).await
+    }
+
+    /// Makes the node leave or join. The response to a leave comes `announce.withdraw_wait`, at most a minute, after addresses are
+    /// withdrawn.
+    pub async fn set_node(&self, request: &NodeRequest) -> Result<NodeReply, ClientError> {
+        let body = serde_json::to_vec(request).expect("texts are valid JSON");
+        self.request(Method::POST, NODE_PATH, None, body.into(), 2 * TIMEOUT).await
     }
 
     async fn request<T: DeserializeOwned>(

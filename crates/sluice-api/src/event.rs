@@ -30,10 +30,12 @@ pub enum EventKind {
     Reload,
     /// The health of a backend changed.
     Health,
-    /// An operator changed a backend.
+    /// An operator changed a backend, or made the node leave or join.
     Operator,
     /// A service gained or lost its quorum, or a hook failed.
     Readiness,
+    /// Addresses were announced or withdrawn, or could not be.
+    Announce,
     /// Another process changed the table.
     Foreign,
     /// The kernel could not be made to match the configuration, or matches again; or changes by others are not noticed,

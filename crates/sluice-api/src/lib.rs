@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod announce;
 mod client;
 mod connections;
 mod event;
 mod live;
+mod node;
 mod overrides;
 mod plan;
 mod readiness;
@@ -16,11 +18,13 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use announce::{AddressState, AnnounceStatus, AnnouncedAddress};
 pub use client::{Client, ClientError};
 pub use connections::{Connection, Connections, ConnectionsQuery};
 pub use event::{Event, EventKind, Severity};
 pub use jiff::Timestamp;
 pub use live::StatusChanges;
+pub use node::{NodeChange, NodeLeft, NodeReply, NodeRequest, NodeStatus};
 pub use overrides::{
     ALL_BACKENDS, BackendPath, ChangedBackend, MAX_REASON, OverrideChange, OverrideReply, OverrideRequest,
     OverridesReply, OverridesRequest,
@@ -68,6 +72,9 @@ pub const OVERRIDE_PATH: &str = "/api/v1/override";
 /// `POST` with [`OverridesRequest`]: changes several backends, all or none, and responds with [`OverridesReply`] when the
 /// change is applied.
 pub const OVERRIDES_PATH: &str = "/api/v1/overrides";
+
+/// `POST` with [`NodeRequest`]: makes the node leave or join, and responds with [`NodeReply`]. On the control socket only.
+pub const NODE_PATH: &str = "/api/v1/node";
 
 /// Body of every response other than 200 and 422, and 503 of [`READY_PATH`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

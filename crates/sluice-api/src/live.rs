@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, FollowerStatus, HostStatus, ReloadStatus, ServiceStatus, StateStatus, TableStatus};
+use crate::{
+    AnnounceStatus, Event, FollowerStatus, HostStatus, NodeStatus, ReloadStatus, ServiceStatus, StateStatus,
+    TableStatus,
+};
 
 /// Changes since the previous event; `null`: unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,12 @@ pub struct StatusChanges {
     /// What the daemon follows.
     #[serde(default)]
     pub followers: Option<Vec<FollowerStatus>>,
+    /// The node as a whole.
+    #[serde(default)]
+    pub node: Option<NodeStatus>,
+    /// Announced addresses.
+    #[serde(default)]
+    pub announce: Option<AnnounceStatus>,
     /// Events since the previous one.
     pub events: Vec<Event>,
 }

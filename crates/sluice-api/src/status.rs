@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::Event;
+use crate::{AnnounceStatus, Event, NodeStatus};
 
 /// The status that `sluice status` shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +30,12 @@ pub struct Status {
     /// What the daemon follows, by name.
     #[serde(default)]
     pub followers: Vec<FollowerStatus>,
+    /// The node as a whole.
+    #[serde(default)]
+    pub node: NodeStatus,
+    /// Announced addresses.
+    #[serde(default)]
+    pub announce: AnnounceStatus,
 }
 
 /// One service.

@@ -95,6 +95,7 @@ fn service_that_is_not_ready_says_why() {
     assert_eq!(why(&disabled, Some("a reason"), &[]), told("disabled"));
     let empty = Service { backends: vec![], ..web };
     assert_eq!(readiness(&empty, None, []), Err(NotReady::NoBackends));
+    assert_eq!(readiness(&empty, Some(&NotReady::Left), []), Err(NotReady::Left));
 
     let both = service(&["203.0.113.10:80", "[2001:db8::10]:80"], &[FOUR[0], "[fd00::1]:80"]);
     let none = Tally { eligible: 0, all: 1, backups: 0 };

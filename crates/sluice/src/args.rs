@@ -7,8 +7,8 @@ use sluice_api::{Admin, OverrideChange};
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
-    apply, backend, check, cleanup, completions, connections, doctor, events, explain, man, overrides, plan,
-    ready, reload, render, status, top,
+    apply, backend, check, cleanup, completions, connections, doctor, events, explain, man, node, overrides,
+    plan, ready, reload, render, status, top,
 };
 use crate::options::Common;
 
@@ -32,7 +32,7 @@ Examples:
   sluice top                   show backends live
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), findings (doctor), problems (status --check), services that are not \
-ready (ready) or connections left (drain --wait), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN is missing, 78 the configuration is invalid.";
+ready (ready) or connections left (drain --wait, leave --wait), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN is missing, 78 the configuration is invalid.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -56,6 +56,8 @@ enum Command {
     /// Remove all overrides of backends: admin state and weight are those of the file again
     Reset(backend::OverrideCommand),
     Overrides(overrides::OverridesCommand),
+    Leave(node::LeaveCommand),
+    Join(node::JoinCommand),
     Events(events::EventsCommand),
     Explain(explain::ExplainCommand),
     Doctor(doctor::DoctorCommand),
@@ -86,6 +88,8 @@ impl Cli {
             Command::Weight(weight) => weight.run(common),
             Command::Reset(backends) => backends.run(common, "reset", OverrideChange::Reset {}),
             Command::Overrides(overrides) => overrides.run(common),
+            Command::Leave(leave) => leave.run(common),
+            Command::Join(join) => join.run(common),
             Command::Events(events) => events.run(common),
             Command::Explain(explain) => explain.run(common),
             Command::Doctor(doctor) => doctor.run(common),

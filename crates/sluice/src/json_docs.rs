@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, to_value};
 use sluice_api::{
-    Admin, BackendStatus, ChangedBackend, Connection, Connections, ErrorReply, Event, EventKind, FileText,
-    FollowerStatus, ForeignChanges, Health, HookStatus, HostStatus, IncludeTexts, Override, OverrideChange,
+    AddressState, Admin, AnnounceStatus, AnnouncedAddress, BackendStatus, ChangedBackend, Connection,
+    Connections, ErrorReply, Event, EventKind, FileText, FollowerStatus, ForeignChanges, Health, HookStatus,
+    HostStatus, IncludeTexts, NodeChange, NodeLeft, NodeReply, NodeRequest, Override, OverrideChange,
     OverrideRequest, OverridesReply, OverridesRequest, PlanRequest, ProbeStatus, ReloadStatus, ServiceState,
     Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
@@ -144,6 +145,17 @@ fn full() -> Status {
     full.state.problems = vec!["p".into()];
     full.daemon.http_error = Some("e".into());
     full.followers.push(FollowerStatus { name: "ruleset".into(), error: Some("e".into()), since: when });
+    full.node.left = Some(NodeLeft { uid: 0, since: when, reason: None });
+    full.announce = AnnounceStatus {
+        interface: "lo".into(),
+        addresses: AddressState::ALL
+            .map(|state| {
+                let address = [203, 0, 113, 10].into();
+                AnnouncedAddress { address, state, services: vec!["web".into()] }
+            })
+            .into(),
+        error: Some("e".into()),
+    };
     full.table.error = Some("e".into());
     full.table.differences = vec!["d".into()];
     full.table.retry_at = Some(when);
@@ -153,6 +165,7 @@ fn full() -> Status {
         EventKind::Health,
         EventKind::Readiness,
         EventKind::Operator,
+        EventKind::Announce,
         EventKind::Foreign,
         EventKind::Sync,
     ];
@@ -194,7 +207,7 @@ fn connections() -> Connections {
 }
 
 fn changes() -> [StatusChanges; 2] {
-    let Status { services, reload, table, host, state, followers, events, .. } = full();
+    let Status { services, reload, table, host, state, followers, node, announce, events, .. } = full();
     let nothing = StatusChanges::default();
     let all = StatusChanges {
         at: nothing.at,
@@ -205,6 +218,8 @@ fn changes() -> [StatusChanges; 2] {
         host: Some(host),
         state: Some(state),
         followers: Some(followers),
+        node: Some(node),
+        announce: Some(announce),
         events,
     };
     [nothing, all]
@@ -236,6 +251,17 @@ fn keys_that_are_documented_are_those_that_are_printed() {
         let backends = status().services.into_iter().flat_map(|it| it.backends).map(changed).collect();
         let reply = OverridesReply { backends, not_remembered };
         reader.object("changed backends", &to_value(reply).unwrap());
+    }
+    for reason in [None, Some("kernel update".to_owned())] {
+        let left = NodeLeft { uid: 0, since: at("2025-01-05T00:00:00Z"), reason: reason.clone() };
+        for change in [NodeChange::Leave, NodeChange::Join] {
+            let request = NodeRequest { change, reason: reason.clone() };
+            reader.object("change of the node", &to_value(request).unwrap());
+        }
+        let left = reason.as_ref().map(|_| left);
+        let (not_withdrawn, not_remembered) = (reason.clone(), reason);
+        let reply = NodeReply { left, withdrawn: 2, not_withdrawn, not_remembered };
+        reader.object("changed node", &to_value(reply).unwrap());
     }
     reader.object("failure", &to_value(failure).unwrap());
     let file = || FileText { path: "sluice.yaml".into(), text: "services: {}".into() };

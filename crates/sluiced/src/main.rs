@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use clap::Parser;
 use sluice_core::model::Networks;
-use sluice_netlink::{CounterReader, Netlink, ProbeError, Proc, TableOwnership, memory, programs};
+use sluice_netlink::{Addresses, CounterReader, Netlink, ProbeError, Proc, TableOwnership, memory, programs};
 use sluice_nft::Table;
 use sluice_probe::Prober;
+use sluiced::announce;
 use sluiced::args::Args;
 use sluiced::conntrack::cleaner::FlowCleaner;
 use sluiced::conntrack::counter::FlowCounter;
@@ -69,6 +70,10 @@ fn run(args: Args) -> Result<(), Fatal> {
         let error = format!("open a netlink socket for counters: {error}");
         Fatal::new(Exit::Runtime, error, "raise the limits of the process")
     })?;
+    let addresses = Addresses::open().map_err(|error| {
+        let error = format!("open a netlink socket for addresses: {error}");
+        Fatal::new(Exit::Runtime, error, "raise the limits of the process")
+    })?;
     let environment = Environment {
         config: args.config,
         proc: Proc::default(),
@@ -82,6 +87,7 @@ fn run(args: Args) -> Result<(), Fatal> {
         networks,
         start_saver: Box::new(saver::start_thread),
         run_hook: sluiced::hooks::programs(),
+        start_announcer: Box::new(|announcer| announce::start_thread(announcer, addresses)),
         counters: Box::new(move |name, set| counters.read(name, set)),
     };
     // Each running probe has a descriptor.

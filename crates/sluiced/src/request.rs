@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use sluice_api::{ErrorReply, HookStatus, OverridesReply, OverridesRequest, PlanReport, ReloadStatus};
+use sluice_api::{
+    ErrorReply, HookStatus, NodeReply, NodeRequest, OverridesReply, OverridesRequest, PlanReport,
+    ReloadStatus,
+};
 use sluice_config::{Loaded, Problem};
 use sluice_core::model::{Networks, ServiceName, Services};
 use sluice_netlink::Event;
@@ -24,6 +27,8 @@ pub enum Request {
     View(oneshot::Sender<View>),
     /// Apply overrides of the user with this id, all or none. The answer has no counts of flows.
     Override(OverridesRequest, u32, oneshot::Sender<Result<OverridesReply, OverrideError>>),
+    /// Make the node leave or join, as the user with this id wants.
+    Node(NodeRequest, u32, oneshot::Sender<NodeReply>),
     /// Return the services of the file in force.
     Services(oneshot::Sender<Arc<Services>>),
     /// Check the table after a foreign change, and repair it.

@@ -84,6 +84,7 @@ fn start() -> PathBuf {
             networks: Networks::default(),
             start_saver: Box::new(saver::start_thread),
             run_hook: sluiced::hooks::programs(),
+            start_announcer: Box::new(drop),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let kernel = Mutex::new(Some(FakeKernel::default()));

@@ -48,6 +48,8 @@ pub enum NotReady {
     Disabled,
     /// The daemon stops; of all services.
     Stopping,
+    /// An operator made the node leave; of all services.
+    Left,
     /// The kernel or the host differs from the configuration, for this reason; of all services.
     OutOfSync(String),
     /// It has no backends.
@@ -90,6 +92,7 @@ impl fmt::Display for NotReady {
         match self {
             NotReady::Disabled => f.write_str("disabled"),
             NotReady::Stopping => f.write_str("sluiced is stopping"),
+            NotReady::Left => f.write_str("the node has left"),
             NotReady::OutOfSync(why) => write!(f, "not in sync: {why}"),
             NotReady::NoBackends => f.write_str("no backends"),
             NotReady::QuorumLost(ip, Tally { eligible, all, .. }, Quorum { up, .. }) => {

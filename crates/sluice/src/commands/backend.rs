@@ -15,7 +15,7 @@ use crate::text::{safe, time};
 use crate::{daemon, output};
 
 /// Time between two looks at the connections of draining backends.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Parses SERVICE/BACKEND, or SERVICE/*, all backends of a service.
 fn path(text: &str) -> Result<BackendPath, String> {
@@ -70,7 +70,7 @@ pub(crate) struct DrainCommand {
 pub(crate) struct Reason {
     /// Reason, shown by `sluice status` and `sluice overrides`
     #[arg(long, value_name = "TEXT")]
-    reason: Option<String>,
+    pub(super) reason: Option<String>,
 }
 
 /// Arguments of `weight`.

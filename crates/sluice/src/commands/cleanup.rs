@@ -9,7 +9,8 @@ use sluice_api::DEFAULT_SOCKET;
 use sluice_config::Loaded;
 use sluice_core::flows::Affected;
 use sluice_core::model::Services;
-use sluice_netlink::Proc;
+use sluice_netlink::{Addresses, Proc};
+use sluiced::announce;
 use sluiced::conntrack::cleaner;
 use sluiced::fatal::Fatal;
 use sluiced::reconcile::Reconciler;
@@ -22,7 +23,7 @@ use crate::{config, daemon, kernel, output};
 
 /// Remove everything that sluice has put into the kernel
 ///
-/// Removes table `inet sluice`, and restores IP forwarding if sluice enabled it. Deletes the conntrack entries of
+/// Removes table `inet sluice` and the announced addresses of services, and restores IP forwarding if sluice enabled it. Deletes the conntrack entries of
 /// translated UDP flows, so that their clients no longer reach a backend. Established connections continue only if
 /// another table has NAT rules, such as docker's; otherwise the kernel stops translating them, and they are reset or
 /// hang. Needs CAP_NET_ADMIN.
@@ -52,6 +53,11 @@ impl CleanupCommand {
         let netlink = kernel::look()?;
         let (state, _namespace_lock) = daemon::exclude(common.socket_or(&socket), state, "stop it first")?;
         let progress = Progress::of("cleanup: removing");
+        // Before the table, as at a stop.
+        let addresses_left = match Addresses::open() {
+            Ok(mut addresses) => announce::remove_all(&mut addresses),
+            Err(error) => vec![format!("addresses of services: open a netlink socket: {error}")],
+        };
         let mut reconciler = Reconciler::new(netlink);
         let found = reconciler.read_found();
         let removed = daemon::run(reconciler.remove())?;
@@ -62,13 +68,14 @@ impl CleanupCommand {
         let mut sysctls = Sysctls::new(Proc::default(), state);
         let mut left = daemon::run(sysctls.restore())?;
         left.extend(sysctls.doubtful());
+        left.extend(addresses_left);
         drop(progress);
         left.iter().for_each(|line| output::print_error(&format!("left: {}", safe(line))));
         removed.map_err(kernel::refused)?;
         if !left.is_empty() {
             return Ok(ExitCode::FAILURE);
         }
-        output::print("removed: table inet sluice; sysctls are restored\n")?;
+        output::print("removed: table inet sluice and announced addresses; sysctls are restored\n")?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod man;
+pub(crate) mod node;
 pub(crate) mod overrides;
 pub(crate) mod plan;
 pub(crate) mod ready;

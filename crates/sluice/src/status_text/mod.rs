@@ -1,6 +1,7 @@
 //! The status as text.
 
 mod backends;
+mod node;
 mod summary;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,13 +4,14 @@ use std::fmt::Write;
 
 use sluice_api::{FollowerStatus, ForeignChange, HostStatus, Status, pluralize};
 
-use super::Look;
+use super::{Look, node};
 use crate::text::{Paint, age, grouped, percent, safe};
 
 /// Fraction of conntrack entries in use that is highlighted, as in `sluice doctor`.
 const SCARCE: f64 = 0.8;
 
-pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> String {
+pub(super) fn render(status: &Status, look: Look<'_>) -> String {
+    let Look { now, colour, .. } = look;
     let Status { reload, table, daemon, state, .. } = status;
     let mut text = String::new();
     let mut line = |args: std::fmt::Arguments<'_>| {
@@ -84,6 +85,9 @@ pub(super) fn render(status: &Status, Look { now, colour, .. }: Look<'_>) -> Str
     }
     for problem in &state.problems {
         line(format_args!("        {}", safe(problem)));
+    }
+    for of_node in node::lines(status, look) {
+        line(format_args!("{of_node}"));
     }
     for FollowerStatus { name, error, since } in &status.followers {
         let Some(error) = error else { continue };

@@ -1,9 +1,9 @@
 //! Reviewed texts, and the state that other tests use, too.
 
 use sluice_api::{
-    Admin, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange, ForeignChanges,
-    Health, HostStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus, Severity, StateStatus,
-    TableStatus,
+    Admin, AnnounceStatus, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange,
+    ForeignChanges, Health, HostStatus, NodeStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus,
+    Severity, StateStatus, TableStatus,
 };
 
 use super::*;
@@ -56,7 +56,7 @@ pub(crate) fn service(name: &str, listeners: &[&str], state: ServiceState) -> Se
 }
 
 /// As `sluice status` prints it into a file.
-fn plain(status: &Status, now: Timestamp) -> String {
+pub(crate) fn plain(status: &Status, now: Timestamp) -> String {
     render(status, Look { now, colour: false, headers: true, rates: None, width: None })
 }
 
@@ -119,6 +119,8 @@ pub(crate) fn status() -> Status {
             error: None,
             since: at("2025-01-01T00:00:00Z"),
         }],
+        node: NodeStatus::default(),
+        announce: AnnounceStatus::default(),
     }
 }
 

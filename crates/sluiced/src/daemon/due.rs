@@ -38,12 +38,12 @@ pub(crate) struct Retry {
 }
 
 impl Retry {
-    fn first() -> Self {
+    pub(super) fn first() -> Self {
         Retry::after(RETRY_FIRST)
     }
 
     /// The next retry if this one is due; failures before that do not postpone it.
-    fn next_if_due(self) -> Self {
+    pub(super) fn next_if_due(self) -> Self {
         if self.due <= Instant::now() { Retry::after((2 * self.delay).min(RETRY_MAX)) } else { self }
     }
 
@@ -63,6 +63,10 @@ pub(crate) enum Due {
     Forwarding,
     /// A retry to save the state of backends.
     Save,
+    /// A retry to add and withdraw addresses.
+    Addresses,
+    /// A service has been ready for long enough to be announced.
+    Announce,
 }
 
 impl<D: Dataplane> Daemon<D> {
@@ -75,6 +79,8 @@ impl<D: Dataplane> Daemon<D> {
             again(&self.sync_failure, Due::Retry),
             again(&self.forwarding_failure, Due::Forwarding),
             again(&self.save_failure, Due::Save).filter(|_| !self.save_queue.is_waiting()),
+            again(&self.announce_failure, Due::Addresses),
+            self.announcements.next.map(|at| (at, Due::Announce)),
             refresh,
         ];
         match all.into_iter().flatten().min_by_key(|(at, _)| *at) {
@@ -93,6 +99,8 @@ impl<D: Dataplane> Daemon<D> {
             Due::Retry => self.round(Trigger::Retry).await,
             Due::Forwarding => self.check_forwarding().await,
             Due::Save => self.save(),
+            Due::Addresses => self.retry_addresses(),
+            Due::Announce => drop(self.announce()),
         }
     }
 

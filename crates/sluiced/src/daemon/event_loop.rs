@@ -1,7 +1,7 @@
 //! [`run`]: starts the daemon's tasks and is the loop of the reconcile task, the only writer of the ruleset.
 //!
-//! It waits for requests, a loaded configuration, health changes, flow counts, steps of slow start, and timers. A picture of all
-//! tasks and threads, and what each waits for, is in docs/architecture.md.
+//! It waits for requests, a loaded configuration, health changes, flow counts, steps of slow start, reports about
+//! addresses, and timers. A picture of all tasks and threads, and what each waits for, is in docs/architecture.md.
 //!
 //! Ready events take turns, so that frequent events cannot starve others; a change of health waits for at most one.
 //!
@@ -11,6 +11,7 @@
 use std::future::pending;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_core::model::Networks;
@@ -20,6 +21,7 @@ use sluice_probe::Prober;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use crate::announce::{AnnounceQueue, Report, StartAnnouncer};
 use crate::api::collector::StatusCollector;
 use crate::api::control::{self, ControlSocket, ControlState};
 use crate::api::http::{ChangeFeed, HttpServer, public};
@@ -72,6 +74,8 @@ pub struct Environment {
     pub start_saver: StartSaver,
     /// Runs hooks.
     pub run_hook: RunHook,
+    /// Starts the announcer.
+    pub start_announcer: StartAnnouncer,
     /// Reads counters, independently of the reconcile task.
     pub counters: ReadCounters,
 }
@@ -98,6 +102,7 @@ pub async fn run<D: Dataplane>(
         networks,
         start_saver,
         run_hook,
+        start_announcer,
         counters,
     } = environment;
     let signals = Signals::catch().map_err(|error| {
@@ -127,6 +132,9 @@ pub async fn run<D: Dataplane>(
     let mut http = HttpServer::new(public(collector.clone(), feed.clone()));
     http.start(loaded.config.http.as_ref());
     let (results_sender, mut results) = mpsc::unbounded_channel();
+    let (reports_sender, mut reports) = mpsc::unbounded_channel();
+    let (announce_queue, announcer) = AnnounceQueue::new(reports_sender);
+    start_announcer(announcer);
     let effects = Effects {
         sysctls: Sysctls::new(proc, state),
         notify,
@@ -134,6 +142,7 @@ pub async fn run<D: Dataplane>(
         flows,
         http,
         start_saver,
+        announce_queue,
         results: results_sender,
     };
     let mut daemon = Daemon::start(file, loaded, dataplane, effects, networks).await?;
@@ -182,6 +191,12 @@ pub async fn run<D: Dataplane>(
                         }
                     }),
                     pin!(async {
+                        match reports.recv().await {
+                            Some(report) => Next::Addresses(report),
+                            None => pending().await,
+                        }
+                    }),
+                    pin!(async {
                         heartbeat.beat().await;
                         Next::Watchdog
                     }),
@@ -211,6 +226,10 @@ pub async fn run<D: Dataplane>(
                         Err(refused) => drop(answer.send(Err(refused))),
                     }
                 }
+                Some(Request::Node(request, uid, answer)) => {
+                    let done = daemon.set_node(request, uid);
+                    drop(tokio::spawn(async { answer.send(done.answer().await) }));
+                }
                 Some(Request::Services(answer)) => drop(answer.send(daemon.config.services.clone())),
                 Some(Request::Foreign(event)) => daemon.foreign(event).await,
                 Some(Request::Networks(networks)) => daemon.networks(networks).await,
@@ -237,6 +256,7 @@ pub async fn run<D: Dataplane>(
                 daemon.note_saved(saved);
                 continue;
             }
+            Next::Addresses(report) => daemon.note_addresses(report),
             Next::Watchdog => {
                 daemon.feed_watchdog();
                 continue;
@@ -257,6 +277,7 @@ pub async fn run<D: Dataplane>(
         daemon.hand_over().await;
         return Ok(());
     }
+    daemon.withdraw_for_stop().await;
     daemon.end_readiness(hooks).await;
     daemon.stop().await
 }
@@ -278,6 +299,8 @@ enum Next {
     Step,
     /// A save has a result.
     Saved((u64, Saved)),
+    /// Addresses were added or withdrawn.
+    Addresses(Arc<Report>),
     /// The watchdog must be fed.
     Watchdog,
     /// There was no event for a while.

@@ -73,6 +73,7 @@ impl<D: Dataplane> Daemon<D> {
         let (backend_states, dropped) = was.after_change(&identity, self.prober.board().down());
         dropped.iter().for_each(warn_dropped);
         self.backend_states = Shared::new(backend_states);
+        self.left.clone_from(&saved.left);
     }
 
     /// Orders a save of the state for the next daemon. A failure is logged and retried.
@@ -100,7 +101,8 @@ impl<D: Dataplane> Daemon<D> {
         let quorums = quorums
             .map(|(service, ip)| SavedQuorum { service: service.to_string(), version: number(ip) })
             .collect();
-        self.save_queue.order(SaveOrder { services, overrides, health, quorums }, retries)
+        self.save_queue
+            .order(SaveOrder { services, overrides, health, quorums, left: self.left.clone() }, retries)
     }
 
     /// Waits until the health of a backend changes.

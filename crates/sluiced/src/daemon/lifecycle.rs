@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
+use crate::announce::{Announcements, Withheld};
 use crate::conntrack::bytes::ByteTotals;
 use crate::conntrack::orders::FlowOrders;
 use crate::counters::store::TotalsStore;
@@ -38,7 +39,7 @@ impl<D: Dataplane> Daemon<D> {
         file: PathBuf,
         Loaded { config, warnings }: Loaded,
         dataplane: D,
-        Effects { mut sysctls, notify, prober, flows, http, start_saver, results }: Effects,
+        Effects { mut sysctls, notify, prober, flows, http, start_saver, announce_queue, results }: Effects,
         networks: Networks,
     ) -> Result<Self, Fatal> {
         let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
@@ -68,6 +69,7 @@ impl<D: Dataplane> Daemon<D> {
         start_saver(saver);
         let versions = versions(&*config.services);
         forwarding::ensure(&mut sysctls, config.forwarding, &versions).await.map_err(not_forwarding)?;
+        let announcements = Announcements::new(announce_queue, &config.services);
         let mut daemon = Daemon {
             file,
             config,
@@ -94,6 +96,10 @@ impl<D: Dataplane> Daemon<D> {
             sync_failure: None,
             forwarding_failure: None,
             save_failure: None,
+            announce_failure: None,
+            announcements,
+            withheld: Withheld::None,
+            left: None,
             foreign: ForeignChanges::default(),
             followers: BTreeMap::new(),
             last_read,

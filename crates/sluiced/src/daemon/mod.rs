@@ -1,6 +1,7 @@
 //! `Daemon`: the state of the reconcile task, and the handling of each request.
 
 mod accounting;
+mod announce;
 mod aside;
 mod due;
 pub mod event_loop;
@@ -9,6 +10,7 @@ mod health;
 mod lifecycle;
 pub(crate) mod load;
 mod loading;
+mod node;
 mod overrides;
 pub mod planning;
 mod readiness;
@@ -22,8 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sluice_api::{
-    EventKind, FollowerStatus, ForeignChange, ForeignChanges, HookStatus, ReloadStatus, Severity, Timestamp,
-    pluralize,
+    EventKind, FollowerStatus, ForeignChange, ForeignChanges, HookStatus, NodeLeft, ReloadStatus, Severity,
+    Timestamp, pluralize,
 };
 use sluice_config::{Loaded, Problem};
 use sluice_core::model::Transition;
@@ -36,6 +38,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::announce::{AnnounceQueue, Announcements, Withheld};
 use crate::api::http::{HttpServer, ListenerChange};
 use crate::conntrack::bytes::{ByteCounter, ByteTotals};
 use crate::conntrack::cleaner::FlowCleaner;
@@ -97,6 +100,13 @@ pub(crate) struct Daemon<D> {
     pub(crate) forwarding_failure: Option<SyncFailure>,
     /// The state of backends could not be saved.
     pub(crate) save_failure: Option<SyncFailure>,
+    /// Addresses of services are not as they should be.
+    pub(crate) announce_failure: Option<SyncFailure>,
+    pub(crate) announcements: Announcements,
+    /// Addresses that a reload or a stop withdraws.
+    pub(crate) withheld: Withheld,
+    /// That an operator made the node leave.
+    pub(crate) left: Option<NodeLeft>,
     pub(crate) foreign: ForeignChanges,
     /// The state of the followers.
     pub(crate) followers: BTreeMap<Follower, FollowerStatus>,
@@ -112,6 +122,7 @@ pub(crate) struct Effects {
     pub(crate) flows: FlowCleaner,
     pub(crate) http: HttpServer,
     pub(crate) start_saver: StartSaver,
+    pub(crate) announce_queue: AnnounceQueue,
     /// Receives the results of saves.
     pub(crate) results: mpsc::UnboundedSender<(u64, Saved)>,
 }
@@ -125,7 +136,9 @@ impl<D: Dataplane> Daemon<D> {
             Ok(loaded) => {
                 warnings = loaded.warnings.iter().map(ToString::to_string).collect();
                 warnings.extend(self.only_at_start(&loaded.config));
-                self.apply_config(loaded.config).await
+                let applied = self.apply_config(loaded.config).await;
+                self.release_addresses();
+                applied
             }
         };
         warnings.iter().for_each(|warning| warn!("{warning}"));
@@ -163,6 +176,7 @@ impl<D: Dataplane> Daemon<D> {
         if Arc::ptr_eq(&new.services, &self.config.services) {
             return self.apply_settings(new, change).await;
         }
+        self.withdraw_before(&new).await;
         let (backend_states, dropped, watches) =
             expected(&self.config.services, &self.backend_states, self.prober.board(), &new.services);
         let held = self.backend_states.effective_services(&self.config.services);
@@ -252,6 +266,7 @@ impl<D: Dataplane> Daemon<D> {
         self.http.retry();
         self.check_forwarding().await;
         self.ensure_accounting().await;
+        self.check_addresses();
     }
 
     fn note_full_round(&mut self, trigger: Trigger, result: Result<Outcome, RoundError>) {
@@ -267,6 +282,7 @@ impl<D: Dataplane> Daemon<D> {
 
     /// Applies changes of the host's interfaces and addresses.
     pub(crate) async fn networks(&mut self, networks: Networks) {
+        self.check_addresses();
         if networks != self.backend_states.networks {
             let before = std::mem::replace(&mut self.backend_states.networks, networks);
             if !self.config.services.values().any(|service| service.source.preserves_client()) {

@@ -10,11 +10,10 @@ use sluice_core::model::{BackendKey, ServiceName, Services};
 use sluice_core::render::bounds::Excess;
 use sluice_nft::Dataplane;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 use tracing::info;
 
 use crate::daemon::Daemon;
-use crate::daemon::saver::{PATIENCE, Saved};
+use crate::daemon::saver::{Saved, not_remembered};
 use crate::host::clock::now;
 use crate::lookup;
 use crate::pool::backend_states::key;
@@ -158,13 +157,7 @@ fn named(services: &Services, backends: &[BackendPath]) -> Result<Vec<BackendKey
 impl PendingOverrides {
     /// The answer, after the result of the save. The reconcile task does not wait for this.
     pub(crate) async fn answer(self) -> Result<OverridesReply, OverrideError> {
-        let not_remembered = match timeout(PATIENCE, self.saved).await {
-            Ok(Ok(saved)) => saved.err(),
-            Ok(Err(_closed)) => Some("no thread saves the state of backends".to_owned()),
-            Err(_elapsed) => {
-                Some(format!("the write to the state directory is pending for {} s", PATIENCE.as_secs()))
-            }
-        };
+        let not_remembered = not_remembered(self.saved).await;
         let names =
             || self.keys.iter().map(|key| format!("{}/{}", key.service, key.backend)).collect::<Vec<_>>();
         let backends = self.followed.map_err(|problems| {

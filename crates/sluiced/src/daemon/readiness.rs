@@ -1,14 +1,17 @@
 //! Publishes the readiness of services, and records events when it changes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sluice_api::{EventKind, HookStatus, Severity};
 use sluice_core::model::ServiceName;
 use sluice_core::pool::readiness::NotReady;
 use sluice_nft::Dataplane;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use crate::announce::Report;
 use crate::daemon::Daemon;
 use crate::hooks::{HOOK_TIMEOUT, LastHooks};
 use crate::pool::readiness::Readiness;
@@ -19,25 +22,27 @@ impl<D: Dataplane> Daemon<D> {
         Readiness {
             services: self.config.services.clone(),
             quorums: self.backend_states.quorums.clone(),
-            node: match self.is_stopping {
-                true => Some(NotReady::Stopping),
-                false => self.out_of_sync().map(NotReady::OutOfSync),
+            node: match (self.is_stopping, &self.left) {
+                (true, _) => Some(NotReady::Stopping),
+                (false, Some(_)) => Some(NotReady::Left),
+                (false, None) => self.out_of_sync().map(NotReady::OutOfSync),
             },
         }
     }
 
     /// Publishes the readiness of services if it may have changed: after each event, and after each change of health, which may
-    /// be one of several during an event.
-    pub(crate) fn publish_readiness(&mut self) {
+    /// be one of several during an event. Orders the addresses that follow from it; the receiver gets the report.
+    pub(crate) fn publish_readiness(&mut self) -> Option<oneshot::Receiver<Arc<Report>>> {
         let now = self.current_readiness();
         let before = self.readiness.borrow().clone();
         if now.is_same(&before) {
-            return;
+            return None;
         }
         for name in Readiness::may_differ(&before, &now) {
             self.note_readiness(&name, before.apart_from_node(&name), now.apart_from_node(&name));
         }
         self.readiness.send_replace(now);
+        self.announce()
     }
 
     /// Publishes that no service is ready any more because the daemon stops, and waits for the hooks.

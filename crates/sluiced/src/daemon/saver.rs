@@ -6,9 +6,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sluice_api::NodeLeft;
 use sluice_core::model::Services;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::error;
 
 use crate::counters::writer::TotalsWriter;
@@ -21,6 +22,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The result of saving the state of backends.
 pub(crate) type Saved = Result<(), String>;
+
+/// Why a change was not saved; `None` if it was.
+pub(crate) async fn not_remembered(saved: oneshot::Receiver<Saved>) -> Option<String> {
+    match timeout(PATIENCE, saved).await {
+        Ok(Ok(saved)) => saved.err(),
+        Ok(Err(_closed)) => Some("no thread saves the state of backends".to_owned()),
+        Err(_elapsed) => {
+            Some(format!("the write to the state directory is pending for {} s", PATIENCE.as_secs()))
+        }
+    }
+}
 
 /// Starts a [`Saver`]: on a thread, or in another way in tests.
 pub type StartSaver = Box<dyn FnOnce(Saver)>;
@@ -51,6 +63,7 @@ pub(crate) struct SaveOrder {
     pub(crate) overrides: Vec<SavedOverride>,
     pub(crate) health: Vec<SavedHealth>,
     pub(crate) quorums: Vec<SavedQuorum>,
+    pub(crate) left: Option<NodeLeft>,
 }
 
 /// The writers of the files.
@@ -152,11 +165,11 @@ impl Saver {
         // The first, because a change of a sysctl waits for it.
         record_writer.write_due();
         let Due { newest, retries, waiting } = std::mem::take(&mut *locked(&self.due));
-        if let Some(SaveOrder { services, overrides, health, quorums }) = newest {
+        if let Some(SaveOrder { services, overrides, health, quorums, left }) = newest {
             if retries {
                 backend_state_file.retry_now();
             }
-            let saved = backend_state_file.save(&services, overrides, health, quorums);
+            let saved = backend_state_file.save(&services, overrides, health, quorums, left);
             let _ = self.results.send((waiting.len() as u64, saved.clone()));
             waiting.into_iter().for_each(|done| drop(done.send(saved.clone())));
         }
@@ -191,7 +204,7 @@ mod tests {
         let mut answers: Vec<_> = [false, true, false, true]
             .map(|healthy| {
                 let (services, health) = (services.clone(), known(healthy));
-                let state = SaveOrder { services, overrides: vec![], health, quorums: vec![] };
+                let state = SaveOrder { services, overrides: vec![], health, quorums: vec![], left: None };
                 save_queue.order(state, false)
             })
             .into();

@@ -62,6 +62,11 @@ impl<D: Dataplane> Daemon<D> {
                 problems: self.sysctls.unsaved().into_iter().chain(self.save_queue.overdue()).collect(),
             },
             followers: self.followers.values().cloned().collect(),
+            left: self.left.clone(),
+            announcements: self.announcements.view(
+                &self.config.announce,
+                self.announce_failure.as_ref().map(|failure| failure.error.clone()),
+            ),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sluice_api::Override;
+use sluice_api::{NodeLeft, Override};
 use sluice_core::model::Services;
 use tracing::warn;
 
@@ -34,6 +34,9 @@ pub(crate) struct SavedState {
     pub(crate) health: Vec<SavedHealth>,
     /// Quorums that are met and are lost with fewer backends than it took to meet them.
     pub(crate) quorums: Vec<SavedQuorum>,
+    /// That the node has left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) left: Option<NodeLeft>,
 }
 
 /// [`SavedState`] before its entries are decoded, so that a damaged entry does not affect the others.
@@ -47,6 +50,8 @@ struct RawSavedState {
     health: Vec<Value>,
     #[serde(default)]
     quorums: Vec<Value>,
+    #[serde(default)]
+    left: Option<Value>,
 }
 
 /// The override of a backend.
@@ -95,7 +100,7 @@ impl BackendStateFile {
             Ok(None) => {
                 let (version, boot) = (VERSION, boot.to_owned());
                 let (overrides, health, quorums) = Default::default();
-                Ok(RawSavedState { version, boot, services: None, overrides, health, quorums })
+                Ok(RawSavedState { version, boot, services: None, overrides, health, quorums, left: None })
             }
             Err(error) => Err(error.to_string()),
         };
@@ -105,6 +110,7 @@ impl BackendStateFile {
                 overrides: each(&file, found.overrides),
                 health: each(&file, found.health),
                 quorums: each(&file, found.quorums),
+                left: each(&file, found.left).pop(),
                 ..SavedState::of(&found.boot)
             }),
             version => Err(format!("unknown format version {version}")),
@@ -139,6 +145,7 @@ impl BackendStateFile {
         overrides: Vec<SavedOverride>,
         health: Vec<SavedHealth>,
         quorums: Vec<SavedQuorum>,
+        left: Option<NodeLeft>,
     ) -> Result<(), String> {
         let named = if overrides.is_empty() && health.is_empty() && quorums.is_empty() {
             // There is no state that a renamed backend could lose.
@@ -149,7 +156,7 @@ impl BackendStateFile {
         };
         // Without it, backends are matched by name.
         let services = named.as_ref().ok().copied().flatten();
-        let now = SavedState { services, overrides, health, quorums, ..SavedState::of(&self.boot) };
+        let now = SavedState { services, overrides, health, quorums, left, ..SavedState::of(&self.boot) };
         if now != self.written {
             let json = serde_json::to_vec_pretty(&now).expect("names and numbers are valid JSON");
             self.files.replace(FILE, &json, Durable::Yes).map_err(|error| chain(&error))?;
@@ -163,7 +170,7 @@ impl BackendStateFile {
 }
 
 /// The valid entries.
-fn each<T: DeserializeOwned>(file: &Path, entries: Vec<Value>) -> Vec<T> {
+fn each<T: DeserializeOwned>(file: &Path, entries: impl IntoIterator<Item = Value>) -> Vec<T> {
     let read = |entry: Value| {
         let text = entry.to_string();
         let ignored = |error| warn!("ignored {text} in {}: {error}", file.display());
@@ -217,7 +224,7 @@ mod tests {
         let state = Scratch::default();
         let (mut file, found, _) = BackendStateFile::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (vec![], vec![]));
-        file.save(&web(), overrides(), health(), vec![]).unwrap();
+        file.save(&web(), overrides(), health(), vec![], None).unwrap();
         let (_, found, _) = BackendStateFile::open(state.files(), "one");
         assert_eq!((found.overrides, found.health), (overrides(), health()));
         let (_, found, _) = BackendStateFile::open(state.files(), "two");
@@ -231,7 +238,7 @@ mod tests {
             fs::write(state.path().join("backends.json"), text).unwrap();
             let (mut file, found, _) = BackendStateFile::open(state.files(), "one");
             assert_eq!((found.overrides, found.health), (vec![], vec![]), "{text:?}");
-            file.save(&web(), overrides(), vec![], vec![]).unwrap();
+            file.save(&web(), overrides(), vec![], vec![], None).unwrap();
             assert_eq!(BackendStateFile::open(state.files(), "one").1.overrides, overrides());
         }
     }
@@ -240,7 +247,7 @@ mod tests {
     fn damaged_entry_is_ignored_and_the_others_are_read() {
         let state = Scratch::default();
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&web(), overrides(), health(), vec![]).unwrap();
+        file.save(&web(), overrides(), health(), vec![], None).unwrap();
         let file = state.path().join("backends.json");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("\"overrides\": [", "\"overrides\": [{\"service\": 7},")).unwrap();
@@ -271,9 +278,9 @@ mod tests {
                ftp: {listen: '203.0.113.10:30-39', backends: ['10.0.2.11:40-49', 10.0.2.12]}",
         );
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&services, vec![], vec![], vec![]).unwrap();
+        file.save(&services, vec![], vec![], vec![], None).unwrap();
         assert!(!state.path().join("services.json").exists());
-        file.save(&services, overrides(), vec![], vec![]).unwrap();
+        file.save(&services, overrides(), vec![], vec![], None).unwrap();
         let found = BackendStateFile::open(state.files(), "one").2.unwrap();
         assert_eq!(found.len(), 3);
         for (name, service) in services.iter() {
@@ -284,7 +291,7 @@ mod tests {
                 assert_eq!(identifying(found), identifying(backend));
             }
         }
-        file.save(&services, vec![], vec![], vec![]).unwrap();
+        file.save(&services, vec![], vec![], vec![], None).unwrap();
         assert_eq!(read(&state), None, "no names refer to services");
     }
 
@@ -299,27 +306,27 @@ mod tests {
             services(&format!("services: {{{name}: {{listen: '*:80', backends: [10.0.2.11]}}}}"))
         });
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&one, overrides(), vec![], vec![]).unwrap();
+        file.save(&one, overrides(), vec![], vec![], None).unwrap();
         let written = fs::read(state.path().join("services.json")).unwrap();
-        file.save(&one, overrides(), health(), vec![]).unwrap();
+        file.save(&one, overrides(), health(), vec![], None).unwrap();
         assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written, "health changes often");
         assert_eq!(read(&state).unwrap(), ["one"]);
 
         // The daemon ends between the two files.
         let in_the_way = state.path().join("backends.json.new");
         fs::create_dir(&in_the_way).unwrap();
-        file.save(&two, overrides(), vec![], vec![]).unwrap_err();
+        file.save(&two, overrides(), vec![], vec![], None).unwrap_err();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["one".to_owned()]));
         fs::remove_dir(&in_the_way).unwrap();
-        file.save(&two, overrides(), vec![], vec![]).unwrap();
+        file.save(&two, overrides(), vec![], vec![], None).unwrap();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["two".to_owned()]));
-        file.save(&three, overrides(), vec![], vec![]).unwrap();
+        file.save(&three, overrides(), vec![], vec![], None).unwrap();
         assert_eq!((versions(), read(&state).unwrap()), (2, vec!["three".to_owned()]));
 
         // The next daemon does not rewrite the file.
         let written = fs::read(state.path().join("services.json")).unwrap();
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        file.save(&Arc::new((*three).clone()), overrides(), vec![], vec![]).unwrap();
+        file.save(&Arc::new((*three).clone()), overrides(), vec![], vec![], None).unwrap();
         assert_eq!(fs::read(state.path().join("services.json")).unwrap(), written);
     }
 
@@ -329,13 +336,13 @@ mod tests {
         let in_the_way = state.path().join("services.json.new");
         fs::create_dir(&in_the_way).unwrap();
         let (mut file, ..) = BackendStateFile::open(state.files(), "one");
-        let why = file.save(&web(), overrides(), vec![], vec![]).unwrap_err();
+        let why = file.save(&web(), overrides(), vec![], vec![], None).unwrap_err();
         assert!(why.starts_with("write ") && why.contains("services.json"), "{why}");
         let (_, found, services) = BackendStateFile::open(state.files(), "one");
         assert_eq!((found.overrides, services), (overrides(), None));
 
         fs::remove_dir(&in_the_way).unwrap();
-        file.save(&web(), overrides(), health(), vec![]).unwrap();
+        file.save(&web(), overrides(), health(), vec![], None).unwrap();
         assert_eq!(read(&state).unwrap(), ["web"]);
         for text in ["", "{", r#"{"version":2,"services":[]}"#, r#"{"version":1,"services":[]}"#] {
             fs::write(state.path().join("services.json"), text).unwrap();

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_api::{
-    DaemonStatus, FollowerStatus, HookStatus, HostStatus, ReloadStatus, ServiceStatus, StateStatus, Status,
-    TableStatus, Timestamp,
+    DaemonStatus, FollowerStatus, HookStatus, HostStatus, NodeLeft, NodeStatus, ReloadStatus, ServiceStatus,
+    StateStatus, Status, TableStatus, Timestamp,
 };
 use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::model::{ServiceName, Services};
 use sluice_nft::{Counter, Counters, Key, ReadError, Set, SetName};
 use sluice_probe::Board;
 
+use crate::announce::AnnounceView;
 use crate::conntrack::bytes::BackendBytes;
 use crate::counters::store::TotalsStore;
 use crate::counters::totals::{Totals, TotalsSnapshot};
@@ -54,6 +55,8 @@ pub struct View {
     pub(crate) daemon: DaemonStatus,
     pub(crate) state: StateStatus,
     pub(crate) followers: Vec<FollowerStatus>,
+    pub(crate) left: Option<NodeLeft>,
+    pub(crate) announcements: AnnounceView,
 }
 
 /// Results of the reloads so far.
@@ -109,6 +112,8 @@ impl View {
             daemon: self.daemon.clone(),
             state: self.state.clone(),
             followers: self.followers.clone(),
+            node: NodeStatus { left: self.left.clone() },
+            announce: self.announcements.status(services),
         }
     }
 }

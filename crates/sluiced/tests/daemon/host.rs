@@ -24,6 +24,7 @@ use sluice_nft::{
     Snapshot, Step, Table,
 };
 use sluice_probe::{ProbeOutcome, ProbeResult, Prober};
+use sluiced::announce::FakeAddresses;
 use sluiced::api::collector::StatusCollector;
 use sluiced::conntrack::cleaner::{FlowCleaner, SweepOrder};
 use sluiced::conntrack::counter::{CountRequest, FlowCounter};
@@ -62,6 +63,8 @@ pub(crate) struct Host {
     pub(crate) networks: Networks,
     /// What happens when a daemon begins to listen for changes of others.
     pub(crate) on_listen: Option<fn(&Host)>,
+    /// Addresses of the interfaces.
+    pub(crate) addresses: FakeAddresses,
     /// Whether the disk takes no write; from then on, it hangs for good.
     pub(crate) disk_hangs: Arc<AtomicBool>,
 }
@@ -218,6 +221,7 @@ impl Host {
             network: Network::default(),
             panics: Arc::default(),
             networks: Networks::default(),
+            addresses: FakeAddresses::default(),
             disk_hangs: Arc::default(),
             on_listen: None,
         };
@@ -373,6 +377,10 @@ impl Host {
                 }
             }),
             run_hook: hooks::programs(),
+            start_announcer: Box::new({
+                let addresses = self.addresses.clone();
+                |announcer| drop(tokio::spawn(announcer.serve_here(addresses)))
+            }),
             counters: self.counters(),
         };
         let listen = |_: &Kernel, _| {

@@ -1,5 +1,6 @@
 //! The whole daemon on the fake kernel, a simulated `/proc` and a real control socket.
 
+mod announce;
 mod api;
 mod cleaner;
 mod followers;

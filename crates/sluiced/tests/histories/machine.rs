@@ -15,6 +15,7 @@ use sluice_netlink::Proc;
 use sluice_nft::Table;
 use sluice_nft::trace::{Host, Outcome, Packet, Tracer};
 use sluice_probe::Prober;
+use sluiced::announce::{Announcer, FakeAddresses};
 use sluiced::api::collector::{StatusCollector, StatusSnapshot};
 use sluiced::conntrack::cleaner::{FlowCleaner, SweepOrder, Sweeper};
 use sluiced::conntrack::counter::{CountRequest, FlowCount, FlowCounter};
@@ -61,6 +62,11 @@ pub struct Machine {
     orders: (Sender<SweepOrder>, Receiver<SweepOrder>),
     questions: (Sender<CountRequest>, Receiver<CountRequest>),
     pub disk: StateDisk,
+    /// Addresses of the interfaces.
+    pub addresses: FakeAddresses,
+    announcers: (Sender<Announcer>, Receiver<Announcer>),
+    /// What changes addresses for the daemon that runs.
+    announcer: Option<Announcer>,
     pub networks: Vec<(String, String)>,
     tracer: Tracer,
     daemon: Option<Running>,
@@ -101,6 +107,9 @@ impl Machine {
             orders: channel(),
             questions: channel(),
             disk: StateDisk::in_directory(directory.path()),
+            addresses: FakeAddresses::default(),
+            announcers: channel(),
+            announcer: None,
             networks: vec![],
             tracer: Tracer::new(Host { local: local.into(), ..Host::default() }),
             daemon: None,
@@ -163,6 +172,10 @@ impl Machine {
             networks: self.known_networks(),
             start_saver: self.disk.start_saver(),
             run_hook: self.hooks.runner(),
+            start_announcer: Box::new({
+                let announcers = self.announcers.0.clone();
+                move |announcer| drop(announcers.send(announcer))
+            }),
             counters: Box::new(|_, _| Ok(vec![])),
         };
         let (plane, asking) = (self.plane.clone(), requests.clone());
@@ -201,6 +214,7 @@ impl Machine {
             let _ = task.await;
         }
         self.disk.forget();
+        self.announcer = None;
         self.drop_sweeps();
     }
 
@@ -341,6 +355,10 @@ impl Machine {
     /// Does what threads of the daemon do beside it: saves its state, deletes flows, and counts them.
     fn pump(&mut self) {
         self.disk.write();
+        self.announcer = self.announcers.1.try_iter().last().or_else(|| self.announcer.take());
+        if let Some(announcer) = &self.announcer {
+            announcer.execute(&mut self.addresses);
+        }
         let now = Instant::now().into_std();
         while let Ok(order) = self.orders.1.try_recv() {
             self.cleaner.order(order, now);

@@ -14,8 +14,8 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use sluice_api::{
     ALL_BACKENDS, BackendPath, CONNECTIONS_PATH, ChangedBackend, ConnectionsQuery, ErrorReply, FileText,
-    MAX_REASON, OVERRIDE_PATH, OVERRIDES_PATH, OverrideChange, OverrideRequest, OverridesReply,
-    OverridesRequest, PLAN_PATH, PlanRequest, RELOAD_PATH,
+    MAX_REASON, NODE_PATH, NodeRequest, OVERRIDE_PATH, OVERRIDES_PATH, OverrideChange, OverrideRequest,
+    OverridesReply, OverridesRequest, PLAN_PATH, PlanRequest, RELOAD_PATH,
 };
 use sluice_config::{Loaded, MAX_SIZE, SourceFile, Texts};
 use sluice_core::model::MAX_WEIGHT;
@@ -36,6 +36,9 @@ use crate::request::{OverrideError, Request, bad_file};
 /// Maximum size of a request that changes overrides, in bytes: tens of thousands of backends.
 const MAX_OVERRIDES: usize = 2 << 20;
 
+/// Maximum size of a request that makes the node leave or join, in bytes.
+const MAX_NODE: usize = 4096;
+
 type Requests = mpsc::Sender<Request>;
 
 /// State of the routes: the channels to the tasks that answer.
@@ -54,12 +57,14 @@ pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
     let ControlState { file, requests, counter, listing, collector, feed } = state;
     let configurations = BodyLimit::new(MAX_SIZE as usize, 1);
     let overrides = BodyLimit::new(MAX_OVERRIDES, 8);
+    let node = BodyLimit::new(MAX_NODE, 8);
     let router = Router::new()
         .route(CONNECTIONS_PATH, get(connections))
         .route(RELOAD_PATH, post(reload))
         .route(PLAN_PATH, post(plan).layer(from_fn_with_state(configurations, read_body)))
         .route(OVERRIDE_PATH, post(set_override).layer(from_fn_with_state(overrides.clone(), read_body)))
         .route(OVERRIDES_PATH, post(set_overrides).layer(from_fn_with_state(overrides, read_body)))
+        .route(NODE_PATH, post(set_node).layer(from_fn_with_state(node, read_body)))
         // Bodies were read, and have limits of their own.
         .layer(DefaultBodyLimit::disable())
         .with_state(ApiState { file: file.into(), requests, counter, listing })
@@ -69,7 +74,7 @@ pub(crate) async fn serve(listener: UnixListener, state: ControlState) {
             refuse(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method not allowed",
-                "GET status, GET connections, POST reload, POST plan, POST override, POST overrides",
+                "GET status, GET connections, POST reload, POST plan, POST override, POST overrides, POST node",
             )
         });
     accept(listener, router).await;
@@ -130,14 +135,8 @@ async fn apply_overrides(
             "send a number from 0 to 256, or null",
         ));
     }
-    let is_bad =
-        |reason: &String| reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control);
-    if request.reason.as_ref().is_some_and(is_bad) {
-        return Err(refuse(
-            StatusCode::BAD_REQUEST,
-            &format!("a reason has at most {MAX_REASON} characters, and no control characters"),
-            "shorten it to one line",
-        ));
+    if let Some(refusal) = check_reason(request.reason.as_deref()) {
+        return Err(refusal);
     }
     let mut reply = match ask(&requests, |answer| Request::Override(request, uid, answer)).await? {
         Ok(reply) => reply,
@@ -167,6 +166,38 @@ async fn apply_overrides(
         reply.backends.iter_mut().zip(active).for_each(|(it, active)| it.status.active = active);
     }
     Ok(reply)
+}
+
+async fn set_node(
+    State(ApiState { requests, .. }): State<ApiState>,
+    Extension(Peer(uid)): Extension<Peer>,
+    request: Result<Json<NodeRequest>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(error) => {
+            return refuse(StatusCode::BAD_REQUEST, &error.body_text(), "send {\"change\": \"leave\"}");
+        }
+    };
+    if let Some(refusal) = check_reason(request.reason.as_deref()) {
+        return refusal;
+    }
+    match ask(&requests, |answer| Request::Node(request, uid, answer)).await {
+        Ok(reply) => Json(reply).into_response(),
+        Err(refusal) => refusal,
+    }
+}
+
+/// The refusal of a reason that does not fit on one line.
+fn check_reason(reason: Option<&str>) -> Option<Response> {
+    let is_bad = |reason: &&str| reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control);
+    reason.filter(is_bad).map(|_| {
+        refuse(
+            StatusCode::BAD_REQUEST,
+            &format!("a reason has at most {MAX_REASON} characters, and no control characters"),
+            "shorten it to one line",
+        )
+    })
 }
 
 async fn connections(

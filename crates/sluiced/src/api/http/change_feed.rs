@@ -150,6 +150,8 @@ fn changes_between(before: &Status, after: &Status) -> StatusChanges {
         host: (before.host != after.host).then(|| after.host.clone()),
         state: (before.state != after.state).then(|| after.state.clone()),
         followers: (before.followers != after.followers).then(|| after.followers.clone()),
+        node: (before.node != after.node).then(|| after.node.clone()),
+        announce: (before.announce != after.announce).then(|| after.announce.clone()),
         events,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use sluice_api::{BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
+use sluice_api::{AddressState, BackendStatus, Health, ServiceState, ServiceStatus, Status, Timestamp};
 
 use crate::api::collector::StatusSnapshot;
 use crate::logging;
@@ -30,7 +30,7 @@ impl Collector for Samples {
 
 impl Samples {
     fn daemon(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
-        let (Status { daemon, reload, state, followers, .. }, reloads) =
+        let (Status { daemon, reload, state, followers, node, announce, .. }, reloads) =
             (&self.0.status, self.0.view.reloads);
         out.gauges("build_info", "Version of sluiced", [([("version", &*daemon.version)], 1u64)])?;
         out.gauge("start_time_seconds", "Start time of sluiced", seconds(daemon.started))?;
@@ -48,7 +48,12 @@ impl Samples {
         let help = "Log lines that were lost because nobody read the log";
         out.counters("log_lines_lost", help, [([] as [Label; 0], logging::lost())])?;
         let up = followers.iter().map(|it| ([("follower", &*it.name)], u64::from(it.error.is_none())));
-        out.gauges("follower_up", "Whether changes by other programs are noticed at once", up)
+        out.gauges("follower_up", "Whether changes by other programs are noticed at once", up)?;
+        let help = "Whether an operator made the node leave";
+        out.gauge("node_left", help, u64::from(node.left.is_some()))?;
+        let count = |state| announce.addresses.iter().filter(|it| it.state == state).count() as u64;
+        let states = AddressState::ALL.map(|state| ([("state", state.as_str())], count(state)));
+        out.gauges("announced_addresses", "Addresses of announced services, by state", states)
     }
 
     fn kernel(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {

@@ -107,7 +107,8 @@ function drawFound(shown) {
   const filtered = filter.words.length > 0 ? 'Nothing matches.' : 'No service has problems.';
   text(none, all === 0 ? 'The configuration has no services.' : filtered);
   const wrong = troubled + (model.table.synced ? 0 : 1) + (model.reload.ok ? 0 : 1) + (model.state.problems.length > 0 ? 1 : 0)
-    + (model.followers.some(({ error }) => error !== null) ? 1 : 0);
+    + (model.followers.some(({ error }) => error !== null) ? 1 : 0)
+    + (model.node.left !== null || model.announce.error !== null ? 1 : 0);
   document.title = wrong === 0 ? 'sluice' : `(${whole.format(wrong)}) sluice`;
 }
 

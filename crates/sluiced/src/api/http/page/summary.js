@@ -102,7 +102,7 @@ class Summary {
   }
 
   /** Drawn only when it changes, or a screen reader would read it each second. */
-  alerts({ reload, table, state, followers }) {
+  alerts({ reload, table, state, followers, node, announce }) {
     const alerts = [];
     if (!table.synced) {
       const why = table.error === null ? '' : `: ${table.error}`;
@@ -115,6 +115,16 @@ class Summary {
     const lost = followers.filter(({ error }) => error !== null);
     if (lost.length > 0) {
       alerts.push(['Changes by other programs are found only at a refresh', lost.map(({ name, error }) => `${name}: ${error}`)]);
+    }
+    if (node.left !== null) {
+      const { uid, reason } = node.left;
+      alerts.push(['The node has left: no service is ready', [`by uid ${uid}${reason === null ? '' : `: ${reason}`}`]]);
+    }
+    const missing = announce.addresses.filter(({ state: of }) => of === 'withdrawn' || of === 'failed');
+    if (announce.error !== null || (missing.length > 0 && node.left === null)) {
+      const errors = announce.error === null ? [] : [announce.error];
+      const of = missing.map(({ address, state: why, services }) => `${address} (${services.join(', ')}): ${why}`);
+      alerts.push([`Addresses are not announced on ${announce.interface}`, [...errors, ...of]]);
     }
     const told = JSON.stringify(alerts);
     if (this.told === told) return;
