@@ -158,12 +158,12 @@ fn addresses_of_others_stay_and_those_that_others_remove_come_back() {
 #[test]
 fn missing_interface_is_shown_until_it_exists() {
     let lab = Lab::new();
-    let _daemon = lab.start(&announced(", interface: dummy0"));
+    let _daemon = lab.start(&announced(", interface: vips"));
     let error = || lab.sluice(&["status", "--json"]).expect(0).json()["announce"]["error"].clone();
-    let why = format!("add {V4} to dummy0: No such device (os error 19)");
+    let why = format!("add {V4} to vips: No such device (os error 19)");
     eventually("the error is shown", || (error() == why.as_str()).then_some(()));
     lab.sluice(&["status", "--check"]).expect(0);
-    lab.balancer.ip("link add dummy0 type dummy\nlink set dummy0 up");
+    lab.balancer.ip("link add vips type veth peer name other\nlink set vips up");
     eventually("the addresses are announced", || (states(&lab) == ["announced", "announced"]).then_some(()));
     assert!(error().is_null());
 }
