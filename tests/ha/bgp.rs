@@ -1,6 +1,6 @@
 //! Both nodes are active: routers spread flows over them, and flows that move between nodes keep their backend.
 
-use sluice_testkit::{Daemon, Node};
+use sluice_testkit::Daemon;
 
 use crate::load::Load;
 use crate::pair::{Pair, shipped};
@@ -23,20 +23,9 @@ impl<'a> Routed<'a> {
         let mut bird: Vec<_> = pair.nodes.iter().map(|node| pair.bird(node, "bird.conf")).collect();
         bird.push(pair.bird(&pair.router, "router-bird.conf"));
         let routed = Routed { pair, sluiced, _bird: bird };
-        pair.nodes.iter().for_each(announce);
         routed.pair.wait_for_routes(2);
         routed
     }
-}
-
-/// Puts the address of the service on `lo`, from where BIRD announces it.
-fn announce(node: &Node) {
-    node.ip("address add 192.0.2.10/32 dev lo");
-}
-
-/// Takes it away.
-fn withdraw(node: &Node) {
-    node.ip("address del 192.0.2.10/32 dev lo");
 }
 
 /// Checks that established connections and new ones survive an event.
@@ -53,10 +42,10 @@ fn nothing_is_lost(scenario: &str, event: fn(&mut Routed<'_>, &Load)) {
 #[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
 fn nothing_is_lost_when_a_node_leaves_and_comes_back() {
     nothing_is_lost("a node leaves, and comes back", |routed, load| {
-        withdraw(&routed.pair.nodes[0]);
+        routed.pair.nodes[0].sluice(&["leave"]).expect(0);
         routed.pair.wait_for_routes(1);
         load.go_on();
-        announce(&routed.pair.nodes[0]);
+        routed.pair.nodes[0].sluice(&["join"]).expect(0);
         routed.pair.wait_for_routes(2);
     });
 }
@@ -75,20 +64,47 @@ fn nothing_is_lost_when_an_active_node_falls_silent_and_comes_back() {
 
 #[test]
 #[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
-fn nothing_is_lost_when_both_nodes_are_restarted_one_after_the_other() {
-    nothing_is_lost("rolling restart of both", |routed, load| {
+fn nothing_is_lost_when_both_nodes_are_stopped_and_started_one_after_the_other() {
+    nothing_is_lost("stop and start of one node after the other", |routed, load| {
         for (number, node) in routed.pair.nodes.iter().enumerate() {
-            withdraw(node);
-            routed.pair.wait_for_routes(1);
             let sluiced = routed.sluiced[number].take().expect("it runs");
-            assert!(sluiced.hand_over().success());
+            assert!(sluiced.stop().success());
+            routed.pair.wait_for_routes(1);
             load.go_on();
             routed.sluiced[number] = Some(Daemon::start(node));
-            announce(node);
             routed.pair.wait_for_routes(2);
             load.go_on();
         }
     });
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn nothing_is_lost_when_both_nodes_are_restarted_one_after_the_other() {
+    nothing_is_lost("restart of one node after the other", |routed, load| {
+        for (number, node) in routed.pair.nodes.iter().enumerate() {
+            let sluiced = routed.sluiced[number].take().expect("it runs");
+            assert!(sluiced.hand_over().success());
+            load.go_on();
+            routed.sluiced[number] = Some(Daemon::start(node));
+            load.go_on();
+            assert_eq!(routed.pair.routes(), 2, "the address stays");
+        }
+    });
+}
+
+#[test]
+#[ignore = "takes keepalived, conntrackd and BIRD: make ha"]
+fn node_whose_service_is_dead_gets_no_traffic_until_it_is_back() {
+    let pair = Pair::new();
+    let _routed = Routed::start(&pair);
+    let [node, _] = &pair.nodes;
+    node.sluice(&["disable", "web/*"]).expect(0);
+    pair.wait_for_routes(1);
+    assert_eq!(pair.client.tcp_times(40, VIP).len(), 40);
+    node.sluice(&["enable", "web/*"]).expect(0);
+    pair.wait_for_routes(2);
+    assert_eq!(pair.client.tcp_times(40, VIP).len(), 40);
 }
 
 #[test]

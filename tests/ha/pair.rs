@@ -111,11 +111,13 @@ impl Pair {
 
     /// Waits until the router has this many routes to the announced service.
     pub(crate) fn wait_for_routes(&self, count: usize) {
-        eventually(&format!("the router has {count} routes"), || {
-            // Of several routes each is a `nexthop`.
-            let routes = self.router.sh("ip route show 192.0.2.10").matches(" via ").count();
-            (routes == count).then_some(())
-        });
+        eventually(&format!("the router has {count} routes"), || (self.routes() == count).then_some(()));
+    }
+
+    /// How many routes the router has to the announced service.
+    pub(crate) fn routes(&self) -> usize {
+        // Of several routes each is a `nexthop`.
+        self.router.sh("ip route show 192.0.2.10").matches(" via ").count()
     }
 
     /// Isolates a node from clients, router, backends and, on both switches, from the other node, which cannot see why.
