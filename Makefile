@@ -45,7 +45,7 @@ kernels: setup         ## the same daemon on Debian's kernels 6.1 and 6.12, in v
 	tests/kernels/smoke
 
 systemd: setup         ## the package under Debian's systemd, version 12's and 13's, booted in containers
-	tests/setup/install mmdebstrap systemd-container
+	tests/setup/install mmdebstrap systemd-container bird2
 	tests/systemd/run
 
 fuzz: setup            ## configurations, control requests and answers of the kernel, made up: SECONDS for each, or 20
