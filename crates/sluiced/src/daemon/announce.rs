@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_api::{EventKind, Severity};
-use sluice_core::model::{Config, ServiceName};
+use sluice_core::model::{Config, Initial, ServiceName};
 use sluice_core::pool::health::Health;
 use sluice_core::pool::readiness::NotReady;
 use sluice_nft::Dataplane;
@@ -40,7 +40,9 @@ impl<D: Dataplane> Daemon<D> {
                 let report = board.report(&key(name, backend));
                 report.is_some_and(|report| report.health != Health::Unknown)
             };
-            let known = service.health.is_none() || service.backends.iter().all(is_known);
+            // A backend that serves until its first probe cannot make the service ready any more.
+            let may_improve = service.health.as_ref().is_some_and(|check| check.initial == Initial::Down);
+            let known = !may_improve || service.backends.iter().all(is_known);
             let [ready, apart_from_sync] =
                 [readiness.of(name), readiness.apart_from_node(name)].map(|it| it == Some(Ok(())));
             Ready { ready, apart_from_sync, known }

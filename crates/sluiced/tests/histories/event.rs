@@ -69,6 +69,7 @@ pub enum Edit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
     Enabled(bool),
+    Announce(bool),
     Interface(bool),
     Scheduler(usize),
     Affinity(bool),
@@ -233,6 +234,7 @@ fn any_key() -> impl Strategy<Value = Key> {
     let few = || 0usize..6;
     prop_oneof![
         3 => any::<bool>().prop_map(Key::Enabled),
+        5 => any::<bool>().prop_map(Key::Announce),
         1 => any::<bool>().prop_map(Key::Interface),
         4 => prop_oneof![2 => few(), 1 => Just(5)].prop_map(Key::Scheduler),
         1 => any::<bool>().prop_map(Key::Affinity),

@@ -93,6 +93,7 @@ pub const REFRESH: [u64; 3] = [60, 15, 300];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub disabled: bool,
+    pub announced: bool,
     pub listeners: Vec<usize>,
     pub interface: bool,
     pub scheduler: usize,
@@ -200,7 +201,7 @@ impl File {
         let on_stop = if self.keep { "keep" } else { "remove" };
         let include = if self.include == 3 { "conf.d/missing.yaml" } else { "conf.d/*.yaml" };
         let mut yaml = format!(
-            "refresh: {}s\non_stop: {on_stop}\ninclude: [{include}]\nservices:\n",
+            "announce: {{hold: 0, withdraw_wait: 0}}\nrefresh: {}s\non_stop: {on_stop}\ninclude: [{include}]\nservices:\n",
             REFRESH[self.refresh]
         );
         for (name, service) in &self.services {
@@ -251,6 +252,7 @@ impl Service {
         backends.dedup_by_key(|backend| backend.address);
         Service {
             disabled: false,
+            announced: false,
             listeners: vec![listener % LISTENERS.len()],
             interface: false,
             scheduler: 0,
@@ -276,6 +278,7 @@ impl Service {
         let backend = |index: usize| if count == 0 { usize::MAX } else { index % count };
         match *key {
             Key::Enabled(enabled) => self.disabled = !enabled,
+            Key::Announce(announced) => self.announced = announced,
             Key::Interface(interface) => self.interface = interface,
             Key::Scheduler(scheduler) => self.scheduler = scheduler % SCHEDULERS.len(),
             Key::Affinity(affinity) => self.affinity = affinity,
@@ -356,6 +359,10 @@ impl Service {
         let mut add = |text: String| write!(yaml, ", {text}").unwrap();
         if self.disabled {
             add("enabled: false".into());
+        }
+        // `*` has no address.
+        if self.announced && !self.listeners.iter().any(|index| LISTENERS[*index].starts_with('*')) {
+            add("announce: true".into());
         }
         if self.interface {
             add("interface: eth0".into());

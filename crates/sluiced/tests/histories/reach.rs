@@ -12,7 +12,9 @@ const MANY: usize = 1000;
 const RARE: usize = 400;
 
 /// What histories have to reach.
-const DEMANDED: [&str; 127] = [
+const DEMANDED: [&str; 130] = [
+    "addresses: announced",
+    "addresses: of a service that is not ready",
     "answers: in the name of the listener",
     "answers: the same between batches",
     "daemon killed at a commit, or refused a start by a fault",
@@ -54,6 +56,7 @@ const DEMANDED: [&str; 127] = [
     "event: reload AddBackend",
     "event: reload Affinity",
     "event: reload Allow",
+    "event: reload Announce",
     "event: reload BackendAddress",
     "event: reload BackendName",
     "event: reload BackendPort",

@@ -1,5 +1,6 @@
 //! What has to be so after each event. None of them shares code with what it judges.
 
+mod addresses;
 mod answers;
 mod due;
 mod explained;
@@ -31,6 +32,7 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
         history.reach.hit("oracles: all was quiet");
         table::is_fresh(history, Instant::now())?;
         status::is_true(history, status)?;
+        addresses::are_right(history)?;
         shares::are_right(history, status)?;
         packets::go_to_the_pool(history)?;
         answers::are_answered(history)?;
