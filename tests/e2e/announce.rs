@@ -40,6 +40,11 @@ fn states(lab: &Lab) -> Vec<String> {
     all.iter().map(|it| it["state"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Waits until the status shows these states; the daemon learns later than the kernel what its thread has done.
+fn wait_for_states(lab: &Lab, expected: [&str; 2]) {
+    eventually(&format!("{expected:?}"), || (states(lab) == expected).then_some(()));
+}
+
 /// A running `ip monitor address` on the balancer.
 struct Monitor {
     child: Child,
@@ -80,13 +85,13 @@ fn addresses_come_and_go_with_the_health_of_their_service() {
     let lab = Lab::new();
     let _daemon = lab.start(&announced(""));
     wait_until(&lab, true);
-    assert_eq!(states(&lab), ["announced", "announced"]);
+    wait_for_states(&lab, ["announced", "announced"]);
     let told = lab.sluice(&["status"]).expect(0).stdout;
     assert!(told.contains(&format!("address announced on lo: {V4}, {V6}\n")), "{told}");
     assert!(lab.client.tcp(VIP).is_ok() && lab.client.tcp("[2001:db8::10]:80").is_ok());
     lab.backends[0].silence();
     wait_until(&lab, false);
-    assert_eq!(states(&lab), ["withdrawn", "withdrawn"]);
+    wait_for_states(&lab, ["withdrawn", "withdrawn"]);
     lab.backends[0].serve(8080);
     wait_until(&lab, true);
     let told = lab.sluice(&["events"]).expect(0).stdout;
@@ -132,7 +137,7 @@ fn next_daemon_after_a_crash_or_a_hand_over_keeps_addresses_without_a_gap() {
             let status = lab.sluice(&["status", "--json"]).expect(0).json();
             (status["services"][0]["backends"][0]["health"] == "healthy").then_some(())
         });
-        assert_eq!(states(&lab), ["announced", "announced"]);
+        wait_for_states(&lab, ["announced", "announced"]);
     }
     let changes = monitor.text(&lab);
     assert!(!changes.contains(V4) && !changes.contains(V6), "{changes}");
@@ -148,7 +153,7 @@ fn addresses_of_others_stay_and_those_that_others_remove_come_back() {
     lab.balancer.ip(&format!("address add {V6}/128 dev lo"));
     let daemon = lab.start(&announced(""));
     wait_until(&lab, true);
-    assert_eq!(states(&lab), ["announced", "foreign"]);
+    wait_for_states(&lab, ["announced", "foreign"]);
     lab.balancer.ip(&format!("address delete {V4}/32 dev lo"));
     wait_until(&lab, true);
     assert!(daemon.stop().success());
@@ -164,7 +169,7 @@ fn missing_interface_is_shown_until_it_exists() {
     eventually("the error is shown", || (error() == why.as_str()).then_some(()));
     lab.sluice(&["status", "--check"]).expect(0);
     lab.balancer.ip("link add vips type veth peer name other\nlink set vips up");
-    eventually("the addresses are announced", || (states(&lab) == ["announced", "announced"]).then_some(()));
+    wait_for_states(&lab, ["announced", "announced"]);
     assert!(error().is_null());
 }
 
@@ -204,7 +209,7 @@ fn node_that_leaves_serves_what_it_has_and_stays_away_over_restarts_until_it_joi
         let status = lab.sluice(&["status", "--json"]).expect(0).json();
         (status["services"][0]["backends"][0]["health"] == "healthy").then_some(())
     });
-    assert_eq!(states(&lab), ["withdrawn", "withdrawn"]);
+    wait_for_states(&lab, ["withdrawn", "withdrawn"]);
     assert!(!has(&lab, V4) && !has(&lab, V6));
     lab.sluice(&["join"]).expect(0);
     wait_until(&lab, true);

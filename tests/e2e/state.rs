@@ -304,7 +304,7 @@ fn cleanup_names_what_it_cannot_put_back_and_fails() {
 
     fs::write(&file, recorded).unwrap();
     let done: Finished = lab.sluice(&["cleanup"]).expect(0);
-    assert_eq!(done.stdout, "removed: table inet sluice; sysctls are restored\n");
+    assert_eq!(done.stdout, "removed: table inet sluice and announced addresses; sysctls are restored\n");
     assert_eq!(lab.balancer.sysctl(FORWARD4), "0");
 }
 
