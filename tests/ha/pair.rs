@@ -49,6 +49,8 @@ impl Pair {
         front.connect(&router, "eth1");
         join(&router, "eth1", "203.0.113.1/24");
         router.set_sysctl("net/ipv4/ip_forward", "1");
+        // BIRD changes a route by deleting and adding it. Between these, the router would refuse connections.
+        router.ip("route add blackhole 192.0.2.0/24");
         // Tests move an address within the second in which Linux ignores that its link address changes again.
         router.set_sysctl("net/ipv4/neigh/eth1/locktime", "0");
         // Flows, not addresses, are spread over next hops.
