@@ -69,10 +69,15 @@ impl Pair {
         conntrackd
     }
 
-    /// Starts BIRD with a shipped file, whose log is this program's.
+    /// Starts BIRD with a shipped file.
     pub(crate) fn bird<'a>(&self, node: &'a Node, name: &str) -> Program<'a> {
-        let (text, log) = (shipped(name), "log syslog all;");
-        assert!(text.contains(log), "{name}");
+        self.bird_with(node, &shipped(name))
+    }
+
+    /// Starts BIRD with this file, whose log is this program's.
+    pub(crate) fn bird_with<'a>(&self, node: &'a Node, text: &str) -> Program<'a> {
+        let log = "log syslog all;";
+        assert!(text.contains(log), "{text}");
         let file = file(node, "bird.conf", &text.replace(log, "log stderr all;"));
         let socket = node.path("bird.ctl");
         Program::start(self, node, "bird", &["-f", "-c", &file, "-s", socket.to_str().expect("UTF-8")])
