@@ -89,7 +89,10 @@ impl<D: Dataplane> Daemon<D> {
             }
             Conclusion::Outdated if aside.outdated + 1 < INSPECTIONS => {
                 aside.outdated += 1;
-                return self.begin_refresh(aside).await;
+                self.begin_refresh(aside).await;
+                if aside.is_refreshing() {
+                    return;
+                }
             }
             Conclusion::Outdated | Conclusion::Unknown => self.round(Trigger::Refresh).await,
         }
