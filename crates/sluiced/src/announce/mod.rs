@@ -1,7 +1,7 @@
 //! Announced addresses: addresses of listeners that are on an interface while their services are ready.
 //!
-//! The reconcile task computes [`claims`] from the readiness of services, and orders them of the [`announcer`], a thread that
-//! reads the addresses of the host, computes the [`changes`], and makes them. A report comes back.
+//! The reconcile task computes the claims from the readiness of services, and orders them of the announcer, a thread that
+//! reads the addresses of the host, computes the changes, and makes them. A report comes back.
 
 mod announcements;
 mod announcer;
