@@ -2,6 +2,7 @@
 
 mod announce;
 mod backend;
+mod discovery;
 mod effective;
 mod guard;
 mod health;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 pub use announce::Announce;
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
+pub use discovery::{Answer, Found, HostName, Lookup, Resolver};
 pub use effective::{EffectiveServices, OwnedEffectiveServices};
 pub use guard::{DropReason, Guard, Limits, OnFull};
 pub use health::{ExecProbe, HealthCheck, HttpProbe, Initial, Probe, ProbeTarget, UdpProbe};
