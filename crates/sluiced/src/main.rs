@@ -5,6 +5,7 @@
 use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use sluiced::daemon::event_loop::{self, Environment};
 use sluiced::daemon::followers;
 use sluiced::daemon::saver;
 use sluiced::fatal::{Exit, Fatal};
+use sluiced::host::processors;
 use sluiced::host::systemd::Notify;
 use sluiced::logging;
 use sluiced::reconcile::namespace_lock::NamespaceLock;
@@ -94,7 +96,19 @@ fn run(args: Args) -> Result<(), Fatal> {
     if let Err(error) = programs::raise_open_files() {
         warn!("raise the limit of open files: {error}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
+    // The runtime starts its workers first, then threads that block.
+    let (workers, started) = (workers(), AtomicUsize::new(0));
+    processors::be_prompt();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .on_thread_start(move || {
+            processors::use_all();
+            if started.fetch_add(1, Ordering::Relaxed) < workers {
+                processors::be_prompt();
+            }
+        })
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| {
         Fatal::new(Exit::Runtime, format!("start the event loop: {error}"), "raise the limits of the process")
     })?;

@@ -1,6 +1,6 @@
 //! Conntrack flows: dumps, filters, deletion, resets and destroy events.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -9,9 +9,7 @@ use sluice_nft::{Ip, Protocol};
 
 use super::in_namespace;
 use crate::Proc;
-use crate::conntrack::{
-    Bytes, ConnectionState, Conntrack, DestroyEvents, Filter, Flow, Received, TcpState, wire,
-};
+use crate::conntrack::{Bytes, ConnectionState, Conntrack, DestroyEvents, Flow, Received, TcpState, wire};
 use crate::socket::Socket;
 
 const ACCOUNTING: &str = "net/netfilter/nf_conntrack_acct";
@@ -42,25 +40,27 @@ fn udp(client: u16, to: &str, more: &str) {
     ));
 }
 
-fn all(conntrack: &mut Conntrack, filter: &Filter) -> Vec<Flow> {
+fn all(conntrack: &mut Conntrack) -> Vec<Flow> {
     let mut flows = vec![];
-    conntrack.each(filter, |flow| flows.push(flow)).unwrap();
+    conntrack.each(|flow| flows.push(flow)).unwrap();
     flows.sort_by_key(|flow| flow.client.port());
     flows
 }
 
-/// Client ports of the flows that match.
-fn clients(conntrack: &mut Conntrack, filter: &Filter) -> Vec<u16> {
-    all(conntrack, filter).iter().map(|flow| flow.client.port()).collect()
+fn of_version(flows: Vec<Flow>, ip: Ip) -> Vec<Flow> {
+    flows.into_iter().filter(|flow| Ip::of(flow.to.ip()) == ip).collect()
+}
+
+/// Client ports of flows.
+fn clients(flows: &[Flow]) -> Vec<u16> {
+    flows.iter().map(|flow| flow.client.port()).collect()
 }
 
 /// Messages of the kernel about six flows.
 pub(super) fn answers() -> Vec<Vec<u8>> {
     six();
     let (mut socket, mut answers) = (Socket::open().unwrap(), vec![]);
-    for ip in [Ip::V4, Ip::V6] {
-        socket.ask(wire::dump(&Filter::all(ip)), |answer| answers.push(answer.to_vec())).unwrap();
-    }
+    socket.ask(wire::dump(), |answer| answers.push(answer.to_vec())).unwrap();
     answers
 }
 
@@ -76,50 +76,19 @@ fn six() -> Conntrack {
 }
 
 #[test]
-fn flows_that_fit_a_filter_are_found_and_no_others() {
+fn flows_of_both_versions_are_found_and_the_translated_ones_among_them() {
     in_namespace(|| {
-        let mut conntrack = six();
-        let (v4, v6) = (Filter::all(Ip::V4), Filter::all(Ip::V6));
-        let (vip, backend) = (IpAddr::from([203, 0, 113, 10]), IpAddr::from([10, 0, 2, 11]));
-        let [vip6, backend6] = ["2001:db8::10", "fd00::11"].map(|text| text.parse::<IpAddr>().unwrap());
-        let (tcp, udp) = (Some(Protocol::Tcp), Some(Protocol::Udp));
-        for (filter, expected) in [
-            (v4, &[1, 2, 3, 5, 6][..]),
-            (v6, &[4]),
-            (Filter { protocol: udp, ..v4 }, &[5, 6]),
-            (Filter { translated: true, ..v4 }, &[1, 2, 3, 5]),
-            (Filter { to: Some(vip), ..v4 }, &[1, 2, 5, 6]),
-            (Filter { protocol: tcp, to_port: Some(80), ..v4 }, &[1, 3]),
-            (Filter { to_port: Some(80), ..v4 }, &[1, 3, 5, 6]),
-            (Filter { backend: Some(backend), ..v4 }, &[1, 2, 5]),
-            (Filter { protocol: tcp, backend_port: Some(8080), ..v4 }, &[1, 3]),
-            (
-                Filter {
-                    protocol: udp,
-                    to: Some(vip),
-                    to_port: Some(80),
-                    backend: Some(backend),
-                    backend_port: Some(8080),
-                    translated: true,
-                    ..v4
-                },
-                &[5],
-            ),
-            (Filter { protocol: udp, ..v6 }, &[]),
-            (Filter { to: Some(vip6), ..v6 }, &[4]),
-            (Filter { to: Some(backend6), ..v6 }, &[]),
-            (Filter { backend: Some(backend6), translated: true, ..v6 }, &[4]),
-            (Filter { protocol: tcp, to_port: Some(80), backend_port: Some(8080), ..v6 }, &[4]),
-        ] {
-            assert_eq!(clients(&mut conntrack, &filter), expected, "{filter:?}");
-        }
+        let flows = all(&mut six());
+        assert_eq!(clients(&flows), [1, 2, 3, 4, 5, 6]);
+        let translated: Vec<_> = flows.into_iter().filter(Flow::is_translated).collect();
+        assert_eq!(clients(&translated), [1, 2, 3, 4, 5]);
     });
 }
 
 #[test]
 fn flows_say_where_they_go_and_how_far_they_are() {
     in_namespace(|| {
-        let flows = all(&mut six(), &Filter::all(Ip::V4));
+        let flows = of_version(all(&mut six()), Ip::V4);
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         assert_eq!((flows[0].to, flows[0].backend), (address("203.0.113.10:80"), address("10.0.2.11:8080")));
         assert_eq!(
@@ -144,7 +113,7 @@ fn flows_say_their_state_by_name_and_when_they_are_forgotten() {
         let mut conntrack = six();
         udp(7, "203.0.113.10:80", "--dst-nat 10.0.2.11:8080 --status SEEN_REPLY");
         tcp(8, "203.0.113.10:80", "10.0.2.11:8080", "--state CLOSE_WAIT");
-        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        let flows = of_version(all(&mut conntrack), Ip::V4);
         assert_eq!(
             flows.iter().map(Flow::state).collect::<Vec<_>>(),
             ["established", "syn-sent", "time-wait", "unreplied", "unreplied", "replied", "close-wait"]
@@ -165,8 +134,7 @@ fn flows_say_what_they_carried_only_if_bytes_were_counted_when_they_began() {
         let mut conntrack = Conntrack::open().unwrap();
         let bytes = |flows: Vec<Flow>| flows.iter().map(|flow| flow.bytes).collect::<Vec<_>>();
         let none = Some(Bytes::default());
-        assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V4))), [None, none]);
-        assert_eq!(bytes(all(&mut conntrack, &Filter::all(Ip::V6))), [none]);
+        assert_eq!(bytes(all(&mut conntrack)), [None, none, none]);
     });
 }
 
@@ -176,7 +144,7 @@ fn endings_are_heard_of_translated_flows_with_what_they_carried() {
         Proc::default().set_sysctl(ACCOUNTING, "1").unwrap();
         let mut events = DestroyEvents::open().unwrap();
         let mut conntrack = six();
-        let flows = [Ip::V4, Ip::V6].map(|ip| all(&mut conntrack, &Filter::all(ip))).concat();
+        let flows = all(&mut conntrack);
         assert_eq!(conntrack.delete(&flows).unwrap(), 6);
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let mut ended = vec![];
@@ -202,7 +170,7 @@ fn endings_that_are_too_many_to_take_are_lost_and_that_is_told() {
         let mut events = DestroyEvents::open().unwrap();
         events.socket.make_room(1).unwrap();
         let mut conntrack = six();
-        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        let flows = all(&mut conntrack);
         conntrack.delete(&flows).unwrap();
         let mut told = vec![];
         while !told.contains(&Received::Nothing) {
@@ -216,15 +184,13 @@ fn endings_that_are_too_many_to_take_are_lost_and_that_is_told() {
 fn flow_that_is_forgotten_is_gone_and_one_that_took_its_place_is_not() {
     in_namespace(|| {
         let mut conntrack = six();
-        let flows = all(&mut conntrack, &Filter { protocol: Some(Protocol::Udp), ..Filter::all(Ip::V4) });
+        let datagrams = |flow: &Flow| flow.protocol == Protocol::Udp;
+        let flows: Vec<_> = all(&mut conntrack).into_iter().filter(datagrams).collect();
         assert_eq!(conntrack.delete(&flows[..1]).unwrap(), 1);
         assert_eq!(conntrack.delete(&flows[..1]).unwrap(), 0, "it is gone");
         let other = Flow { id: flows[1].id ^ 1, ..flows[1] };
         assert_eq!(conntrack.delete(&[other]).unwrap(), 0, "the entry is another's");
-        assert_eq!(
-            clients(&mut conntrack, &Filter { protocol: Some(Protocol::Udp), ..Filter::all(Ip::V4) }),
-            [6]
-        );
+        assert_eq!(clients(&all(&mut conntrack)), [1, 2, 3, 4, 6]);
     });
 }
 
@@ -234,13 +200,10 @@ fn flows_of_another_zone_are_found_and_forgotten() {
         udp(1, "203.0.113.10:53", "");
         udp(1, "203.0.113.10:53", "--zone 7");
         let mut conntrack = Conntrack::open().unwrap();
-        let flows = all(&mut conntrack, &Filter::all(Ip::V4));
+        let flows = all(&mut conntrack);
         let other: Vec<Flow> = flows.into_iter().filter(|flow| flow.zone == 7).collect();
         assert_eq!(conntrack.delete(&other).unwrap(), 1);
-        assert_eq!(
-            all(&mut conntrack, &Filter::all(Ip::V4)).iter().map(|flow| flow.zone).collect::<Vec<_>>(),
-            [0]
-        );
+        assert_eq!(all(&mut conntrack).iter().map(|flow| flow.zone).collect::<Vec<_>>(), [0]);
     });
 }
 
@@ -250,12 +213,12 @@ fn flow_that_was_answered_since_it_was_found_is_reset_all_the_same() {
     in_namespace(|| {
         tcp(1, "203.0.113.10:80", "10.0.2.11:8080", "--state ESTABLISHED --status SEEN_REPLY,ASSURED");
         let mut conntrack = Conntrack::open().unwrap();
-        let mut found = all(&mut conntrack, &Filter::all(Ip::V4));
+        let mut found = all(&mut conntrack);
         let (seen_reply, assured) = (1 << 1, 1 << 2);
         assert_ne!(found[0].status & seen_reply, 0);
         found[0].status &= !(seen_reply | assured);
         let reset = conntrack.reset(&found, std::time::Duration::from_secs(10)).unwrap();
         assert_eq!(reset.ended, 1);
-        assert_ne!(all(&mut conntrack, &Filter::all(Ip::V4))[0].status & FIXED_TIMEOUT, 0);
+        assert_ne!(all(&mut conntrack)[0].status & FIXED_TIMEOUT, 0);
     });
 }

@@ -5,7 +5,7 @@
 //! sweeps are merged and do not queue up.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel}
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use sluice_core::flows::{self, Affected, FlowAction, FlowPolicy, FlowSelector, Scope, Target};
-use sluice_core::model::{Address, OwnedEffectiveServices, Services};
-use sluice_netlink::conntrack::{Conntrack, Filter, Flow, Reset};
+use sluice_core::flows::{self, Affected, FlowAction, FlowPolicy, Scope};
+use sluice_core::model::{OwnedEffectiveServices, Services};
+use sluice_netlink::conntrack::{Conntrack, Flow, Reset};
 use sluice_netlink::networks;
-use sluice_nft::Ip;
 use tracing::{debug, info, warn};
 
+use crate::conntrack::dump;
 use crate::host::threads;
 
 /// Wait before the second sweep of a scope: a packet that was in flight during the commit may have created a flow.
@@ -30,9 +30,6 @@ const AGAIN_AT_STOP: Duration = Duration::from_millis(100);
 
 /// Timeout of flows that are reset. Until it, a rule answers each of their packets with RST.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// Maximum number of listeners with a filtered dump for each; for more listeners, all flows are dumped once.
-const MAX_FILTERS: usize = 16;
 
 /// Attempts of a sweep.
 const ATTEMPTS: u8 = 3;
@@ -58,7 +55,7 @@ impl FlowCleaner {
     pub fn start() -> Self {
         let (sender, orders) = channel();
         let thread = Conntrack::open()
-            .and_then(|conntrack| threads::start("clean flows", move || serve(conntrack, &orders)))
+            .and_then(|conntrack| threads::start_yielding("clean flows", move || serve(conntrack, &orders)))
             .inspect_err(|error| {
                 warn!("open conntrack: {error} (flows of backends that are down are not deleted)");
             })
@@ -93,11 +90,11 @@ pub fn sweep_once(affected: Affected, services: Arc<Services>) {
 
 /// The flows of a network namespace: conntrack, or a model of it in tests.
 pub trait FlowTable {
-    /// Calls `f` for each flow that matches the filter.
+    /// Calls `f` for each flow.
     ///
     /// # Errors
     /// If a system call fails; `f` may have been called for some flows.
-    fn each(&mut self, filter: &Filter, f: &mut dyn FnMut(Flow)) -> io::Result<()>;
+    fn each(&mut self, f: &mut dyn FnMut(Flow)) -> io::Result<()>;
 
     /// Deletes flows. Returns how many of them still existed.
     ///
@@ -118,8 +115,8 @@ pub trait FlowTable {
 }
 
 impl FlowTable for Conntrack {
-    fn each(&mut self, filter: &Filter, f: &mut dyn FnMut(Flow)) -> io::Result<()> {
-        Conntrack::each(self, filter, f)
+    fn each(&mut self, f: &mut dyn FnMut(Flow)) -> io::Result<()> {
+        dump::each(self, f)
     }
 
     fn delete(&mut self, flows: &[Flow]) -> io::Result<usize> {
@@ -277,23 +274,19 @@ fn try_sweep(
     let (selected, deferred, policy, local) =
         (scope.index(), deferred.index(), OnceCell::new(), table.local());
     let (mut deleted, mut reset) = (Vec::new(), Vec::new());
-    let mut failed = Ok(());
-    for filter in filters(scope) {
-        let found = table.each(&filter, &mut |flow| {
-            let known = known(&flow);
-            let is_local = |address| local.contains(&address);
-            if !selected.contains(&known, is_local) || deferred.contains(&known, is_local) {
-                return;
-            }
-            let policy = policy.get_or_init(|| FlowPolicy::new(services));
-            match policy.action(&known, is_local) {
-                FlowAction::Keep => {}
-                FlowAction::Delete => deleted.push(flow),
-                FlowAction::Reset => reset.push(flow),
-            }
-        });
-        failed = failed.and(found);
-    }
+    let dumped = table.each(&mut |flow| {
+        let known = known(&flow);
+        let is_local = |address| local.contains(&address);
+        if !selected.contains(&known, is_local) || deferred.contains(&known, is_local) {
+            return;
+        }
+        let policy = policy.get_or_init(|| FlowPolicy::new(services));
+        match policy.action(&known, is_local) {
+            FlowAction::Keep => {}
+            FlowAction::Delete => deleted.push(flow),
+            FlowAction::Reset => reset.push(flow),
+        }
+    });
     let deleted = table.delete(&deleted);
     let mut ended = Ok(0);
     if !reset.is_empty() {
@@ -304,7 +297,7 @@ fn try_sweep(
             done.ended
         });
     }
-    failed.and(Ok((deleted?, ended?)))
+    dumped.and(Ok((deleted?, ended?)))
 }
 
 fn known(flow: &Flow) -> flows::Flow {
@@ -318,36 +311,4 @@ fn known(flow: &Flow) -> flows::Flow {
         is_opening: flow.is_opening(),
         is_active: flow.is_active(),
     }
-}
-
-/// The filters of the dumps: one per listener, or one per IP version if there are many listeners.
-fn filters(scope: &Scope) -> Vec<Filter> {
-    let mut listeners: BTreeMap<_, Vec<&FlowSelector>> = BTreeMap::new();
-    for look in &scope.selectors {
-        listeners.entry((look.listener, look.ip)).or_default().push(look);
-    }
-    if scope.found.is_none() && listeners.len() <= MAX_FILTERS {
-        return listeners.into_values().map(|selectors| filter(&selectors)).collect();
-    }
-    let is_in = |ip: Ip| scope.found.is_some() || scope.selectors.iter().any(|look| look.ip == ip);
-    let translated = scope.selectors.iter().all(|look| look.target != Target::Untranslated);
-    let all = |ip| Filter { translated, ..Filter::all(ip) };
-    Ip::ALL.into_iter().filter(|ip| is_in(*ip)).map(all).collect()
-}
-
-/// The filter for the flows of one listener, as narrow as the kernel supports.
-fn filter(selectors: &[&FlowSelector]) -> Filter {
-    let FlowSelector { listener, ip, .. } = *selectors[0];
-    let mut filter = Filter::all(ip);
-    filter.protocol = Some(listener.protocol);
-    if let Address::Exact(address) = listener.address {
-        filter.to = Some(address);
-    }
-    filter.to_port = listener.ports.as_single();
-    filter.translated = selectors.iter().all(|look| look.target != Target::Untranslated);
-    if let [FlowSelector { target: Target::Backend { address, ports }, .. }] = selectors {
-        filter.backend = Some(*address);
-        filter.backend_port = ports.as_single();
-    }
-    filter
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::pool::balance::Load;
-use sluice_netlink::conntrack::{Conntrack, Filter};
-use sluice_nft::Ip;
+use sluice_netlink::conntrack::Conntrack;
 use tokio::sync::oneshot;
 use tokio::time::{self, sleep_until};
 use tracing::warn;
 
+use crate::conntrack::dump;
 use crate::conntrack::tuple::nat_tuple;
 use crate::host::threads;
 
@@ -151,14 +151,11 @@ fn serve(mut count: impl FnMut(bool) -> io::Result<FlowCounts>, requests: &Recei
 fn count(conntrack: &mut Conntrack, seen: Option<&mut Option<HashSet<u32>>>) -> io::Result<FlowCounts> {
     let before = seen.as_ref().and_then(|seen| seen.as_ref());
     let (mut flow_counts, mut now) = (FlowCounts::default(), HashSet::new());
-    for ip in Ip::ALL {
-        conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
-            let is_new = seen.is_some() && now.insert(flow.id);
-            let opened = is_new && before.is_some_and(|before| !before.contains(&flow.id));
-            flow_counts
-                .add(nat_tuple(&flow), Load { active: flow.is_active().into(), opened: opened.into() });
-        })?;
-    }
+    dump::each_translated(conntrack, |flow| {
+        let is_new = seen.is_some() && now.insert(flow.id);
+        let opened = is_new && before.is_some_and(|before| !before.contains(&flow.id));
+        flow_counts.add(nat_tuple(&flow), Load { active: flow.is_active().into(), opened: opened.into() });
+    })?;
     if let Some(seen) = seen {
         *seen = Some(now);
     }

@@ -12,13 +12,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use ipnet::IpNet;
 use sluice_api::{Connection, Connections, ConnectionsQuery, ErrorReply};
 use sluice_core::flows::flow_index::FlowIndex;
-use sluice_core::model::{Address, Backend, BackendName, Service, ServiceName, Services};
-use sluice_netlink::conntrack::{Conntrack, Filter, Flow};
+use sluice_core::model::{BackendName, ServiceName, Services};
+use sluice_netlink::conntrack::{Conntrack, Flow};
 use sluice_netlink::memory;
-use sluice_nft::Ip;
 use tokio::sync::oneshot;
 use tracing::warn;
 
+use crate::conntrack::dump;
 use crate::conntrack::smallest::SmallestK;
 use crate::conntrack::tuple::nat_tuple;
 use crate::host::threads;
@@ -172,56 +172,17 @@ fn serve(mut conntrack: Conntrack, requests: &Receiver<ListRequest>) {
 fn list(conntrack: &mut Conntrack, services: &Services, query: &ListQuery) -> io::Result<Connections> {
     let index = FlowIndex::of(services);
     let mut found = SmallestK::new(query.limit);
-    for filter in filters(services, query) {
-        conntrack.each(&filter, |flow| {
-            if !query.matches(&flow) {
-                return;
-            }
-            let of = index
-                .backends(&nat_tuple(&flow))
-                .filter(|(service, backend)| query.includes(service, backend));
-            of.for_each(|(service, backend)| found.add(OwnedFlow { service, backend, flow }));
-        })?;
-    }
+    dump::each_translated(conntrack, |flow| {
+        if !query.matches(&flow) {
+            return;
+        }
+        let of =
+            index.backends(&nat_tuple(&flow)).filter(|(service, backend)| query.includes(service, backend));
+        of.for_each(|(service, backend)| found.add(OwnedFlow { service, backend, flow }));
+    })?;
     let total = found.total();
     let connections = found.into_sorted().into_iter().map(Connection::from).collect();
     Ok(Connections { total, connections })
-}
-
-/// The filters of the dumps, as narrow as the kernel supports, so that a list of a few flows does not dump a million.
-fn filters(services: &Services, query: &ListQuery) -> Vec<Filter> {
-    let Some(service) = query.service.as_ref().and_then(|name| services.get(name)) else {
-        return Ip::ALL.map(|ip| Filter { translated: true, ..Filter::all(ip) }).into();
-    };
-    let is_included = |backend: &Backend| query.backend.as_ref().is_none_or(|name| *name == backend.name);
-    let filter = |ip| filter(service, ip, service.backends.iter().filter(|backend| is_included(backend)));
-    Ip::ALL.into_iter().filter_map(filter).collect()
-}
-
-/// The common properties of all flows of an IP version through a service to some of its backends; `None` without such
-/// backends or listeners.
-fn filter<'a>(service: &Service, ip: Ip, backends: impl Iterator<Item = &'a Backend>) -> Option<Filter> {
-    let listeners = || service.listeners.iter().filter(|listener| service.takes(listener, ip));
-    let address = |listener: &_| match listener {
-        Address::Any => None,
-        Address::Exact(address) => Some(*address),
-    };
-    let backends = backends.map(|backend| backend.address).filter(|address| Ip::of(*address) == ip);
-    let protocol = common(listeners().map(|listener| Some(listener.protocol)))?;
-    Some(Filter {
-        protocol,
-        to: common(listeners().map(|listener| address(&listener.address)))?,
-        to_port: common(listeners().map(|listener| listener.ports.as_single()))?,
-        backend: common(backends.map(Some))?,
-        translated: true,
-        ..Filter::all(ip)
-    })
-}
-
-/// The common value of all items, `Some(None)` if they differ, `None` without items.
-fn common<T: PartialEq>(mut all: impl Iterator<Item = Option<T>>) -> Option<Option<T>> {
-    let first = all.next()?;
-    Some(if all.all(|other| other == first) { first } else { None })
 }
 
 /// A flow of a service.

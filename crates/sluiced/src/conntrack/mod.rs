@@ -3,6 +3,7 @@
 pub mod bytes;
 pub mod cleaner;
 pub mod counter;
+mod dump;
 pub mod lister;
 pub(crate) mod orders;
 mod smallest;

@@ -10,6 +10,8 @@ use rustix::process::setpriority_process;
 use rustix::thread::gettid;
 use tracing::{debug, error};
 
+use crate::host::processors::{self, Aside};
+
 /// The nice value of threads that yield: they get a quarter of the processor time of a thread with the usual one, and a
 /// thread that wakes up does not wait for them.
 const YIELDING: i32 = 6;
@@ -27,6 +29,7 @@ pub(crate) fn start<T: Send + 'static>(
 ) -> io::Result<JoinHandle<T>> {
     let name = name.to_owned();
     Builder::new().name(name.clone()).spawn(move || {
+        processors::use_all();
         catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
             error!("thread {name} panicked: aborting");
             abort()
@@ -59,6 +62,7 @@ pub(crate) fn run_yielding<T: Send>(name: &str, run: impl FnOnce() -> T + Send) 
     };
     scope(|scope| {
         let yielding = || {
+            let _aside = Aside::new();
             yield_to_others();
             run()
         };

@@ -11,7 +11,7 @@ use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::flows::flow_index::NatTuple;
 use sluice_core::model::Protocol;
 use sluice_core::pool::balance::Load;
-use sluice_netlink::conntrack::{ConnectionState, Filter, Flow, Reset, SctpState, TcpState};
+use sluice_netlink::conntrack::{ConnectionState, Flow, Reset, SctpState, TcpState};
 use sluice_nft::trace::{Ingress, Packet};
 use sluiced::conntrack::cleaner::FlowTable;
 
@@ -172,9 +172,9 @@ fn count(flows: &[Tracked], is_new: impl Fn(u32) -> bool) -> FlowCounts {
 }
 
 impl FlowTable for Conntrack {
-    fn each(&mut self, filter: &Filter, f: &mut dyn FnMut(Flow)) -> io::Result<()> {
+    fn each(&mut self, f: &mut dyn FnMut(Flow)) -> io::Result<()> {
         let flows = self.flows();
-        flows.iter().map(|known| known.flow).filter(|flow| filter.fits(flow)).for_each(f);
+        flows.iter().map(|known| known.flow).for_each(f);
         Ok(())
     }
 

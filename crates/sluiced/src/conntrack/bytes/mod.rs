@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 
 use sluice_core::flows::flow_index::FlowIndex;
 use sluice_core::model::Services;
-use sluice_netlink::conntrack::{Conntrack, DestroyEvents, Filter, Received};
-use sluice_nft::Ip;
+use sluice_netlink::conntrack::{Conntrack, DestroyEvents, Received};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 pub use self::ledger::BackendBytes;
 use self::ledger::Ledger;
 use self::store::BytesFile;
+use crate::conntrack::dump;
 use crate::conntrack::tuple::nat_tuple;
 use crate::fatal::chain;
 use crate::host::threads;
@@ -213,16 +213,13 @@ impl Worker {
         ledger.begin_pass();
         let mut received = Ok(());
         let mut piece = 0;
-        let mut read = Ok(());
-        for ip in Ip::ALL {
-            read = read.and(conntrack.each(&Filter { translated: true, ..Filter::all(ip) }, |flow| {
-                ledger.observe(&flow, index.backends(&nat_tuple(&flow)));
-                piece += 1;
-                if piece % PIECE == 0 && received.is_ok() {
-                    received = receive_events(events, ledger, index, totals);
-                }
-            }));
-        }
+        let read = dump::each_translated(conntrack, |flow| {
+            ledger.observe(&flow, index.backends(&nat_tuple(&flow)));
+            piece += 1;
+            if piece % PIECE == 0 && received.is_ok() {
+                received = receive_events(events, ledger, index, totals);
+            }
+        });
         received?;
         // Flows that ended during the pass may not have been read, but their last counters have arrived.
         receive_events(events, ledger, index, totals)?;
