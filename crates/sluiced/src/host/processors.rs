@@ -6,19 +6,19 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
+use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_setaffinity};
 use tracing::debug;
 
 /// The processors of the process at its start.
 static ALLOWED: OnceLock<Option<CpuSet>> = OnceLock::new();
 
-static PROCESSORS: Mutex<Processors> = Mutex::new(Processors { prompt: vec![], aside: None });
+static PROCESSORS: Mutex<Processors> = Mutex::new(Processors { prompt: vec![], aside: 0 });
 
 struct Processors {
     /// Threads that react to health: the reconcile task and the workers of the runtime.
     prompt: Vec<Pid>,
-    /// The processor for long work, and the number of threads that work there.
-    aside: Option<(CpuSet, usize)>,
+    /// Number of threads that do long work.
+    aside: usize,
 }
 
 /// Declares the calling thread prompt, for its whole life.
@@ -34,8 +34,8 @@ pub fn use_all() {
     }
 }
 
-/// While it exists, the calling thread shares one processor with others that have one, and without prompt threads. If the process
-/// has a single processor, nothing changes.
+/// While it exists, the calling thread runs on the last processor of the process, like all others that have one, and prompt threads
+/// do not. If the process has a single processor, nothing changes.
 #[derive(Debug)]
 pub(crate) struct Aside(());
 
@@ -43,19 +43,10 @@ impl Aside {
     /// Moves the calling thread.
     pub(crate) fn new() -> Self {
         let mut processors = processors();
-        let (cpu, threads) = processors.aside.get_or_insert_with(|| {
-            let mut cpu = CpuSet::new();
-            cpu.set(sched_getcpu());
-            (cpu, 0)
-        });
-        *threads += 1;
-        let (cpu, is_first) = (*cpu, *threads == 1);
-        if let Some(allowed) = several() {
-            confine(None, &cpu);
-            let mut others = CpuSet::new();
-            (0..CpuSet::MAX_CPU)
-                .filter(|n| allowed.is_set(*n) && !cpu.is_set(*n))
-                .for_each(|n| others.set(n));
+        processors.aside += 1;
+        let is_first = processors.aside == 1;
+        if let Some((others, last)) = several().and_then(split) {
+            confine(None, &last);
             processors.prompt.iter().filter(|_| is_first).for_each(|thread| confine(Some(*thread), &others));
         }
         Aside(())
@@ -65,10 +56,9 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         let mut processors = processors();
-        let left = processors.aside.take().map(|(cpu, threads)| (cpu, threads - 1));
-        processors.aside = left.filter(|(_, threads)| *threads > 0);
+        processors.aside -= 1;
         if let Some(allowed) = several() {
-            let is_last = processors.aside.is_none();
+            let is_last = processors.aside == 0;
             processors.prompt.iter().filter(|_| is_last).for_each(|thread| confine(Some(*thread), &allowed));
             confine(None, &allowed);
         }
@@ -82,6 +72,15 @@ fn allowed() -> Option<CpuSet> {
 /// The processors of the process, if there are several.
 fn several() -> Option<CpuSet> {
     allowed().filter(|allowed| allowed.count() > 1)
+}
+
+/// All processors but the last one, and the last one.
+fn split(allowed: CpuSet) -> Option<(CpuSet, CpuSet)> {
+    let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| allowed.is_set(*cpu))?;
+    let (mut others, mut alone) = (allowed, CpuSet::new());
+    others.unset(last);
+    alone.set(last);
+    Some((others, alone))
 }
 
 fn confine(thread: Option<Pid>, to: &CpuSet) {

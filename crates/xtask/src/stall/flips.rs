@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use sluice_netlink::{Event, Monitor};
 use sluice_testkit::{Behaviour, HealthServer, Lab, eventually};
 
@@ -19,9 +20,9 @@ const SETTLED: Duration = Duration::from_millis(300);
 /// Milliseconds from the first probe with another outcome to the commit, for each flip.
 pub(super) fn measure(burden: Burden, services: u32, flips: u32) -> anyhow::Result<Vec<f64>> {
     let lab = Lab::with_backends(1);
-    let [server, _other] = [8080, 8081].map(|port| lab.backends[0].serve_health(port));
+    let [server, _other] = on_first(|| [8080, 8081].map(|port| lab.backends[0].serve_health(port)))?;
     let daemon = burden.start(&lab, &config(burden, services))?;
-    let commits = commits(&lab)?;
+    let commits = on_first(|| commits(&lab))??;
     let measured = thread::scope(|scope| {
         let begun = burden.begin(scope, &lab, &daemon)?;
         let times = (0..flips).map(|n| flip(&server, &commits, n)).collect();
@@ -30,6 +31,17 @@ pub(super) fn measure(burden: Burden, services: u32, flips: u32) -> anyhow::Resu
     });
     drop(daemon);
     measured
+}
+
+/// Starts threads that stand for other machines on the first processor, where the daemon does no long work.
+fn on_first<T>(start: impl FnOnce() -> T) -> anyhow::Result<T> {
+    let all = sched_getaffinity(None).context("read the processors of a thread")?;
+    let mut first = CpuSet::new();
+    first.set((0..CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu)).context("no processor")?);
+    sched_setaffinity(None, &first).context("set the processors of a thread")?;
+    let started = start();
+    sched_setaffinity(None, &all).context("set the processors of a thread")?;
+    Ok(started)
 }
 
 /// Changes the behaviour of the server, and waits until the kernel follows.

@@ -13,7 +13,7 @@ use crate::health::quantile;
 use crate::scale::figures;
 
 /// The nice value of the daemon, as in its unit, and of the servers and the clock of the measurement, which stand for other
-/// machines. What burdens the daemon has the usual one.
+/// machines and therefore also have a processor on which the daemon does no long work. What burdens the daemon has the usual one.
 const PRIORITY: i32 = -10;
 
 /// Measure the time from a probe to the kernel beside slow disks, stuck logs, crowds and storms
