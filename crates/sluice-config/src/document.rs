@@ -237,18 +237,17 @@ impl FromYaml for BackendEntry {
     fn mapping<'de, A: MapAccess<'de>>(here: &Here<'_>, mapping: A) -> Result<Option<Self>, A::Error> {
         let Some(mapping) = BackendMapping::mapping(here, mapping)? else { return Ok(None) };
         let BackendMapping { address, name, weight, backup, max_connections } = mapping;
-        Ok(match address {
-            Given::Good(address) => Some(BackendEntry { address, name, weight, backup, max_connections }),
-            Given::Bad => None,
-            Given::Absent => {
-                here.error(Fault::new(
-                    "the backend has no `address`",
-                    "add one, such as `address: 10.0.2.11:8080`",
-                ));
-                None
-            }
-        })
+        let address = required_address(here, address);
+        Ok(address.map(|address| BackendEntry { address, name, weight, backup, max_connections }))
     }
+}
+
+/// The address of a backend; a missing one is an error.
+pub(crate) fn required_address(here: &Here<'_>, address: Given<BackendAddress>) -> Option<BackendAddress> {
+    if let Given::Absent = address {
+        here.error(Fault::new("the backend has no `address`", "add one, such as `address: 10.0.2.11:8080`"));
+    }
+    address.map(Some).unwrap_or(None)
 }
 
 /// The JSON Schema of the main file.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backend_list;
 mod document;
 mod endpoint;
 mod file;
@@ -20,7 +21,6 @@ mod problem;
 mod quorum;
 mod read;
 mod schema;
-
 mod texts;
 mod validate;
 mod values;
@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 use sluice_core::model::Config;
 
+pub use backend_list::parse_backends;
 pub use document::schema;
 use file::FileReader;
 pub use file::{Included, MAX_SIZE, SourceFile};

@@ -14,21 +14,30 @@ use crate::yaml_path::{PathStep, YamlPath};
 /// Maximum nesting of lists and mappings; a configuration needs 6.
 const MAX_DEPTH: usize = 32;
 
-/// Checks that `text` is one YAML document with a mapping, without anchors, tags, and keys that are not strings.
+/// What a document has at its root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// A mapping of settings.
+    Settings,
+    /// A list of backends.
+    Backends,
+}
+
+/// Checks that `text` is one YAML document with this root, without anchors, tags, and keys that are not strings.
 ///
 /// Anchors are refused because an error in an anchored value appears at several nodes at once, and because nested
 /// aliases expand without bounds. `defaults` replaces them.
-pub(crate) fn check(text: &str) -> Result<(), (Position, Fault)> {
-    walk(text, &mut RequestedPositions::default())
+pub(crate) fn check(text: &str, root: Root) -> Result<(), (Position, Fault)> {
+    walk(text, root, &mut RequestedPositions::default())
 }
 
 /// Finds the line and column of each path in one document. A path that does not exist, such as an index into a scalar,
 /// has the position of its nearest ancestor.
-pub(crate) fn locate(text: &str, places: &[&YamlPath]) -> Vec<Option<Position>> {
+pub(crate) fn locate(text: &str, root: Root, places: &[&YamlPath]) -> Vec<Option<Position>> {
     let mut requested = RequestedPositions::default();
     let nodes: Vec<usize> = places.iter().map(|place| requested.add(&place.steps)).collect();
     // The text was walked before it was read; if that failed, this stops at the same event.
-    let _ = walk(text, &mut requested);
+    let _ = walk(text, root, &mut requested);
     places.iter().zip(nodes).map(|(place, node)| requested.position(node, place.key)).collect()
 }
 
@@ -92,7 +101,7 @@ enum Inside {
     },
 }
 
-fn walk(text: &str, requested: &mut RequestedPositions) -> Result<(), (Position, Fault)> {
+fn walk(text: &str, root: Root, requested: &mut RequestedPositions) -> Result<(), (Position, Fault)> {
     let mut parser = Parser::new_from_str(text);
     let mut stack: Vec<OpenNode> = Vec::new();
     let mut documents = 0;
@@ -101,12 +110,12 @@ fn walk(text: &str, requested: &mut RequestedPositions) -> Result<(), (Position,
         let at = position(marker);
         let refuse = |what: &str, fix: &str| Err((at, Fault::new(what, fix)));
         match &event {
-            Event::Alias(_) => return refuse("YAML aliases are not supported", NO_ANCHORS),
+            Event::Alias(_) => return refuse("YAML aliases are not supported", root.instead_of_anchors()),
             Event::Scalar(_, _, anchor, tag)
             | Event::SequenceStart(anchor, tag)
             | Event::MappingStart(anchor, tag) => {
                 if *anchor != 0 {
-                    return refuse("YAML anchors are not supported", NO_ANCHORS);
+                    return refuse("YAML anchors are not supported", root.instead_of_anchors());
                 }
                 if tag.is_some() {
                     return refuse("YAML tags are not supported", "remove the tag, or quote the text");
@@ -121,7 +130,7 @@ fn walk(text: &str, requested: &mut RequestedPositions) -> Result<(), (Position,
                     return refuse("the file has a second YAML document", "remove the `---` line");
                 }
             }
-            Event::StreamEnd if documents == 0 => return Err((START, empty())),
+            Event::StreamEnd if documents == 0 => return Err((START, root.empty())),
             Event::StreamEnd => return Ok(()),
             Event::SequenceEnd | Event::MappingEnd => {
                 stack.pop();
@@ -129,8 +138,8 @@ fn walk(text: &str, requested: &mut RequestedPositions) -> Result<(), (Position,
             Event::Scalar(text, style, ..) => {
                 let absent = text.is_empty() && style == TScalarStyle::Plain;
                 match stack.last_mut() {
-                    None if absent => return Err((START, empty())),
-                    None => return refuse("the file is not a mapping", "start with `services:`"),
+                    None if absent => return Err((START, root.empty())),
+                    None => return Err((at, root.other())),
                     Some(OpenNode { node, inside: Inside::Mapping { counts, entry: entry @ None } }) => {
                         *entry = Some(requested.meet_key(*node, counts, text, at));
                     }
@@ -146,8 +155,8 @@ fn walk(text: &str, requested: &mut RequestedPositions) -> Result<(), (Position,
             Event::SequenceStart(..) | Event::MappingStart(..) => {
                 let mapping = matches!(event, Event::MappingStart(..));
                 let node = match stack.last_mut() {
-                    None if mapping => Some(0),
-                    None => return refuse("the file is not a mapping", "start with `services:`"),
+                    None if mapping == (root == Root::Settings) => Some(0),
+                    None => return Err((at, root.other())),
                     Some(OpenNode { inside: Inside::Mapping { entry: None, .. }, .. }) => {
                         return refuse("a key is not a string", "quote it");
                     }
@@ -205,10 +214,31 @@ impl RequestedPositions {
 
 const START: Position = Position { line: 1, column: 1 };
 
-const NO_ANCHORS: &str = "write the value out, or use `defaults`";
+impl Root {
+    fn empty(self) -> Fault {
+        let fix = match self {
+            Root::Settings => "write `services: {}` for a file without services",
+            Root::Backends => "write `[]` for a file without backends",
+        };
+        Fault::new("the file is empty", fix)
+    }
 
-fn empty() -> Fault {
-    Fault::new("the file is empty", "write `services: {}` for a file without services")
+    /// The fault of a document with another root.
+    fn other(self) -> Fault {
+        match self {
+            Root::Settings => Fault::new("the file is not a mapping", "start with `services:`"),
+            Root::Backends => {
+                Fault::new("the file is not a list", "write a list of backends, such as `- 10.0.2.11:8080`")
+            }
+        }
+    }
+
+    fn instead_of_anchors(self) -> &'static str {
+        match self {
+            Root::Settings => "write the value out, or use `defaults`",
+            Root::Backends => "write the value out",
+        }
+    }
 }
 
 fn too_deep() -> Fault {

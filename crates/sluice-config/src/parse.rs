@@ -8,6 +8,7 @@ use serde::de::DeserializeSeed;
 
 use crate::document::{Main, Snippet};
 use crate::file::{Included, SourceFile};
+use crate::outline::Root;
 use crate::problem::{Fault, Position, Problem, Severity};
 use crate::read::{FromYaml, Given, Many, Seed};
 use crate::values::PathPattern;
@@ -20,12 +21,12 @@ use crate::{Loaded, outline, validate};
 /// As [`load`](crate::load).
 pub fn parse(main: SourceFile, include: impl Fn(&str) -> Included) -> Result<Loaded, Vec<Problem>> {
     let findings = Findings::default();
-    let mut files = vec![File::new(main)];
+    let mut files = vec![File::new(main, Root::Settings)];
     let here = Here::root(&findings, 0);
     let mut main: Main = files[0].read(&here).unwrap_or_default();
     let mut services = vec![mem::take(&mut main.services).unwrap_or_default()];
     for source in included(&here.key("include"), mem::take(&mut main.include), include) {
-        let mut file = source.map_or_else(File::refused, File::new);
+        let mut file = source.map_or_else(File::refused, |source| File::new(source, Root::Settings));
         let snippet: Snippet = file.read(&Here::root(&findings, files.len())).unwrap_or_default();
         services.push(snippet.services.unwrap_or_default());
         files.push(file);
@@ -51,7 +52,7 @@ pub fn parse(main: SourceFile, include: impl Fn(&str) -> Included) -> Result<Loa
 /// The control socket of a file, even if the rest of the file is invalid; `None` if it sets none.
 pub(crate) fn control_socket(main: SourceFile) -> Result<Option<PathBuf>, Problem> {
     let findings = Findings::default();
-    let mut file = File::new(main);
+    let mut file = File::new(main, Root::Settings);
     let main: Option<Main> = file.read(&Here::root(&findings, 0));
     match (main, file.refused) {
         (None, Some(problem)) => Err(problem),
@@ -86,32 +87,33 @@ fn included(
 }
 
 /// A file, and the problem if its text is not YAML.
-struct File {
+pub(crate) struct File {
     source: SourceFile,
+    root: Root,
     refused: Option<Problem>,
 }
 
 impl File {
-    fn new(mut source: SourceFile) -> Self {
+    pub(crate) fn new(mut source: SourceFile, root: Root) -> Self {
         // The two parsers treat a byte order mark differently.
         if source.text.starts_with('\u{feff}') {
             source.text.drain(..'\u{feff}'.len_utf8());
         }
-        File { source, refused: None }
+        File { source, root, refused: None }
     }
 
     fn refused(problem: Problem) -> Self {
         let source = SourceFile { path: problem.file.clone(), text: String::new() };
-        File { source, refused: Some(problem) }
+        File { source, root: Root::Settings, refused: Some(problem) }
     }
 
     /// Reads the text; `None` if it is not YAML or not a `T`.
-    fn read<T: FromYaml>(&mut self, here: &Here<'_>) -> Option<T> {
+    pub(crate) fn read<T: FromYaml>(&mut self, here: &Here<'_>) -> Option<T> {
         if self.refused.is_some() {
             return None;
         }
         let text = &self.source.text;
-        let read = control_character(text).and_then(|()| outline::check(text)).and_then(|()| {
+        let read = control_character(text).and_then(|()| outline::check(text, self.root)).and_then(|()| {
             Seed::new(*here)
                 .deserialize(serde_yaml::Deserializer::from_str(text))
                 .map_err(|error| disagreement(&error))
@@ -155,7 +157,7 @@ fn disagreement(error: &serde_yaml::Error) -> (Position, Fault) {
 }
 
 /// Adds lines and columns to findings, in file order. A file that is not YAML has only that problem.
-fn located(files: Vec<File>, mut findings: Vec<Finding>) -> Vec<Problem> {
+pub(crate) fn located(files: Vec<File>, mut findings: Vec<Finding>) -> Vec<Problem> {
     findings.retain(|finding| files[finding.place.file].refused.is_none());
     let mut places: Vec<Vec<&YamlPath>> = vec![Vec::new(); files.len()];
     for Finding { place, see, .. } in &findings {
@@ -167,7 +169,7 @@ fn located(files: Vec<File>, mut findings: Vec<Finding>) -> Vec<Problem> {
         .zip(places)
         .map(|(file, places)| match places.is_empty() {
             true => Vec::new().into_iter(),
-            false => outline::locate(&file.source.text, &places).into_iter(),
+            false => outline::locate(&file.source.text, file.root, &places).into_iter(),
         })
         .collect();
     let mut position = |place: &YamlPath| positions[place.file].next().flatten();

@@ -1,11 +1,12 @@
 //! Every folder of `bad` and `good` holds a `config.yaml`, what it includes, and in `expected.txt` what
-//! is made of it: problems line by line, or the configuration and its warnings.
+//! is made of it: problems line by line, or the configuration and its warnings. Every folder of `lists` holds a bad list of
+//! backends, `backends.yaml`.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_config::{Loaded, Problem, load};
+use sluice_config::{Loaded, Problem, load, parse_backends};
 use sluice_core::model::{Announce, Backend, Config, Hooks, Midstream, OnDeny, Service};
 
 #[test]
@@ -21,6 +22,15 @@ fn load_of_good_files_means_what_they_say() {
     compare("good", |case| match load(&case.join("config.yaml")) {
         Ok(loaded) => describe(&loaded),
         Err(problems) => panic!("{} is bad:\n{}", case.display(), lines(&problems)),
+    });
+}
+
+#[test]
+fn bad_lists_of_backends_report_every_problem() {
+    compare("lists", |case| {
+        let path = case.join("backends.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        lines(&parse_backends(&path, &text).expect_err("the list is bad"))
     });
 }
 

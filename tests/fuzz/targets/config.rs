@@ -1,9 +1,12 @@
-//! A configuration file, all the way to the kernel's first batches, and the problems that it has.
+//! A configuration file, all the way to the kernel's first batches, and the problems that it has. The same text as a list of
+//! backends.
 
 #![no_main]
 
+use std::path::Path;
+
 use libfuzzer_sys::fuzz_target;
-use sluice_config::{SourceFile, parse};
+use sluice_config::{Problem, SourceFile, parse, parse_backends};
 use sluice_core::model::{Config, Service};
 use sluice_core::plan::diff;
 use sluice_core::render::render;
@@ -22,15 +25,21 @@ fuzz_target!(|text: &str| {
                 kernel.commit(&batch.steps(), None).expect("the kernel takes what is valid");
             }
         }
-        Err(problems) => {
-            assert!(!problems.is_empty());
-            for problem in problems {
-                let line = problem.to_string();
-                assert!(!line.contains(char::is_control), "a problem is one line of plain text: {line:?}");
-            }
-        }
+        Err(problems) => assert_plain(&problems),
+    }
+    if let Err(problems) = parse_backends(Path::new("fuzz.yaml"), text) {
+        assert_plain(&problems);
     }
 });
+
+/// Checks that there are problems, each a line of plain text.
+fn assert_plain(problems: &[Problem]) {
+    assert!(!problems.is_empty());
+    for problem in problems {
+        let line = problem.to_string();
+        assert!(!line.contains(char::is_control), "a problem is one line of plain text: {line:?}");
+    }
+}
 
 /// About as many map elements as the services need, if each of their ports needs one for each slot.
 fn elements(config: &Config) -> u64 {
