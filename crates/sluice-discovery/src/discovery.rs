@@ -1,0 +1,169 @@
+//! [`Discovery`]: one task per distinct lookup.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sluice_core::model::{Answer, Lookup, Resolver};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::answers::{Answers, TaskId};
+use crate::progress::Finished;
+use crate::reply::{LookupError, Reply};
+
+/// Asks once, with the settings of the resolver: DNS servers and files, or a stand-in for them in tests.
+pub type Ask = Arc<
+    dyn Fn(Arc<Resolver>, Lookup) -> Pin<Box<dyn Future<Output = Result<Reply, LookupError>> + Send>>
+        + Send
+        + Sync,
+>;
+
+/// Time after which files are read again, whether a change was noticed or not.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Repeats lookups on the current runtime until it is dropped.
+pub struct Discovery {
+    answers: Answers,
+    ask: Ask,
+    resolver: Arc<Resolver>,
+    refresh: Option<Duration>,
+    /// Spreads queries.
+    seed: u64,
+    running: BTreeMap<Lookup, Running>,
+    /// Number of started tasks.
+    begun: u64,
+}
+
+/// A task that is aborted when it is dropped.
+#[derive(Debug)]
+struct Running {
+    id: TaskId,
+    task: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery").field("running", &self.running.len()).finish_non_exhaustive()
+    }
+}
+
+impl Discovery {
+    /// Asks nothing yet.
+    pub fn new(ask: Ask) -> Self {
+        Discovery {
+            answers: Answers::default(),
+            ask,
+            resolver: Arc::default(),
+            refresh: Some(REFRESH),
+            seed: RandomState::new().hash_one(0),
+            running: BTreeMap::new(),
+            begun: 0,
+        }
+    }
+
+    /// Files are read again after this time even if no change was noticed; `None`: never. The default is 30 s.
+    pub fn with_refresh(self, refresh: Option<Duration>) -> Self {
+        Discovery { refresh, ..self }
+    }
+
+    /// Another seed for the times of queries.
+    pub fn with_seed(self, seed: u64) -> Self {
+        Discovery { seed, ..self }
+    }
+
+    /// The answers.
+    pub fn board(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Answers of an earlier run, for the lookups of the next [`Discovery::watch`]. They are in force until there is a
+    /// newer one, and stale until then.
+    pub fn restore(&mut self, answers: BTreeMap<Lookup, (Arc<Answer>, Timestamp)>) {
+        self.answers.restore(answers);
+    }
+
+    /// Repeats these lookups and no others. What is known of a lookup stays, and so does its schedule, unless the settings
+    /// of the resolver changed: then all are asked again at once.
+    pub fn watch(&mut self, resolver: &Resolver, lookups: BTreeSet<Lookup>) {
+        if *self.resolver != *resolver {
+            self.resolver = Arc::new(resolver.clone());
+            self.running.clear();
+        }
+        self.running.retain(|lookup, _| lookups.contains(lookup));
+        let started: Vec<_> = lookups.iter().filter(|lookup| !self.running.contains_key(lookup)).collect();
+        let mut ids: BTreeMap<_, _> =
+            self.running.iter().map(|(lookup, running)| (lookup.clone(), running.id)).collect();
+        let first = self.begun + 1;
+        self.begun += started.len() as u64;
+        let new = (first..).map(TaskId).zip(started);
+        ids.extend(new.clone().map(|(id, lookup)| (lookup.clone(), id)));
+        self.answers.watch(ids);
+        for (id, lookup) in new {
+            let job = Job {
+                id,
+                lookup: lookup.clone(),
+                ask: self.ask.clone(),
+                answers: self.answers.clone(),
+                resolver: self.resolver.clone(),
+                refresh: self.refresh,
+                seed: self.seed,
+            };
+            let task = tokio::spawn(job.run()).abort_handle();
+            self.running.insert(lookup.clone(), Running { id, task });
+        }
+    }
+}
+
+/// What a task needs.
+struct Job {
+    id: TaskId,
+    lookup: Lookup,
+    ask: Ask,
+    answers: Answers,
+    resolver: Arc<Resolver>,
+    refresh: Option<Duration>,
+    seed: u64,
+}
+
+impl Job {
+    /// Asks for ever.
+    async fn run(self) {
+        for round in 0u64.. {
+            let begun = Instant::now();
+            let result = (self.ask)(self.resolver.clone(), self.lookup.clone()).await;
+            let now = Instant::now();
+            let finished = Finished {
+                lookup: &self.lookup,
+                result,
+                took: now - begun,
+                at: Timestamp::now(),
+                now,
+                resolver: &self.resolver,
+                refresh: self.refresh,
+                unit: self.unit(round),
+            };
+            match self.answers.observe(self.id, finished) {
+                Some(wait) => sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// A number in `0.0..1.0` that differs between lookups and rounds.
+    fn unit(&self, round: u64) -> f64 {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, &self.lookup, round).hash(&mut hasher);
+        (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
