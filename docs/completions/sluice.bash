@@ -48,6 +48,9 @@ _sluice() {
             sluice,connections)
                 cmd="sluice__subcmd__connections"
                 ;;
+            sluice,digest)
+                cmd="sluice__subcmd__digest"
+                ;;
             sluice,disable)
                 cmd="sluice__subcmd__disable"
                 ;;
@@ -120,6 +123,9 @@ _sluice() {
             sluice__subcmd__help,connections)
                 cmd="sluice__subcmd__help__subcmd__connections"
                 ;;
+            sluice__subcmd__help,digest)
+                cmd="sluice__subcmd__help__subcmd__digest"
+                ;;
             sluice__subcmd__help,disable)
                 cmd="sluice__subcmd__help__subcmd__disable"
                 ;;
@@ -184,7 +190,7 @@ _sluice() {
 
     case "${cmd}" in
         sluice)
-            opts="-c -h -V --config --socket --color --help --version check plan apply render status ready top connections reload drain enable disable weight reset overrides leave join events explain doctor cleanup completions man help"
+            opts="-c -h -V --config --socket --color --help --version check digest plan apply render status ready top connections reload drain enable disable weight reset overrides leave join events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -353,6 +359,40 @@ _sluice() {
                     return 0
                     ;;
                 --limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --socket)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --color)
+                    COMPREPLY=($(compgen -W "auto always never" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__digest)
+            opts="-c -h --compare --json --config --socket --color --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --compare)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -584,7 +624,7 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help)
-            opts="check plan apply render status ready top connections reload drain enable disable weight reset overrides leave join events explain doctor cleanup completions man help"
+            opts="check digest plan apply render status ready top connections reload drain enable disable weight reset overrides leave join events explain doctor cleanup completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -654,6 +694,20 @@ _sluice() {
             return 0
             ;;
         sluice__subcmd__help__subcmd__connections)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sluice__subcmd__help__subcmd__digest)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

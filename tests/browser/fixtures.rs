@@ -1,9 +1,9 @@
 //! States for the page to show.
 
 use sluice_api::{
-    Admin, AnnounceStatus, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange,
-    ForeignChanges, Health, HostStatus, NodeStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus,
-    ServiceState, ServiceStatus, Severity, StateStatus, Status, TableStatus, Timestamp,
+    Admin, AnnounceStatus, BackendStatus, ConfigStatus, DaemonStatus, Event, EventKind, FollowerStatus,
+    ForeignChange, ForeignChanges, Health, HostStatus, NodeStatus, Override, ProbeStatus, QuorumStatus,
+    ReloadStatus, ServiceState, ServiceStatus, Severity, StateStatus, Status, TableStatus, Timestamp,
 };
 
 /// So many seconds ago.
@@ -134,6 +134,7 @@ pub fn status(services: Vec<ServiceStatus>) -> Status {
         state: StateStatus { directory: "/run/sluice".into(), problems: vec![] },
         followers: vec![FollowerStatus { name: "addresses".into(), error: None, since: ago(90_000) }],
         node: NodeStatus::default(),
+        config: ConfigStatus { digest: "0123456789ab".into() },
         announce: AnnounceStatus::default(),
     }
 }

@@ -74,7 +74,10 @@ fn everything_that_is_told_is_on_the_page() {
             &["table inet sluice (owner, persist)", "3 services, 3 sets, 6 chains, 24 elements"],
         ),
         ("#reload-state", &["applied"]),
-        ("#reload-fine", &["/etc/sluice/sluice.yaml\nloaded 8m ", "number 2\n4 added"]),
+        (
+            "#reload-fine",
+            &["/etc/sluice/sluice.yaml\nloaded 8m ", "number 2\n4 added", "\ndigest 0123456789ab"],
+        ),
         ("#warnings", &["1 warning"]),
         ("#foreign-state", &["2 times"]),
         ("#foreign-fine", &["by nft (pid 815)"]),

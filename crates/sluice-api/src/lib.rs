@@ -32,9 +32,9 @@ pub use overrides::{
 pub use plan::{FileText, IncludeTexts, PlanBatch, PlanReport, PlanRequest, PlanStep};
 pub use readiness::{ReadyQuery, ReadyReply, ServiceReadiness};
 pub use status::{
-    Admin, BackendStatus, DaemonStatus, FollowerStatus, ForeignChange, ForeignChanges, Health, HookStatus,
-    HostStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus, SOURCE_PORTS_SCARCE, ServiceState,
-    ServiceStatus, StateStatus, Status, TableStatus,
+    Admin, BackendStatus, ConfigStatus, DaemonStatus, FollowerStatus, ForeignChange, ForeignChanges, Health,
+    HookStatus, HostStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus, SOURCE_PORTS_SCARCE,
+    ServiceState, ServiceStatus, StateStatus, Status, TableStatus,
 };
 
 /// The default path of the control socket.

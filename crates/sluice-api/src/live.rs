@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AnnounceStatus, Event, FollowerStatus, HostStatus, NodeStatus, ReloadStatus, ServiceStatus, StateStatus,
-    TableStatus,
+    AnnounceStatus, ConfigStatus, Event, FollowerStatus, HostStatus, NodeStatus, ReloadStatus, ServiceStatus,
+    StateStatus, TableStatus,
 };
 
 /// Changes since the previous event; `null`: unchanged.
@@ -17,6 +17,9 @@ pub struct StatusChanges {
     pub services: Vec<ServiceStatus>,
     /// Names of removed services.
     pub gone: Vec<String>,
+    /// The configuration in force.
+    #[serde(default)]
+    pub config: Option<ConfigStatus>,
     /// Result of the last reload.
     pub reload: Option<ReloadStatus>,
     /// The table in the kernel.

@@ -12,6 +12,9 @@ use crate::{AnnounceStatus, Event, NodeStatus};
 pub struct Status {
     /// Services by name.
     pub services: Vec<ServiceStatus>,
+    /// The configuration in force.
+    #[serde(default)]
+    pub config: ConfigStatus,
     /// Result of the last reload, or of the start.
     pub reload: ReloadStatus,
     /// The table in the kernel.
@@ -226,6 +229,13 @@ impl Admin {
             Admin::Disabled => "disabled",
         }
     }
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    /// Hash of its services, 12 hexadecimal digits, as `sluice digest` prints it.
+    pub digest: String,
 }
 
 /// Result of the last reload, or of the start.

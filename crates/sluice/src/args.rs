@@ -7,8 +7,8 @@ use sluice_api::{Admin, OverrideChange};
 use sluiced::fatal::Fatal;
 
 use crate::commands::{
-    apply, backend, check, cleanup, completions, connections, doctor, events, explain, man, node, overrides,
-    plan, ready, reload, render, status, top,
+    apply, backend, check, cleanup, completions, connections, digest, doctor, events, explain, man, node,
+    overrides, plan, ready, reload, render, status, top,
 };
 use crate::options::Common;
 
@@ -31,12 +31,13 @@ Examples:
   sluice status                show services and backends
   sluice top                   show backends live
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), findings (doctor), problems (status --check), services that are not \
+Exit codes: 0 ok, 1 failed, 2 usage, 3 changes (plan), findings (doctor), problems (status --check), another digest (digest --compare), services that are not \
 ready (ready) or connections left (drain --wait, leave --wait), 69 the kernel lacks a feature, 77 CAP_NET_ADMIN is missing, 78 the configuration is invalid.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Check(check::CheckCommand),
+    Digest(digest::DigestCommand),
     Plan(plan::PlanCommand),
     Apply(apply::ApplyCommand),
     Render(render::RenderCommand),
@@ -72,6 +73,7 @@ impl Cli {
         let common = &self.common;
         match self.command {
             Command::Check(check) => check.run(common),
+            Command::Digest(digest) => digest.run(common),
             Command::Plan(plan) => plan.run(common),
             Command::Apply(apply) => apply.run(common),
             Command::Render(render) => render.run(common),

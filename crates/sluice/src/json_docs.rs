@@ -11,7 +11,9 @@ use sluice_api::{
     Severity, Status, StatusChanges, TableStatus, Timestamp,
 };
 
-use crate::commands::{apply, check, explain, overrides, plan, ready, render, status as status_command};
+use crate::commands::{
+    apply, check, digest, explain, overrides, plan, ready, render, status as status_command,
+};
 use crate::doctor;
 use crate::status_text::tests::{at, backend, service, status};
 
@@ -207,12 +209,14 @@ fn connections() -> Connections {
 }
 
 fn changes() -> [StatusChanges; 2] {
-    let Status { services, reload, table, host, state, followers, node, announce, events, .. } = full();
+    let Status { services, config, reload, table, host, state, followers, node, announce, events, .. } =
+        full();
     let nothing = StatusChanges::default();
     let all = StatusChanges {
         at: nothing.at,
         services,
         gone: vec!["old".into()],
+        config: Some(config),
         reload: Some(reload),
         table: Some(table),
         host: Some(host),
@@ -271,6 +275,7 @@ fn keys_that_are_documented_are_those_that_are_printed() {
     changes().iter().for_each(|value| reader.object("changes", &to_value(value).unwrap()));
     for (name, examples) in [
         ("check", check::examples()),
+        ("digest", digest::examples()),
         ("plan", plan::examples()),
         ("apply", apply::examples()),
         ("ruleset", render::examples()),

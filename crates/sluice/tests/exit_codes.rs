@@ -253,3 +253,22 @@ fn cleanup_while_somebody_answers_on_the_socket_is_refused() {
     }
     assert!(Path::new(&socket).exists());
 }
+
+#[test]
+fn digest_to_compare_decides_about_the_exit_code() {
+    let place = Place::with(WEB);
+    let (out, _) = expect(0, &mut place.sluice(&["digest"]));
+    let digest = out.trim();
+    assert!(digest.len() == 12 && digest.bytes().all(|c| c.is_ascii_hexdigit()), "{out}");
+    let (out, _) = expect(0, &mut place.sluice(&["digest", "--compare", digest]));
+    assert_eq!(out.trim(), digest);
+    expect(3, &mut place.sluice(&["digest", "--compare", "000000000000"]));
+    let (out, _) = expect(3, &mut place.sluice(&["digest", "--json", "--compare", "000000000000"]));
+    let report: Value = serde_json::from_str(&out).unwrap();
+    let full = report["full"].as_str().unwrap();
+    assert!(full.len() == 64 && full.starts_with(digest), "{report}");
+    assert_eq!((report["digest"].as_str(), report["same"].as_bool()), (Some(digest), Some(false)));
+    expect(0, &mut place.sluice(&["digest", "--compare", full]));
+    expect(2, &mut place.sluice(&["digest", "--compare", "web"]));
+    expect(78, &mut Place::with(BAD).sluice(&["digest"]));
+}

@@ -7,9 +7,10 @@
 //! - [`conntrack`] threads delete, count and list flows; `counters` sums up new connections;
 //! - [`status`] holds the state for readers, and [`api`] serves it: control socket, HTTP, metrics;
 //! - [`hooks`] runs programs when services become ready or not;
+//! - [`digest`] hashes the services of a file, to compare nodes;
 //! - [`state`] is the state that survives a restart, [`host`] the environment of the daemon.
 //!
-//! Each of these uses only those after it: `daemon`, `api`, `hooks`, `request`, `status`, `announce`, `conntrack`, `reconcile`, `pool`, `counters`,
+//! Each of these uses only those after it: `daemon`, `api`, `hooks`, `request`, `status`, `announce`, `conntrack`, `reconcile`, `pool`, `counters`, `digest`,
 //! `state`, `host`. `sluice apply` and `sluice cleanup`, which work without a daemon, also use a single round ([`reconcile`])
 //! and [`state`].
 
@@ -21,6 +22,7 @@ pub mod args;
 pub mod conntrack;
 pub mod counters;
 pub mod daemon;
+pub mod digest;
 pub mod fatal;
 pub mod hooks;
 pub mod host;

@@ -2,6 +2,7 @@
 
 mod announce;
 mod backend;
+mod canonical;
 mod discovery;
 mod effective;
 mod guard;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use announce::Announce;
 pub use backend::{Backend, BackendKey, BackendPort, MAX_WEIGHT};
+pub use canonical::write_canonical;
 pub use discovery::{Answer, Found, HostName, Lookup, Resolver};
 pub use effective::{EffectiveServices, OwnedEffectiveServices};
 pub use guard::{DropReason, Guard, Limits, OnFull};

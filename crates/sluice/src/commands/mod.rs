@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod completions;
 pub(crate) mod connections;
+pub(crate) mod digest;
 pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;

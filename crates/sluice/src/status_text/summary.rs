@@ -12,7 +12,7 @@ const SCARCE: f64 = 0.8;
 
 pub(super) fn render(status: &Status, look: Look<'_>) -> String {
     let Look { now, colour, .. } = look;
-    let Status { reload, table, daemon, state, .. } = status;
+    let Status { config, reload, table, daemon, state, .. } = status;
     let mut text = String::new();
     let mut line = |args: std::fmt::Arguments<'_>| {
         writeln!(text, "{args}").expect("writing to a string does not fail");
@@ -66,6 +66,9 @@ pub(super) fn render(status: &Status, look: Look<'_>) -> String {
         age(now, reload.at),
         safe(&reload.summary)
     ));
+    if !config.digest.is_empty() {
+        line(format_args!("digest  {}", safe(&config.digest)));
+    }
     for problem in reload.problems.iter().chain(&reload.warnings) {
         line(format_args!("        {}", safe(problem)));
     }

@@ -1,9 +1,9 @@
 //! Reviewed texts, and the state that other tests use, too.
 
 use sluice_api::{
-    Admin, AnnounceStatus, BackendStatus, DaemonStatus, Event, EventKind, FollowerStatus, ForeignChange,
-    ForeignChanges, Health, HostStatus, NodeStatus, Override, ProbeStatus, QuorumStatus, ReloadStatus,
-    Severity, StateStatus, TableStatus,
+    Admin, AnnounceStatus, BackendStatus, ConfigStatus, DaemonStatus, Event, EventKind, FollowerStatus,
+    ForeignChange, ForeignChanges, Health, HostStatus, NodeStatus, Override, ProbeStatus, QuorumStatus,
+    ReloadStatus, Severity, StateStatus, TableStatus,
 };
 
 use super::*;
@@ -119,6 +119,7 @@ pub(crate) fn status() -> Status {
             error: None,
             since: at("2025-01-01T00:00:00Z"),
         }],
+        config: ConfigStatus { digest: "0123456789ab".into() },
         node: NodeStatus::default(),
         announce: AnnounceStatus::default(),
     }

@@ -20,6 +20,7 @@ use crate::counters::store::TotalsStore;
 use crate::daemon::load::LoadFollower;
 use crate::daemon::saver::{SaveQueue, Saved, Writers};
 use crate::daemon::{Daemon, Effects, not_forwarding};
+use crate::digest::SharedDigest;
 use crate::fatal::Fatal;
 use crate::host::clock::now;
 use crate::pool::backend_states::BackendStates;
@@ -73,6 +74,7 @@ impl<D: Dataplane> Daemon<D> {
         let mut daemon = Daemon {
             file,
             config,
+            digest: SharedDigest::default(),
             backend_states: Shared::new(BackendStates::new(networks)),
             hooks: Shared::default(),
             readiness: watch::Sender::default(),

@@ -49,6 +49,7 @@ use crate::daemon::load::LoadFollower;
 use crate::request::Follower;
 
 use crate::daemon::saver::{SaveQueue, Saved, StartSaver};
+use crate::digest::SharedDigest;
 use crate::fatal::{Exit, Fatal, chain};
 use crate::host::clock::now;
 use crate::host::systemd::Notify;
@@ -67,6 +68,8 @@ pub(crate) struct Daemon<D> {
     pub(crate) file: PathBuf,
     /// The configuration in force. Control socket and state directory stay those of the start.
     pub(crate) config: Config,
+    /// The digest of its services.
+    pub(crate) digest: SharedDigest,
     /// The states of its backends.
     pub(crate) backend_states: Shared<BackendStates>,
     /// The last runs of hooks.
@@ -186,6 +189,7 @@ impl<D: Dataplane> Daemon<D> {
             self.since.apply(&transition, now());
             self.flows.note(&transition);
             let before = std::mem::replace(&mut self.config, new);
+            self.digest = SharedDigest::default();
             self.http.apply(change);
             let states_before = std::mem::replace(&mut self.backend_states, Shared::new(backend_states));
             // Releasing the memory of many services takes a moment.

@@ -19,6 +19,7 @@ impl<D: Dataplane> Daemon<D> {
         let totals = self.reconciler.totals().clone();
         View {
             services: services.clone(),
+            digest: self.digest.clone(),
             backend_states: self.backend_states.clone(),
             readiness: self.current_readiness(),
             hooks: self.hooks.clone(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sluice_api::{
-    DaemonStatus, FollowerStatus, HookStatus, HostStatus, NodeLeft, NodeStatus, ReloadStatus, ServiceStatus,
-    StateStatus, Status, TableStatus, Timestamp,
+    ConfigStatus, DaemonStatus, FollowerStatus, HookStatus, HostStatus, NodeLeft, NodeStatus, ReloadStatus,
+    ServiceStatus, StateStatus, Status, TableStatus, Timestamp,
 };
 use sluice_core::flows::flow_counts::FlowCounts;
 use sluice_core::model::{ServiceName, Services};
@@ -16,6 +16,7 @@ use crate::announce::AnnounceView;
 use crate::conntrack::bytes::BackendBytes;
 use crate::counters::store::TotalsStore;
 use crate::counters::totals::{Totals, TotalsSnapshot};
+use crate::digest::SharedDigest;
 use crate::host::clock::now;
 use crate::pool::backend_states::BackendStates;
 use crate::pool::readiness::Readiness;
@@ -34,6 +35,7 @@ pub type ReadCounters = Box<dyn FnMut(&SetName, &Set) -> Result<Vec<(Key, Counte
 #[derive(Debug)]
 pub struct View {
     pub(crate) services: Arc<Services>,
+    pub(crate) digest: SharedDigest,
     pub(crate) backend_states: Shared<BackendStates>,
     pub(crate) readiness: Readiness,
     pub(crate) hooks: Shared<BTreeMap<ServiceName, HookStatus>>,
@@ -105,6 +107,7 @@ impl View {
         set_source_ports(&mut shown, services);
         Status {
             services: shown,
+            config: ConfigStatus { digest: self.digest.of(services).short().to_owned() },
             reload: self.reload.clone(),
             table: self.table.clone(),
             host,

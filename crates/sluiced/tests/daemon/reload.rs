@@ -4,6 +4,7 @@ use sluice_api::{OverrideChange, ReloadStatus};
 use sluice_core::flows::Target;
 use sluice_core::model::Ports;
 use sluice_nft::Errno;
+use sluiced::digest::Digest;
 use sluiced::request::Request;
 use tokio::sync::oneshot;
 
@@ -73,6 +74,28 @@ async fn reload_of_a_bad_file_changes_nothing_and_shows_every_problem() {
         // The next good one makes up for it.
         assert!(daemon.reload_with(WEB).await.ok);
         assert!(daemon.status().await.reload.ok);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn digest_of_the_status_is_that_of_the_services_in_force() {
+    let host = Host::new(WEB);
+    host.run(async |daemon| {
+        let digest = async || daemon.status().await.config.digest;
+        let of = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            Digest::of(sluice_config::load(file.path()).unwrap().config.shared()).short().to_owned()
+        };
+        assert_eq!(digest().await, of(WEB));
+        assert!(!daemon.reload_with("services: 7").await.ok);
+        host.kernel().fail_commit(0, ENOMEM);
+        assert!(!daemon.reload_with(WEB3).await.ok);
+        assert_eq!(digest().await, of(WEB));
+        assert!(daemon.reload_with(WEB3).await.ok);
+        assert_eq!(digest().await, of(WEB3));
+        assert_ne!(of(WEB), of(WEB3));
     })
     .await;
 }

@@ -145,6 +145,7 @@ fn changes_between(before: &Status, after: &Status) -> StatusChanges {
         at: now(),
         services: after.services.iter().filter(changed).cloned().collect(),
         gone: before.services.iter().filter(is_gone).map(|service| service.name.clone()).collect(),
+        config: (before.config != after.config).then(|| after.config.clone()),
         reload: (before.reload != after.reload).then(|| after.reload.clone()),
         table: (before.table != after.table).then(|| after.table.clone()),
         host: (before.host != after.host).then(|| after.host.clone()),

@@ -30,10 +30,12 @@ impl Collector for Samples {
 
 impl Samples {
     fn daemon(&self, out: &mut Out<'_, '_>) -> Result<(), fmt::Error> {
-        let (Status { daemon, reload, state, followers, node, announce, .. }, reloads) =
+        let (Status { daemon, config, reload, state, followers, node, announce, .. }, reloads) =
             (&self.0.status, self.0.view.reloads);
         out.gauges("build_info", "Version of sluiced", [([("version", &*daemon.version)], 1u64)])?;
         out.gauge("start_time_seconds", "Start time of sluiced", seconds(daemon.started))?;
+        let help = "Digest of the services in force, to compare nodes";
+        out.gauges("config_digest_info", help, [([("digest", &*config.digest)], 1u64)])?;
         out.counters(
             "config_reloads",
             "Number of reloads, by result",

@@ -94,8 +94,8 @@ class Model {
       this.seen = null;
       this.begun = Date.now();
     }
-    const { reload, table, host, daemon, state, followers, node, announce } = status;
-    Object.assign(this, { reload, table, host, daemon, state, followers, node, announce, known: true, events: [] });
+    const { config, reload, table, host, daemon, state, followers, node, announce } = status;
+    Object.assign(this, { config, reload, table, host, daemon, state, followers, node, announce, known: true, events: [] });
     this.happened(status.events);
   }
 
@@ -108,7 +108,7 @@ class Model {
     this.since ??= this.seen;
     this.services(changes.services, at / 1000);
     this.remove(changes.gone);
-    for (const part of ['reload', 'table', 'host', 'state', 'followers', 'node', 'announce']) if (changes[part] !== null) this[part] = changes[part];
+    for (const part of ['config', 'reload', 'table', 'host', 'state', 'followers', 'node', 'announce']) if (changes[part] !== null) this[part] = changes[part];
     this.happened(changes.events);
   }
 

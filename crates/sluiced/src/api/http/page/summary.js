@@ -73,11 +73,11 @@ class Summary {
   }
 
   reload(model) {
-    const { reload, daemon } = model;
+    const { reload, daemon, config } = model;
     say(byId('reload-state'), reload.ok ? { word: 'applied', kind: 'good' } : { word: 'failed', kind: 'bad' });
     const { at, summary, generation } = reload;
     const loaded = `loaded ${age(model.frame, at)} ago, number ${whole.format(generation)}`;
-    text(byId('reload-fine'), [daemon.config, loaded, summary].join('\n'));
+    text(byId('reload-fine'), [daemon.config, loaded, summary, `digest ${config.digest}`].join('\n'));
     const { warnings } = reload;
     const details = byId('warnings');
     details.hidden = warnings.length === 0;
