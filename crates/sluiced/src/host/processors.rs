@@ -1,4 +1,4 @@
-//! [`Aside`]: a processor for long work, which the prompt threads avoid meanwhile.
+//! `Aside`: a processor for long work, which the prompt threads avoid meanwhile.
 //!
 //! Most kernels do not interrupt a system call for another thread, and they leave a thread that wakes up on the processor on which
 //! it ran last. The dump of a conntrack with 262,144 buckets and few flows is a single system call of several milliseconds. A
