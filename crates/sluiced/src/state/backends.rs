@@ -86,8 +86,8 @@ pub(crate) struct BackendStateFile {
     files: Files,
     services: SavedServices,
     boot: String,
-    /// Its content.
-    written: SavedState,
+    /// Its content; `None`: unknown, because it could not be read.
+    written: Option<SavedState>,
 }
 
 impl BackendStateFile {
@@ -115,11 +115,9 @@ impl BackendStateFile {
             }),
             version => Err(format!("unknown format version {version}")),
         });
-        let mut found = read.unwrap_or_else(|error| {
-            warn!("ignored {}: {error}", file.display());
-            SavedState::of(boot)
-        });
-        let written = found.clone();
+        let read = read.inspect_err(|error| warn!("ignored {}: {error}", file.display())).ok();
+        let written = read.clone();
+        let mut found = read.unwrap_or_else(|| SavedState::of(boot));
         if found.boot != boot {
             found.health.clear();
             found.quorums.clear();
@@ -152,15 +150,15 @@ impl BackendStateFile {
             self.services.clear_problem();
             Ok(None)
         } else {
-            self.services.save(services, self.written.services).map(Some)
+            self.services.save(services, self.written.as_ref().and_then(|it| it.services)).map(Some)
         };
         // Without it, backends are matched by name.
         let services = named.as_ref().ok().copied().flatten();
         let now = SavedState { services, overrides, health, quorums, left, ..SavedState::of(&self.boot) };
-        if now != self.written {
+        if self.written.as_ref() != Some(&now) {
             let json = serde_json::to_vec_pretty(&now).expect("names and numbers are valid JSON");
             self.files.replace(FILE, &json, Durable::Yes).map_err(|error| chain(&error))?;
-            self.written = now;
+            self.written = Some(now);
         } else {
             // The state may be back to the saved one after a failure to write another one.
             self.files.clear_problem(FILE);

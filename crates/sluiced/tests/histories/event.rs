@@ -19,6 +19,14 @@ pub enum Event {
     Host(usize, Answers),
     /// An operator overrides a backend of a service.
     Operator(usize, usize, Verb),
+    /// An operator makes the node leave.
+    Leave,
+    /// An operator makes the node join.
+    Join,
+    /// Somebody else puts an address on the interface of announced addresses.
+    PutAddress(usize),
+    /// Somebody else removes an address from it, whoever put it there.
+    RemoveAddress(usize),
     /// A client opens flows to a listener.
     Flows(usize, Client),
     /// The host has other addresses.
@@ -190,6 +198,10 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::BadFile),
         8 => (0..ADDRESSES.len(), any_answers()).prop_map(|(host, answers)| Event::Host(host, answers)),
         4 => (few(), few(), any_verb()).prop_map(|(service, backend, verb)| Event::Operator(service, backend, verb)),
+        1 => Just(Event::Leave),
+        3 => Just(Event::Join),
+        2 => few().prop_map(Event::PutAddress),
+        2 => few().prop_map(Event::RemoveAddress),
         5 => (0..2 * LISTENERS.len(), any_client()).prop_map(|(listener, client)| Event::Flows(listener, client)),
         2 => few().prop_map(Event::Networks),
         2 => any_foreign().prop_map(Event::Foreign),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use sluice_api::{Admin, OverrideChange, OverrideRequest, Status};
+use sluice_api::{Admin, NodeChange, NodeReply, NodeRequest, OverrideChange, OverrideRequest, Status};
 use sluice_core::model::{Address, Backend, Config, Service, ServiceName};
 use sluice_netlink::Event as TableEvent;
 use sluice_nft::Table;
@@ -131,12 +131,25 @@ impl<'a> History<'a> {
             Event::BadFile => self.bad_file().await?,
             Event::Host(host, answers) => self.machine.hosts.set(machine::host(*host), *answers),
             Event::Operator(service, backend, verb) => self.operator(*service, *backend, *verb).await?,
+            Event::Leave => self.node(NodeChange::Leave).await?,
+            Event::Join => self.node(NodeChange::Join).await?,
+            Event::PutAddress(index) => {
+                let address = address(*index);
+                self.machine.addresses.put(address);
+                self.model.foreign_addresses.insert(address);
+                self.tell_networks().await;
+            }
+            Event::RemoveAddress(index) => {
+                let address = address(*index);
+                self.machine.addresses.remove(address);
+                self.model.foreign_addresses.remove(&address);
+                self.tell_networks().await;
+            }
             Event::Flows(listener, client) => self.flows(*listener, *client),
             Event::Networks(index) => {
                 let of = NETWORKS[index % NETWORKS.len()].iter();
                 self.machine.networks = of.map(|(name, net)| ((*name).into(), (*net).into())).collect();
-                let networks = self.machine.known_networks();
-                self.machine.tell(Request::Networks(networks)).await;
+                self.tell_networks().await;
             }
             Event::Foreign(edit) => {
                 if self.machine.plane.edit(|table| foreign::edit(table, *edit)) {
@@ -292,6 +305,31 @@ impl<'a> History<'a> {
         Some((name, found, backend))
     }
 
+    /// The kernel tells that addresses or interfaces changed.
+    async fn tell_networks(&mut self) {
+        let networks = self.machine.known_networks();
+        self.machine.tell(Request::Networks(networks)).await;
+    }
+
+    async fn node(&mut self, change: NodeChange) -> Verdict {
+        let leaves = change == NodeChange::Leave;
+        let reply = self.machine.node(NodeRequest { change, reason: None }).await;
+        self.learn();
+        self.model.has_left = leaves;
+        self.unsure |= reply.is_none();
+        let Some(NodeReply { left, not_withdrawn, not_remembered, .. }) = reply else { return Ok(()) };
+        if left.is_some() != leaves || not_withdrawn.is_some() {
+            return Err(format!("{change:?}: has left: {left:?}, not withdrawn: {not_withdrawn:?}"));
+        }
+        if not_remembered.is_some() && self.machine.disk.keeps() && !self.machine.disk.is_slow() {
+            return Err(format!("{change:?} is not remembered: {not_remembered:?}"));
+        }
+        match leaves && self.machine.addresses.all().iter().any(|it| it.is_ours) {
+            true => Err("addresses are there when a leave has its answer".into()),
+            false => Ok(()),
+        }
+    }
+
     async fn operator(&mut self, service: usize, backend: usize, verb: Verb) -> Verdict {
         let Some((name, _, backend)) = self.pick(service, backend) else { return Ok(()) };
         let key = key(name, backend);
@@ -354,6 +392,12 @@ impl<'a> History<'a> {
     pub fn local() -> [IpAddr; 3] {
         ["203.0.113.10", "203.0.113.11", "10.0.2.1"].map(|address| address.parse().expect("an address"))
     }
+}
+
+/// An address of announced services, or one of nobody.
+fn address(index: usize) -> IpAddr {
+    let all = ["203.0.113.10", "203.0.113.11", "203.0.113.99"];
+    all[index % all.len()].parse().expect("an address")
 }
 
 /// The file, as the daemon loads it.

@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use serde_json::Value;
-use sluice_api::{HostStatus, OverrideRequest, OverridesReply, ReloadStatus, Status, Timestamp};
+use sluice_api::{
+    HostStatus, NodeReply, NodeRequest, OverrideRequest, OverridesReply, ReloadStatus, Status, Timestamp,
+};
 use sluice_core::model::{Networks, Protocol};
 use sluice_netlink::Proc;
 use sluice_nft::Table;
@@ -259,6 +261,10 @@ impl Machine {
         request: OverrideRequest,
     ) -> Option<Result<OverridesReply, OverrideError>> {
         self.ask(|answer| Request::Override(request.into(), 0, answer)).await
+    }
+
+    pub async fn node(&mut self, request: NodeRequest) -> Option<NodeReply> {
+        self.ask(|answer| Request::Node(request, 0, answer)).await
     }
 
     pub async fn status(&mut self) -> Option<Status> {

@@ -1,6 +1,7 @@
 //! A small model of the daemon: which backends may take traffic, and which service a packet belongs to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,10 @@ pub struct Model {
     pub config: Config,
     backends: BTreeMap<BackendKey, State>,
     pub quorums: Quorums,
+    /// Whether an operator made the node leave.
+    pub has_left: bool,
+    /// What others put on the interface of announced addresses.
+    pub foreign_addresses: BTreeSet<IpAddr>,
     /// Backends that turned, or may have, since this was last cleared.
     pub touched: BTreeSet<BackendKey>,
 }
@@ -75,6 +80,8 @@ impl Model {
             config: config.clone(),
             backends: BTreeMap::new(),
             quorums: Quorums::default(),
+            has_left: false,
+            foreign_addresses: BTreeSet::new(),
             touched: BTreeSet::new(),
         };
         model.config.services = Arc::default();
@@ -196,6 +203,7 @@ impl Model {
 
     /// Takes over what a daemon says that operators said, where nobody can know what it remembers.
     pub fn adopt_overrides(&mut self, status: &Status) {
+        self.has_left = status.node.left.is_some();
         for (key, state) in &mut self.backends {
             let Some(backend) = shown(status, key) else { continue };
             let said = backend.overridden.as_ref();

@@ -92,7 +92,9 @@ impl Model {
 
     /// Whether a service of a daemon in sync is ready.
     pub fn is_ready(&self, name: &ServiceName, service: &Service) -> bool {
-        service.enabled && (self.quorums.is_met(name) || self.counted(name, service, true) > 0)
+        !self.has_left
+            && service.enabled
+            && (self.quorums.is_met(name) || self.counted(name, service, true) > 0)
     }
 
     /// Whether the decision about a service depends on the one before.

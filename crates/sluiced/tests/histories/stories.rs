@@ -6,7 +6,7 @@ use crate::event::Disk::{Gone, Well};
 use crate::event::Edit::{Add, Fill, Of, Remove, Rename, Whole};
 use crate::event::End::{HandOver, Kill, KillAtCommit, Stop};
 use crate::event::Event::{
-    BadFile, CommitFails, Flows, Foreign, ForwardingOff, Host, Load, Networks, Operator, Pass, Reload,
+    BadFile, CommitFails, Flows, Foreign, ForwardingOff, Host, Leave, Load, Networks, Operator, Pass, Reload,
     Restart, StateDir,
 };
 use crate::event::Failure::NoMemory;
@@ -255,5 +255,17 @@ fn connection_that_a_new_backend_leads_when_its_client_is_refused_is_reset() {
         Reload(vec![Of(0, ResetsDenied(true))]),
         Restart(Stop, vec![Of(4, Allow(4))]),
         Reload(vec![Of(1, BackendAddress(2, 1))]),
+    ]);
+}
+
+#[test]
+fn node_that_joined_because_its_state_could_not_be_read_does_not_leave_at_a_later_start() {
+    story(&[
+        Leave,
+        StateDir(Gone),
+        Restart(Kill, vec![]),
+        StateDir(Well),
+        Pass(400),
+        Restart(Kill, vec![Rename(3, 1)]),
     ]);
 }

@@ -32,7 +32,7 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
         history.reach.hit("oracles: all was quiet");
         table::is_fresh(history, Instant::now())?;
         status::is_true(history, status)?;
-        addresses::are_right(history)?;
+        addresses::are_right(history, status)?;
         shares::are_right(history, status)?;
         packets::go_to_the_pool(history)?;
         answers::are_answered(history)?;
@@ -52,6 +52,7 @@ pub async fn look(history: &mut History<'_>, status: &Status, settled: bool) -> 
 
 /// Looks at what a daemon left that was stopped in order.
 pub async fn stopped(history: &mut History<'_>, keeps: bool) -> Verdict {
+    addresses::were_withdrawn(history)?;
     let table = history.machine.plane.table();
     if table.is_some() != keeps {
         return Err(format!("table after a stop with on_stop keep={keeps}: {}", table.is_some()));

@@ -37,6 +37,7 @@ pub fn is_right(history: &mut History<'_>, status: &Status, quiet: bool) -> Verd
         }
         hits.push(match (ready, is_met, shown.state) {
             (_, _, ServiceState::Disabled) => "ready: disabled",
+            _ if model.has_left => "ready: the node has left",
             (true, true, _) if model.is_between(&name, file) => "ready: met with fewer than it took",
             (true, true, _) => "ready: quorum met",
             (true, false, _) => "ready: backups serve",
