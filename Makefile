@@ -26,7 +26,7 @@ check:                 ## without root and in 90 s on a warm tree: formatting, c
 	cargo xtask man --check
 
 test: setup            ## every test: unit, property, golden, then real connections in namespaces, and a browser
-	tests/setup/install $(READERS) chromium
+	tests/setup/install $(READERS) chromium dnsmasq-base
 	@tests/setup/tool promtool > /dev/null
 	cargo build --workspace --bins
 	cargo test --workspace --exclude sluice-netlink --lib --bins
@@ -71,7 +71,7 @@ deb: setup             ## the Debian package, in target/debian
 	systemd/package
 
 soak: setup            ## property tests and histories with many more cases, then storms of reloads, and an hour of fuzzing
-	tests/setup/install $(READERS)
+	tests/setup/install $(READERS) dnsmasq-base
 	cargo build --workspace --bins
 	PROPTEST_CASES=4096 cargo test --workspace --exclude sluice-netlink --lib --bins
 	PROPTEST_CASES=4096 $(ROOT) cargo test --package sluice-netlink --lib

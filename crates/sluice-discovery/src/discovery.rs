@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use sluice_core::model::{Answer, Lookup, Resolver};
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::answers::{Answers, TaskId};
+use crate::files::Files;
 use crate::progress::Finished;
 use crate::reply::{LookupError, Reply};
+use crate::system;
 
 /// Asks once, with the settings of the resolver: DNS servers and files, or a stand-in for them in tests.
 pub type Ask = Arc<
@@ -26,10 +30,18 @@ pub type Ask = Arc<
 /// Time after which files are read again, whether a change was noticed or not.
 const REFRESH: Duration = Duration::from_secs(30);
 
+/// After a change files are read when there was no other one for this time,
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// or after this time at the latest.
+const LONGEST_DEBOUNCE: Duration = Duration::from_millis(500);
+
 /// Repeats lookups on the current runtime until it is dropped.
 pub struct Discovery {
     answers: Answers,
     ask: Ask,
+    /// What wakes the tasks of files.
+    files: Option<Files>,
     resolver: Arc<Resolver>,
     refresh: Option<Duration>,
     /// Spreads queries.
@@ -59,11 +71,23 @@ impl fmt::Debug for Discovery {
 }
 
 impl Discovery {
-    /// Asks nothing yet.
+    /// Asks DNS servers, and those of `/etc/resolv.conf` if the resolver names none, and watches files.
+    pub fn system() -> Self {
+        Discovery::with_resolv_conf("/etc/resolv.conf".into())
+    }
+
+    /// The same with another file instead of `/etc/resolv.conf`.
+    pub fn with_resolv_conf(path: PathBuf) -> Self {
+        let files = Files::new();
+        Discovery { files: Some(files.clone()), ..Discovery::new(system::ask(path, files)) }
+    }
+
+    /// Asks something else. Nothing is asked yet.
     pub fn new(ask: Ask) -> Self {
         Discovery {
             answers: Answers::default(),
             ask,
+            files: None,
             resolver: Arc::default(),
             refresh: Some(REFRESH),
             seed: RandomState::new().hash_one(0),
@@ -109,6 +133,9 @@ impl Discovery {
         let new = (first..).map(TaskId).zip(started);
         ids.extend(new.clone().map(|(id, lookup)| (lookup.clone(), id)));
         self.answers.watch(ids);
+        if let Some(files) = &self.files {
+            files.watch(&lookups.iter().filter_map(pattern).collect::<BTreeSet<&Path>>());
+        }
         for (id, lookup) in new {
             let job = Job {
                 id,
@@ -118,10 +145,20 @@ impl Discovery {
                 resolver: self.resolver.clone(),
                 refresh: self.refresh,
                 seed: self.seed,
+                woken: pattern(lookup)
+                    .and_then(|pattern| self.files.as_ref()?.changed(pattern))
+                    .unwrap_or_default(),
             };
             let task = tokio::spawn(job.run()).abort_handle();
             self.running.insert(lookup.clone(), Running { id, task });
         }
+    }
+}
+
+fn pattern(lookup: &Lookup) -> Option<&Path> {
+    match lookup {
+        Lookup::Files(pattern) => Some(pattern),
+        Lookup::Host(..) | Lookup::Srv(..) => None,
     }
 }
 
@@ -134,6 +171,8 @@ struct Job {
     resolver: Arc<Resolver>,
     refresh: Option<Duration>,
     seed: u64,
+    /// By a change of a file.
+    woken: Arc<Notify>,
 }
 
 impl Job {
@@ -153,9 +192,27 @@ impl Job {
                 refresh: self.refresh,
                 unit: self.unit(round),
             };
-            match self.answers.observe(self.id, finished) {
-                Some(wait) => sleep(wait).await,
-                None => std::future::pending().await,
+            let wait = self.answers.observe(self.id, finished);
+            let over = async {
+                match wait {
+                    Some(wait) => sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => {}
+                () = self.woken.notified() => self.settle().await,
+            }
+        }
+    }
+
+    /// Waits until the files change no more, but not for ever.
+    async fn settle(&self) {
+        let latest = Instant::now() + LONGEST_DEBOUNCE;
+        loop {
+            let quiet = (Instant::now() + DEBOUNCE).min(latest);
+            if timeout_at(quiet, self.woken.notified()).await.is_err() {
+                return;
             }
         }
     }

@@ -7,11 +7,14 @@
 
 mod answers;
 mod discovery;
+mod dns;
+mod files;
 mod progress;
 mod reply;
 mod saved;
 mod schedule;
 mod state;
+mod system;
 
 pub use answers::Answers;
 pub use discovery::{Ask, Discovery};
