@@ -119,6 +119,74 @@ fn stop_withdraws_addresses_before_it_removes_the_table() {
     assert!(!is_there() && !has(&lab, V6));
 }
 
+/// `ip monitor` and `nft monitor` on the balancer, which append what they see to one file, in the order in which they see it.
+struct Monitors {
+    children: [Child; 2],
+    output: PathBuf,
+}
+
+impl Monitors {
+    fn start(lab: &Lab) -> Self {
+        let output = lab.path("changes.txt");
+        let children = [&["ip", "-o", "monitor", "address"][..], &["nft", "monitor"]].map(|program| {
+            let file = File::options().create(true).append(true).open(&output).unwrap();
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "KILL", "--"]).args(program).stdout(file);
+            lab.balancer.run(|| command.spawn()).unwrap()
+        });
+        let monitors = Monitors { children, output };
+        monitors.text(lab);
+        monitors
+    }
+
+    /// All changes so far: both have told of later ones.
+    fn text(&self, lab: &Lab) -> String {
+        let before = fs::read_to_string(&self.output).unwrap().len();
+        eventually("both monitors show a change", || {
+            lab.balancer.sh("ip address add 192.0.2.1/32 dev lo; ip address delete 192.0.2.1/32 dev lo");
+            lab.balancer.sh("nft 'add table ip noted; delete table ip noted'");
+            let text = fs::read_to_string(&self.output).unwrap();
+            ["192.0.2.1/32", "delete table ip noted"]
+                .iter()
+                .all(|mark| text[before..].contains(mark))
+                .then_some(text)
+        })
+    }
+}
+
+impl Drop for Monitors {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn stop_changes_the_table_only_after_the_kernel_has_told_that_addresses_are_gone() {
+    let lab = Lab::new();
+    let daemon = lab.start(&announced(", withdraw_wait: 1s"));
+    wait_until(&lab, true);
+    // Both backends have been probed: nothing else changes the table.
+    eventually("backends are healthy", || {
+        let status = lab.sluice(&["status", "--json"]).expect(0).json();
+        let backends = status["services"][0]["backends"].as_array().unwrap().clone();
+        backends.iter().all(|it| it["health"] == "healthy").then_some(())
+    });
+    let monitors = Monitors::start(&lab);
+    assert!(daemon.stop().success());
+    let text = monitors.text(&lab);
+    let gone = |address: &str| {
+        let tells = |line: &str| line.starts_with("Deleted") && line.contains(&format!(" {address}/"));
+        text.lines().position(tells).unwrap_or_else(|| panic!("{address} is not gone:\n{text}"))
+    };
+    let last = gone(V4).max(gone(V6));
+    let changed: Vec<_> =
+        text.lines().enumerate().filter(|(_, line)| line.contains("inet sluice")).map(|(at, _)| at).collect();
+    assert!(!changed.is_empty() && changed.iter().all(|at| *at > last), "{text}");
+}
+
 #[test]
 fn next_daemon_after_a_crash_or_a_hand_over_keeps_addresses_without_a_gap() {
     let lab = Lab::new();

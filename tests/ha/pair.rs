@@ -54,7 +54,9 @@ impl Pair {
         // Tests move an address within the second in which Linux ignores that its link address changes again.
         router.set_sysctl("net/ipv4/neigh/eth1/locktime", "0");
         // Flows, not addresses, are spread over next hops.
-        router.set_sysctl("net/ipv4/fib_multipath_hash_policy", "1");
+        for version in ["ipv4", "ipv6"] {
+            router.set_sysctl(&format!("net/{version}/fib_multipath_hash_policy"), "1");
+        }
 
         let nodes = [("a", 2), ("b", 3)].map(|(name, number)| {
             let node = Node::new(host(name, &format!("203.0.113.{number}")));
@@ -111,15 +113,17 @@ impl Pair {
         }
     }
 
-    /// Waits until the router has this many routes to the announced service.
-    pub(crate) fn wait_for_routes(&self, count: usize) {
-        eventually(&format!("the router has {count} routes"), || (self.routes() == count).then_some(()));
+    /// Waits until the router has this many routes to an announced address.
+    pub(crate) fn wait_for_routes(&self, address: &str, count: usize) {
+        let has_all = || (self.routes(address) == count).then_some(());
+        eventually(&format!("the router has {count} routes to {address}"), has_all);
     }
 
-    /// How many routes the router has to the announced service.
-    pub(crate) fn routes(&self) -> usize {
+    /// How many routes the router has to an announced address.
+    pub(crate) fn routes(&self, address: &str) -> usize {
         // Of several routes each is a `nexthop`.
-        self.router.sh("ip route show 192.0.2.10").matches(" via ").count()
+        let version = if address.contains(':') { 6 } else { 4 };
+        self.router.sh(&format!("ip -{version} route show {address}")).matches(" via ").count()
     }
 
     /// Isolates a node from clients, router, backends and, on both switches, from the other node, which cannot see why.

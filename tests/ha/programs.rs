@@ -69,11 +69,6 @@ impl Pair {
         conntrackd
     }
 
-    /// Starts BIRD with a shipped file.
-    pub(crate) fn bird<'a>(&self, node: &'a Node, name: &str) -> Program<'a> {
-        self.bird_with(node, &shipped(name))
-    }
-
     /// Starts BIRD with this file, whose log is this program's.
     pub(crate) fn bird_with<'a>(&self, node: &'a Node, text: &str) -> Program<'a> {
         let log = "log syslog all;";

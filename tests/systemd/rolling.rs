@@ -36,15 +36,15 @@ fn upgrade_of_one_node_after_the_other_loses_no_connection() {
     pair.answer_through_the_node_that_asked();
     let nodes = nodes(&pair);
     let _bird = pair.bird_with(&pair.router, &without_bfd("router-bird.conf"));
-    pair.wait_for_routes(2);
+    pair.wait_for_routes("192.0.2.10", 2);
     let load = Load::start(&pair.client, VIP);
     for node in &nodes {
         node.types(&manual("leave", &[]));
-        pair.wait_for_routes(1);
+        pair.wait_for_routes("192.0.2.10", 1);
         load.go_on();
         node.types(&manual("upgrade", &[("./sluice_NEW_amd64.deb", "/packages/sluice.deb")]));
         node.types(&manual("join", &[]));
-        pair.wait_for_routes(2);
+        pair.wait_for_routes("192.0.2.10", 2);
         load.go_on();
     }
     load.finish("BGP: rolling upgrade of the package on both nodes");

@@ -1,7 +1,7 @@
 //! A paced flow of datagrams.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -46,7 +46,11 @@ impl Host {
     /// Sends a datagram per `pace` from one port, and counts the answers.
     pub fn send_steadily(&self, pace: Duration, to: &str) -> Datagrams {
         let to: SocketAddr = to.parse().unwrap_or_else(|e| panic!("{to}: {e}"));
-        let socket = self.run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).expect("a socket");
+        let any = match to {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        };
+        let socket = self.run(|| std::net::UdpSocket::bind((any, 0))).expect("a socket");
         socket.set_nonblocking(true).expect("set it non-blocking");
         let _runtime = RUNTIME.enter();
         let socket = Arc::new(UdpSocket::from_std(socket).expect("register the socket"));
