@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,15 +16,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::answers::{Answers, TaskId};
 use crate::files::Files;
 use crate::progress::Finished;
-use crate::reply::{LookupError, Reply};
+use crate::reply::Ask;
 use crate::system;
-
-/// Asks once, with the settings of the resolver: DNS servers and files, or a stand-in for them in tests.
-pub type Ask = Arc<
-    dyn Fn(Arc<Resolver>, Lookup) -> Pin<Box<dyn Future<Output = Result<Reply, LookupError>> + Send>>
-        + Send
-        + Sync,
->;
 
 /// Time after which files are read again, whether a change was noticed or not.
 const REFRESH: Duration = Duration::from_secs(30);

@@ -17,8 +17,8 @@ mod state;
 mod system;
 
 pub use answers::Answers;
-pub use discovery::{Ask, Discovery};
-pub use reply::{LookupError, Reply};
+pub use discovery::Discovery;
+pub use reply::{Ask, LookupError, Reply};
 pub use saved::SavedAnswers;
 pub use state::{LookupFailure, LookupState};
 

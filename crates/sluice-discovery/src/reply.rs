@@ -1,8 +1,17 @@
-//! [`Reply`]: what one lookup found.
+//! [`Ask`] and its [`Reply`]: one lookup.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_core::model::Answer;
+use sluice_core::model::{Answer, Lookup, Resolver};
+
+/// Asks once, with the settings of the resolver: DNS servers and files, or a stand-in for them in tests.
+pub type Ask = Arc<
+    dyn Fn(Arc<Resolver>, Lookup) -> Pin<Box<dyn Future<Output = Result<Reply, LookupError>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// The result of a lookup that found something, or found that there is nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

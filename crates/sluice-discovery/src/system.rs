@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use sluice_core::model::Lookup;
 
-use crate::discovery::Ask;
 use crate::dns::Dns;
 use crate::files::Files;
+use crate::reply::Ask;
 
 /// Asks DNS servers and reads files.
 pub(crate) fn ask(resolv_conf: PathBuf, files: Files) -> Ask {
