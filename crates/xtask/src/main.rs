@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod discovery;
 mod golden;
 mod health;
 mod man;
@@ -18,6 +19,7 @@ use clap::Parser;
 enum Xtask {
     #[command(subcommand)]
     Bench(bench::Bench),
+    Discovery(discovery::Measurement),
     Golden(golden::Golden),
     Health(health::Health),
     Man(man::Man),
@@ -32,6 +34,7 @@ enum Xtask {
 fn main() -> anyhow::Result<()> {
     match Xtask::parse() {
         Xtask::Bench(bench) => bench.run(),
+        Xtask::Discovery(measurement) => measurement.run(),
         Xtask::Golden(golden) => golden.run(),
         Xtask::Health(health) => health.run(),
         Xtask::Man(man) => man.run(),
