@@ -190,11 +190,16 @@ pub fn any_history(count: usize) -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(any_event(), count)
 }
 
+/// `maglev` and `preserve`, by their places in `SCHEDULERS` and `SOURCES`.
+const ADOPT: [Key; 2] = [Key::Scheduler(3), Key::Source(2)];
+
 fn any_event() -> impl Strategy<Value = Event> {
     let edits = || prop::collection::vec(any_edit(), 1..3);
     let few = || 0usize..6;
     prop_oneof![
         12 => edits().prop_map(Event::Reload),
+        // What adopts connections takes two keys.
+        1 => few().prop_map(|service| Event::Reload(ADOPT.map(|key| Edit::Of(service, key)).into())),
         1 => Just(Event::BadFile),
         8 => (0..ADDRESSES.len(), any_answers()).prop_map(|(host, answers)| Event::Host(host, answers)),
         4 => (few(), few(), any_verb()).prop_map(|(service, backend, verb)| Event::Operator(service, backend, verb)),
@@ -248,7 +253,7 @@ fn any_key() -> impl Strategy<Value = Key> {
         3 => any::<bool>().prop_map(Key::Enabled),
         5 => any::<bool>().prop_map(Key::Announce),
         1 => any::<bool>().prop_map(Key::Interface),
-        4 => prop_oneof![2 => few(), 1 => Just(5)].prop_map(Key::Scheduler),
+        8 => prop_oneof![few(), Just(5)].prop_map(Key::Scheduler),
         1 => any::<bool>().prop_map(Key::Affinity),
         3 => few().prop_map(Key::Source),
         2 => (0usize..8).prop_map(Key::Allow),

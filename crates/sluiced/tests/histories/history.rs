@@ -321,7 +321,14 @@ impl<'a> History<'a> {
         if left.is_some() != leaves || not_withdrawn.is_some() {
             return Err(format!("{change:?}: has left: {left:?}, not withdrawn: {not_withdrawn:?}"));
         }
-        if not_remembered.is_some() && self.machine.disk.keeps() && !self.machine.disk.is_slow() {
+        // It may be killed, and lose its directory, when it is about to answer.
+        let was_killed = not_remembered.as_ref().is_some_and(|error| error.ends_with("is no longer ours"));
+        self.unsure |= was_killed;
+        if not_remembered.is_some()
+            && !was_killed
+            && self.machine.disk.keeps()
+            && !self.machine.disk.is_slow()
+        {
             return Err(format!("{change:?} is not remembered: {not_remembered:?}"));
         }
         match leaves && self.machine.addresses.all().iter().any(|it| it.is_ours) {
